@@ -1,0 +1,13 @@
+"""Semisonic: a distributed, high-performance training engine for semi-supervised image classification."""
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def __getattr__(name: str):
+    # Lazy: `import semisonic` in a launcher or a config tool must not pay for torch.
+    if name == "load":
+        from semisonic.export import load
+
+        return load
+    raise AttributeError(f"module 'semisonic' has no attribute {name!r}")

@@ -1,0 +1,270 @@
+"""The contract that every algorithm keeps: what it is given, what it returns, and who updates what.
+
+Shape suffixes: B labelled batch, U unlabelled batch, C classes, H height, W width, D features.
+All batch sizes here are those of one rank and one micro-batch.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from semisonic.models.norm import batch_statistics
+from semisonic.schema import Config
+from semisonic_kernels.ema import ema_update
+
+
+@dataclass(frozen=True)
+class Views:
+    """The augmented views that an algorithm wants of each stream: name of the view -> augmentation recipe.
+
+    An empty stream is not read at all (`Batch.x` or `Batch.u` is then None). `draws` names the random
+    numbers a method needs besides its views (per unlabelled sample, uniform in [0, 1)): name -> how many.
+    """
+
+    labelled: Mapping[str, str] = field(default_factory=dict)
+    unlabelled: Mapping[str, str] = field(default_factory=dict)
+    draws: Mapping[str, int] = field(default_factory=dict)
+
+
+class Batch(NamedTuple):
+    """One micro-batch on the device. Images are uint8 [N, 3, H, W], channels_last; indices are int64."""
+
+    x: dict[str, Tensor] | None
+    """Labelled views, each [B, 3, H, W]."""
+    y: Tensor | None
+    """Labels [B]."""
+    x_index: Tensor | None
+    """Position of each labelled sample in the labelled set [B]."""
+    u: dict[str, Tensor] | None
+    """Unlabelled views, each [U, 3, H, W]."""
+    u_index: Tensor | None
+    """Position of each unlabelled sample in the pool [U]."""
+    u_true: Tensor | None
+    """True class of the unlabelled samples [U], -1 where unknown. For metrics only, never for a loss."""
+    draws: dict[str, Tensor]
+    """The random numbers that `Views.draws` asked for: float32 [U, n]."""
+    params: dict[str, dict[str, Tensor]]
+    """Per view, the augmentation parameters that a loss may need (warp matrices, ...)."""
+
+
+class StepOutput(NamedTuple):
+    loss: Tensor
+    """Scalar; a mean over the rank's share of the global batch, so that the mean over ranks is the global loss."""
+    metrics: dict[str, Tensor]
+    """Detached scalars, averaged over micro-batches, ranks and steps before they are logged."""
+    observed: dict[str, Tensor]
+    """Detached tensors [N, ...] that `update` needs; gathered over micro-batches and ranks in global-sample order."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """What an algorithm may know about the run when it sets up its state."""
+
+    classes: int
+    image_size: int
+    labelled: int
+    """Size of the labelled set."""
+    unlabelled: int
+    """Size of the unlabelled pool."""
+    steps: int
+    labelled_batch: int
+    """Global."""
+    unlabelled_batch: int
+    """Global."""
+    class_prior: tuple[float, ...]
+    """Class frequencies of the labelled set, [C]."""
+    mean: tuple[float, float, float]
+    """Per channel, on the 0..1 scale."""
+    std: tuple[float, float, float]
+
+
+class EmaConfig(Config):
+    decay: float = 0.999
+    """Weight of the old average in each update."""
+    start_up: Literal["none", "tf", "mean_teacher"] = "none"
+    """Start-up correction of the decay at update t: none; tf = min(decay, (1+t)/(10+t)); mean_teacher = min(decay, t/(t+1))."""
+    buffers: Literal["copied", "averaged"] = "copied"
+    """Floating BatchNorm buffers of the EMA model: copied from the live network, or averaged like parameters."""
+
+
+class Runner(Protocol):
+    """What the trainer offers to `Algorithm.train_step`."""
+
+    def split(self, batch: Batch) -> list[Batch]:
+        """Proportional micro-batches of all streams, in order."""
+        ...
+
+    def forward(self, role: str, *args: Any) -> Any:
+        """Calls the wrapped (DDP, DeepSpeed, compiled) module of a role."""
+        ...
+
+    def backward(self, role: str, loss: Tensor) -> None: ...
+
+    def accumulate(self, role: str, last: bool) -> AbstractContextManager[None]:
+        """Gradients are synchronised over the ranks only inside the last micro-batch's context."""
+        ...
+
+    def step(self, role: str) -> None:
+        """Clips (if asked), steps and zeroes the role's optimiser."""
+        ...
+
+
+class Algorithm(nn.Module):
+    """Base of all algorithms. A subclass states `views` and `loss`, and `setup` and `update` if it has state.
+
+    * `loss` reads state and writes none; only its one tracking forward moves BatchNorm running statistics.
+    * Everything to be remembered is a registered buffer; `update` is its only writer, once per optimiser step,
+      from `observed` tensors gathered over all ranks and micro-batches, identically on every rank.
+    * What changes every step is a tensor (`self.step`), never a Python number, which would recompile the graph.
+    """
+
+    Config: ClassVar[type[Config]]
+    roles: ClassVar[tuple[str, ...]] = ("network",)
+    """Parts with an optimiser of their own. `role_module(name)` is what the trainer wraps."""
+    micro_batches: ClassVar[bool] = True
+    """False where a loss couples all samples of the batch, so that slices of it mean something else."""
+    step: Tensor
+
+    def __init__(
+        self,
+        cfg: Any,
+        network: nn.Module,
+        info: Info,
+        ema: EmaConfig | None = None,
+        autocast: torch.dtype | None = None,
+    ):
+        super().__init__()
+        self.cfg, self.info, self.ema_cfg, self.autocast = cfg, info, ema or EmaConfig(), autocast
+        self.network = network
+        self.ema = shadow_of(network)
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("ema_updates", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("pixel_mean", 255 * torch.tensor(info.mean).view(1, 3, 1, 1))
+        self.register_buffer("pixel_scale", 1 / (255 * torch.tensor(info.std).view(1, 3, 1, 1)))
+        self.setup(info)
+
+    # What a method defines.
+
+    @classmethod
+    def views(cls, cfg: Any) -> Views:
+        """The views of a labelled and of an unlabelled image that `loss` reads."""
+        raise NotImplementedError
+
+    def setup(self, info: Info) -> None:
+        """Registers the method's own buffers and heads."""
+
+    def loss(self, batch: Batch) -> StepOutput:
+        """The method itself, on one rank's share of one micro-batch."""
+        raise NotImplementedError
+
+    def update(self, observed: dict[str, Tensor]) -> None:
+        """Commits state from the gathered `observed` tensors [global batch, ...]."""
+
+    def role_module(self, role: str) -> nn.Module:
+        return self
+
+    def train_step(self, batch: Batch, run: Runner) -> StepOutput:
+        """One optimiser step. Only methods with several optimisers override it."""
+        micros = run.split(batch)
+        outputs = []
+        for position, micro in enumerate(micros, start=1):
+            with run.accumulate("network", last=position == len(micros)):
+                output = run.forward("network", micro)
+                run.backward("network", output.loss / len(micros))
+            outputs.append(output)
+        run.step("network")
+        return merge(outputs)
+
+    # What every method uses.
+
+    def forward(self, batch: Batch) -> StepOutput:
+        return self.loss(batch)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 [N, 3, H, W] -> float32 with the data set's mean 0 and deviation 1; float images pass unchanged."""
+        if images.dtype != torch.uint8:
+            return images
+        return (images.to(self.pixel_mean.dtype) - self.pixel_mean) * self.pixel_scale
+
+    def classify(
+        self, *views: Tensor, net: Literal["raw", "ema"] = "raw", track: bool = True
+    ) -> tuple[Tensor, ...]:
+        """Logits [N, C] (float32) of each view [N, 3, H, W], from one forward over all views.
+
+        The views share batch statistics, so any interleaving would change nothing. Exactly one call a step has
+        `track=True` and moves the running statistics; the EMA network uses batch statistics in training mode
+        and never moves its own. All views need the same H and W.
+        """
+        logits = self.infer(torch.cat(views) if len(views) > 1 else views[0], net, track)
+        return logits.split([len(view) for view in views])
+
+    def infer(self, images: Tensor, net: Literal["raw", "ema"] = "raw", track: bool = True) -> Tensor:
+        """Logits [N, C] (float32) of images [N, 3, H, W], uint8 or already normalised."""
+        network = self.ema if net == "ema" else self.network
+        images = self.normalise(images)
+        dtype = self.autocast or torch.bfloat16
+        with (
+            batch_statistics(track=track and net == "raw"),
+            torch.autocast(images.device.type, dtype=dtype, enabled=self.autocast is not None),
+        ):
+            logits = network(images)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    @torch.no_grad()
+    def update_ema(self) -> None:
+        """ema <- a ema + (1-a) network for parameters; buffers as configured. Counts its own updates."""
+        shadow = dict(self.ema.named_buffers())
+        averaged, live = [], []
+        for name, parameter in self.network.named_parameters():
+            averaged.append(shadow[name])
+            live.append(parameter)
+        copied, source = [], []
+        for name, buffer in self.network.named_buffers():
+            mean = self.ema_cfg.buffers == "averaged" and buffer.is_floating_point()
+            (averaged if mean else copied).append(shadow[name])
+            (live if mean else source).append(buffer)
+        ema_update(averaged, live, 1 - self.ema_decay())
+        if copied:
+            torch._foreach_copy_(copied, source)
+        self.ema_updates += 1
+
+    def ema_decay(self) -> Tensor:
+        """Decay of the next update, with the start-up correction (t = 0 at the first): a 0-d float tensor."""
+        t = self.ema_updates.double()
+        decay = torch.full_like(t, self.ema_cfg.decay)
+        if self.ema_cfg.start_up == "tf":
+            decay = torch.minimum(decay, (1 + t) / (10 + t))
+        elif self.ema_cfg.start_up == "mean_teacher":
+            decay = torch.minimum(decay, t / (t + 1))
+        return decay
+
+
+def merge(outputs: Sequence[StepOutput]) -> StepOutput:
+    """The step's output from those of its micro-batches: losses and metrics averaged, observations concatenated."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return StepOutput(
+        loss=torch.stack([output.loss.detach() for output in outputs]).mean(),
+        metrics={key: torch.stack([o.metrics[key] for o in outputs]).mean() for key in outputs[0].metrics},
+        observed={key: torch.cat([o.observed[key] for o in outputs]) for key in outputs[0].observed},
+    )
+
+
+def shadow_of(network: nn.Module) -> nn.Module:
+    """A deep copy of the network whose parameters are float32 buffers.
+
+    As buffers they stay out of optimisers, gradients and DDP buckets, and DeepSpeed does not cast them: an
+    average with decay 0.999 kept in bfloat16 would stand still.
+    """
+    shadow = copy.deepcopy(network)
+    for module in shadow.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            delattr(module, name)
+            value = parameter.detach()
+            module.register_buffer(name, value.to(torch.promote_types(value.dtype, torch.float32)).clone())
+    return shadow

@@ -1,0 +1,54 @@
+"""FixMatch: consistency and confidence (Sohn et al. 2020, arXiv 2001.07685).
+
+    q   = softmax(f(weak(u))), no gradient
+    L_u = mean over all U of 1[max q >= threshold] * H(argmax q, softmax(f(strong(u))))
+    L   = mean_B H(y, softmax(f(weak(x)))) + weight * L_u
+
+All three views go through one forward, so they share BatchNorm statistics. Masked samples count in the mean.
+Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+"""
+
+from pydantic import Field
+from torch.nn import functional as F
+
+from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.schema import Config
+
+
+class FixMatchConfig(Config):
+    threshold: float = Field(0.95, ge=0)
+    """Confidence from which a pseudo-label counts; above 1 none does."""
+    weight: float = Field(1.0, ge=0)
+    """Weight of the unlabelled loss."""
+    weak: str = "weak"
+    """Augmentation of the labelled images and of the views that give pseudo-labels."""
+    strong: str = "fixmatch"
+    """Augmentation of the views that are trained on pseudo-labels."""
+
+
+class FixMatch(Algorithm):
+    Config = FixMatchConfig
+
+    @classmethod
+    def views(cls, cfg: FixMatchConfig) -> Views:
+        return Views(labelled={"weak": cfg.weak}, unlabelled={"weak": cfg.weak, "strong": cfg.strong})
+
+    def loss(self, batch: Batch) -> StepOutput:
+        logits_BC, weak_UC, strong_UC = self.classify(batch.x["weak"], batch.u["weak"], batch.u["strong"])
+        confidence_U, label_U = weak_UC.detach().softmax(-1).max(-1)
+        mask_U = (confidence_U >= self.cfg.threshold).to(logits_BC.dtype)
+
+        labelled = F.cross_entropy(logits_BC, batch.y)
+        unlabelled = (mask_U * F.cross_entropy(strong_UC, label_U, reduction="none")).mean()
+        loss = labelled + self.cfg.weight * unlabelled
+
+        correct_U = mask_U * (label_U == batch.u_true)
+        metrics = {
+            "loss": loss,
+            "loss_labelled": labelled,
+            "loss_unlabelled": unlabelled,
+            "mask": mask_U.mean(),
+            "pseudo_label_correct": correct_U.mean(),
+            "labelled_accuracy": (logits_BC.argmax(-1) == batch.y).float().mean(),
+        }
+        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})

@@ -1,0 +1,10 @@
+"""Every algorithm by its name on the command line. Adding one is adding its file and one line here."""
+
+from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.fixmatch import FixMatch
+from semisonic.algorithms.supervised import Supervised
+
+ALGORITHMS: dict[str, type[Algorithm]] = {
+    "fixmatch": FixMatch,
+    "supervised": Supervised,
+}

@@ -1,0 +1,21 @@
+"""What every configuration class and every user-facing error is built from."""
+
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Config(BaseModel):
+    """Base of every configuration class: frozen, typed, unknown keys refused, fields documented in place."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True, protected_namespaces=()
+    )
+
+
+class UserError(Exception):
+    """A mistake in what the user asked for: one line per mistake, shown without a traceback, exit code 2."""
+
+    def __init__(self, messages: str | Iterable[str]):
+        self.messages = [messages] if isinstance(messages, str) else list(messages)
+        super().__init__("\n".join(self.messages))
