@@ -22,13 +22,15 @@ from semisonic_kernels.ema import ema_update
 class Views:
     """The augmented views that an algorithm wants of each stream: name of the view -> augmentation recipe.
 
-    An empty stream is not read at all (`Batch.x` or `Batch.u` is then None). `draws` names the random
-    numbers a method needs besides its views (per unlabelled sample, uniform in [0, 1)): name -> how many.
+    An empty stream is not read at all (`Batch.x` or `Batch.u` is then None). `draws` names the random numbers that
+    a method needs besides its views (per unlabelled sample, uniform in [0, 1)): name -> how many. `params` lists the
+    unlabelled views (or else labelled ones) whose augmentation parameters the loss reads.
     """
 
     labelled: Mapping[str, str] = field(default_factory=dict)
     unlabelled: Mapping[str, str] = field(default_factory=dict)
     draws: Mapping[str, int] = field(default_factory=dict)
+    params: tuple[str, ...] = ()
 
 
 class Batch(NamedTuple):
@@ -49,7 +51,7 @@ class Batch(NamedTuple):
     draws: dict[str, Tensor]
     """The random numbers that `Views.draws` asked for: float32 [U, n]."""
     params: dict[str, dict[str, Tensor]]
-    """Per view, the augmentation parameters that a loss may need (warp matrices, ...)."""
+    """The augmentation parameters of the views named in `Views.params` (warp matrices, ...), each [N, ...]."""
 
 
 class StepOutput(NamedTuple):
@@ -109,7 +111,7 @@ class Runner(Protocol):
         """Gradients are synchronised over the ranks only inside the last micro-batch's context."""
         ...
 
-    def step(self, role: str) -> None:
+    def optimizer_step(self, role: str) -> None:
         """Clips (if asked), steps and zeroes the role's optimiser."""
         ...
 
@@ -177,7 +179,7 @@ class Algorithm(nn.Module):
                 output = run.forward("network", micro)
                 run.backward("network", output.loss / len(micros))
             outputs.append(output)
-        run.step("network")
+        run.optimizer_step("network")
         return merge(outputs)
 
     # What every method uses.

@@ -8,6 +8,8 @@ All three views go through one forward, so they share BatchNorm statistics. Mask
 Shape suffixes: B labelled batch, U unlabelled batch, C classes.
 """
 
+from typing import Literal
+
 from pydantic import Field
 from torch.nn import functional as F
 
@@ -16,6 +18,7 @@ from semisonic.schema import Config
 
 
 class FixMatchConfig(Config):
+    name: Literal["fixmatch"] = "fixmatch"
     threshold: float = Field(0.95, ge=0)
     """Confidence from which a pseudo-label counts; above 1 none does."""
     weight: float = Field(1.0, ge=0)
@@ -44,7 +47,6 @@ class FixMatch(Algorithm):
 
         correct_U = mask_U * (label_U == batch.u_true)
         metrics = {
-            "loss": loss,
             "loss_labelled": labelled,
             "loss_unlabelled": unlabelled,
             "mask": mask_U.mean(),

@@ -7,6 +7,8 @@ that shows what the unlabelled images bring.
 Shape suffixes: B labelled batch, C classes.
 """
 
+from typing import Literal
+
 from pydantic import Field
 from torch.nn import functional as F
 
@@ -15,6 +17,7 @@ from semisonic.schema import Config
 
 
 class SupervisedConfig(Config):
+    name: Literal["supervised"] = "supervised"
     view: str = "weak"
     """Augmentation of the labelled images."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -32,4 +35,4 @@ class Supervised(Algorithm):
         (logits_BC,) = self.classify(batch.x["weak"])
         loss = F.cross_entropy(logits_BC, batch.y, label_smoothing=self.cfg.label_smoothing)
         accuracy = (logits_BC.detach().argmax(-1) == batch.y).float().mean()
-        return StepOutput(loss, {"loss": loss.detach(), "labelled_accuracy": accuracy}, {})
+        return StepOutput(loss, {"labelled_accuracy": accuracy}, {})

@@ -1,0 +1,42 @@
+# Two commands on a fresh machine: `make train` (the main job) and `make test`. Both build .venv first, once.
+VENV ?= .venv
+PYTHON ?= python3
+CUDA ?= 13# CUDA major version of the DALI wheel: 13 or 12
+ARGS ?=# options of the training script, such as ARGS="--seed 1 --out runs/second"
+BIN := $(VENV)/bin
+
+.PHONY: train test lint format accuracy throughput help
+
+help:
+	@echo "make train       train FixMatch and its supervised baseline on the embedded digits (ARGS=... are passed on)"
+	@echo "make test        run the tests (TESTS=... chooses some)"
+	@echo "make lint        ruff and mypy"
+	@echo "make accuracy    the main job over seeds 0, 1, 2"
+	@echo "make throughput  images per second on this machine"
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[cuda$(CUDA),dev]'
+	touch $@
+
+train: $(VENV)/.ready
+	$(BIN)/accelerate launch launch/train.py $(ARGS)
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+accuracy: $(VENV)/.ready
+	$(BIN)/python benchmarks/accuracy.py $(ARGS)
+
+throughput: $(VENV)/.ready
+	$(BIN)/python benchmarks/throughput.py $(ARGS)

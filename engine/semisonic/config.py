@@ -1,0 +1,423 @@
+"""The configuration of a run, and how the command line makes it: default < recipe < file < command line.
+
+Every mistake is found before anything is built, and all are reported together, each naming its field.
+"""
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import torch
+import yaml
+from pydantic import Field, ValidationError
+
+from semisonic.algorithms.base import EmaConfig
+from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.data import augment, sources
+from semisonic.models import ModelConfig
+from semisonic.models import check as check_model
+from semisonic.optim import OptimConfig
+from semisonic.recipes import RECIPES
+from semisonic.schema import Config, UserError
+
+AlgorithmConfig = Annotated[
+    Union[tuple(algorithm.Config for algorithm in ALGORITHMS.values())],  # noqa: UP007
+    Field(discriminator="name"),
+]
+
+
+class BatchConfig(Config):
+    labelled: int = Field(64, ge=1)
+    """Labelled images of a step, over all ranks together."""
+    unlabelled_ratio: int = Field(7, ge=1)
+    """Unlabelled images of a step for each labelled one (mu)."""
+    micro: int = Field(1, ge=1)
+    """Micro-batches a step is split into (gradient accumulation); each takes its share of all streams."""
+
+    @property
+    def unlabelled(self) -> int:
+        """Unlabelled images of a step, over all ranks together."""
+        return self.labelled * self.unlabelled_ratio
+
+
+class EvalConfig(Config):
+    every: int = Field(1024, ge=1)
+    """Steps between evaluations."""
+    batch: int = Field(256, ge=1)
+    """Images of a rank in one evaluation forward."""
+
+
+class LogConfig(Config):
+    every: int = Field(50, ge=1)
+    """Steps between lines of metrics.jsonl; the only moments at which the host waits for the device."""
+    trackers: tuple[str, ...] = ("tensorboard",)
+    """Trackers of Accelerate to log to: tensorboard, wandb, mlflow, ..."""
+
+
+class CheckpointConfig(Config):
+    every: int = Field(1024, ge=1)
+    """Steps between checkpoints; the last step always writes one."""
+    keep: int = Field(2, ge=1)
+    """Newest checkpoints that are kept."""
+
+
+class RunConfig(Config):
+    """One run. Sections are given as --section.field VALUE, and a section's name as --section NAME."""
+
+    out: Path | None = None
+    """Folder of the run; default runs/DATA-ALGORITHM-LABELS-seedS."""
+    seed: int = Field(0, ge=0)
+    """Seed of split, initialisation, order and augmentation."""
+    steps: int = Field(2**20, ge=1)
+    """Optimiser steps."""
+    baseline: bool = False
+    """First train the supervised baseline on the same labels for as many steps, into OUT/supervised, and compare."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto = cuda where there is a GPU."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Autocast of the network; weights, statistics and losses stay in fp32."""
+    compile: Literal["auto", "whole", "off"] = "auto"
+    """whole = forward and loss as one graph; auto = whole on a GPU, off on the CPU, where compiling outlasts short runs."""
+    deterministic: bool = False
+    """Only deterministic GPU kernels, so that a resumed GPU run is equal bit for bit; the CPU always is."""
+    threads: int = Field(0, ge=0)
+    """CPU threads of a rank, for DALI and, on the CPU, for torch; 0 = its share of the cores."""
+    max_hours: float | None = Field(None, gt=0)
+    """Write a checkpoint and end after so many hours; --resume continues."""
+    data: sources.DataConfig = sources.DataConfig()
+    batch: BatchConfig = BatchConfig()
+    model: ModelConfig = ModelConfig()
+    algorithm: AlgorithmConfig = ALGORITHMS["fixmatch"].Config()
+    optim: OptimConfig = OptimConfig()
+    ema: EmaConfig = EmaConfig()
+    eval: EvalConfig = EvalConfig()
+    log: LogConfig = LogConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @property
+    def folder(self) -> Path:
+        labels = "all" if self.data.labels is None else self.data.labels
+        return self.out or Path("runs") / f"{self.data.name}-{self.algorithm.name}-{labels}-seed{self.seed}"
+
+    @property
+    def torch_device(self) -> str:
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return self.device
+
+    @property
+    def compiled(self) -> bool:
+        return self.compile == "whole" or (self.compile == "auto" and self.torch_device == "cuda")
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+
+    def dump(self) -> str:
+        """YAML that `--config` reads back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def supervised_baseline(self) -> "RunConfig":
+        """The same run without unlabelled images."""
+        cfg = ALGORITHMS["supervised"].Config()
+        return self.model_copy(
+            update={"algorithm": cfg, "baseline": False, "out": self.folder / "supervised"}
+        )
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What a command line asks for."""
+
+    cfg: RunConfig
+    resume: bool = False
+    init: Path | None = None
+    debug: bool = False
+
+
+@dataclass
+class Arguments:
+    """A command line, taken apart: options of the launcher, and dotted fields of the configuration."""
+
+    fields: dict[str, Any]
+    config: Path | None = None
+    recipe: str | None = None
+    init: Path | None = None
+    resume: bool = False
+    debug: bool = False
+    help: bool = False
+    list: bool = False
+    print_config: bool = False
+
+
+OPTIONS = {
+    "--config FILE": "read fields from a YAML file, such as config.yaml of an earlier run",
+    "--recipe NAME": "start from a recipe (--list shows them); default: the one named after the data set",
+    "--resume": "continue the run in its folder from its latest checkpoint",
+    "--init CHECKPOINT": "start from the weights of a checkpoint; keys that do not match are reported",
+    "--print-config": "print the resolved configuration and exit",
+    "--list": "list recipes, algorithms, data sets, models and augmentations, and exit",
+    "--debug": "show a traceback for mistakes in the configuration too",
+    "--help": "show all fields and exit",
+}
+FLAGS = ("resume", "debug", "help", "list", "print_config")
+
+
+def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
+    """The command line taken apart, and the mistakes in its form. `--a.b VALUE`, `--a.b=VALUE`, `--flag`, `--no-flag`."""
+    args, problems = Arguments(fields={}), []
+    tokens = list(argv)
+    while tokens:
+        token = tokens.pop(0)
+        if not token.startswith("--") or token == "--":
+            problems.append(f"{token}: expected an option such as --seed 1 (see --help)")
+            continue
+        name, has_value, value = token[2:].partition("=")
+        name = name.replace("-", "_")
+        if name in FLAGS:
+            setattr(args, name, True)
+            continue
+        if not has_value and name.startswith("no_") and _is_switch(name[3:]):
+            name, value = name[3:], "off" if name == "no_compile" else "false"
+        elif not has_value and tokens and not tokens[0].startswith("--"):
+            value = tokens.pop(0)
+        elif not has_value and _is_switch(name) and name != "compile":
+            value = "true"
+        elif not has_value:
+            problems.append(f"--{name}: a value is missing")
+            continue
+        if name in ("config", "init"):
+            setattr(args, name, Path(value))
+        elif name == "recipe":
+            args.recipe = value
+        else:
+            args.fields[name] = value
+    return args, problems
+
+
+def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
+    """The configuration that a command line asks for. Raises `UserError` with every mistake found."""
+    args, problems = parse_arguments(argv)
+    from_line: dict[str, Any] = {}
+    for name, value in args.fields.items():
+        *sections, field = name.split(".")
+        target = from_line
+        for section in sections:
+            target = target.setdefault(section, {}) if isinstance(target, dict) else {}
+            if not isinstance(target, dict):
+                target = {}
+        existing = target.get(field)
+        if isinstance(existing, dict):
+            existing.setdefault("name", value)
+        else:
+            target[field] = value
+    from_line = _expand_names(from_line)
+    if args.resume and args.config is None and "out" in from_line:
+        # `--resume --out RUN` needs no other field: the run's own configuration is read.
+        written = Path(from_line["out"]) / "config.yaml"
+        args.config = written if written.exists() else None
+    from_file, file_problems = _read_file(args.config)
+    problems += file_problems
+
+    name = args.recipe or _data_name(from_line) or _data_name(from_file) or "digits"
+    base: dict[str, Any] = {}
+    if name in RECIPES:
+        base = RECIPES[name]()
+    elif args.recipe:
+        problems.append(f"--recipe {name}: unknown; one of {', '.join(RECIPES)}")
+    if args.init is not None and not args.init.exists():
+        problems.append(f"--init {args.init}: no such checkpoint")
+    merged = _merge(_merge(base, from_file), from_line)
+    cfg, more = _validated(merged)
+    problems += more
+    # What can still be checked is checked even when some fields are wrong, so that all mistakes show at once.
+    problems += [problem for problem in check(cfg) if problem not in problems]
+    if problems:
+        raise UserError(problems)
+    return args, cfg
+
+
+def check(cfg: RunConfig) -> list[str]:
+    """Impossible combinations, one line each. Reads no image and writes nothing."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    share = world_size * cfg.batch.micro
+    problems = []
+    for field, size in (("labelled", cfg.batch.labelled), ("unlabelled", cfg.batch.unlabelled)):
+        if size % share:
+            problems.append(
+                f"batch.{'labelled' if field == 'labelled' else 'unlabelled_ratio'}: {size} {field} images do not "
+                f"divide over {world_size} ranks x {cfg.batch.micro} micro-batches; take a multiple of {share}"
+            )
+    if cfg.device == "cuda" and not torch.cuda.is_available():
+        problems.append("device: cuda was asked for, but torch sees no GPU; use cpu or auto")
+    if cfg.precision == "fp16" and cfg.torch_device == "cpu":
+        problems.append("precision: fp16 needs a GPU; use bf16 or fp32 on the CPU")
+    algorithm = ALGORITHMS[cfg.algorithm.name]
+    if cfg.batch.micro > 1 and not algorithm.micro_batches:
+        problems.append(f"batch.micro: {cfg.algorithm.name} couples all samples of a batch; use 1")
+    views = algorithm.views(cfg.algorithm)
+    device = "gpu" if cfg.torch_device == "cuda" else "cpu"
+    geometry = augment.Geometry(size=32, pad=0, flip=False, fill=(0, 0, 0), device=device)
+    for recipe in dict.fromkeys([*views.labelled.values(), *views.unlabelled.values()]):
+        try:
+            augment.build_view(recipe, geometry, equalize=cfg.data.equalize)
+        except UserError as error:
+            problems += [f"algorithm.{_field_of(cfg.algorithm, recipe)}: {line}" for line in error.messages]
+    problems += sources.check(cfg.data)
+    problems += check_model(cfg.model, cfg.data.size or 32)
+    return problems + _check_trackers(cfg.log.trackers)
+
+
+def _check_trackers(names: tuple[str, ...]) -> list[str]:
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    available = [str(getattr(name, "value", name)) for name in get_available_trackers()]
+    known = sorted(str(getattr(name, "value", name)) for name in LOGGER_TYPE_TO_CLASS)
+    problems = []
+    for name in names:
+        if name not in known:
+            problems.append(f"log.trackers: {name} is unknown; any of {', '.join(known)}")
+        elif name not in available:
+            problems.append(f"log.trackers: the package of {name} is not installed; install it or leave {name} out")
+    return problems
+
+
+def _field_of(cfg: Config, value: str) -> str:
+    return next((name for name in type(cfg).model_fields if getattr(cfg, name) == value), "name")
+
+
+def _is_switch(name: str) -> bool:
+    """Whether a dotted field is a boolean (or `compile`, which --no-compile turns off)."""
+    model: Any = RunConfig
+    *sections, leaf = name.split(".")
+    for section in sections:
+        model = model.model_fields[section].annotation if section in getattr(model, "model_fields", {}) else None
+    info = getattr(model, "model_fields", {}).get(leaf)
+    return name == "compile" or (info is not None and (info.annotation is bool or bool in get_args(info.annotation)))
+
+
+def _read_file(path: Path | None) -> tuple[dict[str, Any], list[str]]:
+    if path is None:
+        return {}, []
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        return {}, [f"--config {path}: {error.strerror}"]
+    except yaml.YAMLError as error:
+        return {}, [f"--config {path}: not YAML ({' '.join(str(error).split())})"]
+    if not isinstance(content, dict):
+        return {}, [f"--config {path}: expected fields and sections, found {type(content).__name__}"]
+    return _expand_names(content), []
+
+
+SECTIONS = ("data", "batch", "model", "algorithm", "optim", "ema", "eval", "log", "checkpoint")
+
+
+def _expand_names(fields: dict[str, Any]) -> dict[str, Any]:
+    """`algorithm: fixmatch` is short for `algorithm: {name: fixmatch}`; so for data, model and optim."""
+    named = ("data", "model", "algorithm", "optim")
+    return {
+        key: {"name": value} if key in named and isinstance(value, str) else value for key, value in fields.items()
+    }
+
+
+def _data_name(fields: dict[str, Any]) -> str | None:
+    section = fields.get("data")
+    return section.get("name") if isinstance(section, dict) else None
+
+
+def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+    """`high` over `low`, section by section; another algorithm or data set starts from its own defaults."""
+    merged = dict(low)
+    for key, value in high.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            renamed = key in ("algorithm", "data") and value.get("name", old.get("name")) != old.get("name")
+            merged[key] = value if renamed else _merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _validated(fields: dict[str, Any]) -> tuple[RunConfig, list[str]]:
+    """The configuration, and one line per wrong field; wrong fields are then at their defaults."""
+    fields = dict(fields)
+    if isinstance(fields.get("algorithm"), dict):
+        fields["algorithm"] = {"name": "fixmatch", **fields["algorithm"]}
+    trackers = fields.get("log", {}).get("trackers") if isinstance(fields.get("log"), dict) else None
+    if isinstance(trackers, str):
+        names = [name for name in trackers.split(",") if name and name != "none"]
+        fields["log"] = {**fields["log"], "trackers": names}
+    problems: list[str] = []
+    while True:
+        try:
+            return RunConfig.model_validate(fields), problems
+        except ValidationError as error:
+            for item in error.errors():
+                path = [str(part) for part in item["loc"]]
+                if path[0] == "algorithm" and len(path) > 1 and path[1] in ALGORITHMS:
+                    del path[1]
+                problems.append(_describe(path, item, fields))
+                fields = _without(fields, path)
+
+
+def _describe(path: list[str], item: Any, fields: dict[str, Any]) -> str:
+    name = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, field_names(fields), n=1)
+        return f"{name}: unknown field" + (f"; did you mean {near[0]}?" if near else " (--help lists all)")
+    if item["type"] == "union_tag_invalid":
+        return f"{name}.name: {item['ctx']['tag']!r} is unknown; one of {', '.join(ALGORITHMS)}"
+    message = item["msg"].removeprefix("Input should be ").removeprefix("a ").removeprefix("Value error, ")
+    return f"{name}: {item['input']!r} is not valid; expected {message}"
+
+
+def _without(fields: dict[str, Any], path: list[str]) -> dict[str, Any]:
+    head, *tail = path
+    inner = fields.get(head)
+    if tail and isinstance(inner, dict) and tail[0] in inner:
+        return {**fields, head: _without(inner, tail)}
+    return {key: value for key, value in fields.items() if key != head}
+
+
+def field_names(fields: dict[str, Any] | None = None) -> list[str]:
+    """All dotted fields, with those of the algorithm that `fields` names."""
+    return [name for name, _, _, _ in describe_fields(_algorithm_name(fields or {}))]
+
+
+def _algorithm_name(fields: dict[str, Any]) -> str:
+    section = fields.get("algorithm")
+    name = section.get("name", "fixmatch") if isinstance(section, dict) else "fixmatch"
+    return name if name in ALGORITHMS else "fixmatch"
+
+
+def describe_fields(algorithm: str = "fixmatch") -> list[tuple[str, str, str, str]]:
+    """(dotted name, type, default, documentation) of every field."""
+    rows = []
+
+    def walk(model: type[Config], prefix: str) -> None:
+        for name, info in model.model_fields.items():
+            inner = ALGORITHMS[algorithm].Config if not prefix and name == "algorithm" else info.annotation
+            if isinstance(inner, type) and issubclass(inner, Config):
+                walk(inner, f"{name}.")
+                continue
+            default = "" if info.default is None else info.default
+            rows.append((prefix + name, _type_name(inner), str(default), " ".join((info.description or "").split())))
+
+    walk(RunConfig, "")
+    return rows
+
+
+def _type_name(annotation: Any) -> str:
+    if annotation is type(None):
+        return "none"
+    if get_origin(annotation) is Literal:
+        return "|".join(map(str, get_args(annotation)))
+    if get_origin(annotation) is tuple:
+        return ",".join(_type_name(part) for part in get_args(annotation) if part is not ...)
+    if args := get_args(annotation):
+        return "|".join(dict.fromkeys(_type_name(part) for part in args if part is not type(None)))
+    return getattr(annotation, "__name__", str(annotation)).lower()

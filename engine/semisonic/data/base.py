@@ -1,0 +1,114 @@
+"""What a data set is: its configuration, and the images it holds, resident or as files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from semisonic.data.manifest import png_bytes
+from semisonic.schema import Config
+
+
+class DataConfig(Config):
+    name: str = "digits"
+    """Data set: digits, mnist, fashion-mnist, cifar10, cifar100, svhn, stl10, or folder for your own images."""
+    root: Path | None = None
+    """Folder of the data. Default: `~/.cache/semisonic/data/NAME` (under XDG_CACHE_HOME where that is set); `folder`
+    has no default. With `csv`, what the CSV's paths are relative to (default: the folder of the CSV)."""
+    download: bool = False
+    """Fetch the data set into `root` where it is not there yet."""
+    labels: int | None = 40
+    """Labelled images in all, the same number for every class; null = every labelled image. `split` overrides it."""
+    held_out: int = 0
+    """Further labelled images, class-balanced, kept out of training to choose a checkpoint by."""
+    split: Path | None = None
+    """Your own split instead of a drawn one: an .npz with index arrays `labelled` and optionally `unlabelled` and
+    `held_out`; or a .txt (one a line) or .csv (column `path` or `index`) naming the labelled images."""
+    split_seed: int | None = None
+    """Seed of the drawn split; default: the run's seed."""
+    unlabelled_includes_labelled: bool = True
+    """Whether the labelled images are also in the unlabelled pool, as in FixMatch and its family."""
+    size: int | None = Field(None, ge=1)
+    """Side of the training images in pixels: required for `folder`; every other data set has its own."""
+    flip: bool | None = None
+    """Horizontal flips in the weak augmentation; default: as suits the data set (none for digits, MNIST and SVHN)."""
+    pad: int | None = Field(None, ge=0)
+    """Reflected margin of the weak random crop in pixels; default: an eighth of the size."""
+    svhn_extra: bool = True
+    """Add SVHN's 531,131 extra images to its training images."""
+    csv: Path | None = None
+    """For `folder`: a CSV with columns path, label (empty = unlabelled) and optionally split (train or test)."""
+    test_root: Path | None = None
+    """For `folder`: test images, one folder a class, where they are not in `root`/test or `root`/val."""
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    """For `folder` without any test images: this share of every class's labelled images is the test set, chosen by
+    the files' names, so that it is the same for every seed."""
+    bad_files: Literal["error", "skip"] = "error"
+    """For `folder`: whether images that cannot be decoded are an error, or left out and counted."""
+    workers: int | None = Field(None, ge=1)
+    """For `folder`: processes that check new images; default: one per CPU."""
+    equalize: Literal["dali", "pil"] = "dali"
+    """Formula of the equalise operation: DALI's, on every device; or PIL's integer steps, on the CPU only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images that stay in memory."""
+
+    pixels: np.ndarray
+    """uint8 [N, H, W, 3], RGB."""
+    labels: np.ndarray
+    """int64 [N]; -1 = unknown."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Encoded image files, each of which was decoded once and found sound."""
+
+    root: Path
+    paths: list[str]
+    """N paths relative to `root`; those outside it are absolute."""
+    labels: np.ndarray
+    """int64 [N]; -1 = unknown."""
+    shapes: np.ndarray
+    """int32 [N, 2]: height and width in pixels after EXIF orientation, as DALI's decoders see them."""
+    via_pillow: np.ndarray
+    """bool [N]: files that DALI cannot decode; `read` re-encodes them as PNG."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, index: int) -> np.ndarray:
+        """The encoded bytes of one image, uint8 [bytes], which DALI decodes with output_type=RGB to its `shapes`.
+
+        Raises OSError where the file has gone since the scan.
+        """
+        path = self.root / self.paths[index]
+        if self.via_pillow[index]:
+            return np.frombuffer(png_bytes(path), np.uint8)
+        return np.fromfile(path, np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    name: str
+    classes: tuple[str, ...]
+    size: int
+    """Side of the images the network sees, in pixels."""
+    mean: tuple[float, float, float]
+    """Per channel, of the training images scaled to 0..1."""
+    std: tuple[float, float, float]
+    flip: bool
+    """Whether the weak augmentation flips horizontally."""
+    pad: int
+    """Reflected margin of the weak random crop, in pixels."""
+    train: Images | Files
+    """The whole training pool: candidates for labelling (label >= 0) and images without a label (-1)."""
+    test: Images | Files
+    notes: tuple[str, ...] = ()
+    """What the user should be told when the run starts, one line each: files left out, how the test set came about."""

@@ -1,0 +1,38 @@
+"""Where data and manifests are kept, and how processes of one machine take turns in writing them."""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/semisonic`, or `~/.cache/semisonic`; not created here."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semisonic"
+
+
+def manifest_file(root: Path) -> Path:
+    """The manifest of the image folder `root`: inside it where that can be written, else in the user's cache."""
+    inside = root / ".semisonic"
+    try:
+        inside.mkdir(exist_ok=True)
+        if os.access(inside, os.W_OK):
+            return inside / "manifest.npz"
+    except OSError:
+        pass  # a read-only data folder is normal, and the cache below serves it
+    name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]
+    return cache_folder() / "manifests" / f"{name}.npz"
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold an exclusive lock named after `file`, so that of several ranks one works and the others find its result.
+
+    Raises OSError where the folder of `file` cannot be written.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file.with_name(file.name + ".lock"), "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

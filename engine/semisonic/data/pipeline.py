@@ -1,0 +1,296 @@
+"""From a data set and the views of an algorithm to batches on the device: one DALI pipeline per stream, with one branch
+per view.
+
+DALI is fed by callables of the iteration number and draws nothing itself (`draws.py` does), so the state of the
+pipeline is the step alone.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from nvidia.dali import fn, pipeline_def
+from torch import Tensor
+
+from semisonic.algorithms.base import Batch, Views
+from semisonic.data import draws
+from semisonic.data.augment import Geometry, View, build_view
+from semisonic.data.sampler import Sampler
+from semisonic.data.sources import DataConfig, DataSet, Files, Images
+from semisonic.data.splits import Split
+
+PREFETCH = 2
+
+
+def reflect_pad(images: np.ndarray, pad: int) -> np.ndarray:
+    """uint8 [N, H, W, 3] -> [N, H+2p, W+2p, 3], mirrored without repeating the border pixel; pad < H and W."""
+    if pad == 0:
+        return images
+    n, height, width, channels = images.shape
+    out = np.empty((n, height + 2 * pad, width + 2 * pad, channels), dtype=images.dtype)
+    middle = out[:, pad:-pad]
+    middle[:, :, pad:-pad] = images
+    middle[:, :, :pad] = images[:, :, pad:0:-1]
+    middle[:, :, -pad:] = images[:, :, -2 : -pad - 2 : -1]
+    out[:, :pad] = out[:, 2 * pad : pad : -1]
+    out[:, -pad:] = out[:, -pad - 2 : -2 * pad - 2 : -1]
+    return out
+
+
+def geometry_of(data: DataSet, cfg: DataConfig, device: torch.device) -> Geometry:
+    red, green, blue = (round(255 * value) for value in data.mean)
+    return Geometry(
+        size=data.size,
+        pad=0 if isinstance(data.train, Files) else data.pad,
+        flip=data.flip,
+        fill=(red, green, blue),
+        encoded=isinstance(data.train, Files),
+        device="gpu" if device.type == "cuda" else "cpu",
+    )
+
+
+def gaussian_noise(images: Tensor, keys: Tensor, std: tuple[float, float, float]) -> Tensor:
+    """Adds N(0, std_c) to uint8 images [N, 3, H, W], rounded and clipped; `std` is on the 0..255 scale.
+
+    Each value is a hash (SplitMix64's finaliser) of the sample's key [N] and the pixel's number, turned into a normal
+    deviate by Box and Muller (1958): nothing is drawn, so nothing depends on batches, ranks or restarts.
+    """
+    n, channels, height, width = images.shape
+    numbers = torch.arange(channels * height * width, device=images.device).view(1, channels, height, width)
+
+    def uniform(salt: int) -> Tensor:
+        z = keys.view(n, 1, 1, 1) + (2 * numbers + salt) * -7046029254386353131
+        for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
+            z = (z ^ ((z >> shift) & ((1 << (64 - shift)) - 1))) * factor
+        z = z ^ ((z >> 31) & ((1 << 33) - 1))
+        return (((z >> 40) & 0xFFFFFF).float() + 0.5) * 2.0**-24
+
+    normal = (-2 * uniform(0).log()).sqrt() * (2 * math.pi * uniform(1)).cos()
+    scale = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
+    return (images.float() + scale * normal).round().clamp(0, 255).to(torch.uint8)
+
+
+@pipeline_def(enable_conditionals=True, exec_dynamic=True)
+def _graph(source: Callable, encoded: bool, views: list[View], names: list[list[str]]):
+    layouts = ["" if encoded else "HWC"] + [""] * sum(map(len, names))
+    nodes = fn.external_source(source=source, num_outputs=len(layouts), layout=layouts, batch=True)
+    images, rest = nodes[0], list(nodes[1:])
+    outputs = []
+    for position in range(len(views)):
+        params = {name: rest.pop(0) for name in names[position]}
+        outputs.append(views[position].graph(images, params))
+    return tuple(outputs)
+
+
+class Stream:
+    """The augmented views of one pool of images, step by step.
+
+    `order(step)` gives the rows of `images` that a step reads (always equally many) and `first(step)` the global
+    number of its first sample, which keys the random numbers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        images: Images | Files,
+        views: Mapping[str, str],
+        geometry: Geometry,
+        order: Callable[[int], np.ndarray],
+        first: Callable[[int], int],
+        seed: int,
+        std: tuple[float, float, float],
+        start: int = 0,
+        threads: int = 2,
+        equalize: str = "dali",
+        device: torch.device | None = None,
+    ):
+        self.name, self.images, self.order, self.first = name, images, order, first
+        self.geometry, self.seed, self.std, self.start = geometry, seed, std, start
+        self.device = device or torch.device("cpu")
+        self.views = {view: build_view(recipe, geometry, equalize=equalize) for view, recipe in views.items()}
+        self.step = start
+        self._readers = ThreadPoolExecutor(threads) if isinstance(images, Files) else None
+        self._names = {view: sorted(self.params(view, start)) for view in self.views}
+        self._pipeline = _graph(
+            self._source,
+            geometry.encoded,
+            list(self.views.values()),
+            list(self._names.values()),
+            batch_size=len(order(start)),
+            num_threads=threads,
+            device_id=(self.device.index or 0) if self.device.type == "cuda" else None,
+            prefetch_queue_depth=PREFETCH,
+        )
+        self._pipeline.build()
+
+    def params(self, view: str, step: int) -> dict[str, np.ndarray]:
+        """The augmentation parameters of a view at a step, per sample: name -> array [N, ...]."""
+        rows, first = self.order(step), self.first(step)
+        recipe = self.views[view]
+        numbers = draws.uniforms(self.seed, f"view/{self.name}/{view}", first, len(rows), recipe.uniforms)
+        return recipe.params(numbers, self.images.shapes[rows] if isinstance(self.images, Files) else None)
+
+    def _source(self, iteration: int):
+        step = self.start + iteration
+        rows = self.order(step)
+        if isinstance(self.images, Files):
+            images = list(self._readers.map(self.images.read, rows))
+        else:
+            images = reflect_pad(self.images.pixels[rows], self.geometry.pad)
+        params = {view: self.params(view, step) for view in self.views}
+        return (images, *(params[view][name] for view, names in self._names.items() for name in names))
+
+    def __next__(self) -> dict[str, Tensor]:
+        """The views of the next step: name -> uint8 [N, 3, H, W] on the device, channels_last."""
+        outputs = self._pipeline.run()
+        batch = {}
+        for (name, view), output in zip(self.views.items(), outputs, strict=True):
+            tensor = torch.from_dlpack(output.as_tensor()).permute(0, 3, 1, 2)
+            if view.noise_std:
+                first = self.first(self.step)
+                keys = draws.sample_keys(self.seed, f"noise/{self.name}/{name}", first, len(tensor))
+                std = tuple(255 * view.noise_std * value for value in self.std)
+                tensor = gaussian_noise(tensor, torch.from_numpy(keys).to(self.device), std)
+            batch[name] = tensor
+        self.step += 1
+        return batch
+
+
+class Loader:
+    """Batches of both streams from `start` on, and how long the caller waited for them."""
+
+    def __init__(
+        self,
+        data: DataSet,
+        split: Split,
+        views: Views,
+        cfg: DataConfig,
+        seed: int,
+        labelled_batch: int,
+        unlabelled_batch: int,
+        device: torch.device,
+        rank: int = 0,
+        world_size: int = 1,
+        start: int = 0,
+        threads: int = 2,
+    ):
+        self.device, self.views, self.seed, self.step = device, views, seed, start
+        self.labels = data.train.labels
+        self.wait_seconds = 0.0
+        geometry = geometry_of(data, cfg, device)
+        pools = {"labelled": split.labelled, "unlabelled": split.unlabelled}
+        sizes = {"labelled": labelled_batch, "unlabelled": unlabelled_batch}
+        wanted = {"labelled": views.labelled, "unlabelled": views.unlabelled}
+        self.pools = pools
+        self.samplers: dict[str, Sampler] = {}
+        self.streams: dict[str, Stream] = {}
+        for name, recipes in wanted.items():
+            if not recipes:
+                continue
+            sampler = Sampler(seed, name, len(pools[name]), sizes[name], rank, world_size)
+            self.samplers[name] = sampler
+            self.streams[name] = Stream(
+                name,
+                data.train,
+                recipes,
+                geometry,
+                order=lambda step, pool=pools[name], sampler=sampler: pool[sampler.indices(step)],
+                first=sampler.first,
+                seed=seed,
+                std=data.std,
+                start=start,
+                threads=threads,
+                equalize=cfg.equalize,
+                device=device,
+            )
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        begin = time.perf_counter()
+        images = {name: next(stream) for name, stream in self.streams.items()}
+        self.wait_seconds += time.perf_counter() - begin
+        index = {name: sampler.indices(self.step) for name, sampler in self.samplers.items()}
+        labels = {name: self.labels[self.pools[name][rows]] for name, rows in index.items()}
+        batch = Batch(
+            x=images.get("labelled"),
+            y=self._tensor(labels.get("labelled")),
+            x_index=self._tensor(index.get("labelled")),
+            u=images.get("unlabelled"),
+            u_index=self._tensor(index.get("unlabelled")),
+            u_true=self._tensor(labels.get("unlabelled")),
+            draws=self._draws(),
+            params=self._params(),
+        )
+        self.step += 1
+        return batch
+
+    def _params(self) -> dict[str, dict[str, Tensor]]:
+        wanted = dict.fromkeys(self.views.labelled, "labelled") | dict.fromkeys(self.views.unlabelled, "unlabelled")
+        return {
+            view: {
+                name: self._tensor(array)
+                for name, array in self.streams[wanted[view]].params(view, self.step).items()
+            }
+            for view in self.views.params
+        }
+
+    def _tensor(self, array: np.ndarray | None) -> Tensor | None:
+        if array is None:
+            return None
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+    def _draws(self) -> dict[str, Tensor]:
+        if not self.views.draws:
+            return {}
+        sampler = self.samplers["unlabelled"]
+        first, count = sampler.first(self.step), sampler.share
+        numbers = {
+            name: draws.uniforms(self.seed, f"draw/{name}", first, count, -(-width // 4) * 4)[:, :width]
+            for name, width in self.views.draws.items()
+        }
+        return {name: self._tensor(array.astype(np.float32)) for name, array in numbers.items()}
+
+
+def evaluation_slices(
+    data: DataSet,
+    images: Images | Files,
+    rows: np.ndarray,
+    batch: int,
+    cfg: DataConfig,
+    device: torch.device,
+    rank: int = 0,
+    world_size: int = 1,
+    threads: int = 2,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The rank's fixed-size slices of the given rows, un-augmented: images uint8 [batch, 3, H, W], labels [batch] and
+    validity bool [batch]; the last slice repeats the last row, marked invalid.
+    """
+    count = -(-len(rows) // (batch * world_size))
+
+    def numbers(step: int) -> np.ndarray:
+        return (step * world_size + rank) * batch + np.arange(batch)
+
+    def order(step: int) -> np.ndarray:
+        return rows[np.minimum(numbers(step), len(rows) - 1)]
+
+    stream = None
+    if isinstance(images, Files):
+        geometry = geometry_of(data, cfg, device)
+        # The pipeline prefetches past the last slice, where `order` repeats the last row.
+        stream = Stream(
+            "evaluation", images, {"plain": "plain"}, geometry, order, lambda step: 0, 0, data.std,
+            threads=threads, device=device,
+        )  # fmt: skip
+    for step in range(count):
+        if isinstance(images, Files):
+            pixels = next(stream)["plain"]
+        else:
+            pixels = torch.from_numpy(images.pixels[order(step)]).permute(0, 3, 1, 2).to(device)
+        labels = torch.from_numpy(images.labels[order(step)]).to(device)
+        yield pixels, labels, torch.from_numpy(numbers(step) < len(rows)).to(device)

@@ -1,0 +1,87 @@
+"""Data sets by name: what there is, what is wrong with a configuration, and the images themselves.
+
+To add a data set, write a function DataConfig -> DataSet and list it in `_SOURCES`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from semisonic.data import digits
+from semisonic.data.base import DataConfig, DataSet, Files, Images
+from semisonic.data.folder import check_folder, load_folder
+from semisonic.data.splits import check_labels
+from semisonic.data.torchvision_sets import KNOWN, check_known, load_known
+from semisonic.schema import UserError
+
+__all__ = ["DataConfig", "DataSet", "Files", "Images", "check", "data_sets", "load"]
+
+
+@dataclass(frozen=True)
+class _Source:
+    summary: str
+    load: Callable[[DataConfig], DataSet]
+    check: Callable[[DataConfig], list[str]] = lambda cfg: []
+    """Mistakes that show without reading images, one line each."""
+    size: int | None = None
+    """Side of its images; None: the user chooses."""
+    classes: int | None = None
+    """None: known once the data are read."""
+    counts: Sequence[int] | None = None
+    """Labelled images of every class, where known without reading them."""
+
+
+_SOURCES = {
+    "digits": _Source(
+        "scikit-learn's digits, 8x8 grey shown at 16x16, 1,397 + 400, comes with the installation",
+        digits.load_digits,
+        size=digits.SIZE,
+        classes=10,
+        counts=digits.COUNTS,
+    ),
+    **{
+        name: _Source(known.title, load_known, check_known, known.size, known.classes, known.counts)
+        for name, known in KNOWN.items()
+    },
+    "folder": _Source("your own images: a folder per class, or a CSV (data.csv)", load_folder, check_folder),
+}
+
+
+def data_sets() -> dict[str, str]:
+    """Every data set's name and one line about it."""
+    return {name: source.summary for name, source in _SOURCES.items()}
+
+
+def check(cfg: DataConfig) -> list[str]:
+    """Every mistake in `cfg` that shows without reading images, one line each, naming the field; [] if none."""
+    source = _SOURCES.get(cfg.name)
+    if source is None:
+        return [f"data.name: there is no data set {cfg.name!r}; valid: {', '.join(_SOURCES)}"]
+    problems = source.check(cfg)
+    if source.size is not None and cfg.size not in (None, source.size):
+        problems.append(
+            f"data.size: the images of {cfg.name} are {source.size} pixels wide, not {cfg.size}; leave it out"
+        )
+    if cfg.name != "folder":
+        set_anyway = [field for field in ("csv", "test_root") if getattr(cfg, field) is not None]
+        problems += [f"data.{field}: only for data.name=folder, not {cfg.name}" for field in set_anyway]
+    size = cfg.size or source.size
+    if cfg.pad is not None and size is not None and cfg.pad >= size:
+        problems.append(
+            f"data.pad: a margin of {cfg.pad} cannot be reflected from {size} pixels; give less than {size}"
+        )
+    if cfg.split is not None and not cfg.split.expanduser().is_file():
+        problems.append(f"data.split: no such file: {cfg.split}")
+    if source.classes is not None:
+        problems += check_labels(cfg, source.classes, source.counts)
+    elif cfg.labels is not None and cfg.labels <= 0 and cfg.split is None:
+        problems.append(
+            f"data.labels: {cfg.labels} labelled images; give a positive multiple of the classes, or null for all"
+        )
+    return problems
+
+
+def load(cfg: DataConfig) -> DataSet:
+    """Read the data set. Raises UserError with every problem found, one line each."""
+    if problems := check(cfg):
+        raise UserError(problems)
+    return _SOURCES[cfg.name].load(cfg)

@@ -1,0 +1,43 @@
+"""A trained network out of a checkpoint, without its data set."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from semisonic import state
+from semisonic.models import ModelConfig, build
+from semisonic.schema import UserError
+
+
+class Classifier(nn.Module):
+    """A trained network with what it needs to be used: `classes`, `image_size`, and the normalisation inside.
+
+    forward: images [N, 3, H, W], uint8 or floats on the 0..255 scale -> logits float32 [N, C].
+    """
+
+    def __init__(self, network: nn.Module, classes: list[str], image_size: int, mean: list[float], std: list[float]):
+        super().__init__()
+        self.network, self.classes, self.image_size = network, classes, image_size
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network((images.float() - self.mean) / self.std).float()
+
+
+def load(path: str | Path, net: Literal["ema", "raw"] = "ema") -> Classifier:
+    """The network of a checkpoint (or of a run's folder: its latest), in evaluation mode on the CPU.
+
+    Raises `UserError` where the path holds no readable checkpoint.
+    """
+    checkpoint = state.load(Path(path))
+    about = checkpoint.state
+    network = build(ModelConfig.model_validate(about["model"]), len(about["classes"]), about["image_size"])
+    prefix = "ema." if net == "ema" else "network."
+    weights = {k.removeprefix(prefix): v for k, v in checkpoint.model.items() if k.startswith(prefix)}
+    if not weights:
+        raise UserError(f"{path}: the checkpoint holds no {net} weights")
+    network.load_state_dict(weights)
+    return Classifier(network, about["classes"], about["image_size"], about["mean"], about["std"]).eval()

@@ -1,0 +1,121 @@
+"""Figures on the device: sums while training, exact counts in evaluation. Reading them is the only host sync."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Meter:
+    """Means of named scalars since the last reading, over steps and ranks."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        """Accumulates 0-d tensors without waiting for the device; the same names every time."""
+        for name, value in metrics.items():
+            value = value.detach().float()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
+        self.count += 1
+
+    def read(self) -> dict[str, float]:
+        """Waits for the device, returns the means and starts anew."""
+        if not self.count:
+            return {}
+        totals = torch.stack(list(self.sums.values())) / self.count
+        if dist.is_initialized():
+            dist.all_reduce(totals)
+            totals /= dist.get_world_size()
+        result = dict(zip(self.sums, totals.tolist(), strict=True))
+        self.sums, self.count = {}, 0
+        return result
+
+
+class Throughput:
+    """Images a second and the share of time spent waiting for data, since the last reading and without pauses."""
+
+    def __init__(self, images_per_step: int):
+        self.images_per_step = images_per_step
+        self.mark = (time.perf_counter(), 0.0)
+        self.steps = 0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time inside (evaluation, checkpoints) does not count."""
+        begin = time.perf_counter()
+        yield
+        self.mark = (self.mark[0] + time.perf_counter() - begin, self.mark[1])
+
+    def read(self, wait_seconds: float) -> dict[str, float]:
+        """`wait_seconds`: the loader's total wait so far. Read after the device is waited for."""
+        now = time.perf_counter()
+        seconds = now - self.mark[0]
+        result = {
+            "images_per_second": self.images_per_step * self.steps / seconds,
+            "data_wait": (wait_seconds - self.mark[1]) / seconds,
+        }
+        self.mark, self.steps = (now, wait_seconds), 0
+        return result
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one network on one set of images; accuracies in percent."""
+
+    top1: float
+    top5: float
+    loss: float
+    per_class: list[float]
+    """Accuracy of each class; nan where the set has no image of it."""
+    confusion: list[list[int]]
+    """[true class][predicted class] counts."""
+
+    def scalars(self) -> dict[str, float]:
+        return {"top1": self.top1, "top5": self.top5, "loss": self.loss}
+
+
+@torch.no_grad()
+def evaluate(
+    predict: Callable[[Tensor], Tensor], slices: Iterable[tuple[Tensor, Tensor, Tensor]], classes: int
+) -> Evaluation:
+    """Evaluates `predict` (images -> logits [N, C]) over (images, labels [N], valid [N]) slices of every rank.
+
+    Integer counts and float64 loss sums are reduced over the ranks, so figures do not depend on the world size.
+    Images without a label (-1) do not count.
+    """
+    counts: Tensor | None = None
+    loss = torch.zeros(())
+    for images, labels, valid in slices:
+        logits = predict(images)
+        valid = valid & (labels >= 0)
+        labels = labels.clamp(min=0)
+        if counts is None:
+            counts = torch.zeros(classes * classes + 1, dtype=torch.int64, device=logits.device)
+            loss = torch.zeros((), dtype=torch.float64, device=logits.device)
+        cell = labels * classes + logits.argmax(-1)
+        counts[:-1].scatter_add_(0, cell, valid.long())
+        top5 = (logits.topk(min(5, classes), dim=-1).indices == labels[:, None]).any(-1)
+        counts[-1] += (top5 & valid).sum()
+        loss += (F.cross_entropy(logits.double(), labels, reduction="none") * valid).sum()
+    if counts is None:
+        raise ValueError("nothing to evaluate: no slices")
+    if dist.is_initialized():
+        dist.all_reduce(counts)
+        dist.all_reduce(loss)
+    confusion = counts[:-1].view(classes, classes).cpu().double()
+    total = confusion.sum().item()
+    diagonal = confusion.diagonal()
+    return Evaluation(
+        top1=100 * diagonal.sum().item() / total,
+        top5=100 * counts[-1].item() / total,
+        loss=loss.item() / total,
+        per_class=(100 * diagonal / confusion.sum(1)).tolist(),
+        confusion=counts[:-1].view(classes, classes).tolist(),
+    )

@@ -1,0 +1,97 @@
+"""BatchNorm over the global batch, whose running statistics one forward of a step moves and the others do not."""
+
+from types import TracebackType
+
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from semisonic_kernels.sync_batch_norm import batch_norm
+
+_track = True
+
+
+class batch_statistics:
+    """Inside `with batch_statistics(track=False)`, layers in training mode use the statistics of the batch as
+    always, but leave running_mean, running_var and num_batches_tracked alone. Traces into one compiled graph.
+    """
+
+    def __init__(self, track: bool):
+        self.track = track
+        self.outside: list[bool] = []
+
+    def __enter__(self) -> None:
+        global _track
+        self.outside.append(_track)
+        _track = self.track
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _track
+        _track = self.outside.pop()
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` with the same state_dict, normalising by the statistics of all ranks' batches.
+
+    Where no process group is initialised, or `sync` is False, the statistics are those of this rank's batch.
+    In training every rank must hold a batch of the same shape.
+    """
+
+    sync: bool = True
+    momentum: float
+
+    def forward(self, input: Tensor) -> Tensor:
+        self._check_input_dim(input)
+        training = self.training or self.running_mean is None
+        tracked = _track or not self.training
+        if self.training and _track and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        return batch_norm(
+            input,
+            self.weight,
+            self.bias,
+            self.running_mean if tracked else None,
+            self.running_var if tracked else None,
+            self.momentum,
+            self.eps,
+            training,
+            dist.group.WORLD if self.sync and training and dist.is_initialized() else None,
+        )
+
+
+def convert_batch_norm(
+    module: nn.Module, momentum: float | None = None, eps: float | None = None, sync: bool = True
+) -> nn.Module:
+    """Replaces every nn.BatchNorm2d inside by ours, in place, with the same tensors and state_dict keys.
+
+    momentum, eps: None keeps each layer's own. Returns the module (a new one if it is itself a nn.BatchNorm2d).
+    Raises ValueError for a layer with momentum None (cumulative average), whose weight would change every step.
+    """
+    if isinstance(module, nn.BatchNorm2d):
+        return _converted(module, momentum, eps, sync)
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
+    replacements = {layer: _converted(layer, momentum, eps, sync) for layer in layers}
+    for parent in list(module.modules()):
+        for name, child in parent._modules.items():
+            if isinstance(child, nn.BatchNorm2d):
+                parent._modules[name] = replacements[child]
+    return module
+
+
+def _converted(
+    layer: nn.BatchNorm2d, momentum: float | None, eps: float | None, sync: bool
+) -> BatchNorm2d:
+    momentum = layer.momentum if momentum is None else momentum
+    if momentum is None:
+        raise ValueError("convert_batch_norm: a layer has momentum None (cumulative average); give a number")
+    if not isinstance(layer, BatchNorm2d):
+        old, layer = layer, BatchNorm2d(
+            layer.num_features, affine=layer.affine, track_running_stats=layer.track_running_stats, device="meta"
+        )
+        layer._parameters, layer._buffers = old._parameters, old._buffers
+        layer.train(old.training)
+        layer.eps = old.eps
+    layer.momentum, layer.sync = momentum, sync
+    layer.eps = layer.eps if eps is None else eps
+    return layer

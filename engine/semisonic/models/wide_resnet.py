@@ -1,0 +1,124 @@
+"""Wide residual networks (Zagoruyko and Komodakis 2016, arXiv 1605.07146) as used in semi-supervised learning.
+
+wrn-D-K: a 3x3 stem of 16 channels, then stages of pre-activation blocks with widths 16K, 32K, 64K (and 128K),
+BatchNorm and LeakyReLU(0.1), global average pooling, a linear head. Convolutions have no bias.
+Shape suffixes: N batch, H height, W width, D features.
+"""
+
+import re
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semisonic.models.norm import BatchNorm2d
+
+SLOPE = 0.1
+STEM_WIDTH = 16
+MOMENTUM = 0.001
+EPS = 1e-3
+
+
+def parse(name: str) -> tuple[int, int, int] | None:
+    """Stages, blocks per stage and widening factor of "wrn-D-K"; None where the name is not such a network.
+
+    D = 6n + 4 gives three stages of n blocks (28, 40, ...), D = 8n + 5 gives four (37, 29, ...).
+    """
+    match = re.fullmatch(r"wrn-([1-9]\d*)-([1-9]\d*)", name)
+    if match is None:
+        return None
+    depth, factor = int(match[1]), int(match[2])
+    for stages in (3, 4):
+        blocks, rest = divmod(depth - stages - 1, 2 * stages)
+        if rest == 0 and blocks >= 1:
+            return stages, blocks, factor
+    return None
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions, each after BatchNorm and activation, added to a shortcut.
+
+    activate_shortcut: the shortcut takes the activated input (first block of the network).
+    skip_first_norm: conv1 takes the raw input and bn1 is never used, a deviation that the `port` variant keeps.
+    """
+
+    def __init__(
+        self, width_in: int, width: int, stride: int, activate_shortcut: bool, skip_first_norm: bool, eps: float, momentum: float
+    ):
+        super().__init__()
+        self.activate_shortcut, self.skip_first_norm = activate_shortcut, skip_first_norm
+        self.bn1 = BatchNorm2d(width_in, eps, momentum)
+        self.conv1 = nn.Conv2d(width_in, width, 3, stride, 1, bias=False)
+        self.bn2 = BatchNorm2d(width, eps, momentum)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        projects = width_in != width or stride != 1
+        self.shortcut = nn.Conv2d(width_in, width, 1, stride, bias=False) if projects else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
+        activated = x if self.skip_first_norm else F.leaky_relu(self.bn1(x), SLOPE)
+        residual = self.conv1(activated)
+        residual = self.conv2(F.leaky_relu(self.bn2(residual), SLOPE))
+        return self.shortcut(activated if self.activate_shortcut else x) + residual
+
+
+class WideResNet(nn.Module):
+    """A wide residual network: images [N, 3, H, W] -> logits [N, classes]; any H and W.
+
+    stages, blocks, factor: as `parse` gives them. first_stride: stride of the first stage.
+    residual: "tf" is the semantics of the TensorFlow original: conv1 always takes BatchNorm and activation, the
+    shortcut takes the activated input in the first block and the raw one in all others. "port" is that of the
+    common PyTorch ports: the first block of every later stage feeds conv1 with the raw input, which leaves that
+    block's bn1 without gradient. Both have the same state_dict.
+    """
+
+    def __init__(
+        self,
+        stages: int,
+        blocks: int,
+        factor: int,
+        classes: int,
+        residual: Literal["tf", "port"] = "tf",
+        first_stride: int = 1,
+        momentum: float = MOMENTUM,
+        eps: float = EPS,
+    ):
+        super().__init__()
+        self.stem = nn.Conv2d(3, STEM_WIDTH, 3, 1, 1, bias=False)
+        width, layers = STEM_WIDTH, []
+        for stage in range(stages):
+            for position in range(blocks):
+                width_in, width = width, STEM_WIDTH * factor * 2**stage
+                opens = position == 0
+                layers.append(
+                    Block(
+                        width_in,
+                        width,
+                        stride=(2 if stage else first_stride) if opens else 1,
+                        activate_shortcut=opens and stage == 0,
+                        skip_first_norm=opens and stage > 0 and residual == "port",
+                        eps=eps,
+                        momentum=momentum,
+                    )
+                )
+        self.blocks = nn.Sequential(*layers)
+        self.norm = BatchNorm2d(width, eps, momentum)
+        self.feature_dim = width
+        self.head = nn.Linear(width, classes)
+        self.apply(_initialise)
+
+    def features(self, images: Tensor) -> Tensor:
+        """[N, 3, H, W] -> pooled activations [N, D]."""
+        return F.leaky_relu(self.norm(self.blocks(self.stem(images))), SLOPE).mean((2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[N, 3, H, W] -> logits [N, classes]."""
+        return self.head(self.features(images))
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    elif isinstance(module, nn.Linear):
+        nn.init.xavier_normal_(module.weight)
+        nn.init.zeros_(module.bias)

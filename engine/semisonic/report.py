@@ -1,0 +1,131 @@
+"""What people see: the start-up table, progress with ETA, results, and pictures."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from semisonic.config import RunConfig
+from semisonic.data.sources import DataSet
+from semisonic.data.splits import Split
+
+
+class Lines:
+    """Progress as it is printed: a bar with ETA on a terminal, a line per reading elsewhere."""
+
+    def __init__(self, console: RichConsole, bar: Progress | None, total: int, done: int):
+        self.console, self.bar, self.total = console, bar, total
+        self.task = bar.add_task("training", total=total, completed=done, note="") if bar else None
+        self.note = ""
+
+    def trained(self, step: int, figures: dict[str, float]) -> None:
+        speed, wait = figures["images_per_second"], figures["data_wait"]
+        text = f"loss {figures['train/loss']:.3f}  {speed:,.0f} images/s  data wait {wait:.0%}"
+        if self.bar:
+            self.bar.update(self.task, completed=step, note=f"{text}  {self.note}")
+        else:
+            self.console.print(f"step {step:,}/{self.total:,}  {text}  {self.note}", highlight=False)
+
+    def evaluated(self, entry: dict[str, float]) -> None:
+        self.note = f"test top-1 {entry['eval/top1']:.2f} % (EMA)  {entry['eval_raw/top1']:.2f} % (raw)"
+
+    def saved(self, step: int) -> None:
+        if not self.bar:
+            self.console.print(f"step {step:,}/{self.total:,}  checkpoint written", highlight=False)
+
+
+class Console:
+    """Prints on the main process, and nothing elsewhere."""
+
+    def __init__(self, main: bool):
+        self.rich = RichConsole(quiet=not main, soft_wrap=True)
+
+    def print(self, text: str) -> None:
+        self.rich.print(text, highlight=False, markup=False)
+
+    @contextmanager
+    def progress(self, total: int, done: int) -> Iterator[Lines]:
+        if not self.rich.is_terminal or self.rich.quiet:
+            yield Lines(self.rich, None, total, done)
+            return
+        columns = (
+            BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("ETA"),
+            TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+        )  # fmt: skip
+        with Progress(*columns, console=self.rich) as bar:
+            yield Lines(self.rich, bar, total, done)
+
+    def start_up(self, cfg: RunConfig, data: DataSet, split: Split, world_size: int, device: Any, threads: int) -> None:
+        """What will run, before it runs."""
+        counts = np.bincount(data.train.labels[split.labelled], minlength=len(data.classes))
+        per_class = str(counts[0]) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+        batch = cfg.batch
+        share = world_size * batch.micro
+        compiled = "one graph (the first steps compile)" if cfg.compiled else "off: eager"
+        rows = {
+            "run folder": f"{cfg.folder}",
+            "data": f"{data.name}: {len(data.classes)} classes, {data.size}x{data.size}, test {len(data.test.labels):,}",
+            "labels": f"{len(split.labelled):,} ({per_class} a class), held out {len(split.held_out):,}",
+            "unlabelled pool": f"{len(split.unlabelled):,}",
+            "algorithm": " ".join(f"{key}={value}" for key, value in cfg.algorithm.model_dump().items()),
+            "model": cfg.model.name,
+            "steps": f"{cfg.steps:,}; an epoch of the pool is {math.ceil(len(split.unlabelled) / batch.unlabelled):,}",
+            "global batch": f"{batch.labelled} labelled + {batch.unlabelled} unlabelled",
+            "rank batch": f"{batch.labelled // share} + {batch.unlabelled // share}, {world_size} rank(s) x {batch.micro}",
+            "device": f"{device}, {threads} CPU threads a rank",
+            "precision": cfg.precision,
+            "compile": compiled,
+            "seed": str(cfg.seed),
+        }
+        if batch.micro > 1:
+            rows["BatchNorm"] = "statistics are those of each micro-batch; running momentum 1-(1-m)^(1/k)"
+        table = Table(show_header=False, box=None, padding=(0, 1))
+        for name, value in rows.items():
+            table.add_row(name, value)
+        self.rich.print(table, highlight=False)
+
+    def result(self, summary: dict[str, Any]) -> None:
+        baseline = summary.get("baseline")
+        rows = [baseline] if baseline else []
+        table = Table(title=f"Test accuracy with {summary['labels']} labels", title_justify="left")
+        for column in ("", "final (EMA)", "final (raw)", "last-20 median (EMA)", "time"):
+            table.add_column(column, justify="right" if column else "left")
+        for row in [*rows, summary]:
+            table.add_row(
+                f"{row['algorithm']}",
+                f"{row['test_top1']:.2f} %",
+                f"{row['test_top1_raw']:.2f} %",
+                f"{row['test_top1_last20_median']:.2f} %",
+                f"{row['wall_seconds']:.0f} s",
+            )
+        self.rich.print(table, highlight=False)
+        if "held_out_selected" in summary:
+            chosen = summary["held_out_selected"]
+            self.print(f"Chosen on the held-out images: step {chosen['step']:,}, test {chosen['test_top1']:.2f} %")
+
+
+def save_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
+    """The confusion matrix as a picture, rows normalised; class names where they fit."""
+    from matplotlib.figure import Figure
+
+    counts = np.asarray(confusion, dtype=float)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = min(4 + 0.35 * len(classes), 14)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="predicted class", ylabel="true class", title=f"Test accuracy {100 * np.trace(counts) / counts.sum():.2f} %")
+    if len(classes) <= 30:
+        axes.set_xticks(range(len(classes)), classes, rotation=90)
+        axes.set_yticks(range(len(classes)), classes)
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=colour, fontsize=8)
+    figure.savefig(path, dpi=120)

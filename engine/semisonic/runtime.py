@@ -1,0 +1,91 @@
+"""The process a run lives in: devices, threads, the process group, determinism, and the versions it ran with."""
+
+import os
+import platform
+import resource
+from importlib.metadata import version
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+
+from semisonic.config import RunConfig
+from semisonic.schema import UserError
+
+
+def start(cfg: RunConfig) -> Accelerator:
+    """Joins the process group that the launcher set up and sets threads and determinism.
+
+    Precision is not Accelerate's (autocast lives in the algorithm), nor is the world size: it must be the launcher's.
+    """
+    on_cpu = cfg.torch_device == "cpu"
+    threads = thread_count(cfg)
+    if on_cpu:
+        torch.set_num_threads(threads)
+    if cfg.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    elif not on_cpu:
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+    # State is kept identical by the algorithms' gathered updates; DDP broadcasting buffers would overwrite it.
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    accelerator = Accelerator(
+        cpu=on_cpu,
+        mixed_precision="no",
+        log_with=list(cfg.log.trackers) or None,
+        project_dir=str(cfg.folder),
+        kwargs_handlers=[ddp],
+    )
+    wanted = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != wanted:
+        raise UserError(
+            f"the launcher started {wanted} processes, but the process group has {accelerator.num_processes}; "
+            "on the CPU use: torchrun --nproc_per_node N launch/train.py --device cpu"
+        )
+    return accelerator
+
+
+def thread_count(cfg: RunConfig) -> int:
+    """CPU threads of this rank: as configured, or its share of the cores it may use."""
+    if cfg.threads:
+        return cfg.threads
+    local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, len(os.sched_getaffinity(0)) // local_ranks)
+
+
+def environment(accelerator: Accelerator) -> dict[str, object]:
+    """Hardware and versions, as written to summary.json."""
+    names = ("torch", "torchvision", "accelerate", "numpy", "semisonic")
+    versions = {name: version(name) for name in names} | {"dali": _dali_version(), "python": platform.python_version()}
+    device = accelerator.device
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return {
+        "hardware": hardware,
+        "device": device.type,
+        "cpu_threads": torch.get_num_threads(),
+        "world_size": accelerator.num_processes,
+        "versions": versions,
+    }
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Peak GPU memory allocated, or the process's peak resident memory on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _dali_version() -> str:
+    import nvidia.dali
+
+    return nvidia.dali.__version__
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as info:
+            return next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

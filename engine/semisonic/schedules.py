@@ -1,0 +1,41 @@
+"""Learning-rate factors and ramps as pure functions of a step tensor: the same on the host, in a compiled graph and in
+a CUDA graph. All take the step as a 0-d tensor (any integer dtype) and return a 0-d float64 tensor.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def fixmatch_cosine(step: Tensor, total: int) -> Tensor:
+    """cos(7 pi t / (16 T)), from 1 down to 0.195 at t = T, floored at 0 (FixMatch, arXiv 2001.07685)."""
+    return torch.cos(7 * math.pi * step.double() / (16 * total)).clamp(min=0)
+
+
+def half_cosine(step: Tensor, total: int) -> Tensor:
+    """(1 + cos(pi t / T)) / 2, from 1 down to 0 (SGDR, arXiv 1608.03983)."""
+    return (1 + torch.cos(math.pi * (step.double() / total).clamp(max=1))) / 2
+
+
+def constant(step: Tensor, total: int) -> Tensor:
+    return torch.ones_like(step, dtype=torch.float64)
+
+
+def linear_ramp(step: Tensor, length: int) -> Tensor:
+    """clip(t / length, 0, 1); 1 from the start where length is 0."""
+    return (step.double() / max(length, 1)).clamp(0, 1) if length else constant(step, 1)
+
+
+def sigmoid_ramp(step: Tensor, length: int) -> Tensor:
+    """exp(-5 (1 - t/length)^2), then 1 (Temporal Ensembling, arXiv 1610.02242)."""
+    return torch.exp(-5 * (1 - linear_ramp(step, length)) ** 2)
+
+
+LEARNING_RATE = {"fixmatch": fixmatch_cosine, "cosine": half_cosine, "constant": constant}
+
+
+def learning_rate(step: Tensor, base: float, schedule: str, total: int, warm_up: int) -> Tensor:
+    """`base` times the schedule's factor; during warm-up rising linearly to it, (t+1)/(warm_up+1) of it at step t."""
+    factor = LEARNING_RATE[schedule](step, total)
+    return base * factor * ((step.double() + 1) / (warm_up + 1)).clamp(max=1)

@@ -1,0 +1,301 @@
+"""The training loop. It knows no algorithm by name: it feeds batches, steps optimisers and keeps what a run is."""
+
+import json
+import statistics
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from torch import Tensor
+
+from semisonic import __version__, state
+from semisonic.algorithms.base import Algorithm, Batch, StepOutput
+from semisonic.config import RunConfig
+from semisonic.data.pipeline import Loader, evaluation_slices
+from semisonic.data.sources import DataSet
+from semisonic.data.splits import Split
+from semisonic.metrics import Evaluation, Meter, Throughput, evaluate
+from semisonic.optim import build_optimizer, load_optimizer_state, optimizer_state, set_learning_rate
+from semisonic.report import Console, save_confusion
+from semisonic.runtime import environment, peak_memory_bytes, thread_count
+from semisonic.schema import UserError
+from semisonic.trackers import Tracker
+
+LAST = 20
+"""Evaluations in the "last-20 median" of the MixMatch and FixMatch papers."""
+AGREE_EVERY = 10
+"""Steps between the moments at which several ranks agree on stopping."""
+
+
+class Diverged(UserError):
+    """A loss was not finite."""
+
+
+class Trainer:
+    """Trains one algorithm on one data set; the implementation of `algorithms.base.Runner`.
+
+    `step` counts finished optimiser steps. Everything else that changes is in the algorithm's buffers, the
+    optimisers, the gradient scaler and `history`, and all of it is in every checkpoint.
+    """
+
+    def __init__(
+        self, cfg: RunConfig, algorithm: Algorithm, data: DataSet, split: Split, accelerator: Accelerator
+    ):
+        self.cfg, self.data, self.split, self.accelerator = cfg, data, split, accelerator
+        self.device, self.folder = accelerator.device, cfg.folder
+        self.rank, self.world_size = accelerator.process_index, accelerator.num_processes
+        self.algorithm = algorithm.to(self.device)
+        self.algorithm.network.to(memory_format=torch.channels_last)
+        self.step, self.elapsed = 0, 0.0
+        self.history: list[dict[str, float]] = []
+        self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
+        self.names = {parameter: name for name, parameter in algorithm.named_parameters()}
+        self.engines: dict[str, torch.nn.Module] = {}
+        self.optimizers: dict[str, Any] = {}
+        for role in algorithm.roles:
+            module = algorithm.role_module(role)
+            if cfg.compiled:
+                # The bound method, not the module: keys stay clean, and DDP and DeepSpeed wrap it from outside.
+                module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False)
+            optimizer = build_optimizer(module, cfg.optim)
+            self.engines[role], self.optimizers[role] = accelerator.prepare(module, optimizer)
+
+    # One step.
+
+    def train_step(self, batch: Batch) -> StepOutput:
+        """One optimiser step on the rank's share of a global batch; moves everything that a step moves."""
+        self.algorithm.train()
+        torch.manual_seed((self.cfg.seed * 1_000_003 + self.step) * 65_537 + self.rank)
+        for optimizer in self.optimizers.values():
+            set_learning_rate(optimizer, self.cfg.optim, self.step, self.cfg.steps)
+        scale = self.scaler.get_scale() if self.scaler.is_enabled() else 0.0
+        output = self.algorithm.train_step(batch, self)
+        bad = ~torch.isfinite(output.loss.detach()) & (self.first_bad_step < 0)
+        self.first_bad_step = torch.where(bad, self.algorithm.step, self.first_bad_step)
+        if not self.scaler.is_enabled() or self.scaler.get_scale() >= scale:
+            with torch.no_grad():
+                self.algorithm.update(self.gather(output.observed))
+                self.algorithm.update_ema()
+        self.algorithm.step += 1
+        self.step += 1
+        return output
+
+    def split_batch(self, tensors: Any, part: int) -> Any:
+        """The part-th of `batch.micro` equal slices of every tensor of a nested batch."""
+        if isinstance(tensors, Tensor):
+            return tensors.chunk(self.cfg.batch.micro)[part]
+        if isinstance(tensors, dict):
+            return {name: self.split_batch(value, part) for name, value in tensors.items()}
+        return tensors
+
+    def split(self, batch: Batch) -> list[Batch]:
+        if self.cfg.batch.micro == 1:
+            return [batch]
+        return [
+            Batch(*(self.split_batch(part, k) for part in batch)) for k in range(self.cfg.batch.micro)
+        ]
+
+    def forward(self, role: str, *args: Any) -> Any:
+        return self.engines[role](*args)
+
+    def backward(self, role: str, loss: Tensor) -> None:
+        self.accelerator.backward(self.scaler.scale(loss))
+
+    def accumulate(self, role: str, last: bool) -> AbstractContextManager[None]:
+        return nullcontext() if last else self.accelerator.no_sync(self.engines[role])
+
+    def optimizer_step(self, role: str) -> None:
+        optimizer = self.optimizers[role]
+        if self.cfg.optim.clip is not None:
+            self.scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(self.engines[role].parameters(), self.cfg.optim.clip)
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        optimizer.zero_grad()
+
+    def gather(self, observed: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Every rank's tensors, concatenated in global-sample order."""
+        if self.world_size == 1 or not observed:
+            return observed
+        return {name: self.accelerator.gather(value) for name, value in observed.items()}
+
+    # The loop.
+
+    def fit(self, console: Console) -> str | None:
+        """Trains to the last step. Returns why it ended early: a signal's name, "max_hours", or None at the end."""
+        cfg, begin, before = self.cfg, time.perf_counter(), self.elapsed
+        loader, meter, throughput = self.loader(), Meter(), Throughput(self.images_per_step)
+        tracker = Tracker(self.accelerator, cfg, self.folder, self.step)
+        reason = None
+        with state.Preemption() as preemption, console.progress(cfg.steps, self.step) as progress:
+            while self.step < cfg.steps and reason is None:
+                output = self.train_step(next(loader))
+                meter.add({"loss": output.loss, **output.metrics})
+                throughput.steps += 1
+                self.elapsed = before + time.perf_counter() - begin
+                last = self.step == cfg.steps
+                if last or self.step % cfg.log.every == 0:
+                    figures = self.read(meter) | throughput.read(loader.wait_seconds)
+                    tracker.log(self.step, figures)
+                    progress.trained(self.step, figures)
+                with throughput.paused():
+                    if last or self.step % cfg.eval.every == 0:
+                        tracker.log(self.step, self.evaluate_all())
+                        progress.evaluated(self.history[-1])
+                    reason = self.agree(preemption.received)
+                    if last or reason or self.step % cfg.checkpoint.every == 0:
+                        self.save()
+                        progress.saved(self.step)
+        tracker.close()
+        return reason if self.step < cfg.steps else None
+
+    @property
+    def images_per_step(self) -> int:
+        views, batch = self.algorithm.views(self.cfg.algorithm), self.cfg.batch
+        return (batch.labelled if views.labelled else 0) + (batch.unlabelled if views.unlabelled else 0)
+
+    def loader(self) -> Loader:
+        cfg = self.cfg
+        return Loader(
+            self.data, self.split, self.algorithm.views(cfg.algorithm), cfg.data, cfg.seed, cfg.batch.labelled,
+            cfg.batch.unlabelled, self.device, self.rank, self.world_size, self.step, thread_count(cfg),
+        )  # fmt: skip
+
+    def read(self, meter: Meter) -> dict[str, float]:
+        """The training figures since the last reading; waits for the device."""
+        figures = {f"train/{name}": value for name, value in meter.read().items()}
+        self.check_finite()
+        optimizer = next(iter(self.optimizers.values()))
+        return figures | {"lr": optimizer.param_groups[0]["lr"]}
+
+    def agree(self, signal: str | None) -> str | None:
+        """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""
+        hours = self.cfg.max_hours
+        reason = signal or ("max_hours" if hours is not None and self.elapsed > 3600 * hours else None)
+        if self.world_size == 1:
+            return reason
+        if self.step % AGREE_EVERY:
+            return None
+        codes = [None, "max_hours", *(number.name for number in state.Preemption.SIGNALS)]
+        code = torch.tensor(codes.index(reason), device=self.device)
+        dist.all_reduce(code, dist.ReduceOp.MAX)
+        return codes[int(code)]
+
+    def check_finite(self) -> None:
+        bad = self.first_bad_step.clone()
+        if self.world_size > 1:
+            bad = torch.where(bad < 0, torch.iinfo(torch.int64).max, bad)
+            dist.all_reduce(bad, dist.ReduceOp.MIN)
+            bad = torch.where(bad == torch.iinfo(torch.int64).max, -1, bad)
+        if int(bad) >= 0:
+            good = state.latest(self.folder / "checkpoints")
+            raise Diverged(
+                f"the loss was not finite at step {int(bad)}; nothing was saved since. "
+                + (f"{good} is good: --resume replays from it" if good else "There is no checkpoint before it")
+                + "; if it happens again, lower optim.lr, set optim.clip or use precision fp32"
+            )
+
+    # Evaluation.
+
+    def evaluate(self, net: str, which: str) -> Evaluation:
+        """Evaluates `net` ("raw" or "ema") on the "test" or "held_out" images."""
+        images, rows = self.data.test, np.arange(len(self.data.test.labels))
+        if which == "held_out":
+            images, rows = self.data.train, self.split.held_out
+        slices = evaluation_slices(
+            self.data, images, rows, self.cfg.eval.batch, self.cfg.data, self.device, self.rank, self.world_size,
+            thread_count(self.cfg),
+        )  # fmt: skip
+        self.algorithm.eval()
+        return evaluate(lambda x: self.algorithm.infer(x, net=net), slices, len(self.data.classes))
+
+    def evaluate_all(self) -> dict[str, Any]:
+        """Evaluates both networks, extends the history and returns what is logged."""
+        figures: dict[str, Any] = {}
+        for which in ("test", "held_out")[: 2 if len(self.split.held_out) else 1]:
+            prefix = "eval" if which == "test" else which
+            for net in ("ema", "raw"):
+                result = self.evaluate(net, which)
+                name = prefix if net == "ema" else f"{prefix}_raw"
+                figures |= {f"{name}/{key}": value for key, value in result.scalars().items()}
+                if which == "test" and net == "ema":
+                    figures["eval/per_class"] = result.per_class
+                    if self.accelerator.is_main_process:
+                        save_confusion(self.folder / "confusion.png", result.confusion, self.data.classes)
+        scalars = {key: value for key, value in figures.items() if not isinstance(value, list)}
+        self.history.append({"step": self.step, **scalars})
+        return figures
+
+    # Checkpoints.
+
+    def save(self) -> None:
+        self.check_finite()
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            optimizer = {}
+            for role, prepared in self.optimizers.items():
+                tensors = optimizer_state(prepared, self.names)
+                optimizer |= {f"{role}/{name}": value for name, value in tensors.items()}
+            checkpoint = state.Checkpoint(self.algorithm.state_dict(), optimizer, self.description(), self.cfg.dump())
+            state.save(self.folder / "checkpoints", self.step, checkpoint, self.cfg.checkpoint.keep)
+        self.accelerator.wait_for_everyone()
+
+    def description(self) -> dict[str, Any]:
+        """state.json: where the run stands, and what `semisonic.load` needs to use the network without the data set."""
+        return {
+            "version": __version__,
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "world_size": self.world_size,
+            "split": self.split.hash,
+            "history": self.history,
+            "scaler": self.scaler.state_dict(),
+            "classes": list(self.data.classes),
+            "image_size": self.data.size,
+            "mean": list(self.data.mean),
+            "std": list(self.data.std),
+            "algorithm": self.cfg.algorithm.name,
+            "model": self.cfg.model.model_dump(mode="json"),
+        }
+
+    def restore(self, checkpoint: state.Checkpoint) -> None:
+        """Continues from a checkpoint, which may come from another world size."""
+        if checkpoint.state["split"] != self.split.hash:
+            raise UserError("data: the labelled split differs from the checkpoint's; resume with the same data and split")
+        self.algorithm.load_state_dict(checkpoint.model)
+        for role, optimizer in self.optimizers.items():
+            own = {k.removeprefix(f"{role}/"): v for k, v in checkpoint.optimizer.items() if k.startswith(f"{role}/")}
+            load_optimizer_state(optimizer, self.names, own)
+        self.scaler.load_state_dict(checkpoint.state["scaler"])
+        self.step, self.elapsed = checkpoint.state["step"], checkpoint.state["elapsed"]
+        self.history = checkpoint.state["history"]
+
+    def summary(self) -> dict[str, Any]:
+        """summary.json: what came out, how fast, and on what."""
+        final = self.history[-1]
+        result: dict[str, Any] = {
+            "algorithm": self.cfg.algorithm.name,
+            "labels": len(self.split.labelled),
+            "step": self.step,
+            "test_top1": final["eval/top1"],
+            "test_top1_raw": final["eval_raw/top1"],
+            "test_top1_last20_median": statistics.median(h["eval/top1"] for h in self.history[-LAST:]),
+        }
+        if len(self.split.held_out):
+            best = max(self.history, key=lambda entry: entry["held_out/top1"])
+            result["held_out_selected"] = {"step": best["step"], "test_top1": best["eval/top1"]}
+            result["labels_used"] = len(self.split.labelled) + len(self.split.held_out)
+        lines = [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+        speed = [line for line in lines if "images_per_second" in line]
+        return result | {
+            "images_per_second": statistics.median(line["images_per_second"] for line in speed),
+            "data_wait": statistics.fmean(line["data_wait"] for line in speed),
+            "peak_memory_bytes": peak_memory_bytes(self.device),
+            "wall_seconds": self.elapsed,
+            **environment(self.accelerator),
+        }
