@@ -194,7 +194,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
         elif name == "recipe":
             args.recipe = value
         else:
-            args.fields[name] = value
+            args.fields[name] = None if value == "null" else value
     return args, problems
 
 

@@ -1,7 +1,7 @@
 """A trained network out of a checkpoint, without its data set."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,16 +12,20 @@ from semisonic.schema import UserError
 
 
 class Classifier(nn.Module):
-    """A trained network with what it needs to be used: `classes`, `image_size`, and the normalisation inside.
+    """A trained network with what it needs to be used: `classes`, `image_size`, `preprocess`, and the normalisation.
 
     forward: images [N, 3, H, W], uint8 or floats on the 0..255 scale -> logits float32 [N, C].
     """
 
-    def __init__(self, network: nn.Module, classes: list[str], image_size: int, mean: list[float], std: list[float]):
+    def __init__(self, network: nn.Module, about: dict[str, Any]):
+        """`about`: a checkpoint's state.json."""
         super().__init__()
-        self.network, self.classes, self.image_size = network, classes, image_size
-        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.network = network
+        self.classes: list[str] = about["classes"]
+        self.image_size: int = about["image_size"]
+        self.preprocess: dict[str, Any] = about["preprocess"]
+        self.register_buffer("mean", 255 * torch.tensor(about["mean"]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(about["std"]).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network((images.float() - self.mean) / self.std).float()
@@ -40,4 +44,4 @@ def load(path: str | Path, net: Literal["ema", "raw"] = "ema") -> Classifier:
     if not weights:
         raise UserError(f"{path}: the checkpoint holds no {net} weights")
     network.load_state_dict(weights)
-    return Classifier(network, about["classes"], about["image_size"], about["mean"], about["std"]).eval()
+    return Classifier(network, about).eval()

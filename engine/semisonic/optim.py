@@ -73,10 +73,11 @@ def optimizer_state(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) 
 def load_optimizer_state(
     optimizer: torch.optim.Optimizer, names: dict[Tensor, str], tensors: dict[str, Tensor]
 ) -> None:
-    """The reverse of `optimizer_state`. State tensors follow their parameter's device, step counters stay as saved."""
+    """The reverse of `optimizer_state`. State of a parameter's shape takes its device and strides."""
     by_name = {name: parameter for parameter, name in names.items()}
     for path, value in tensors.items():
         name, key = path.rsplit("/", 1)
         parameter = by_name[name]
-        device = value.device if value.ndim == 0 else parameter.device
-        optimizer.state[parameter][key] = value.to(device).clone()
+        if value.shape == parameter.shape:  # the parameter's strides too: checkpoints keep none
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        optimizer.state[parameter][key] = value

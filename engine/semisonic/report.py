@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from semisonic.config import RunConfig
-from semisonic.data.sources import DataSet
+from semisonic.data.base import DataSet
 from semisonic.data.splits import Split
 
 

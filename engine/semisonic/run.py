@@ -13,8 +13,9 @@ from semisonic import state
 from semisonic.algorithms.base import Algorithm, Info
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config import Invocation, RunConfig
-from semisonic.data.sources import DataSet, load
-from semisonic.data.splits import Split, load_split, make_split, save_split
+from semisonic.data.base import DataSet, Files
+from semisonic.data.sources import load
+from semisonic.data.splits import Split, make_split, save_split
 from semisonic.models import build
 from semisonic.report import Console
 from semisonic.runtime import start, thread_count
@@ -31,13 +32,15 @@ MAY_CHANGE = {"out", "threads", "device", "max_hours", "baseline", "compile", "l
 def execute(invocation: Invocation) -> int:
     """Trains what the command line asked for; returns the process's exit code."""
     cfg = invocation.cfg
-    data = None
     accelerator = start(cfg)
     console = Console(accelerator.is_main_process)
     check_folder(cfg, invocation.resume)
     with accelerator.main_process_first():  # the main process scans a folder, the others read its manifest
         data = load(cfg.data)
-    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
+    paths = data.train.paths if isinstance(data.train, Files) else None
+    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths)
+    for note in data.notes:
+        console.print(note)
     accelerator.wait_for_everyone()
     baseline = None
     if cfg.baseline:
@@ -197,4 +200,3 @@ def check_same(cfg: RunConfig, folder: Path) -> None:
             problems.append(f"{name}: {new!r}, but the run in {folder} has {old!r}; start a new run with --out")
     if problems:
         raise UserError(problems)
-    load_split(folder / "split.npz")

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -110,7 +111,7 @@ def load(path: Path) -> Checkpoint:
             state=state,
             config=(path / "config.yaml").read_text(),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{path}: not a readable checkpoint ({error})") from error
 
 

@@ -16,7 +16,7 @@ from semisonic import __version__, state
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput
 from semisonic.config import RunConfig
 from semisonic.data.pipeline import Loader, evaluation_slices
-from semisonic.data.sources import DataSet
+from semisonic.data.base import DataSet, Files
 from semisonic.data.splits import Split
 from semisonic.metrics import Evaluation, Meter, Throughput, evaluate
 from semisonic.optim import build_optimizer, load_optimizer_state, optimizer_state, set_learning_rate
@@ -85,20 +85,15 @@ class Trainer:
         self.step += 1
         return output
 
-    def split_batch(self, tensors: Any, part: int) -> Any:
-        """The part-th of `batch.micro` equal slices of every tensor of a nested batch."""
-        if isinstance(tensors, Tensor):
-            return tensors.chunk(self.cfg.batch.micro)[part]
-        if isinstance(tensors, dict):
-            return {name: self.split_batch(value, part) for name, value in tensors.items()}
-        return tensors
+    def micro_batches(self, batch: Batch) -> list[Batch]:
+        count = self.cfg.batch.micro
 
-    def split(self, batch: Batch) -> list[Batch]:
-        if self.cfg.batch.micro == 1:
-            return [batch]
-        return [
-            Batch(*(self.split_batch(part, k) for part in batch)) for k in range(self.cfg.batch.micro)
-        ]
+        def part(value: Any, k: int) -> Any:
+            if isinstance(value, dict):
+                return {name: part(inner, k) for name, inner in value.items()}
+            return value.chunk(count)[k] if isinstance(value, Tensor) else value
+
+        return [batch] if count == 1 else [Batch(*(part(value, k) for value in batch)) for k in range(count)]
 
     def forward(self, role: str, *args: Any) -> Any:
         return self.engines[role](*args)
@@ -257,6 +252,10 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "classes": list(self.data.classes),
             "image_size": self.data.size,
+            "preprocess": {
+                "view": "plain" if isinstance(self.data.train, Files) else "whole",
+                "border": self.data.border,
+            },
             "mean": list(self.data.mean),
             "std": list(self.data.std),
             "algorithm": self.cfg.algorithm.name,

@@ -12,7 +12,7 @@ def ema_update(averages: Sequence[Tensor], sources: Sequence[Tensor], weight: Te
 
     averages: floating tensors of any shapes, usually float32. sources: as many floating tensors of the same
     shapes, of any floating dtype; the difference is taken in the dtype of the average.
-    weight: 0-d floating tensor, 1 - decay, on the averages' device or on the CPU. Nothing waits for the device.
+    weight: 0-d floating tensor, 1 - decay, on the averages' device or the CPU. Nothing waits for the device.
     Raises ValueError where counts, shapes, dtypes or devices do not fit.
     """
     _check(averages, sources, weight)
@@ -27,7 +27,7 @@ def ema_update(averages: Sequence[Tensor], sources: Sequence[Tensor], weight: Te
 
 
 def lerp_by_tensor(averages: list[Tensor], targets: list[Tensor], weight: Tensor) -> None:
-    """`torch._foreach_lerp_` for a 0-d tensor as weight, which on a GPU must not be read; one dtype for all."""
+    """`torch._foreach_lerp_` with a 0-d tensor as weight, which on a GPU must not be read; one dtype."""
     steps = torch._foreach_sub(targets, averages)
     torch._foreach_mul_(steps, weight.to(averages[0].dtype))
     torch._foreach_add_(averages, steps)
@@ -60,7 +60,8 @@ def _check(averages: Sequence[Tensor], sources: Sequence[Tensor], weight: Tensor
     for position, (average, source) in enumerate(zip(averages, sources, strict=True)):
         if average.shape != source.shape:
             raise ValueError(
-                f"ema_update: shapes {list(average.shape)} and {list(source.shape)} differ at position {position}"
+                f"ema_update: average {list(average.shape)} and source {list(source.shape)} differ in shape "
+                f"at position {position}"
             )
         if not (average.is_floating_point() and source.is_floating_point()):
             raise ValueError(

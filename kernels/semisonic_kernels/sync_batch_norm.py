@@ -1,8 +1,8 @@
 """Batch normalisation over the global batch of a process group (Ioffe and Szegedy 2015, arXiv 1502.03167).
 
-Equals BatchNorm on the concatenation of all ranks' batches, in value, gradient and running statistics. It works
-on the CPU (gloo) and on CUDA (NCCL), eager and inside one compiled graph. The forward costs one all-reduce of
-[world, 2C] numbers and the backward one of [2C].
+Equals BatchNorm on the concatenation of all ranks' batches, in value, gradient and running statistics; on the
+CPU (gloo) and on CUDA (NCCL), eager and inside one compiled graph. The forward costs one all-reduce of [R,
+2C] numbers, the backward one of [2C].
 Shape suffixes: N batch, C channels, R ranks.
 """
 
@@ -31,7 +31,7 @@ def batch_norm(
     weight, bias: [C], both or neither. running_mean, running_var: [C] or None (statistics are not tracked);
     in training they move by `momentum` (torch's convention) towards the mean and the unbiased variance.
     group: in training, the statistics are those of all its ranks' batches; None means of this rank's alone.
-    All ranks of the group must call with the same shape. Statistics are computed in float32 (float64 for float64 x).
+    All ranks of the group must call with the same shape. Statistics are float32, for float64 x float64.
     Raises ValueError on shapes that do not fit.
     """
     _check(x, weight, bias, running_mean, running_var, training)
@@ -53,7 +53,7 @@ def batch_norm(
 
 
 @torch.no_grad()
-def global_statistics(x: Tensor, group_name: str, rank: int, world: int) -> tuple[Tensor, Tensor]:
+def global_statistics(x: Tensor, group_name: Any, rank: int, world: int) -> tuple[Tensor, Tensor]:
     """Mean [C] and biased variance [C] of x [N, C, ...] over all ranks, which hold batches of equal size.
 
     Every rank writes its own row of a zero matrix, so that one all-reduce gathers (mean, variance) exactly.
@@ -76,7 +76,7 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inv: Tensor, group_name: str, count: int
+        x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inv: Tensor, group_name: Any, count: int
     ) -> Tensor:
         y = (x.to(mean.dtype) - _like(mean, x)) * _like(inv * weight, x) + _like(bias, x)
         return y.to(x.dtype)
@@ -98,7 +98,15 @@ class _Normalise(torch.autograd.Function):
         sum_C, sum_normalised_C = sums.chunk(2)
         grad_x = (grad - _like(sum_C, x) - normalised * _like(sum_normalised_C, x)) * _like(weight * inv, x)
         # The gradients of weight and bias stay those of this rank's loss: averaging them is DDP's part.
-        return grad_x.to(x.dtype), weight_C.to(weight.dtype), bias_C.to(ctx.bias_dtype), None, None, None, None
+        return (
+            grad_x.to(x.dtype),
+            weight_C.to(weight.dtype),
+            bias_C.to(ctx.bias_dtype),
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def batch_norm_reference(
@@ -110,7 +118,7 @@ def batch_norm_reference(
     momentum: float,
     eps: float,
 ) -> list[Tensor]:
-    """What each rank's `batch_norm` returns in training, given the batches of all ranks: plain torch, one process."""
+    """What each rank's `batch_norm` returns in training, from the batches of all ranks, in plain torch."""
     joint = F.batch_norm(torch.cat(batches), running_mean, running_var, weight, bias, True, momentum, eps)
     return list(joint.split([len(batch) for batch in batches]))
 
@@ -146,4 +154,6 @@ def _check(
     named = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
     for name, tensor in named.items():
         if tensor is not None and tensor.shape != x.shape[1:2]:
-            raise ValueError(f"batch_norm: {name} has shape {list(tensor.shape)}, x has {x.shape[1]} channels")
+            raise ValueError(
+                f"batch_norm: {name} has shape {list(tensor.shape)}, x has {x.shape[1]} channels"
+            )

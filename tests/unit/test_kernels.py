@@ -1,64 +1,314 @@
 """Kernels against their plain-torch references: value, gradient, determinism, and what they refuse."""
 
 import copy
-import os
-import socket
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
+from torch.nn import functional as F
 
-from semisonic_kernels.ema import ema_update, ema_update_reference
+from semisonic.models.norm import BatchNorm2d
+from semisonic_kernels.ema import ema_update, ema_update_reference, lerp_by_tensor
 from semisonic_kernels.sync_batch_norm import batch_norm, batch_norm_reference
 
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 SHAPES = [(), (1,), (7,), (3, 5), (2, 3, 5, 7), (0, 4)]
 
 
 def tensors(dtype: torch.dtype, seed: int, device: str = "cpu") -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    plain = [torch.randn(shape, generator=generator).to(dtype) for shape in SHAPES]
-    strided = torch.randn(6, 5, generator=generator).to(dtype).t()[::2]
-    nhwc = torch.randn(2, 3, 4, 5, generator=generator).to(dtype).to(memory_format=torch.channels_last)
-    return [tensor.to(device) for tensor in [*plain, strided, nhwc]]
+    plain = [torch.randn(shape, generator=generator) for shape in SHAPES]
+    strided = torch.randn(6, 5, generator=generator)
+    nhwc = torch.randn(2, 3, 4, 5, generator=generator)
+    plain = [tensor.to(device, dtype) for tensor in plain]
+    return [
+        *plain,
+        strided.to(device, dtype).t()[::2],
+        nhwc.to(device, dtype, memory_format=torch.channels_last),
+    ]
 
 
-class TestEma:
-    @pytest.mark.parametrize("average_dtype", [torch.float32, torch.float64, torch.bfloat16])
-    @pytest.mark.parametrize("source_dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-    @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-    def test_equals_the_reference(
-        self, average_dtype: torch.dtype, source_dtype: torch.dtype, device: str
-    ) -> None:
-        weight = torch.tensor(0.03, dtype=torch.float64, device=device)
-        averages, sources = tensors(average_dtype, 0, device), tensors(source_dtype, 1, device)
-        expected, kept = copy.deepcopy(averages), copy.deepcopy(sources)
-        for _ in range(3):
-            ema_update(averages, sources, weight)
-            ema_update_reference(expected, sources, weight)
-        torch.testing.assert_close(averages, expected)
-        torch.testing.assert_close(sources, kept, rtol=0, atol=0)
-        assert not torch.equal(averages[2], tensors(average_dtype, 0, device)[2])
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("source_dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ema_equals_the_reference(dtype: torch.dtype, source_dtype: torch.dtype, device: str) -> None:
+    weight = torch.tensor(0.03, dtype=torch.float64, device=device)
+    averages, sources = tensors(dtype, 0, device), tensors(source_dtype, 1, device)
+    expected, before = copy.deepcopy(averages), copy.deepcopy(sources)
+    for _ in range(3):
+        ema_update(averages, sources, weight)
+        ema_update_reference(expected, sources, weight)
+    torch.testing.assert_close(averages, expected)
+    torch.testing.assert_close(sources, before, rtol=0, atol=0)
+    assert not torch.equal(averages[2], tensors(dtype, 0, device)[2])
 
-    @pytest.mark.gpu
-    def test_does_not_wait_for_the_device(self) -> None:
-        averages, sources = tensors(torch.float32, 0, "cuda"), tensors(torch.bfloat16, 1, "cuda")
-        weight = torch.tensor(0.03, dtype=torch.float64, device="cuda")
-        mode = torch.cuda.get_sync_debug_mode()
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            ema_update(averages, sources, weight)
-        finally:
-            torch.cuda.set_sync_debug_mode(mode)
 
-    def test_tensor_scalar_path(self) -> None:
-        """The path of CUDA tensors, whose weight may not be read, gives the reference's values on meta-free CPU."""
-        averages, sources = tensors(torch.float32, 0), tensors(torch.bfloat16, 1)
-        averages[3], expected = averages[3].double(), None
-        expected = copy.deepcopy(averages)
-        lerp_by_tensor(averages, sources, torch.tensor(0.03, dtype=torch.float64))
-        ema_update_reference(expected, sources, torch.tensor(0.03, dtype=torch.float64))
-        torch.testing.assert_close(averages, expected)
+def test_ema_takes_averages_of_several_dtypes() -> None:
+    averages, sources = tensors(torch.float32, 0), tensors(torch.float32, 1)
+    averages[1], averages[4] = averages[1].double(), averages[4].double()
+    expected = copy.deepcopy(averages)
+    weight = torch.tensor(0.3, dtype=torch.float64)
+    ema_update(averages, sources, weight)
+    ema_update_reference(expected, sources, weight)
+    torch.testing.assert_close(averages, expected)
+
+
+def test_ema_path_of_the_gpu_equals_the_reference() -> None:
+    averages, sources = tensors(torch.float32, 0), tensors(torch.float32, 1)
+    expected, weight = copy.deepcopy(averages), torch.tensor(0.03, dtype=torch.float64)
+    lerp_by_tensor(averages, sources, weight)
+    ema_update_reference(expected, sources, weight)
+    torch.testing.assert_close(averages, expected)
+
+
+@pytest.mark.gpu
+def test_ema_does_not_wait_for_the_device() -> None:
+    averages, sources = tensors(torch.float32, 0, "cuda"), tensors(torch.bfloat16, 1, "cuda")
+    weight = torch.tensor(0.03, dtype=torch.float64, device="cuda")
+    mode = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        ema_update(averages, sources, weight)
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
+
+
+def test_ema_of_a_constant_is_a_fixed_point_and_start_decays_geometrically() -> None:
+    weight = torch.tensor(0.1, dtype=torch.float64)
+    average, source = torch.full((3,), 2.0, dtype=torch.float64), torch.full((3,), 5.0, dtype=torch.float64)
+    for _ in range(7):
+        ema_update([average, source], [source, source.clone()], weight)
+    torch.testing.assert_close(average, torch.full_like(average, 0.9**7 * 2 + (1 - 0.9**7) * 5))
+    assert torch.equal(source, torch.full_like(source, 5.0))
+
+
+def test_ema_of_bfloat16_sources_moves_in_float32() -> None:
+    average, source = torch.ones(4), torch.full((4,), 1.5, dtype=torch.bfloat16)
+    ema_update([average], [source], torch.tensor(1e-3))
+    torch.testing.assert_close(average, torch.full((4,), 1.0005), rtol=0, atol=1e-7)
+
+
+def test_ema_takes_parameters_and_stays_out_of_autograd() -> None:
+    average, parameter = torch.zeros(3), torch.nn.Parameter(torch.ones(3))
+    ema_update([average], [parameter], torch.tensor(0.5))
+    assert not average.requires_grad
+    torch.testing.assert_close(average, torch.full((3,), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("averages", "sources", "weight", "message"),
+    [
+        ([torch.zeros(2)], [], torch.tensor(0.1), "1 averages but 0 sources"),
+        ([torch.zeros(2)], [torch.zeros(3)], torch.tensor(0.1), "differ in shape at position 0"),
+        ([torch.zeros(2).long()], [torch.zeros(2)], torch.tensor(0.1), "only floating tensors"),
+        ([torch.zeros(2)], [torch.zeros(2).long()], torch.tensor(0.1), "only floating tensors"),
+        ([torch.zeros(2)], [torch.zeros(2)], torch.tensor([0.1]), "0-d floating tensor"),
+        ([torch.zeros(2)], [torch.zeros(2)], torch.tensor(1), "0-d floating tensor"),
+        ([torch.zeros(2)], [torch.zeros(2, device="meta")], torch.tensor(0.1), "source on meta"),
+    ],
+)
+@pytest.mark.parametrize("update", [ema_update, ema_update_reference])
+def test_ema_refuses(
+    update, averages: list[Tensor], sources: list[Tensor], weight: Tensor, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        update(averages, sources, weight)
+
+
+# Batch normalisation over two ranks. Every case is one call; all cases share one start of the two processes.
+
+WORLD, MOMENTUM = 2, 0.3
+# name -> (shape of a rank's batch, dtype, offset, scale, eps)
+CASES = {
+    "fp64": ((4, 5, 3, 2), torch.float64, 0.0, 1.0, 1e-3),
+    "fp32": ((4, 5, 3, 2), torch.float32, 0.0, 1.0, 1e-3),
+    "bf16": ((4, 5, 6, 2), torch.bfloat16, 0.0, 1.0, 1e-3),
+    "odd": ((3, 7, 1, 5), torch.float64, 1.0, 2.0, 1e-5),
+    "vectors": ((9, 3), torch.float64, 0.0, 1.0, 1e-5),
+    "one value": ((1, 3), torch.float64, 0.0, 1.0, 1e-5),
+    "channels_last": ((2, 4, 5, 3), torch.float32, 0.0, 1.0, 1e-3),
+    "strided": ((4, 3, 2, 5), torch.float32, 0.0, 1.0, 1e-3),
+    "offset": ((64, 4, 8, 8), torch.float32, 50.0, 0.01, 1e-5),
+    "not affine": ((4, 5, 3, 2), torch.float64, 0.0, 1.0, 1e-3),
+    "not tracked": ((4, 5, 3, 2), torch.float64, 0.0, 1.0, 1e-3),
+    "layer": ((4, 5, 3, 2), torch.float64, 0.0, 1.0, 1e-3),
+}
+COMPILED_CASES = ["fp64", "fp32", "bf16", "channels_last", "layer"]
+
+
+def inputs(case: str, device: str = "cpu") -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
+    """Both ranks' batches and output gradients, and weight and bias. The ranks' batches have different means."""
+    shape, dtype, offset, scale, _ = CASES[case]
+    generator = torch.Generator().manual_seed(len(case))
+
+    def draw(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator, dtype=torch.float64).to(device)
+
+    batches = [((draw(*shape) + rank) * scale + offset).to(dtype) for rank in range(WORLD)]
+    grads = [draw(*shape).to(dtype) for _ in range(WORLD)]
+    if case == "channels_last":
+        batches = [batch.to(memory_format=torch.channels_last) for batch in batches]
+    if case == "strided":
+        batches = [batch.transpose(2, 3).contiguous().transpose(2, 3) for batch in batches]
+        grads = [grad.transpose(2, 3).contiguous().transpose(2, 3) for grad in grads]
+    parameters = torch.promote_types(dtype, torch.float32)
+    return batches, grads, draw(shape[1]).to(parameters), draw(shape[1]).to(parameters)
+
+
+def one_case(case: str, rank: int, compiled: bool, device: str) -> dict[str, Tensor]:
+    batches, grads, weight, bias = inputs(case, device)
+    x = batches[rank].requires_grad_()
+    weight, bias = weight.requires_grad_(), bias.requires_grad_()
+    mean, var = torch.zeros_like(weight).detach(), torch.ones_like(weight).detach()
+    layer = BatchNorm2d(len(weight), CASES[case][4], MOMENTUM, device=device, dtype=weight.dtype)
+    layer.weight, layer.bias = torch.nn.Parameter(weight.detach()), torch.nn.Parameter(bias.detach())
+
+    def call(x: Tensor) -> Tensor:
+        if case == "layer":
+            return layer(x)
+        affine = (None, None) if case == "not affine" else (weight, bias)
+        running = (None, None) if case == "not tracked" else (mean, var)
+        return batch_norm(x, *affine, *running, MOMENTUM, CASES[case][4], True, dist.group.WORLD)
+
+    y = (torch.compile(call, fullgraph=True) if compiled else call)(x)
+    y.backward(grads[rank])
+    if case == "layer":
+        weight, bias, mean, var = layer.weight, layer.bias, layer.running_mean, layer.running_var
+    nothing = torch.zeros_like(mean)
+    found = {"y": y, "x": x.grad, "weight": weight.grad, "bias": bias.grad, "mean": mean, "var": var}
+    return {key: (nothing if value is None else value.detach()).cpu() for key, value in found.items()}
+
+
+def work(rank: int, folder: str, compiled: bool, device: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=WORLD)
+    try:
+        cases = COMPILED_CASES if compiled else list(CASES)
+        found = {case: one_case(case, rank, compiled, device) for case in cases}
+        if not compiled:
+            found |= {f"{case} again": one_case(case, rank, compiled, device) for case in cases}
+        torch.save(found, f"{folder}/{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+Ranks = list[dict[str, dict[str, Tensor]]]
+
+
+def run_ranks(folder: Path, compiled: bool, device: str) -> Ranks:
+    mp.spawn(work, (str(folder), compiled, device), nprocs=WORLD)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+
+
+@pytest.fixture(scope="module", params=DEVICES)
+def eager_ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ranks:
+    return run_ranks(tmp_path_factory.mktemp("eager"), False, request.param)
+
+
+@pytest.fixture(scope="module", params=DEVICES)
+def compiled_ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ranks:
+    return run_ranks(tmp_path_factory.mktemp("compiled"), True, request.param)
+
+
+def check_case(ranks: Ranks, case: str) -> None:
+    """Both ranks' results against BatchNorm on the concatenated batch, in float64."""
+    batches, grads, weight, bias = inputs(case)
+    xs = [batch.double().requires_grad_() for batch in batches]
+    weight, bias = weight.double().requires_grad_(), bias.double().requires_grad_()
+    mean, var = torch.zeros_like(weight).detach(), torch.ones_like(weight).detach()
+    affine = (None, None) if case == "not affine" else (weight, bias)
+    running = (None, None) if case == "not tracked" else (mean, var)
+    ys = batch_norm_reference(xs, *affine, *running, MOMENTUM, CASES[case][4])
+    torch.autograd.backward(ys, [grad.double() for grad in grads])
+
+    dtype = CASES[case][1]
+    tight = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 1e-5}[dtype]
+    loose = 1e-2 if dtype == torch.bfloat16 else tight
+    if case == "offset":  # the inputs have 4 digits after the mean is taken off
+        loose = tight = 2e-3
+
+    def close(found: Tensor, expected: Tensor, tolerance: float) -> None:
+        scale = expected.abs().max().item()
+        torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance * max(scale, 1e-30))
+
+    for rank in range(WORLD):
+        found = ranks[rank][case]
+        assert found["y"].dtype == found["x"].dtype == dtype
+        close(found["y"], ys[rank].detach(), loose)
+        close(found["x"], xs[rank].grad, loose)
+        close(found["mean"], mean, tight)
+        close(found["var"], var, tight)
+    if case != "not affine":
+        close(sum(rank[case]["weight"] for rank in ranks), weight.grad, tight)
+        close(sum(rank[case]["bias"] for rank in ranks), bias.grad, tight)
+    assert ranks[0][case]["mean"].equal(ranks[1][case]["mean"])
+    assert ranks[0][case]["var"].equal(ranks[1][case]["var"])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_batch_norm_of_two_ranks_is_that_of_the_joint_batch(eager_ranks: Ranks, case: str) -> None:
+    check_case(eager_ranks, case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", COMPILED_CASES)
+def test_compiled_batch_norm_of_two_ranks_is_that_of_the_joint_batch(
+    compiled_ranks: Ranks, case: str
+) -> None:
+    check_case(compiled_ranks, case)
+
+
+def test_batch_norm_of_two_ranks_repeats_bit_for_bit(eager_ranks: Ranks) -> None:
+    for rank in eager_ranks:
+        for case in CASES:
+            for key, value in rank[case].items():
+                assert value.equal(rank[f"{case} again"][key]), (case, key)
+
+
+def test_batch_norm_keeps_the_spread_of_values_far_from_zero(eager_ranks: Ranks) -> None:
+    _, _, weight, bias = inputs("offset")
+    joint = torch.cat([rank["offset"]["y"] for rank in eager_ranks]).double()
+    std = ((joint - bias.view(-1, 1, 1)) / weight.view(-1, 1, 1)).std((0, 2, 3))
+    var = torch.cat(inputs("offset")[0]).double().var((0, 2, 3))
+    torch.testing.assert_close(std, (var / (var + 1e-5)).sqrt(), rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_of_one_process_is_torchs(training: bool) -> None:
+    batches, _, weight, bias = inputs("fp32")
+    found = [torch.zeros(5), torch.ones(5)]
+    expected = copy.deepcopy(found)
+    y = batch_norm(batches[0], weight, bias, *found, MOMENTUM, 1e-3, training)
+    assert y.equal(F.batch_norm(batches[0], *expected, weight, bias, training, MOMENTUM, 1e-3))
+    assert found[0].equal(expected[0]) and found[1].equal(expected[1])
+    assert found[0].any() == training
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"x": torch.zeros(4)}, "floating tensor"),
+        ({"x": torch.zeros(4, 5).long()}, "floating tensor"),
+        ({"weight": torch.ones(4)}, "weight has shape"),
+        ({"bias": None}, "or neither"),
+        ({"running_var": None}, "or neither"),
+        ({"running_mean": torch.zeros(6)}, "running_mean has shape"),
+        ({"running_mean": None, "running_var": None, "training": False}, "needs running statistics"),
+    ],
+)
+def test_batch_norm_refuses(changed: dict[str, object], message: str) -> None:
+    arguments = {
+        "x": torch.zeros(4, 5),
+        "weight": torch.ones(5),
+        "bias": torch.zeros(5),
+        "running_mean": torch.zeros(5),
+        "running_var": torch.ones(5),
+        "momentum": 0.1,
+        "eps": 1e-5,
+        "training": True,
+    }
+    with pytest.raises(ValueError, match=message):
+        batch_norm(**(arguments | changed))

@@ -97,7 +97,7 @@ class EmaConfig(Config):
 class Runner(Protocol):
     """What the trainer offers to `Algorithm.train_step`."""
 
-    def split(self, batch: Batch) -> list[Batch]:
+    def micro_batches(self, batch: Batch) -> list[Batch]:
         """Proportional micro-batches of all streams, in order."""
         ...
 
@@ -172,7 +172,7 @@ class Algorithm(nn.Module):
 
     def train_step(self, batch: Batch, run: Runner) -> StepOutput:
         """One optimiser step. Only methods with several optimisers override it."""
-        micros = run.split(batch)
+        micros = run.micro_batches(batch)
         outputs = []
         for position, micro in enumerate(micros, start=1):
             with run.accumulate("network", last=position == len(micros)):
@@ -202,7 +202,8 @@ class Algorithm(nn.Module):
         `track=True` and moves the running statistics; the EMA network uses batch statistics in training mode
         and never moves its own. All views need the same H and W.
         """
-        logits = self.infer(torch.cat(views) if len(views) > 1 else views[0], net, track)
+        images = [self.normalise(view) for view in views]  # each: a method may give mixed or perturbed ones
+        logits = self.infer(torch.cat(images), net, track)
         return logits.split([len(view) for view in views])
 
     def infer(self, images: Tensor, net: Literal["raw", "ema"] = "raw", track: bool = True) -> Tensor:

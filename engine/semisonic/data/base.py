@@ -13,19 +13,20 @@ from semisonic.schema import Config
 
 class DataConfig(Config):
     name: str = "digits"
-    """Data set: digits, mnist, fashion-mnist, cifar10, cifar100, svhn, stl10, or folder for your own images."""
+    """digits, mnist, fashion-mnist, cifar10, cifar100, svhn, stl10, or folder for your own images."""
     root: Path | None = None
-    """Folder of the data. Default: `~/.cache/semisonic/data/NAME` (under XDG_CACHE_HOME where that is set); `folder`
-    has no default. With `csv`, what the CSV's paths are relative to (default: the folder of the CSV)."""
+    """Folder of the data. Default: `~/.cache/semisonic/data/NAME` (under XDG_CACHE_HOME where that is set);
+    `folder` has no default. With `csv`, what the CSV's paths are relative to (default: the folder of the
+    CSV)."""
     download: bool = False
     """Fetch the data set into `root` where it is not there yet."""
     labels: int | None = 40
-    """Labelled images in all, the same number for every class; null = every labelled image. `split` overrides it."""
+    """Labelled images in all, the same number for every class; null = all. Not used with `split`."""
     held_out: int = 0
     """Further labelled images, class-balanced, kept out of training to choose a checkpoint by."""
     split: Path | None = None
-    """Your own split instead of a drawn one: an .npz with index arrays `labelled` and optionally `unlabelled` and
-    `held_out`; or a .txt (one a line) or .csv (column `path` or `index`) naming the labelled images."""
+    """Your own split instead of a drawn one: an .npz with index arrays `labelled` and optionally `unlabelled`
+    and `held_out`; or a .txt (one a line) or .csv (column `path` or `index`) naming the labelled images."""
     split_seed: int | None = None
     """Seed of the drawn split; default: the run's seed."""
     unlabelled_includes_labelled: bool = True
@@ -33,18 +34,18 @@ class DataConfig(Config):
     size: int | None = Field(None, ge=1)
     """Side of the training images in pixels: required for `folder`; every other data set has its own."""
     flip: bool | None = None
-    """Horizontal flips in the weak augmentation; default: as suits the data set (none for digits, MNIST and SVHN)."""
+    """Horizontal flips in the weak augmentation; default: the data set's (none for digits, MNIST, SVHN)."""
     pad: int | None = Field(None, ge=0)
     """Reflected margin of the weak random crop in pixels; default: an eighth of the size."""
     svhn_extra: bool = True
     """Add SVHN's 531,131 extra images to its training images."""
     csv: Path | None = None
-    """For `folder`: a CSV with columns path, label (empty = unlabelled) and optionally split (train or test)."""
+    """For `folder`: a CSV with columns path, label (empty: unlabelled) and maybe split (train or test)."""
     test_root: Path | None = None
     """For `folder`: test images, one folder a class, where they are not in `root`/test or `root`/val."""
     test_fraction: float = Field(0.2, gt=0, lt=1)
-    """For `folder` without any test images: this share of every class's labelled images is the test set, chosen by
-    the files' names, so that it is the same for every seed."""
+    """For `folder` without any test images: this share of every class's labelled images is the test set,
+    chosen by the files' names, so that it is the same for every seed."""
     bad_files: Literal["error", "skip"] = "error"
     """For `folder`: whether images that cannot be decoded are an error, or left out and counted."""
     workers: int | None = Field(None, ge=1)
@@ -84,7 +85,7 @@ class Files:
         return len(self.labels)
 
     def read(self, index: int) -> np.ndarray:
-        """The encoded bytes of one image, uint8 [bytes], which DALI decodes with output_type=RGB to its `shapes`.
+        """The encoded bytes of one image, uint8 [bytes]; DALI decodes them to RGB of its `shapes`.
 
         Raises OSError where the file has gone since the scan.
         """
@@ -110,5 +111,7 @@ class DataSet:
     train: Images | Files
     """The whole training pool: candidates for labelling (label >= 0) and images without a label (-1)."""
     test: Images | Files
+    border: int = 0
+    """Black border around the image itself, in pixels (MNIST's 28x28 shown at 32x32: 2)."""
     notes: tuple[str, ...] = ()
-    """What the user should be told when the run starts, one line each: files left out, how the test set came about."""
+    """What to tell the user when the run starts, one line each, such as files left out."""

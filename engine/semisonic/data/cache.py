@@ -14,7 +14,7 @@ def cache_folder() -> Path:
 
 
 def manifest_file(root: Path) -> Path:
-    """The manifest of the image folder `root`: inside it where that can be written, else in the user's cache."""
+    """The manifest of the image folder `root`: in it where that can be written, else in the user's cache."""
     inside = root / ".semisonic"
     try:
         inside.mkdir(exist_ok=True)
@@ -28,7 +28,7 @@ def manifest_file(root: Path) -> Path:
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Hold an exclusive lock named after `file`, so that of several ranks one works and the others find its result.
+    """Hold an exclusive lock named after `file`: of several ranks one works, the others find its result.
 
     Raises OSError where the folder of `file` cannot be written.
     """

@@ -1,10 +1,11 @@
 """Your own images: one folder a class, labelled and unlabelled folders, or a CSV.
 
-Labelled images are in `root`/labelled/CLASS/ or `root`/train/CLASS/ (at any depth below the class) or, where neither
-exists, in `root`/CLASS/. Images without a label are anywhere in `root`/unlabelled/. Test images are in
-`data.test_root`/CLASS/, `root`/test/CLASS/ or `root`/val/CLASS/, the first of these that exists; where none does, a
-fixed share of every class's labelled images is kept for the test (`data.test_fraction`). A CSV (`data.csv`) says the
-same in columns: path, label (empty: unlabelled) and optionally split (train or test).
+Labelled images are in `root`/labelled/CLASS/ or `root`/train/CLASS/ (at any depth below the class) or,
+where neither exists, in `root`/CLASS/. Images without a label are anywhere in `root`/unlabelled/. Test
+images are in `data.test_root`/CLASS/, `root`/test/CLASS/ or `root`/val/CLASS/, the first of these that
+exists; where none does, a fixed share of every class's labelled images is kept for the test
+(`data.test_fraction`). A CSV (`data.csv`) says the same in columns: path, label (empty: unlabelled) and
+optionally split (train or test).
 """
 
 import csv
@@ -63,12 +64,14 @@ class Layout:
 
 @dataclass
 class Listing:
-    """Image files by part: path relative to `root` (absolute outside it) and class name, None where unknown."""
+    """Image files by part: path relative to `root` (absolute outside it) and class name (None: unknown)."""
 
     root: Path
     train: list[tuple[str, str | None]] = field(default_factory=list)
     test: list[tuple[str, str | None]] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    """Files without an image's extension."""
+    notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -156,11 +159,9 @@ def load_folder(cfg: DataConfig) -> DataSet:
     if problems := _check_classes(listing, classes):
         raise UserError(problems)
 
-    notes = []
+    notes = listing.notes
     if listing.ignored:
-        notes.append(
-            f"{len(listing.ignored)} files without an image's extension ignored, such as {listing.ignored[0]}"
-        )
+        notes.append(f"{len(listing.ignored)} files are not images by name, such as {listing.ignored[0]}")
     if not listing.test:
         notes.append(_hold_back_test(listing, cfg.test_fraction))
     train, test = _scan(cfg, listing, classes, notes)
@@ -184,7 +185,12 @@ def _list_tree(cfg: DataConfig) -> Listing:
     listing = Listing(cfg.root.expanduser(), problems=layout.problems)
     if layout.problems:
         return listing
-    special = (*_UNLABELLED, *_TEST) if layout.labelled == listing.root else ()
+    at_top = layout.labelled == listing.root
+    special = (*_UNLABELLED, *_TEST) if at_top else ()
+    unused = [name for name in _subfolders("data.root", listing.root)[0] if not at_top or name in special]
+    unused = [n for n in unused if listing.root / n not in (layout.labelled, layout.unlabelled, layout.test)]
+    if unused:
+        listing.notes.append(f"not used in {listing.root}: {', '.join(f'{name}/' for name in unused)}")
     listing.train += _list_classes(listing, layout.labelled, special)
     if layout.unlabelled is not None:
         listing.train += [(path, None) for path in _images(listing, layout.unlabelled)]
@@ -223,11 +229,11 @@ def _images(listing: Listing, folder: Path) -> list[str]:
             folders.clear()
             continue
         seen.add((found.st_dev, found.st_ino))
+        prefix = _relative(listing.root, where)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             if not name.startswith("."):
-                path = _relative(listing.root, os.path.join(where, name))
-                (paths if _is_image(name) else listing.ignored).append(path)
+                (paths if _is_image(name) else listing.ignored).append(f"{prefix}{os.sep}{name}")
     return sorted(paths)
 
 
@@ -248,8 +254,8 @@ def _read_csv_header(file: Path) -> list[str]:
         raise UserError(f"data.csv: cannot read {file}: {error}") from error
     if missing := [column for column in ("path", "label") if column not in header]:
         raise UserError(
-            f"data.csv: {file} has no column {' and no column '.join(missing)}; its first line must name path, label "
-            f"and optionally split (found: {', '.join(header) or 'nothing'})"
+            f"data.csv: {file} has no column {' and no column '.join(missing)}; its first line must name "
+            f"path, label and optionally split (found: {', '.join(header) or 'nothing'})"
         )
     return header
 
@@ -302,7 +308,8 @@ def _check_classes(listing: Listing, classes: tuple[str, ...]) -> list[str]:
         )
     elif unknown := sorted({label for _, label in listing.test if label is not None} - set(classes)):
         problems.append(
-            f"data.test_root: the test images have classes that no labelled training image has: {', '.join(unknown[:10])}"
+            "data.test_root: there are test images of classes without a labelled training image: "
+            + ", ".join(unknown[:10])
         )
     return problems
 
@@ -315,8 +322,8 @@ def _hold_back_test(listing: Listing, fraction: float) -> str:
             by_class.setdefault(label, []).append(path)
     if small := sorted(label for label, paths in by_class.items() if len(paths) < 2):
         raise UserError(
-            f"data.test_root: there are no test images, and class {small[0]} has too few labelled ones to keep "
-            "some for the test; give test images"
+            f"data.test_root: there are no test images, and class {small[0]} has too few labelled ones to "
+            "keep some for the test; give test images"
         )
     chosen = set()
     for paths in by_class.values():
@@ -325,8 +332,8 @@ def _hold_back_test(listing: Listing, fraction: float) -> str:
     listing.test = [item for item in listing.train if item[0] in chosen]
     listing.train = [item for item in listing.train if item[0] not in chosen]
     return (
-        f"no test images given: {len(chosen)} of the labelled images, {fraction:.0%} of every class, are the test set "
-        "(the same for every seed)"
+        f"no test images given: {len(chosen)} of the labelled images, {fraction:.0%} of every class, are "
+        "the test set (the same for every seed)"
     )
 
 

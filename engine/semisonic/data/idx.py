@@ -19,7 +19,8 @@ _UINT8 = 0x08
 
 
 def find_idx(root: Path, raw: str) -> tuple[dict[str, Path], list[str]]:
-    """The four files in `root` or, as torchvision lays them out, in `root`/`raw` -> (those found, names not found)."""
+    """The four files in `root` or, as torchvision lays them out, in `root`/`raw` -> (those found, names not
+    found)."""
     found: dict[str, Path] = {}
     for role, name in FILES.items():
         candidates = (folder / (name + end) for folder in (root, root / raw) for end in ("", ".gz"))
@@ -44,11 +45,13 @@ def read_idx(path: Path, dims: int) -> np.ndarray:
             f"unsigned bytes (0x08) in {dims} are needed"
         )
     start = 4 + 4 * dims
+    if len(data) < start:
+        raise UserError(f"data.root: {path} is truncated or damaged: it ends within its dimensions")
     shape = tuple(np.frombuffer(data[4:start], ">u4").tolist())
     wanted = math.prod(shape)
-    if len(shape) != dims or len(data) - start != wanted:
+    if len(data) - start != wanted:
         raise UserError(
-            f"data.root: {path} is truncated or damaged: {max(len(data) - start, 0)} bytes of data, "
+            f"data.root: {path} is truncated or damaged: {len(data) - start} bytes of data, "
             f"{wanted} expected for {'x'.join(map(str, shape))}"
         )
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
@@ -57,7 +60,7 @@ def read_idx(path: Path, dims: int) -> np.ndarray:
 def read_images_and_labels(
     found: dict[str, Path], part: str, size: int, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`part` is train or test -> uint8 [N, size, size], int64 [N]. Raises UserError where the two do not fit."""
+    """`part` is train or test -> uint8 [N, size, size], int64 [N]. Raises UserError where they do not fit."""
     images, labels = found[f"{part} images"], found[f"{part} labels"]
     pixels, targets = read_idx(images, 3), read_idx(labels, 1)
     if pixels.shape[1:] != (size, size):

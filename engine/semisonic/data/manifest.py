@@ -1,13 +1,16 @@
-"""One scan decodes every image file once; its result is kept in a manifest and reused while the files stay the same.
+"""One scan decodes every image file once; its result is kept in a manifest and reused while the files stay
+the same.
 
-DALI loses a batch where one file cannot be decoded, so everything that can go wrong with a file is found here, before
-training. A file is `OK` when DALI decodes it itself (checked by tests, format by format), `VIA_PILLOW` when it is a
-sound image that DALI cannot decode (GIF, TIFF, ...) and reaches it as a PNG made by Pillow, and `BAD` otherwise.
+DALI loses a batch where one file cannot be decoded, so everything that can go wrong with a file is found
+here, before training. A file is `OK` when DALI decodes it itself (checked by tests, format by format),
+`VIA_PILLOW` when it is a sound image that DALI cannot decode (GIF, TIFF, ...) and reaches it as a PNG made
+by Pillow, and `BAD` otherwise.
 """
 
 import io
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -30,7 +33,7 @@ _PROGRESS_FROM = 2000  # files
 
 
 class Entry(NamedTuple):
-    """What is known about one file; `height` and `width` in pixels after EXIF orientation, 0 for a bad file."""
+    """What is known of a file; `height` and `width` in pixels after EXIF orientation, 0 for a bad file."""
 
     bytes: int
     mtime_ns: int
@@ -49,7 +52,8 @@ class Scan:
 
 
 def inspect(path: str) -> tuple[int, int, int, str]:
-    """Decode one file with Pillow -> (height, width, status, reason); never raises for what the file contains."""
+    """Decode one file with Pillow -> (height, width, status, reason); never raises for what the file
+    contains."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
@@ -116,7 +120,8 @@ def png_bytes(path: str | Path) -> bytes:
 
 
 def scan(root: Path, paths: Sequence[str], workers: int | None = None) -> Scan:
-    """Entries of `paths` (relative to `root`, or absolute), decoding only what the manifest does not know yet.
+    """Entries of `paths` (relative to `root`, or absolute), decoding only what the manifest does not know
+    yet.
 
     `workers`: processes that decode; None = one per CPU of this process; 1 = in this process.
     """
@@ -129,8 +134,9 @@ def scan(root: Path, paths: Sequence[str], workers: int | None = None) -> Scan:
             entries.append(entry if entry and found and entry[:2] == found else None)
         missing = [i for i, entry in enumerate(entries) if entry is None]
         results = _inspect_all([str(root / paths[i]) for i in missing], workers)
-        for i, result in zip(missing, results, strict=True):
-            entries[i] = Entry(*(_stat(root / paths[i]) or (0, 0)), *result)
+        for i, (height, width, status, reason) in zip(missing, results, strict=True):
+            size, mtime_ns = _stat(root / paths[i]) or (0, 0)
+            entries[i] = Entry(size, mtime_ns, height, width, status, reason)
         complete = [entry for entry in entries if entry is not None]
         if missing:
             known.update(zip(paths, complete, strict=True))
@@ -156,7 +162,7 @@ def _inspect_all(paths: list[str], workers: int | None) -> Iterable[tuple[int, i
             return list(_progress(pool.map(inspect, paths, chunksize=64), len(paths)))
     except BrokenProcessPool as error:
         raise UserError(
-            "data.workers: a process that scans the images died (out of memory?); try fewer, or 1 to scan in one process"
+            "data.workers: a process that checks images died (out of memory?); try fewer, or 1 for none"
         ) from error
 
 
@@ -191,7 +197,8 @@ def _write(file: Path, known: dict[str, Entry]) -> None:
 
 
 def _read(file: Path) -> dict[str, Entry]:
-    """The manifest's entries by path; empty where there is none, or one that is damaged or of another version."""
+    """The manifest's entries by path; empty where there is none, or one that is damaged or of another
+    version."""
     try:
         with np.load(file, allow_pickle=False) as stored:
             if int(stored["version"]) != _VERSION:
@@ -199,7 +206,7 @@ def _read(file: Path) -> dict[str, Entry]:
             columns = [stored[name].tolist() for name in _COLUMNS]
             rows = zip(*columns, _unpack(stored["reasons"]), strict=True)
             return dict(zip(_unpack(stored["paths"]), (Entry(*row) for row in rows), strict=True))
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return {}  # it is a cache: the scan that follows rebuilds it
 
 

@@ -19,7 +19,7 @@ from semisonic.algorithms.base import Batch, Views
 from semisonic.data import draws
 from semisonic.data.augment import Geometry, View, build_view
 from semisonic.data.sampler import Sampler
-from semisonic.data.sources import DataConfig, DataSet, Files, Images
+from semisonic.data.base import DataConfig, DataSet, Files, Images
 from semisonic.data.splits import Split
 
 PREFETCH = 2

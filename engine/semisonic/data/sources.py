@@ -52,7 +52,7 @@ def data_sets() -> dict[str, str]:
 
 
 def check(cfg: DataConfig) -> list[str]:
-    """Every mistake in `cfg` that shows without reading images, one line each, naming the field; [] if none."""
+    """Every mistake in `cfg` that shows without reading images, one line each, naming the field; else []."""
     source = _SOURCES.get(cfg.name)
     if source is None:
         return [f"data.name: there is no data set {cfg.name!r}; valid: {', '.join(_SOURCES)}"]
@@ -75,7 +75,7 @@ def check(cfg: DataConfig) -> list[str]:
         problems += check_labels(cfg, source.classes, source.counts)
     elif cfg.labels is not None and cfg.labels <= 0 and cfg.split is None:
         problems.append(
-            f"data.labels: {cfg.labels} labelled images; give a positive multiple of the classes, or null for all"
+            f"data.labels: {cfg.labels} labelled images; give a multiple of the number of classes or null"
         )
     return problems
 

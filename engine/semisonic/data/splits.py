@@ -1,12 +1,16 @@
-"""Which images are labelled, unlabelled and held out: drawn once from a seed, class-balanced, or given by the user.
+"""Which images are labelled, unlabelled and held out: drawn once from a seed, class-balanced, or given by the
+user.
 
-Every class is put in an order that depends on the seed and the labels only; the first of it are the labelled images,
-the next the held-out ones. So a larger labelled set of the same seed contains the smaller one.
+Every class is put in an order that depends on the seed and the labels only; the first of it are the
+labelled images, the next the held-out ones. So a larger labelled set of the same seed contains the smaller
+one.
 """
 
 import csv
 import hashlib
 import os
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +25,8 @@ _KEY = 0x53504C4954  # second half of the Philox key: no other draws of a run sh
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Sorted int64 indices into the training pool. `labelled` may be part of `unlabelled`, never of `held_out`."""
+    """Sorted int64 indices into the training pool. `labelled` may be part of `unlabelled`, never of
+    `held_out`."""
 
     labelled: np.ndarray
     unlabelled: np.ndarray
@@ -40,7 +45,7 @@ class Split:
 
 def shuffled_by_class(labels_N: np.ndarray, classes: int, seed: int) -> list[np.ndarray]:
     """The indices of every class in an order drawn from `seed`; images with label -1 are in none of them."""
-    # Raw words of the counter, because NumPy promises these, unlike Generator's methods, to stay the same for ever.
+    # Raw words: NumPy promises that these, unlike what Generator's methods return, never change.
     philox = np.random.Philox(key=np.array([seed & 0xFFFFFFFFFFFFFFFF, _KEY], np.uint64))
     order_N = np.argsort(philox.random_raw(len(labels_N)), kind="stable")
     return [order_N[labels_N[order_N] == c] for c in range(classes)]
@@ -125,7 +130,8 @@ def _seed(cfg: DataConfig, seed: int) -> int:
 
 
 def _complete(cfg: DataConfig, images: int, labelled: np.ndarray, held_out: np.ndarray) -> Split:
-    """The split whose unlabelled pool is every image that is not held out (nor labelled, where the config says so)."""
+    """The split whose unlabelled pool is every image that is not held out (nor labelled, where the config
+    says so)."""
     in_pool = np.ones(images, bool)
     in_pool[held_out] = False
     if not cfg.unlabelled_includes_labelled:
@@ -139,18 +145,17 @@ def save_split(split: Split, path: Path) -> None:
         np.savez(file, labelled=split.labelled, unlabelled=split.unlabelled, held_out=split.held_out)
 
 
-def load_split(path: Path, labels_N: np.ndarray, classes: int) -> Split:
-    """Read a split written by `save_split` and check it against the training images' labels, int64 [N].
+def load_split(path: Path, labels_N: np.ndarray | None = None, classes: int | None = None) -> Split:
+    """Read a split written by `save_split` and, given the pool's labels (int64 [N]), check it against them.
 
     Raises UserError with every mistake found, each naming the file.
     """
     arrays = _read_npz(path)
     if missing := [name for name in ("labelled", "unlabelled", "held_out") if name not in arrays]:
         raise UserError(f"data.split: {path} has no array {' and no '.join(missing)}")
-    split = Split(*(np.sort(arrays[name]) for name in ("labelled", "unlabelled", "held_out")))
-    if problems := _check_split(path, vars(split), labels_N, classes):
+    if labels_N is not None and (problems := _check_split(path, arrays, labels_N, classes)):
         raise UserError(problems)
-    return split
+    return Split(*(np.sort(arrays[name]) for name in ("labelled", "unlabelled", "held_out")))
 
 
 def _user_split(
@@ -197,8 +202,8 @@ def _draw_held_out(
     orders = shuffled_by_class(left_N, classes, seed)
     if short := [c for c, order in enumerate(orders) if len(order) < per_class]:
         raise UserError(
-            f"data.held_out: {cfg.held_out} images need {per_class} of every class, but {cfg.split} leaves class "
-            f"{short[0]} only {len(orders[short[0]])}; give less, or an array held_out in the split"
+            f"data.held_out: {cfg.held_out} images need {per_class} of every class, but {cfg.split} leaves "
+            f"{len(orders[short[0]])} of class {short[0]}; give less, or an array held_out in the split"
         )
     return np.concatenate([order[:per_class] for order in orders])
 
@@ -212,7 +217,7 @@ def _read_npz(file: Path) -> dict[str, np.ndarray]:
             arrays = {name: stored[name] for name in names}
     except FileNotFoundError:
         raise UserError(f"data.split: no such file: {file}") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"data.split: cannot read {file}: {error}") from error
     for name, array in arrays.items():
         if array.ndim != 1 or (len(array) and not np.issubdtype(array.dtype, np.integer)):
@@ -238,8 +243,8 @@ def _read_list(file: Path, root: Path | None, paths: Sequence[str] | None) -> np
     if unknown := [name for name, i in zip(names, found, strict=True) if i is None]:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise UserError(
-            f"data.split: {file} names images that are not in the training pool (paths are relative to data.root): "
-            f"{', '.join(unknown[:5])}{more}"
+            f"data.split: {file} names images that are not in the training pool: "
+            f"{', '.join(unknown[:5])}{more}; give paths relative to data.root"
         )
     return np.array(found, np.int64)
 
@@ -265,7 +270,9 @@ def _read_names(file: Path) -> list[str]:
         raise UserError(f"data.split: cannot read {file}: {error}") from error
 
 
-def _check_split(file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndarray, classes: int) -> list[str]:
+def _check_split(
+    file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndarray, classes: int | None
+) -> list[str]:
     """Mistakes in index arrays by name, one line each."""
     problems = []
     for name, indices in arrays.items():
@@ -289,7 +296,7 @@ def _check_split(file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndarray
             problems.append(
                 f"data.split: {file} has {len(both)} images in held_out and in {name}, such as {both[0]}"
             )
-    if "labelled" in arrays:
+    if "labelled" in arrays and classes is not None:
         counts = np.bincount(labels_N[arrays["labelled"]], minlength=classes)
         if len(empty := np.flatnonzero(counts == 0)):
             problems.append(

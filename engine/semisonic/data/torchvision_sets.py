@@ -86,7 +86,7 @@ def root_of(cfg: DataConfig) -> Path:
 
 
 def check_known(cfg: DataConfig) -> list[str]:
-    """One line where files are missing and may not be downloaded, naming the folder and the files; else []."""
+    """One line where files are missing and may not be downloaded, with the folder and the files; else []."""
     if cfg.download:
         return []
     known, root = KNOWN[cfg.name], root_of(cfg)
@@ -107,7 +107,8 @@ def check_known(cfg: DataConfig) -> list[str]:
 
 
 def load_known(cfg: DataConfig) -> DataSet:
-    """Read the set, downloading it first where asked. Raises UserError for missing, damaged or unreachable files."""
+    """Read the set, downloading it first where asked. Raises UserError for missing, damaged or unreachable
+    files."""
     known, root = KNOWN[cfg.name], root_of(cfg)
     classes, train, test = _READERS[known.reader](cfg, root)
     return DataSet(
@@ -160,10 +161,11 @@ def _read_mnist(cfg: DataConfig, root: Path) -> Parts:
 
 def _pad_grey(pixels_NHW: np.ndarray, size: int) -> np.ndarray:
     """Zero-pad uint8 [N, H, W] to [N, size, size, 3]."""
-    before = (size - pixels_NHW.shape[1]) // 2
-    after = size - pixels_NHW.shape[1] - before
-    padded = np.pad(pixels_NHW, ((0, 0), (before, after), (before, after)))
-    return np.repeat(padded[..., None], 3, axis=-1)
+    images, height, width = pixels_NHW.shape
+    top, left = (size - height) // 2, (size - width) // 2
+    padded = np.zeros((images, size, size, 3), np.uint8)
+    padded[:, top : top + height, left : left + width] = pixels_NHW[..., None]
+    return padded
 
 
 def _read_cifar(cfg: DataConfig, root: Path) -> Parts:

@@ -1,4 +1,4 @@
-"""BatchNorm over the global batch, whose running statistics one forward of a step moves and the others do not."""
+"""BatchNorm over the global batch; only the tracking forward of a step moves its running statistics."""
 
 from types import TracebackType
 
@@ -65,8 +65,9 @@ def convert_batch_norm(
 ) -> nn.Module:
     """Replaces every nn.BatchNorm2d inside by ours, in place, with the same tensors and state_dict keys.
 
-    momentum, eps: None keeps each layer's own. Returns the module (a new one if it is itself a nn.BatchNorm2d).
-    Raises ValueError for a layer with momentum None (cumulative average), whose weight would change every step.
+    momentum, eps: None keeps each layer's own. sync: as in `BatchNorm2d`. Returns the module, or its
+    replacement where it is itself a layer. Raises ValueError for a layer with momentum None (cumulative
+    average), whose weight would change every step.
     """
     if isinstance(module, nn.BatchNorm2d):
         return _converted(module, momentum, eps, sync)
@@ -79,15 +80,19 @@ def convert_batch_norm(
     return module
 
 
-def _converted(
-    layer: nn.BatchNorm2d, momentum: float | None, eps: float | None, sync: bool
-) -> BatchNorm2d:
+def _converted(layer: nn.BatchNorm2d, momentum: float | None, eps: float | None, sync: bool) -> BatchNorm2d:
     momentum = layer.momentum if momentum is None else momentum
     if momentum is None:
         raise ValueError("convert_batch_norm: a layer has momentum None (cumulative average); give a number")
     if not isinstance(layer, BatchNorm2d):
-        old, layer = layer, BatchNorm2d(
-            layer.num_features, affine=layer.affine, track_running_stats=layer.track_running_stats, device="meta"
+        old, layer = (
+            layer,
+            BatchNorm2d(
+                layer.num_features,
+                affine=layer.affine,
+                track_running_stats=layer.track_running_stats,
+                device="meta",
+            ),
         )
         layer._parameters, layer._buffers = old._parameters, old._buffers
         layer.train(old.training)

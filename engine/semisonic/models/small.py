@@ -15,19 +15,19 @@ EPS = 1e-5
 
 
 class Small(nn.Module):
-    """Four 3x3 convolutions with BatchNorm and ReLU, global average pooling and a linear head (80,000 parameters).
+    """Four 3x3 convolutions with BatchNorm and ReLU, average pooling and a linear head: 80,000 parameters.
 
     Images [N, 3, H, W] -> logits [N, classes]; any H and W.
     """
 
-    def __init__(self, classes: int, momentum: float = MOMENTUM, eps: float = EPS):
+    def __init__(self, classes: int):
         super().__init__()
         layers: list[nn.Module] = []
         width = 3
         for width_out, stride in zip(WIDTHS, STRIDES, strict=True):
             layers += [
                 nn.Conv2d(width, width_out, 3, stride, 1, bias=False),
-                BatchNorm2d(width_out, eps, momentum),
+                BatchNorm2d(width_out, EPS, MOMENTUM),
                 nn.ReLU(),
             ]
             width = width_out

@@ -1,4 +1,4 @@
-"""Wide residual networks (Zagoruyko and Komodakis 2016, arXiv 1605.07146) as used in semi-supervised learning.
+"""Wide residual networks (Zagoruyko and Komodakis 2016, arXiv 1605.07146) for semi-supervised learning.
 
 wrn-D-K: a 3x3 stem of 16 channels, then stages of pre-activation blocks with widths 16K, 32K, 64K (and 128K),
 BatchNorm and LeakyReLU(0.1), global average pooling, a linear head. Convolutions have no bias.
@@ -39,17 +39,22 @@ class Block(nn.Module):
     """Two 3x3 convolutions, each after BatchNorm and activation, added to a shortcut.
 
     activate_shortcut: the shortcut takes the activated input (first block of the network).
-    skip_first_norm: conv1 takes the raw input and bn1 is never used, a deviation that the `port` variant keeps.
+    skip_first_norm: conv1 takes the raw input and bn1 is never used, as in the `port` variant.
     """
 
     def __init__(
-        self, width_in: int, width: int, stride: int, activate_shortcut: bool, skip_first_norm: bool, eps: float, momentum: float
+        self,
+        width_in: int,
+        width: int,
+        stride: int,
+        activate_shortcut: bool,
+        skip_first_norm: bool,
     ):
         super().__init__()
         self.activate_shortcut, self.skip_first_norm = activate_shortcut, skip_first_norm
-        self.bn1 = BatchNorm2d(width_in, eps, momentum)
+        self.bn1 = BatchNorm2d(width_in, EPS, MOMENTUM)
         self.conv1 = nn.Conv2d(width_in, width, 3, stride, 1, bias=False)
-        self.bn2 = BatchNorm2d(width, eps, momentum)
+        self.bn2 = BatchNorm2d(width, EPS, MOMENTUM)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         projects = width_in != width or stride != 1
         self.shortcut = nn.Conv2d(width_in, width, 1, stride, bias=False) if projects else nn.Identity()
@@ -66,9 +71,9 @@ class WideResNet(nn.Module):
     """A wide residual network: images [N, 3, H, W] -> logits [N, classes]; any H and W.
 
     stages, blocks, factor: as `parse` gives them. first_stride: stride of the first stage.
-    residual: "tf" is the semantics of the TensorFlow original: conv1 always takes BatchNorm and activation, the
-    shortcut takes the activated input in the first block and the raw one in all others. "port" is that of the
-    common PyTorch ports: the first block of every later stage feeds conv1 with the raw input, which leaves that
+    residual: "tf" has the semantics of the TensorFlow original: conv1 always takes the activated input, the
+    shortcut takes it in the first block and the raw input in all others. "port" has those of the common
+    PyTorch ports: the first block of every later stage feeds conv1 with the raw input, which leaves that
     block's bn1 without gradient. Both have the same state_dict.
     """
 
@@ -80,8 +85,6 @@ class WideResNet(nn.Module):
         classes: int,
         residual: Literal["tf", "port"] = "tf",
         first_stride: int = 1,
-        momentum: float = MOMENTUM,
-        eps: float = EPS,
     ):
         super().__init__()
         self.stem = nn.Conv2d(3, STEM_WIDTH, 3, 1, 1, bias=False)
@@ -97,12 +100,10 @@ class WideResNet(nn.Module):
                         stride=(2 if stage else first_stride) if opens else 1,
                         activate_shortcut=opens and stage == 0,
                         skip_first_norm=opens and stage > 0 and residual == "port",
-                        eps=eps,
-                        momentum=momentum,
                     )
                 )
         self.blocks = nn.Sequential(*layers)
-        self.norm = BatchNorm2d(width, eps, momentum)
+        self.norm = BatchNorm2d(width, EPS, MOMENTUM)
         self.feature_dim = width
         self.head = nn.Linear(width, classes)
         self.apply(_initialise)

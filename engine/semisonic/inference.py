@@ -1,0 +1,153 @@
+"""Using a trained checkpoint: its figures on its test set, and predictions for a folder of images."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from semisonic import state
+from semisonic.config import RunConfig
+from semisonic.data import manifest
+from semisonic.data.augment import Geometry
+from semisonic.data.base import DataSet, Files
+from semisonic.data.pipeline import Stream, evaluation_slices
+from semisonic.data.sources import load as load_data
+from semisonic.export import Classifier, load
+from semisonic.metrics import Evaluation, evaluate
+from semisonic.report import save_confusion
+from semisonic.schema import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+
+def default_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def evaluate_checkpoint(
+    path: Path, nets: tuple[str, ...] = ("ema", "raw"), root: Path | None = None, batch: int = 256
+) -> tuple[dict[str, Evaluation], DataSet]:
+    """The figures of a checkpoint's networks on the test set it was trained beside; `root`: where the data lie now."""
+    folder = state.find(path)
+    fields = yaml.safe_load((folder / "config.yaml").read_text())
+    if root is not None:
+        fields["data"]["root"] = str(root)
+    cfg = RunConfig.model_validate(fields)
+    data = load_data(cfg.data)
+    device = default_device()
+    results = {}
+    for net in nets:
+        classifier = load(folder, net=net).to(device)  # type: ignore[arg-type]
+        rows = np.arange(len(data.test.labels))
+        slices = evaluation_slices(data, data.test, rows, batch, cfg.data, device)
+        results[net] = evaluate(classifier, slices, len(data.classes))
+    return results, data
+
+
+def write_evaluation(results: dict[str, Evaluation], data: DataSet, folder: Path) -> None:
+    """evaluation.json, and the confusion matrix of each network as a picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        net: {**result.scalars(), "per_class": result.per_class, "confusion": result.confusion}
+        for net, result in results.items()
+    }
+    state.write_text(folder / "evaluation.json", json.dumps({"classes": data.classes, **content}, indent=1))
+    for net, result in results.items():
+        save_confusion(folder / f"confusion-{net}.png", result.confusion, data.classes)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    path: str
+    label: str
+    confidence: float
+    top: list[tuple[str, float]]
+    """Up to five (class, probability), most probable first."""
+
+
+def image_files(folder: Path) -> tuple[Files, list[str]]:
+    """All images below a folder (or one image), and one line for each file that cannot be decoded."""
+    if not folder.exists():
+        raise UserError(f"{folder}: no such file or folder")
+    root = folder if folder.is_dir() else folder.parent
+    found = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
+    paths = [str(p.relative_to(root)) for p in found if p.suffix.lower() in SUFFIXES and p.is_file()]
+    if not paths:
+        raise UserError(f"{folder}: no images found ({', '.join(SUFFIXES)})")
+    entries = manifest.scan(root, paths).entries
+    bad = [f"{p}: {e.reason}" for p, e in zip(paths, entries, strict=True) if e.status == manifest.BAD]
+    good = [(p, e) for p, e in zip(paths, entries, strict=True) if e.status != manifest.BAD]
+    if not good:
+        raise UserError([f"{folder}: none of {len(bad)} files can be decoded", *bad[:20]])
+    files = Files(
+        root=root,
+        paths=[path for path, _ in good],
+        labels=np.full(len(good), -1),
+        shapes=np.array([(e.height, e.width) for _, e in good], dtype=np.int32),
+        via_pillow=np.array([e.status == manifest.VIA_PILLOW for _, e in good]),
+    )
+    return files, bad
+
+
+@torch.no_grad()
+def predict(classifier: Classifier, files: Files, batch: int = 64) -> Iterator[Prediction]:
+    """Predictions for every file, in order; images are decoded by DALI as the un-augmented view of training."""
+    device = next(classifier.parameters()).device
+    about = classifier.preprocess
+    geometry = Geometry(
+        size=classifier.image_size - 2 * about["border"], pad=0, flip=False, fill=(0, 0, 0), encoded=True,
+        device="gpu" if device.type == "cuda" else "cpu",
+    )  # fmt: skip
+    count = len(files)
+    batch = min(batch, count)
+    stream = Stream(
+        "predict", files, {"view": about["view"]}, geometry,
+        lambda step: np.minimum(step * batch + np.arange(batch), count - 1), lambda step: 0, 0, (1.0, 1.0, 1.0),
+        device=device,
+    )  # fmt: skip
+    for first in range(0, count, batch):
+        images: Tensor = torch.nn.functional.pad(next(stream)["view"], [about["border"]] * 4)
+        probabilities = classifier(images).softmax(-1)
+        values, indices = probabilities.topk(min(5, len(classifier.classes)))
+        for offset in range(min(batch, count - first)):
+            names = [classifier.classes[i] for i in indices[offset].tolist()]
+            top = list(zip(names, values[offset].tolist(), strict=True))
+            yield Prediction(files.paths[first + offset], top[0][0], top[0][1], top)
+
+
+def write_predictions(predictions: list[Prediction], path: Path) -> None:
+    """CSV or Parquet, by the file's ending: path, class, confidence, and class and probability of the top five."""
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    columns: dict[str, list[Any]] = {
+        "path": [p.path for p in predictions],
+        "class": [p.label for p in predictions],
+        "confidence": [p.confidence for p in predictions],
+    }
+    for place in range(len(predictions[0].top)):
+        columns[f"top{place + 1}_class"] = [p.top[place][0] for p in predictions]
+        columns[f"top{place + 1}_probability"] = [p.top[place][1] for p in predictions]
+    table = pa.table(columns)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        parquet.write_table(table, path)
+    else:
+        csv.write_csv(table, path)
+
+
+def check_output(path: Path) -> None:
+    if path.suffix not in (".csv", ".parquet"):
+        raise UserError(f"--out {path}: the file must end in .csv or .parquet")
+    if path.exists():
+        raise UserError(f"--out {path}: already exists; name another file")
+
+
+def load_for(path: Path, net: Literal["ema", "raw"]) -> Classifier:
+    return load(path, net).to(default_device())

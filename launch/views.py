@@ -1,0 +1,8 @@
+"""Writes a picture of each augmentation: `python launch/views.py --data digits --out views`. Takes training's fields."""
+
+import sys
+
+from semisonic.cli import views
+
+if __name__ == "__main__":
+    sys.exit(views(sys.argv[1:]))

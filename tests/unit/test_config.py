@@ -1,0 +1,101 @@
+"""Precedence, strictness, and that every mistake is reported, all at once, before anything is touched."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from semisonic.config import resolve
+from semisonic.schema import UserError
+
+
+def config(*argv: object):
+    return resolve([str(part) for part in argv])[1]
+
+
+def mistakes(*argv: object) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        config(*argv)
+    return caught.value.messages
+
+
+def test_default_then_recipe_then_file_then_command_line(tmp_path: Path):
+    file = tmp_path / "c.yaml"
+    file.write_text("optim: {lr: 0.5, momentum: 0.5}\nsteps: 7\n")
+    cfg = config("--config", file, "--optim.lr", "0.25")
+    assert cfg.optim.lr == 0.25  # command line
+    assert cfg.optim.momentum == 0.5 and cfg.steps == 7  # file
+    assert cfg.model.name == "small"  # recipe
+    assert cfg.optim.nesterov is True  # default
+
+
+def test_a_data_set_brings_its_recipe():
+    assert config().data.name == "digits"
+    cfg = config("--recipe", "cifar10", "--data", "digits")
+    assert cfg.model.name == "wrn-28-2" and cfg.data.name == "digits"
+
+
+def test_another_algorithm_starts_from_its_own_defaults(tmp_path: Path):
+    file = tmp_path / "c.yaml"
+    file.write_text("algorithm: {name: fixmatch, threshold: 0.8}\n")
+    assert config("--config", file).algorithm.threshold == 0.8
+    assert config("--config", file, "--algorithm", "supervised").algorithm.model_dump() == {
+        "name": "supervised", "view": "weak", "label_smoothing": 0.0,
+    }  # fmt: skip
+
+
+def test_forms_of_the_command_line():
+    cfg = config("--seed=3", "--no-baseline", "--algorithm.threshold", "0.9", "--log.trackers", "none", "--ema.start-up", "tf")
+    assert (cfg.seed, cfg.baseline, cfg.algorithm.threshold, cfg.log.trackers) == (3, False, 0.9, ())
+    assert config("--deterministic").deterministic and config("--no-compile").compile == "off"
+    assert config("--data.labels", "null").data.labels is None
+
+
+def test_the_written_configuration_reads_back(tmp_path: Path):
+    cfg = config("--seed", 4, "--optim.name", "adamw", "--max-hours", "1e-3", "--data.labels", "null")
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    assert config("--config", tmp_path / "config.yaml") == cfg
+    assert yaml.safe_load(cfg.dump())["optim"]["name"] == "adamw"
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--optim.learning_rate", "1"], "optim.learning_rate: unknown field"),
+        (["--batch.labeled", "8"], "batch.labeled: unknown field; did you mean batch.labelled?"),
+        (["--steps", "many"], "steps: 'many' is not valid; expected valid integer"),
+        (["--steps", "0"], "steps: '0' is not valid"),
+        (["--precision", "fp8"], "precision: 'fp8' is not valid; expected 'fp32', 'bf16' or 'fp16'"),
+        (["--algorithm", "fixmach"], "algorithm.name: 'fixmach' is unknown; one of"),
+        (["--algorithm.thresh", "1"], "algorithm.thresh: unknown field; did you mean algorithm.threshold?"),
+        (["--algorithm.strong", "stronger"], "algorithm.strong: "),
+        (["--model", "wrn-27-2"], "model.name"),
+        (["--data", "imagenet"], "data.name"),
+        (["--data.labels", "0"], "data.labels"),
+        (["--data.labels", "41"], "data.labels"),
+        (["--batch.labelled", "30", "--batch.micro", "4"], "batch.labelled: 30 labelled images do not divide"),
+        (["--log.trackers", "tensorbord"], "log.trackers: tensorbord is unknown"),
+        (["--recipe", "imagenet"], "--recipe imagenet: unknown"),
+        (["--config", "missing.yaml"], "--config missing.yaml: No such file"),
+        (["--init", "missing"], "--init missing: no such checkpoint"),
+        (["--steps"], "--steps: a value is missing"),
+        (["steps=3"], "steps=3: expected an option"),
+        (["--precision", "fp16", "--device", "cpu"], "precision: fp16 needs a GPU"),
+    ],
+)
+def test_a_mistake_names_its_field(argv: list[str], expected: str):
+    lines = mistakes(*argv)
+    assert any(line.startswith(expected) for line in lines), lines
+    assert all("\n" not in line for line in lines)
+
+
+def test_all_mistakes_at_once():
+    lines = mistakes("--steps", "x", "--optim.lr", "-1", "--batch.labelled", "10", "--batch.micro", "3", "--nonsense", "1",
+                     "--algorithm.threshold", "high", "--model", "nothing")  # fmt: skip
+    for field in ("steps", "optim.lr", "batch.labelled", "nonsense", "algorithm.threshold", "model.name"):
+        assert sum(line.startswith(field) for line in lines) == 1, (field, lines)
+
+
+def test_a_share_that_does_not_divide_over_the_ranks(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert any("3 ranks" in line for line in mistakes("--batch.labelled", "32"))

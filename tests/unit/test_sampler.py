@@ -1,0 +1,63 @@
+"""Order and random numbers are functions of the global sample number alone."""
+
+import numpy as np
+import pytest
+
+from semisonic.data import draws
+from semisonic.data.sampler import Sampler
+
+
+def numbers(sampler: Sampler, steps: int) -> np.ndarray:
+    return np.concatenate([sampler.indices(step) for step in range(steps)])
+
+
+def test_each_epoch_is_a_permutation_of_the_pool():
+    order = numbers(Sampler(seed=0, stream="unlabelled", pool=10, batch=4), steps=5)
+    assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
+    assert list(order[:10]) != list(order[10:])
+
+
+def test_small_pool_repeats_inside_a_batch():
+    order = numbers(Sampler(seed=0, stream="labelled", pool=3, batch=7), steps=3)
+    assert all(sorted(order[i : i + 3]) == [0, 1, 2] for i in range(0, 21, 3))
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_ranks_share_the_global_order(world_size):
+    whole = Sampler(seed=3, stream="unlabelled", pool=50, batch=16)
+    ranks = [Sampler(3, "unlabelled", 50, 16, rank, world_size) for rank in range(world_size)]
+    for step in (0, 1, 7):
+        joined = np.concatenate([rank.indices(step) for rank in ranks])
+        np.testing.assert_array_equal(joined, whole.indices(step))
+
+
+def test_order_does_not_depend_on_the_batch_size():
+    small, large = Sampler(1, "unlabelled", 20, 4), Sampler(1, "unlabelled", 20, 12)
+    np.testing.assert_array_equal(numbers(small, 6), numbers(large, 2))
+
+
+def test_seeds_and_streams_have_orders_of_their_own():
+    orders = [tuple(numbers(Sampler(seed, stream, 30, 30), 1)) for seed in (0, 1) for stream in ("a", "b")]
+    assert len(set(orders)) == 4
+
+
+def test_uniforms_do_not_depend_on_how_they_are_asked_for():
+    whole = draws.uniforms(5, "view/unlabelled/weak", 0, 12, 8)
+    parts = [draws.uniforms(5, "view/unlabelled/weak", first, 3, 8) for first in (0, 3, 6, 9)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert whole.min() >= 0 and whole.max() < 1
+
+
+def test_uniforms_are_uniform_and_purposes_independent():
+    first, second = (draws.uniforms(0, purpose, 0, 5000, 4) for purpose in ("a", "b"))
+    assert abs(first.mean() - 0.5) < 0.01 and abs(first.var() - 1 / 12) < 0.005
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.03
+
+
+def test_numbers_are_the_same_on_every_machine():
+    """A change of these breaks the reproducibility of every earlier run."""
+    np.testing.assert_allclose(
+        draws.uniforms(0, "test", 7, 1, 4)[0], [0.56078919, 0.38335793, 0.61265969, 0.88470741], rtol=1e-7
+    )
+    assert draws.permutation(0, "test", 6).tolist() == [4, 2, 1, 0, 3, 5]
+    assert draws.sample_keys(0, "test", 7, 1).tolist() == [int(draws.sample_keys(0, "test", 0, 8)[7])]
