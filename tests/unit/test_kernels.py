@@ -1,6 +1,7 @@
 """Kernels against their plain-torch references: value, gradient, determinism, and what they refuse."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from semisonic_kernels.ema import ema_update, ema_update_reference, lerp_by_tens
 from semisonic_kernels.sync_batch_norm import batch_norm, batch_norm_reference
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+Update = Callable[[list[Tensor], list[Tensor], Tensor], None]
 SHAPES = [(), (1,), (7,), (3, 5), (2, 3, 5, 7), (0, 4)]
 
 
@@ -140,7 +142,7 @@ COMPILED_CASES = ["fp64", "fp32", "bf16", "channels_last", "layer"]
 
 
 def inputs(case: str, device: str = "cpu") -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
-    """Both ranks' batches and output gradients, and weight and bias. The ranks' batches have different means."""
+    """Both ranks' batches (with different means) and output gradients, and weight and bias."""
     shape, dtype, offset, scale, _ = CASES[case]
     generator = torch.Generator().manual_seed(len(case))
 

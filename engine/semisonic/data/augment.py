@@ -393,7 +393,8 @@ def draw_operations(policy: Policy, uniforms_N4: np.ndarray) -> tuple[np.ndarray
     ranges = [magnitudes or Range(0, 0) for magnitudes in policy.operations.values()]
     operation_N = np.floor(uniforms_N4[:, 0] * len(ranges)).astype(np.int64)
     low_N, high_N, base_N, signed_N = (
-        np.array([getattr(r, name) for r in ranges])[operation_N] for name in ("low", "high", "base", "signed")
+        np.array([getattr(r, name) for r in ranges])[operation_N]
+        for name in ("low", "high", "base", "signed")
     )
     whole_N = np.array([r.whole for r in ranges])[operation_N]
     strength_N = policy.strength(uniforms_N4[:, 1])
@@ -509,7 +510,8 @@ def _contrast(image: DataNode, factor: DataNode) -> DataNode:
 
 
 def _color(image: DataNode, factor: DataNode) -> DataNode:
-    grey = fn.coord_transform(image, M=_GREY * 3, dtype=types.UINT8)
+    grey = fn.coord_transform(image, M=_GREY, dtype=types.UINT8)
+    grey = fn.color_space_conversion(grey, image_type=types.GRAY, output_type=types.RGB)
     return _blend(grey, fn.cast(image, dtype=types.INT16), factor)
 
 

@@ -1,10 +1,10 @@
-"""One scan decodes every image file once; its result is kept in a manifest and reused while the files stay
-the same.
+"""One scan decodes every image file; its result is kept in a manifest and reused while the file is the same.
 
 DALI loses a batch where one file cannot be decoded, so everything that can go wrong with a file is found
-here, before training. A file is `OK` when DALI decodes it itself (checked by tests, format by format),
-`VIA_PILLOW` when it is a sound image that DALI cannot decode (GIF, TIFF, ...) and reaches it as a PNG made
-by Pillow, and `BAD` otherwise.
+here, before training, with Pillow and with the codec library that DALI itself uses. A file is `OK` when DALI
+decodes it, `VIA_PILLOW` when it is a sound image that DALI cannot be trusted with (GIF, TIFF, ...) and
+reaches it as a PNG made by Pillow, `BAD` when it is damaged, and `UNREADABLE`, which no manifest remembers,
+when it could not be read.
 """
 
 import io
@@ -15,25 +15,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from semisonic.data.cache import locked, manifest_file
+from semisonic.data.cache import locked, manifest_files
 from semisonic.schema import UserError
 
-OK, VIA_PILLOW, BAD = 0, 1, 2
+OK, VIA_PILLOW, BAD, UNREADABLE = range(4)
 
 _VERSION = 1  # raise it when `inspect` judges differently: manifests of another version are scanned again
-_ORIENTATION = 0x0112  # EXIF tag
 _POOL_FROM = 512  # files; below it, starting processes costs more than it saves
 _PROGRESS_FROM = 2000  # files
 
 
 class Entry(NamedTuple):
-    """What is known of a file; `height` and `width` in pixels after EXIF orientation, 0 for a bad file."""
+    """What is known of a file; `height` and `width` in pixels after EXIF orientation, 0 if not sound."""
 
     bytes: int
     mtime_ns: int
@@ -41,6 +41,10 @@ class Entry(NamedTuple):
     width: int
     status: int
     reason: str
+
+    @property
+    def sound(self) -> bool:
+        return self.status in (OK, VIA_PILLOW)
 
 
 @dataclass(frozen=True)
@@ -52,58 +56,62 @@ class Scan:
 
 
 def inspect(path: str) -> tuple[int, int, int, str]:
-    """Decode one file with Pillow -> (height, width, status, reason); never raises for what the file
-    contains."""
+    """Decode one file -> (height, width, status, reason); never raises."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        if os.path.getsize(path) == 0:
+        data = Path(path).read_bytes()
+        if not data:
             return 0, 0, BAD, "empty file"
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(data)) as image:
             if image.format == "PNG":
-                image.verify()  # checksums and the closing chunk, which load() ignores and DALI does not
-        with Image.open(path) as image:
+                image.verify()  # checksums, which load() ignores
+        with Image.open(io.BytesIO(data)) as image:
             image.load()
             height, width = ImageOps.exif_transpose(image).size[::-1]
-            if _dali_decodes(image):
+            if _dali_decodes(image, data, height, width):
                 return height, width, OK, ""
             if image.mode in ("I", "F"):
-                return (
-                    0,
-                    0,
-                    BAD,
-                    f"{image.format} with pixels of mode {image.mode}, whose range is not defined",
-                )
+                return 0, 0, BAD, f"{image.format} of mode {image.mode}, whose range of values is not defined"
             return height, width, VIA_PILLOW, ""
     except UnidentifiedImageError:
         return 0, 0, BAD, "not an image"
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise a dozen types; each of them means that this file is bad
-        return 0, 0, BAD, " ".join(str(error).split()) or type(error).__name__
+    except Exception as error:
+        # Pillow raises a dozen types, all meaning that the file is damaged; only the system sets errno.
+        status = BAD if getattr(error, "errno", None) is None else UNREADABLE
+        return 0, 0, status, " ".join(str(error).split()) or type(error).__name__
 
 
-def _dali_decodes(image) -> bool:
-    """Whether DALI decodes this loaded image to the same shape as Pillow."""
-    from PIL import Image
+def _dali_decodes(image, data: bytes, height: int, width: int) -> bool:
+    """Whether the codec library inside DALI decodes `data` to the shape that Pillow finds.
 
-    orientation, raw_exif = image.getexif().get(_ORIENTATION, 1), image.info.get("exif", b"")
-    exif = Image.Exif()
-    exif.load(raw_exif)
-    # Pillow also reads an orientation from XMP, and neither knows what to do with a value outside 1..8.
-    if orientation not in range(1, 9) or orientation != exif.get(_ORIENTATION, 1):
-        return False
+    Only formats are tried that it decodes to Pillow's pixels: it also takes TIFF, but not all of it alike.
+    """
     match image.format:
         case "JPEG" | "MPO":
-            return image.mode in ("L", "RGB", "CMYK")
-        case "PNG":
-            return True
+            known = image.mode in ("L", "RGB", "CMYK")
         case "BMP":
-            return image.info.get("compression") == 0
-        case "WEBP":
-            return not raw_exif  # DALI's parser stumbles over an EXIF chunk of odd length
-        case _:
-            return False
+            known = image.info.get("compression") == 0
+        case other:
+            known = other in ("PNG", "WEBP")
+    if not known:
+        return False
+    decoder, params = _codec()
+    decoded = decoder.decode(data, params=params)
+    return decoded is not None and tuple(decoded.shape) == (height, width, 3)
+
+
+@lru_cache(maxsize=1)
+def _codec() -> tuple[Any, Any]:
+    """nvImageCodec's decoder on the CPU, set as DALI sets it, and its parameters; one per process."""
+    import nvidia.nvimgcodec as nvimgcodec
+
+    decoder = nvimgcodec.Decoder(
+        device_id=nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY,
+        max_num_cpu_threads=1,
+        backends=[nvimgcodec.Backend(nvimgcodec.CPU_ONLY)],
+    )
+    return decoder, nvimgcodec.DecodeParams(apply_exif_orientation=True, color_spec=nvimgcodec.ColorSpec.SRGB)
 
 
 def png_bytes(path: str | Path) -> bytes:
@@ -120,35 +128,30 @@ def png_bytes(path: str | Path) -> bytes:
 
 
 def scan(root: Path, paths: Sequence[str], workers: int | None = None) -> Scan:
-    """Entries of `paths` (relative to `root`, or absolute), decoding only what the manifest does not know
-    yet.
+    """Entries of `paths` (relative to `root`, or absolute), decoding only what the manifest does not know.
 
     `workers`: processes that decode; None = one per CPU of this process; 1 = in this process.
     """
-    file = manifest_file(root)
+    inside, file = manifest_files(root)
     with locked(file):
-        known = _read(file)
-        entries: list[Entry | None] = []
-        for path in paths:
-            found, entry = _stat(root / path), known.get(path)
-            entries.append(entry if entry and found and entry[:2] == found else None)
-        missing = [i for i, entry in enumerate(entries) if entry is None]
+        known = _read(inside) if file == inside else _read(inside) | _read(file)
+        stats = [_stat(root / path) for path in paths]
+        missing = [
+            i for i, path in enumerate(paths) if (entry := known.get(path)) is None or entry[:2] != stats[i]
+        ]
         results = _inspect_all([str(root / paths[i]) for i in missing], workers)
         for i, (height, width, status, reason) in zip(missing, results, strict=True):
-            size, mtime_ns = _stat(root / paths[i]) or (0, 0)
-            entries[i] = Entry(size, mtime_ns, height, width, status, reason)
-        complete = [entry for entry in entries if entry is not None]
+            known[paths[i]] = Entry(*stats[i], height, width, status, reason)
         if missing:
-            known.update(zip(paths, complete, strict=True))
-            _write(file, known)
-    return Scan(complete, len(missing))
+            _write(file, {path: entry for path, entry in known.items() if entry.status != UNREADABLE})
+    return Scan([known[path] for path in paths], len(missing))
 
 
-def _stat(path: Path) -> tuple[int, int] | None:
+def _stat(path: Path) -> tuple[int, int]:
     try:
         found = os.stat(path)
     except OSError:
-        return None  # `inspect` then gives the reason
+        return -1, -1  # `inspect` then gives the reason
     return found.st_size, found.st_mtime_ns
 
 
@@ -197,8 +200,7 @@ def _write(file: Path, known: dict[str, Entry]) -> None:
 
 
 def _read(file: Path) -> dict[str, Entry]:
-    """The manifest's entries by path; empty where there is none, or one that is damaged or of another
-    version."""
+    """The manifest's entries by path; empty where it is missing, damaged or of another version."""
     try:
         with np.load(file, allow_pickle=False) as stored:
             if int(stored["version"]) != _VERSION:

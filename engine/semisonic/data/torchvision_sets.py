@@ -16,6 +16,10 @@ from semisonic.data.idx import find_idx, read_images_and_labels
 from semisonic.schema import UserError
 
 _DIGITS = tuple("0123456789")
+_CLOTHES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 
 
 @dataclass(frozen=True)
@@ -129,14 +133,15 @@ def _open(cfg: DataConfig, root: Path, **options: Any) -> Any:
     from torchvision import datasets
 
     reader: Callable[..., Any] = getattr(datasets, KNOWN[cfg.name].reader)
+    absent = check_known(cfg.model_copy(update={"download": False}))
     try:
-        if not cfg.download:
+        if not (cfg.download and absent):
             return reader(root, download=False, **options)
         with locked(root / ".download"):  # one rank fetches, the others find it done
             return reader(root, download=True, **options)
     except (RuntimeError, OSError, ValueError, EOFError) as error:
         reason = " ".join(str(error).split())
-        if cfg.download:
+        if cfg.download and absent:
             raise UserError(f"data.download: cannot fetch or read {cfg.name} in {root}: {reason}") from error
         advice = "remove the damaged files and fetch them again with data.download=true"
         raise UserError(f"data.root: cannot read {cfg.name} in {root}: {reason}; {advice}") from error
@@ -146,9 +151,7 @@ Parts = tuple[tuple[str, ...], Images, Images]
 
 
 def _read_mnist(cfg: DataConfig, root: Path) -> Parts:
-    from torchvision import datasets
-
-    raw, reader = KNOWN[cfg.name].folder, getattr(datasets, KNOWN[cfg.name].reader)
+    raw = KNOWN[cfg.name].folder
     if cfg.download and find_idx(root, raw)[1]:
         _open(cfg, root)
     found, missing = find_idx(root, raw)
@@ -156,7 +159,7 @@ def _read_mnist(cfg: DataConfig, root: Path) -> Parts:
         raise UserError(f"data.root: {cfg.name} misses {', '.join(missing)} in {root}")
     parts = [read_images_and_labels(found, part, size=28, classes=10) for part in ("train", "test")]
     train, test = (Images(_pad_grey(pixels, KNOWN[cfg.name].size), labels) for pixels, labels in parts)
-    return _DIGITS if cfg.name == "mnist" else tuple(reader.classes), train, test
+    return _DIGITS if cfg.name == "mnist" else _CLOTHES, train, test
 
 
 def _pad_grey(pixels_NHW: np.ndarray, size: int) -> np.ndarray:

@@ -53,8 +53,7 @@ def models() -> dict[str, str]:
 def check(cfg: ModelConfig, image_size: int) -> list[str]:
     """What is wrong with the configuration for images of this size in pixels; builds nothing."""
     wide = wide_resnet.parse(cfg.name) is not None
-    known = torchvision_nets.names()
-    if not wide and cfg.name != "small" and cfg.name not in known:
+    if not wide and cfg.name != "small" and cfg.name not in (known := torchvision_nets.names()):
         return [_unknown(cfg.name, known)]
     errors = []
     if cfg.residual == "port" and not wide:

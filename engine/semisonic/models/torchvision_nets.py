@@ -6,7 +6,6 @@ Shape suffixes: N batch, H height, W width, D features.
 from typing import Any, Literal
 
 from torch import Tensor, nn
-from torchvision import models as zoo
 
 from semisonic.models.norm import convert_batch_norm
 from semisonic.schema import UserError
@@ -38,6 +37,9 @@ SIZE_MULTIPLE = {
 
 def names() -> list[str]:
     """The name of every classifier in torchvision."""
+    # Imported where it is used: it would double the start-up time of every process that needs none of it.
+    from torchvision import models as zoo
+
     return zoo.list_models(module=zoo)
 
 
@@ -75,6 +77,8 @@ class TorchvisionNet(nn.Module):
         image_size: int,
         stem: Literal["auto", "3x3", "7x7"] = "auto",
     ):
+        from torchvision import models as zoo
+
         super().__init__()
         options: dict[str, Any] = {}
         if name in ("googlenet", "inception_v3"):
