@@ -1,4 +1,4 @@
-"""RandAugment's operations as Pillow does them, one image at a time: what the DALI operators are compared with."""
+"""RandAugment's operations as Pillow does them, one image at a time, to compare the DALI operators with."""
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
@@ -38,7 +38,7 @@ def _apply(name: str, image: Image.Image, magnitude: float) -> Image.Image:
 
 
 def equalize_rounded(image: np.ndarray) -> np.ndarray:
-    """Histogram equalisation without Pillow's integer step: lut[v] = round(255 * (cdf(v) - first) / (n - first)).
+    """Histogram equalisation without Pillow's integer step: 255 * (cdf - first) / (n - first), rounded.
 
     `first` is the count of the smallest value present; a flat channel stays as it is.
     """

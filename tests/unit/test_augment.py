@@ -10,9 +10,11 @@ from semisonic.data import augment
 from semisonic.data.augment import Geometry, build_view, single_operation
 from semisonic.schema import UserError
 
-import pil_reference
+from tests.unit import pil_reference
 
 FILL = (120, 7, 201)
+# A view of one operation leaves some parameters unused, which DALI reports.
+pytestmark = pytest.mark.filterwarnings("ignore:The external source node")
 
 
 def geometry(size=32, pad=4, **changes):
@@ -43,8 +45,9 @@ def reflect(images, pad):
 
 
 def run(views, source, params, threads=1, device_id=None):
-    """Outputs [N, size, size, 3] of one pipeline with several views of one source: an array, or a list of bytes."""
+    """Outputs [N, size, size, 3] of one pipeline; views share the source, an array or a list of bytes."""
     views, params = (value if isinstance(value, list) else [value] for value in (views, params))
+    pairs = list(zip(views, params, strict=True))
     flat = [array for dictionary in params for array in dictionary.values()]
     layout = None if isinstance(source, list) else "HWC"
 
@@ -59,7 +62,7 @@ def run(views, source, params, threads=1, device_id=None):
         images = fn.external_source(give_source, layout=layout, batch=True)
         nodes = iter(fn.external_source(give_params, num_outputs=len(flat), batch=True) if flat else [])
         outputs = []
-        for view, dictionary in zip(views, params):
+        for view, dictionary in pairs:
             outputs.append(view.graph(images, {name: next(nodes) for name in dictionary}))
         return tuple(outputs)
 
@@ -80,7 +83,7 @@ def difference(ours, theirs):
     return delta.max(), (delta.max(axis=-1) > 0).mean()
 
 
-# --- operations, one at a time -------------------------------------------------------------------------------
+# --- operations, one at a time ----------------------------------------------------------------------------
 
 MAGNITUDES = {
     "identity": [0],
@@ -97,7 +100,7 @@ MAGNITUDES = {
     "translate_x": [-0.3, -0.04, 0, 0.123, 0.29],
     "translate_y": [-0.3, -0.04, 0, 0.123, 0.29],
 }
-# (largest difference, share of pixels). Pillow rotates in 16.16 fixed point, so that a source coordinate close to
+# (largest difference, share of pixels). Pillow rotates in 16.16 fixed point, so that a source coordinate near
 # a pixel's edge may fall into the neighbour, which can have any value. All else is exact.
 TOLERANCES = {"rotate": (255, 0.001)}
 
@@ -117,9 +120,12 @@ def run_operation(name, size, magnitudes, equalize="dali", count=24):
 @pytest.mark.parametrize("name", MAGNITUDES)
 def test_operation_matches_pillow(name, size):
     ours, images, magnitudes = run_operation(name, size, MAGNITUDES[name])
-    theirs = np.stack([pil_reference.apply(name, image, m) for image, m in zip(images, magnitudes)])
+    theirs = np.stack(
+        [pil_reference.apply(name, image, m) for image, m in zip(images, magnitudes, strict=True)]
+    )
     largest, share = TOLERANCES.get(name, (0, 0))
-    assert difference(ours, theirs) <= (largest, share) and difference(ours, theirs)[1] <= share
+    found = difference(ours, theirs)
+    assert found[0] <= largest and found[1] <= share, found
     if name != "identity":
         assert difference(ours, images)[1] > 0.05  # the operation does something to these pictures
 
@@ -137,7 +143,7 @@ def test_every_operation_is_tested():
     assert set(MAGNITUDES) | {"equalize"} == set(augment.OPERATIONS)
 
 
-# --- windows -------------------------------------------------------------------------------------------------
+# --- windows ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("pad", [1, 4])
@@ -160,7 +166,7 @@ def test_weak_takes_its_window(flip):
     values = np.array([((y + 0.5) / 5, (x + 0.5) / 5, f, 0) for y, x, f in grid])
     padded = reflect(pictures(len(grid), 16), 2)
     ours = run(view, padded, view.params(values, None))
-    for image, result, (y, x, f) in zip(padded, ours, grid):
+    for image, result, (y, x, f) in zip(padded, ours, grid, strict=True):
         window = image[y : y + 16, x : x + 16]
         np.testing.assert_array_equal(result, window[:, ::-1] if flip and f < 0.5 else window)
 
@@ -179,7 +185,7 @@ def test_noise_is_weak_with_a_deviation():
     np.testing.assert_array_equal(weak.params(values, None)["window"], noise.params(values, None)["window"])
 
 
-# --- pools ---------------------------------------------------------------------------------------------------
+# --- pools ------------------------------------------------------------------------------------------------
 
 
 def draws_by_name(recipe, count=60_000, **changes):
@@ -225,7 +231,7 @@ def test_magnitudes_of_kekmodel():
     levels = np.arange(1, 10)
     for name in ENHANCE:
         np.testing.assert_allclose(np.unique(drawn[name].round(6)), 0.05 + 0.09 * levels, atol=1e-6)
-    for name, unit in zip(SIGNED, [3, 0.03, 0.03, 0.03, 0.03]):
+    for name, unit in zip(SIGNED, [3, 0.03, 0.03, 0.03, 0.03], strict=True):
         values = np.unique(drawn[name].round(6))
         np.testing.assert_allclose(values, unit * np.concatenate([-levels[::-1], levels]), atol=1e-6)
     np.testing.assert_allclose(np.unique(drawn["solarize"].round(6)), 256 - 25.6 * levels[::-1], atol=1e-6)
@@ -238,7 +244,7 @@ def test_magnitudes_of_kekmodel():
 
 def test_magnitudes_of_randaugment():
     drawn, _ = draws_by_name("randaugment(2,10)")
-    expected = dict.fromkeys(ENHANCE, [0.1, 1.9]) | {"solarize": [0], "posterize": [4], "rotate": [-30, 30]}
+    expected = dict.fromkeys(ENHANCE, (0.1, 1.9)) | {"solarize": [0], "posterize": [4], "rotate": [-30, 30]}
     expected |= {"shear_x": [-0.3, 0.3], "translate_y": [-0.3125, 0.3125]}
     for name, values in expected.items():
         np.testing.assert_allclose(np.unique(drawn[name].round(9)), values, err_msg=name)
@@ -267,15 +273,17 @@ def test_randaugment_at_magnitude_0_is_weak():
 
 @pytest.mark.parametrize("recipe", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)"])
 def test_pool_equals_pillow_end_to_end(recipe):
-    """Weak, the drawn operations in order, Cutout. A rotated pixel may differ, and what follows may spread that."""
+    """Weak, the drawn operations, Cutout. A rotated pixel may differ, and later operations spread it."""
     view, weak = build_view(recipe, geometry(), equalize="pil"), build_view("weak", geometry())
     values, images = uniforms(view, 240, seed=3), pictures(240, 32, seed=4)
     ours = run_weak(view, images, values)
     expected = run_weak(weak, images, values[:, :4])
     names = list(view.policy.operations)
     for level in range(view.policy.levels):
-        drawn = zip(*augment.draw_operations(view.policy, values[:, 4 + 4 * level : 8 + 4 * level]))
-        for n, (operation, magnitude) in enumerate(drawn):
+        operations, magnitudes = augment.draw_operations(
+            view.policy, values[:, 4 + 4 * level : 8 + 4 * level]
+        )
+        for n, (operation, magnitude) in enumerate(zip(operations, magnitudes, strict=True)):
             if operation >= 0:
                 name = names[operation]
                 if view.policy.whole_pixels and name.startswith("translate"):
@@ -305,7 +313,7 @@ def test_cutout_draws():
     assert (fixed[1] - fixed[0]).min() == 8 and (fixed[1] - fixed[0]).max() == 16
 
 
-# --- whole views ---------------------------------------------------------------------------------------------
+# --- whole views ------------------------------------------------------------------------------------------
 
 ALL = ["plain", "weak", "fixmatch", "usb", "kekmodel", "randaugment(2,9)", "noise"]
 
@@ -328,7 +336,7 @@ def test_several_views_in_one_pipeline():
     images = reflect(pictures(64, 32), 4)
     params = [view.params(uniforms(view, 64, seed), None) for seed, view in enumerate(views)]
     together = run(views, images, params)
-    for ours, view, own in zip(together, views, params):
+    for ours, view, own in zip(together, views, params, strict=True):
         np.testing.assert_array_equal(ours, run(view, images, own))
     for first, second in [(0, 1), (1, 2), (2, 3)]:
         assert (together[first] != together[second]).any(axis=(1, 2, 3)).mean() > 0.9
@@ -348,7 +356,7 @@ def test_params_are_not_written_to():
     np.testing.assert_array_equal(values, before)
 
 
-# --- encoded images ------------------------------------------------------------------------------------------
+# --- encoded images ---------------------------------------------------------------------------------------
 
 
 def encode(image, kind, **options):
@@ -380,12 +388,13 @@ def test_encoded_windows_match_pillow(recipe):
     mirror = params.get("mirror", np.zeros(len(encoded)))
     assert recipe == "plain" or 0 < mirror.sum() < len(mirror)
     for image, result, (y, x), (height, width), flip in zip(
-        decoded, ours, params["start"], params["shape"], mirror
+        decoded, ours, params["start"], params["shape"], mirror, strict=True
     ):
         window = Image.fromarray(image[y : y + height, x : x + width])
         theirs = np.asarray(window.resize((24, 24), Image.Resampling.BILINEAR))
-        # Pillow resizes in 8-bit fixed point, DALI in floats: 1 apart at most.
-        assert np.abs(result.astype(int) - (theirs[:, ::-1] if flip else theirs)).max() <= 1
+        # Pillow rounds to 8 bits between its two passes, DALI does not: each pass may move a value by 1.
+        delta = np.abs(result.astype(int) - (theirs[:, ::-1] if flip else theirs))
+        assert delta.max() <= 2 and delta.mean() < 0.4
 
 
 def test_encoded_strong_views_start_from_the_window():
@@ -415,7 +424,7 @@ def test_resized_crop_distribution():
     assert (single["shape"] == 1).all() and (single["start"] == 0).all()
 
 
-# --- mistakes ------------------------------------------------------------------------------------------------
+# --- mistakes ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -446,13 +455,13 @@ def test_arguments_out_of_range(recipe):
 
 
 def test_equalize_option_is_checked():
-    with pytest.raises(UserError, match="data.equalize"):
+    with pytest.raises(UserError, match=r"data\.equalize"):
         build_view("fixmatch", geometry(), equalize="opencv")
-    with pytest.raises(UserError, match="data.equalize"):
+    with pytest.raises(UserError, match=r"data\.equalize"):
         build_view("fixmatch", geometry(device="gpu"), equalize="pil")
 
 
-# --- GPU -----------------------------------------------------------------------------------------------------
+# --- GPU --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.gpu

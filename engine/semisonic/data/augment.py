@@ -1,8 +1,8 @@
 """The views of an image: crops, RandAugment pools and Cutout as DALI operators with host-drawn parameters.
 
 A view has two halves. `params` turns uniforms into the parameters of a whole batch, in numpy, on the host;
-`graph` builds the DALI operators that apply them, on the CPU or the GPU. DALI itself draws nothing, so a sample
-looks the same whatever the batch size, thread count or number of processes.
+`graph` builds the DALI operators that apply them, on the CPU or the GPU. DALI itself draws nothing, so a
+sample looks the same whatever the batch size, thread count or number of processes.
 
 Shape suffixes: N samples, K uniforms of one sample.
 """
@@ -10,7 +10,7 @@ Shape suffixes: N samples, K uniforms of one sample.
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -24,8 +24,8 @@ from semisonic.schema import UserError
 
 RECIPES = {
     "plain": "the central window, no randomness",
-    "weak": "random crop (reflect-padded, or resized crop of a file), and a flip where the data set allows it",
-    "fixmatch": "weak, 2 operations of the paper's pool at uniform magnitudes, Cutout of up to half the width",
+    "weak": "random crop (reflect-padded, or resized from a file), and a flip where the data set allows it",
+    "fixmatch": "weak, 2 operations of the paper's pool, uniform magnitudes, Cutout of up to half the width",
     "usb": "as fixmatch with 3 operations, Cutout filled with (125, 123, 114)",
     "kekmodel": "weak, 2 operations each with p = 0.5 at 9 magnitudes, a 16-pixel Cutout filled with 127",
     "randaugment(N,M)": "weak, N operations at global magnitude M of 0..30, no Cutout",
@@ -41,7 +41,7 @@ class Geometry:
     size: int
     """Output height and width, in pixels."""
     pad: int
-    """Reflect padding that resident images already carry on each side: [size + 2 * pad, size + 2 * pad, 3]."""
+    """Reflect padding that resident images already carry on each side: [size + 2 pad, size + 2 pad, 3]."""
     flip: bool
     """Whether the data set allows horizontal flips."""
     fill: tuple[int, int, int]
@@ -64,8 +64,8 @@ class View(ABC):
     def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
         """The parameters of a batch, float32 or int32 arrays with leading N; empty for a resident "plain".
 
-        `uniforms_NK` has `uniforms` columns. `shapes_N2` holds (height, width) of every encoded image after its
-        EXIF orientation, and is None for resident images.
+        `uniforms_NK` has `uniforms` columns. `shapes_N2` holds (height, width) of every encoded image after
+        its EXIF orientation, and is None for resident images.
         """
 
     @abstractmethod
@@ -80,9 +80,9 @@ class View(ABC):
 def build_view(recipe: str, geometry: Geometry, equalize: str = "dali") -> View:
     """The view that a recipe of `RECIPES` names, e.g. "fixmatch" or "randaugment(2,9)".
 
-    `equalize` chooses between DALI's histogram equalisation (OpenCV's formula, both devices) and Pillow's ("pil",
-    CPU only); on small images Pillow's integer steps saturate up to a quarter of the pixels. UserError for an
-    unknown recipe, arguments out of range, or Pillow's formula on a GPU.
+    `equalize` chooses between DALI's histogram equalisation (OpenCV's formula, both devices) and Pillow's
+    ("pil", CPU only), whose integer steps saturate up to a quarter of the pixels of a small image. UserError
+    for an unknown recipe, arguments out of range, or Pillow's formula on a GPU.
     """
     if equalize not in ("dali", "pil"):
         raise UserError(f"data.equalize: {equalize!r} is not valid; choose 'dali' or 'pil'")
@@ -111,11 +111,14 @@ def single_operation(name: str, magnitude: float, geometry: Geometry, equalize: 
     return RandAugment(geometry, policy, equalize)
 
 
-# --- windows: plain and weak ---------------------------------------------------------------------------------
+# --- windows: plain and weak ------------------------------------------------------------------------------
 
 
 class Plain(View):
-    """Resident: the central size x size window. Encoded: the central square of 0.875 of the shorter side, resized."""
+    """The central window.
+
+    Resident: size x size pixels. Encoded: the square of 0.875 of the shorter side, resized.
+    """
 
     uniforms = 0
 
@@ -140,8 +143,8 @@ class Plain(View):
 class Weak(View):
     """Random crop, and a horizontal flip with p = 0.5 where the geometry allows it.
 
-    Resident: one of the (2 * pad + 1)^2 windows of the padded image, all equally likely. Encoded: a random-resized
-    crop with area share U(0.2, 1) and log-uniform ratio 3/4..4/3, its sides clamped to the image.
+    Resident: one of the (2 pad + 1)^2 windows of the padded image, all equally likely. Encoded: a crop with
+    area share U(0.2, 1) and log-uniform ratio 3/4..4/3, its sides clamped to the image, resized.
     """
 
     def __init__(self, geometry: Geometry, noise_std: float = 0.0):
@@ -188,12 +191,12 @@ def _decode(source: DataNode, start: DataNode, shape: DataNode, geometry: Geomet
     return fn.resize(window, size=size, interp_type=types.INTERP_LINEAR, antialias=True)
 
 
-# --- pools ---------------------------------------------------------------------------------------------------
+# --- pools ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Range:
-    """Magnitudes of an operation: base + sign * (low + strength * (high - low)), strength in 0..1 or beyond."""
+    """Magnitudes of an operation: base + sign * (low + strength * (high - low)), strength mostly in 0..1."""
 
     low: float
     high: float
@@ -201,7 +204,7 @@ class Range:
     """Whether the sign is drawn (p = 0.5 each) or always +."""
     base: float = 0.0
     whole: str = ""
-    """"steps": whole numbers low..high, all equally likely; "truncated": strength * (high - low) cut to an integer."""
+    """Whole numbers: "steps" low..high, all equally likely; "truncated": the fraction is cut off."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +244,7 @@ class Policy:
 
 
 def _pool(**ranges: Range) -> dict[str, Range | None]:
-    """The 14 operations; keywords are ranges, `enhance`, `shear` and `translate` covering several operations."""
+    """The 14 operations; `enhance`, `shear` and `translate` are the ranges of several."""
     enhance, shear, translate = ranges["enhance"], ranges["shear"], ranges["translate"]
     return {
         "identity": None,
@@ -301,9 +304,9 @@ POLICIES = {
 
 fixmatch: magnitudes uniform, always applied, mean-coloured Cutout (arXiv 2001.07685).
 usb: the same with three operations and a fixed colour, as the USB benchmark does.
-kekmodel: after the widely used PyTorch port of FixMatch of that name. Strength v/10 with v in 1..9, so factors
-0.14..0.86, ±3..27 degrees, translations in whole pixels; p = 0.5 for each operation. Its Cutout is exactly 16
-pixels whatever the image size; the box is clipped symmetrically here, where the port clamps it at the left and top.
+kekmodel: after the widely used PyTorch port of FixMatch of that name. Strength v/10 with v in 1..9, so
+factors 0.14..0.86, ±3..27 degrees, translations in whole pixels; p = 0.5 for each operation. Its Cutout is
+exactly 16 pixels whatever the image size, clipped alike on all sides; the port's is clamped at the left and top.
 """
 
 
@@ -311,8 +314,8 @@ def randaugment_policy(recipe: str, arguments: list[float]) -> Policy:
     """RandAugment, arXiv 1909.13719: N operations, all at one magnitude M of 0..30, always applied.
 
     M = 10 is AutoAugment's maximum and everything is linear in M: factor 1 ± 0.9, 4 fewer bits, threshold 0,
-    ±30 degrees, shear ±0.3, translation ±10/32 of the width. Beyond 10 factors stop at 0, bits at 1 and thresholds
-    at 0. At M = 0 all operations but AutoContrast and Equalize are the identity.
+    ±30 degrees, shear ±0.3, translation ±10/32 of the width. Beyond 10 factors stop at 0, bits at 1 and
+    thresholds at 0. At M = 0 all operations but AutoContrast and Equalize are the identity.
     """
     if len(arguments) != 2 or arguments[0] not in range(1, 15) or not 0 <= arguments[1] <= 30:
         raise UserError(
@@ -356,7 +359,7 @@ class RandAugment(View):
         return params
 
     def _encode(self, operation_N: np.ndarray, magnitude_N: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Operations (-1: none) and magnitudes -> branch [N] int32, its argument [N] float32, warp [N, 2, 3] float32."""
+        """Operations (-1: none) and magnitudes -> branch [N], its argument [N], warp [N, 2, 3]."""
         pool = list(self.policy.operations)
         code_N = np.where(operation_N < 0, -1, self._code_O[operation_N]).astype(np.int32)
         value_N = magnitude_N.copy()
@@ -386,9 +389,9 @@ class RandAugment(View):
 
 
 def draw_operations(policy: Policy, uniforms_N4: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One level's draws: index into the policy's operations ([N], -1: none) and magnitude ([N], natural units).
+    """One level's draws: index into the policy's operations (-1: none) and magnitude, [N] each.
 
-    Units: factor (1 = unchanged), bits, threshold 0..256, degrees, shear, translation as a share of the width.
+    Units: factor (1 = unchanged), bits, threshold 0..256, degrees, shear, translation as share of the width.
     """
     ranges = [magnitudes or Range(0, 0) for magnitudes in policy.operations.values()]
     operation_N = np.floor(uniforms_N4[:, 0] * len(ranges)).astype(np.int64)
@@ -407,7 +410,7 @@ def draw_operations(policy: Policy, uniforms_N4: np.ndarray) -> tuple[np.ndarray
 
 
 def draw_hole(cutout: Cutout, uniforms_N4: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """First and last + 1 pixel (y, x) of the holes, [N, 2] each: side s covers c - s // 2 .. c - s // 2 + s - 1."""
+    """First and last + 1 pixel (y, x) of the holes, [N, 2] each: centre - side // 2 and side on, clipped."""
     side_N1 = np.floor(cutout.share * size * uniforms_N4[:, :1] + 0.5)
     if cutout.pixels is not None:
         side_N1 = np.full_like(side_N1, cutout.pixels)
@@ -415,7 +418,7 @@ def draw_hole(cutout: Cutout, uniforms_N4: np.ndarray, size: int) -> tuple[np.nd
     return np.clip(start_N2, 0, size), np.clip(start_N2 + side_N1, 0, size)
 
 
-# --- operations: what Pillow does, in DALI -------------------------------------------------------------------
+# --- operations: what Pillow does, in DALI ----------------------------------------------------------------
 # Pillow truncates where DALI's casts round, hence the floors; casts to uint8 saturate, so nothing is clamped.
 
 
@@ -454,7 +457,7 @@ _MATRICES = {
     "translate_x": _translate_x,
     "translate_y": _translate_y,
 }
-"""Output -> input coordinates, [N, 2, 3], written at the chosen samples (C of them); magnitudes in degrees or pixels."""
+"""Write output -> input coordinates, [N, 2, 3], at the C chosen samples; magnitudes in degrees or pixels."""
 
 
 def _posterize_mask(bits_C: np.ndarray) -> np.ndarray:
@@ -581,9 +584,9 @@ def _branch(name: str, geometry: Geometry, equalize: str) -> Callable[[DataNode,
 
 
 def _apply(branches: list, image: DataNode, code: DataNode, value: DataNode, matrix: DataNode, warps: bool):
-    """One level: a warp where code is -1, else branches[code](image, value). The conditionals split the batch.
+    """One level: a warp where code is -1, else branches[code](image, value). Conditionals split the batch.
 
-    The cost is operators times samples, not pixels, so the frequent warp is decided first and the others by halving.
+    The cost is operators times samples, not pixels: the frequent warp comes first, the others by halving.
     """
     if not branches:
         return _warp(image, matrix)
@@ -596,7 +599,7 @@ def _apply(branches: list, image: DataNode, code: DataNode, value: DataNode, mat
     return image
 
 
-# --- small helpers -------------------------------------------------------------------------------------------
+# --- small helpers ----------------------------------------------------------------------------------------
 
 
 def _place(source: DataNode, geometry: Geometry) -> DataNode:

@@ -37,6 +37,7 @@ class Known:
     """Where the files lie below data.root."""
     files: tuple[str, ...] = ()
     flip: bool = True
+    border: int = 0
     counts: tuple[int, ...] | None = None
     """Training images of every class."""
 
@@ -52,11 +53,11 @@ _STL10_FILES = ("train_X.bin", "train_y.bin", "unlabeled_X.bin", "test_X.bin", "
 KNOWN = {
     "mnist": Known(
         "handwritten digits, 28x28 grey padded to 32x32, 60,000 + 10,000",
-        "MNIST", 10, 32, _grey(0.1000), _grey(0.2752), "MNIST/raw", flip=False, counts=_MNIST_COUNTS,
+        "MNIST", 10, 32, _grey(0.1000), _grey(0.2752), "MNIST/raw", flip=False, border=2, counts=_MNIST_COUNTS,
     ),
     "fashion-mnist": Known(
         "clothes, 28x28 grey padded to 32x32, 60,000 + 10,000",
-        "FashionMNIST", 10, 32, _grey(0.2190), _grey(0.3318), "FashionMNIST/raw", counts=(6000,) * 10,
+        "FashionMNIST", 10, 32, _grey(0.2190), _grey(0.3318), "FashionMNIST/raw", border=2, counts=(6000,) * 10,
     ),
     "cifar10": Known(
         "10 classes of objects, 32x32, 50,000 + 10,000",
@@ -125,6 +126,7 @@ def load_known(cfg: DataConfig) -> DataSet:
         pad=known.size // 8 if cfg.pad is None else cfg.pad,
         train=train,
         test=test,
+        border=known.border,
     )
 
 

@@ -17,7 +17,7 @@ EPS = 1e-5
 class Small(nn.Module):
     """Four 3x3 convolutions with BatchNorm and ReLU, average pooling and a linear head: 80,000 parameters.
 
-    Max-pooling follows the first two convolutions: with strided convolutions instead, errors on the digits are
+    Max-pooling follows the first two convolutions: with strided ones instead, errors on the digits are
     twice as frequent at the same speed. Images [N, 3, H, W] -> logits [N, classes]; H and W from 4 px.
     """
 
