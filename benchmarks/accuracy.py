@@ -1,6 +1,6 @@
 """Does the unlabelled data help, and by how much? Runs algorithms over seeds on the same splits and compares them.
 
-    python benchmarks/accuracy.py --seeds 0 1 2 --algorithms supervised fixmatch --out benchmarks/results/digits [FIELDS]
+    python benchmarks/accuracy.py --seeds 0 1 2 --algorithms supervised fixmatch --out runs/accuracy [FIELDS]
 
 Further fields are passed on to launch/train.py. Every run is a process of its own, and one that is already finished in
 the folder is not run again. Prints mean, worst and each seed of the last-20 median, and writes accuracy.json.

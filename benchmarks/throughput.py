@@ -1,6 +1,6 @@
 """Images per second on this machine: the DALI pipeline alone, the step alone, and both together.
 
-    python benchmarks/throughput.py [--model wrn-28-2] [--data cifar10-like fields] [--bench.seconds 5]
+    python benchmarks/throughput.py [--model wrn-28-2] [--out FILE] [FIELDS]
 
 Takes the fields of launch/train.py. The step alone runs on one batch that stays on the device. The three are measured
 in turn, several times over, in one process; medians and the spread (min to max) are printed, with hardware and
@@ -12,7 +12,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -109,8 +108,8 @@ def show(result: dict, trainer: Trainer) -> None:
 
 def main(argv: list[str]) -> int:
     try:
-        args, cfg = resolve(argv)
-        out, cfg = cfg.out, cfg.model_copy(update={"out": Path("unused"), "log": cfg.log.model_copy(update={"trackers": ()})})
+        _, cfg = resolve([*argv, "--log.trackers", "none"])
+        out = cfg.out
         accelerator = start(cfg)
         data = load(cfg.data)
         split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)

@@ -1,4 +1,4 @@
-"""Writes a picture of each augmentation: `python launch/views.py --data digits --out views`. Takes training's fields."""
+"""Writes a picture of each augmentation: `python launch/views.py --data digits --out views`."""
 
 import sys
 

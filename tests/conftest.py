@@ -35,8 +35,6 @@ def launch() -> Run:
             starter += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
         command = [*starter, str(ROOT / "launch" / script), *map(str, args)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, env=environment, **kwargs
-        )
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, **kwargs)
 
     return run

@@ -63,8 +63,9 @@ def _help(fields: dict[str, str]) -> int:
     from semisonic.config import OPTIONS, _algorithm_name, _expand_names, describe_fields
 
     console = RichConsole()
-    console.print("Train a semi-supervised image classifier.\n\n  accelerate launch launch/train.py [OPTIONS] [FIELDS]\n"
-                  "  torchrun --nproc_per_node 2 launch/train.py --device cpu [OPTIONS] [FIELDS]\n", highlight=False)  # fmt: skip
+    console.print("Train a semi-supervised image classifier.\n", highlight=False)
+    console.print("  accelerate launch launch/train.py [OPTIONS] [FIELDS]", highlight=False, markup=False)
+    console.print("  torchrun --nproc_per_node 2 launch/train.py --device cpu [OPTIONS] [FIELDS]\n", markup=False)
     console.print(_table("Options", list(OPTIONS.items()), ("", "")))
     nested = {"algorithm": {"name": fields.get("algorithm.name", fields.get("algorithm", "fixmatch"))}}
     name = _algorithm_name(_expand_names(nested))

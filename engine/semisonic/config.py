@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import torch
 import yaml
@@ -23,10 +23,13 @@ from semisonic.optim import OptimConfig
 from semisonic.recipes import RECIPES
 from semisonic.schema import Config, UserError
 
-AlgorithmConfig = Annotated[
-    Union[tuple(algorithm.Config for algorithm in ALGORITHMS.values())],  # noqa: UP007
-    Field(discriminator="name"),
-]
+if TYPE_CHECKING:
+    AlgorithmConfig = Any
+else:
+    AlgorithmConfig = Annotated[
+        Union[tuple(algorithm.Config for algorithm in ALGORITHMS.values())],  # noqa: UP007
+        Field(discriminator="name"),
+    ]
 
 
 class BatchConfig(Config):
@@ -80,7 +83,7 @@ class RunConfig(Config):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Autocast of the network; weights, statistics and losses stay in fp32."""
     compile: Literal["auto", "whole", "off"] = "auto"
-    """whole = forward and loss as one graph; auto = whole on a GPU, off on the CPU, where compiling outlasts short runs."""
+    """whole = forward and loss as one graph; auto = whole on a GPU, off on the CPU, where short runs lose by it."""
     deterministic: bool = False
     """Only deterministic GPU kernels, so that a resumed GPU run is equal bit for bit; the CPU always is."""
     threads: int = Field(0, ge=0)
@@ -123,9 +126,7 @@ class RunConfig(Config):
     def supervised_baseline(self) -> "RunConfig":
         """The same run without unlabelled images."""
         cfg = ALGORITHMS["supervised"].Config()
-        return self.model_copy(
-            update={"algorithm": cfg, "baseline": False, "out": self.folder / "supervised"}
-        )
+        return self.model_copy(update={"algorithm": cfg, "baseline": False, "out": self.folder / "supervised"})
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ FLAGS = ("resume", "debug", "help", "list", "print_config")
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
-    """The command line taken apart, and the mistakes in its form. `--a.b VALUE`, `--a.b=VALUE`, `--flag`, `--no-flag`."""
+    """A command line (`--a.b VALUE`, `--a.b=VALUE`, `--flag`, `--no-flag`) taken apart, and the mistakes in its form."""
     args, problems = Arguments(fields={}), []
     tokens = list(argv)
     while tokens:
@@ -313,15 +314,10 @@ def _read_file(path: Path | None) -> tuple[dict[str, Any], list[str]]:
     return _expand_names(content), []
 
 
-SECTIONS = ("data", "batch", "model", "algorithm", "optim", "ema", "eval", "log", "checkpoint")
-
-
 def _expand_names(fields: dict[str, Any]) -> dict[str, Any]:
     """`algorithm: fixmatch` is short for `algorithm: {name: fixmatch}`; so for data, model and optim."""
     named = ("data", "model", "algorithm", "optim")
-    return {
-        key: {"name": value} if key in named and isinstance(value, str) else value for key, value in fields.items()
-    }
+    return {key: {"name": value} if key in named and isinstance(value, str) else value for key, value in fields.items()}
 
 
 def _data_name(fields: dict[str, Any]) -> str | None:

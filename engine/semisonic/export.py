@@ -17,6 +17,9 @@ class Classifier(nn.Module):
     forward: images [N, 3, H, W], uint8 or floats on the 0..255 scale -> logits float32 [N, C].
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module, about: dict[str, Any]):
         """`about`: a checkpoint's state.json."""
         super().__init__()

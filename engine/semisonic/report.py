@@ -27,7 +27,7 @@ class Lines:
     def trained(self, step: int, figures: dict[str, float]) -> None:
         speed, wait = figures["images_per_second"], figures["data_wait"]
         text = f"loss {figures['train/loss']:.3f}  {speed:,.0f} images/s  data wait {wait:.0%}"
-        if self.bar:
+        if self.bar and self.task is not None:
             self.bar.update(self.task, completed=step, note=f"{text}  {self.note}")
         else:
             self.console.print(f"step {step:,}/{self.total:,}  {text}  {self.note}", highlight=False)
@@ -70,14 +70,14 @@ class Console:
         compiled = "one graph (the first steps compile)" if cfg.compiled else "off: eager"
         rows = {
             "run folder": f"{cfg.folder}",
-            "data": f"{data.name}: {len(data.classes)} classes, {data.size}x{data.size}, test {len(data.test.labels):,}",
+            "data": f"{data.name}: {len(data.classes)} classes, {data.size}x{data.size}, {len(data.test):,} test",
             "labels": f"{len(split.labelled):,} ({per_class} a class), held out {len(split.held_out):,}",
             "unlabelled pool": f"{len(split.unlabelled):,}",
             "algorithm": " ".join(f"{key}={value}" for key, value in cfg.algorithm.model_dump().items()),
             "model": cfg.model.name,
             "steps": f"{cfg.steps:,}; an epoch of the pool is {math.ceil(len(split.unlabelled) / batch.unlabelled):,}",
             "global batch": f"{batch.labelled} labelled + {batch.unlabelled} unlabelled",
-            "rank batch": f"{batch.labelled // share} + {batch.unlabelled // share}, {world_size} rank(s) x {batch.micro}",
+            "ranks x micro": f"{batch.labelled // share} + {batch.unlabelled // share}, {world_size} x {batch.micro}",
             "device": f"{device}, {threads} CPU threads a rank",
             "precision": cfg.precision,
             "compile": compiled,
@@ -120,7 +120,11 @@ def save_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequ
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted class", ylabel="true class", title=f"Test accuracy {100 * np.trace(counts) / counts.sum():.2f} %")
+    axes.set(
+        xlabel="predicted class",
+        ylabel="true class",
+        title=f"Test accuracy {100 * np.trace(counts) / counts.sum():.2f} %",
+    )
     if len(classes) <= 30:
         axes.set_xticks(range(len(classes)), classes, rotation=90)
         axes.set_yticks(range(len(classes)), classes)

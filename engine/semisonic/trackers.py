@@ -39,11 +39,12 @@ class Tracker:
 
 
 def discard_after(path: Path, step: int) -> int:
-    """Moves the lines after `step` to metrics.discarded.jsonl: a resumed run writes those steps again. Returns how many."""
+    """Moves lines after `step` to metrics.discarded.jsonl, since a resumed run writes them again; returns how many."""
     if not path.exists():
         return 0
     lines = path.read_text().splitlines(keepends=True)
-    kept, later = [], []
+    kept: list[str] = []
+    later: list[str] = []
     for line in lines:
         whole = line.endswith("\n")  # a kill can leave the last line unfinished
         (kept if whole and json.loads(line)["step"] <= step else later).append(line)

@@ -4,7 +4,7 @@ import json
 import statistics
 import time
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor
 from semisonic import __version__, state
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput
 from semisonic.config import RunConfig
-from semisonic.data.pipeline import Loader, evaluation_slices
 from semisonic.data.base import DataSet, Files
+from semisonic.data.pipeline import Loader, evaluation_slices
 from semisonic.data.splits import Split
 from semisonic.metrics import Evaluation, Meter, Throughput, evaluate
 from semisonic.optim import build_optimizer, load_optimizer_state, optimizer_state, set_learning_rate
@@ -31,6 +31,9 @@ AGREE_EVERY = 10
 """Steps between the moments at which several ranks agree on stopping."""
 
 
+NETS: tuple[Literal["ema", "raw"], ...] = ("ema", "raw")
+
+
 class Diverged(UserError):
     """A loss was not finite."""
 
@@ -42,9 +45,7 @@ class Trainer:
     optimisers, the gradient scaler and `history`, and all of it is in every checkpoint.
     """
 
-    def __init__(
-        self, cfg: RunConfig, algorithm: Algorithm, data: DataSet, split: Split, accelerator: Accelerator
-    ):
+    def __init__(self, cfg: RunConfig, algorithm: Algorithm, data: DataSet, split: Split, accelerator: Accelerator):
         self.cfg, self.data, self.split, self.accelerator = cfg, data, split, accelerator
         self.device, self.folder = accelerator.device, cfg.folder
         self.rank, self.world_size = accelerator.process_index, accelerator.num_processes
@@ -54,7 +55,7 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
-        self.names = {parameter: name for name, parameter in algorithm.named_parameters()}
+        self.names: dict[Tensor, str] = {parameter: name for name, parameter in algorithm.named_parameters()}
         self.engines: dict[str, torch.nn.Module] = {}
         self.optimizers: dict[str, Any] = {}
         for role in algorithm.roles:
@@ -91,7 +92,7 @@ class Trainer:
         def part(value: Any, k: int) -> Any:
             if isinstance(value, dict):
                 return {name: part(inner, k) for name, inner in value.items()}
-            return value.chunk(count)[k] if isinstance(value, Tensor) else value
+            return value.tensor_split(count)[k]
 
         return [batch] if count == 1 else [Batch(*(part(value, k) for value in batch)) for k in range(count)]
 
@@ -197,7 +198,7 @@ class Trainer:
 
     # Evaluation.
 
-    def evaluate(self, net: str, which: str) -> Evaluation:
+    def evaluate(self, net: Literal["raw", "ema"], which: str) -> Evaluation:
         """Evaluates `net` ("raw" or "ema") on the "test" or "held_out" images."""
         images, rows = self.data.test, np.arange(len(self.data.test.labels))
         if which == "held_out":
@@ -214,7 +215,7 @@ class Trainer:
         figures: dict[str, Any] = {}
         for which in ("test", "held_out")[: 2 if len(self.split.held_out) else 1]:
             prefix = "eval" if which == "test" else which
-            for net in ("ema", "raw"):
+            for net in NETS:
                 result = self.evaluate(net, which)
                 name = prefix if net == "ema" else f"{prefix}_raw"
                 figures |= {f"{name}/{key}": value for key, value in result.scalars().items()}
@@ -232,7 +233,7 @@ class Trainer:
         self.check_finite()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            optimizer = {}
+            optimizer: dict[str, Tensor] = {}
             for role, prepared in self.optimizers.items():
                 tensors = optimizer_state(prepared, self.names)
                 optimizer |= {f"{role}/{name}": value for name, value in tensors.items()}
@@ -265,7 +266,7 @@ class Trainer:
     def restore(self, checkpoint: state.Checkpoint) -> None:
         """Continues from a checkpoint, which may come from another world size."""
         if checkpoint.state["split"] != self.split.hash:
-            raise UserError("data: the labelled split differs from the checkpoint's; resume with the same data and split")
+            raise UserError("data: the split differs from the checkpoint's; resume with the same data and split")
         self.algorithm.load_state_dict(checkpoint.model)
         for role, optimizer in self.optimizers.items():
             own = {k.removeprefix(f"{role}/"): v for k, v in checkpoint.optimizer.items() if k.startswith(f"{role}/")}

@@ -54,9 +54,7 @@ def _check(averages: Sequence[Tensor], sources: Sequence[Tensor], weight: Tensor
     if len(averages) != len(sources):
         raise ValueError(f"ema_update: {len(averages)} averages but {len(sources)} sources")
     if weight.dim() or not weight.is_floating_point():
-        raise ValueError(
-            f"ema_update: weight must be a 0-d floating tensor, not {weight.dtype} {list(weight.shape)}"
-        )
+        raise ValueError(f"ema_update: weight must be a 0-d floating tensor, not {weight.dtype} {list(weight.shape)}")
     for position, (average, source) in enumerate(zip(averages, sources, strict=True)):
         if average.shape != source.shape:
             raise ValueError(

@@ -144,9 +144,7 @@ def _check(
     training: bool,
 ) -> None:
     if x.dim() < 2 or not x.is_floating_point():
-        raise ValueError(
-            f"batch_norm: x must be a floating tensor [N, C, ...], not {x.dtype} {list(x.shape)}"
-        )
+        raise ValueError(f"batch_norm: x must be a floating tensor [N, C, ...], not {x.dtype} {list(x.shape)}")
     if (weight is None) != (bias is None) or (running_mean is None) != (running_var is None):
         raise ValueError("batch_norm: give both of weight and bias, and both running statistics, or neither")
     if not training and running_mean is None:
@@ -154,6 +152,4 @@ def _check(
     named = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
     for name, tensor in named.items():
         if tensor is not None and tensor.shape != x.shape[1:2]:
-            raise ValueError(
-                f"batch_norm: {name} has shape {list(tensor.shape)}, x has {x.shape[1]} channels"
-            )
+            raise ValueError(f"batch_norm: {name} has shape {list(tensor.shape)}, x has {x.shape[1]} channels")

@@ -23,9 +23,10 @@ def batch_for(algorithm: Algorithm, seed: int = 0) -> Batch:
     views, full = algorithm.views(algorithm.cfg), batch()
     labelled = {name: images(6, seed + k) for k, name in enumerate(views.labelled)}
     unlabelled = {name: images(10, seed + 50 + k) for k, name in enumerate(views.unlabelled)}
+    none = torch.empty(0, dtype=torch.int64)
     return Batch(
-        x=labelled or None, y=full.y if labelled else None, x_index=full.x_index if labelled else None,
-        u=unlabelled or None, u_index=full.u_index if unlabelled else None, u_true=full.u_true if unlabelled else None,
+        x=labelled, y=full.y if labelled else none, x_index=full.x_index if labelled else none,
+        u=unlabelled, u_index=full.u_index if unlabelled else none, u_true=full.u_true if unlabelled else none,
         draws={name: torch.rand(10, width) for name, width in views.draws.items()}, params={},
     )  # fmt: skip
 
@@ -118,8 +119,9 @@ def test_the_trainer_s_compiled_step_equals_the_eager_one(tmp_path):
     losses = {}
     for mode in ("off", "whole"):
         torch._dynamo.reset()
-        fields = ["--no-baseline", "--compile", mode, "--device", "cpu", "--batch.labelled", "8", "--log.trackers", "none",
-                  "--batch.unlabelled-ratio", "2", "--algorithm.threshold", "0.12", "--out", str(tmp_path / mode)]  # fmt: skip
+        fields = ["--no-baseline", "--compile", mode, "--device", "cpu", "--batch.labelled", "8", "--log.trackers",
+                  "none", "--batch.unlabelled-ratio", "2", "--algorithm.threshold", "0.12",
+                  "--out", str(tmp_path / mode)]  # fmt: skip
         cfg = resolve(fields)[1]
         data = load(cfg.data)
         split = make_split(cfg.data, data.train.labels, 10, cfg.seed)

@@ -59,10 +59,5 @@ def cutout(image: np.ndarray, side: int, centre: tuple[int, int], fill: tuple[in
     """Pixel by pixel: filled where the distance to the centre is inside the square."""
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     before, after = side // 2, side - side // 2
-    inside = (
-        (y >= centre[0] - before)
-        & (y < centre[0] + after)
-        & (x >= centre[1] - before)
-        & (x < centre[1] + after)
-    )
+    inside = (y >= centre[0] - before) & (y < centre[0] + after) & (x >= centre[1] - before) & (x < centre[1] + after)
     return np.where(inside[..., None], np.array(fill, np.uint8), image)

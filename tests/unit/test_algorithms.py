@@ -25,8 +25,8 @@ def info(**changes: object) -> Info:
 
 def tiny_network() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 5, 3, padding=1, bias=False), BatchNorm2d(5), nn.LeakyReLU(0.1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(5, CLASSES),
+        nn.Conv2d(3, 5, 3, padding=1, bias=False), BatchNorm2d(5), nn.LeakyReLU(0.1), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(5, CLASSES),
     )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def test_supervised_is_plain_cross_entropy():
 
 def test_supervised_never_touches_the_unlabelled_stream():
     assert not Supervised.views(Supervised.Config()).unlabelled
-    make(Supervised).loss(batch(u=None, u_index=None, u_true=None))
+    make(Supervised).loss(batch(u={}, u_index=torch.empty(0), u_true=torch.empty(0)))
 
 
 def test_supervised_does_not_depend_on_the_order():

@@ -45,7 +45,9 @@ def test_another_algorithm_starts_from_its_own_defaults(tmp_path: Path):
 
 
 def test_forms_of_the_command_line():
-    cfg = config("--seed=3", "--no-baseline", "--algorithm.threshold", "0.9", "--log.trackers", "none", "--ema.start-up", "tf")
+    cfg = config(
+        "--seed=3", "--no-baseline", "--algorithm.threshold", "0.9", "--log.trackers", "none", "--ema.start-up", "tf"
+    )
     assert (cfg.seed, cfg.baseline, cfg.algorithm.threshold, cfg.log.trackers) == (3, False, 0.9, ())
     assert config("--deterministic").deterministic and config("--no-compile").compile == "off"
     assert config("--data.labels", "null").data.labels is None
@@ -90,8 +92,8 @@ def test_a_mistake_names_its_field(argv: list[str], expected: str):
 
 
 def test_all_mistakes_at_once():
-    lines = mistakes("--steps", "x", "--optim.lr", "-1", "--batch.labelled", "10", "--batch.micro", "3", "--nonsense", "1",
-                     "--algorithm.threshold", "high", "--model", "nothing")  # fmt: skip
+    lines = mistakes("--steps", "x", "--optim.lr", "-1", "--batch.labelled", "10", "--batch.micro", "3", "--nonsense",
+                     "1", "--algorithm.threshold", "high", "--model", "nothing")  # fmt: skip
     for field in ("steps", "optim.lr", "batch.labelled", "nonsense", "algorithm.threshold", "model.name"):
         assert sum(line.startswith(field) for line in lines) == 1, (field, lines)
 

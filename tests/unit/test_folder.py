@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+
 from semisonic.data import manifest
 from semisonic.data.manifest import BAD, OK, VIA_PILLOW
 from semisonic.data.sources import DataConfig, DataSet, Files, check, load
@@ -70,9 +71,7 @@ def test_train_and_test_trees(tmp_path: Path):
     assert data.notes == ("1 files are not images by name, such as train/dog/notes.txt",)
 
 
-@pytest.mark.parametrize(
-    "names", [("labelled", "unlabelled"), ("labeled", "unlabeled"), ("train", "unlabelled")]
-)
+@pytest.mark.parametrize("names", [("labelled", "unlabelled"), ("labeled", "unlabeled"), ("train", "unlabelled")])
 def test_labelled_and_unlabelled(tmp_path: Path, names):
     labelled, unlabelled = names
     write_images(tmp_path / labelled / "a", "1.png 2.png")
@@ -187,8 +186,7 @@ def test_mistakes_in_a_folder(tmp_path: Path):
 
     assert only(None).startswith("data.root: needed for data.name=folder")
     assert (
-        only(tmp_path / "none")
-        == f"data.root: cannot read the folder {tmp_path / 'none'}: No such file or directory"
+        only(tmp_path / "none") == f"data.root: cannot read the folder {tmp_path / 'none'}: No such file or directory"
     )
     (tmp_path / "file").write_text("")
     assert only(tmp_path / "file").endswith("Not a directory")
@@ -232,12 +230,7 @@ def png16(colour_type: int, channels: int) -> bytes:
     values = np.asarray(picture()).astype(">u2")[..., :1].repeat(channels, -1) * 257
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, colour_type, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def encoded(mode: str, kind: str, **options) -> bytes:
@@ -447,9 +440,7 @@ def test_a_file_that_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("contents", [b"", b"damaged", None])
-def test_a_damaged_or_outdated_manifest_is_made_anew(
-    tmp_path: Path, decoded: list[str], monkeypatch, contents
-):
+def test_a_damaged_or_outdated_manifest_is_made_anew(tmp_path: Path, decoded: list[str], monkeypatch, contents):
     write_all(tmp_path, {})
     load_it(tmp_path)
     decoded.clear()

@@ -113,9 +113,7 @@ def test_ema_takes_parameters_and_stays_out_of_autograd() -> None:
     ],
 )
 @pytest.mark.parametrize("update", [ema_update, ema_update_reference])
-def test_ema_refuses(
-    update, averages: list[Tensor], sources: list[Tensor], weight: Tensor, message: str
-) -> None:
+def test_ema_refuses(update, averages: list[Tensor], sources: list[Tensor], weight: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         update(averages, sources, weight)
 
@@ -257,9 +255,7 @@ def test_batch_norm_of_two_ranks_is_that_of_the_joint_batch(eager_ranks: Ranks, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", COMPILED_CASES)
-def test_compiled_batch_norm_of_two_ranks_is_that_of_the_joint_batch(
-    compiled_ranks: Ranks, case: str
-) -> None:
+def test_compiled_batch_norm_of_two_ranks_is_that_of_the_joint_batch(compiled_ranks: Ranks, case: str) -> None:
     check_case(compiled_ranks, case)
 
 

@@ -41,9 +41,7 @@ def without_gradient(network: nn.Module, image_size: int, batch: int = 2) -> dic
         ("wrn-37-2", 10, 96, 5_929_434, 7_745, 645.7),
     ],
 )
-def test_sizes_of_wide_resnets(
-    name: str, classes: int, image_size: int, count: int, buffers: int, macs: float
-) -> None:
+def test_sizes_of_wide_resnets(name: str, classes: int, image_size: int, count: int, buffers: int, macs: float) -> None:
     with torch.device("meta"):
         network = build(ModelConfig(name=name), classes, image_size)
         with FlopCounterMode(display=False) as counter:
@@ -347,9 +345,7 @@ def run_two_forwards(backend: str | None) -> TwoForwards:
     torch._dynamo.reset()
     module = TwoForwards()
     counter = CompileCounterWithBackend(backend) if backend else None
-    call = (
-        torch.compile(module.forward, fullgraph=True, dynamic=False, backend=counter) if counter else module
-    )
+    call = torch.compile(module.forward, fullgraph=True, dynamic=False, backend=counter) if counter else module
     for step in range(4):
         with torch._dynamo.config.patch(error_on_recompile=step > 0):
             call(torch.randn(2, 3, 6, 6)).backward()
@@ -358,9 +354,7 @@ def run_two_forwards(backend: str | None) -> TwoForwards:
     return module
 
 
-@pytest.mark.parametrize(
-    "backend", [None, "aot_eager", pytest.param("inductor", marks=pytest.mark.slow)], ids=str
-)
+@pytest.mark.parametrize("backend", [None, "aot_eager", pytest.param("inductor", marks=pytest.mark.slow)], ids=str)
 def test_one_graph_tracks_once_a_step(backend: str | None) -> None:
     module = run_two_forwards(backend)
     expected = run_two_forwards(None).state_dict()

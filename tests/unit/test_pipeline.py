@@ -11,7 +11,11 @@ from semisonic.data.pipeline import Loader, evaluation_slices, gaussian_noise, r
 from semisonic.data.splits import Split
 
 CPU = torch.device("cpu")
-VIEWS = Views(labelled={"weak": "weak"}, unlabelled={"weak": "weak", "strong": "fixmatch", "noisy": "noise(0.15)"}, draws={"lam": 2})
+VIEWS = Views(
+    labelled={"weak": "weak"},
+    unlabelled={"weak": "weak", "strong": "fixmatch", "noisy": "noise(0.15)"},
+    draws={"lam": 2},
+)
 
 
 def data_set(count: int = 30, size: int = 16) -> DataSet:
@@ -86,7 +90,7 @@ def test_batches_are_uint8_channels_last_and_stay_valid():
 
 def test_an_empty_stream_is_not_read():
     batch = next(Loader(data_set(), split(), Views(labelled={"weak": "weak"}), DataConfig(), 0, 4, 8, CPU))
-    assert batch.u is None and batch.u_index is None and batch.u_true is None and batch.draws == {}
+    assert batch.u == {} and len(batch.u_index) == len(batch.u_true) == 0 and batch.draws == {}
 
 
 def test_params_of_a_view_reach_the_batch():
@@ -105,14 +109,17 @@ def test_reflect_pad(pad: int):
 def test_gaussian_noise_is_normal_and_depends_on_the_key_alone():
     grey = torch.full((64, 3, 16, 16), 128, dtype=torch.uint8)
     keys = torch.arange(64) * 2**40 + 12345
-    noisy = gaussian_noise(grey, keys, (10.0, 20.0, 5.0))
+    noisy = gaussian_noise(grey, keys, 100.0, (0.1, 0.2, 0.05))
     deviation = (noisy.float() - 128).std((0, 2, 3))
     torch.testing.assert_close(deviation, torch.tensor([10.0, 20.0, 5.0]), rtol=0.05, atol=0)
     assert (noisy.float().mean((0, 2, 3)) - 128).abs().max() < 0.5
-    assert torch.equal(gaussian_noise(grey[5:9], keys[5:9], (10.0, 20.0, 5.0)), noisy[5:9])
+    assert torch.equal(gaussian_noise(grey[5:9], keys[5:9], 100.0, (0.1, 0.2, 0.05)), noisy[5:9])
     assert not torch.equal(noisy[0], noisy[1])
     values = (noisy[:, 1].float() - 128) / 20
-    assert abs((values.abs() < 1).float().mean() - 0.6827) < 0.02 and abs((values.abs() < 2).float().mean() - 0.9545) < 0.01
+    assert (
+        abs((values.abs() < 1).float().mean() - 0.6827) < 0.02
+        and abs((values.abs() < 2).float().mean() - 0.9545) < 0.01
+    )
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from semisonic.data import digits, torchvision_sets
 from semisonic.data.idx import FILES, read_idx
 from semisonic.data.sources import DataConfig, DataSet, Images, check, data_sets, load
@@ -225,9 +226,7 @@ def test_stl10_pool_holds_the_unlabelled_images(tmp_path: Path, monkeypatch):
             (folder / f"{part}_y.bin").write_bytes(np.arange(1, 11, dtype=np.uint8).tobytes())
     sums = [[f.name, md5(f)] for f in sorted(folder.iterdir())]
     known = {name: [name, digest] for name, digest in sums}
-    monkeypatch.setattr(
-        STL10, "train_list", [known[n] for n in ("train_X.bin", "train_y.bin", "unlabeled_X.bin")]
-    )
+    monkeypatch.setattr(STL10, "train_list", [known[n] for n in ("train_X.bin", "train_y.bin", "unlabeled_X.bin")])
     monkeypatch.setattr(STL10, "test_list", [known[n] for n in ("test_X.bin", "test_y.bin")])
     data = load(DataConfig(name="stl10", root=tmp_path))
     assert_sound(data)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from semisonic.data.base import DataConfig
 from semisonic.data.splits import Split, check_labels, load_split, make_split, save_split
 from semisonic.schema import UserError
@@ -126,9 +127,7 @@ def test_saved_and_loaded(tmp_path: Path):
 
 
 def test_given_split_with_its_own_pool(tmp_path: Path):
-    np.savez(
-        tmp_path / "s.npz", labelled=np.arange(10)[::-1], unlabelled=np.arange(20, 90), held_out=[100, 99]
-    )
+    np.savez(tmp_path / "s.npz", labelled=np.arange(10)[::-1], unlabelled=np.arange(20, 90), held_out=[100, 99])
     split = split_of(split=tmp_path / "s.npz")
     assert split.labelled.tolist() == list(range(10))
     assert split.unlabelled.tolist() == list(range(20, 90))

@@ -22,7 +22,7 @@ from semisonic_kernels.ema import ema_update
 class Views:
     """The augmented views that an algorithm wants of each stream: name of the view -> augmentation recipe.
 
-    An empty stream is not read at all (`Batch.x` or `Batch.u` is then None). `draws` names the random numbers that
+    An empty stream is not read at all. `draws` names the random numbers that
     a method needs besides its views (per unlabelled sample, uniform in [0, 1)): name -> how many. `params` lists the
     unlabelled views (or else labelled ones) whose augmentation parameters the loss reads.
     """
@@ -34,19 +34,22 @@ class Views:
 
 
 class Batch(NamedTuple):
-    """One micro-batch on the device. Images are uint8 [N, 3, H, W], channels_last; indices are int64."""
+    """One micro-batch on the device. Images are uint8 [N, 3, H, W], channels_last; indices are int64.
 
-    x: dict[str, Tensor] | None
+    A stream that the algorithm has no view of gives an empty dict and index tensors of length 0.
+    """
+
+    x: dict[str, Tensor]
     """Labelled views, each [B, 3, H, W]."""
-    y: Tensor | None
+    y: Tensor
     """Labels [B]."""
-    x_index: Tensor | None
+    x_index: Tensor
     """Position of each labelled sample in the labelled set [B]."""
-    u: dict[str, Tensor] | None
+    u: dict[str, Tensor]
     """Unlabelled views, each [U, 3, H, W]."""
-    u_index: Tensor | None
+    u_index: Tensor
     """Position of each unlabelled sample in the pool [U]."""
-    u_true: Tensor | None
+    u_true: Tensor
     """True class of the unlabelled samples [U], -1 where unknown. For metrics only, never for a loss."""
     draws: dict[str, Tensor]
     """The random numbers that `Views.draws` asked for: float32 [U, n]."""
@@ -89,7 +92,7 @@ class EmaConfig(Config):
     decay: float = 0.999
     """Weight of the old average in each update."""
     start_up: Literal["none", "tf", "mean_teacher"] = "none"
-    """Start-up correction of the decay at update t: none; tf = min(decay, (1+t)/(10+t)); mean_teacher = min(decay, t/(t+1))."""
+    """Start-up correction at update t: none; tf = min(decay, (1+t)/(10+t)); mean_teacher = min(decay, t/(t+1))."""
     buffers: Literal["copied", "averaged"] = "copied"
     """Floating BatchNorm buffers of the EMA model: copied from the live network, or averaged like parameters."""
 
@@ -131,6 +134,10 @@ class Algorithm(nn.Module):
     micro_batches: ClassVar[bool] = True
     """False where a loss couples all samples of the batch, so that slices of it mean something else."""
     step: Tensor
+    """Finished optimiser steps, 0-d int64."""
+    ema_updates: Tensor
+    pixel_mean: Tensor
+    pixel_scale: Tensor
 
     def __init__(
         self,
@@ -193,9 +200,7 @@ class Algorithm(nn.Module):
             return images
         return (images.to(self.pixel_mean.dtype) - self.pixel_mean) * self.pixel_scale
 
-    def classify(
-        self, *views: Tensor, net: Literal["raw", "ema"] = "raw", track: bool = True
-    ) -> tuple[Tensor, ...]:
+    def classify(self, *views: Tensor, net: Literal["raw", "ema"] = "raw", track: bool = True) -> tuple[Tensor, ...]:
         """Logits [N, C] (float32) of each view [N, 3, H, W], from one forward over all views.
 
         The views share batch statistics, so any interleaving would change nothing. Exactly one call a step has
@@ -222,11 +227,13 @@ class Algorithm(nn.Module):
     def update_ema(self) -> None:
         """ema <- a ema + (1-a) network for parameters; buffers as configured. Counts its own updates."""
         shadow = dict(self.ema.named_buffers())
-        averaged, live = [], []
+        averaged: list[Tensor] = []
+        live: list[Tensor] = []
         for name, parameter in self.network.named_parameters():
             averaged.append(shadow[name])
             live.append(parameter)
-        copied, source = [], []
+        copied: list[Tensor] = []
+        source: list[Tensor] = []
         for name, buffer in self.network.named_buffers():
             mean = self.ema_cfg.buffers == "averaged" and buffer.is_floating_point()
             (averaged if mean else copied).append(shadow[name])

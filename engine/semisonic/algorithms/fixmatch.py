@@ -51,6 +51,6 @@ class FixMatch(Algorithm):
             "loss_unlabelled": unlabelled,
             "mask": mask_U.mean(),
             "pseudo_label_correct": correct_U.mean(),
-            "labelled_accuracy": (logits_BC.argmax(-1) == batch.y).float().mean(),
+            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
         }
         return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})

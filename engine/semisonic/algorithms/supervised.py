@@ -34,5 +34,5 @@ class Supervised(Algorithm):
     def loss(self, batch: Batch) -> StepOutput:
         (logits_BC,) = self.classify(batch.x["weak"])
         loss = F.cross_entropy(logits_BC, batch.y, label_smoothing=self.cfg.label_smoothing)
-        accuracy = (logits_BC.detach().argmax(-1) == batch.y).float().mean()
+        accuracy = logits_BC.detach().argmax(-1).eq(batch.y).float().mean()
         return StepOutput(loss, {"labelled_accuracy": accuracy}, {})

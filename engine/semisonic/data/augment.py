@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from nvidia.dali import fn, types
+from nvidia.dali import fn
 from nvidia.dali import math as dali_math
 from nvidia.dali.auto_aug.core import select
 from nvidia.dali.data_node import DataNode
+from nvidia.dali.types import Constant, DALIDataType, DALIImageType, DALIInterpType
 from PIL import Image, ImageOps
 
 from semisonic.schema import UserError
@@ -32,6 +33,9 @@ RECIPES = {
     "noise(STD)": "weak, then Gaussian noise in normalised units; plain `noise` is noise(0.15)",
 }
 """What `build_view` accepts, with one line each."""
+
+EXAMPLES = ["plain", "weak", "fixmatch", "usb", "kekmodel", "randaugment(2,9)", "noise"]
+"""One recipe of every kind."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ class Weak(View):
             image = _decode(source, params["start"], params["shape"], self.geometry)
             return fn.flip(image, horizontal=params["mirror"])
         # One warp is faster than crop + flip, and exact: all coordinates are half-integers.
-        return _warp(_place(source, self.geometry), params["window"], size=[size, size])
+        return _warp(_place(source, self.geometry), params["window"], size)
 
 
 def _resized_crop(uniforms_N4: np.ndarray, shapes_N2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -185,10 +189,11 @@ def _resized_crop(uniforms_N4: np.ndarray, shapes_N2: np.ndarray) -> tuple[np.nd
 def _decode(source: DataNode, start: DataNode, shape: DataNode, geometry: Geometry) -> DataNode:
     device = "mixed" if geometry.device == "gpu" else "cpu"
     window = fn.decoders.image_slice(
-        source, start=start, shape=shape, axis_names="HW", device=device, output_type=types.RGB
+        source, start=start, shape=shape, axis_names="HW", device=device, output_type=DALIImageType.RGB
     )
     size = [geometry.size, geometry.size]
-    return fn.resize(window, size=size, interp_type=types.INTERP_LINEAR, antialias=True)
+    resized = fn.resize(window, size=size, interp_type=DALIInterpType.INTERP_LINEAR, antialias=True)
+    return resized  # type: ignore[return-value]
 
 
 # --- pools ------------------------------------------------------------------------------------------------
@@ -306,7 +311,7 @@ fixmatch: magnitudes uniform, always applied, mean-coloured Cutout (arXiv 2001.0
 usb: the same with three operations and a fixed colour, as the USB benchmark does.
 kekmodel: after the widely used PyTorch port of FixMatch of that name. Strength v/10 with v in 1..9, so
 factors 0.14..0.86, ±3..27 degrees, translations in whole pixels; p = 0.5 for each operation. Its Cutout is
-exactly 16 pixels whatever the image size, clipped alike on all sides; the port's is clamped at the left and top.
+exactly 16 pixels whatever the image size, clipped alike on all sides, where the port clamps at the left and top.
 """
 
 
@@ -339,10 +344,11 @@ class RandAugment(View):
         self.weak = Weak(geometry)
         self.uniforms = self.weak.uniforms + 4 * policy.levels + 4 * (policy.cutout is not None)
         pool = list(policy.operations)
-        self.branches = [_branch(name, geometry, equalize) for name in pool if name not in _MATRICES]
         # Every geometric operation is one warp, marked by -1; the others are numbered by their branch.
         others = [name for name in pool if name not in _MATRICES]
+        self.branches: list = [_branch(name, geometry, equalize) for name in others]
         self._code_O = np.array([-1 if name in _MATRICES else others.index(name) for name in pool], np.int32)
+        self.always_a_branch = policy.probability == 1 and bool((self._code_O >= 0).all())
 
     def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
         first = self.weak.uniforms
@@ -380,11 +386,26 @@ class RandAugment(View):
         image = self.weak.graph(source, params)
         for level in range(self.policy.levels):
             code, value, matrix = (params[f"{name}{level}"] for name in ("code", "value", "matrix"))
-            image = _apply(self.branches, image, code, value, matrix, bool((self._code_O < 0).any()))
+            image = self._level(image, code, value, matrix)
         if self.policy.cutout is not None:
-            fill = self.policy.cutout.fill or self.geometry.fill
-            hole = {"anchor": params["hole_start"], "shape": params["hole_shape"], "axis_names": "HW"}
-            image = fn.erase(image, fill_value=[float(channel) for channel in fill], **hole)
+            fill = [float(channel) for channel in self.policy.cutout.fill or self.geometry.fill]
+            anchor, shape = params["hole_start"], params["hole_shape"]
+            image = fn.erase(image, anchor=anchor, shape=shape, axis_names="HW", fill_value=fill)
+        return image
+
+    def _level(self, image: DataNode, code: DataNode, value: DataNode, matrix: DataNode) -> DataNode:
+        """A warp where code is -1, else branches[code](image, value). Conditionals split the batch.
+
+        The cost is operators times samples, not pixels: the frequent warp comes first, the others by halving.
+        """
+        if not self.branches:
+            return _warp(image, matrix, self.geometry.size)
+        if self.always_a_branch:
+            return select(self.branches, code, image, value)
+        if code < 0:
+            image = _warp(image, matrix, self.geometry.size)
+        else:
+            image = select(self.branches, code, image, value)
         return image
 
 
@@ -396,8 +417,7 @@ def draw_operations(policy: Policy, uniforms_N4: np.ndarray) -> tuple[np.ndarray
     ranges = [magnitudes or Range(0, 0) for magnitudes in policy.operations.values()]
     operation_N = np.floor(uniforms_N4[:, 0] * len(ranges)).astype(np.int64)
     low_N, high_N, base_N, signed_N = (
-        np.array([getattr(r, name) for r in ranges])[operation_N]
-        for name in ("low", "high", "base", "signed")
+        np.array([getattr(r, name) for r in ranges])[operation_N] for name in ("low", "high", "base", "signed")
     )
     whole_N = np.array([r.whole for r in ranges])[operation_N]
     strength_N = policy.strength(uniforms_N4[:, 1])
@@ -422,30 +442,30 @@ def draw_hole(cutout: Cutout, uniforms_N4: np.ndarray, size: int) -> tuple[np.nd
 # Pillow truncates where DALI's casts round, hence the floors; casts to uint8 saturate, so nothing is clamped.
 
 
-def _shear_x(matrix_N23, chosen, magnitude_C, size):
+def _shear_x(matrix_N23: np.ndarray, chosen: np.ndarray, magnitude_C: np.ndarray, size: int) -> None:
     matrix_N23[chosen, 0, 1] = magnitude_C
 
 
-def _shear_y(matrix_N23, chosen, magnitude_C, size):
+def _shear_y(matrix_N23: np.ndarray, chosen: np.ndarray, magnitude_C: np.ndarray, size: int) -> None:
     matrix_N23[chosen, 1, 0] = magnitude_C
 
 
-def _translate_x(matrix_N23, chosen, magnitude_C, size):
+def _translate_x(matrix_N23: np.ndarray, chosen: np.ndarray, magnitude_C: np.ndarray, size: int) -> None:
     matrix_N23[chosen, 0, 2] = magnitude_C
 
 
-def _translate_y(matrix_N23, chosen, magnitude_C, size):
+def _translate_y(matrix_N23: np.ndarray, chosen: np.ndarray, magnitude_C: np.ndarray, size: int) -> None:
     matrix_N23[chosen, 1, 2] = magnitude_C
 
 
-def _rotate(matrix_N23, chosen, magnitude_C, size):
+def _rotate(matrix_N23: np.ndarray, chosen: np.ndarray, magnitude_C: np.ndarray, size: int) -> None:
     cosine_C, sine_C = np.cos(np.deg2rad(magnitude_C)), np.sin(np.deg2rad(magnitude_C))
     centre = size / 2
     matrix_N23[chosen, 0] = np.stack([cosine_C, -sine_C, centre * (1 - cosine_C + sine_C)], axis=1)
     matrix_N23[chosen, 1] = np.stack([sine_C, cosine_C, centre * (1 - cosine_C - sine_C)], axis=1)
 
 
-def _unmoved(matrix_N23, chosen, magnitude_C, size):
+def _unmoved(matrix_N23: np.ndarray, chosen: np.ndarray, magnitude_C: np.ndarray, size: int) -> None:
     pass
 
 
@@ -486,15 +506,19 @@ _GREY = [weight / 65536 for weight in (19595, 38470, 7471)]
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
 
 
-def _warp(image: DataNode, matrix: DataNode, size: list[int] | None = None) -> DataNode:
-    output = {} if size is None else {"size": size}
+def _warp(image: DataNode, matrix: DataNode, size: int) -> DataNode:
     return fn.warp_affine(
-        image, matrix=matrix, interp_type=types.INTERP_NN, fill_value=0, inverse_map=True, **output
+        image,
+        matrix=matrix,
+        size=[size, size],
+        interp_type=DALIInterpType.INTERP_NN,
+        fill_value=0,
+        inverse_map=True,
     )
 
 
 def _bytes(pixels: DataNode) -> DataNode:
-    return fn.cast(pixels, dtype=types.UINT8)
+    return fn.cast(pixels, dtype=DALIDataType.UINT8)
 
 
 def _blend(degenerate: DataNode, image: DataNode, factor: DataNode) -> DataNode:
@@ -507,15 +531,15 @@ def _brightness(image: DataNode, factor: DataNode) -> DataNode:
 
 
 def _contrast(image: DataNode, factor: DataNode) -> DataNode:
-    grey = fn.coord_transform(image, M=_GREY, dtype=types.UINT8)
+    grey = fn.coord_transform(image, M=_GREY, dtype=DALIDataType.UINT8)
     mean = dali_math.floor(fn.reductions.mean(grey) + 0.5)
     return _blend(mean, image, factor)
 
 
 def _color(image: DataNode, factor: DataNode) -> DataNode:
-    grey = fn.coord_transform(image, M=_GREY, dtype=types.UINT8)
-    grey = fn.color_space_conversion(grey, image_type=types.GRAY, output_type=types.RGB)
-    return _blend(grey, fn.cast(image, dtype=types.INT16), factor)
+    grey = fn.coord_transform(image, M=_GREY, dtype=DALIDataType.UINT8)
+    grey = fn.color_space_conversion(grey, image_type=DALIImageType.GRAY, output_type=DALIImageType.RGB)
+    return _blend(grey, fn.cast(image, dtype=DALIDataType.INT16), factor)
 
 
 class _Sharpness:
@@ -528,10 +552,10 @@ class _Sharpness:
 
     def __call__(self, image: DataNode, factor: DataNode) -> DataNode:
         border, inside, kernel = (
-            types.Constant(array, device=self.device) for array in (self.border, 255 - self.border, _SMOOTH)
+            Constant(array, device=self.device) for array in (self.border, 255 - self.border, _SMOOTH)
         )
         smooth = (fn.filter(image, kernel) & inside) | (image & border)
-        return _blend(smooth, fn.cast(image, dtype=types.INT16), factor)
+        return _blend(smooth, fn.cast(image, dtype=DALIDataType.INT16), factor)
 
 
 def _posterize(image: DataNode, mask: DataNode) -> DataNode:
@@ -539,12 +563,12 @@ def _posterize(image: DataNode, mask: DataNode) -> DataNode:
 
 
 def _solarize(image: DataNode, threshold: DataNode) -> DataNode:
-    return image ^ ((image >= threshold) * types.Constant(255, types.UINT8))
+    return image ^ ((image >= threshold) * Constant(255, DALIDataType.UINT8))
 
 
 def _auto_contrast(image: DataNode, unused: DataNode) -> DataNode:
     """In double precision, as Pillow computes its table. A flat channel stays as it is."""
-    low = fn.cast(fn.reductions.min(image, axis_names="HW", keep_dims=True), dtype=types.FLOAT64)
+    low = fn.cast(fn.reductions.min(image, axis_names="HW", keep_dims=True), dtype=DALIDataType.FLOAT64)
     high = fn.reductions.max(image, axis_names="HW", keep_dims=True)
     flat = low == high
     scale = 255 / (high - low + flat)
@@ -581,22 +605,6 @@ def _branch(name: str, geometry: Geometry, equalize: str) -> Callable[[DataNode,
     if name == "sharpness":
         return _Sharpness(geometry)
     return _equalize_pil if name == "equalize" and equalize == "pil" else _BRANCHES[name]
-
-
-def _apply(branches: list, image: DataNode, code: DataNode, value: DataNode, matrix: DataNode, warps: bool):
-    """One level: a warp where code is -1, else branches[code](image, value). Conditionals split the batch.
-
-    The cost is operators times samples, not pixels: the frequent warp comes first, the others by halving.
-    """
-    if not branches:
-        return _warp(image, matrix)
-    if not warps:
-        return select(branches, code, image, value)
-    if code < 0:
-        image = _warp(image, matrix)
-    else:
-        image = select(branches, code, image, value)
-    return image
 
 
 # --- small helpers ----------------------------------------------------------------------------------------

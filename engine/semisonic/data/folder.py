@@ -29,9 +29,7 @@ def check_folder(cfg: DataConfig) -> list[str]:
     """Mistakes that show without walking through the images, one line each."""
     problems = []
     if cfg.size is None:
-        problems.append(
-            "data.size: needed for data.name=folder: the side of the training images in pixels, such as 96"
-        )
+        problems.append("data.size: needed for data.name=folder: the side of the training images in pixels, such as 96")
     if cfg.root is None and cfg.csv is None:
         return [
             *problems,
@@ -125,9 +123,7 @@ def _hold_back_test(listing: Listing, fraction: float) -> str:
     )
 
 
-def _scan(
-    cfg: DataConfig, listing: Listing, classes: tuple[str, ...], notes: list[str]
-) -> tuple[Files, Files]:
+def _scan(cfg: DataConfig, listing: Listing, classes: tuple[str, ...], notes: list[str]) -> tuple[Files, Files]:
     items = listing.train + listing.test
     entries = scan(listing.root, [path for path, _ in items], cfg.workers).entries
     bad = [(path, entry.reason) for (path, _), entry in zip(items, entries, strict=True) if not entry.sound]
@@ -136,22 +132,16 @@ def _scan(
         if len(bad) > _SHOWN:
             lines.append(f"data.root: {len(bad) - _SHOWN} more files cannot be decoded")
         advice = "repair or remove them, or set data.bad_files=skip to leave them out"
-        raise UserError(
-            [f"data.bad_files: {len(bad)} of {len(items)} images cannot be decoded; {advice}", *lines]
-        )
+        raise UserError([f"data.bad_files: {len(bad)} of {len(items)} images cannot be decoded; {advice}", *lines])
     if bad:
-        notes.append(
-            f"{len(bad)} of {len(items)} images cannot be decoded and are left out, such as {bad[0][0]}"
-        )
+        notes.append(f"{len(bad)} of {len(items)} images cannot be decoded and are left out, such as {bad[0][0]}")
     number = {name: label for label, name in enumerate(classes)}
     labelled = [(path, -1 if name is None else number[name]) for path, name in items]
     middle = len(listing.train)
     train = _files(listing.root, labelled[:middle], entries[:middle])
     test = _files(listing.root, labelled[middle:], entries[middle:])
     if not len(train) or not len(test):
-        raise UserError(
-            f"data.root: no image of {listing.root} that can be decoded is left to train or to test on"
-        )
+        raise UserError(f"data.root: no image of {listing.root} that can be decoded is left to train or to test on")
     return train, test
 
 

@@ -57,16 +57,12 @@ def read_idx(path: Path, dims: int) -> np.ndarray:
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
-def read_images_and_labels(
-    found: dict[str, Path], part: str, size: int, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
+def read_images_and_labels(found: dict[str, Path], part: str, size: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """`part` is train or test -> uint8 [N, size, size], int64 [N]. Raises UserError where they do not fit."""
     images, labels = found[f"{part} images"], found[f"{part} labels"]
     pixels, targets = read_idx(images, 3), read_idx(labels, 1)
     if pixels.shape[1:] != (size, size):
-        raise UserError(
-            f"data.root: {images} holds images of {pixels.shape[1]}x{pixels.shape[2]}, not {size}x{size}"
-        )
+        raise UserError(f"data.root: {images} holds images of {pixels.shape[1]}x{pixels.shape[2]}, not {size}x{size}")
     if len(pixels) != len(targets) or not len(targets):
         raise UserError(f"data.root: {images} holds {len(pixels)} images, {labels} {len(targets)} labels")
     if targets.max() >= classes:

@@ -210,9 +210,7 @@ def list_csv(cfg: DataConfig) -> Listing:
         listing.problems = [*listing.problems[:_SHOWN], more]
     if cfg.test_root is not None:
         if listing.test:
-            listing.problems.append(
-                f"data.test_root: {file} names test images itself; leave one of the two out"
-            )
+            listing.problems.append(f"data.test_root: {file} names test images itself; leave one of the two out")
         listing.test += _list_classes(listing, cfg.test_root.expanduser())
     return listing
 

@@ -136,9 +136,7 @@ def scan(root: Path, paths: Sequence[str], workers: int | None = None) -> Scan:
     with locked(file):
         known = _read(inside) if file == inside else _read(inside) | _read(file)
         stats = [_stat(root / path) for path in paths]
-        missing = [
-            i for i, path in enumerate(paths) if (entry := known.get(path)) is None or entry[:2] != stats[i]
-        ]
+        missing = [i for i, path in enumerate(paths) if (entry := known.get(path)) is None or entry[:2] != stats[i]]
         results = _inspect_all([str(root / paths[i]) for i in missing], workers)
         for i, (height, width, status, reason) in zip(missing, results, strict=True):
             known[paths[i]] = Entry(*stats[i], height, width, status, reason)
@@ -188,9 +186,7 @@ _COLUMNS = {
 
 
 def _write(file: Path, known: dict[str, Entry]) -> None:
-    columns = {
-        name: np.array([getattr(e, name) for e in known.values()], kind) for name, kind in _COLUMNS.items()
-    }
+    columns = {name: np.array([getattr(e, name) for e in known.values()], kind) for name, kind in _COLUMNS.items()}
     columns["paths"] = _pack(known)
     columns["reasons"] = _pack(entry.reason for entry in known.values())
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")

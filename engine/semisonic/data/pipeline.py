@@ -9,6 +9,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +20,8 @@ from torch import Tensor
 from semisonic.algorithms.base import Batch, Views
 from semisonic.data import draws
 from semisonic.data.augment import Geometry, View, build_view
-from semisonic.data.sampler import Sampler
 from semisonic.data.base import DataConfig, DataSet, Files, Images
+from semisonic.data.sampler import Sampler
 from semisonic.data.splits import Split
 
 PREFETCH = 2
@@ -52,8 +54,8 @@ def geometry_of(data: DataSet, cfg: DataConfig, device: torch.device) -> Geometr
     )
 
 
-def gaussian_noise(images: Tensor, keys: Tensor, std: tuple[float, float, float]) -> Tensor:
-    """Adds N(0, std_c) to uint8 images [N, 3, H, W], rounded and clipped; `std` is on the 0..255 scale.
+def gaussian_noise(images: Tensor, keys: Tensor, scale: float, std: tuple[float, float, float]) -> Tensor:
+    """Adds N(0, scale * std_c) to uint8 images [N, 3, H, W], rounded and clipped.
 
     Each value is a hash (SplitMix64's finaliser) of the sample's key [N] and the pixel's number, turned into a normal
     deviate by Box and Muller (1958): nothing is drawn, so nothing depends on batches, ranks or restarts.
@@ -69,11 +71,11 @@ def gaussian_noise(images: Tensor, keys: Tensor, std: tuple[float, float, float]
         return (((z >> 40) & 0xFFFFFF).float() + 0.5) * 2.0**-24
 
     normal = (-2 * uniform(0).log()).sqrt() * (2 * math.pi * uniform(1)).cos()
-    scale = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
-    return (images.float() + scale * normal).round().clamp(0, 255).to(torch.uint8)
+    deviation = scale * torch.tensor(std, device=images.device).view(1, 3, 1, 1)
+    return (images.float() + deviation * normal).round().clamp(0, 255).to(torch.uint8)
 
 
-@pipeline_def(enable_conditionals=True, exec_dynamic=True)
+@pipeline_def(enable_conditionals=True)
 def _graph(source: Callable, encoded: bool, views: list[View], names: list[list[str]]):
     layouts = ["" if encoded else "HWC"] + [""] * sum(map(len, names))
     nodes = fn.external_source(source=source, num_outputs=len(layouts), layout=layouts, batch=True)
@@ -112,7 +114,7 @@ class Stream:
         self.device = device or torch.device("cpu")
         self.views = {view: build_view(recipe, geometry, equalize=equalize) for view, recipe in views.items()}
         self.step = start
-        self._readers = ThreadPoolExecutor(threads) if isinstance(images, Files) else None
+        self._readers = ThreadPoolExecutor(threads)  # idle, and threadless, for resident images
         self._names = {view: sorted(self.params(view, start)) for view in self.views}
         self._pipeline = _graph(
             self._source,
@@ -136,10 +138,10 @@ class Stream:
     def _source(self, iteration: int):
         step = self.start + iteration
         rows = self.order(step)
-        if isinstance(self.images, Files):
-            images = list(self._readers.map(self.images.read, rows))
+        if isinstance(self.images, Images):
+            images: Any = reflect_pad(self.images.pixels[rows], self.geometry.pad)
         else:
-            images = reflect_pad(self.images.pixels[rows], self.geometry.pad)
+            images = list(self._readers.map(self.images.read, rows))
         params = {view: self.params(view, step) for view in self.views}
         return (images, *(params[view][name] for view, names in self._names.items() for name in names))
 
@@ -152,11 +154,14 @@ class Stream:
             if view.noise_std:
                 first = self.first(self.step)
                 keys = draws.sample_keys(self.seed, f"noise/{self.name}/{name}", first, len(tensor))
-                std = tuple(255 * view.noise_std * value for value in self.std)
-                tensor = gaussian_noise(tensor, torch.from_numpy(keys).to(self.device), std)
+                tensor = gaussian_noise(tensor, torch.from_numpy(keys).to(self.device), 255 * view.noise_std, self.std)
             batch[name] = tensor
         self.step += 1
         return batch
+
+
+def _rows(pool: np.ndarray, sampler: Sampler, step: int) -> np.ndarray:
+    return pool[sampler.indices(step)]
 
 
 class Loader:
@@ -197,7 +202,7 @@ class Loader:
                 data.train,
                 recipes,
                 geometry,
-                order=lambda step, pool=pools[name], sampler=sampler: pool[sampler.indices(step)],
+                order=partial(_rows, pools[name], sampler),
                 first=sampler.first,
                 seed=seed,
                 std=data.std,
@@ -217,10 +222,10 @@ class Loader:
         index = {name: sampler.indices(self.step) for name, sampler in self.samplers.items()}
         labels = {name: self.labels[self.pools[name][rows]] for name, rows in index.items()}
         batch = Batch(
-            x=images.get("labelled"),
+            x=images.get("labelled", {}),
             y=self._tensor(labels.get("labelled")),
             x_index=self._tensor(index.get("labelled")),
-            u=images.get("unlabelled"),
+            u=images.get("unlabelled", {}),
             u_index=self._tensor(index.get("unlabelled")),
             u_true=self._tensor(labels.get("unlabelled")),
             draws=self._draws(),
@@ -233,15 +238,14 @@ class Loader:
         wanted = dict.fromkeys(self.views.labelled, "labelled") | dict.fromkeys(self.views.unlabelled, "unlabelled")
         return {
             view: {
-                name: self._tensor(array)
-                for name, array in self.streams[wanted[view]].params(view, self.step).items()
+                name: self._tensor(array) for name, array in self.streams[wanted[view]].params(view, self.step).items()
             }
             for view in self.views.params
         }
 
-    def _tensor(self, array: np.ndarray | None) -> Tensor | None:
+    def _tensor(self, array: np.ndarray | None) -> Tensor:
         if array is None:
-            return None
+            array = np.empty(0, dtype=np.int64)
         tensor = torch.from_numpy(np.ascontiguousarray(array))
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
@@ -279,18 +283,20 @@ def evaluation_slices(
     def order(step: int) -> np.ndarray:
         return rows[np.minimum(numbers(step), len(rows) - 1)]
 
-    stream = None
-    if isinstance(images, Files):
+    def plain() -> Iterator[Tensor]:
+        if not isinstance(images, Files):
+            for step in range(count):
+                yield torch.from_numpy(images.pixels[order(step)]).permute(0, 3, 1, 2).to(device)
+            return
         geometry = geometry_of(data, cfg, device)
         # The pipeline prefetches past the last slice, where `order` repeats the last row.
         stream = Stream(
             "evaluation", images, {"plain": "plain"}, geometry, order, lambda step: 0, 0, data.std,
             threads=threads, device=device,
         )  # fmt: skip
-    for step in range(count):
-        if isinstance(images, Files):
-            pixels = next(stream)["plain"]
-        else:
-            pixels = torch.from_numpy(images.pixels[order(step)]).permute(0, 3, 1, 2).to(device)
+        for _ in range(count):
+            yield next(stream)["plain"]
+
+    for step, pixels in enumerate(plain()):
         labels = torch.from_numpy(images.labels[order(step)]).to(device)
         yield pixels, labels, torch.from_numpy(numbers(step) < len(rows)).to(device)

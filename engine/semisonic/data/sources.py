@@ -74,9 +74,7 @@ def check(cfg: DataConfig) -> list[str]:
     if source.classes is not None:
         problems += check_labels(cfg, source.classes, source.counts)
     elif cfg.labels is not None and cfg.labels <= 0 and cfg.split is None:
-        problems.append(
-            f"data.labels: {cfg.labels} labelled images; give a multiple of the number of classes or null"
-        )
+        problems.append(f"data.labels: {cfg.labels} labelled images; give a multiple of the number of classes or null")
     return problems
 
 

@@ -58,9 +58,7 @@ def check_labels(cfg: DataConfig, classes: int, label_counts: Sequence[int] | No
     """
     problems = []
     if cfg.held_out < 0:
-        problems.append(
-            f"data.held_out: {cfg.held_out} is negative; give 0 or a multiple of the {classes} classes"
-        )
+        problems.append(f"data.held_out: {cfg.held_out} is negative; give 0 or a multiple of the {classes} classes")
     elif cfg.held_out % classes:
         problems.append(_not_balanced("held_out", cfg.held_out, classes))
     if cfg.split is not None:
@@ -89,9 +87,7 @@ def _check_counts(cfg: DataConfig, classes: int, label_counts: Sequence[int]) ->
     asked = f"{cfg.labels or 'all'} labelled and {cfg.held_out} held-out images"
     field = "labels" if cfg.labels is not None else "held_out"
     if wanted > total:
-        return [
-            f"data.{field}: {asked} asked for, but the training pool has only {total} images with a label"
-        ]
+        return [f"data.{field}: {asked} asked for, but the training pool has only {total} images with a label"]
     # With all images labelled, each class must keep one after the held-out images are taken.
     need = wanted // classes + (cfg.labels is None)
     if need > label_counts[poorest]:
@@ -158,9 +154,7 @@ def load_split(path: Path, labels_N: np.ndarray | None = None, classes: int | No
     return Split(*(np.sort(arrays[name]) for name in ("labelled", "unlabelled", "held_out")))
 
 
-def _user_split(
-    cfg: DataConfig, labels_N: np.ndarray, classes: int, seed: int, paths: Sequence[str] | None
-) -> Split:
+def _user_split(cfg: DataConfig, labels_N: np.ndarray, classes: int, seed: int, paths: Sequence[str] | None) -> Split:
     assert cfg.split is not None
     file = cfg.split.expanduser()
     problems = check_labels(cfg, classes)
@@ -234,9 +228,7 @@ def _read_list(file: Path, root: Path | None, paths: Sequence[str] | None) -> np
     if all(name.lstrip("-").isdigit() for name in names):
         return np.array([int(name) for name in names], np.int64)
     if paths is None:
-        raise UserError(
-            f"data.split: {file} names files, but the images of this data set have none; give indices"
-        )
+        raise UserError(f"data.split: {file} names files, but the images of this data set have none; give indices")
     base = str(root.expanduser()) if root else ""
     position = {os.path.normpath(path): i for i, path in enumerate(paths)}
     found = [position.get(_relative(name, base)) for name in names]
@@ -270,36 +262,26 @@ def _read_names(file: Path) -> list[str]:
         raise UserError(f"data.split: cannot read {file}: {error}") from error
 
 
-def _check_split(
-    file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndarray, classes: int | None
-) -> list[str]:
+def _check_split(file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndarray, classes: int | None) -> list[str]:
     """Mistakes in index arrays by name, one line each."""
     problems = []
     for name, indices in arrays.items():
         where = f"data.split: {name} of {file}"
         if outside := indices[(indices < 0) | (indices >= len(labels_N))].tolist():
-            problems.append(
-                f"{where} holds index {outside[0]}; the training pool has 0 to {len(labels_N) - 1}"
-            )
+            problems.append(f"{where} holds index {outside[0]}; the training pool has 0 to {len(labels_N) - 1}")
         elif len(np.unique(indices)) < len(indices):
             values, counts = np.unique(indices, return_counts=True)
             problems.append(f"{where} holds index {values[counts > 1][0]} more than once")
         elif name != "unlabelled" and (labels_N[indices] < 0).any():
-            problems.append(
-                f"{where} holds index {indices[labels_N[indices] < 0][0]}, whose label is not known"
-            )
+            problems.append(f"{where} holds index {indices[labels_N[indices] < 0][0]}, whose label is not known")
     if problems:
         return problems
     held_out = arrays.get("held_out", np.empty(0, np.int64))
     for name in ("labelled", "unlabelled"):
         if name in arrays and len(both := np.intersect1d(held_out, arrays[name])):
-            problems.append(
-                f"data.split: {file} has {len(both)} images in held_out and in {name}, such as {both[0]}"
-            )
+            problems.append(f"data.split: {file} has {len(both)} images in held_out and in {name}, such as {both[0]}")
     if "labelled" in arrays and classes is not None:
         counts = np.bincount(labels_N[arrays["labelled"]], minlength=classes)
         if len(empty := np.flatnonzero(counts == 0)):
-            problems.append(
-                f"data.split: {file} has no labelled image of class {', '.join(map(str, empty[:10]))}"
-            )
+            problems.append(f"data.split: {file} has no labelled image of class {', '.join(map(str, empty[:10]))}")
     return problems

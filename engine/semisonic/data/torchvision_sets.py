@@ -175,9 +175,7 @@ def _pad_grey(pixels_NHW: np.ndarray, size: int) -> np.ndarray:
 
 def _read_cifar(cfg: DataConfig, root: Path) -> Parts:
     train, test = _open(cfg, root, train=True), _open(cfg, root, train=False)
-    parts = [
-        Images(np.ascontiguousarray(part.data), np.array(part.targets, np.int64)) for part in (train, test)
-    ]
+    parts = [Images(np.ascontiguousarray(part.data), np.array(part.targets, np.int64)) for part in (train, test)]
     return tuple(train.classes), parts[0], parts[1]
 
 

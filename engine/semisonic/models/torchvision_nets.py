@@ -120,9 +120,7 @@ def _detach_head(body: Any, name: str, classes: int) -> nn.Linear:
         return nn.Linear(convolution.in_channels, classes)
     linear = [(path, module) for path, module in body.named_modules() if isinstance(module, nn.Linear)]
     if not linear or linear[-1][1].out_features != classes:
-        raise UserError(
-            f"model.name: {name} has no linear classifier as its last layer; choose another network"
-        )
+        raise UserError(f"model.name: {name} has no linear classifier as its last layer; choose another network")
     path, head = linear[-1]
     parent, _, attribute = path.rpartition(".")
     setattr(body.get_submodule(parent), attribute, nn.Identity())

@@ -55,7 +55,7 @@ def stl10() -> dict[str, Any]:
 
 
 def folder() -> dict[str, Any]:
-    """A user's own images: ResNet-50 at 224 in the FixMatch paper's ImageNet setting (threshold 0.7, ratio 5, weight 10).
+    """Your own images: ResNet-50 at 224, the FixMatch paper's ImageNet setting (threshold 0.7, ratio 5, weight 10).
 
     Command: accelerate launch launch/train.py --data folder --data.root IMAGES --data.labels N
     """
