@@ -168,7 +168,7 @@ FLAGS = ("resume", "debug", "help", "list", "print_config")
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
-    """A command line (`--a.b VALUE`, `--a.b=VALUE`, `--flag`, `--no-flag`) taken apart, and the mistakes in its form."""
+    """A command line (`--a.b VALUE`, `--a.b=VALUE`, `--flag`, `--no-flag`) taken apart, and mistakes in its form."""
     args, problems = Arguments(fields={}), []
     tokens = list(argv)
     while tokens:
