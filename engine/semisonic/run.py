@@ -69,19 +69,21 @@ def train(
     """One training run in `cfg.folder`: (exit code, summary, or None where it ended early)."""
     folder = cfg.folder
     finished = folder / "summary.json"
-    if invocation.resume and finished.exists():
-        console.print(f"{folder} is finished")
-        return 0, json.loads(finished.read_text())
     started = (folder / "config.yaml").exists()
     if started:
         check_same(cfg, folder)
-    accelerator.wait_for_everyone()
+    if finished.exists():
+        console.print(f"{folder} is finished")
+        return 0, json.loads(finished.read_text())
+    torch.manual_seed(cfg.seed)
+    algorithm = build_algorithm(cfg, data, split)
+    report = initialise(algorithm, invocation.init) if invocation.init and not started else None
+    accelerator.wait_for_everyone()  # every rank has looked at the folder before one of them changes it
     if accelerator.is_main_process and not started:
         folder.mkdir(parents=True, exist_ok=True)
         save_split(split, folder / "split.npz")
         state.write_text(folder / "config.yaml", cfg.dump())
-    torch.manual_seed(cfg.seed)
-    trainer = Trainer(cfg, build_algorithm(cfg, data, split), data, split, accelerator)
+    trainer = Trainer(cfg, algorithm, data, split, accelerator)
     console.start_up(cfg, data, split, accelerator.num_processes, accelerator.device, thread_count(cfg))
     latest = state.latest(folder / "checkpoints") if started else None
     if latest:
@@ -89,8 +91,8 @@ def train(
         console.print(f"Resumed from {latest}")
     elif started:
         console.print(f"{folder} has no checkpoint yet: starting at step 0")
-    elif invocation.init:
-        console.print(initialise(trainer.algorithm, invocation.init))
+    elif report:
+        console.print(report)
     status = Status(folder, accelerator.is_main_process, trainer)
     status.write("running")
     try:

@@ -25,6 +25,7 @@ from semisonic.schema import UserError
 
 RECIPES = {
     "plain": "the central window, no randomness",
+    "whole": "the whole image, resized to the square, no randomness",
     "weak": "random crop (reflect-padded, or resized from a file), and a flip where the data set allows it",
     "fixmatch": "weak, 2 operations of the paper's pool, uniform magnitudes, Cutout of up to half the width",
     "usb": "as fixmatch with 3 operations, Cutout filled with (125, 123, 114)",
@@ -95,6 +96,8 @@ def build_view(recipe: str, geometry: Geometry, equalize: str = "dali") -> View:
     name, arguments = _parse(recipe)
     if name == "plain" and not arguments:
         return Plain(geometry)
+    if name == "whole" and not arguments:
+        return Plain(geometry, whole=True)
     if name == "weak" and not arguments:
         return Weak(geometry)
     if name in POLICIES and not arguments:
@@ -121,18 +124,20 @@ def single_operation(name: str, magnitude: float, geometry: Geometry, equalize: 
 class Plain(View):
     """The central window.
 
-    Resident: size x size pixels. Encoded: the square of 0.875 of the shorter side, resized.
+    Resident: size x size pixels. Encoded: the square of 0.875 of the shorter side, or the `whole` image, resized.
     """
 
     uniforms = 0
 
-    def __init__(self, geometry: Geometry):
-        self.geometry = geometry
+    def __init__(self, geometry: Geometry, whole: bool = False):
+        self.geometry, self.whole = geometry, whole
 
     def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
         if not self.geometry.encoded:
             return {}
         shapes_N2 = _known(shapes_N2)
+        if self.whole:
+            return {"start": _int32(np.zeros_like(shapes_N2)), "shape": _int32(shapes_N2)}
         side_N1 = np.maximum(np.floor(0.875 * shapes_N2.min(axis=1, keepdims=True) + 0.5), 1)
         shape_N2 = np.repeat(side_N1, 2, axis=1)
         return {"start": _int32((shapes_N2 - shape_N2) // 2), "shape": _int32(shape_N2)}

@@ -1,0 +1,189 @@
+"""The command lines, as a user meets them."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import semisonic
+from semisonic import cli
+from semisonic.data.base import DataConfig
+from semisonic.data.sources import load
+from tests.conftest import Run
+
+QUICK = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--steps", "30",
+         "--checkpoint.every", "20", "--eval.every", "10", "--log.every", "10", "--eval.batch", "128"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with its baseline and held-out images."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    assert cli.main([*QUICK, "--out", str(out), "--data.held-out", "50"]) == 0
+    return out
+
+
+def test_a_run_s_folder_holds_everything(run: Path):
+    for name in ("config.yaml", "split.npz", "metrics.jsonl", "summary.json", "status.json", "confusion.png", "tensorboard",
+                 "checkpoints/step-30", "checkpoints/step-20", "supervised/summary.json"):  # fmt: skip
+        assert (run / name).exists(), name
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["step"] == 30 and summary["labels"] == 40 and summary["labels_used"] == 90
+    assert summary["baseline"]["algorithm"] == "supervised" and summary["algorithm"] == "fixmatch"
+    assert summary["held_out_selected"]["step"] in (10, 20, 30)
+    assert 0 <= summary["data_wait"] <= 1 and summary["images_per_second"] > 0 and summary["peak_memory_bytes"] > 1e6
+    assert {"torch", "dali", "accelerate", "python"} <= summary["versions"].keys()
+    assert json.loads((run / "status.json").read_text())["status"] == "finished"
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "train/loss" in line] == [10, 20, 30]
+    evaluations = [line for line in lines if "eval/top1" in line]
+    assert [line["step"] for line in evaluations] == [10, 20, 30]
+    assert {"eval/top5", "eval/loss", "eval_raw/top1", "held_out/top1"} <= evaluations[-1].keys()
+    assert len(evaluations[-1]["eval/per_class"]) == 10
+    with Image.open(run / "confusion.png") as picture:
+        assert min(picture.size) > 300
+
+
+def test_config_yaml_reproduces_the_run(run: Path, tmp_path: Path):
+    again = tmp_path / "again"
+    assert cli.main(["--config", str(run / "config.yaml"), "--no-baseline", "--out", str(again)]) == 0
+    first, second = (json.loads((folder / "summary.json").read_text()) for folder in (run, again))
+    assert first["test_top1"] == second["test_top1"]
+    assert (run / "split.npz").read_bytes() == (again / "split.npz").read_bytes()
+
+
+def test_a_finished_run_is_not_run_again(run: Path, capfd: pytest.CaptureFixture):
+    before = (run / "metrics.jsonl").read_bytes()
+    assert cli.main(["--resume", "--out", str(run)]) == 0
+    assert "is finished" in capfd.readouterr().out and (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_evaluate_repeats_the_run_s_figures(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
+    assert cli.evaluate([str(run), "--out", str(tmp_path / "figures")]) == 0
+    summary = json.loads((run / "summary.json").read_text())
+    found = json.loads((tmp_path / "figures" / "evaluation.json").read_text())
+    assert found["ema"]["top1"] == summary["test_top1"] and found["raw"]["top1"] == summary["test_top1_raw"]
+    assert f"{summary['test_top1']:.2f} %" in capfd.readouterr().out
+    assert (tmp_path / "figures" / "confusion-ema.png").exists()
+
+
+def test_load_needs_no_data_set(run: Path):
+    classifier = semisonic.load(run)
+    assert not classifier.training and classifier.classes == [str(digit) for digit in range(10)]
+    assert classifier.image_size == 16
+    data = load(DataConfig())
+    images = torch.from_numpy(data.test.pixels).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        top1 = (classifier(images).argmax(-1).numpy() == data.test.labels).mean() * 100
+    assert top1 == pytest.approx(json.loads((run / "summary.json").read_text())["test_top1"])
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_predict_writes_a_table_that_agrees_with_the_network(run: Path, tmp_path: Path, ending: str):
+    data = load(DataConfig())
+    for index in range(20):
+        (tmp_path / "images" / str(index % 3)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(data.test.pixels[index]).save(tmp_path / "images" / str(index % 3) / f"{index:03}.png")
+    (tmp_path / "images" / "broken.png").write_bytes(b"not an image")
+    out = tmp_path / f"predictions.{ending}"
+    assert cli.predict([str(run), str(tmp_path / "images"), "--out", str(out), "--batch", "8"]) == 0
+    if ending == "csv":
+        with out.open() as file:
+            rows = list(csv.DictReader(file))
+    else:
+        from pyarrow import parquet
+
+        rows = parquet.read_table(out).to_pylist()
+    assert len(rows) == 20
+    with torch.no_grad():
+        probabilities = semisonic.load(run)(torch.from_numpy(data.test.pixels[:20]).permute(0, 3, 1, 2)).softmax(-1)
+    for row in rows:
+        expected = probabilities[int(Path(row["path"]).stem)]
+        assert row["class"] == row["top1_class"] == str(int(expected.argmax()))
+        assert float(row["confidence"]) == pytest.approx(float(expected.max()), abs=1e-4)
+        assert sum(float(row[f"top{place}_probability"]) for place in range(1, 6)) <= 1.0001
+    assert cli.predict([str(run), str(tmp_path / "images"), "--out", str(out)]) == 2  # never overwrites
+
+
+def test_init_starts_from_the_weights_and_reports_what_does_not_fit(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
+    fields = [*QUICK, "--no-baseline", "--steps", "1", "--log.trackers", "none", "--init", str(run)]
+    assert cli.main([*fields, "--out", str(tmp_path / "a")]) == 0
+    output = capfd.readouterr().out
+    assert "Initialised" in output and "freshly initialised" not in output
+    lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
+    start = next(line["eval/top1"] for line in lines if "eval/top1" in line)
+    assert abs(start - json.loads((run / "summary.json").read_text())["test_top1"]) < 10
+    assert cli.main([*fields, "--model", "wrn-10-1", "--out", str(tmp_path / "b")]) == 0
+    output = capfd.readouterr().out
+    assert "freshly initialised: " in output and "in the checkpoint only, or of another shape: " in output
+
+
+# Mistakes
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        (["--optim.learning-rate", "0.1"], "optim.learning_rate"),
+        (["--steps", "a few"], "steps"),
+        (["--batch.labelled", "30", "--batch.micro", "7"], "batch.labelled"),
+        (["--data.labels", "0"], "data.labels"),
+        (["--data.labels", "14000"], "data.labels"),
+        (["--data", "cifar10", "--data.root", "nowhere", "--model", "small"], "data.root"),
+        (["--data", "folder", "--data.root", "nowhere", "--data.size", "32"], "data.root"),
+        (["--out", "{run}"], "out"),
+        (["--out", "{run}", "--resume", "--seed", "5"], "seed"),
+        (["--out", "nothing-here", "--resume"], "--resume"),
+        (["--init", "{run}/tensorboard"], "neither a checkpoint nor a run"),
+    ],
+)
+def test_a_mistake_exits_2_with_a_line_and_touches_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, fields: list[str], field: str
+):
+    monkeypatch.chdir(tmp_path)
+    before = contents(run)
+    assert cli.main([part.format(run=run) for part in fields]) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert any(field in line for line in lines), lines
+    assert contents(run) == before and not any(tmp_path.iterdir())
+
+
+def test_the_process_exits_2_without_a_traceback(tmp_path: Path, launch: Run):
+    done = launch("train.py", "--stepz", "3", "--precision", "fp1", cwd=tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert sum(line.startswith("error: ") for line in done.stderr.splitlines()) == 2
+    assert not any(tmp_path.iterdir())
+
+
+# Answers
+
+
+def test_help_and_lists(capfd: pytest.CaptureFixture):
+    assert cli.main(["--help"]) == 0
+    text = capfd.readouterr().out
+    for field in ("--algorithm.threshold", "--optim.lr", "--data.labels", "--resume", "--max-hours"):
+        assert field in text, field
+    assert cli.main(["--list"]) == 0
+    text = capfd.readouterr().out
+    for name in ("fixmatch", "supervised", "digits", "fashion-mnist", "wrn-28-2", "resnet50", "randaugment"):
+        assert name in text, name
+    assert cli.main(["--print-config", "--seed", "9"]) == 0
+    assert "seed: 9" in capfd.readouterr().out
+
+
+def test_views_writes_a_grid_for_each_recipe(tmp_path: Path):
+    assert cli.views(["--out", str(tmp_path), "--device", "cpu"]) == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"plain.png", "weak.png", "fixmatch.png"} <= names
+    pixels = np.asarray(Image.open(tmp_path / "fixmatch.png"))
+    first = [pixels[row * 66 : row * 66 + 64, 0:64] for row in range(8)]
+    other = [pixels[row * 66 : row * 66 + 64, 70 + 66 : 70 + 66 + 64] for row in range(8)]
+    assert any((a != b).any() for a, b in zip(first, other, strict=True))
