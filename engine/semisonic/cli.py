@@ -69,7 +69,9 @@ def _help(fields: dict[str, str]) -> int:
     console.print(_table("Options", list(OPTIONS.items()), ("", "")))
     nested = {"algorithm": {"name": fields.get("algorithm.name", fields.get("algorithm", "fixmatch"))}}
     name = _algorithm_name(_expand_names(nested))
-    rows = [(f"--{field.replace('_', '-')}", kind, default, text) for field, kind, default, text in describe_fields(name)]
+    rows = [
+        (f"--{field.replace('_', '-')}", kind, default, text) for field, kind, default, text in describe_fields(name)
+    ]
     console.print()
     console.print(_table(f"Fields (algorithm {name})", rows, ("field", "type", "default", "")), markup=False)
     return 0

@@ -7,7 +7,7 @@ import pytest
 from nvidia.dali import fn, pipeline_def
 from PIL import Image
 
-from semisonic.data import augment
+from semisonic.data import augment, operations, pools
 from semisonic.data.augment import Geometry, build_view, single_operation
 from semisonic.schema import UserError
 from tests.unit import pil_reference
@@ -134,7 +134,7 @@ def test_equalize(size):
 
 
 def test_every_operation_is_tested():
-    assert set(MAGNITUDES) | {"equalize"} == set(augment.OPERATIONS)
+    assert set(MAGNITUDES) | {"equalize"} == set(operations.OPERATIONS)
 
 
 # --- windows ----------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def test_noise_is_weak_with_a_deviation():
 def draws_by_name(recipe, count=60_000, **changes):
     view = build_view(recipe, geometry(**changes))
     names = list(view.policy.operations)
-    operation, magnitude = augment.draw_operations(view.policy, np.random.default_rng(1).random((count, 4)))
+    operation, magnitude = pools.draw_operations(view.policy, np.random.default_rng(1).random((count, 4)))
     return {name: magnitude[operation == index] for index, name in enumerate(names)}, (operation < 0).mean()
 
 
@@ -194,7 +194,7 @@ def draws_by_name(recipe, count=60_000, **changes):
 )
 def test_operations_are_equally_frequent(recipe, probability):
     drawn, idle = draws_by_name(recipe)
-    assert set(drawn) == set(augment.OPERATIONS) and len(drawn) == 14
+    assert set(drawn) == set(operations.OPERATIONS) and len(drawn) == 14
     counts = np.array([len(values) for values in drawn.values()])
     expected = 60_000 * probability / 14
     assert idle == pytest.approx(1 - probability, abs=0.01)
@@ -243,7 +243,7 @@ def test_magnitudes_of_randaugment():
     assert np.mean(drawn["rotate"] > 0) == pytest.approx(0.5, abs=0.03)
     view = build_view("randaugment(2,30)", geometry())
     params = view.params(uniforms(view, 4000), None)
-    for code, name in enumerate(name for name in view.policy.operations if name not in augment._MATRICES):
+    for code, name in enumerate(name for name in view.policy.operations if name not in operations.MATRICES):
         values = set(params["value0"][params["code0"] == code])
         assert values == {"posterize": {128}, "solarize": {0}}.get(name, values)
         assert name not in ENHANCE or values == {0, np.float32(3.7)}
@@ -253,7 +253,7 @@ def test_randaugment_at_magnitude_0_is_weak():
     view, weak = build_view("randaugment(3,0)", geometry()), build_view("weak", geometry())
     values = uniforms(view, 300)
     names = list(view.policy.operations)
-    drawn = np.stack([augment.draw_operations(view.policy, values[:, 4 + 4 * k : 8 + 4 * k])[0] for k in range(3)])
+    drawn = np.stack([pools.draw_operations(view.policy, values[:, 4 + 4 * k : 8 + 4 * k])[0] for k in range(3)])
     without_magnitude = np.isin(drawn, [names.index("auto_contrast"), names.index("equalize")]).any(axis=0)
     images = pictures(300, 32)
     ours, plain = run_weak(view, images, values), run_weak(weak, images, values[:, :4])
@@ -270,7 +270,7 @@ def test_pool_equals_pillow_end_to_end(recipe):
     expected = run_weak(weak, images, values[:, :4])
     names = list(view.policy.operations)
     for level in range(view.policy.levels):
-        operations, magnitudes = augment.draw_operations(view.policy, values[:, 4 + 4 * level : 8 + 4 * level])
+        operations, magnitudes = pools.draw_operations(view.policy, values[:, 4 + 4 * level : 8 + 4 * level])
         for n, (operation, magnitude) in enumerate(zip(operations, magnitudes, strict=True)):
             if operation >= 0:
                 name = names[operation]
@@ -289,8 +289,8 @@ def test_pool_equals_pillow_end_to_end(recipe):
 
 def test_an_operation_that_is_not_applied_leaves_the_image():
     """Also in a pool without geometric operations, whose levels have no branch for it otherwise."""
-    pool = {"solarize": augment.Range(0, 0), "brightness": augment.Range(0, 0)}
-    view = augment.RandAugment(geometry(pad=0, flip=False), augment.Policy(pool, levels=1, probability=0.5))
+    pool = {"solarize": pools.Range(0, 0), "brightness": pools.Range(0, 0)}
+    view = augment.RandAugment(geometry(pad=0, flip=False), pools.Policy(pool, levels=1, probability=0.5))
     images = pictures(40, 32)
     values = uniforms(view, 40)
     ours = run_weak(view, images, values)
@@ -301,7 +301,7 @@ def test_an_operation_that_is_not_applied_leaves_the_image():
 
 def test_cutout_draws():
     values = np.random.default_rng(0).random((50_000, 4))
-    start, stop = augment.draw_hole(augment.Cutout(), values, 32)
+    start, stop = pools.draw_hole(pools.Cutout(), values, 32)
     assert start.min() == 0 and stop.max() == 32 and (start <= stop).all()
     side = (stop - start).max(axis=1)
     counts = np.bincount(side.astype(int), minlength=17)
@@ -309,7 +309,7 @@ def test_cutout_draws():
     assert np.all(counts[1:16] > 0.7 * 50_000 / 16)
     # Symmetric clipping: as many holes lose pixels at the top left as at the bottom right.
     np.testing.assert_allclose((start == 0).mean(axis=0), (stop == 32).mean(axis=0), atol=0.02)
-    fixed = augment.draw_hole(augment.Cutout(pixels=16), values, 32)
+    fixed = pools.draw_hole(pools.Cutout(pixels=16), values, 32)
     assert (fixed[1] - fixed[0]).min() == 8 and (fixed[1] - fixed[0]).max() == 16
 
 

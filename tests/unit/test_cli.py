@@ -109,7 +109,9 @@ def test_predict_writes_a_table_that_agrees_with_the_network(run: Path, tmp_path
     assert cli.predict([str(run), str(tmp_path / "images"), "--out", str(out)]) == 2  # never overwrites
 
 
-def test_init_starts_from_the_weights_and_reports_what_does_not_fit(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
+def test_init_starts_from_the_weights_and_reports_what_does_not_fit(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+):
     fields = [*QUICK, "--no-baseline", "--steps", "1", "--log.trackers", "none", "--init", str(run)]
     assert cli.main([*fields, "--out", str(tmp_path / "a")]) == 0
     output = capfd.readouterr().out
@@ -146,7 +148,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     ],
 )
 def test_a_mistake_exits_2_with_a_line_and_touches_nothing(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, fields: list[str], field: str
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture,
+    fields: list[str],
+    field: str,
 ):
     monkeypatch.chdir(tmp_path)
     before = contents(run)

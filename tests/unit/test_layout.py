@@ -30,7 +30,9 @@ def offenders(folder: Path, forbidden: tuple[str, ...], allowed: tuple[str, ...]
 def test_kernels_import_torch_and_triton_only():
     for path in KERNELS.rglob("*.py"):
         roots = {name.partition(".")[0] for name in imports(path)}
-        assert roots <= {"torch", "triton", "semisonic_kernels", "collections", "typing", "contextlib", "math", ""}, path
+        assert roots <= {"torch", "triton", "semisonic_kernels", "collections", "typing", "contextlib", "math", ""}, (
+            path
+        )
 
 
 def test_algorithms_and_models_know_neither_trainer_nor_data_nor_accelerate():
@@ -45,7 +47,9 @@ def test_data_does_not_know_the_trainer():
 
 
 def test_the_trainer_knows_no_algorithm_by_name():
-    assert offenders(ENGINE, ("semisonic.algorithms.fixmatch", "semisonic.algorithms.supervised"), ("registry.py",)) == []
+    assert (
+        offenders(ENGINE, ("semisonic.algorithms.fixmatch", "semisonic.algorithms.supervised"), ("registry.py",)) == []
+    )
 
 
 def test_accelerate_is_imported_where_runs_are_wired_only():

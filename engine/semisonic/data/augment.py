@@ -9,18 +9,17 @@ Shape suffixes: N samples, K uniforms of one sample.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from nvidia.dali import fn
-from nvidia.dali import math as dali_math
 from nvidia.dali.auto_aug.core import select
 from nvidia.dali.data_node import DataNode
-from nvidia.dali.types import Constant, DALIDataType, DALIImageType, DALIInterpType
-from PIL import Image, ImageOps
+from nvidia.dali.types import DALIImageType, DALIInterpType
 
+from semisonic.data.operations import MATRICES, VALUES, branch, warp
+from semisonic.data.pools import POLICIES, Policy, Range, draw_hole, draw_operations, randaugment_policy
 from semisonic.schema import UserError
 
 RECIPES = {
@@ -118,9 +117,6 @@ def single_operation(name: str, magnitude: float, geometry: Geometry, equalize: 
     return RandAugment(geometry, policy, equalize)
 
 
-# --- windows: plain and weak ------------------------------------------------------------------------------
-
-
 class Plain(View):
     """The central window.
 
@@ -179,7 +175,7 @@ class Weak(View):
             image = _decode(source, params["start"], params["shape"], self.geometry)
             return fn.flip(image, horizontal=params["mirror"])
         # One warp is faster than crop + flip, and exact: all coordinates are half-integers.
-        return _warp(_place(source, self.geometry), params["window"], size)
+        return warp(_place(source, self.geometry), params["window"], size)
 
 
 def _resized_crop(uniforms_N4: np.ndarray, shapes_N2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -201,145 +197,6 @@ def _decode(source: DataNode, start: DataNode, shape: DataNode, geometry: Geomet
     return resized  # type: ignore[return-value]
 
 
-# --- pools ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Range:
-    """Magnitudes of an operation: base + sign * (low + strength * (high - low)), strength mostly in 0..1."""
-
-    low: float
-    high: float
-    signed: bool = False
-    """Whether the sign is drawn (p = 0.5 each) or always +."""
-    base: float = 0.0
-    whole: str = ""
-    """Whole numbers: "steps" low..high, all equally likely; "truncated": the fraction is cut off."""
-
-
-@dataclass(frozen=True)
-class Cutout:
-    """A square hole whose centre is uniform over the pixels, clipped at the border (arXiv 1708.04552)."""
-
-    share: float = 0.5
-    """The side is uniform in 0..share of the width, rounded to whole pixels."""
-    pixels: int | None = None
-    """Or a fixed side, in pixels."""
-    fill: tuple[int, int, int] | None = None
-    """Its colour; None means the data set's mean."""
-
-
-def _any_strength(uniform_N: np.ndarray) -> np.ndarray:
-    return uniform_N
-
-
-def _nine_strengths(uniform_N: np.ndarray) -> np.ndarray:
-    return (1 + np.floor(9 * uniform_N)) / 10
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What RandAugment draws from. Every level draws one of `operations` uniformly, with replacement."""
-
-    operations: Mapping[str, Range | None]
-    """Names of `OPERATIONS` with their magnitudes; None for an operation without one."""
-    levels: int
-    strength: Callable[[np.ndarray], np.ndarray] = _any_strength
-    """U[0, 1) of shape [N] -> strengths [N] for the ranges."""
-    probability: float = 1.0
-    """With which a drawn operation is applied."""
-    whole_pixels: bool = False
-    """Whether translations are cut to whole pixels."""
-    cutout: Cutout | None = None
-
-
-def _pool(**ranges: Range) -> dict[str, Range | None]:
-    """The 14 operations; `enhance`, `shear` and `translate` are the ranges of several."""
-    enhance, shear, translate = ranges["enhance"], ranges["shear"], ranges["translate"]
-    return {
-        "identity": None,
-        "auto_contrast": None,
-        "equalize": None,
-        "brightness": enhance,
-        "color": enhance,
-        "contrast": enhance,
-        "sharpness": enhance,
-        "posterize": ranges["posterize"],
-        "solarize": ranges["solarize"],
-        "rotate": ranges["rotate"],
-        "shear_x": shear,
-        "shear_y": shear,
-        "translate_x": translate,
-        "translate_y": translate,
-    }
-
-
-FIXMATCH_POOL = _pool(
-    enhance=Range(0.05, 0.95),
-    posterize=Range(4, 8, whole="steps"),
-    solarize=Range(0, 256),
-    rotate=Range(0, 30, signed=True),
-    shear=Range(0, 0.3, signed=True),
-    translate=Range(0, 0.3, signed=True),
-)
-"""Table 12 of FixMatch, arXiv 2001.07685."""
-
-KEKMODEL_POOL = FIXMATCH_POOL | {
-    "posterize": Range(4, 8, whole="truncated"),
-    "solarize": Range(256, 0),
-}
-
-RANDAUGMENT_POOL = _pool(
-    enhance=Range(0, 0.9, signed=True, base=1),
-    posterize=Range(8, 4, whole="truncated"),
-    solarize=Range(256, 0),
-    rotate=Range(0, 30, signed=True),
-    shear=Range(0, 0.3, signed=True),
-    translate=Range(0, 10 / 32, signed=True),
-)
-
-POLICIES = {
-    "fixmatch": Policy(FIXMATCH_POOL, levels=2, cutout=Cutout()),
-    "usb": Policy(FIXMATCH_POOL, levels=3, cutout=Cutout(fill=(125, 123, 114))),
-    "kekmodel": Policy(
-        KEKMODEL_POOL,
-        levels=2,
-        strength=_nine_strengths,
-        probability=0.5,
-        whole_pixels=True,
-        cutout=Cutout(pixels=16, fill=(127, 127, 127)),
-    ),
-}
-"""Rows of configuration of `RandAugment`.
-
-fixmatch: magnitudes uniform, always applied, mean-coloured Cutout (arXiv 2001.07685).
-usb: the same with three operations and a fixed colour, as the USB benchmark does.
-kekmodel: after the widely used PyTorch port of FixMatch of that name. Strength v/10 with v in 1..9, so
-factors 0.14..0.86, ±3..27 degrees, translations in whole pixels; p = 0.5 for each operation. Its Cutout is
-exactly 16 pixels whatever the image size, clipped alike on all sides, where the port clamps at the left and top.
-"""
-
-
-def randaugment_policy(recipe: str, arguments: list[float]) -> Policy:
-    """RandAugment, arXiv 1909.13719: N operations, all at one magnitude M of 0..30, always applied.
-
-    M = 10 is AutoAugment's maximum and everything is linear in M: factor 1 ± 0.9, 4 fewer bits, threshold 0,
-    ±30 degrees, shear ±0.3, translation ±10/32 of the width. Beyond 10 factors stop at 0, bits at 1 and
-    thresholds at 0. At M = 0 all operations but AutoContrast and Equalize are the identity.
-    """
-    if len(arguments) != 2 or arguments[0] not in range(1, 15) or not 0 <= arguments[1] <= 30:
-        raise UserError(
-            f"augmentation {recipe!r}: write randaugment(N,M) with an integer N in 1..14 and M in 0..30,"
-            " e.g. randaugment(2,9)"
-        )
-    levels, magnitude = int(arguments[0]), arguments[1]
-    return Policy(RANDAUGMENT_POOL, levels=levels, strength=partial(_same_strength, magnitude / 10))
-
-
-def _same_strength(strength: float, uniform_N: np.ndarray) -> np.ndarray:
-    return np.full(len(uniform_N), strength)
-
-
 class RandAugment(View):
     """`weak`, then a policy's operations, then its Cutout (arXiv 1909.13719 and its descendants)."""
 
@@ -350,9 +207,9 @@ class RandAugment(View):
         self.uniforms = self.weak.uniforms + 4 * policy.levels + 4 * (policy.cutout is not None)
         pool = list(policy.operations)
         # Every geometric operation is one warp, marked by -1; the others are numbered by their branch.
-        others = [name for name in pool if name not in _MATRICES]
-        self.branches: list = [_branch(name, geometry, equalize) for name in others]
-        self._code_O = np.array([-1 if name in _MATRICES else others.index(name) for name in pool], np.int32)
+        others = [name for name in pool if name not in MATRICES]
+        self.branches: list = [branch(name, geometry.size, geometry.device, equalize) for name in others]
+        self._code_O = np.array([-1 if name in MATRICES else others.index(name) for name in pool], np.int32)
         self.always_a_branch = policy.probability == 1 and bool((self._code_O >= 0).all())
 
     def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -377,14 +234,14 @@ class RandAugment(View):
         matrix_N23 = np.tile(np.eye(2, 3), (len(operation_N), 1, 1))
         for index, name in enumerate(pool):
             chosen = np.flatnonzero(operation_N == index)
-            if name in _VALUES:
-                value_N[chosen] = _VALUES[name](magnitude_N[chosen])
-            elif name in _MATRICES:
+            if name in VALUES:
+                value_N[chosen] = VALUES[name](magnitude_N[chosen])
+            elif name in MATRICES:
                 magnitude_C, size = magnitude_N[chosen], self.geometry.size
                 if name.startswith("translate"):
                     magnitude_C = magnitude_C * size
                     magnitude_C = np.trunc(magnitude_C) if self.policy.whole_pixels else magnitude_C
-                _MATRICES[name](matrix_N23, chosen, magnitude_C, size)
+                MATRICES[name](matrix_N23, chosen, magnitude_C, size)
         return code_N, value_N.astype(np.float32), matrix_N23.astype(np.float32)
 
     def graph(self, source: DataNode, params: Mapping[str, DataNode]) -> DataNode:
@@ -404,215 +261,14 @@ class RandAugment(View):
         The cost is operators times samples, not pixels: the frequent warp comes first, the others by halving.
         """
         if not self.branches:
-            return _warp(image, matrix, self.geometry.size)
+            return warp(image, matrix, self.geometry.size)
         if self.always_a_branch:
             return select(self.branches, code, image, value)
         if code < 0:
-            image = _warp(image, matrix, self.geometry.size)
+            image = warp(image, matrix, self.geometry.size)
         else:
             image = select(self.branches, code, image, value)
         return image
-
-
-def draw_operations(policy: Policy, uniforms_N4: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One level's draws: index into the policy's operations (-1: none) and magnitude, [N] each.
-
-    Units: factor (1 = unchanged), bits, threshold 0..256, degrees, shear, translation as share of the width.
-    """
-    ranges = [magnitudes or Range(0, 0) for magnitudes in policy.operations.values()]
-    operation_N = np.floor(uniforms_N4[:, 0] * len(ranges)).astype(np.int64)
-    low_N, high_N, base_N, signed_N = (
-        np.array([getattr(r, name) for r in ranges])[operation_N] for name in ("low", "high", "base", "signed")
-    )
-    whole_N = np.array([r.whole for r in ranges])[operation_N]
-    strength_N = policy.strength(uniforms_N4[:, 1])
-    spread_N = strength_N * (high_N - low_N)
-    spread_N = np.where(whole_N == "truncated", np.trunc(spread_N), spread_N)
-    spread_N = np.where(whole_N == "steps", np.floor(strength_N * (high_N - low_N + 1)), spread_N)
-    sign_N = np.where(signed_N & (uniforms_N4[:, 2] < 0.5), -1, 1)
-    applied_N = uniforms_N4[:, 3] < policy.probability
-    return np.where(applied_N, operation_N, -1), base_N + sign_N * (low_N + spread_N)
-
-
-def draw_hole(cutout: Cutout, uniforms_N4: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """First and last + 1 pixel (y, x) of the holes, [N, 2] each: centre - side // 2 and side on, clipped."""
-    side_N1 = np.floor(cutout.share * size * uniforms_N4[:, :1] + 0.5)
-    if cutout.pixels is not None:
-        side_N1 = np.full_like(side_N1, cutout.pixels)
-    start_N2 = np.floor(uniforms_N4[:, 1:3] * size) - side_N1 // 2
-    return np.clip(start_N2, 0, size), np.clip(start_N2 + side_N1, 0, size)
-
-
-# --- operations: what Pillow does, in DALI ----------------------------------------------------------------
-# Pillow truncates where DALI's casts round, hence the floors; casts to uint8 saturate, so nothing is clamped.
-
-
-def _shear_x(matrix_N23: np.ndarray, chosen: np.ndarray, magnitude_C: np.ndarray, size: int) -> None:
-    matrix_N23[chosen, 0, 1] = magnitude_C
-
-
-def _shear_y(matrix_N23: np.ndarray, chosen: np.ndarray, magnitude_C: np.ndarray, size: int) -> None:
-    matrix_N23[chosen, 1, 0] = magnitude_C
-
-
-def _translate_x(matrix_N23: np.ndarray, chosen: np.ndarray, magnitude_C: np.ndarray, size: int) -> None:
-    matrix_N23[chosen, 0, 2] = magnitude_C
-
-
-def _translate_y(matrix_N23: np.ndarray, chosen: np.ndarray, magnitude_C: np.ndarray, size: int) -> None:
-    matrix_N23[chosen, 1, 2] = magnitude_C
-
-
-def _rotate(matrix_N23: np.ndarray, chosen: np.ndarray, magnitude_C: np.ndarray, size: int) -> None:
-    cosine_C, sine_C = np.cos(np.deg2rad(magnitude_C)), np.sin(np.deg2rad(magnitude_C))
-    centre = size / 2
-    matrix_N23[chosen, 0] = np.stack([cosine_C, -sine_C, centre * (1 - cosine_C + sine_C)], axis=1)
-    matrix_N23[chosen, 1] = np.stack([sine_C, cosine_C, centre * (1 - cosine_C - sine_C)], axis=1)
-
-
-def _unmoved(matrix_N23: np.ndarray, chosen: np.ndarray, magnitude_C: np.ndarray, size: int) -> None:
-    pass
-
-
-_MATRICES = {
-    "identity": _unmoved,
-    "rotate": _rotate,
-    "shear_x": _shear_x,
-    "shear_y": _shear_y,
-    "translate_x": _translate_x,
-    "translate_y": _translate_y,
-}
-"""Write output -> input coordinates, [N, 2, 3], at the C chosen samples; magnitudes in degrees or pixels."""
-
-
-def _posterize_mask(bits_C: np.ndarray) -> np.ndarray:
-    return 256 - 2 ** (8 - np.clip(bits_C, 1, 8))
-
-
-def _solarize_threshold(threshold_C: np.ndarray) -> np.ndarray:
-    return np.clip(np.ceil(threshold_C), 0, 256)
-
-
-def _factor(factor_C: np.ndarray) -> np.ndarray:
-    return np.maximum(factor_C, 0)
-
-
-_VALUES = {
-    "posterize": _posterize_mask,
-    "solarize": _solarize_threshold,
-    "brightness": _factor,
-    "contrast": _factor,
-    "color": _factor,
-    "sharpness": _factor,
-}
-"""Magnitude -> the number that the operator takes."""
-
-_GREY = [weight / 65536 for weight in (19595, 38470, 7471)]
-_SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
-
-
-def _warp(image: DataNode, matrix: DataNode, size: int) -> DataNode:
-    return fn.warp_affine(
-        image,
-        matrix=matrix,
-        size=[size, size],
-        interp_type=DALIInterpType.INTERP_NN,
-        fill_value=0,
-        inverse_map=True,
-    )
-
-
-def _bytes(pixels: DataNode) -> DataNode:
-    return fn.cast(pixels, dtype=DALIDataType.UINT8)
-
-
-def _blend(degenerate: DataNode, image: DataNode, factor: DataNode) -> DataNode:
-    """`image` must not be uint8 if `degenerate` is: DALI's uint8 differences wrap."""
-    return _bytes(dali_math.floor((image - degenerate) * factor + degenerate))
-
-
-def _brightness(image: DataNode, factor: DataNode) -> DataNode:
-    return _bytes(dali_math.floor(image * factor))
-
-
-def _contrast(image: DataNode, factor: DataNode) -> DataNode:
-    grey = fn.coord_transform(image, M=_GREY, dtype=DALIDataType.UINT8)
-    mean = dali_math.floor(fn.reductions.mean(grey) + 0.5)
-    return _blend(mean, image, factor)
-
-
-def _color(image: DataNode, factor: DataNode) -> DataNode:
-    grey = fn.coord_transform(image, M=_GREY, dtype=DALIDataType.UINT8)
-    grey = fn.color_space_conversion(grey, image_type=DALIImageType.GRAY, output_type=DALIImageType.RGB)
-    return _blend(grey, fn.cast(image, dtype=DALIDataType.INT16), factor)
-
-
-class _Sharpness:
-    """Blends with a smoothed image; Pillow leaves a border of one pixel as it is."""
-
-    def __init__(self, geometry: Geometry):
-        self.device = geometry.device
-        self.border = np.full((geometry.size, geometry.size, 3), 255, np.uint8)
-        self.border[1:-1, 1:-1] = 0
-
-    def __call__(self, image: DataNode, factor: DataNode) -> DataNode:
-        border, inside, kernel = (
-            Constant(array, device=self.device) for array in (self.border, 255 - self.border, _SMOOTH)
-        )
-        smooth = (fn.filter(image, kernel) & inside) | (image & border)
-        return _blend(smooth, fn.cast(image, dtype=DALIDataType.INT16), factor)
-
-
-def _posterize(image: DataNode, mask: DataNode) -> DataNode:
-    return image & _bytes(mask)
-
-
-def _solarize(image: DataNode, threshold: DataNode) -> DataNode:
-    return image ^ ((image >= threshold) * Constant(255, DALIDataType.UINT8))
-
-
-def _auto_contrast(image: DataNode, unused: DataNode) -> DataNode:
-    """In double precision, as Pillow computes its table. A flat channel stays as it is."""
-    low = fn.cast(fn.reductions.min(image, axis_names="HW", keep_dims=True), dtype=DALIDataType.FLOAT64)
-    high = fn.reductions.max(image, axis_names="HW", keep_dims=True)
-    flat = low == high
-    scale = 255 / (high - low + flat)
-    return _bytes(dali_math.floor(image * scale - (low * scale - low * flat)))
-
-
-def _equalize(image: DataNode, unused: DataNode) -> DataNode:
-    return fn.equalize(image)
-
-
-def _equalize_pil(image: DataNode, unused: DataNode) -> DataNode:
-    return fn.python_function(image, function=_pillow_equalize, output_layouts="HWC")
-
-
-def _pillow_equalize(image: np.ndarray) -> np.ndarray:
-    return np.asarray(ImageOps.equalize(Image.fromarray(image)))
-
-
-_BRANCHES = {
-    "auto_contrast": _auto_contrast,
-    "equalize": _equalize,
-    "brightness": _brightness,
-    "color": _color,
-    "contrast": _contrast,
-    "posterize": _posterize,
-    "solarize": _solarize,
-}
-
-OPERATIONS = [*_MATRICES, *_BRANCHES, "sharpness"]
-"""Names of all operations."""
-
-
-def _branch(name: str, geometry: Geometry, equalize: str) -> Callable[[DataNode, DataNode], DataNode]:
-    if name == "sharpness":
-        return _Sharpness(geometry)
-    return _equalize_pil if name == "equalize" and equalize == "pil" else _BRANCHES[name]
-
-
-# --- small helpers ----------------------------------------------------------------------------------------
 
 
 def _place(source: DataNode, geometry: Geometry) -> DataNode:

@@ -1,0 +1,44 @@
+"""Loss curves of a tiny configuration, stored: a refactoring must not move them.
+
+On the machine and with the versions that wrote the file they are bit-identical; elsewhere, kernels and instruction sets
+differ, and 1e-3 relative is allowed over these few steps. `python -m tests.golden.test_losses` writes them anew.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.config import resolve
+from semisonic.data.sources import load
+from semisonic.data.splits import make_split
+from semisonic.run import build_algorithm
+from semisonic.runtime import start
+from semisonic.trainer import Trainer
+
+FILE = Path(__file__).with_name("losses.json")
+
+
+def losses(algorithm: str) -> list[float]:
+    fields = ["--algorithm", algorithm, "--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--log.trackers",
+              "none", "--batch.unlabelled-ratio", "2", "--no-baseline"]  # fmt: skip
+    if algorithm == "fixmatch":
+        fields += ["--algorithm.threshold", "0.3"]
+    cfg = resolve(fields)[1]
+    data = load(cfg.data)
+    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
+    torch.manual_seed(0)
+    trainer = Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
+    loader = trainer.loader()
+    return [trainer.train_step(next(loader)).loss.item() for _ in range(12)]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_losses_have_not_moved(algorithm: str):
+    assert losses(algorithm) == pytest.approx(json.loads(FILE.read_text())[algorithm], rel=1e-3)
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps({name: losses(name) for name in ALGORITHMS}, indent=1) + "\n")
