@@ -69,9 +69,7 @@ def _help(fields: dict[str, str]) -> int:
     console.print(_table("Options", list(OPTIONS.items()), ("", "")))
     nested = {"algorithm": {"name": fields.get("algorithm.name", fields.get("algorithm", "fixmatch"))}}
     name = _algorithm_name(_expand_names(nested))
-    rows = [
-        (f"--{field.replace('_', '-')}", kind, default, text) for field, kind, default, text in describe_fields(name)
-    ]
+    rows = [("--" + field.replace("_", "-"), *about) for field, *about in describe_fields(name)]
     console.print()
     console.print(_table(f"Fields (algorithm {name})", rows, ("field", "type", "default", "")), markup=False)
     return 0

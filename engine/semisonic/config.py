@@ -89,7 +89,7 @@ class RunConfig(Config):
     threads: int = Field(0, ge=0)
     """CPU threads of a rank, for DALI and, on the CPU, for torch; 0 = its share of the cores."""
     max_hours: float | None = Field(None, gt=0)
-    """Write a checkpoint and end after so many hours; --resume continues."""
+    """Write a checkpoint and end this process after so many hours; --resume continues."""
     data: sources.DataConfig = sources.DataConfig()
     batch: BatchConfig = BatchConfig()
     model: ModelConfig = ModelConfig()

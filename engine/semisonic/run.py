@@ -26,7 +26,7 @@ EXIT_USER, EXIT_DIVERGED, EXIT_STOPPED = 2, 3, 75
 """Exit codes: a user's mistake; a loss that was not finite; stopped by a signal, to be continued with --resume."""
 
 MAY_CHANGE = {"out", "threads", "device", "max_hours", "baseline", "compile", "log", "checkpoint"}
-"""What may differ between a run and its continuation: it changes no figure but speed."""
+"""What may differ between a run and its continuation: it changes speed, and figures by rounding at most."""
 
 
 def execute(invocation: Invocation) -> int:
@@ -39,6 +39,12 @@ def execute(invocation: Invocation) -> int:
         data = load(cfg.data)
     paths = data.train.paths if isinstance(data.train, Files) else None
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths)
+    views = ALGORITHMS[cfg.algorithm.name].views(cfg.algorithm)
+    if views.unlabelled and not len(split.unlabelled):
+        raise UserError(
+            f"data.labels: every image is labelled, which leaves {cfg.algorithm.name} no unlabelled pool; "
+            "set data.labels or data.unlabelled_includes_labelled"
+        )
     for note in data.notes:
         console.print(note)
     accelerator.wait_for_everyone()

@@ -52,6 +52,7 @@ class Trainer:
         self.algorithm = algorithm.to(self.device)
         self.algorithm.network.to(memory_format=torch.channels_last)
         self.step, self.elapsed = 0, 0.0
+        self.begin, self.before = time.perf_counter(), 0.0
         self.history: list[dict[str, float]] = []
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
@@ -124,7 +125,8 @@ class Trainer:
 
     def fit(self, console: Console) -> str | None:
         """Trains to the last step. Returns why it ended early: a signal's name, "max_hours", or None at the end."""
-        cfg, begin, before = self.cfg, time.perf_counter(), self.elapsed
+        cfg = self.cfg
+        self.begin, self.before = time.perf_counter(), self.elapsed
         loader, meter, throughput = self.loader(), Meter(), Throughput(self.images_per_step)
         tracker = Tracker(self.accelerator, cfg, self.folder, self.step)
         reason = None
@@ -133,7 +135,7 @@ class Trainer:
                 output = self.train_step(next(loader))
                 meter.add({"loss": output.loss, **output.metrics})
                 throughput.steps += 1
-                self.elapsed = before + time.perf_counter() - begin
+                self.elapsed = self.before + time.perf_counter() - self.begin
                 last = self.step == cfg.steps
                 if last or self.step % cfg.log.every == 0:
                     figures = self.read(meter) | throughput.read(loader.wait_seconds)
@@ -172,7 +174,8 @@ class Trainer:
     def agree(self, signal: str | None) -> str | None:
         """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""
         hours = self.cfg.max_hours
-        reason = signal or ("max_hours" if hours is not None and self.elapsed > 3600 * hours else None)
+        late = hours is not None and self.elapsed - self.before > 3600 * hours
+        reason = signal or ("max_hours" if late else None)
         if self.world_size == 1:
             return reason
         if self.step % AGREE_EVERY:

@@ -124,6 +124,32 @@ def test_init_starts_from_the_weights_and_reports_what_does_not_fit(
     assert "freshly initialised: " in output and "in the checkpoint only, or of another shape: " in output
 
 
+def test_max_hours_ends_with_a_checkpoint_and_resumes(tmp_path: Path, capfd: pytest.CaptureFixture):
+    fields = [*QUICK, "--no-baseline", "--log.trackers", "none", "--out", str(tmp_path / "run")]
+    assert cli.main([*fields, "--max-hours", "1e-9"]) == 0
+    assert "max_hours" in capfd.readouterr().out and (tmp_path / "run" / "checkpoints" / "step-1").is_dir()
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["status"] == "stopped" and status["step"] == 1 and not (tmp_path / "run" / "summary.json").exists()
+    assert cli.main([*fields, "--resume", "--max-hours", "null"]) == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["step"] == 30
+
+
+def test_bf16_and_micro_batches_train(tmp_path: Path):
+    fields = [*QUICK, "--no-baseline", "--log.trackers", "none", "--precision", "bf16", "--batch.micro", "2",
+              "--optim.name", "adamw", "--optim.lr", "1e-3", "--optim.clip", "1.0", "--out", str(tmp_path / "run")]  # fmt: skip
+    assert cli.main(fields) == 0
+    first, *_, last = (json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines() if "train/loss" in line)
+    assert last["train/loss"] < first["train/loss"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(tmp_path: Path, capfd: pytest.CaptureFixture):
+    fields = [*QUICK, "--no-baseline", "--log.trackers", "none", "--optim.lr", "1e18", "--out", str(tmp_path / "run")]
+    assert cli.main(fields) == 3
+    assert "the loss was not finite at step" in capfd.readouterr().err
+    assert not list((tmp_path / "run").glob("checkpoints/step-*"))
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "failed"
+
+
 # Mistakes
 
 

@@ -248,7 +248,8 @@ class RandAugment(View):
         image = self.weak.graph(source, params)
         for level in range(self.policy.levels):
             code, value, matrix = (params[f"{name}{level}"] for name in ("code", "value", "matrix"))
-            image = self._level(image, code, value, matrix)
+            # Arithmetic wants its operands on one device; predicates and warps take theirs from the host.
+            image = self._level(image, code, _place(value, self.geometry), matrix)
         if self.policy.cutout is not None:
             fill = [float(channel) for channel in self.policy.cutout.fill or self.geometry.fill]
             anchor, shape = params["hole_start"], params["hole_shape"]
@@ -272,6 +273,7 @@ class RandAugment(View):
 
 
 def _place(source: DataNode, geometry: Geometry) -> DataNode:
+    """On the device where the operators run."""
     return source.gpu() if geometry.device == "gpu" else source
 
 

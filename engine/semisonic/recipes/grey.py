@@ -9,12 +9,13 @@ def digits() -> dict[str, Any]:
     Command: accelerate launch launch/train.py
     """
     return {
-        "steps": 400,
+        "steps": 600,
         "baseline": True,
         "data": {"name": "digits", "labels": 40},
         "batch": {"labelled": 32, "unlabelled_ratio": 7},
         "model": {"name": "small"},
         "algorithm": {"name": "fixmatch"},
+        "optim": {"lr": 0.1},
         "ema": {"decay": 0.99, "start_up": "tf"},
         "eval": {"every": 10},
         "checkpoint": {"every": 100},
