@@ -194,7 +194,7 @@ class Trainer:
         if int(bad) >= 0:
             good = state.latest(self.folder / "checkpoints")
             raise Diverged(
-                f"the loss was not finite at step {int(bad)}; nothing was saved since. "
+                f"the loss or the weights were not finite at step {int(bad)}; nothing was saved since. "
                 + (f"{good} is good: --resume replays from it" if good else "There is no checkpoint before it")
                 + "; if it happens again, lower optim.lr, set optim.clip or use precision fp32"
             )
@@ -233,6 +233,9 @@ class Trainer:
     # Checkpoints.
 
     def save(self) -> None:
+        # A finite loss can have had gradients that were not: the weights of the last step decide.
+        finite = torch.stack([parameter.isfinite().all() for parameter in self.algorithm.parameters()]).all()
+        self.first_bad_step = torch.where(~finite & (self.first_bad_step < 0), self.step - 1, self.first_bad_step)
         self.check_finite()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
