@@ -259,6 +259,8 @@ def check(cfg: RunConfig) -> list[str]:
     algorithm = ALGORITHMS[cfg.algorithm.name]
     if cfg.batch.micro > 1 and not algorithm.micro_batches:
         problems.append(f"batch.micro: {cfg.algorithm.name} couples all samples of a batch; use 1")
+    elif not problems:
+        problems += algorithm.check(cfg.algorithm, cfg.batch.labelled // share, cfg.batch.unlabelled // share)
     views = algorithm.views(cfg.algorithm)
     device = "gpu" if cfg.torch_device == "cuda" else "cpu"
     geometry = augment.Geometry(size=32, pad=0, flip=False, fill=(0, 0, 0), device=device)

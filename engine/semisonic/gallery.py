@@ -28,8 +28,9 @@ def save_views(
 
     def stream(recipe: str) -> Stream:
         return Stream(
-            "views", data.train, {"view": recipe}, geometry, lambda step: rows, lambda step: step * len(rows),
-            cfg.seed, data.std, equalize=cfg.data.equalize, device=device,
+            "views", data.train, {"view": recipe}, geometry, lambda step: rows,
+            lambda step: step * len(rows) + np.arange(len(rows)), cfg.seed, data.std, equalize=cfg.data.equalize,
+            device=device,
         )  # fmt: skip
 
     original = next(stream("plain"))["view"]

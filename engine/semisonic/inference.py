@@ -108,7 +108,8 @@ def predict(classifier: Classifier, files: Files, batch: int = 64) -> Iterator[P
     batch = min(batch, count)
     stream = Stream(
         "predict", files, {"view": about["view"]}, geometry,
-        lambda step: np.minimum(step * batch + np.arange(batch), count - 1), lambda step: 0, 0, (1.0, 1.0, 1.0),
+        lambda step: np.minimum(step * batch + np.arange(batch), count - 1),
+        lambda step: step * batch + np.arange(batch), 0, (1.0, 1.0, 1.0),
         device=device,
     )  # fmt: skip
     for first in range(0, count, batch):

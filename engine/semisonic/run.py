@@ -17,6 +17,7 @@ from semisonic.data.base import DataSet, Files
 from semisonic.data.sources import load
 from semisonic.data.splits import Split, make_split, save_split
 from semisonic.models import build
+from semisonic.models.norm import BatchNorm2d
 from semisonic.report import Console
 from semisonic.runtime import start, thread_count
 from semisonic.schema import UserError
@@ -149,13 +150,15 @@ def build_algorithm(cfg: RunConfig, data: DataSet, split: Split) -> Algorithm:
         mean=data.mean,
         std=data.std,
     )
-    model = cfg.model
-    network = build(model, len(data.classes), data.size)
-    if cfg.batch.micro > 1:
-        for module in network.modules():
-            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.momentum is not None:
-                # k updates with this momentum move the running statistics as far as one with the old.
+
+    def network() -> torch.nn.Module:
+        built = build(cfg.model, len(data.classes), data.size)
+        for module in built.modules():
+            if isinstance(module, BatchNorm2d) and module.momentum is not None:
+                # One update a micro-batch: together they move the running statistics as far as one of the whole batch.
                 module.momentum = 1 - (1 - module.momentum) ** (1 / cfg.batch.micro)
+        return built
+
     return ALGORITHMS[cfg.algorithm.name](cfg.algorithm, network, info, cfg.ema, cfg.autocast)
 
 

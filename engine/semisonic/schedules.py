@@ -1,4 +1,4 @@
-"""Learning-rate factors and ramps as pure functions of a step tensor: the same on the host, in a compiled graph and in
+"""Learning-rate schedules as pure functions of a step tensor: the same on the host, in a compiled graph and in
 a CUDA graph. All take the step as a 0-d tensor (any integer dtype) and return a 0-d float64 tensor.
 """
 
@@ -20,16 +20,6 @@ def half_cosine(step: Tensor, total: int) -> Tensor:
 
 def constant(step: Tensor, total: int) -> Tensor:
     return torch.ones_like(step, dtype=torch.float64)
-
-
-def linear_ramp(step: Tensor, length: int) -> Tensor:
-    """clip(t / length, 0, 1); 1 from the start where length is 0."""
-    return (step.double() / max(length, 1)).clamp(0, 1) if length else constant(step, 1)
-
-
-def sigmoid_ramp(step: Tensor, length: int) -> Tensor:
-    """exp(-5 (1 - t/length)^2), then 1 (Temporal Ensembling, arXiv 1610.02242)."""
-    return torch.exp(-5 * (1 - linear_ramp(step, length)) ** 2)
 
 
 LEARNING_RATE = {"fixmatch": fixmatch_cosine, "cosine": half_cosine, "constant": constant}

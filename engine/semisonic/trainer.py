@@ -4,7 +4,7 @@ import json
 import statistics
 import time
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from semisonic import __version__, state
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput
 from semisonic.config import RunConfig
 from semisonic.data.base import DataSet, Files
+from semisonic.data.draws import sample_keys
 from semisonic.data.pipeline import Loader, evaluation_slices
 from semisonic.data.splits import Split
 from semisonic.metrics import Evaluation, Meter, Throughput, evaluate
@@ -31,7 +32,8 @@ AGREE_EVERY = 10
 """Steps between the moments at which several ranks agree on stopping."""
 
 
-NETS: tuple[Literal["ema", "raw"], ...] = ("ema", "raw")
+NETS = {"ema": "ema", "raw": "network"}
+"""What is evaluated, and its name in the algorithm."""
 
 
 class Diverged(UserError):
@@ -50,12 +52,13 @@ class Trainer:
         self.device, self.folder = accelerator.device, cfg.folder
         self.rank, self.world_size = accelerator.process_index, accelerator.num_processes
         self.algorithm = algorithm.to(self.device)
-        self.algorithm.network.to(memory_format=torch.channels_last)
+        self.algorithm.to(memory_format=torch.channels_last)
         self.step, self.elapsed = 0, 0.0
         self.begin, self.before = time.perf_counter(), 0.0
         self.history: list[dict[str, float]] = []
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
+        half = cfg.precision == "fp16"
+        self.scalers = {role: torch.amp.GradScaler(self.device.type, enabled=half) for role in algorithm.roles}
         self.names: dict[Tensor, str] = {parameter: name for name, parameter in algorithm.named_parameters()}
         self.engines: dict[str, torch.nn.Module] = {}
         self.optimizers: dict[str, Any] = {}
@@ -72,14 +75,16 @@ class Trainer:
     def train_step(self, batch: Batch) -> StepOutput:
         """One optimiser step on the rank's share of a global batch; moves everything that a step moves."""
         self.algorithm.train()
-        torch.manual_seed((self.cfg.seed * 1_000_003 + self.step) * 65_537 + self.rank)
+        # Only dropout-like layers draw in a step; seeded here, they need no state in the checkpoint.
+        torch.manual_seed(int(sample_keys(self.cfg.seed, f"step/{self.rank}", np.array([self.step]))[0]))
         for optimizer in self.optimizers.values():
             set_learning_rate(optimizer, self.cfg.optim, self.step, self.cfg.steps)
-        scale = self.scaler.get_scale() if self.scaler.is_enabled() else 0.0
+        scales = [scaler.get_scale() for scaler in self.scalers.values()]
         output = self.algorithm.train_step(batch, self)
         bad = ~torch.isfinite(output.loss.detach()) & (self.first_bad_step < 0)
         self.first_bad_step = torch.where(bad, self.algorithm.step, self.first_bad_step)
-        if not self.scaler.is_enabled() or self.scaler.get_scale() >= scale:
+        skipped = any(s.get_scale() < before for s, before in zip(self.scalers.values(), scales, strict=True))
+        if not skipped:
             with torch.no_grad():
                 self.algorithm.update(self.gather(output.observed))
                 self.algorithm.update_ema()
@@ -101,25 +106,35 @@ class Trainer:
         return self.engines[role](*args)
 
     def backward(self, role: str, loss: Tensor) -> None:
-        self.accelerator.backward(self.scaler.scale(loss))
+        self.accelerator.backward(self.scalers[role].scale(loss))
 
     def accumulate(self, role: str, last: bool) -> AbstractContextManager[None]:
         return nullcontext() if last else self.accelerator.no_sync(self.engines[role])
 
     def optimizer_step(self, role: str) -> None:
-        optimizer = self.optimizers[role]
+        optimizer, scaler = self.optimizers[role], self.scalers[role]
         if self.cfg.optim.clip is not None:
-            self.scaler.unscale_(optimizer)
+            scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(self.engines[role].parameters(), self.cfg.optim.clip)
-        self.scaler.step(optimizer)
-        self.scaler.update()
+        scaler.step(optimizer)
+        scaler.update()
         optimizer.zero_grad()
 
+    def mean(self, value: Tensor) -> Tensor:
+        return self.accelerator.reduce(value.detach(), reduction="mean")
+
     def gather(self, observed: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Every rank's tensors, concatenated in global-sample order."""
-        if self.world_size == 1 or not observed:
+        """Every rank's tensors in global-sample order: a step's micro-batches are cut before its ranks."""
+        if self.world_size == 1:
             return observed
-        return {name: self.accelerator.gather(value) for name, value in observed.items()}
+        gathered = {}
+        for name, value in observed.items():
+            everywhere = self.accelerator.gather(value)
+            parts = (self.world_size, self.cfg.batch.micro, -1)
+            gathered[name] = (
+                everywhere.unflatten(0, parts).transpose(0, 1).flatten(0, 2) if value.ndim else everywhere.mean()
+            )
+        return gathered
 
     # The loop.
 
@@ -162,6 +177,7 @@ class Trainer:
         return Loader(
             self.data, self.split, self.algorithm.views(cfg.algorithm), cfg.data, cfg.seed, cfg.batch.labelled,
             cfg.batch.unlabelled, self.device, self.rank, self.world_size, self.step, thread_count(cfg),
+            cfg.batch.micro,
         )  # fmt: skip
 
     def read(self, meter: Meter) -> dict[str, float]:
@@ -201,7 +217,7 @@ class Trainer:
 
     # Evaluation.
 
-    def evaluate(self, net: Literal["raw", "ema"], which: str) -> Evaluation:
+    def evaluate(self, net: str, which: str) -> Evaluation:
         """Evaluates `net` ("raw" or "ema") on the "test" or "held_out" images."""
         images, rows = self.data.test, np.arange(len(self.data.test.labels))
         if which == "held_out":
@@ -211,7 +227,7 @@ class Trainer:
             thread_count(self.cfg),
         )  # fmt: skip
         self.algorithm.eval()
-        return evaluate(lambda x: self.algorithm.infer(x, net=net), slices, len(self.data.classes))
+        return evaluate(lambda x: self.algorithm.infer(x, NETS[net]), slices, len(self.data.classes))
 
     def evaluate_all(self) -> dict[str, Any]:
         """Evaluates both networks, extends the history and returns what is logged."""
@@ -256,7 +272,7 @@ class Trainer:
             "world_size": self.world_size,
             "split": self.split.hash,
             "history": self.history,
-            "scaler": self.scaler.state_dict(),
+            "scaler": {role: scaler.state_dict() for role, scaler in self.scalers.items()},
             "classes": list(self.data.classes),
             "image_size": self.data.size,
             "preprocess": {
@@ -277,7 +293,8 @@ class Trainer:
         for role, optimizer in self.optimizers.items():
             own = {k.removeprefix(f"{role}/"): v for k, v in checkpoint.optimizer.items() if k.startswith(f"{role}/")}
             load_optimizer_state(optimizer, self.names, own)
-        self.scaler.load_state_dict(checkpoint.state["scaler"])
+        for role, scaler in self.scalers.items():
+            scaler.load_state_dict(checkpoint.state["scaler"][role])
         self.step, self.elapsed = checkpoint.state["step"], checkpoint.state["elapsed"]
         self.history = checkpoint.state["history"]
 

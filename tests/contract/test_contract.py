@@ -15,19 +15,22 @@ each = pytest.mark.parametrize("kind", ALGORITHMS.values(), ids=ALGORITHMS)
 
 def make(kind: type[Algorithm]) -> Algorithm:
     torch.manual_seed(0)
-    return kind(kind.Config(), tiny_network(), info())
+    return kind(kind.Config(), tiny_network, info())
 
 
 def batch_for(algorithm: Algorithm, seed: int = 0) -> Batch:
     """Exactly the streams, views and draws that the algorithm asked for; nothing else is there to be read."""
     views, full = algorithm.views(algorithm.cfg), batch()
     labelled = {name: images(6, seed + k) for k, name in enumerate(views.labelled)}
-    unlabelled = {name: images(10, seed + 50 + k) for k, name in enumerate(views.unlabelled)}
+    unlabelled = {name: images(12, seed + 50 + k) for k, name in enumerate(views.unlabelled)}
+    bits = torch.Generator().manual_seed(seed)
     none = torch.empty(0, dtype=torch.int64)
     return Batch(
         x=labelled, y=full.y if labelled else none, x_index=full.x_index if labelled else none,
         u=unlabelled, u_index=full.u_index if unlabelled else none, u_true=full.u_true if unlabelled else none,
-        draws={name: torch.rand(10, width) for name, width in views.draws.items()}, params={},
+        u_key=torch.arange(12) + seed, params={},
+        draws={name: torch.rand(12, width, generator=bits) for name, width in views.draws.items()}
+        | {name: torch.rand(6, width, generator=bits) for name, width in views.labelled_draws.items()},
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ CLASSES, SIZE = 4, 6
 def info(**changes: object) -> Info:
     values: dict = {
         "classes": CLASSES, "image_size": SIZE, "labelled": 8, "unlabelled": 40, "steps": 100, "labelled_batch": 6,
-        "unlabelled_batch": 10, "class_prior": (0.25,) * 4, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.25),
+        "unlabelled_batch": 12, "class_prior": (0.25,) * 4, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.25),
     }  # fmt: skip
     return Info(**(values | changes))
 
@@ -32,7 +32,7 @@ def tiny_network() -> nn.Module:
 
 def make(kind: type[Algorithm], **fields: object) -> Algorithm:
     torch.manual_seed(0)
-    return kind(kind.Config(**fields), tiny_network(), info(), EmaConfig(decay=0.9)).double()
+    return kind(kind.Config(**fields), tiny_network, info(), EmaConfig(decay=0.9)).double()
 
 
 def images(count: int, seed: int) -> Tensor:
@@ -43,8 +43,8 @@ def images(count: int, seed: int) -> Tensor:
 def batch(**changes: object) -> Batch:
     values: dict = {
         "x": {"weak": images(6, 1)}, "y": torch.tensor([0, 1, 2, 3, 0, 1]), "x_index": torch.arange(6),
-        "u": {"weak": images(10, 2), "strong": images(10, 3)}, "u_index": torch.arange(10),
-        "u_true": torch.arange(10) % 4, "draws": {}, "params": {},
+        "u": {"weak": images(12, 2), "strong": images(12, 3)}, "u_index": torch.arange(12),
+        "u_true": torch.arange(12) % 4, "u_key": torch.arange(12), "draws": {}, "params": {},
     }  # fmt: skip
     return Batch(**(values | changes))
 
@@ -105,7 +105,7 @@ def test_fixmatch_above_every_confidence_is_supervised():
 
 def test_fixmatch_without_threshold_and_strength_is_pseudo_label():
     algorithm = frozen(make(FixMatch, threshold=0.0))
-    view = images(10, 2)
+    view = images(12, 2)
     given = batch(u={"weak": view, "strong": view})
     found = gradients(algorithm, given)
     algorithm.zero_grad()
@@ -123,28 +123,28 @@ def test_fixmatch_equals_its_equation_and_masked_samples_get_no_gradient():
     threshold = q.max(-1).values.median().item()
     algorithm.cfg = algorithm.cfg.model_copy(update={"threshold": threshold})
     output = algorithm.loss(given._replace(u={"weak": given.u["weak"], "strong": strong}))
-    kept = [i for i in range(10) if q[i].max() >= threshold]
-    assert 0 < len(kept) < 10
+    kept = [i for i in range(12) if q[i].max() >= threshold]
+    assert 0 < len(kept) < 12
     log_p = algorithm.network(strong.detach()).log_softmax(-1)
-    unlabelled = -sum(log_p[i, q[i].argmax()] for i in kept) / 10  # masked samples count in the mean
+    unlabelled = -sum(log_p[i, q[i].argmax()] for i in kept) / 12  # masked samples count in the mean
     labelled = F.cross_entropy(algorithm.network(algorithm.normalise(given.x["weak"])), given.y)
     torch.testing.assert_close(output.loss, labelled + 2.0 * unlabelled)
     output.loss.backward()
     touched = strong.grad.abs().sum((1, 2, 3)) > 0
-    assert [i for i in range(10) if touched[i]] == kept
+    assert [i for i in range(12) if touched[i]] == kept
 
 
 def test_fixmatch_does_not_depend_on_the_order_of_the_views():
     """Interleaving would change nothing: BatchNorm sees one batch. Training mode."""
     algorithm = make(FixMatch, threshold=0.0)
-    given, order = batch(), torch.randperm(10, generator=torch.Generator().manual_seed(0))
+    given, order = batch(), torch.randperm(12, generator=torch.Generator().manual_seed(0))
     permuted = given._replace(u={name: view[order] for name, view in given.u.items()}, u_true=given.u_true[order])
     assert same(gradients(copy.deepcopy(algorithm), given), gradients(algorithm, permuted))
 
 
 def test_pseudo_labels_carry_no_gradient():
     algorithm = frozen(make(FixMatch, threshold=0.0))
-    weak = algorithm.normalise(images(10, 2)).requires_grad_()
+    weak = algorithm.normalise(images(12, 2)).requires_grad_()
     given = batch()
     algorithm.loss(given._replace(u={"weak": weak, "strong": given.u["strong"]})).loss.backward()
     assert weak.grad is None or not weak.grad.any()
@@ -153,7 +153,7 @@ def test_pseudo_labels_carry_no_gradient():
 @pytest.mark.parametrize("kind", [Supervised, FixMatch])
 def test_true_labels_of_the_unlabelled_images_never_reach_the_loss(kind: type[Algorithm]):
     algorithm = make(kind)
-    poisoned = batch(u_true=torch.full((10,), -1))
+    poisoned = batch(u_true=torch.full((12,), -1))
     assert same(gradients(copy.deepcopy(algorithm), batch()), gradients(algorithm, poisoned), tolerance=0)
 
 
@@ -208,7 +208,7 @@ def test_ema_follows_its_formula_and_copies_buffers():
 
 @pytest.mark.parametrize(("start_up", "expected"), [("tf", [0.1, 2 / 11, 3 / 12]), ("mean_teacher", [0, 0.5, 2 / 3])])
 def test_ema_start_up(start_up: str, expected: list[float]):
-    algorithm = Supervised(Supervised.Config(), tiny_network(), info(), EmaConfig(decay=0.999, start_up=start_up))
+    algorithm = Supervised(Supervised.Config(), tiny_network, info(), EmaConfig(decay=0.999, start_up=start_up))
     decays = []
     for _ in expected:
         decays.append(algorithm.ema_decay().item())
@@ -217,7 +217,7 @@ def test_ema_start_up(start_up: str, expected: list[float]):
 
 
 def test_averaged_buffers():
-    algorithm = Supervised(Supervised.Config(), tiny_network(), info(), EmaConfig(decay=0.9, buffers="averaged"))
+    algorithm = Supervised(Supervised.Config(), tiny_network, info(), EmaConfig(decay=0.9, buffers="averaged"))
     algorithm.network[1].running_mean += 1
     algorithm.network[1].num_batches_tracked += 1
     algorithm.update_ema()
@@ -242,7 +242,7 @@ def test_ema_forward_in_training_mode_moves_no_statistics():
 
 
 def test_normalise():
-    algorithm = Supervised(Supervised.Config(), tiny_network(), info())
+    algorithm = Supervised(Supervised.Config(), tiny_network, info())
     white = torch.full((1, 3, SIZE, SIZE), 255, dtype=torch.uint8)
     channels = algorithm.normalise(white)[0, :, 0, 0]
     torch.testing.assert_close(channels, torch.tensor([0.5 / 0.2, 0.6 / 0.3, 0.7 / 0.25]))

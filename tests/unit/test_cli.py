@@ -138,7 +138,11 @@ def test_bf16_and_micro_batches_train(tmp_path: Path):
     fields = [*QUICK, "--no-baseline", "--log.trackers", "none", "--precision", "bf16", "--batch.micro", "2",
               "--optim.name", "adamw", "--optim.lr", "1e-3", "--optim.clip", "1.0", "--out", str(tmp_path / "run")]  # fmt: skip
     assert cli.main(fields) == 0
-    first, *_, last = (json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines() if "train/loss" in line)
+    first, *_, last = (
+        json.loads(line)
+        for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+        if "train/loss" in line
+    )
     assert last["train/loss"] < first["train/loss"]
 
 

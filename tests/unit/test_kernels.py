@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from semisonic.models.norm import BatchNorm2d
 from semisonic_kernels.ema import ema_update, ema_update_reference, lerp_by_tensor
+from semisonic_kernels.noise import normal_noise, normal_noise_reference
 from semisonic_kernels.sync_batch_norm import batch_norm, batch_norm_reference
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -310,3 +311,29 @@ def test_batch_norm_refuses(changed: dict[str, object], message: str) -> None:
     }
     with pytest.raises(ValueError, match=message):
         batch_norm(**(arguments | changed))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("shape", [(3,), (2, 5), (3, 4, 4)])
+def test_noise_equals_the_reference(shape: tuple[int, ...], device: str):
+    keys = torch.tensor([0, 1, 2**62 + 12345, 2**63 - 1], device=device)
+    torch.testing.assert_close(normal_noise(keys, shape), normal_noise_reference(keys, shape), rtol=1e-4, atol=1e-5)
+
+
+def test_noise_depends_on_the_key_alone_and_is_normal():
+    keys = torch.randint(0, 2**62, (300,), generator=torch.Generator().manual_seed(0))
+    noise = normal_noise(keys, (3, 16, 16))
+    assert torch.equal(normal_noise(keys[7:9], (3, 16, 16)), noise[7:9])
+    assert (
+        abs(noise.mean()) < 0.01
+        and abs(noise.std() - 1) < 0.01
+        and abs((noise.abs() < 1).float().mean() - 0.6827) < 0.005
+    )
+    flat = noise.flatten(1)
+    assert abs(torch.corrcoef(torch.stack([flat[:-1].ravel(), flat[1:].ravel()]))[0, 1]) < 0.01
+    assert abs(torch.corrcoef(torch.stack([flat[:, :-1].ravel(), flat[:, 1:].ravel()]))[0, 1]) < 0.01
+
+
+def test_noise_refuses_other_keys():
+    with pytest.raises(ValueError, match=r"int64 \[N\]"):
+        normal_noise(torch.zeros(3), (2,))

@@ -31,6 +31,16 @@ def test_ranks_share_the_global_order(world_size):
         np.testing.assert_array_equal(joined, whole.indices(step))
 
 
+def test_a_micro_batch_holds_the_same_samples_at_every_world_size():
+    one = Sampler(3, "unlabelled", 50, 16, micro=2)
+    ranks = [Sampler(3, "unlabelled", 50, 16, rank, 2, micro=2) for rank in (0, 1)]
+    for step in (0, 3):
+        assert sorted(one.indices(step)) == sorted(np.concatenate([rank.indices(step) for rank in ranks]))
+        for part in (0, 1):
+            joined = np.concatenate([rank.indices(step).reshape(2, 4)[part] for rank in ranks])
+            np.testing.assert_array_equal(joined, one.indices(step).reshape(2, 8)[part])
+
+
 def test_order_does_not_depend_on_the_batch_size():
     small, large = Sampler(1, "unlabelled", 20, 4), Sampler(1, "unlabelled", 20, 12)
     np.testing.assert_array_equal(numbers(small, 6), numbers(large, 2))
@@ -42,14 +52,15 @@ def test_seeds_and_streams_have_orders_of_their_own():
 
 
 def test_uniforms_do_not_depend_on_how_they_are_asked_for():
-    whole = draws.uniforms(5, "view/unlabelled/weak", 0, 12, 8)
-    parts = [draws.uniforms(5, "view/unlabelled/weak", first, 3, 8) for first in (0, 3, 6, 9)]
-    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    whole = draws.uniforms(5, "view/unlabelled/weak", np.arange(12), 8)
+    for numbers_N in ([0, 1, 2], [3], [2, 3, 7, 8, 9, 11], [0, 11]):
+        part = draws.uniforms(5, "view/unlabelled/weak", np.array(numbers_N), 8)
+        np.testing.assert_array_equal(part, whole[numbers_N])
     assert whole.min() >= 0 and whole.max() < 1
 
 
 def test_uniforms_are_uniform_and_purposes_independent():
-    first, second = (draws.uniforms(0, purpose, 0, 5000, 4) for purpose in ("a", "b"))
+    first, second = (draws.uniforms(0, purpose, np.arange(5000), 4) for purpose in ("a", "b"))
     assert abs(first.mean() - 0.5) < 0.01 and abs(first.var() - 1 / 12) < 0.005
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.03
 
@@ -57,7 +68,10 @@ def test_uniforms_are_uniform_and_purposes_independent():
 def test_numbers_are_the_same_on_every_machine():
     """A change of these breaks the reproducibility of every earlier run."""
     np.testing.assert_allclose(
-        draws.uniforms(0, "test", 7, 1, 4)[0], [0.56078919, 0.38335793, 0.61265969, 0.88470741], rtol=1e-7
+        draws.uniforms(0, "test", np.array([7]), 4)[0], [0.56078919, 0.38335793, 0.61265969, 0.88470741], rtol=1e-7
     )
     assert draws.permutation(0, "test", 6).tolist() == [4, 2, 1, 0, 3, 5]
-    assert draws.sample_keys(0, "test", 7, 1).tolist() == [int(draws.sample_keys(0, "test", 0, 8)[7])]
+    assert (
+        draws.sample_keys(0, "test", np.array([0, 7])).tolist()
+        == draws.sample_keys(0, "test", np.arange(8))[[0, 7]].tolist()
+    )

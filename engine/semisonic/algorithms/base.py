@@ -5,7 +5,7 @@ All batch sizes here are those of one rank and one micro-batch.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
@@ -23,13 +23,14 @@ class Views:
     """The augmented views that an algorithm wants of each stream: name of the view -> augmentation recipe.
 
     An empty stream is not read at all. `draws` names the random numbers that
-    a method needs besides its views (per unlabelled sample, uniform in [0, 1)): name -> how many. `params` lists the
-    unlabelled views (or else labelled ones) whose augmentation parameters the loss reads.
+    a method needs besides its views (per unlabelled sample, uniform in [0, 1)): name -> how many; `labelled_draws` the
+    same per labelled sample. `params` lists the views whose augmentation parameters the loss reads.
     """
 
     labelled: Mapping[str, str] = field(default_factory=dict)
     unlabelled: Mapping[str, str] = field(default_factory=dict)
     draws: Mapping[str, int] = field(default_factory=dict)
+    labelled_draws: Mapping[str, int] = field(default_factory=dict)
     params: tuple[str, ...] = ()
 
 
@@ -51,8 +52,10 @@ class Batch(NamedTuple):
     """Position of each unlabelled sample in the pool [U]."""
     u_true: Tensor
     """True class of the unlabelled samples [U], -1 where unknown. For metrics only, never for a loss."""
+    u_key: Tensor
+    """A random key of each unlabelled sample [U], another one each time it is drawn; see `semisonic_kernels.noise`."""
     draws: dict[str, Tensor]
-    """The random numbers that `Views.draws` asked for: float32 [U, n]."""
+    """The random numbers that `Views` asked for: float32 [U, n] or [B, n]."""
     params: dict[str, dict[str, Tensor]]
     """The augmentation parameters of the views named in `Views.params` (warp matrices, ...), each [N, ...]."""
 
@@ -63,7 +66,8 @@ class StepOutput(NamedTuple):
     metrics: dict[str, Tensor]
     """Detached scalars, averaged over micro-batches, ranks and steps before they are logged."""
     observed: dict[str, Tensor]
-    """Detached tensors [N, ...] that `update` needs; gathered over micro-batches and ranks in global-sample order."""
+    """Detached tensors that `update` needs: [N, ...] are gathered over micro-batches and ranks in global-sample order,
+    0-d ones averaged."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,10 @@ class Runner(Protocol):
         """Gradients are synchronised over the ranks only inside the last micro-batch's context."""
         ...
 
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a tensor over the ranks, detached; for use outside the wrapped modules."""
+        ...
+
     def optimizer_step(self, role: str) -> None:
         """Clips (if asked), steps and zeroes the role's optimiser."""
         ...
@@ -142,15 +150,16 @@ class Algorithm(nn.Module):
     def __init__(
         self,
         cfg: Any,
-        network: nn.Module,
+        build: Callable[[], nn.Module],
         info: Info,
         ema: EmaConfig | None = None,
         autocast: torch.dtype | None = None,
     ):
         super().__init__()
         self.cfg, self.info, self.ema_cfg, self.autocast = cfg, info, ema or EmaConfig(), autocast
-        self.network = network
-        self.ema = shadow_of(network)
+        self.build = build  # for methods with further networks
+        self.network = build()
+        self.ema = shadow_of(self.network)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("ema_updates", torch.zeros((), dtype=torch.int64))
         self.register_buffer("pixel_mean", 255 * torch.tensor(info.mean).view(1, 3, 1, 1))
@@ -163,6 +172,11 @@ class Algorithm(nn.Module):
     def views(cls, cfg: Any) -> Views:
         """The views of a labelled and of an unlabelled image that `loss` reads."""
         raise NotImplementedError
+
+    @classmethod
+    def check(cls, cfg: Any, labelled: int, unlabelled: int) -> list[str]:
+        """What speaks against these micro-batch sizes of a rank, one line each naming its field."""
+        return []
 
     def setup(self, info: Info) -> None:
         """Registers the method's own buffers and heads."""
@@ -200,25 +214,28 @@ class Algorithm(nn.Module):
             return images
         return (images.to(self.pixel_mean.dtype) - self.pixel_mean) * self.pixel_scale
 
-    def classify(self, *views: Tensor, net: Literal["raw", "ema"] = "raw", track: bool = True) -> tuple[Tensor, ...]:
+    def classify(self, *views: Tensor, net: str = "network", track: bool = True) -> tuple[Tensor, ...]:
         """Logits [N, C] (float32) of each view [N, 3, H, W], from one forward over all views.
 
-        The views share batch statistics, so any interleaving would change nothing. Exactly one call a step has
-        `track=True` and moves the running statistics; the EMA network uses batch statistics in training mode
-        and never moves its own. All views need the same H and W.
+        `net` names a submodule: "network", "ema", or one that `setup` made. The views share batch statistics, so any
+        interleaving would change nothing. Exactly one call a step has `track=True` and moves the running statistics;
+        the EMA uses batch statistics in training mode and never moves its own. All views need the same H and W.
         """
         images = [self.normalise(view) for view in views]  # each: a method may give mixed or perturbed ones
         logits = self.infer(torch.cat(images), net, track)
         return logits.split([len(view) for view in views])
 
-    def infer(self, images: Tensor, net: Literal["raw", "ema"] = "raw", track: bool = True) -> Tensor:
-        """Logits [N, C] (float32) of images [N, 3, H, W], uint8 or already normalised."""
-        network = self.ema if net == "ema" else self.network
+    def infer(self, images: Tensor, net: str = "network", track: bool = True, autocast: bool = True) -> Tensor:
+        """Logits [N, C] (float32) of images [N, 3, H, W], uint8 or already normalised.
+
+        `autocast=False` keeps a computation in float32 that half precision would drown, such as VAT's perturbation.
+        """
+        network = self.get_submodule(net)
         images = self.normalise(images)
         dtype = self.autocast or torch.bfloat16
         with (
-            batch_statistics(track=track and net == "raw"),
-            torch.autocast(images.device.type, dtype=dtype, enabled=self.autocast is not None),
+            batch_statistics(track=track and net != "ema"),
+            torch.autocast(images.device.type, dtype=dtype, enabled=autocast and self.autocast is not None),
         ):
             logits = network(images)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -254,14 +271,33 @@ class Algorithm(nn.Module):
         return decay
 
 
+class Part(nn.Module):
+    """What is wrapped for one role of several: the role's network, and a method of the algorithm as its forward.
+
+    Keep it in a plain dict, not as a submodule, so that every tensor has one name in the state dict.
+    """
+
+    def __init__(self, network: nn.Module, method: Callable[..., Any]):
+        super().__init__()
+        self.network, self.method = network, method
+
+    def forward(self, *args: Any) -> Any:
+        return self.method(*args)
+
+
 def merge(outputs: Sequence[StepOutput]) -> StepOutput:
     """The step's output from those of its micro-batches: losses and metrics averaged, observations concatenated."""
     if len(outputs) == 1:
         return outputs[0]
+
+    def joined(values: list[Tensor]) -> Tensor:
+        return torch.cat(values) if values[0].ndim else torch.stack(values).mean()
+
+    first = outputs[0]
     return StepOutput(
-        loss=torch.stack([output.loss.detach() for output in outputs]).mean(),
-        metrics={key: torch.stack([o.metrics[key] for o in outputs]).mean() for key in outputs[0].metrics},
-        observed={key: torch.cat([o.observed[key] for o in outputs]) for key in outputs[0].observed},
+        loss=joined([output.loss.detach() for output in outputs]),
+        metrics={name: joined([output.metrics[name] for output in outputs]) for name in first.metrics},
+        observed={name: joined([output.observed[name] for output in outputs]) for name in first.observed},
     )
 
 

@@ -16,17 +16,24 @@ def generator(seed: int, purpose: str) -> np.random.Philox:
     return np.random.Philox(key=np.frombuffer(digest, dtype=np.uint64))
 
 
-def uniforms(seed: int, purpose: str, first: int, count: int, width: int) -> np.ndarray:
-    """`width` doubles in [0, 1) for each of the samples first, ..., first + count - 1: float64 [count, width].
+def raw(seed: int, purpose: str, numbers_N: np.ndarray, width: int) -> np.ndarray:
+    """`width` 64-bit words for each of the ascending sample numbers: uint64 [N, width].
 
-    `width` must be a multiple of 4, the number of outputs of one counter step.
+    `width` must be a multiple of 4, the number of words of one counter step.
     """
     if width % 4:
         raise ValueError(f"width must be a multiple of 4, got {width}")
-    bits = generator(seed, purpose)
-    bits.advance(first * (width // 4))
-    raw = bits.random_raw(count * width) >> np.uint64(11)
-    return (raw * 2.0**-53).reshape(count, width)
+    bits, at, words = generator(seed, purpose), 0, []
+    for run in np.split(numbers_N, np.flatnonzero(np.diff(numbers_N) != 1) + 1):
+        bits.advance((int(run[0]) - at) * (width // 4))
+        words.append(bits.random_raw(len(run) * width).reshape(len(run), width))
+        at = int(run[-1]) + 1
+    return np.concatenate(words)
+
+
+def uniforms(seed: int, purpose: str, numbers_N: np.ndarray, width: int) -> np.ndarray:
+    """`width` (a multiple of 4) doubles in [0, 1) for each of the ascending sample numbers: float64 [N, width]."""
+    return (raw(seed, purpose, numbers_N, width) >> np.uint64(11)) * 2.0**-53
 
 
 def permutation(seed: int, purpose: str, size: int) -> np.ndarray:
@@ -34,8 +41,6 @@ def permutation(seed: int, purpose: str, size: int) -> np.ndarray:
     return np.argsort(generator(seed, purpose).random_raw(size), kind="stable")
 
 
-def sample_keys(seed: int, purpose: str, first: int, count: int) -> np.ndarray:
-    """One 63-bit key a sample, from which the device hashes per-pixel noise: int64 [count]."""
-    bits = generator(seed, purpose)
-    bits.advance(first)
-    return (bits.random_raw(4 * count)[::4] >> np.uint64(1)).astype(np.int64)
+def sample_keys(seed: int, purpose: str, numbers_N: np.ndarray) -> np.ndarray:
+    """One 63-bit key for each of the ascending sample numbers, to hash per-pixel noise from: int64 [N]."""
+    return (raw(seed, purpose, numbers_N, 4)[:, 0] >> np.uint64(1)).astype(np.int64)

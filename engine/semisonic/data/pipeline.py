@@ -5,7 +5,6 @@ DALI is fed by callables of the iteration number and draws nothing itself (`draw
 pipeline is the step alone.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from semisonic.data.augment import Geometry, View, build_view
 from semisonic.data.base import DataConfig, DataSet, Files, Images
 from semisonic.data.sampler import Sampler
 from semisonic.data.splits import Split
+from semisonic_kernels.noise import normal_noise
 
 PREFETCH = 2
 
@@ -55,24 +55,10 @@ def geometry_of(data: DataSet, cfg: DataConfig, device: torch.device) -> Geometr
 
 
 def gaussian_noise(images: Tensor, keys: Tensor, scale: float, std: tuple[float, float, float]) -> Tensor:
-    """Adds N(0, scale * std_c) to uint8 images [N, 3, H, W], rounded and clipped.
-
-    Each value is a hash (SplitMix64's finaliser) of the sample's key [N] and the pixel's number, turned into a normal
-    deviate by Box and Muller (1958): nothing is drawn, so nothing depends on batches, ranks or restarts.
-    """
-    n, channels, height, width = images.shape
-    numbers = torch.arange(channels * height * width, device=images.device).view(1, channels, height, width)
-
-    def uniform(salt: int) -> Tensor:
-        z = keys.view(n, 1, 1, 1) + (2 * numbers + salt) * -7046029254386353131
-        for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
-            z = (z ^ ((z >> shift) & ((1 << (64 - shift)) - 1))) * factor
-        z = z ^ ((z >> 31) & ((1 << 33) - 1))
-        return (((z >> 40) & 0xFFFFFF).float() + 0.5) * 2.0**-24
-
-    normal = (-2 * uniform(0).log()).sqrt() * (2 * math.pi * uniform(1)).cos()
+    """Adds N(0, scale * std_c), hashed from the keys [N], to uint8 images [N, 3, H, W]; rounded and clipped."""
+    noise = normal_noise(keys, tuple(images.shape[1:]))
     deviation = scale * torch.tensor(std, device=images.device).view(1, 3, 1, 1)
-    return (images.float() + deviation * normal).round().clamp(0, 255).to(torch.uint8)
+    return (images.float() + deviation * noise).round().clamp(0, 255).to(torch.uint8)
 
 
 @pipeline_def(enable_conditionals=True)
@@ -90,8 +76,8 @@ def _graph(source: Callable, encoded: bool, views: list[View], names: list[list[
 class Stream:
     """The augmented views of one pool of images, step by step.
 
-    `order(step)` gives the rows of `images` that a step reads (always equally many) and `first(step)` the global
-    number of its first sample, which keys the random numbers.
+    `order(step)` gives the rows of `images` that a step reads (always equally many) and `numbers(step)` the global
+    numbers of these samples, which key their random numbers.
     """
 
     def __init__(
@@ -101,7 +87,7 @@ class Stream:
         views: Mapping[str, str],
         geometry: Geometry,
         order: Callable[[int], np.ndarray],
-        first: Callable[[int], int],
+        numbers: Callable[[int], np.ndarray],
         seed: int,
         std: tuple[float, float, float],
         start: int = 0,
@@ -109,7 +95,7 @@ class Stream:
         equalize: str = "dali",
         device: torch.device | None = None,
     ):
-        self.name, self.images, self.order, self.first = name, images, order, first
+        self.name, self.images, self.order, self.numbers = name, images, order, numbers
         self.geometry, self.seed, self.std, self.start = geometry, seed, std, start
         self.device = device or torch.device("cpu")
         self.views = {view: build_view(recipe, geometry, equalize=equalize) for view, recipe in views.items()}
@@ -130,10 +116,10 @@ class Stream:
 
     def params(self, view: str, step: int) -> dict[str, np.ndarray]:
         """The augmentation parameters of a view at a step, per sample: name -> array [N, ...]."""
-        rows, first = self.order(step), self.first(step)
-        recipe = self.views[view]
-        numbers = draws.uniforms(self.seed, f"view/{self.name}/{view}", first, len(rows), recipe.uniforms)
-        return recipe.params(numbers, self.images.shapes[rows] if isinstance(self.images, Files) else None)
+        recipe, purpose = self.views[view], f"view/{self.name}/{view}"
+        uniforms_NK = draws.uniforms(self.seed, purpose, self.numbers(step), recipe.uniforms)
+        shapes_N2 = self.images.shapes[self.order(step)] if isinstance(self.images, Files) else None
+        return recipe.params(uniforms_NK, shapes_N2)
 
     def _source(self, iteration: int):
         step = self.start + iteration
@@ -152,8 +138,7 @@ class Stream:
         for (name, view), output in zip(self.views.items(), outputs, strict=True):
             tensor = torch.from_dlpack(output.as_tensor()).permute(0, 3, 1, 2)
             if view.noise_std:
-                first = self.first(self.step)
-                keys = draws.sample_keys(self.seed, f"noise/{self.name}/{name}", first, len(tensor))
+                keys = draws.sample_keys(self.seed, f"noise/{self.name}/{name}", self.numbers(self.step))
                 tensor = gaussian_noise(tensor, torch.from_numpy(keys).to(self.device), 255 * view.noise_std, self.std)
             batch[name] = tensor
         self.step += 1
@@ -181,6 +166,7 @@ class Loader:
         world_size: int = 1,
         start: int = 0,
         threads: int = 2,
+        micro: int = 1,
     ):
         self.device, self.views, self.seed, self.step = device, views, seed, start
         self.labels = data.train.labels
@@ -195,7 +181,7 @@ class Loader:
         for name, recipes in wanted.items():
             if not recipes:
                 continue
-            sampler = Sampler(seed, name, len(pools[name]), sizes[name], rank, world_size)
+            sampler = Sampler(seed, name, len(pools[name]), sizes[name], rank, world_size, micro)
             self.samplers[name] = sampler
             self.streams[name] = Stream(
                 name,
@@ -203,7 +189,7 @@ class Loader:
                 recipes,
                 geometry,
                 order=partial(_rows, pools[name], sampler),
-                first=sampler.first,
+                numbers=sampler.numbers,
                 seed=seed,
                 std=data.std,
                 start=start,
@@ -228,6 +214,7 @@ class Loader:
             u=images.get("unlabelled", {}),
             u_index=self._tensor(index.get("unlabelled")),
             u_true=self._tensor(labels.get("unlabelled")),
+            u_key=self._tensor(self._keys()),
             draws=self._draws(),
             params=self._params(),
         )
@@ -235,13 +222,15 @@ class Loader:
         return batch
 
     def _params(self) -> dict[str, dict[str, Tensor]]:
-        wanted = dict.fromkeys(self.views.labelled, "labelled") | dict.fromkeys(self.views.unlabelled, "unlabelled")
+        streams = {view: stream for stream in self.streams.values() for view in stream.views}
         return {
-            view: {
-                name: self._tensor(array) for name, array in self.streams[wanted[view]].params(view, self.step).items()
-            }
+            view: {name: self._tensor(array) for name, array in streams[view].params(view, self.step).items()}
             for view in self.views.params
         }
+
+    def _keys(self) -> np.ndarray | None:
+        sampler = self.samplers.get("unlabelled")
+        return draws.sample_keys(self.seed, "key", sampler.numbers(self.step)) if sampler else None
 
     def _tensor(self, array: np.ndarray | None) -> Tensor:
         if array is None:
@@ -250,15 +239,14 @@ class Loader:
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
     def _draws(self) -> dict[str, Tensor]:
-        if not self.views.draws:
-            return {}
-        sampler = self.samplers["unlabelled"]
-        first, count = sampler.first(self.step), sampler.share
-        numbers = {
-            name: draws.uniforms(self.seed, f"draw/{name}", first, count, -(-width // 4) * 4)[:, :width]
-            for name, width in self.views.draws.items()
-        }
-        return {name: self._tensor(array.astype(np.float32)) for name, array in numbers.items()}
+        result = {}
+        for stream, wanted in (("labelled", self.views.labelled_draws), ("unlabelled", self.views.draws)):
+            for name, width in wanted.items():
+                numbers_N = self.samplers[stream].numbers(self.step)
+                uniforms_NK = draws.uniforms(self.seed, f"draw/{stream}/{name}", numbers_N, -(-width // 4) * 4)
+                # The nearest float32 below 1, so that rounding keeps [0, 1) half open.
+                result[name] = self._tensor(np.minimum(uniforms_NK[:, :width], 1 - 2.0**-24).astype(np.float32))
+        return result
 
 
 def evaluation_slices(
@@ -291,7 +279,7 @@ def evaluation_slices(
         geometry = geometry_of(data, cfg, device)
         # The pipeline prefetches past the last slice, where `order` repeats the last row.
         stream = Stream(
-            "evaluation", images, {"plain": "plain"}, geometry, order, lambda step: 0, 0, data.std,
+            "evaluation", images, {"plain": "plain"}, geometry, order, numbers, 0, data.std,
             threads=threads, device=device,
         )  # fmt: skip
         for _ in range(count):

@@ -1,7 +1,8 @@
 """Which samples a step reads: a pure function of (seed, stream, step, rank), so resuming is setting the step.
 
 The samples of a stream stand in one global order: epoch after epoch, each a fresh shuffle of the whole pool without
-replacement. Step t reads positions t*batch to (t+1)*batch - 1, and rank r the r-th contiguous share of them.
+replacement. Step t reads positions t*batch to (t+1)*batch - 1, cut into micro-batches, of each of which rank r takes
+the r-th share: a micro-batch holds the same samples at every world size.
 """
 
 from dataclasses import dataclass
@@ -24,10 +25,14 @@ class Sampler:
     """Global batch size."""
     rank: int = 0
     world_size: int = 1
+    micro: int = 1
+    """Micro-batches of a step."""
 
-    def first(self, step: int) -> int:
-        """Global number of the rank's first sample of the step."""
-        return step * self.batch + self.rank * self.share
+    def numbers(self, step: int) -> np.ndarray:
+        """Global numbers of the rank's samples of the step, micro-batch after micro-batch: int64 [share]."""
+        part = self.share // self.micro
+        first = step * self.batch + (np.arange(self.micro) * self.world_size + self.rank) * part
+        return (first[:, None] + np.arange(part)).ravel()
 
     @property
     def share(self) -> int:
@@ -36,8 +41,7 @@ class Sampler:
 
     def indices(self, step: int) -> np.ndarray:
         """Positions in the pool of the rank's samples of the step: int64 [share]."""
-        numbers = np.arange(self.first(step), self.first(step) + self.share)
-        epochs, offsets = np.divmod(numbers, self.pool)
+        epochs, offsets = np.divmod(self.numbers(step), self.pool)
         result = np.empty(self.share, dtype=np.int64)
         for epoch in np.unique(epochs):
             order = _epoch_order(self.seed, f"order/{self.stream}/{epoch}", self.pool)

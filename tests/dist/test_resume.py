@@ -1,0 +1,86 @@
+"""Train 40 steps == train 20, kill -9, resume, train 20: every tensor of the checkpoint, bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.conftest import ROOT, Run
+
+FIELDS = ["--no-baseline", "--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2",
+          "--steps", "40", "--checkpoint.every", "20", "--checkpoint.keep", "5", "--eval.every", "40", "--log.every", "5",
+          "--algorithm.threshold", "0.2"]  # fmt: skip
+
+
+def tensors(run: Path, step: int = 40) -> dict[str, bytes]:
+    folder = run / "checkpoints" / f"step-{step}"
+    found = load_file(folder / "model.safetensors") | load_file(folder / "optimizer.safetensors")
+    return {name: bytes(value.numpy().tobytes()) for name, value in found.items()}
+
+
+def train_and_kill(out: Path, processes: int) -> None:
+    """Starts the run and kills all its processes once the checkpoint of step 20 stands."""
+    starter = [sys.executable]
+    if processes > 1:
+        starter += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    command = [*starter, ROOT / "launch" / "train.py", *FIELDS, "--out", out]
+    child = subprocess.Popen(
+        [str(part) for part in command], env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    pointer, deadline = out / "checkpoints" / "latest", time.monotonic() + 120
+    while not pointer.exists():
+        assert child.poll() is None and time.monotonic() < deadline, "the run ended before its first checkpoint"
+        time.sleep(0.002)
+    for entry in Path("/proc").iterdir():  # torchrun's workers are in sessions of their own
+        if entry.name.isdigit() and str(out).encode() in (entry / "cmdline").read_bytes():
+            os.kill(int(entry.name), signal.SIGKILL)
+    child.wait()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_killed_run_resumes_without_a_trace(tmp_path: Path, launch: Run, processes: int):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = launch("train.py", *FIELDS, "--out", whole, processes=processes)
+    assert done.returncode == 0, done.stderr[-2000:]
+    train_and_kill(killed, processes)
+    assert not (killed / "checkpoints" / "step-40").exists() and not (killed / "summary.json").exists()
+    done = launch("train.py", "--resume", "--out", killed, processes=processes)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Resumed from" in done.stdout and "step-20" in done.stdout
+
+    expected, found = tensors(whole), tensors(killed)
+    assert found.keys() == expected.keys() and any(name.endswith("momentum_buffer") for name in found)
+    assert [name for name in expected if found[name] != expected[name]] == []
+    assert tensors(whole, 20) != expected  # the comparison can fail
+
+    def losses(run: Path) -> list[tuple[int, float]]:
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        return [(line["step"], line["train/loss"]) for line in lines if "train/loss" in line]
+
+    assert losses(killed) == losses(whole)
+    results = [json.loads((run / "summary.json").read_text()) for run in (whole, killed)]
+    assert results[0]["test_top1"] == results[1]["test_top1"]
+
+
+def test_sigterm_writes_a_checkpoint_and_exits_75(tmp_path: Path, launch: Run):
+    out = tmp_path / "run"
+    command = [sys.executable, str(ROOT / "launch" / "train.py"), *FIELDS, "--steps", "100000", "--out", str(out)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoints" / "latest").exists():
+        assert child.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    child.send_signal(signal.SIGTERM)
+    output = child.communicate(timeout=60)[0]
+    assert child.returncode == 75, output
+    status = json.loads((out / "status.json").read_text())
+    assert status["status"] == "stopped" and status["reason"] == "SIGTERM" and status["exit_code"] == 75
+    assert (out / "checkpoints" / f"step-{status['step']}").is_dir()
+    assert (out / "checkpoints" / "latest").read_text().strip() == f"step-{status['step']}"
