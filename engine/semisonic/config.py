@@ -202,20 +202,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
 def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
     """The configuration that a command line asks for. Raises `UserError` with every mistake found."""
     args, problems = parse_arguments(argv)
-    from_line: dict[str, Any] = {}
-    for name, value in args.fields.items():
-        *sections, field = name.split(".")
-        target = from_line
-        for section in sections:
-            target = target.setdefault(section, {}) if isinstance(target, dict) else {}
-            if not isinstance(target, dict):
-                target = {}
-        existing = target.get(field)
-        if isinstance(existing, dict):
-            existing.setdefault("name", value)
-        else:
-            target[field] = value
-    from_line = _expand_names(from_line)
+    from_line, more = _nested(args.fields)
+    problems += more
     if args.resume and args.config is None and "out" in from_line:
         # `--resume --out RUN` needs no other field: the run's own configuration is read.
         written = Path(from_line["out"]) / "config.yaml"
@@ -316,10 +304,30 @@ def _read_file(path: Path | None) -> tuple[dict[str, Any], list[str]]:
     return _expand_names(content), []
 
 
+NAMED = ("data", "model", "algorithm", "optim")
+"""Sections whose name can stand for them."""
+
+
 def _expand_names(fields: dict[str, Any]) -> dict[str, Any]:
     """`algorithm: fixmatch` is short for `algorithm: {name: fixmatch}`; so for data, model and optim."""
     named = ("data", "model", "algorithm", "optim")
     return {key: {"name": value} if key in named and isinstance(value, str) else value for key, value in fields.items()}
+
+
+def _nested(dotted: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Dotted fields as nested sections, in whatever order they came, and those that name a section inside a value."""
+    nested: dict[str, Any] = {}
+    problems = []
+    for name, value in dotted.items():
+        *sections, field = f"{name}.name".split(".") if name in NAMED else name.split(".")
+        target: Any = nested
+        for section in sections:
+            target = target.setdefault(section, {}) if isinstance(target, dict) else None
+        if not isinstance(target, dict) or isinstance(target.get(field), dict):
+            problems.append(f"{name}: both a value and a section")
+        else:
+            target[field] = value
+    return nested, problems
 
 
 def _data_name(fields: dict[str, Any]) -> str | None:

@@ -53,6 +53,18 @@ def test_forms_of_the_command_line():
     assert config("--data.labels", "null").data.labels is None
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_section_s_name_and_its_fields_in_any_order(order: int):
+    pairs = [
+        ["--algorithm", "fixmatch"],
+        ["--algorithm.threshold", "0.2"],
+        ["--data", "digits"],
+        ["--data.labels", "20"],
+    ]
+    cfg = config(*[part for pair in pairs[::order] for part in pair])
+    assert cfg.algorithm.threshold == 0.2 and cfg.data.labels == 20
+
+
 def test_the_written_configuration_reads_back(tmp_path: Path):
     cfg = config("--seed", 4, "--optim.name", "adamw", "--max-hours", "1e-3", "--data.labels", "null")
     (tmp_path / "config.yaml").write_text(cfg.dump())
@@ -77,6 +89,8 @@ def test_the_written_configuration_reads_back(tmp_path: Path):
         (["--data.labels", "41"], "data.labels"),
         (["--batch.labelled", "30", "--batch.micro", "4"], "batch.labelled: 30 labelled images do not divide"),
         (["--log.trackers", "tensorbord"], "log.trackers: tensorbord is unknown"),
+        (["--seed", "1", "--seed.x", "2"], "seed.x: both a value and a section"),
+        (["--seed.x", "2", "--seed", "1"], "seed: both a value and a section"),
         (["--recipe", "imagenet"], "--recipe imagenet: unknown"),
         (["--config", "missing.yaml"], "--config missing.yaml: No such file"),
         (["--init", "missing"], "--init missing: no such checkpoint"),
