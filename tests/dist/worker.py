@@ -19,12 +19,12 @@ from semisonic.trainer import Trainer
 STEPS = 5
 
 
-def configuration(algorithm: str, micro: int) -> RunConfig:
+def configuration(algorithm: str, micro: int, frozen: bool) -> RunConfig:
     fields = ["--algorithm", algorithm, "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--device", "cpu",
-              "--steps", "20", "--log.trackers", "none", "--threads", "1", "--no-baseline",
+              "--steps", "20", "--log.trackers", "none", "--threads", "1", "--no-baseline", "--optim.lr", "0.01",
               "--batch.micro", str(micro)]  # fmt: skip
     if algorithm == "fixmatch":
-        fields += ["--algorithm.threshold", "0.1137"]  # an untrained network passes some samples and not others
+        fields += ["--algorithm.threshold", "0.1137" if frozen else "0.14"]  # some samples pass, others do not
     return resolve(fields)[1]
 
 
@@ -68,7 +68,7 @@ def main() -> None:
         for dtype in (torch.float64, torch.float32):
             for frozen in (True, False):
                 for micro in (1, 2):
-                    cfg = configuration(name, micro)
+                    cfg = configuration(name, micro, frozen)
                     results[name, str(dtype), frozen, micro] = train(cfg, dtype, frozen)
     if start(cfg).is_main_process:
         torch.save(results, sys.argv[1])

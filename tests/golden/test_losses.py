@@ -23,7 +23,7 @@ FILE = Path(__file__).with_name("losses.json")
 
 def losses(algorithm: str) -> list[float]:
     fields = ["--algorithm", algorithm, "--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--log.trackers",
-              "none", "--batch.unlabelled-ratio", "2", "--no-baseline"]  # fmt: skip
+              "none", "--batch.unlabelled-ratio", "2", "--no-baseline", "--optim.lr", "0.01"]  # fmt: skip
     if algorithm == "fixmatch":
         fields += ["--algorithm.threshold", "0.3"]
     cfg = resolve(fields)[1]
