@@ -21,10 +21,10 @@ STEPS = 5
 
 def configuration(algorithm: str, micro: int, frozen: bool) -> RunConfig:
     fields = ["--algorithm", algorithm, "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--device", "cpu",
-              "--steps", "20", "--log.trackers", "none", "--threads", "1", "--no-baseline", "--optim.lr", "0.01",
+              "--steps", "20", "--log.trackers", "none", "--threads", "1", "--no-baseline", "--optim.lr", "0.01", "--model", "wrn-10-1",
               "--batch.micro", str(micro)]  # fmt: skip
     if algorithm == "fixmatch":
-        fields += ["--algorithm.threshold", "0.1137" if frozen else "0.14"]  # some samples pass, others do not
+        fields += ["--algorithm.threshold", "0.165" if frozen else "0.19"]  # some samples pass, others do not
     return resolve(fields)[1]
 
 
