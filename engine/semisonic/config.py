@@ -81,7 +81,8 @@ class RunConfig(Config):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto = cuda where there is a GPU."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Autocast of the network; weights, statistics and losses stay in fp32."""
+    """Autocast of the network; weights, statistics and losses stay in fp32. On a GPU, fp32 means
+    TF32 products."""
     compile: Literal["auto", "whole", "off"] = "auto"
     """whole = forward and loss as one graph; auto = whole on a GPU, off on the CPU, where short runs lose by it."""
     deterministic: bool = False

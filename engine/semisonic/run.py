@@ -112,10 +112,9 @@ def train(
         status.write("stopped", reason, code)
         console.print(f"Stopped at step {trainer.step:,} ({reason}) with a checkpoint; --resume continues")
         return code, None
-    summary = trainer.summary()
-    if baseline:
-        summary["baseline"] = baseline
+    summary: dict[str, Any] = {}
     if accelerator.is_main_process:
+        summary = trainer.summary() | ({"baseline": baseline} if baseline else {})
         state.write_text(finished, json.dumps(summary, indent=1))
     status.write("finished", None, 0)
     return 0, summary

@@ -22,13 +22,14 @@ def start(cfg: RunConfig) -> Accelerator:
     threads = thread_count(cfg)
     if on_cpu:
         torch.set_num_threads(threads)
+    else:
+        torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's convolutions use by default
     if cfg.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     elif not on_cpu:
         torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
     # State is kept identical by the algorithms' gathered updates; DDP broadcasting buffers would overwrite it.
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     accelerator = Accelerator(
