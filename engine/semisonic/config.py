@@ -62,9 +62,9 @@ class LogConfig(Config):
 
 class CheckpointConfig(Config):
     every: int = Field(1024, ge=1)
-    """Steps between checkpoints; the last step always writes one."""
+    """Steps between checkpoints; the last step and, with held-out images, each new best write one too."""
     keep: int = Field(2, ge=1)
-    """Newest checkpoints that are kept."""
+    """Newest checkpoints that are kept, beside the one that the held-out images choose."""
 
 
 class RunConfig(Config):

@@ -56,8 +56,8 @@ def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
-def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int) -> Path:
-    """Writes `folder/step-N` and removes all but the newest `keep`. Only one process may call it."""
+def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int, best: int | None = None) -> Path:
+    """Writes `folder/step-N` and removes all but the newest `keep` and that of step `best`. One process may call it."""
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob(".tmp-*"):  # left by a kill during an earlier write
         shutil.rmtree(stale)
@@ -77,7 +77,8 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int) -> Path:
         _sync(folder)
     write_text(folder / "latest", final.name + "\n")
     for old in saved(folder)[:-keep]:
-        shutil.rmtree(old)
+        if old.name != f"step-{best}":
+            shutil.rmtree(old)
     return final
 
 

@@ -161,7 +161,7 @@ class Trainer:
                         tracker.log(self.step, self.evaluate_all())
                         progress.evaluated(self.history[-1])
                     reason = self.agree(preemption.received)
-                    if last or reason or self.step % cfg.checkpoint.every == 0:
+                    if last or reason or self.step % cfg.checkpoint.every == 0 or self.best_step == self.step:
                         self.save()
                         progress.saved(self.step)
         tracker.close()
@@ -246,6 +246,13 @@ class Trainer:
         self.history.append({"step": self.step, **scalars})
         return figures
 
+    @property
+    def best_step(self) -> int | None:
+        """The first evaluation with the best accuracy on the held-out images; its checkpoint is kept."""
+        if not self.history or not len(self.split.held_out):
+            return None
+        return int(max(self.history, key=lambda entry: entry["held_out/top1"])["step"])
+
     # Checkpoints.
 
     def save(self) -> None:
@@ -260,7 +267,8 @@ class Trainer:
                 tensors = optimizer_state(prepared, self.names)
                 optimizer |= {f"{role}/{name}": value for name, value in tensors.items()}
             checkpoint = state.Checkpoint(self.algorithm.state_dict(), optimizer, self.description(), self.cfg.dump())
-            state.save(self.folder / "checkpoints", self.step, checkpoint, self.cfg.checkpoint.keep)
+            keep = self.cfg.checkpoint.keep
+            state.save(self.folder / "checkpoints", self.step, checkpoint, keep, self.best_step)
         self.accelerator.wait_for_everyone()
 
     def description(self) -> dict[str, Any]:
@@ -310,8 +318,8 @@ class Trainer:
             "test_top1_last20_median": statistics.median(h["eval/top1"] for h in self.history[-LAST:]),
         }
         if len(self.split.held_out):
-            best = max(self.history, key=lambda entry: entry["held_out/top1"])
-            result["held_out_selected"] = {"step": best["step"], "test_top1": best["eval/top1"]}
+            best = next(entry for entry in self.history if entry["step"] == self.best_step)
+            result["held_out_selected"] = {"step": self.best_step, "test_top1": best["eval/top1"]}
             result["labels_used"] = len(self.split.labelled) + len(self.split.held_out)
         lines = [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
         speed = [line for line in lines if "images_per_second" in line]

@@ -35,6 +35,9 @@ def test_a_run_s_folder_holds_everything(run: Path):
     assert summary["step"] == 30 and summary["labels"] == 40 and summary["labels_used"] == 90
     assert summary["baseline"]["algorithm"] == "supervised" and summary["algorithm"] == "fixmatch"
     assert summary["held_out_selected"]["step"] in (10, 20, 30)
+    assert (
+        run / "checkpoints" / f"step-{summary['held_out_selected']['step']}"
+    ).is_dir()  # the chosen weights are kept
     assert 0 <= summary["data_wait"] <= 1 and summary["images_per_second"] > 0 and summary["peak_memory_bytes"] > 1e6
     assert {"torch", "dali", "accelerate", "python"} <= summary["versions"].keys()
     assert json.loads((run / "status.json").read_text())["status"] == "finished"

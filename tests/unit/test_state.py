@@ -42,6 +42,12 @@ def test_old_ones_are_pruned_and_the_pointer_moves(tmp_path: Path):
     assert state.latest(tmp_path) == tmp_path / "step-10"
 
 
+def test_the_best_one_is_kept(tmp_path: Path):
+    for step in (1, 2, 3, 4):
+        state.save(tmp_path, step, checkpoint(step), keep=1, best=2 if step > 1 else 1)
+    assert [path.name for path in state.saved(tmp_path)] == ["step-2", "step-4"]
+
+
 def test_leftovers_of_a_kill_are_ignored_and_removed(tmp_path: Path):
     state.save(tmp_path, 1, checkpoint(1), keep=2)
     (tmp_path / ".tmp-step-2").mkdir()
