@@ -1,8 +1,10 @@
 """What people see: the start-up table, progress with ETA, results, and pictures."""
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,21 @@ class Lines:
         self.console, self.bar, self.total = console, bar, total
         self.task = bar.add_task("training", total=total, completed=done, note="") if bar else None
         self.note = ""
+        self.begin, self.done = time.monotonic(), done
+
+    def stepped(self, step: int) -> None:
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, completed=step)
 
     def trained(self, step: int, figures: dict[str, float]) -> None:
         speed, wait = figures["images_per_second"], figures["data_wait"]
         text = f"loss {figures['train/loss']:.3f}  {speed:,.0f} images/s  data wait {wait:.0%}"
         if self.bar and self.task is not None:
-            self.bar.update(self.task, completed=step, note=f"{text}  {self.note}")
-        else:
-            self.console.print(f"step {step:,}/{self.total:,}  {text}  {self.note}", highlight=False)
+            self.bar.update(self.task, note=f"{text}  {self.note}")
+            return
+        left = (time.monotonic() - self.begin) / (step - self.done) * (self.total - step)
+        eta = timedelta(seconds=round(left))
+        self.console.print(f"step {step:,}/{self.total:,}  ETA {eta}  {text}  {self.note}", highlight=False)
 
     def evaluated(self, entry: dict[str, float]) -> None:
         self.note = f"test top-1 {entry['eval/top1']:.2f} % (EMA)  {entry['eval_raw/top1']:.2f} % (raw)"

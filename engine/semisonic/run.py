@@ -21,6 +21,7 @@ from semisonic.models.norm import BatchNorm2d
 from semisonic.report import Console
 from semisonic.runtime import start, thread_count
 from semisonic.schema import UserError
+from semisonic.summary import summarise
 from semisonic.trainer import Diverged, Trainer
 
 EXIT_USER, EXIT_DIVERGED, EXIT_STOPPED = 2, 3, 75
@@ -114,7 +115,7 @@ def train(
         return code, None
     summary: dict[str, Any] = {}
     if accelerator.is_main_process:
-        summary = trainer.summary() | ({"baseline": baseline} if baseline else {})
+        summary = summarise(trainer) | ({"baseline": baseline} if baseline else {})
         state.write_text(finished, json.dumps(summary, indent=1))
     status.write("finished", None, 0)
     return 0, summary

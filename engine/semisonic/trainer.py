@@ -1,7 +1,5 @@
 """The training loop. It knows no algorithm by name: it feeds batches, steps optimisers and keeps what a run is."""
 
-import json
-import statistics
 import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -22,12 +20,10 @@ from semisonic.data.splits import Split
 from semisonic.metrics import Evaluation, Meter, Throughput, evaluate
 from semisonic.optim import build_optimizer, load_optimizer_state, optimizer_state, set_learning_rate
 from semisonic.report import Console, save_confusion
-from semisonic.runtime import environment, peak_memory_bytes, thread_count
+from semisonic.runtime import thread_count
 from semisonic.schema import UserError
 from semisonic.trackers import Tracker
 
-LAST = 20
-"""Evaluations in the "last-20 median" of the MixMatch and FixMatch papers."""
 AGREE_EVERY = 10
 """Steps between the moments at which several ranks agree on stopping."""
 
@@ -150,6 +146,7 @@ class Trainer:
                 output = self.train_step(next(loader))
                 meter.add({"loss": output.loss, **output.metrics})
                 throughput.steps += 1
+                progress.stepped(self.step)
                 self.elapsed = self.before + time.perf_counter() - self.begin
                 last = self.step == cfg.steps
                 if last or self.step % cfg.log.every == 0:
@@ -305,28 +302,3 @@ class Trainer:
             scaler.load_state_dict(checkpoint.state["scaler"][role])
         self.step, self.elapsed = checkpoint.state["step"], checkpoint.state["elapsed"]
         self.history = checkpoint.state["history"]
-
-    def summary(self) -> dict[str, Any]:
-        """summary.json: what came out, how fast, and on what."""
-        final = self.history[-1]
-        result: dict[str, Any] = {
-            "algorithm": self.cfg.algorithm.name,
-            "labels": len(self.split.labelled),
-            "step": self.step,
-            "test_top1": final["eval/top1"],
-            "test_top1_raw": final["eval_raw/top1"],
-            "test_top1_last20_median": statistics.median(h["eval/top1"] for h in self.history[-LAST:]),
-        }
-        if len(self.split.held_out):
-            best = next(entry for entry in self.history if entry["step"] == self.best_step)
-            result["held_out_selected"] = {"step": self.best_step, "test_top1": best["eval/top1"]}
-            result["labels_used"] = len(self.split.labelled) + len(self.split.held_out)
-        lines = [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
-        speed = [line for line in lines if "images_per_second" in line]
-        return result | {
-            "images_per_second": statistics.median(line["images_per_second"] for line in speed),
-            "data_wait": statistics.fmean(line["data_wait"] for line in speed),
-            "peak_memory_bytes": peak_memory_bytes(self.device),
-            "wall_seconds": self.elapsed,
-            **environment(self.accelerator),
-        }
