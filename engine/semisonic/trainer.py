@@ -237,7 +237,7 @@ class Trainer:
                 figures |= {f"{name}/{key}": value for key, value in result.scalars().items()}
                 if which == "test" and net == "ema":
                     figures["eval/per_class"] = result.per_class
-                    if self.accelerator.is_main_process:
+                    if self.accelerator.is_main_process and self.step == self.cfg.steps:
                         save_confusion(self.folder / "confusion.png", result.confusion, self.data.classes)
         scalars = {key: value for key, value in figures.items() if not isinstance(value, list)}
         self.history.append({"step": self.step, **scalars})
