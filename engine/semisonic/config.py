@@ -72,7 +72,7 @@ class RunConfig(Config):
 
     out: Path | None = None
     """Folder of the run; default runs/DATA-ALGORITHM-LABELS-seedS."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """Seed of split, initialisation, order and augmentation."""
     steps: int = Field(2**20, ge=1)
     """Optimiser steps."""
@@ -181,6 +181,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
         name = name.replace("-", "_")
         if name in FLAGS:
             setattr(args, name, True)
+            if has_value:
+                problems.append(f"--{name.replace('_', '-')}: takes no value")
             continue
         if not has_value and name.startswith("no_") and _is_switch(name[3:]):
             name, value = name[3:], "off" if name == "no_compile" else "false"
@@ -205,9 +207,10 @@ def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
     args, problems = parse_arguments(argv)
     from_line, more = _nested(args.fields)
     problems += more
-    if args.resume and args.config is None and "out" in from_line:
+    out = from_line.get("out")
+    if args.resume and args.config is None and isinstance(out, str):
         # `--resume --out RUN` needs no other field: the run's own configuration is read.
-        written = Path(from_line["out"]) / "config.yaml"
+        written = Path(out) / "config.yaml"
         args.config = written if written.exists() else None
     from_file, file_problems = _read_file(args.config)
     problems += file_problems
@@ -220,7 +223,11 @@ def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
         problems.append(f"--recipe {name}: unknown; one of {', '.join(RECIPES)}")
     if args.init is not None and not args.init.exists():
         problems.append(f"--init {args.init}: no such checkpoint")
-    merged = _merge(_merge(base, from_file), from_line)
+    merged = base
+    for layer in (from_file, from_line):
+        merged = _merge(merged, layer)
+    if (chosen := _data_name(merged)) and chosen in RECIPES:
+        merged["data"] = RECIPES[chosen]()["data"] | merged["data"]  # what a file says of another data set is gone
     cfg, more = _validated(merged)
     problems += more
     # What can still be checked is checked even when some fields are wrong, so that all mistakes show at once.
@@ -259,7 +266,9 @@ def check(cfg: RunConfig) -> list[str]:
         except UserError as error:
             problems += [f"algorithm.{_field_of(cfg.algorithm, recipe)}: {line}" for line in error.messages]
     problems += sources.check(cfg.data)
-    problems += check_model(cfg.model, cfg.data.size or 32)
+    problems += check_model(cfg.model, sources.image_size(cfg.data))
+    if world_size > 1 and cfg.model.residual == "port":
+        problems.append("model.residual: port leaves parameters without gradient, which ranks cannot reduce; use tf")
     return problems + _check_trackers(cfg.log.trackers)
 
 
@@ -298,10 +307,12 @@ def _read_file(path: Path | None) -> tuple[dict[str, Any], list[str]]:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
         return {}, [f"--config {path}: {error.strerror}"]
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         return {}, [f"--config {path}: not YAML ({' '.join(str(error).split())})"]
     if not isinstance(content, dict):
         return {}, [f"--config {path}: expected fields and sections, found {type(content).__name__}"]
+    if strange := [key for key in content if not isinstance(key, str)]:
+        return {}, [f"--config {path}: {strange[0]!r} is not a field"]
     return _expand_names(content), []
 
 
@@ -333,7 +344,8 @@ def _nested(dotted: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def _data_name(fields: dict[str, Any]) -> str | None:
     section = fields.get("data")
-    return section.get("name") if isinstance(section, dict) else None
+    name = section.get("name") if isinstance(section, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
@@ -354,10 +366,11 @@ def _validated(fields: dict[str, Any]) -> tuple[RunConfig, list[str]]:
     fields = dict(fields)
     if isinstance(fields.get("algorithm"), dict):
         fields["algorithm"] = {"name": "fixmatch", **fields["algorithm"]}
-    trackers = fields.get("log", {}).get("trackers") if isinstance(fields.get("log"), dict) else None
-    if isinstance(trackers, str):
-        names = [name for name in trackers.split(",") if name and name != "none"]
-        fields["log"] = {**fields["log"], "trackers": names}
+    for section, field in (("log", "trackers"), ("optim", "betas")):  # the fields with several values
+        inner = fields.get(section)
+        if isinstance(inner, dict) and isinstance(inner.get(field), str):
+            values = [value for value in inner[field].split(",") if value and value != "none"]
+            fields[section] = {**inner, field: values}
     problems: list[str] = []
     while True:
         try:

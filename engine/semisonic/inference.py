@@ -44,6 +44,8 @@ def evaluate_checkpoint(
     results = {}
     for net in nets:
         classifier = load(folder, net=net).to(device)  # type: ignore[arg-type]
+        if list(data.classes) != classifier.classes:
+            raise UserError(f"--root: its classes {data.classes} are not the checkpoint's {tuple(classifier.classes)}")
         rows = np.arange(len(data.test.labels))
         slices = evaluation_slices(data, data.test, rows, batch, cfg.data, device)
         results[net] = evaluate(classifier, slices, len(data.classes))

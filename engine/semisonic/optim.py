@@ -1,6 +1,6 @@
 """Optimisers: which parameters decay, how the learning rate runs, and optimiser state under parameter names."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from semisonic.schedules import learning_rate
 from semisonic.schema import Config
+
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimConfig(Config):
@@ -18,7 +20,7 @@ class OptimConfig(Config):
     """SGD only."""
     nesterov: bool = True
     """SGD only."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Share, Share] = (0.9, 0.999)
     """AdamW only."""
     weight_decay: float = Field(5e-4, ge=0)
     """On weights of convolutions and linear layers; coupled (L2) in SGD, decoupled in AdamW."""

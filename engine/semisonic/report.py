@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console as RichConsole
@@ -14,8 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from semisonic.config import RunConfig
-from semisonic.data.base import DataSet
-from semisonic.data.splits import Split
+
+if TYPE_CHECKING:
+    from semisonic.trainer import Trainer
 
 
 class Lines:
@@ -70,8 +71,9 @@ class Console:
         with Progress(*columns, console=self.rich) as bar:
             yield Lines(self.rich, bar, total, done)
 
-    def start_up(self, cfg: RunConfig, data: DataSet, split: Split, world_size: int, device: Any, threads: int) -> None:
+    def start_up(self, cfg: RunConfig, trainer: "Trainer", threads: int) -> None:
         """What will run, before it runs."""
+        data, split, world_size, device = trainer.data, trainer.split, trainer.world_size, trainer.device
         counts = np.bincount(data.train.labels[split.labelled], minlength=len(data.classes))
         per_class = str(counts[0]) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
         batch = cfg.batch

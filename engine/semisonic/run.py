@@ -1,12 +1,14 @@
 """A run from its configuration to its summary: checks, folder, trainer, baseline, comparison."""
 
+import gc
 import json
-import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from accelerate import Accelerator
 
 from semisonic import state
@@ -15,7 +17,8 @@ from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config import Invocation, RunConfig
 from semisonic.data.base import DataSet, Files
 from semisonic.data.sources import load
-from semisonic.data.splits import Split, make_split, save_split
+from semisonic.data.splits import Split, make_split
+from semisonic.folder import check_resumable, create, write_status
 from semisonic.models import build
 from semisonic.models.norm import BatchNorm2d
 from semisonic.report import Console
@@ -27,18 +30,58 @@ from semisonic.trainer import Diverged, Trainer
 EXIT_USER, EXIT_DIVERGED, EXIT_STOPPED = 2, 3, 75
 """Exit codes: a user's mistake; a loss that was not finite; stopped by a signal, to be continued with --resume."""
 
-MAY_CHANGE = {"out", "threads", "device", "max_hours", "baseline", "compile", "log", "checkpoint"}
-"""What may differ between a run and its continuation: it changes speed, and figures by rounding at most."""
+
+@dataclass
+class Session:
+    """What the baseline and the main run of one process share."""
+
+    accelerator: Accelerator
+    console: Console
+    data: DataSet
+    split: Split
+    init: Path | None
+    stop: Callable[[], str | None]
+    """Why to stop now: a signal's name, "max_hours", or None."""
+
+    @property
+    def main(self) -> bool:
+        return self.accelerator.is_main_process
 
 
 def execute(invocation: Invocation) -> int:
     """Trains what the command line asked for; returns the process's exit code."""
-    cfg = invocation.cfg
+    cfg, begin = invocation.cfg, time.monotonic()
     accelerator = start(cfg)
     console = Console(accelerator.is_main_process)
-    check_folder(cfg, invocation.resume)
-    with accelerator.main_process_first():  # the main process scans a folder, the others read its manifest
-        data = load(cfg.data)
+    started = check_resumable(cfg, invocation.resume)
+    data = load(cfg.data)  # the ranks share the manifest of a folder through a lock: one of them scans
+    split = draw_split(cfg, data)
+    if invocation.init and not started:
+        initialise(
+            build_algorithm(cfg, data, split), invocation.init
+        )  # refuses what does not fit, before anything is written
+    accelerator.wait_for_everyone()  # every rank has looked at the folder before one of them changes it
+    if accelerator.is_main_process:
+        create(cfg, split)
+    for note in data.notes:
+        console.print(note)
+    with state.Preemption() as preemption:
+
+        def stop() -> str | None:
+            late = cfg.max_hours is not None and time.monotonic() - begin > 3600 * cfg.max_hours
+            return preemption.received or ("max_hours" if late else None)
+
+        session = Session(accelerator, console, data, split, invocation.init, stop)
+        code, summary = train_with_baseline(cfg, session)
+    if summary:
+        console.result(summary)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    return code
+
+
+def draw_split(cfg: RunConfig, data: DataSet) -> Split:
+    """The run's split. Raises `UserError` where the algorithm is left without unlabelled images."""
     paths = data.train.paths if isinstance(data.train, Files) else None
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths)
     views = ALGORITHMS[cfg.algorithm.name].views(cfg.algorithm)
@@ -47,91 +90,78 @@ def execute(invocation: Invocation) -> int:
             f"data.labels: every image is labelled, which leaves {cfg.algorithm.name} no unlabelled pool; "
             "set data.labels or data.unlabelled_includes_labelled"
         )
-    for note in data.notes:
-        console.print(note)
-    accelerator.wait_for_everyone()
-    baseline = None
-    if cfg.baseline:
-        console.print("Supervised baseline: the same labels, without the unlabelled images")
-        code, baseline = train(cfg.supervised_baseline(), invocation, data, split, accelerator, console)
-        if code or baseline is None:
-            return code
-        console.print(f"\n{cfg.algorithm.name}: the same labels and the unlabelled images")
-    code, summary = train(cfg, invocation, data, split, accelerator, console, baseline)
-    if summary:
-        console.result(summary)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-    return code
+    return split
+
+
+def train_with_baseline(cfg: RunConfig, session: Session) -> tuple[int, dict[str, Any] | None]:
+    """The main run, after its supervised baseline where one is asked for."""
+    if not cfg.baseline:
+        return train(cfg, session)
+    session.console.print("Supervised baseline: the same labels, without the unlabelled images")
+    baseline_cfg = cfg.supervised_baseline()
+    if session.main:
+        write_status(cfg.folder, "running", 0, cfg.steps, "supervised baseline")
+        create(baseline_cfg, session.split)
+    session.accelerator.wait_for_everyone()
+    code, baseline = train(baseline_cfg, session)
+    if baseline is None:
+        if session.main:
+            write_status(cfg.folder, "stopped", 0, cfg.steps, "during the supervised baseline", code)
+        return code, None
+    # The baseline's weights and pipelines must not stay on the device beside the main run's.
+    session.accelerator.free_memory()
+    gc.collect()
+    if session.accelerator.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    session.console.print(f"\n{cfg.algorithm.name}: the same labels and the unlabelled images")
+    return train(cfg, session, baseline)
 
 
 def train(
-    cfg: RunConfig,
-    invocation: Invocation,
-    data: DataSet,
-    split: Split,
-    accelerator: Accelerator,
-    console: Console,
-    baseline: dict[str, Any] | None = None,
+    cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = None
 ) -> tuple[int, dict[str, Any] | None]:
     """One training run in `cfg.folder`: (exit code, summary, or None where it ended early)."""
-    folder = cfg.folder
+    folder, console = cfg.folder, session.console
     finished = folder / "summary.json"
-    started = (folder / "config.yaml").exists()
-    if started:
-        check_same(cfg, folder)
+
+    def status(name: str, step: int, reason: str | None = None, code: int | None = None) -> None:
+        if session.main:
+            write_status(folder, name, step, cfg.steps, reason, code)
+
     if finished.exists():
+        status("finished", cfg.steps, code=0)
         console.print(f"{folder} is finished")
         return 0, json.loads(finished.read_text())
     torch.manual_seed(cfg.seed)
-    algorithm = build_algorithm(cfg, data, split)
-    report = initialise(algorithm, invocation.init) if invocation.init and not started else None
-    accelerator.wait_for_everyone()  # every rank has looked at the folder before one of them changes it
-    if accelerator.is_main_process and not started:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_split(split, folder / "split.npz")
-        state.write_text(folder / "config.yaml", cfg.dump())
-    trainer = Trainer(cfg, algorithm, data, split, accelerator)
-    console.start_up(cfg, data, split, accelerator.num_processes, accelerator.device, thread_count(cfg))
-    latest = state.latest(folder / "checkpoints") if started else None
+    algorithm = build_algorithm(cfg, session.data, session.split)
+    latest = state.latest(folder / "checkpoints")
+    report = initialise(algorithm, session.init) if session.init and not latest else None
+    trainer = Trainer(cfg, algorithm, session.data, session.split, session.accelerator)
+    console.start_up(cfg, trainer, thread_count(cfg))
     if latest:
         trainer.restore(state.load(latest))
         console.print(f"Resumed from {latest}")
-    elif started:
-        console.print(f"{folder} has no checkpoint yet: starting at step 0")
     elif report:
         console.print(report)
-    status = Status(folder, accelerator.is_main_process, trainer)
-    status.write("running")
+        trainer.save()  # so that a resumed run starts from these weights too
+    status("running", trainer.step)
     try:
-        reason = trainer.fit(console)
+        reason = trainer.fit(console, session.stop)
     except BaseException as error:
-        status.write("failed", f"{type(error).__name__}: {error}", EXIT_DIVERGED if isinstance(error, Diverged) else 1)
+        code = EXIT_DIVERGED if isinstance(error, Diverged) else 1
+        status("failed", trainer.step, f"{type(error).__name__}: {error}", code)
         raise
     if reason:
         code = 0 if reason == "max_hours" else EXIT_STOPPED
-        status.write("stopped", reason, code)
+        status("stopped", trainer.step, reason, code)
         console.print(f"Stopped at step {trainer.step:,} ({reason}) with a checkpoint; --resume continues")
         return code, None
     summary: dict[str, Any] = {}
-    if accelerator.is_main_process:
+    if session.main:
         summary = summarise(trainer) | ({"baseline": baseline} if baseline else {})
         state.write_text(finished, json.dumps(summary, indent=1))
-    status.write("finished", None, 0)
+    status("finished", trainer.step, code=0)
     return 0, summary
-
-
-class Status:
-    """status.json: what a job script reads to decide whether to start the run again."""
-
-    def __init__(self, folder: Path, main: bool, trainer: Trainer):
-        self.path, self.main, self.trainer = folder / "status.json", main, trainer
-
-    def write(self, status: str, reason: str | None = None, code: int | None = None) -> None:
-        if self.main:
-            content = {"status": status, "step": self.trainer.step, "steps": self.trainer.cfg.steps}
-            text = json.dumps(content | {"reason": reason, "exit_code": code, "pid": os.getpid()})
-            state.write_text(self.path, text + "\n")
 
 
 def build_algorithm(cfg: RunConfig, data: DataSet, split: Split) -> Algorithm:
@@ -181,33 +211,3 @@ def initialise(algorithm: Algorithm, path: Path) -> str:
     if extra:
         report += f"\n  in the checkpoint only, or of another shape: {', '.join(extra)}"
     return report
-
-
-def check_folder(cfg: RunConfig, resume: bool) -> None:
-    """Refuses a folder in use without --resume, and --resume without a run."""
-    folder = cfg.folder
-    if resume:
-        if not folder.is_dir():
-            raise UserError(f"--resume: there is no run in {folder}; name its folder with --out")
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"out: {folder} is in use; continue it with --resume, or choose another folder with --out")
-
-
-def check_same(cfg: RunConfig, folder: Path) -> None:
-    """Refuses to continue a run whose configuration differs in anything that changes its figures."""
-    saved = yaml.safe_load((folder / "config.yaml").read_text())
-    now = cfg.model_dump(mode="json")
-    problems = []
-    for name in sorted((now.keys() | saved.keys()) - MAY_CHANGE):
-        old, new = saved.get(name), now.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            problems += [
-                f"{name}.{key}: {new.get(key)!r}, but {folder} has {old.get(key)!r}; start a new run with --out"
-                for key in sorted(old.keys() | new.keys())
-                if old.get(key) != new.get(key)
-            ]
-        elif old != new:
-            problems.append(f"{name}: {new!r}, but {folder} has {old!r}; start a new run with --out")
-    if problems:
-        raise UserError(problems)

@@ -70,21 +70,34 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int, best: int |
     for file in temporary.iterdir():
         _sync(file)
     _sync(temporary)
-    if final.exists():  # a resumed run that ends at the step it started from
-        shutil.rmtree(temporary)
+    if final.exists() and latest(folder) == final:
+        shutil.rmtree(temporary)  # this step is saved already
     else:
+        if final.exists():
+            _remove(final)  # a kill kept `latest` from naming it: the run has gone back behind it
         os.rename(temporary, final)
         _sync(folder)
-    write_text(folder / "latest", final.name + "\n")
-    for old in saved(folder)[:-keep]:
+        write_text(folder / "latest", final.name + "\n")
+    whole = saved(folder)
+    here = whole.index(final)
+    # Later ones were written before a kill and never named: this run has gone back behind them.
+    for old in whole[here + 1 :] + whole[: max(0, here + 1 - keep)]:
         if old.name != f"step-{best}":
-            shutil.rmtree(old)
+            _remove(old)
     return final
+
+
+def _remove(path: Path) -> None:
+    """Removes a checkpoint without ever leaving half of it under a valid name."""
+    gone = path.with_name(f".tmp-old-{path.name}")
+    os.rename(path, gone)
+    shutil.rmtree(gone)
 
 
 def saved(folder: Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
-    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def latest(folder: Path) -> Path | None:

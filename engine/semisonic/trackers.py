@@ -22,7 +22,10 @@ class Tracker:
             self.discarded = discard_after(self.path, step)
         if cfg.log.trackers:
             options = {"tensorboard": {"purge_step": step + 1}} if "tensorboard" in cfg.log.trackers else {}
-            accelerator.init_trackers("tensorboard", config=flat(cfg), init_kwargs=options)
+            # One Accelerator serves the baseline and the main run: each has trackers and a folder of its own.
+            accelerator.trackers = []
+            accelerator.project_configuration.logging_dir = str(folder / "trackers")
+            accelerator.init_trackers("semisonic", config=flat(cfg), init_kwargs=options)
         self.file = self.path.open("a") if accelerator.is_main_process else None
 
     def log(self, step: int, figures: dict[str, Any]) -> None:
@@ -35,7 +38,9 @@ class Tracker:
     def close(self) -> None:
         if self.file:
             self.file.close()
-        self.accelerator.end_training()
+        for tracker in self.accelerator.trackers:  # end_training() would also leave the process group
+            tracker.finish()
+        self.accelerator.trackers = []
 
 
 def discard_after(path: Path, step: int) -> int:

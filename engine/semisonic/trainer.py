@@ -1,6 +1,7 @@
 """The training loop. It knows no algorithm by name: it feeds batches, steps optimisers and keeps what a run is."""
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -50,7 +51,8 @@ class Trainer:
         self.algorithm = algorithm.to(self.device)
         self.algorithm.to(memory_format=torch.channels_last)
         self.step, self.elapsed = 0, 0.0
-        self.begin, self.before = time.perf_counter(), 0.0
+        # The ranks agree on stopping over the host, where asking costs no wait for the device.
+        self.host_group: Any = dist.new_group(backend="gloo") if self.world_size > 1 else None
         self.history: list[dict[str, float]] = []
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         half = cfg.precision == "fp16"
@@ -102,7 +104,8 @@ class Trainer:
         return self.engines[role](*args)
 
     def backward(self, role: str, loss: Tensor) -> None:
-        self.accelerator.backward(self.scalers[role].scale(loss))
+        # Not Accelerate's, which divides by a number of accumulation steps from the environment.
+        self.scalers[role].scale(loss).backward()
 
     def accumulate(self, role: str, last: bool) -> AbstractContextManager[None]:
         return nullcontext() if last else self.accelerator.no_sync(self.engines[role])
@@ -126,28 +129,29 @@ class Trainer:
         gathered = {}
         for name, value in observed.items():
             everywhere = self.accelerator.gather(value)
-            parts = (self.world_size, self.cfg.batch.micro, -1)
-            gathered[name] = (
-                everywhere.unflatten(0, parts).transpose(0, 1).flatten(0, 2) if value.ndim else everywhere.mean()
-            )
+            if value.ndim == 0:
+                gathered[name] = everywhere.double().mean().to(value.dtype)
+            else:
+                parts = everywhere.unflatten(0, (self.world_size, self.cfg.batch.micro, -1))
+                gathered[name] = parts.transpose(0, 1).flatten(0, 2)
         return gathered
 
     # The loop.
 
-    def fit(self, console: Console) -> str | None:
-        """Trains to the last step. Returns why it ended early: a signal's name, "max_hours", or None at the end."""
+    def fit(self, console: Console, stop: Callable[[], str | None]) -> str | None:
+        """Trains to the last step. Returns why `stop` had it end early, or None at the end."""
         cfg = self.cfg
-        self.begin, self.before = time.perf_counter(), self.elapsed
+        begin, before = time.perf_counter(), self.elapsed
         loader, meter, throughput = self.loader(), Meter(), Throughput(self.images_per_step)
         tracker = Tracker(self.accelerator, cfg, self.folder, self.step)
         reason = None
-        with state.Preemption() as preemption, console.progress(cfg.steps, self.step) as progress:
+        with console.progress(cfg.steps, self.step) as progress:
             while self.step < cfg.steps and reason is None:
                 output = self.train_step(next(loader))
                 meter.add({"loss": output.loss, **output.metrics})
                 throughput.steps += 1
                 progress.stepped(self.step)
-                self.elapsed = self.before + time.perf_counter() - self.begin
+                self.elapsed = before + time.perf_counter() - begin
                 last = self.step == cfg.steps
                 if last or self.step % cfg.log.every == 0:
                     figures = self.read(meter) | throughput.read(loader.wait_seconds)
@@ -157,7 +161,7 @@ class Trainer:
                     if last or self.step % cfg.eval.every == 0:
                         tracker.log(self.step, self.evaluate_all())
                         progress.evaluated(self.history[-1])
-                    reason = self.agree(preemption.received)
+                    reason = self.agree(stop())
                     if last or reason or self.step % cfg.checkpoint.every == 0 or self.best_step == self.step:
                         self.save()
                         progress.saved(self.step)
@@ -184,18 +188,15 @@ class Trainer:
         optimizer = next(iter(self.optimizers.values()))
         return figures | {"lr": optimizer.param_groups[0]["lr"]}
 
-    def agree(self, signal: str | None) -> str | None:
+    def agree(self, reason: str | None) -> str | None:
         """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""
-        hours = self.cfg.max_hours
-        late = hours is not None and self.elapsed - self.before > 3600 * hours
-        reason = signal or ("max_hours" if late else None)
-        if self.world_size == 1:
+        if self.host_group is None:
             return reason
         if self.step % AGREE_EVERY:
             return None
         codes = [None, "max_hours", *(number.name for number in state.Preemption.SIGNALS)]
-        code = torch.tensor(codes.index(reason), device=self.device)
-        dist.all_reduce(code, dist.ReduceOp.MAX)
+        code = torch.tensor(codes.index(reason))
+        dist.all_reduce(code, dist.ReduceOp.MAX, group=self.host_group)
         return codes[int(code)]
 
     def check_finite(self) -> None:

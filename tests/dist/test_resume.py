@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import ROOT, Run
 
-FIELDS = ["--no-baseline", "--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2",
+FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2",
           "--steps", "40", "--checkpoint.every", "20", "--checkpoint.keep", "5", "--eval.every", "40", "--log.every", "5",
           "--algorithm.threshold", "0.2"]  # fmt: skip
 
@@ -24,12 +24,17 @@ def tensors(run: Path, step: int = 40) -> dict[str, bytes]:
     return {name: bytes(value.numpy().tobytes()) for name, value in found.items()}
 
 
+def fields_for(processes: int) -> list[str]:
+    """Several ranks train the baseline as well: the process group must outlive it."""
+    return FIELDS if processes > 1 else [*FIELDS, "--no-baseline"]
+
+
 def train_and_kill(out: Path, processes: int) -> None:
     """Starts the run and kills all its processes once the checkpoint of step 20 stands."""
     starter = [sys.executable]
     if processes > 1:
         starter += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    command = [*starter, ROOT / "launch" / "train.py", *FIELDS, "--out", out]
+    command = [*starter, ROOT / "launch" / "train.py", *fields_for(processes), "--out", out]
     child = subprocess.Popen(
         [str(part) for part in command], env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -47,7 +52,7 @@ def train_and_kill(out: Path, processes: int) -> None:
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_run_resumes_without_a_trace(tmp_path: Path, launch: Run, processes: int):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    done = launch("train.py", *FIELDS, "--out", whole, processes=processes)
+    done = launch("train.py", *fields_for(processes), "--out", whole, processes=processes)
     assert done.returncode == 0, done.stderr[-2000:]
     train_and_kill(killed, processes)
     assert not (killed / "checkpoints" / "step-40").exists() and not (killed / "summary.json").exists()
@@ -71,7 +76,7 @@ def test_a_killed_run_resumes_without_a_trace(tmp_path: Path, launch: Run, proce
 
 def test_sigterm_writes_a_checkpoint_and_exits_75(tmp_path: Path, launch: Run):
     out = tmp_path / "run"
-    command = [sys.executable, str(ROOT / "launch" / "train.py"), *FIELDS, "--steps", "100000", "--out", str(out)]
+    command = [sys.executable, str(ROOT / "launch" / "train.py"), *FIELDS, "--no-baseline", "--steps", "100000", "--out", str(out)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120
     while not (out / "checkpoints" / "latest").exists():

@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_s_folder_holds_everything(run: Path):
-    for name in ("config.yaml", "split.npz", "metrics.jsonl", "summary.json", "status.json", "confusion.png", "tensorboard",
+    for name in ("config.yaml", "split.npz", "metrics.jsonl", "summary.json", "status.json", "confusion.png", "trackers/semisonic",
                  "checkpoints/step-30", "checkpoints/step-20", "supervised/summary.json"):  # fmt: skip
         assert (run / name).exists(), name
     summary = json.loads((run / "summary.json").read_text())
@@ -149,6 +149,36 @@ def test_bf16_and_micro_batches_train(tmp_path: Path):
     assert last["train/loss"] < first["train/loss"]
 
 
+def test_a_stop_during_the_baseline_keeps_the_configuration(tmp_path: Path):
+    out = tmp_path / "run"
+    fields = [*QUICK, "--log.trackers", "none", "--algorithm.threshold", "0.7", "--out", str(out)]
+    assert cli.main([*fields, "--max-hours", "1e-9"]) == 0
+    assert "threshold: 0.7" in (out / "config.yaml").read_text()
+    assert json.loads((out / "status.json").read_text())["status"] == "stopped"
+    assert cli.main(["--resume", "--out", str(out), "--max-hours", "null"]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["step"] == summary["baseline"]["step"] == 30
+    (out / "status.json").unlink()  # killed between summary and status
+    assert cli.main(["--resume", "--out", str(out)]) == 0
+    assert json.loads((out / "status.json").read_text())["status"] == "finished"
+
+
+def test_init_survives_a_resume_before_the_first_checkpoint(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out, losses = tmp_path / "run", []
+    fields = [*QUICK, "--no-baseline", "--log.trackers", "none", "--log.every", "1", "--steps", "3", "--out", str(out)]
+    monkeypatch.setattr("semisonic.trainer.Trainer.fit", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main([*fields, "--init", str(run)])
+    monkeypatch.undo()
+    assert cli.main([*fields, "--resume"]) == 0
+    losses = [
+        json.loads(line)["train/loss"]
+        for line in (out / "metrics.jsonl").read_text().splitlines()
+        if "train/loss" in line
+    ]
+    assert losses[0] < 2.0  # an untrained network starts at ln 10 or above
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(tmp_path: Path, capfd: pytest.CaptureFixture):
     fields = [*QUICK, "--no-baseline", "--log.trackers", "none", "--optim.lr", "1e18", "--out", str(tmp_path / "run")]
     assert cli.main(fields) == 3
@@ -177,7 +207,8 @@ def contents(folder: Path) -> dict[str, bytes]:
         (["--out", "{run}"], "out"),
         (["--out", "{run}", "--resume", "--seed", "5"], "seed"),
         (["--out", "nothing-here", "--resume"], "--resume"),
-        (["--init", "{run}/tensorboard"], "neither a checkpoint nor a run"),
+        (["--out", "/proc/nothing"], "out"),
+        (["--init", "{run}/trackers"], "neither a checkpoint nor a run"),
     ],
 )
 def test_a_mistake_exits_2_with_a_line_and_touches_nothing(

@@ -51,6 +51,7 @@ def test_forms_of_the_command_line():
     assert (cfg.seed, cfg.baseline, cfg.algorithm.threshold, cfg.log.trackers) == (3, False, 0.9, ())
     assert config("--deterministic").deterministic and config("--no-compile").compile == "off"
     assert config("--data.labels", "null").data.labels is None
+    assert config("--optim.betas", "0.8,0.9").optim.betas == (0.8, 0.9)
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -91,6 +92,14 @@ def test_the_written_configuration_reads_back(tmp_path: Path):
         (["--log.trackers", "tensorbord"], "log.trackers: tensorbord is unknown"),
         (["--seed", "1", "--seed.x", "2"], "seed.x: both a value and a section"),
         (["--seed.x", "2", "--seed", "1"], "seed: both a value and a section"),
+        (["--resume=false"], "--resume: takes no value"),
+        (["--resume", "--out.x", "1"], "out"),
+        (["--data.name.x", "1"], "data.name"),
+        (["--ema.decay", "1.5"], "ema.decay"),
+        (["--optim.betas", "0.9,1.5"], "optim.betas.1"),
+        (["--optim.lr", "inf"], "optim.lr"),
+        (["--seed", "99999999999999999999999"], "seed"),
+        (["--data.held-out", "-1"], "data.held_out"),
         (["--recipe", "imagenet"], "--recipe imagenet: unknown"),
         (["--config", "missing.yaml"], "--config missing.yaml: No such file"),
         (["--init", "missing"], "--init missing: no such checkpoint"),
@@ -103,6 +112,29 @@ def test_a_mistake_names_its_field(argv: list[str], expected: str):
     lines = mistakes(*argv)
     assert any(line.startswith(expected) for line in lines), lines
     assert all("\n" not in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "content", ["1: 2", "- a", "data: {name: [1]}", "data: 3", "algorithm: null", "steps: [1]", "\xff"]
+)
+def test_a_strange_file_is_an_error_and_no_crash(tmp_path: Path, content: str):
+    file = tmp_path / "c.yaml"
+    file.write_bytes(content.encode("latin-1"))
+    assert all("\n" not in line for line in mistakes("--config", file))
+
+
+def test_another_data_set_than_the_file_s_starts_from_its_own_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file = tmp_path / "c.yaml"
+    file.write_text("data: {name: mnist, labels: 100}\n")
+    monkeypatch.setattr("semisonic.data.sources.check", lambda cfg: [])
+    assert config("--config", file).data.labels == 100
+    assert config("--config", file, "--data", "stl10").data.labels == 1000
+
+
+def test_the_model_is_checked_at_the_data_set_s_size(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("semisonic.data.sources.check", lambda cfg: [])
+    assert config("--data", "stl10", "--model", "inception_v3").model.name == "inception_v3"
+    assert any(line.startswith("model.name") for line in mistakes("--data", "cifar10", "--model", "inception_v3"))
 
 
 def test_all_mistakes_at_once():

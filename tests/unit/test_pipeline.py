@@ -11,6 +11,7 @@ from semisonic.data.pipeline import Loader, evaluation_slices, gaussian_noise, r
 from semisonic.data.splits import Split
 
 CPU = torch.device("cpu")
+DEVIATION = torch.tensor([10.0, 20.0, 5.0]).view(1, 3, 1, 1)
 VIEWS = Views(
     labelled={"weak": "weak"},
     unlabelled={"weak": "weak", "strong": "fixmatch", "noisy": "noise(0.15)"},
@@ -109,11 +110,11 @@ def test_reflect_pad(pad: int):
 def test_gaussian_noise_is_normal_and_depends_on_the_key_alone():
     grey = torch.full((64, 3, 16, 16), 128, dtype=torch.uint8)
     keys = torch.arange(64) * 2**40 + 12345
-    noisy = gaussian_noise(grey, keys, 100.0, (0.1, 0.2, 0.05))
+    noisy = gaussian_noise(grey, keys, DEVIATION)
     deviation = (noisy.float() - 128).std((0, 2, 3))
     torch.testing.assert_close(deviation, torch.tensor([10.0, 20.0, 5.0]), rtol=0.05, atol=0)
     assert (noisy.float().mean((0, 2, 3)) - 128).abs().max() < 0.5
-    assert torch.equal(gaussian_noise(grey[5:9], keys[5:9], 100.0, (0.1, 0.2, 0.05)), noisy[5:9])
+    assert torch.equal(gaussian_noise(grey[5:9], keys[5:9], DEVIATION), noisy[5:9])
     assert not torch.equal(noisy[0], noisy[1])
     values = (noisy[:, 1].float() - 128) / 20
     assert (

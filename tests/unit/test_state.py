@@ -42,6 +42,22 @@ def test_old_ones_are_pruned_and_the_pointer_moves(tmp_path: Path):
     assert state.latest(tmp_path) == tmp_path / "step-10"
 
 
+def test_checkpoints_behind_which_a_run_went_back_are_removed(tmp_path: Path):
+    """A kill between the rename and the pointer leaves a later checkpoint that `latest` does not name."""
+    state.save(tmp_path, 200, checkpoint(200), keep=1)
+    state.save(tmp_path / "other", 290, checkpoint(290), keep=1)
+    (tmp_path / "other" / "step-290").rename(tmp_path / "step-290")
+    (tmp_path / "step-200-copy").mkdir()  # a user's own folder is left alone
+    assert state.latest(tmp_path) == tmp_path / "step-200"
+    state.save(tmp_path, 250, checkpoint(250), keep=1)
+    assert state.latest(tmp_path) == tmp_path / "step-250" and state.saved(tmp_path) == [tmp_path / "step-250"]
+    (tmp_path / "other" / "step-290").mkdir(exist_ok=True)
+    state.save(tmp_path / "other", 300, checkpoint(300), keep=1)
+    (tmp_path / "other" / "step-300").rename(tmp_path / "step-300")  # of the abandoned way, and not named by `latest`
+    state.save(tmp_path, 300, checkpoint(301), keep=1)
+    assert state.load(tmp_path / "step-300").state["step"] == 301 and (tmp_path / "step-200-copy").is_dir()
+
+
 def test_the_best_one_is_kept(tmp_path: Path):
     for step in (1, 2, 3, 4):
         state.save(tmp_path, step, checkpoint(step), keep=1, best=2 if step > 1 else 1)

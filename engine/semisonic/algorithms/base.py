@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from semisonic.models.norm import batch_statistics
@@ -32,6 +33,12 @@ class Views:
     draws: Mapping[str, int] = field(default_factory=dict)
     labelled_draws: Mapping[str, int] = field(default_factory=dict)
     params: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if repeated := sorted(self.draws.keys() & self.labelled_draws.keys()):
+            raise ValueError(f"Views: {repeated} are drawn for both streams; give them names of their own")
+        if ambiguous := sorted(set(self.params) & self.labelled.keys() & self.unlabelled.keys()):
+            raise ValueError(f"Views: params {ambiguous} name views of both streams; give them names of their own")
 
 
 class Batch(NamedTuple):
@@ -93,7 +100,7 @@ class Info:
 
 
 class EmaConfig(Config):
-    decay: float = 0.999
+    decay: float = Field(0.999, ge=0, lt=1)
     """Weight of the old average in each update."""
     start_up: Literal["none", "tf", "mean_teacher"] = "none"
     """Start-up correction at update t: none; tf = min(decay, (1+t)/(10+t)); mean_teacher = min(decay, t/(t+1))."""

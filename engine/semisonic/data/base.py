@@ -22,7 +22,7 @@ class DataConfig(Config):
     """Fetch the data set into `root` where it is not there yet."""
     labels: int | None = 40
     """Labelled images in all, the same number for every class; null = all. Not used with `split`."""
-    held_out: int = 0
+    held_out: int = Field(0, ge=0)
     """Further labelled images, class-balanced, kept out of training to choose a checkpoint by."""
     split: Path | None = None
     """Your own split instead of a drawn one: an .npz with index arrays `labelled` and optionally `unlabelled`

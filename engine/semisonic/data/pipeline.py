@@ -54,10 +54,15 @@ def geometry_of(data: DataSet, cfg: DataConfig, device: torch.device) -> Geometr
     )
 
 
-def gaussian_noise(images: Tensor, keys: Tensor, scale: float, std: tuple[float, float, float]) -> Tensor:
-    """Adds N(0, scale * std_c), hashed from the keys [N], to uint8 images [N, 3, H, W]; rounded and clipped."""
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """A tensor on the device; the host does not wait for the copy."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def gaussian_noise(images: Tensor, keys: Tensor, deviation: Tensor) -> Tensor:
+    """Adds N(0, deviation [1, 3, 1, 1]), hashed from the keys [N], to uint8 images [N, 3, H, W]; rounded, clipped."""
     noise = normal_noise(keys, tuple(images.shape[1:]))
-    deviation = scale * torch.tensor(std, device=images.device).view(1, 3, 1, 1)
     return (images.float() + deviation * noise).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -96,8 +101,9 @@ class Stream:
         device: torch.device | None = None,
     ):
         self.name, self.images, self.order, self.numbers = name, images, order, numbers
-        self.geometry, self.seed, self.std, self.start = geometry, seed, std, start
+        self.geometry, self.seed, self.start = geometry, seed, start
         self.device = device or torch.device("cpu")
+        self._std = torch.tensor(std, device=self.device).view(1, 3, 1, 1)
         self.views = {view: build_view(recipe, geometry, equalize=equalize) for view, recipe in views.items()}
         self.step = start
         self._readers = ThreadPoolExecutor(threads)  # idle, and threadless, for resident images
@@ -133,13 +139,16 @@ class Stream:
 
     def __next__(self) -> dict[str, Tensor]:
         """The views of the next step: name -> uint8 [N, 3, H, W] on the device, channels_last."""
-        outputs = self._pipeline.run()
+        # On torch's stream, so that neither side reads or reuses a buffer before the other is done with it.
+        on_gpu = self.device.type == "cuda"
+        outputs = self._pipeline.run(torch.cuda.current_stream(self.device) if on_gpu else None)
         batch = {}
         for (name, view), output in zip(self.views.items(), outputs, strict=True):
             tensor = torch.from_dlpack(output.as_tensor()).permute(0, 3, 1, 2)
             if view.noise_std:
                 keys = draws.sample_keys(self.seed, f"noise/{self.name}/{name}", self.numbers(self.step))
-                tensor = gaussian_noise(tensor, torch.from_numpy(keys).to(self.device), 255 * view.noise_std, self.std)
+                deviation = 255 * view.noise_std * self._std
+                tensor = gaussian_noise(tensor, to_device(keys, self.device), deviation)
             batch[name] = tensor
         self.step += 1
         return batch
@@ -235,8 +244,7 @@ class Loader:
     def _tensor(self, array: np.ndarray | None) -> Tensor:
         if array is None:
             array = np.empty(0, dtype=np.int64)
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+        return to_device(array, self.device)
 
     def _draws(self) -> dict[str, Tensor]:
         result = {}

@@ -5,14 +5,13 @@ replacement. Step t reads positions t*batch to (t+1)*batch - 1, cut into micro-b
 the r-th share: a micro-batch holds the same samples at every world size.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
 from semisonic.data import draws
-
-_epoch_order = lru_cache(maxsize=8)(draws.permutation)
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,12 @@ class Sampler:
     world_size: int = 1
     micro: int = 1
     """Micro-batches of a step."""
+    _order: Callable[[int, str, int], np.ndarray] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # The epochs that the steps in flight touch: many where the pool is smaller than the batch.
+        epochs = 2 + 4 * (self.batch // self.pool + 2)
+        object.__setattr__(self, "_order", lru_cache(epochs)(draws.permutation))
 
     def numbers(self, step: int) -> np.ndarray:
         """Global numbers of the rank's samples of the step, micro-batch after micro-batch: int64 [share]."""
@@ -44,6 +49,6 @@ class Sampler:
         epochs, offsets = np.divmod(self.numbers(step), self.pool)
         result = np.empty(self.share, dtype=np.int64)
         for epoch in np.unique(epochs):
-            order = _epoch_order(self.seed, f"order/{self.stream}/{epoch}", self.pool)
+            order = self._order(self.seed, f"order/{self.stream}/{epoch}", self.pool)
             result[epochs == epoch] = order[offsets[epochs == epoch]]
         return result

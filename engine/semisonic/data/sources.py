@@ -13,7 +13,7 @@ from semisonic.data.splits import check_labels
 from semisonic.data.torchvision_sets import KNOWN, check_known, load_known
 from semisonic.schema import UserError
 
-__all__ = ["DataConfig", "DataSet", "Files", "Images", "check", "data_sets", "load"]
+__all__ = ["DataConfig", "DataSet", "Files", "Images", "check", "data_sets", "image_size", "load"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,12 @@ _SOURCES = {
 def data_sets() -> dict[str, str]:
     """Every data set's name and one line about it."""
     return {name: source.summary for name, source in _SOURCES.items()}
+
+
+def image_size(cfg: DataConfig) -> int:
+    """Side of the images that the network will see, in pixels; 32 where the configuration does not tell."""
+    source = _SOURCES.get(cfg.name)
+    return cfg.size or (source.size if source else None) or 32
 
 
 def check(cfg: DataConfig) -> list[str]:

@@ -1,0 +1,74 @@
+"""A run's folder: who may write into it, what identifies the run, and its status for job scripts."""
+
+import json
+import os
+from pathlib import Path
+
+import yaml
+
+from semisonic.config import RunConfig
+from semisonic.data.splits import Split, save_split
+from semisonic.schema import UserError
+from semisonic.state import write_text
+
+MAY_CHANGE = {"out", "threads", "device", "max_hours", "baseline", "compile", "log", "checkpoint"}
+"""What may differ between a run and its continuation: it changes speed, and figures by rounding at most."""
+
+
+def check_resumable(cfg: RunConfig, resume: bool) -> bool:
+    """Whether the folder holds the run that `cfg` describes. Touches nothing.
+
+    Raises `UserError` for a folder in use without --resume, --resume without a run or with another configuration,
+    and a place that cannot be written.
+    """
+    folder = cfg.folder
+    if resume:
+        if not (folder / "config.yaml").is_file():
+            raise UserError(f"--resume: there is no run in {folder}; name its folder with --out")
+        check_same(cfg, folder)
+        return True
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"out: {folder} is in use; continue it with --resume, or choose another folder with --out")
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"out: cannot write into {parent}; choose another folder with --out")
+    return False
+
+
+def check_same(cfg: RunConfig, folder: Path) -> None:
+    """Refuses to continue a run whose configuration differs in anything that changes its figures."""
+    saved = yaml.safe_load((folder / "config.yaml").read_text())
+    now = cfg.model_dump(mode="json")
+    problems = []
+    for name in sorted((now.keys() | saved.keys()) - MAY_CHANGE):
+        old, new = saved.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            problems += [
+                f"{name}.{key}: {new.get(key)!r}, but {folder} has {old.get(key)!r}; start a new run with --out"
+                for key in sorted(old.keys() | new.keys())
+                if old.get(key) != new.get(key)
+            ]
+        elif old != new:
+            problems.append(f"{name}: {new!r}, but {folder} has {old!r}; start a new run with --out")
+    if problems:
+        raise UserError(problems)
+
+
+def create(cfg: RunConfig, split: Split) -> None:
+    """Makes the folder with what identifies the run, or what is missing of it. Only one process may call it."""
+    try:
+        cfg.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out: {cfg.folder} cannot be made: {error.strerror}") from error
+    if not (cfg.folder / "config.yaml").exists():
+        write_text(cfg.folder / "config.yaml", cfg.dump())
+    if not (cfg.folder / "split.npz").exists():
+        save_split(split, cfg.folder / "split.npz")
+
+
+def write_status(
+    folder: Path, status: str, step: int, steps: int, reason: str | None = None, code: int | None = None
+) -> None:
+    """status.json: what a job script reads to decide whether to start the run again."""
+    content = {"status": status, "step": step, "steps": steps, "reason": reason, "exit_code": code, "pid": os.getpid()}
+    write_text(folder / "status.json", json.dumps(content) + "\n")
