@@ -76,7 +76,7 @@ def measure(trainer: Trainer) -> dict[str, object]:
 
 
 def show(result: dict, trainer: Trainer) -> None:
-    cfg, console = trainer.cfg, Console()
+    cfg, console = trainer.cfg, Console(width=110)
     env = environment(trainer.accelerator)
     console.print(
         f"{cfg.algorithm.name}, {cfg.model.name}, {trainer.data.size}x{trainer.data.size}, "

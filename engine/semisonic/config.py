@@ -137,7 +137,6 @@ class Invocation:
     cfg: RunConfig
     resume: bool = False
     init: Path | None = None
-    debug: bool = False
 
 
 @dataclass
@@ -155,16 +154,6 @@ class Arguments:
     print_config: bool = False
 
 
-OPTIONS = {
-    "--config FILE": "read fields from a YAML file, such as config.yaml of an earlier run",
-    "--recipe NAME": "start from a recipe (--list shows them); default: the one named after the data set",
-    "--resume": "continue the run in its folder from its latest checkpoint",
-    "--init CHECKPOINT": "start from the weights of a checkpoint; keys that do not match are reported",
-    "--print-config": "print the resolved configuration and exit",
-    "--list": "list recipes, algorithms, data sets, models and augmentations, and exit",
-    "--debug": "show a traceback for mistakes in the configuration too",
-    "--help": "show all fields and exit",
-}
 FLAGS = ("resume", "debug", "help", "list", "print_config")
 
 
@@ -174,6 +163,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
     tokens = list(argv)
     while tokens:
         token = tokens.pop(0)
+        token = "--help" if token == "-h" else token
         if not token.startswith("--") or token == "--":
             problems.append(f"{token}: expected an option such as --seed 1 (see --help)")
             continue
@@ -228,6 +218,13 @@ def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
         merged = _merge(merged, layer)
     if (chosen := _data_name(merged)) and chosen in RECIPES:
         merged["data"] = RECIPES[chosen]()["data"] | merged["data"]  # what a file says of another data set is gone
+    if algorithm_name(merged) == "supervised" and "baseline" not in from_file and "baseline" not in from_line:
+        merged = {**merged, "baseline": False}  # the recipe's, which is for the other algorithms
+    # So is a recipe's learning rate for another optimiser.
+    optim, recipe_optim = merged.get("optim", {}), base.get("optim", {})
+    if isinstance(optim, dict) and optim.get("name", "sgd") != recipe_optim.get("name", "sgd"):
+        given = {key for layer in (from_file, from_line) for key in _section(layer, "optim")}
+        merged["optim"] = {key: value for key, value in optim.items() if key in given}
     cfg, more = _validated(merged)
     problems += more
     # What can still be checked is checked even when some fields are wrong, so that all mistakes show at once.
@@ -265,6 +262,8 @@ def check(cfg: RunConfig) -> list[str]:
             augment.build_view(recipe, geometry, equalize=cfg.data.equalize)
         except UserError as error:
             problems += [f"algorithm.{_field_of(cfg.algorithm, recipe)}: {line}" for line in error.messages]
+    if cfg.baseline and cfg.algorithm.name == "supervised":
+        problems.append("baseline: a supervised run is its own baseline; use --no-baseline")
     problems += sources.check(cfg.data)
     problems += check_model(cfg.model, sources.image_size(cfg.data))
     if world_size > 1 and cfg.model.residual == "port":
@@ -326,6 +325,11 @@ def _expand_names(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: {"name": value} if key in named and isinstance(value, str) else value for key, value in fields.items()}
 
 
+def _section(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    section = fields.get(name)
+    return section if isinstance(section, dict) else {}
+
+
 def _nested(dotted: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Dotted fields as nested sections, in whatever order they came, and those that name a section inside a value."""
     nested: dict[str, Any] = {}
@@ -384,15 +388,31 @@ def _validated(fields: dict[str, Any]) -> tuple[RunConfig, list[str]]:
                 fields = _without(fields, path)
 
 
+EXPECTED = {
+    "int_": "a whole number",
+    "float_": "a number",
+    "bool_": "true or false",
+    "finite_number": "a finite number",
+    "model_": "a section of fields",
+}
+
+
 def _describe(path: list[str], item: Any, fields: dict[str, Any]) -> str:
     name = ".".join(path)
     if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, field_names(fields), n=1)
+        names = field_names(fields)
+        leaf = path[-1]
+        owners = [kind for kind, algorithm in ALGORITHMS.items() if leaf in algorithm.Config.model_fields]
+        if path[0] == "algorithm" and owners:
+            return f"{name}: {algorithm_name(fields)} has no such field; {' and '.join(owners)} has"
+        near = [known for known in names if known.rpartition(".")[2] == leaf]
+        near = near or difflib.get_close_matches(name, names, n=1)
         return f"{name}: unknown field" + (f"; did you mean {near[0]}?" if near else " (--help lists all)")
     if item["type"] == "union_tag_invalid":
         return f"{name}.name: {item['ctx']['tag']!r} is unknown; one of {', '.join(ALGORITHMS)}"
     message = item["msg"].removeprefix("Input should be ").removeprefix("a ").removeprefix("Value error, ")
-    return f"{name}: {item['input']!r} is not valid; expected {message}"
+    expected = next((text for start, text in EXPECTED.items() if item["type"].startswith(start)), message)
+    return f"{name}: {item['input']!r} is not valid; expected {expected}"
 
 
 def _without(fields: dict[str, Any], path: list[str]) -> dict[str, Any]:
@@ -405,12 +425,13 @@ def _without(fields: dict[str, Any], path: list[str]) -> dict[str, Any]:
 
 def field_names(fields: dict[str, Any] | None = None) -> list[str]:
     """All dotted fields, with those of the algorithm that `fields` names."""
-    return [name for name, _, _, _ in describe_fields(_algorithm_name(fields or {}))]
+    return [name for name, _, _, _ in describe_fields(algorithm_name(fields or {}))]
 
 
-def _algorithm_name(fields: dict[str, Any]) -> str:
-    section = fields.get("algorithm")
-    name = section.get("name", "fixmatch") if isinstance(section, dict) else "fixmatch"
+def algorithm_name(fields: dict[str, Any]) -> str:
+    """The algorithm that fields name, nested or dotted; fixmatch where they name none."""
+    section = fields.get("algorithm", fields.get("algorithm.name"))
+    name = section.get("name") if isinstance(section, dict) else section
     return name if name in ALGORITHMS else "fixmatch"
 
 
@@ -425,6 +446,7 @@ def describe_fields(algorithm: str = "fixmatch") -> list[tuple[str, str, str, st
                 walk(inner, f"{name}.")
                 continue
             default = "" if info.default is None else info.default
+            default = ",".join(map(str, default)) if isinstance(default, tuple) else default
             rows.append((prefix + name, _type_name(inner), str(default), " ".join((info.description or "").split())))
 
     walk(RunConfig, "")

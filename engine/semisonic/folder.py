@@ -44,12 +44,12 @@ def check_same(cfg: RunConfig, folder: Path) -> None:
         old, new = saved.get(name), now.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
             problems += [
-                f"{name}.{key}: {new.get(key)!r}, but {folder} has {old.get(key)!r}; start a new run with --out"
+                f"{name}.{key}: {new.get(key)!r}, but {folder} has {old.get(key)!r}; use another --out (and --init)"
                 for key in sorted(old.keys() | new.keys())
                 if old.get(key) != new.get(key)
             ]
         elif old != new:
-            problems.append(f"{name}: {new!r}, but {folder} has {old!r}; start a new run with --out")
+            problems.append(f"{name}: {new!r}, but {folder} has {old!r}; use another --out (and --init)")
     if problems:
         raise UserError(problems)
 

@@ -11,19 +11,19 @@ from torch import Tensor
 from semisonic.config import RunConfig
 from semisonic.data.base import DataSet
 from semisonic.data.pipeline import Stream, geometry_of
-from semisonic.data.splits import Split
 
 PIXELS = 64
 """Images smaller than this are enlarged without smoothing."""
 
 
 def save_views(
-    cfg: RunConfig, data: DataSet, split: Split, recipes: Sequence[str], folder: Path, images: int = 8, draws: int = 9
+    cfg: RunConfig, data: DataSet, recipes: Sequence[str], folder: Path, images: int = 8, draws: int = 9
 ) -> list[Path]:
     """Writes a grid of `images` rows and 1 + `draws` columns for each recipe; returns the files."""
-    rows = split.unlabelled[:: max(1, len(split.unlabelled) // images)][:images]
+    count = len(data.train)
+    rows = np.arange(count)[:: max(1, count // images)][:images]
     device = torch.device(cfg.torch_device)
-    geometry = geometry_of(data, cfg.data, device)
+    geometry = geometry_of(data, device)
     folder.mkdir(parents=True, exist_ok=True)
 
     def stream(recipe: str) -> Stream:

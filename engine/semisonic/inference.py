@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import yaml
+from pydantic import ValidationError
 from torch import Tensor
 
 from semisonic import state
@@ -16,14 +17,13 @@ from semisonic.config import RunConfig
 from semisonic.data import manifest
 from semisonic.data.augment import Geometry
 from semisonic.data.base import DataSet, Files
+from semisonic.data.listing import EXTENSIONS, is_image
 from semisonic.data.pipeline import Stream, evaluation_slices
 from semisonic.data.sources import load as load_data
 from semisonic.export import Classifier, load
 from semisonic.metrics import Evaluation, evaluate
 from semisonic.report import save_confusion
 from semisonic.schema import UserError
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
 def default_device() -> torch.device:
@@ -38,7 +38,12 @@ def evaluate_checkpoint(
     fields = yaml.safe_load((folder / "config.yaml").read_text())
     if root is not None:
         fields["data"]["root"] = str(root)
-    cfg = RunConfig.model_validate(fields)
+    try:
+        cfg = RunConfig.model_validate(fields)
+    except ValidationError as error:
+        raise UserError(
+            f"{folder / 'config.yaml'}: not a configuration of this version ({error.errors()[0]['msg']})"
+        ) from error
     data = load_data(cfg.data)
     device = default_device()
     results = {}
@@ -79,9 +84,9 @@ def image_files(folder: Path) -> tuple[Files, list[str]]:
         raise UserError(f"{folder}: no such file or folder")
     root = folder if folder.is_dir() else folder.parent
     found = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
-    paths = [str(p.relative_to(root)) for p in found if p.suffix.lower() in SUFFIXES and p.is_file()]
+    paths = [str(p.relative_to(root)) for p in found if is_image(p.name)]
     if not paths:
-        raise UserError(f"{folder}: no images found ({', '.join(SUFFIXES)})")
+        raise UserError(f"{folder}: no images found ({', '.join(sorted(EXTENSIONS))})")
     entries = manifest.scan(root, paths).entries
     bad = [f"{p}: {e.reason}" for p, e in zip(paths, entries, strict=True) if e.status == manifest.BAD]
     good = [(p, e) for p, e in zip(paths, entries, strict=True) if e.status != manifest.BAD]
@@ -138,7 +143,6 @@ def write_predictions(predictions: list[Prediction], path: Path) -> None:
         columns[f"top{place + 1}_class"] = [p.top[place][0] for p in predictions]
         columns[f"top{place + 1}_probability"] = [p.top[place][1] for p in predictions]
     table = pa.table(columns)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
         parquet.write_table(table, path)
     else:
@@ -150,6 +154,10 @@ def check_output(path: Path) -> None:
         raise UserError(f"--out {path}: the file must end in .csv or .parquet")
     if path.exists():
         raise UserError(f"--out {path}: already exists; name another file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {path}: {error.strerror}") from error
 
 
 def load_for(path: Path, net: Literal["ema", "raw"]) -> Classifier:

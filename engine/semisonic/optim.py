@@ -14,8 +14,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 class OptimConfig(Config):
     name: Literal["sgd", "adamw"] = "sgd"
-    lr: float = Field(0.03, gt=0)
-    """Peak learning rate; the same at every world size, since batch sizes are global."""
+    lr: float | None = Field(None, gt=0)
+    """Peak learning rate, whatever the world size, since batch sizes are global; default 0.03 (sgd), 1e-3 (adamw)."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """SGD only."""
     nesterov: bool = True
@@ -33,6 +33,11 @@ class OptimConfig(Config):
     clip: float | None = Field(None, gt=0)
     """Largest gradient norm; not clipped if absent."""
 
+    @property
+    def peak(self) -> float:
+        """The peak learning rate."""
+        return self.lr if self.lr is not None else {"sgd": 0.03, "adamw": 1e-3}[self.name]
+
 
 def parameter_groups(module: nn.Module, cfg: OptimConfig) -> list[dict]:
     """Two groups, decayed and not: tensors with one dimension (biases, BatchNorm) do not decay."""
@@ -49,14 +54,14 @@ def parameter_groups(module: nn.Module, cfg: OptimConfig) -> list[dict]:
 def build_optimizer(module: nn.Module, cfg: OptimConfig) -> torch.optim.Optimizer:
     groups = parameter_groups(module, cfg)
     if cfg.name == "adamw":
-        return torch.optim.AdamW(groups, lr=cfg.lr, betas=cfg.betas)
+        return torch.optim.AdamW(groups, lr=cfg.peak, betas=cfg.betas)
     nesterov = cfg.nesterov and cfg.momentum > 0
-    return torch.optim.SGD(groups, lr=cfg.lr, momentum=cfg.momentum, nesterov=nesterov)
+    return torch.optim.SGD(groups, lr=cfg.peak, momentum=cfg.momentum, nesterov=nesterov)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, cfg: OptimConfig, step: int, total: int) -> float:
     """Sets and returns the learning rate of a step."""
-    rate = float(learning_rate(torch.tensor(step), cfg.lr, cfg.schedule, total, cfg.warm_up))
+    rate = float(learning_rate(torch.tensor(step), cfg.peak, cfg.schedule, total, cfg.warm_up))
     for group in optimizer.param_groups:
         group["lr"] = rate
     return rate

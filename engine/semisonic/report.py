@@ -40,10 +40,13 @@ class Lines:
             return
         left = (time.monotonic() - self.begin) / (step - self.done) * (self.total - step)
         eta = timedelta(seconds=round(left))
-        self.console.print(f"step {step:,}/{self.total:,}  ETA {eta}  {text}  {self.note}", highlight=False)
+        self.console.print(f"step {step:,}/{self.total:,}  ETA {eta}  {text}", highlight=False)
 
     def evaluated(self, entry: dict[str, float]) -> None:
-        self.note = f"test top-1 {entry['eval/top1']:.2f} % (EMA)  {entry['eval_raw/top1']:.2f} % (raw)"
+        text = f"test top-1 {entry['eval/top1']:.2f} % (EMA)  {entry['eval_raw/top1']:.2f} % (raw)"
+        self.note = f"step {entry['step']:,}: {text}"
+        if not self.bar:
+            self.console.print(f"step {entry['step']:,}/{self.total:,}  {text}", highlight=False)
 
     def saved(self, step: int) -> None:
         if not self.bar:
@@ -76,20 +79,29 @@ class Console:
         data, split, world_size, device = trainer.data, trainer.split, trainer.world_size, trainer.device
         counts = np.bincount(data.train.labels[split.labelled], minlength=len(data.classes))
         per_class = str(counts[0]) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
-        batch = cfg.batch
+        batch, views = cfg.batch, trainer.algorithm.views(cfg.algorithm)
+        pool, size = (split.unlabelled, batch.unlabelled) if views.unlabelled else (split.labelled, batch.labelled)
         share = world_size * batch.micro
+
+        def images(labelled: int, unlabelled: int) -> str:
+            return f"{labelled} labelled" + (f" + {unlabelled} unlabelled" if views.unlabelled else "")
+
         compiled = "one graph (the first steps compile)" if cfg.compiled else "off: eager"
         rows = {
             "run folder": f"{cfg.folder}",
             "data": f"{data.name}: {len(data.classes)} classes, {data.size}x{data.size}, {len(data.test):,} test",
             "labels": f"{len(split.labelled):,} ({per_class} a class), held out {len(split.held_out):,}",
-            "unlabelled pool": f"{len(split.unlabelled):,}",
+            "unlabelled pool": f"{len(split.unlabelled):,}" if views.unlabelled else "not read",
             "algorithm": " ".join(f"{key}={value}" for key, value in cfg.algorithm.model_dump().items()),
             "model": cfg.model.name,
-            "steps": f"{cfg.steps:,}; an epoch of the pool is {math.ceil(len(split.unlabelled) / batch.unlabelled):,}",
-            "global batch": f"{batch.labelled} labelled + {batch.unlabelled} unlabelled",
-            "ranks x micro": f"{batch.labelled // share} + {batch.unlabelled // share}, {world_size} x {batch.micro}",
-            "device": f"{device}, {threads} CPU threads a rank",
+            "steps": f"{cfg.steps:,}; an epoch of the pool is {math.ceil(len(pool) / size):,}",
+            "global batch": f"{batch.labelled} labelled"
+            + (f" + {batch.unlabelled} unlabelled" if views.unlabelled else ""),
+            "of a rank": f"{batch.labelled // share} + {batch.unlabelled // share}"
+            if views.unlabelled
+            else f"{batch.labelled // share}",
+            "ranks": f"{world_size}, each with {batch.micro} micro-batch{'es' if batch.micro > 1 else ''} a step",
+            "device": f"{device.type}, {threads} CPU {'thread' if threads == 1 else 'threads'} a rank",
             "precision": cfg.precision,
             "compile": compiled,
             "seed": str(cfg.seed),
@@ -101,7 +113,8 @@ class Console:
             table.add_row(name, value)
         self.rich.print(table, highlight=False)
 
-    def result(self, summary: dict[str, Any]) -> None:
+    def result(self, summary: dict[str, Any], folder: Path) -> None:
+        """The test accuracies, beside the baseline's where there is one, and where everything is."""
         baseline = summary.get("baseline")
         rows = [baseline] if baseline else []
         table = Table(title=f"Test accuracy with {summary['labels']} labels", title_justify="left")
@@ -119,6 +132,7 @@ class Console:
         if "held_out_selected" in summary:
             chosen = summary["held_out_selected"]
             self.print(f"Chosen on the held-out images: step {chosen['step']:,}, test {chosen['test_top1']:.2f} %")
+        self.print(f"In {folder}; more figures: python launch/evaluate.py {folder}")
 
 
 def save_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config import Invocation, RunConfig
 from semisonic.data.base import DataSet, Files
 from semisonic.data.sources import load
-from semisonic.data.splits import Split, make_split
+from semisonic.data.splits import Split, load_split, make_split
 from semisonic.folder import check_resumable, create, write_status
 from semisonic.models import build
 from semisonic.models.norm import BatchNorm2d
@@ -60,6 +60,8 @@ def execute(invocation: Invocation) -> int:
         initialise(
             build_algorithm(cfg, data, split), invocation.init
         )  # refuses what does not fit, before anything is written
+    if started and (written := cfg.folder / "split.npz").exists() and load_split(written).hash != split.hash:
+        raise UserError(f"data: the images or labels are not those that {written} was drawn from")
     accelerator.wait_for_everyone()  # every rank has looked at the folder before one of them changes it
     if accelerator.is_main_process:
         create(cfg, split)
@@ -74,7 +76,7 @@ def execute(invocation: Invocation) -> int:
         session = Session(accelerator, console, data, split, invocation.init, stop)
         code, summary = train_with_baseline(cfg, session)
     if summary:
-        console.result(summary)
+        console.result(summary, cfg.folder)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return code
@@ -159,7 +161,7 @@ def train(
     summary: dict[str, Any] = {}
     if session.main:
         summary = summarise(trainer) | ({"baseline": baseline} if baseline else {})
-        state.write_text(finished, json.dumps(summary, indent=1))
+        state.write_text(finished, json.dumps(summary, indent=1) + "\n")
     status("finished", trainer.step, code=0)
     return 0, summary
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import resource
+import warnings
 from importlib.metadata import version
 
 import torch
@@ -32,6 +33,8 @@ def start(cfg: RunConfig) -> Accelerator:
         torch.backends.cudnn.benchmark = True
     # State is kept identical by the algorithms' gathered updates; DDP broadcasting buffers would overwrite it.
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    # Accelerate passes an option that torch has renamed; its meaning is unchanged.
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
     accelerator = Accelerator(
         cpu=on_cpu,
         mixed_precision="no",

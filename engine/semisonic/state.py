@@ -140,15 +140,17 @@ def find(path: Path) -> Path:
 
 
 class Preemption:
-    """Turns SIGTERM and SIGUSR1 into a flag that the training loop reads between steps."""
+    """Turns SIGTERM, SIGUSR1 and a first Ctrl-C into a flag that the training loop reads between steps."""
 
-    SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
     def __init__(self) -> None:
         self.received: str | None = None
         self._before: dict[int, Any] = {}
 
     def _set(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.received:
+            raise KeyboardInterrupt
         self.received = signal.Signals(number).name
 
     def __enter__(self) -> "Preemption":

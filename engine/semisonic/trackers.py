@@ -16,7 +16,6 @@ class Tracker:
     def __init__(self, accelerator: Accelerator, cfg: RunConfig, folder: Path, step: int):
         self.accelerator = accelerator
         self.path = folder / "metrics.jsonl"
-        self.started = time.time()
         self.discarded = 0
         if accelerator.is_main_process:
             self.discarded = discard_after(self.path, step)

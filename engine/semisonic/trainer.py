@@ -144,6 +144,8 @@ class Trainer:
         begin, before = time.perf_counter(), self.elapsed
         loader, meter, throughput = self.loader(), Meter(), Throughput(self.images_per_step)
         tracker = Tracker(self.accelerator, cfg, self.folder, self.step)
+        if tracker.discarded:
+            console.print(f"{tracker.discarded} lines after step {self.step:,} moved to metrics.discarded.jsonl")
         reason = None
         with console.progress(cfg.steps, self.step) as progress:
             while self.step < cfg.steps and reason is None:

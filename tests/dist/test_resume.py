@@ -74,7 +74,8 @@ def test_a_killed_run_resumes_without_a_trace(tmp_path: Path, launch: Run, proce
     assert results[0]["test_top1"] == results[1]["test_top1"]
 
 
-def test_sigterm_writes_a_checkpoint_and_exits_75(tmp_path: Path, launch: Run):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_writes_a_checkpoint_and_exits_75(tmp_path: Path, number: signal.Signals):
     out = tmp_path / "run"
     command = [sys.executable, str(ROOT / "launch" / "train.py"), *FIELDS, "--no-baseline", "--steps", "100000", "--out", str(out)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -82,10 +83,10 @@ def test_sigterm_writes_a_checkpoint_and_exits_75(tmp_path: Path, launch: Run):
     while not (out / "checkpoints" / "latest").exists():
         assert child.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
-    child.send_signal(signal.SIGTERM)
+    child.send_signal(number)
     output = child.communicate(timeout=60)[0]
     assert child.returncode == 75, output
     status = json.loads((out / "status.json").read_text())
-    assert status["status"] == "stopped" and status["reason"] == "SIGTERM" and status["exit_code"] == 75
+    assert status["status"] == "stopped" and status["reason"] == number.name and status["exit_code"] == 75
     assert (out / "checkpoints" / f"step-{status['step']}").is_dir()
     assert (out / "checkpoints" / "latest").read_text().strip() == f"step-{status['step']}"

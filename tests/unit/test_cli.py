@@ -31,6 +31,8 @@ def test_a_run_s_folder_holds_everything(run: Path):
     for name in ("config.yaml", "split.npz", "metrics.jsonl", "summary.json", "status.json", "confusion.png", "trackers/semisonic",
                  "checkpoints/step-30", "checkpoints/step-20", "supervised/summary.json"):  # fmt: skip
         assert (run / name).exists(), name
+    for folder in (run, run / "supervised"):
+        assert len([path for path in (folder / "trackers" / "semisonic").iterdir() if path.is_file()]) == 1
     summary = json.loads((run / "summary.json").read_text())
     assert summary["step"] == 30 and summary["labels"] == 40 and summary["labels_used"] == 90
     assert summary["baseline"]["algorithm"] == "supervised" and summary["algorithm"] == "fixmatch"
@@ -237,6 +239,21 @@ def test_the_process_exits_2_without_a_traceback(tmp_path: Path, launch: Run):
 # Answers
 
 
+@pytest.mark.parametrize("script", [cli.main, cli.views])
+def test_help_fits_a_terminal(script, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert script(["-h"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80 and "Default: 0.95." in " ".join(" ".join(lines).split())
+
+
+def test_predict_and_evaluate_refuse_a_batch_of_nothing(run: Path, capfd: pytest.CaptureFixture):
+    for script in (cli.predict, cli.evaluate):
+        with pytest.raises(SystemExit) as ended:
+            script([str(run), str(run), "--batch", "0"])
+        assert ended.value.code == 2 and "whole number above 0" in capfd.readouterr().err
+
+
 def test_help_and_lists(capfd: pytest.CaptureFixture):
     assert cli.main(["--help"]) == 0
     text = capfd.readouterr().out
@@ -257,4 +274,6 @@ def test_views_writes_a_grid_for_each_recipe(tmp_path: Path):
     pixels = np.asarray(Image.open(tmp_path / "fixmatch.png"))
     first = [pixels[row * 66 : row * 66 + 64, 0:64] for row in range(8)]
     other = [pixels[row * 66 : row * 66 + 64, 70 + 66 : 70 + 66 + 64] for row in range(8)]
-    assert any((a != b).any() for a, b in zip(first, other, strict=True))
+    assert all((a != b).any() for a, b in zip(first, other, strict=True))
+    plain = np.asarray(Image.open(tmp_path / "plain.png"))
+    assert all((plain[row * 66 : row * 66 + 64, :64] == first[row]).all() for row in range(8))

@@ -73,12 +73,25 @@ def test_the_written_configuration_reads_back(tmp_path: Path):
     assert yaml.safe_load(cfg.dump())["optim"]["name"] == "adamw"
 
 
+def test_what_a_recipe_says_of_another_optimiser_or_algorithm_is_dropped():
+    assert config().optim.peak == 0.1 and config().baseline
+    assert config("--optim", "adamw").optim.peak == 1e-3
+    assert config("--optim", "adamw", "--optim.lr", "0.2").optim.peak == 0.2
+    assert not config("--algorithm", "supervised").baseline
+
+
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
         (["--optim.learning_rate", "1"], "optim.learning_rate: unknown field"),
         (["--batch.labeled", "8"], "batch.labeled: unknown field; did you mean batch.labelled?"),
-        (["--steps", "many"], "steps: 'many' is not valid; expected valid integer"),
+        (["--lr", "1"], "lr: unknown field; did you mean optim.lr?"),
+        (
+            ["--algorithm", "supervised", "--algorithm.threshold", "1"],
+            "algorithm.threshold: supervised has no such field",
+        ),
+        (["--algorithm", "supervised", "--baseline"], "baseline: a supervised run is its own baseline"),
+        (["--steps", "many"], "steps: 'many' is not valid; expected a whole number"),
         (["--steps", "0"], "steps: '0' is not valid"),
         (["--precision", "fp8"], "precision: 'fp8' is not valid; expected 'fp32', 'bf16' or 'fp16'"),
         (["--algorithm", "fixmach"], "algorithm.name: 'fixmach' is unknown; one of"),

@@ -279,7 +279,7 @@ class Algorithm(nn.Module):
 
 
 class Part(nn.Module):
-    """What is wrapped for one role of several: the role's network, and a method of the algorithm as its forward.
+    """What is wrapped for one role of several (as in Meta Pseudo Labels): its network, and a method as its forward.
 
     Keep it in a plain dict, not as a submodule, so that every tensor has one name in the state dict.
     """

@@ -17,28 +17,11 @@ from pathlib import Path
 from semisonic.data.base import DataConfig
 from semisonic.schema import UserError
 
-_EXTENSIONS = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".webp",
-        ".avif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-        ".tga",
-    ]
+EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .webp .avif .tif .tiff .ppm .pgm .pbm .pnm .jp2 .tga".split()  # noqa: SIM905
 )
+"""Of files that are taken for images."""
+
 _LABELLED = ("labelled", "labeled", "train")
 _UNLABELLED = ("unlabelled", "unlabeled")
 _TEST = ("test", "val")
@@ -132,7 +115,7 @@ def list_tree(cfg: DataConfig) -> Listing:
 def _list_classes(listing: Listing, folder: Path, special: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
     names, _ = class_folders("data.root", folder, special)
     with os.scandir(folder) as entries:
-        stray = sorted(e.name for e in entries if e.is_file() and _is_image(e.name))
+        stray = sorted(e.name for e in entries if e.is_file() and is_image(e.name))
     if stray:
         listing.problems.append(
             f"data.root: {len(stray)} images directly in {folder} belong to no class, such as {stray[0]}; "
@@ -163,12 +146,12 @@ def _images(listing: Listing, folder: Path) -> list[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             if not name.startswith("."):
-                (paths if _is_image(name) else listing.ignored).append(f"{prefix}{os.sep}{name}")
+                (paths if is_image(name) else listing.ignored).append(f"{prefix}{os.sep}{name}")
     return sorted(paths)
 
 
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in _EXTENSIONS
+def is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
 def _relative(root: Path, path: str) -> str:

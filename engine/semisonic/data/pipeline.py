@@ -42,7 +42,7 @@ def reflect_pad(images: np.ndarray, pad: int) -> np.ndarray:
     return out
 
 
-def geometry_of(data: DataSet, cfg: DataConfig, device: torch.device) -> Geometry:
+def geometry_of(data: DataSet, device: torch.device) -> Geometry:
     red, green, blue = (round(255 * value) for value in data.mean)
     return Geometry(
         size=data.size,
@@ -180,7 +180,7 @@ class Loader:
         self.device, self.views, self.seed, self.step = device, views, seed, start
         self.labels = data.train.labels
         self.wait_seconds = 0.0
-        geometry = geometry_of(data, cfg, device)
+        geometry = geometry_of(data, device)
         pools = {"labelled": split.labelled, "unlabelled": split.unlabelled}
         sizes = {"labelled": labelled_batch, "unlabelled": unlabelled_batch}
         wanted = {"labelled": views.labelled, "unlabelled": views.unlabelled}
@@ -284,7 +284,7 @@ def evaluation_slices(
             for step in range(count):
                 yield torch.from_numpy(images.pixels[order(step)]).permute(0, 3, 1, 2).to(device)
             return
-        geometry = geometry_of(data, cfg, device)
+        geometry = geometry_of(data, device)
         # The pipeline prefetches past the last slice, where `order` repeats the last row.
         stream = Stream(
             "evaluation", images, {"plain": "plain"}, geometry, order, numbers, 0, data.std,

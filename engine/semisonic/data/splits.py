@@ -57,9 +57,7 @@ def check_labels(cfg: DataConfig, classes: int, label_counts: Sequence[int] | No
     `label_counts`: labelled images of every class; without it only what needs no images is checked.
     """
     problems = []
-    if cfg.held_out < 0:
-        problems.append(f"data.held_out: {cfg.held_out} is negative; give 0 or a multiple of the {classes} classes")
-    elif cfg.held_out % classes:
+    if cfg.held_out % classes:
         problems.append(_not_balanced("held_out", cfg.held_out, classes))
     if cfg.split is not None:
         return problems

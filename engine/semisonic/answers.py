@@ -1,0 +1,93 @@
+"""What --help and --list answer."""
+
+import inspect
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+OPTIONS = {
+    "--config FILE": "read fields from a YAML file, such as config.yaml of an earlier run",
+    "--recipe NAME": "start from a recipe (--list shows them); default: the one named after the data set",
+    "--resume": "continue the run in its folder from its latest checkpoint",
+    "--init CHECKPOINT": "start from the weights of a checkpoint; what does not fit is reported",
+    "--print-config": "print the resolved configuration and exit",
+    "--list": "list recipes, algorithms, data sets, models and augmentations, and exit",
+    "--debug": "show a traceback for mistakes in the configuration too",
+    "--help, -h": "show this; --help --algorithm NAME shows that algorithm's fields",
+}
+FORMS = """A field is given as --section.field VALUE. --data NAME is short for --data.name NAME, and so for algorithm,
+model and optim. A switch is turned on by --switch and off by --no-switch; null means none. Command line beats file
+beats recipe beats default."""
+
+
+def show_help(usage: str, fields: dict[str, Any]) -> int:
+    """Options and every field with its type, default and meaning, for the algorithm that the command line names."""
+    from semisonic.config import algorithm_name, describe_fields
+
+    width = min(Console().width, 110)
+    print(f"{usage}\n\nOptions")
+    for option, text in OPTIONS.items():
+        _entry(option, text, width)
+    print("\nFields\n" + textwrap.fill(" ".join(FORMS.split()), width, initial_indent="  ", subsequent_indent="  "))
+    section = None
+    for name, kind, default, text in describe_fields(algorithm_name(fields)):
+        here = name.rpartition(".")[0]
+        if here != section:
+            section = here
+            print(f"\n{section or 'run'}")
+        _entry(f"--{name.replace('_', '-')} {kind}", f"{text} Default: {default}." if default else text, width)
+    return 0
+
+
+def _entry(head: str, text: str, width: int) -> None:
+    print(textwrap.fill(head, width, initial_indent="  ", subsequent_indent="    ", break_long_words=False))
+    print(textwrap.fill(text, width, initial_indent="      ", subsequent_indent="      ", break_long_words=False))
+
+
+def show_lists() -> int:
+    """Recipes, algorithms, data sets, models and augmentations, a line each."""
+    from semisonic.algorithms.registry import ALGORITHMS
+    from semisonic.data.augment import RECIPES as VIEWS
+    from semisonic.data.sources import data_sets
+    from semisonic.models import models
+    from semisonic.recipes import RECIPES
+
+    def first_line(thing: object) -> str:
+        return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+    named, others = {}, []
+    for name, text in models().items():
+        if text.startswith("torchvision's"):
+            others.append(name)
+        else:
+            named[name] = text
+    groups = {
+        "Recipes (--recipe)": {name: first_line(recipe) for name, recipe in RECIPES.items()},
+        "Algorithms (--algorithm)": {name: first_line(inspect.getmodule(kind)) for name, kind in ALGORITHMS.items()},
+        "Data sets (--data)": data_sets(),
+        "Models (--model)": named,
+        "Augmentations (fields of an algorithm, such as --algorithm.strong usb)": VIEWS,
+    }
+    console = Console()
+    for title, entries in groups.items():
+        console.print(table(title, list(entries.items()), ("", "")), highlight=False, markup=False)
+        if title.startswith("Models"):
+            text = ", ".join(others)
+            print(textwrap.fill(f"torchvision's, with random weights: {text}", min(console.width, 110)))
+        print()
+    return 0
+
+
+def table(title: str, rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Table:
+    result = Table(
+        title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False,
+        show_header=any(columns),
+    )  # fmt: skip
+    for column in columns:
+        result.add_column(column)
+    for row in rows:
+        result.add_row(*row)
+    return result
