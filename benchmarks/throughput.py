@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from semisonic.cli import report
-from semisonic.config import resolve
+from semisonic.commandline import resolve
 from semisonic.data.sources import load
 from semisonic.data.splits import make_split
 from semisonic.run import build_algorithm

@@ -16,8 +16,8 @@ TRAIN = """Train a semi-supervised image classifier.
 
   accelerate launch launch/train.py [OPTIONS] [FIELDS]
   torchrun --nproc_per_node 2 launch/train.py --device cpu [OPTIONS] [FIELDS]"""
-VIEWS = """Write a picture of each augmentation into --out (default: views): a row per image,
-the image itself in the first column.
+VIEWS = """Write a picture of each augmentation into --out (default: views).
+A row is an image, and its first column the image itself.
 
   python launch/views.py [--data NAME] [--out FOLDER] [FIELDS]"""
 
@@ -45,7 +45,7 @@ def report(error: UserError, code: int = 2) -> int:
 
 def _main(argv: Sequence[str]) -> int:
     from semisonic import answers
-    from semisonic.config import Invocation, parse_arguments, resolve
+    from semisonic.commandline import Invocation, parse_arguments, resolve
 
     quick, _ = parse_arguments(argv)
     if quick.help:
@@ -64,7 +64,7 @@ def _main(argv: Sequence[str]) -> int:
 def views(argv: Sequence[str]) -> int:
     """launch/views.py: a grid PNG for each augmentation and for each view of the configured algorithm."""
     from semisonic import answers
-    from semisonic.config import parse_arguments, resolve
+    from semisonic.commandline import parse_arguments, resolve
 
     quick, _ = parse_arguments(argv)
     if quick.help:

@@ -1,18 +1,12 @@
-"""The configuration of a run, and how the command line makes it: default < recipe < file < command line.
+"""The configuration of a run: its fields, and which combinations of them are impossible."""
 
-Every mistake is found before anything is built, and all are reported together, each naming its field.
-"""
-
-import difflib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import torch
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from semisonic.algorithms.base import EmaConfig
 from semisonic.algorithms.registry import ALGORITHMS
@@ -20,7 +14,6 @@ from semisonic.data import augment, sources
 from semisonic.models import ModelConfig
 from semisonic.models import check as check_model
 from semisonic.optim import OptimConfig
-from semisonic.recipes import RECIPES
 from semisonic.schema import Config, UserError
 
 if TYPE_CHECKING:
@@ -130,110 +123,6 @@ class RunConfig(Config):
         return self.model_copy(update={"algorithm": cfg, "baseline": False, "out": self.folder / "supervised"})
 
 
-@dataclass(frozen=True)
-class Invocation:
-    """What a command line asks for."""
-
-    cfg: RunConfig
-    resume: bool = False
-    init: Path | None = None
-
-
-@dataclass
-class Arguments:
-    """A command line, taken apart: options of the launcher, and dotted fields of the configuration."""
-
-    fields: dict[str, Any]
-    config: Path | None = None
-    recipe: str | None = None
-    init: Path | None = None
-    resume: bool = False
-    debug: bool = False
-    help: bool = False
-    list: bool = False
-    print_config: bool = False
-
-
-FLAGS = ("resume", "debug", "help", "list", "print_config")
-
-
-def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
-    """A command line (`--a.b VALUE`, `--a.b=VALUE`, `--flag`, `--no-flag`) taken apart, and mistakes in its form."""
-    args, problems = Arguments(fields={}), []
-    tokens = list(argv)
-    while tokens:
-        token = tokens.pop(0)
-        token = "--help" if token == "-h" else token
-        if not token.startswith("--") or token == "--":
-            problems.append(f"{token}: expected an option such as --seed 1 (see --help)")
-            continue
-        name, has_value, value = token[2:].partition("=")
-        name = name.replace("-", "_")
-        if name in FLAGS:
-            setattr(args, name, True)
-            if has_value:
-                problems.append(f"--{name.replace('_', '-')}: takes no value")
-            continue
-        if not has_value and name.startswith("no_") and _is_switch(name[3:]):
-            name, value = name[3:], "off" if name == "no_compile" else "false"
-        elif not has_value and tokens and not tokens[0].startswith("--"):
-            value = tokens.pop(0)
-        elif not has_value and _is_switch(name) and name != "compile":
-            value = "true"
-        elif not has_value:
-            problems.append(f"--{name}: a value is missing")
-            continue
-        if name in ("config", "init"):
-            setattr(args, name, Path(value))
-        elif name == "recipe":
-            args.recipe = value
-        else:
-            args.fields[name] = None if value == "null" else value
-    return args, problems
-
-
-def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
-    """The configuration that a command line asks for. Raises `UserError` with every mistake found."""
-    args, problems = parse_arguments(argv)
-    from_line, more = _nested(args.fields)
-    problems += more
-    out = from_line.get("out")
-    if args.resume and args.config is None and isinstance(out, str):
-        # `--resume --out RUN` needs no other field: the run's own configuration is read.
-        written = Path(out) / "config.yaml"
-        args.config = written if written.exists() else None
-    from_file, file_problems = _read_file(args.config)
-    problems += file_problems
-
-    name = args.recipe or _data_name(from_line) or _data_name(from_file) or "digits"
-    base: dict[str, Any] = {}
-    if name in RECIPES:
-        base = RECIPES[name]()
-    elif args.recipe:
-        problems.append(f"--recipe {name}: unknown; one of {', '.join(RECIPES)}")
-    if args.init is not None and not args.init.exists():
-        problems.append(f"--init {args.init}: no such checkpoint")
-    merged = base
-    for layer in (from_file, from_line):
-        merged = _merge(merged, layer)
-    if (chosen := _data_name(merged)) and chosen in RECIPES:
-        merged["data"] = RECIPES[chosen]()["data"] | merged["data"]  # what a file says of another data set is gone
-    if algorithm_name(merged) == "supervised" and "baseline" not in from_file and "baseline" not in from_line:
-        merged = {**merged, "baseline": False}  # the recipe's, which is for the other algorithms
-    # So is a recipe's learning rate for another optimiser.
-    optim, recipe_optim = merged.get("optim", {}), base.get("optim", {})
-    if isinstance(optim, dict) and optim.get("name", "sgd") != recipe_optim.get("name", "sgd"):
-        given = {key for layer in (from_file, from_line) for key in _section(layer, "optim")}
-        merged["optim"] = {key: value for key, value in optim.items() if key in given}
-    cfg, more = _validated(merged)
-    problems += more
-    # What can still be checked is checked even when some fields are wrong, so that all mistakes show at once.
-    problems += [problem for problem in check(cfg) if problem not in problems]
-    if problems:
-        raise UserError(problems)
-    return args, cfg
-
-
 def check(cfg: RunConfig) -> list[str]:
     """Impossible combinations, one line each. Reads no image and writes nothing."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -287,145 +176,6 @@ def _check_trackers(names: tuple[str, ...]) -> list[str]:
 
 def _field_of(cfg: Config, value: str) -> str:
     return next((name for name in type(cfg).model_fields if getattr(cfg, name) == value), "name")
-
-
-def _is_switch(name: str) -> bool:
-    """Whether a dotted field is a boolean (or `compile`, which --no-compile turns off)."""
-    model: Any = RunConfig
-    *sections, leaf = name.split(".")
-    for section in sections:
-        model = model.model_fields[section].annotation if section in getattr(model, "model_fields", {}) else None
-    info = getattr(model, "model_fields", {}).get(leaf)
-    return name == "compile" or (info is not None and (info.annotation is bool or bool in get_args(info.annotation)))
-
-
-def _read_file(path: Path | None) -> tuple[dict[str, Any], list[str]]:
-    if path is None:
-        return {}, []
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        return {}, [f"--config {path}: {error.strerror}"]
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        return {}, [f"--config {path}: not YAML ({' '.join(str(error).split())})"]
-    if not isinstance(content, dict):
-        return {}, [f"--config {path}: expected fields and sections, found {type(content).__name__}"]
-    if strange := [key for key in content if not isinstance(key, str)]:
-        return {}, [f"--config {path}: {strange[0]!r} is not a field"]
-    return _expand_names(content), []
-
-
-NAMED = ("data", "model", "algorithm", "optim")
-"""Sections whose name can stand for them."""
-
-
-def _expand_names(fields: dict[str, Any]) -> dict[str, Any]:
-    """`algorithm: fixmatch` is short for `algorithm: {name: fixmatch}`; so for data, model and optim."""
-    named = ("data", "model", "algorithm", "optim")
-    return {key: {"name": value} if key in named and isinstance(value, str) else value for key, value in fields.items()}
-
-
-def _section(fields: dict[str, Any], name: str) -> dict[str, Any]:
-    section = fields.get(name)
-    return section if isinstance(section, dict) else {}
-
-
-def _nested(dotted: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Dotted fields as nested sections, in whatever order they came, and those that name a section inside a value."""
-    nested: dict[str, Any] = {}
-    problems = []
-    for name, value in dotted.items():
-        *sections, field = f"{name}.name".split(".") if name in NAMED else name.split(".")
-        target: Any = nested
-        for section in sections:
-            target = target.setdefault(section, {}) if isinstance(target, dict) else None
-        if not isinstance(target, dict) or isinstance(target.get(field), dict):
-            problems.append(f"{name}: both a value and a section")
-        else:
-            target[field] = value
-    return nested, problems
-
-
-def _data_name(fields: dict[str, Any]) -> str | None:
-    section = fields.get("data")
-    name = section.get("name") if isinstance(section, dict) else None
-    return name if isinstance(name, str) else None
-
-
-def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
-    """`high` over `low`, section by section; another algorithm or data set starts from its own defaults."""
-    merged = dict(low)
-    for key, value in high.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            renamed = key in ("algorithm", "data") and value.get("name", old.get("name")) != old.get("name")
-            merged[key] = value if renamed else _merge(old, value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def _validated(fields: dict[str, Any]) -> tuple[RunConfig, list[str]]:
-    """The configuration, and one line per wrong field; wrong fields are then at their defaults."""
-    fields = dict(fields)
-    if isinstance(fields.get("algorithm"), dict):
-        fields["algorithm"] = {"name": "fixmatch", **fields["algorithm"]}
-    for section, field in (("log", "trackers"), ("optim", "betas")):  # the fields with several values
-        inner = fields.get(section)
-        if isinstance(inner, dict) and isinstance(inner.get(field), str):
-            values = [value for value in inner[field].split(",") if value and value != "none"]
-            fields[section] = {**inner, field: values}
-    problems: list[str] = []
-    while True:
-        try:
-            return RunConfig.model_validate(fields), problems
-        except ValidationError as error:
-            for item in error.errors():
-                path = [str(part) for part in item["loc"]]
-                if path[0] == "algorithm" and len(path) > 1 and path[1] in ALGORITHMS:
-                    del path[1]
-                problems.append(_describe(path, item, fields))
-                fields = _without(fields, path)
-
-
-EXPECTED = {
-    "int_": "a whole number",
-    "float_": "a number",
-    "bool_": "true or false",
-    "finite_number": "a finite number",
-    "model_": "a section of fields",
-}
-
-
-def _describe(path: list[str], item: Any, fields: dict[str, Any]) -> str:
-    name = ".".join(path)
-    if item["type"] == "extra_forbidden":
-        names = field_names(fields)
-        leaf = path[-1]
-        owners = [kind for kind, algorithm in ALGORITHMS.items() if leaf in algorithm.Config.model_fields]
-        if path[0] == "algorithm" and owners:
-            return f"{name}: {algorithm_name(fields)} has no such field; {' and '.join(owners)} has"
-        near = [known for known in names if known.rpartition(".")[2] == leaf]
-        near = near or difflib.get_close_matches(name, names, n=1)
-        return f"{name}: unknown field" + (f"; did you mean {near[0]}?" if near else " (--help lists all)")
-    if item["type"] == "union_tag_invalid":
-        return f"{name}.name: {item['ctx']['tag']!r} is unknown; one of {', '.join(ALGORITHMS)}"
-    message = item["msg"].removeprefix("Input should be ").removeprefix("a ").removeprefix("Value error, ")
-    expected = next((text for start, text in EXPECTED.items() if item["type"].startswith(start)), message)
-    return f"{name}: {item['input']!r} is not valid; expected {expected}"
-
-
-def _without(fields: dict[str, Any], path: list[str]) -> dict[str, Any]:
-    head, *tail = path
-    inner = fields.get(head)
-    if tail and isinstance(inner, dict) and tail[0] in inner:
-        return {**fields, head: _without(inner, tail)}
-    return {key: value for key, value in fields.items() if key != head}
-
-
-def field_names(fields: dict[str, Any] | None = None) -> list[str]:
-    """All dotted fields, with those of the algorithm that `fields` names."""
-    return [name for name, _, _, _ in describe_fields(algorithm_name(fields or {}))]
 
 
 def algorithm_name(fields: dict[str, Any]) -> str:

@@ -14,7 +14,8 @@ from accelerate import Accelerator
 from semisonic import state
 from semisonic.algorithms.base import Algorithm, Info
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.config import Invocation, RunConfig
+from semisonic.commandline import Invocation
+from semisonic.config import RunConfig
 from semisonic.data.base import DataSet, Files
 from semisonic.data.sources import load
 from semisonic.data.splits import Split, load_split, make_split

@@ -8,7 +8,8 @@ import sys
 import torch
 
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.config import RunConfig, resolve
+from semisonic.commandline import resolve
+from semisonic.config import RunConfig
 from semisonic.data.sources import load
 from semisonic.data.splits import make_split
 from semisonic.models.norm import BatchNorm2d

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.config import resolve
+from semisonic.commandline import resolve
 from semisonic.data.sources import load
 from semisonic.data.splits import make_split
 from semisonic.run import build_algorithm

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from semisonic import cli
-from semisonic.config import resolve
+from semisonic.commandline import resolve
 from semisonic.data.sources import load
 from semisonic.data.splits import make_split
 from semisonic.run import build_algorithm

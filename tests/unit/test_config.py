@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from semisonic.config import resolve
+from semisonic.commandline import resolve
 from semisonic.schema import UserError
 
 
