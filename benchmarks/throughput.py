@@ -117,7 +117,11 @@ def main(argv: list[str]) -> int:
         result = measure(trainer)
         show(result, trainer)
         if out:
-            content = {"images_per_second": result, "config": cfg.model_dump(mode="json"), **environment(accelerator)}
+            content = {
+                "images_per_second": result,
+                "config": cfg.model_dump(mode="json", exclude={"out"}),
+                **environment(accelerator),
+            }
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(json.dumps(content, indent=1))
         return 0

@@ -40,13 +40,11 @@ class Lines:
             return
         left = (time.monotonic() - self.begin) / (step - self.done) * (self.total - step)
         eta = timedelta(seconds=round(left))
-        self.console.print(f"step {step:,}/{self.total:,}  ETA {eta}  {text}", highlight=False)
+        self.console.print(f"step {step:,}/{self.total:,}  ETA {eta}  {text}  {self.note}", highlight=False)
 
     def evaluated(self, entry: dict[str, float]) -> None:
         text = f"test top-1 {entry['eval/top1']:.2f} % (EMA)  {entry['eval_raw/top1']:.2f} % (raw)"
-        self.note = f"step {entry['step']:,}: {text}"
-        if not self.bar:
-            self.console.print(f"step {entry['step']:,}/{self.total:,}  {text}", highlight=False)
+        self.note = f"at {entry['step']:,}: {text}"
 
     def saved(self, step: int) -> None:
         if not self.bar:

@@ -155,14 +155,16 @@ class Trainer:
                 progress.stepped(self.step)
                 self.elapsed = before + time.perf_counter() - begin
                 last = self.step == cfg.steps
-                if last or self.step % cfg.log.every == 0:
+                logged = last or self.step % cfg.log.every == 0
+                if logged:
                     figures = self.read(meter) | throughput.read(loader.wait_seconds)
                     tracker.log(self.step, figures)
-                    progress.trained(self.step, figures)
                 with throughput.paused():
                     if last or self.step % cfg.eval.every == 0:
                         tracker.log(self.step, self.evaluate_all())
                         progress.evaluated(self.history[-1])
+                    if logged:
+                        progress.trained(self.step, figures)
                     reason = self.agree(stop())
                     if last or reason or self.step % cfg.checkpoint.every == 0 or self.best_step == self.step:
                         self.save()

@@ -36,7 +36,9 @@ def test_kernels_import_torch_and_triton_only():
 
 
 def test_algorithms_and_models_know_neither_trainer_nor_data_nor_accelerate():
-    above = tuple(f"semisonic.{name}" for name in ("trainer", "data", "run", "config", "commandline", "state", "cli", "report"))
+    above = tuple(
+        f"semisonic.{name}" for name in ("trainer", "data", "run", "config", "commandline", "state", "cli", "report")
+    )
     assert offenders(ENGINE / "algorithms", (*above, "accelerate")) == []
     assert offenders(ENGINE / "models", (*above, "accelerate", "semisonic.algorithms")) == []
 

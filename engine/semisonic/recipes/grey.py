@@ -7,6 +7,7 @@ def digits() -> dict[str, Any]:
     """FixMatch with 4 labels a class on scikit-learn's 1,797 embedded digits, beside its supervised baseline.
 
     Command: accelerate launch launch/train.py
+    Two CPU cores: 67 s and 3.0 % error (mean of three seeds); supervised 14 s and 13.8 %.
     """
     return {
         "steps": 600,
@@ -44,5 +45,6 @@ def fashion_mnist() -> dict[str, Any]:
     """FixMatch with 4 labels a class on Fashion-MNIST (28x28, padded to 32).
 
     Command: accelerate launch launch/train.py --data fashion-mnist --data.root /usr/share/datasets/fashion-mnist
+    Two CPU cores: 0.6 s a step. Not run to the end yet.
     """
     return mnist() | {"data": {"name": "fashion-mnist", "labels": 40}}
