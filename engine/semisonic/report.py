@@ -93,11 +93,8 @@ class Console:
             "algorithm": " ".join(f"{key}={value}" for key, value in cfg.algorithm.model_dump().items()),
             "model": cfg.model.name,
             "steps": f"{cfg.steps:,}; an epoch of the pool is {math.ceil(len(pool) / size):,}",
-            "global batch": f"{batch.labelled} labelled"
-            + (f" + {batch.unlabelled} unlabelled" if views.unlabelled else ""),
-            "of a rank": f"{batch.labelled // share} + {batch.unlabelled // share}"
-            if views.unlabelled
-            else f"{batch.labelled // share}",
+            "global batch": images(batch.labelled, batch.unlabelled),
+            "of a rank": images(batch.labelled // share, batch.unlabelled // share),
             "ranks": f"{world_size}, each with {batch.micro} micro-batch{'es' if batch.micro > 1 else ''} a step",
             "device": f"{device.type}, {threads} CPU {'thread' if threads == 1 else 'threads'} a rank",
             "precision": cfg.precision,

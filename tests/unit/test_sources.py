@@ -290,7 +290,7 @@ def test_mistakes_in_the_configuration(fields, expected):
 
 
 def test_all_mistakes_at_once():
-    lines = check(DataConfig(size=32, pad=99, labels=45, held_out=-1))
+    lines = check(DataConfig(size=32, pad=99, labels=45, held_out=7))
     assert [line.split(":")[0] for line in lines] == ["data.size", "data.pad", "data.held_out", "data.labels"]
 
 
