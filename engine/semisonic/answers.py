@@ -7,12 +7,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 OPTIONS = {
     "--config FILE": "read fields from a YAML file, such as config.yaml of an earlier run",
     "--recipe NAME": "start from a recipe (--list shows them); default: the one named after the data set",
     "--resume": "continue the run in its folder from its latest checkpoint",
-    "--init CHECKPOINT": "start from the weights of a checkpoint; what does not fit is reported",
     "--print-config": "print the resolved configuration and exit",
     "--list": "list recipes, algorithms, data sets, models and augmentations, and exit",
     "--debug": "show a traceback for mistakes in the configuration too",
@@ -89,5 +89,5 @@ def table(title: str, rows: Sequence[Sequence[str]], columns: Sequence[str]) -> 
     for column in columns:
         result.add_column(column)
     for row in rows:
-        result.add_row(*row)
+        result.add_row(*map(Text, row))
     return result

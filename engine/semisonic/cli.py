@@ -58,7 +58,7 @@ def _main(argv: Sequence[str]) -> int:
         return 0
     from semisonic.run import execute
 
-    return execute(Invocation(cfg, resume=args.resume, init=args.init))
+    return execute(Invocation(cfg, resume=args.resume))
 
 
 def views(argv: Sequence[str]) -> int:

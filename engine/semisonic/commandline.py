@@ -24,7 +24,6 @@ class Invocation:
 
     cfg: RunConfig
     resume: bool = False
-    init: Path | None = None
 
 
 @dataclass
@@ -34,7 +33,6 @@ class Arguments:
     fields: dict[str, Any]
     config: Path | None = None
     recipe: str | None = None
-    init: Path | None = None
     resume: bool = False
     debug: bool = False
     help: bool = False
@@ -71,8 +69,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
         elif not has_value:
             problems.append(f"--{name}: a value is missing")
             continue
-        if name in ("config", "init"):
-            setattr(args, name, Path(value))
+        if name == "config":
+            args.config = Path(value)
         elif name == "recipe":
             args.recipe = value
         else:
@@ -99,22 +97,27 @@ def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
         base = RECIPES[name]()
     elif args.recipe:
         problems.append(f"--recipe {name}: unknown; one of {', '.join(RECIPES)}")
-    if args.init is not None and not args.init.exists():
-        problems.append(f"--init {args.init}: no such checkpoint")
     merged = base
     for layer in (from_file, from_line):
         merged = _merge(merged, layer)
     if (chosen := _data_name(merged)) and chosen in RECIPES:
         merged["data"] = RECIPES[chosen]()["data"] | merged["data"]  # what a file says of another data set is gone
-    if algorithm_name(merged) == "supervised" and "baseline" not in from_file and "baseline" not in from_line:
-        merged = {**merged, "baseline": False}  # the recipe's, which is for the other algorithms
+    # A baseline that was asked for beside another algorithm is none of a supervised run.
+    of_file = "baseline" in from_file and _section(from_file, "algorithm").get("name") in (None, "supervised")
+    if algorithm_name(merged) == "supervised" and "baseline" not in from_line and not of_file:
+        merged = {**merged, "baseline": False}
     # So is a recipe's learning rate for another optimiser.
     optim, recipe_optim = merged.get("optim", {}), base.get("optim", {})
     if isinstance(optim, dict) and optim.get("name", "sgd") != recipe_optim.get("name", "sgd"):
         given = {key for layer in (from_file, from_line) for key in _section(layer, "optim")}
         merged["optim"] = {key: value for key, value in optim.items() if key in given}
+    line, named = _section(from_line, "optim"), _section(from_file, "optim").get("name")
+    if named and line.get("name", named) != named:
+        merged["optim"] = line
     cfg, more = _validated(merged)
     problems += more
+    if cfg.init and not args.resume and not cfg.init.exists():
+        problems.append(f"init: there is no checkpoint {cfg.init}")
     # What can still be checked is checked even when some fields are wrong, so that all mistakes show at once.
     problems += [problem for problem in check(cfg) if problem not in problems]
     if problems:

@@ -84,6 +84,8 @@ class RunConfig(Config):
     """CPU threads of a rank, for DALI and, on the CPU, for torch; 0 = its share of the cores."""
     max_hours: float | None = Field(None, gt=0)
     """Write a checkpoint and end this process after so many hours; --resume continues."""
+    init: Path | None = None
+    """Start from the EMA weights of a checkpoint; what does not fit is reported."""
     data: sources.DataConfig = sources.DataConfig()
     batch: BatchConfig = BatchConfig()
     model: ModelConfig = ModelConfig()
@@ -182,7 +184,7 @@ def algorithm_name(fields: dict[str, Any]) -> str:
     """The algorithm that fields name, nested or dotted; fixmatch where they name none."""
     section = fields.get("algorithm", fields.get("algorithm.name"))
     name = section.get("name") if isinstance(section, dict) else section
-    return name if name in ALGORITHMS else "fixmatch"
+    return name if isinstance(name, str) and name in ALGORITHMS else "fixmatch"
 
 
 def describe_fields(algorithm: str = "fixmatch") -> list[tuple[str, str, str, str]]:

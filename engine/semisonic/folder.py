@@ -11,6 +11,9 @@ from semisonic.data.splits import Split, save_split
 from semisonic.schema import UserError
 from semisonic.state import write_text
 
+UNFINISHED = {"split.npz", ".split.npz.tmp", "status.json", ".status.json.tmp", ".config.yaml.tmp"}
+"""What a kill can leave before the folder is a run's."""
+
 MAY_CHANGE = {"out", "threads", "device", "max_hours", "baseline", "compile", "log", "checkpoint"}
 """What may differ between a run and its continuation: it changes speed, and figures by rounding at most."""
 
@@ -27,7 +30,7 @@ def check_resumable(cfg: RunConfig, resume: bool) -> bool:
             raise UserError(f"--resume: there is no run in {folder}; name its folder with --out")
         check_same(cfg, folder)
         return True
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(path.name not in UNFINISHED for path in folder.iterdir())):
         raise UserError(f"out: {folder} is in use; continue it with --resume, or choose another folder with --out")
     parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
@@ -55,15 +58,21 @@ def check_same(cfg: RunConfig, folder: Path) -> None:
 
 
 def create(cfg: RunConfig, split: Split) -> None:
-    """Makes the folder with what identifies the run, or what is missing of it. Only one process may call it."""
+    """Makes the folder with what identifies the run, unless it has it. Only one process may call it.
+
+    config.yaml comes last: with it, the folder is a run's, and complete.
+    """
+    if (cfg.folder / "config.yaml").exists():
+        return
     try:
         cfg.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"out: {cfg.folder} cannot be made: {error.strerror}") from error
-    if not (cfg.folder / "config.yaml").exists():
+        temporary = cfg.folder / ".split.npz.tmp"
+        save_split(split, temporary)
+        temporary.replace(cfg.folder / "split.npz")
+        write_status(cfg.folder, "running", 0, cfg.steps)
         write_text(cfg.folder / "config.yaml", cfg.dump())
-    if not (cfg.folder / "split.npz").exists():
-        save_split(split, cfg.folder / "split.npz")
+    except OSError as error:
+        raise UserError(f"out: {cfg.folder} cannot be written: {error.strerror}") from error
 
 
 def write_status(
@@ -72,3 +81,8 @@ def write_status(
     """status.json: what a job script reads to decide whether to start the run again."""
     content = {"status": status, "step": step, "steps": steps, "reason": reason, "exit_code": code, "pid": os.getpid()}
     write_text(folder / "status.json", json.dumps(content) + "\n")
+
+
+def read_status(folder: Path) -> str:
+    """The status of a run: running, stopped, failed or finished."""
+    return json.loads((folder / "status.json").read_text())["status"]

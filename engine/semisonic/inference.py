@@ -84,7 +84,7 @@ def image_files(folder: Path) -> tuple[Files, list[str]]:
         raise UserError(f"{folder}: no such file or folder")
     root = folder if folder.is_dir() else folder.parent
     found = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
-    paths = [str(p.relative_to(root)) for p in found if is_image(p.name)]
+    paths = [str(p.relative_to(root)) for p in found if is_image(p.name) and not p.is_dir()]
     if not paths:
         raise UserError(f"{folder}: no images found ({', '.join(sorted(EXTENSIONS))})")
     entries = manifest.scan(root, paths).entries

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from semisonic.config import RunConfig
 
@@ -105,7 +106,7 @@ class Console:
             rows["BatchNorm"] = "statistics are those of each micro-batch; running momentum 1-(1-m)^(1/k)"
         table = Table(show_header=False, box=None, padding=(0, 1))
         for name, value in rows.items():
-            table.add_row(name, value)
+            table.add_row(name, Text(value))
         self.rich.print(table, highlight=False)
 
     def result(self, summary: dict[str, Any], folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from semisonic import state
 from semisonic.algorithms.base import Algorithm, Info
@@ -19,7 +20,7 @@ from semisonic.config import RunConfig
 from semisonic.data.base import DataSet, Files
 from semisonic.data.sources import load
 from semisonic.data.splits import Split, load_split, make_split
-from semisonic.folder import check_resumable, create, write_status
+from semisonic.folder import check_resumable, create, read_status, write_status
 from semisonic.models import build
 from semisonic.models.norm import BatchNorm2d
 from semisonic.report import Console
@@ -40,7 +41,6 @@ class Session:
     console: Console
     data: DataSet
     split: Split
-    init: Path | None
     stop: Callable[[], str | None]
     """Why to stop now: a signal's name, "max_hours", or None."""
 
@@ -57,15 +57,12 @@ def execute(invocation: Invocation) -> int:
     started = check_resumable(cfg, invocation.resume)
     data = load(cfg.data)  # the ranks share the manifest of a folder through a lock: one of them scans
     split = draw_split(cfg, data)
-    if invocation.init and not started:
-        initialise(
-            build_algorithm(cfg, data, split), invocation.init
-        )  # refuses what does not fit, before anything is written
+    if cfg.init and not started:
+        initialise(build_algorithm(cfg, data, split), cfg.init)  # refuses what does not fit, before anything is written
     if started and (written := cfg.folder / "split.npz").exists() and load_split(written).hash != split.hash:
         raise UserError(f"data: the images or labels are not those that {written} was drawn from")
     accelerator.wait_for_everyone()  # every rank has looked at the folder before one of them changes it
-    if accelerator.is_main_process:
-        create(cfg, split)
+    on_main(accelerator, lambda: create(cfg, split))
     for note in data.notes:
         console.print(note)
     with state.Preemption() as preemption:
@@ -74,13 +71,38 @@ def execute(invocation: Invocation) -> int:
             late = cfg.max_hours is not None and time.monotonic() - begin > 3600 * cfg.max_hours
             return preemption.received or ("max_hours" if late else None)
 
-        session = Session(accelerator, console, data, split, invocation.init, stop)
-        code, summary = train_with_baseline(cfg, session)
+        session = Session(accelerator, console, data, split, stop)
+        try:
+            code, summary = train_with_baseline(cfg, session)
+        except BaseException as error:
+            # The main run notes its own failures; this is for the baseline's, and for what goes wrong around both.
+            if session.main and read_status(cfg.folder) != "failed":
+                write_status(cfg.folder, "failed", 0, cfg.steps, f"{type(error).__name__}: {error}", exit_code(error))
+            raise
     if summary:
         console.result(summary, cfg.folder)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return code
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that an error ends the process with."""
+    codes = {Diverged: EXIT_DIVERGED, UserError: EXIT_USER, KeyboardInterrupt: 130}
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), 1)
+
+
+def on_main(accelerator: Accelerator, action: Callable[[], None]) -> None:
+    """Runs `action` on the main process; a `UserError` there is raised on every rank, and none goes on before it."""
+    failed: list[list[str] | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            action()
+        except UserError as error:
+            failed = [error.messages]
+    broadcast_object_list(failed)
+    if failed[0]:
+        raise UserError(failed[0])
 
 
 def draw_split(cfg: RunConfig, data: DataSet) -> Split:
@@ -104,8 +126,7 @@ def train_with_baseline(cfg: RunConfig, session: Session) -> tuple[int, dict[str
     baseline_cfg = cfg.supervised_baseline()
     if session.main:
         write_status(cfg.folder, "running", 0, cfg.steps, "supervised baseline")
-        create(baseline_cfg, session.split)
-    session.accelerator.wait_for_everyone()
+    on_main(session.accelerator, lambda: create(baseline_cfg, session.split))
     code, baseline = train(baseline_cfg, session)
     if baseline is None:
         if session.main:
@@ -126,6 +147,7 @@ def train(
     """One training run in `cfg.folder`: (exit code, summary, or None where it ended early)."""
     folder, console = cfg.folder, session.console
     finished = folder / "summary.json"
+    summary: dict[str, Any]
 
     def status(name: str, step: int, reason: str | None = None, code: int | None = None) -> None:
         if session.main:
@@ -134,11 +156,16 @@ def train(
     if finished.exists():
         status("finished", cfg.steps, code=0)
         console.print(f"{folder} is finished")
-        return 0, json.loads(finished.read_text())
+        summary = json.loads(finished.read_text())
+        if baseline and "baseline" not in summary:
+            summary["baseline"] = baseline
+            if session.main:
+                state.write_text(finished, json.dumps(summary, indent=1) + "\n")
+        return 0, summary
     torch.manual_seed(cfg.seed)
     algorithm = build_algorithm(cfg, session.data, session.split)
     latest = state.latest(folder / "checkpoints")
-    report = initialise(algorithm, session.init) if session.init and not latest else None
+    report = initialise(algorithm, cfg.init) if cfg.init and not latest else None
     trainer = Trainer(cfg, algorithm, session.data, session.split, session.accelerator)
     console.start_up(cfg, trainer, thread_count(cfg))
     if latest:
@@ -151,15 +178,14 @@ def train(
     try:
         reason = trainer.fit(console, session.stop)
     except BaseException as error:
-        code = EXIT_DIVERGED if isinstance(error, Diverged) else 1
-        status("failed", trainer.step, f"{type(error).__name__}: {error}", code)
+        status("failed", trainer.step, f"{type(error).__name__}: {error}", exit_code(error))
         raise
     if reason:
         code = 0 if reason == "max_hours" else EXIT_STOPPED
         status("stopped", trainer.step, reason, code)
         console.print(f"Stopped at step {trainer.step:,} ({reason}) with a checkpoint; --resume continues")
         return code, None
-    summary: dict[str, Any] = {}
+    summary = {}
     if session.main:
         summary = summarise(trainer) | ({"baseline": baseline} if baseline else {})
         state.write_text(finished, json.dumps(summary, indent=1) + "\n")

@@ -25,8 +25,8 @@ from semisonic.runtime import thread_count
 from semisonic.schema import UserError
 from semisonic.trackers import Tracker
 
-AGREE_EVERY = 10
-"""Steps between the moments at which several ranks agree on stopping."""
+AGREE_EVERY = 1.0
+"""Seconds, about, between the moments at which several ranks agree on stopping."""
 
 
 NETS = {"ema": "ema", "raw": "network"}
@@ -52,6 +52,7 @@ class Trainer:
         self.algorithm.to(memory_format=torch.channels_last)
         self.step, self.elapsed = 0, 0.0
         # The ranks agree on stopping over the host, where asking costs no wait for the device.
+        self.next_vote, self.last_vote, self.voted_at = 0, 0, time.monotonic()
         self.host_group: Any = dist.new_group(backend="gloo") if self.world_size > 1 else None
         self.history: list[dict[str, float]] = []
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
@@ -196,11 +197,17 @@ class Trainer:
         """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""
         if self.host_group is None:
             return reason
-        if self.step % AGREE_EVERY:
+        if self.step < self.next_vote:
             return None
         codes = [None, "max_hours", *(number.name for number in state.Preemption.SIGNALS)]
-        code = torch.tensor(codes.index(reason))
-        dist.all_reduce(code, dist.ReduceOp.MAX, group=self.host_group)
+        now = time.monotonic()
+        vote = torch.tensor([codes.index(reason), now - self.voted_at], dtype=torch.float64)
+        dist.all_reduce(vote, dist.ReduceOp.MAX, group=self.host_group)
+        code, seconds = vote.tolist()
+        # The next vote is due after as many steps as take about a second: the same number on every rank.
+        pace = seconds / max(1, self.step - self.last_vote)
+        self.last_vote, self.voted_at = self.step, now
+        self.next_vote = self.step + max(1, min(100, int(AGREE_EVERY / pace)))
         return codes[int(code)]
 
     def check_finite(self) -> None:

@@ -93,6 +93,7 @@ def test_predict_writes_a_table_that_agrees_with_the_network(run: Path, tmp_path
     for index in range(20):
         (tmp_path / "images" / str(index % 3)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(data.test.pixels[index]).save(tmp_path / "images" / str(index % 3) / f"{index:03}.png")
+    (tmp_path / "images" / "folder.png").mkdir()
     (tmp_path / "images" / "broken.png").write_bytes(b"not an image")
     out = tmp_path / f"predictions.{ending}"
     assert cli.predict([str(run), str(tmp_path / "images"), "--out", str(out), "--batch", "8"]) == 0
@@ -163,6 +164,30 @@ def test_a_stop_during_the_baseline_keeps_the_configuration(tmp_path: Path):
     (out / "status.json").unlink()  # killed between summary and status
     assert cli.main(["--resume", "--out", str(out)]) == 0
     assert json.loads((out / "status.json").read_text())["status"] == "finished"
+
+
+def test_a_failed_baseline_is_the_run_s_failure(tmp_path: Path):
+    assert cli.main([*QUICK, "--log.trackers", "none", "--optim.lr", "1e18", "--out", str(tmp_path / "run")]) == 3
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["status"] == "failed" and status["exit_code"] == 3
+
+
+def test_a_kill_before_the_folder_was_a_run_s_is_no_obstacle(tmp_path: Path):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / ".config.yaml.tmp").write_text("half")
+    (out / "split.npz").write_bytes(b"half")
+    assert cli.main([*QUICK, "--no-baseline", "--log.trackers", "none", "--steps", "2", "--out", str(out)]) == 0
+    assert cli.main(["--resume", "--out", str(out)]) == 0
+
+
+def test_init_is_part_of_the_run(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
+    """Stopped during the baseline, the main run still starts from the given weights."""
+    fields = [*QUICK, "--log.trackers", "none", "--init", str(run), "--out", str(tmp_path / "run")]
+    assert cli.main([*fields, "--max-hours", "1e-9"]) == 0
+    capfd.readouterr()
+    assert cli.main(["--resume", "--out", str(tmp_path / "run"), "--max-hours", "null"]) == 0
+    assert "Initialised" in capfd.readouterr().out
 
 
 def test_init_survives_a_resume_before_the_first_checkpoint(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -80,6 +80,16 @@ def test_what_a_recipe_says_of_another_optimiser_or_algorithm_is_dropped():
     assert not config("--algorithm", "supervised").baseline
 
 
+def test_another_optimiser_or_algorithm_than_a_written_configuration_s(tmp_path: Path):
+    file = tmp_path / "config.yaml"
+    file.write_text(config().dump())
+    assert config("--config", file).optim.peak == 0.1 and config("--config", file).baseline
+    assert config("--config", file, "--optim", "adamw").optim.peak == 1e-3
+    assert not config("--config", file, "--algorithm", "supervised").baseline
+    file.write_text("optim: {lr: 0.5}\n")
+    assert config("--config", file, "--optim", "adamw").optim.peak == 0.5
+
+
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
@@ -115,7 +125,8 @@ def test_what_a_recipe_says_of_another_optimiser_or_algorithm_is_dropped():
         (["--data.held-out", "-1"], "data.held_out"),
         (["--recipe", "imagenet"], "--recipe imagenet: unknown"),
         (["--config", "missing.yaml"], "--config missing.yaml: No such file"),
-        (["--init", "missing"], "--init missing: no such checkpoint"),
+        (["--init", "missing"], "init: there is no checkpoint missing"),
+        (["--algorithm.name.x", "3"], "algorithm"),
         (["--steps"], "--steps: a value is missing"),
         (["steps=3"], "steps=3: expected an option"),
         (["--precision", "fp16", "--device", "cpu"], "precision: fp16 needs a GPU"),
@@ -128,7 +139,8 @@ def test_a_mistake_names_its_field(argv: list[str], expected: str):
 
 
 @pytest.mark.parametrize(
-    "content", ["1: 2", "- a", "data: {name: [1]}", "data: 3", "algorithm: null", "steps: [1]", "\xff"]
+    "content",
+    ["1: 2", "- a", "data: {name: [1]}", "algorithm: {name: [1]}", "data: 3", "algorithm: null", "steps: [1]", "\xff"],
 )
 def test_a_strange_file_is_an_error_and_no_crash(tmp_path: Path, content: str):
     file = tmp_path / "c.yaml"
