@@ -97,23 +97,12 @@ def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
         base = RECIPES[name]()
     elif args.recipe:
         problems.append(f"--recipe {name}: unknown; one of {', '.join(RECIPES)}")
-    merged = base
-    for layer in (from_file, from_line):
-        merged = _merge(merged, layer)
-    if (chosen := _data_name(merged)) and chosen in RECIPES:
-        merged["data"] = RECIPES[chosen]()["data"] | merged["data"]  # what a file says of another data set is gone
+    # The user's own layers first: what a file says of one optimiser is not said of another on the command line.
+    merged = _merge(base, _merge(from_file, from_line))
     # A baseline that was asked for beside another algorithm is none of a supervised run.
     of_file = "baseline" in from_file and _section(from_file, "algorithm").get("name") in (None, "supervised")
     if algorithm_name(merged) == "supervised" and "baseline" not in from_line and not of_file:
         merged = {**merged, "baseline": False}
-    # So is a recipe's learning rate for another optimiser.
-    optim, recipe_optim = merged.get("optim", {}), base.get("optim", {})
-    if isinstance(optim, dict) and optim.get("name", "sgd") != recipe_optim.get("name", "sgd"):
-        given = {key for layer in (from_file, from_line) for key in _section(layer, "optim")}
-        merged["optim"] = {key: value for key, value in optim.items() if key in given}
-    line, named = _section(from_line, "optim"), _section(from_file, "optim").get("name")
-    if named and line.get("name", named) != named:
-        merged["optim"] = line
     cfg, more = _validated(merged)
     problems += more
     if cfg.init and not args.resume and not cfg.init.exists():
@@ -189,13 +178,13 @@ def _data_name(fields: dict[str, Any]) -> str | None:
 
 
 def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
-    """`high` over `low`, section by section; another algorithm or data set starts from its own defaults."""
+    """`high` over `low`, section by section; a section that names something else than `low`'s starts afresh."""
     merged = dict(low)
     for key, value in high.items():
         old = merged.get(key)
         if isinstance(old, dict) and isinstance(value, dict):
-            renamed = key in ("algorithm", "data") and value.get("name", old.get("name")) != old.get("name")
-            merged[key] = value if renamed else _merge(old, value)
+            names = {section["name"] for section in (old, value) if isinstance(section.get("name"), str)}
+            merged[key] = value if key in NAMED and len(names) == 2 else _merge(old, value)
         else:
             merged[key] = value
     return merged

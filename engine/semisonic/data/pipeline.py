@@ -213,7 +213,6 @@ class Loader:
     def __next__(self) -> Batch:
         begin = time.perf_counter()
         images = {name: next(stream) for name, stream in self.streams.items()}
-        self.wait_seconds += time.perf_counter() - begin
         index = {name: sampler.indices(self.step) for name, sampler in self.samplers.items()}
         labels = {name: self.labels[self.pools[name][rows]] for name, rows in index.items()}
         batch = Batch(
@@ -227,6 +226,7 @@ class Loader:
             draws=self._draws(),
             params=self._params(),
         )
+        self.wait_seconds += time.perf_counter() - begin
         self.step += 1
         return batch
 

@@ -16,7 +16,7 @@ def digits() -> dict[str, Any]:
         "batch": {"labelled": 32, "unlabelled_ratio": 7},
         "model": {"name": "small"},
         "algorithm": {"name": "fixmatch"},
-        "optim": {"lr": 0.1},
+        "optim": {"name": "sgd", "lr": 0.1},
         "ema": {"decay": 0.99, "start_up": "tf"},
         "eval": {"every": 10},
         "checkpoint": {"every": 100},
@@ -35,6 +35,7 @@ def mnist() -> dict[str, Any]:
         "batch": {"labelled": 64, "unlabelled_ratio": 7},
         "model": {"name": "small"},
         "algorithm": {"name": "fixmatch"},
+        "optim": {"name": "sgd"},
         "ema": {"decay": 0.99, "start_up": "tf"},
         "eval": {"every": 100},
         "checkpoint": {"every": 500},
@@ -45,6 +46,5 @@ def fashion_mnist() -> dict[str, Any]:
     """FixMatch with 4 labels a class on Fashion-MNIST (28x28, padded to 32).
 
     Command: accelerate launch launch/train.py --data fashion-mnist --data.root /usr/share/datasets/fashion-mnist
-    Two CPU cores: 0.6 s a step. Not run to the end yet.
     """
     return mnist() | {"data": {"name": "fashion-mnist", "labels": 40}}
