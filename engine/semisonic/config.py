@@ -78,6 +78,9 @@ class RunConfig(Config):
     TF32 products."""
     compile: Literal["auto", "whole", "off"] = "auto"
     """whole = forward and loss as one graph; auto = whole on a GPU, off on the CPU, where short runs lose by it."""
+    replay: Literal["auto", "step", "backward", "off"] = "auto"
+    """CUDA-graph replay: of the whole step (one process), or of forward and backward (several). auto = step in one
+    GPU process, off elsewhere; fp16, which checks its gradients on the host, cannot be replayed."""
     deterministic: bool = False
     """Only deterministic GPU kernels, so that a resumed GPU run is equal bit for bit; the CPU always is."""
     threads: int = Field(0, ge=0)
@@ -112,6 +115,14 @@ class RunConfig(Config):
         return self.compile == "whole" or (self.compile == "auto" and self.torch_device == "cuda")
 
     @property
+    def replayed(self) -> str:
+        """What is replayed: step, backward or off."""
+        alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+        if self.replay == "auto":
+            return "step" if self.torch_device == "cuda" and alone and self.precision != "fp16" else "off"
+        return self.replay
+
+    @property
     def autocast(self) -> torch.dtype | None:
         return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
@@ -141,6 +152,7 @@ def check(cfg: RunConfig) -> list[str]:
     if cfg.precision == "fp16" and cfg.torch_device == "cpu":
         problems.append("precision: fp16 needs a GPU; use bf16 or fp32 on the CPU")
     algorithm = ALGORITHMS[cfg.algorithm.name]
+    problems += _check_replay(cfg, world_size)
     if cfg.batch.micro > 1 and not algorithm.micro_batches:
         problems.append(f"batch.micro: {cfg.algorithm.name} couples all samples of a batch; use 1")
     elif not problems:
@@ -160,6 +172,20 @@ def check(cfg: RunConfig) -> list[str]:
     if world_size > 1 and cfg.model.residual == "port":
         problems.append("model.residual: port leaves parameters without gradient, which ranks cannot reduce; use tf")
     return problems + _check_trackers(cfg.log.trackers)
+
+
+def _check_replay(cfg: RunConfig, world_size: int) -> list[str]:
+    if cfg.replay in ("auto", "off"):
+        return []
+    if cfg.torch_device != "cuda":
+        return [f"replay: {cfg.replay} needs a GPU; use auto or off"]
+    if cfg.precision == "fp16":
+        return ["replay: fp16 checks its gradients on the host and cannot be replayed; use bf16, or replay=off"]
+    if cfg.replay == "step" and world_size > 1:
+        return [f"replay: the whole step of {world_size} ranks cannot be replayed; use backward or off"]
+    if cfg.replay == "backward" and ALGORITHMS[cfg.algorithm.name].roles != ("network",):
+        return [f"replay: {cfg.algorithm.name} has several optimisers and cannot be replayed in part; use off"]
+    return []
 
 
 def _check_trackers(names: tuple[str, ...]) -> list[str]:

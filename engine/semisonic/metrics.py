@@ -12,30 +12,32 @@ from torch.nn import functional as F
 
 
 class Meter:
-    """Means of named scalars since the last reading, over steps and ranks."""
+    """Means of named scalars since the last reading, over steps and ranks; its tensors keep their addresses."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
+        self.names: list[str] = []
+        self.sums: Tensor | None = None
+        """One for each name, and the number of steps: [K + 1]."""
 
+    @torch.no_grad()
     def add(self, metrics: dict[str, Tensor]) -> None:
         """Accumulates 0-d tensors without waiting for the device; the same names every time."""
-        for name, value in metrics.items():
-            value = value.detach().float()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
-        self.count += 1
+        values = [value.detach().float() for value in metrics.values()]
+        values.append(torch.ones_like(values[0]))
+        if self.sums is None:
+            self.names, self.sums = list(metrics), torch.zeros_like(torch.stack(values))
+        self.sums += torch.stack(values)
 
     def read(self) -> dict[str, float]:
-        """Waits for the device, returns the means and starts anew."""
-        if not self.count:
+        """Waits for the device, returns the means and starts anew; empty where nothing was added."""
+        if self.sums is None:
             return {}
-        totals = torch.stack(list(self.sums.values())) / self.count
+        totals = self.sums.clone()
+        self.sums.zero_()
         if dist.is_initialized():
             dist.all_reduce(totals)
-            totals /= dist.get_world_size()
-        result = dict(zip(self.sums, totals.tolist(), strict=True))
-        self.sums, self.count = {}, 0
-        return result
+        *sums, count = totals.tolist()
+        return {name: total / count for name, total in zip(self.names, sums, strict=True)} if count else {}
 
 
 class Throughput:

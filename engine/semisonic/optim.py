@@ -1,6 +1,7 @@
 """Optimisers: which parameters decay, how the learning rate runs, and optimiser state under parameter names."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from semisonic.schedules import learning_rate
 from semisonic.schema import Config
+from semisonic_kernels.sgd import SgdWithAverage
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -51,20 +53,63 @@ def parameter_groups(module: nn.Module, cfg: OptimConfig) -> list[dict]:
     return [group for group in groups if group["params"]]
 
 
-def build_optimizer(module: nn.Module, cfg: OptimConfig) -> torch.optim.Optimizer:
+class AveragingSGD(torch.optim.SGD):
+    """SGD whose step also moves the averages of its parameters, in one launch; see `semisonic_kernels.sgd`."""
+
+    def __init__(
+        self, groups: list[dict], averages: Mapping[Tensor, Tensor], weight: Callable[[], Tensor], **options: Any
+    ):
+        super().__init__(groups, **options)
+        self.averages, self.weight = averages, weight
+        self.kernel: SgdWithAverage | None = None
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        pairs = [(p, group["weight_decay"]) for group in self.param_groups for p in group["params"]]
+        momenta = [self.state[p].get("momentum_buffer") for p, _ in pairs]
+        if self.kernel is None or any(new is not old for new, old in zip(momenta, self.kernel.momenta, strict=True)):
+            for parameter, _ in pairs:
+                self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+            self.kernel = SgdWithAverage(
+                [p for p, _ in pairs],
+                [self.state[p]["momentum_buffer"] for p, _ in pairs],
+                [self.averages.get(p) for p, _ in pairs],
+                [decay for _, decay in pairs],
+                self.defaults["momentum"],
+                self.defaults["nesterov"],
+            )
+        self.kernel.step([p.grad for p, _ in pairs], self.param_groups[0]["lr"], self.weight())
+
+
+def build_optimizer(
+    module: nn.Module,
+    cfg: OptimConfig,
+    averages: Mapping[Tensor, Tensor] | None = None,
+    weight: Callable[[], Tensor] | None = None,
+) -> torch.optim.Optimizer:
+    """The optimiser of a module's parameters, in torch's fused form; its learning rate is a tensor on their device.
+
+    averages, weight: parameter -> its moving average, and a function for the weight of the next update; with them the
+    optimiser is an `AveragingSGD` (cfg.name must be sgd).
+    """
     groups = parameter_groups(module, cfg)
+    device = next(module.parameters()).device
+    # torch's fused kernels read a float32 on CUDA; on the CPU the rate keeps its digits.
+    rate = torch.tensor(cfg.peak, dtype=torch.float32 if device.type == "cuda" else torch.float64, device=device)
     if cfg.name == "adamw":
-        return torch.optim.AdamW(groups, lr=cfg.peak, betas=cfg.betas)
-    nesterov = cfg.nesterov and cfg.momentum > 0
-    return torch.optim.SGD(groups, lr=cfg.peak, momentum=cfg.momentum, nesterov=nesterov)
+        capturable = device.type == "cuda"
+        return torch.optim.AdamW(groups, lr=rate, betas=cfg.betas, fused=True, capturable=capturable)
+    sgd: dict[str, Any] = {"lr": rate, "momentum": cfg.momentum, "nesterov": cfg.nesterov and cfg.momentum > 0}
+    if averages is not None and weight is not None:
+        return AveragingSGD(groups, averages, weight, **sgd)
+    return torch.optim.SGD(groups, fused=True, **sgd)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, cfg: OptimConfig, step: int, total: int) -> float:
-    """Sets and returns the learning rate of a step."""
-    rate = float(learning_rate(torch.tensor(step), cfg.peak, cfg.schedule, total, cfg.warm_up))
+def set_learning_rate(optimizer: torch.optim.Optimizer, cfg: OptimConfig, step: Tensor, total: int) -> None:
+    """Sets the learning rate of a step (0-d integer tensor) in place, on the step's device."""
+    rate = learning_rate(step, cfg.peak, cfg.schedule, total, cfg.warm_up)
     for group in optimizer.param_groups:
-        group["lr"] = rate
-    return rate
+        group["lr"].copy_(rate)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) -> dict[str, Tensor]:
@@ -87,4 +132,4 @@ def load_optimizer_state(
         parameter = by_name[name]
         if value.shape == parameter.shape:  # the parameter's strides too: checkpoints keep none
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-        optimizer.state[parameter][key] = value
+        optimizer.state[parameter][key] = value.to(parameter.device)

@@ -100,6 +100,7 @@ class Console:
             "device": f"{device.type}, {threads} CPU {'thread' if threads == 1 else 'threads'} a rank",
             "precision": cfg.precision,
             "compile": compiled,
+            "CUDA graph": {"step": "the whole step", "backward": "forward and backward", "off": "off"}[trainer.replay],
             "seed": str(cfg.seed),
         }
         if batch.micro > 1:

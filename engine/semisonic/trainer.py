@@ -20,6 +20,7 @@ from semisonic.data.pipeline import Loader, evaluation_slices
 from semisonic.data.splits import Split
 from semisonic.metrics import Evaluation, Meter, Throughput, evaluate
 from semisonic.optim import build_optimizer, load_optimizer_state, optimizer_state, set_learning_rate
+from semisonic.replay import WARM_UP_DDP, CudaGraph, Replay
 from semisonic.report import Console, save_confusion
 from semisonic.runtime import thread_count
 from semisonic.schema import UserError
@@ -58,38 +59,75 @@ class Trainer:
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         half = cfg.precision == "fp16"
         self.scalers = {role: torch.amp.GradScaler(self.device.type, enabled=half) for role in algorithm.roles}
+        self.meter = Meter()
         self.names: dict[Tensor, str] = {parameter: name for name, parameter in algorithm.named_parameters()}
         self.engines: dict[str, torch.nn.Module] = {}
         self.optimizers: dict[str, Any] = {}
+        self.averages_parameters = True
+        """Whether the EMA moves the averages of parameters, or an optimiser does in its own step."""
         for role in algorithm.roles:
             module = algorithm.role_module(role)
             if cfg.compiled:
                 # The bound method, not the module: keys stay clean, and DDP and DeepSpeed wrap it from outside.
                 module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False)
-            optimizer = build_optimizer(module, cfg.optim)
+            averaged = self.averaged_by_optimizer(module)
+            fused = (algorithm.averaged_parameters(), algorithm.ema_weight) if averaged else ()
+            self.averages_parameters &= not averaged
+            optimizer = build_optimizer(module, cfg.optim, *fused)
             self.engines[role], self.optimizers[role] = accelerator.prepare(module, optimizer)
+        self.replay = cfg.replayed
+        if self.replay == "step":
+            self.advance: Callable[[Batch], StepOutput] = Replay(self.body, CudaGraph())
+        else:
+            self.advance = self.body
+        self.gradients: Callable[[Batch], StepOutput] = self.compute_gradients
+        if self.replay == "backward":
+            self.gradients = Replay(self.compute_gradients, CudaGraph(), WARM_UP_DDP)
 
     # One step.
 
     def train_step(self, batch: Batch) -> StepOutput:
-        """One optimiser step on the rank's share of a global batch; moves everything that a step moves."""
-        self.algorithm.train()
+        """One optimiser step on the rank's share of a global batch; moves everything that a step moves.
+
+        Where the step is replayed, the output's tensors are overwritten by the next one.
+        """
         # Only dropout-like layers draw in a step; seeded here, they need no state in the checkpoint.
         torch.manual_seed(int(sample_keys(self.cfg.seed, f"step/{self.rank}", np.array([self.step]))[0]))
+        output = self.advance(batch)
+        self.step += 1
+        return output
+
+    def body(self, batch: Batch) -> StepOutput:
+        """All that a step does on the device, from tensors on the device alone, so that it can be replayed."""
+        self.algorithm.train()
         for optimizer in self.optimizers.values():
-            set_learning_rate(optimizer, self.cfg.optim, self.step, self.cfg.steps)
+            set_learning_rate(optimizer, self.cfg.optim, self.algorithm.step, self.cfg.steps)
         scales = [scaler.get_scale() for scaler in self.scalers.values()]
-        output = self.algorithm.train_step(batch, self)
+        output = self.gradients(batch)
+        if self.replay == "backward":
+            self.take_step("network")
         bad = ~torch.isfinite(output.loss.detach()) & (self.first_bad_step < 0)
-        self.first_bad_step = torch.where(bad, self.algorithm.step, self.first_bad_step)
+        self.first_bad_step.copy_(torch.where(bad, self.algorithm.step, self.first_bad_step))
         skipped = any(s.get_scale() < before for s, before in zip(self.scalers.values(), scales, strict=True))
         if not skipped:
             with torch.no_grad():
                 self.algorithm.update(self.gather(output.observed))
-                self.algorithm.update_ema()
+                self.algorithm.update_ema(self.averages_parameters)
         self.algorithm.step += 1
-        self.step += 1
+        self.meter.add({"loss": output.loss, **output.metrics})
         return output
+
+    def compute_gradients(self, batch: Batch) -> StepOutput:
+        """The algorithm's step; without the optimiser's where only forward and backward are replayed."""
+        if self.replay == "backward":
+            self.optimizers["network"].zero_grad()
+        return self.algorithm.train_step(batch, self)
+
+    def averaged_by_optimizer(self, module: torch.nn.Module) -> bool:
+        """Whether the optimiser of a role's module moves the averages of the network's parameters in its own pass."""
+        fits = self.cfg.optim.name == "sgd" and self.cfg.precision != "fp16" and self.device.type == "cuda"
+        own = set(module.parameters())
+        return fits and own.issuperset(self.algorithm.averaged_parameters())
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
         count = self.cfg.batch.micro
@@ -112,13 +150,17 @@ class Trainer:
         return nullcontext() if last else self.accelerator.no_sync(self.engines[role])
 
     def optimizer_step(self, role: str) -> None:
+        if self.replay != "backward":
+            self.take_step(role)
+            self.optimizers[role].zero_grad()
+
+    def take_step(self, role: str) -> None:
         optimizer, scaler = self.optimizers[role], self.scalers[role]
         if self.cfg.optim.clip is not None:
             scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(self.engines[role].parameters(), self.cfg.optim.clip)
         scaler.step(optimizer)
         scaler.update()
-        optimizer.zero_grad()
 
     def mean(self, value: Tensor) -> Tensor:
         return self.accelerator.reduce(value.detach(), reduction="mean")
@@ -143,22 +185,21 @@ class Trainer:
         """Trains to the last step. Returns why `stop` had it end early, or None at the end."""
         cfg = self.cfg
         begin, before = time.perf_counter(), self.elapsed
-        loader, meter, throughput = self.loader(), Meter(), Throughput(self.images_per_step)
+        loader, throughput = self.loader(), Throughput(self.images_per_step)
         tracker = Tracker(self.accelerator, cfg, self.folder, self.step)
         if tracker.discarded:
             console.print(f"{tracker.discarded} lines after step {self.step:,} moved to metrics.discarded.jsonl")
         reason = None
         with console.progress(cfg.steps, self.step) as progress:
             while self.step < cfg.steps and reason is None:
-                output = self.train_step(next(loader))
-                meter.add({"loss": output.loss, **output.metrics})
+                self.train_step(next(loader))
                 throughput.steps += 1
                 progress.stepped(self.step)
                 self.elapsed = before + time.perf_counter() - begin
                 last = self.step == cfg.steps
                 logged = last or self.step % cfg.log.every == 0
                 if logged:
-                    figures = self.read(meter) | throughput.read(loader.wait_seconds)
+                    figures = self.read() | throughput.read(loader.wait_seconds)
                     tracker.log(self.step, figures)
                 with throughput.paused():
                     if last or self.step % cfg.eval.every == 0:
@@ -186,12 +227,12 @@ class Trainer:
             cfg.batch.micro,
         )  # fmt: skip
 
-    def read(self, meter: Meter) -> dict[str, float]:
+    def read(self) -> dict[str, float]:
         """The training figures since the last reading; waits for the device."""
-        figures = {f"train/{name}": value for name, value in meter.read().items()}
+        figures = {f"train/{name}": value for name, value in self.meter.read().items()}
         self.check_finite()
         optimizer = next(iter(self.optimizers.values()))
-        return figures | {"lr": optimizer.param_groups[0]["lr"]}
+        return figures | {"lr": float(optimizer.param_groups[0]["lr"])}
 
     def agree(self, reason: str | None) -> str | None:
         """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""
@@ -267,7 +308,8 @@ class Trainer:
     def save(self) -> None:
         # A finite loss can have had gradients that were not: the weights of the last step decide.
         finite = torch.stack([parameter.isfinite().all() for parameter in self.algorithm.parameters()]).all()
-        self.first_bad_step = torch.where(~finite & (self.first_bad_step < 0), self.step - 1, self.first_bad_step)
+        bad = ~finite & (self.first_bad_step < 0)
+        self.first_bad_step.copy_(torch.where(bad, self.step - 1, self.first_bad_step))
         self.check_finite()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:

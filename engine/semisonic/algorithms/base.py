@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from semisonic.models.norm import batch_statistics
 from semisonic.schema import Config
-from semisonic_kernels.ema import ema_update
+from semisonic_kernels.ema import MovingAverage
 
 
 @dataclass(frozen=True)
@@ -167,6 +167,7 @@ class Algorithm(nn.Module):
         self.build = build  # for methods with further networks
         self.network = build()
         self.ema = shadow_of(self.network)
+        self._averages: Any = None
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("ema_updates", torch.zeros((), dtype=torch.int64))
         self.register_buffer("pixel_mean", 255 * torch.tensor(info.mean).view(1, 3, 1, 1))
@@ -247,25 +248,49 @@ class Algorithm(nn.Module):
             logits = network(images)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
-    @torch.no_grad()
-    def update_ema(self) -> None:
-        """ema <- a ema + (1-a) network for parameters; buffers as configured. Counts its own updates."""
+    def averaged_parameters(self) -> dict[Tensor, Tensor]:
+        """Parameter of `network` -> its average, both kept in place."""
         shadow = dict(self.ema.named_buffers())
-        averaged: list[Tensor] = []
-        live: list[Tensor] = []
-        for name, parameter in self.network.named_parameters():
-            averaged.append(shadow[name])
-            live.append(parameter)
-        copied: list[Tensor] = []
-        source: list[Tensor] = []
+        return {parameter: shadow[name] for name, parameter in self.network.named_parameters()}
+
+    @torch.no_grad()
+    def update_ema(self, parameters: bool = True) -> None:
+        """ema <- a ema + (1-a) network for parameters; buffers as configured. Counts its own updates.
+
+        `parameters=False` leaves out the parameters, where the optimiser has moved their averages itself.
+        """
+        if self._averages is None:
+            self._averages = self._averaged()
+        averages, averaged_buffers, copied = self._averages
+        weight = self.ema_weight()
+        if parameters:
+            averages.update(weight)
+        averaged_buffers.update(weight)
+        for shadows, live in copied:
+            torch._foreach_copy_(shadows, live)
+        self.ema_updates += 1
+
+    def _averaged(self) -> tuple[MovingAverage, MovingAverage, list[tuple[list[Tensor], list[Tensor]]]]:
+        """Averages of parameters, of buffers, and the buffers to be copied (to, from), in groups of one dtype."""
+        pairs, shadow = self.averaged_parameters(), dict(self.ema.named_buffers())
+        averaged: dict[Tensor, Tensor] = {}
+        copied: dict[torch.dtype, dict[Tensor, Tensor]] = {}
         for name, buffer in self.network.named_buffers():
             mean = self.ema_cfg.buffers == "averaged" and buffer.is_floating_point()
-            (averaged if mean else copied).append(shadow[name])
-            (live if mean else source).append(buffer)
-        ema_update(averaged, live, 1 - self.ema_decay())
-        if copied:
-            torch._foreach_copy_(copied, source)
-        self.ema_updates += 1
+            (averaged if mean else copied.setdefault(buffer.dtype, {}))[buffer] = shadow[name]
+        return (
+            MovingAverage(list(pairs.values()), list(pairs)),
+            MovingAverage(list(averaged.values()), list(averaged)),
+            [(list(group.values()), list(group)) for group in copied.values()],
+        )
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Algorithm":
+        self._averages = None  # moving or casting a module makes new tensors
+        return super()._apply(fn, recurse)
+
+    def ema_weight(self) -> Tensor:
+        """1 - decay of the next update: 0-d float64 on the device."""
+        return 1 - self.ema_decay()
 
     def ema_decay(self) -> Tensor:
         """Decay of the next update, with the start-up correction (t = 0 at the first): a 0-d float tensor."""

@@ -50,8 +50,13 @@ class DataConfig(Config):
     """For `folder`: whether images that cannot be decoded are an error, or left out and counted."""
     workers: int | None = Field(None, ge=1)
     """For `folder`: processes that check new images; default: one per CPU."""
+    operations: Literal["auto", "dali", "kernel"] = "auto"
+    """Where RandAugment's operations and Cutout run: as DALI operators, or in one fused kernel after DALI's crop and
+    flip; same draws, same pixels. auto = kernel."""
     equalize: Literal["dali", "pil"] = "dali"
-    """Formula of the equalise operation: DALI's, on every device; or PIL's integer steps, on the CPU only."""
+    """Formula of the equalise operation: DALI's, or PIL's integer steps (on a GPU only with operations=kernel)."""
+    steps_per_call: int = Field(0, ge=0)
+    """Steps whose images one DALI call makes; 0 = as many as fit 2^22 pixels on a GPU (at most 8), 1 on the CPU."""
 
 
 @dataclass(frozen=True, eq=False)

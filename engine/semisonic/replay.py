@@ -1,0 +1,96 @@
+"""A step recorded once as a CUDA graph and replayed: no kernel is launched by the host any more, only the graph.
+
+What is recorded must work on tensors with fixed addresses, in place, and must not read the device. The first calls
+run as usual, so that everything is compiled, tuned and allocated before it is recorded.
+"""
+
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from semisonic.schema import UserError
+from semisonic_kernels.multi_tensor import finish_capture
+
+WARM_UP = 3
+WARM_UP_DDP = 11
+"""DDP rebuilds its buckets and reads its counters in its first steps; torch's notes on CUDA graphs ask for 11."""
+
+Result = TypeVar("Result")
+
+
+class Recorder(Protocol):
+    def warm_up(self, action: Callable[[], Any]) -> Any:
+        """Runs the action."""
+        ...
+
+    def capture(self, action: Callable[[], Any]) -> Any:
+        """Records what the action does to the device, without doing it; returns what the action returns."""
+        ...
+
+    def replay(self) -> None:
+        """Does what was recorded."""
+        ...
+
+
+class CudaGraph:
+    """A `Recorder` on the current device. Warm-up and capture share a stream of their own, as autograd asks for."""
+
+    def __init__(self) -> None:
+        self.graph = torch.cuda.CUDAGraph()
+        self.stream = torch.cuda.Stream()
+
+    def warm_up(self, action: Callable[[], Any]) -> Any:
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            result = action()
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return result
+
+    def capture(self, action: Callable[[], Any]) -> Any:
+        # "thread_local": the threads of DALI may call CUDA meanwhile.
+        with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
+            result = action()
+        finish_capture()
+        return result
+
+    def replay(self) -> None:
+        self.graph.replay()
+
+
+class Replay(Generic[Result]):
+    """Calls `action(batch)`; from call `warm_up` on by copying the batch into fixed tensors and replaying a graph.
+
+    batch: a nested structure of tensors, of the same shapes each time. The result's tensors are detached and, once
+    replayed, the same ones every time: read them before the next call. Raises UserError where the action cannot be
+    recorded.
+    """
+
+    def __init__(self, action: Callable[[Any], Result], recorder: Recorder, warm_up: int = WARM_UP):
+        self.action, self.recorder, self.warm_up = action, recorder, warm_up
+        self.calls = 0
+        self.batch: Any = None
+        self.result: Any = None
+
+    def __call__(self, batch: Any) -> Result:
+        self.calls += 1
+        if self.calls <= self.warm_up:
+            return self.recorder.warm_up(lambda: self.action(batch))
+        if self.batch is None:
+            self._capture(batch)
+        for fixed, value in zip(tree_leaves(self.batch), tree_leaves(batch), strict=True):
+            fixed.copy_(value, non_blocking=True)
+        self.recorder.replay()
+        return self.result
+
+    def _capture(self, batch: Any) -> None:
+        self.batch = tree_map(lambda value: value.clone(), batch)
+        try:
+            result = self.recorder.capture(lambda: self.action(self.batch))
+        except (RuntimeError, torch.AcceleratorError) as error:
+            raise UserError(
+                f"replay: this step cannot be recorded as a CUDA graph; use --replay off ({error})"
+            ) from error
+        self.result = tree_map(lambda value: value.detach() if isinstance(value, Tensor) else value, result)

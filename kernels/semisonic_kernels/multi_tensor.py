@@ -1,0 +1,59 @@
+"""What launches over many tensors share: which program works on which elements, and where the tensors are."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+BLOCK = 2048
+"""Elements of one program."""
+
+_written_later: list[tuple[Tensor, Tensor]] = []
+
+
+class Launch:
+    """One program per BLOCK elements of each of several tensors, found through a table of addresses on the device.
+
+    Tables are kept by their addresses, since allocators hand the same ones out again, so that after a few steps
+    nothing is uploaded. While a CUDA graph is captured nothing can be: `finish_capture` writes what was left out.
+    """
+
+    def __init__(self, sizes: Sequence[int], device: torch.device):
+        pairs = [(index, first) for index, size in enumerate(sizes) for first in range(0, size, BLOCK)]
+        self.device, self.programs = device, len(pairs)
+        self.blocks = torch.tensor(pairs, dtype=torch.int64, device=device).view(-1, 2)
+        """(tensor, first element) of each program."""
+        self.sizes = torch.tensor(list(sizes), dtype=torch.int64, device=device)
+        self._tables: dict[tuple[int, ...], Tensor] = {}
+
+    def addresses(self, *columns: Sequence[Tensor | None]) -> Tensor:
+        """Table [T, columns] of data pointers, int64 on the device; 0 for None. Does not wait for the device."""
+        key = tuple(0 if tensor is None else tensor.data_ptr() for row in zip(*columns, strict=True) for tensor in row)
+        table = self._tables.get(key)
+        if table is None:
+            host = torch.tensor(key, dtype=torch.int64).view(-1, len(columns))
+            if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+                table = torch.empty(host.shape, dtype=torch.int64, device=self.device)
+                _written_later.append((table, host))
+            elif self.device.type == "cuda":
+                table = host.pin_memory().to(self.device, non_blocking=True)
+            else:
+                table = host
+            self._tables[key] = table
+        return table
+
+
+def finish_capture() -> None:
+    """Writes the tables of the kernels in a CUDA graph that was just captured; call it before the first replay."""
+    for table, host in _written_later:
+        table.copy_(host)
+    _written_later.clear()
+
+
+def laid_out_alike(*tensors: Tensor) -> bool:
+    """Whether element i of memory is the same element in all of them: all contiguous, or all channels_last."""
+    if all(tensor.is_contiguous() for tensor in tensors):
+        return True
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    layout = formats.get(tensors[0].dim())
+    return layout is not None and all(tensor.is_contiguous(memory_format=layout) for tensor in tensors)

@@ -1,0 +1,177 @@
+"""Steps that are recorded and replayed: the order of events here, the graph itself in tests/gpu."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from semisonic.commandline import resolve
+from semisonic.data.sources import load
+from semisonic.data.splits import make_split
+from semisonic.optim import AveragingSGD, OptimConfig, build_optimizer
+from semisonic.replay import Replay
+from semisonic.run import build_algorithm
+from semisonic.runtime import start
+from semisonic.schema import UserError
+from semisonic.trainer import Trainer
+
+FIELDS = [
+    "--no-baseline", "--device", "cpu", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--log.trackers", "none",
+]  # fmt: skip
+
+
+def make_trainer(folder: Path, *fields: str) -> Trainer:
+    cfg = resolve([*FIELDS, "--out", str(folder), *fields])[1]
+    data = load(cfg.data)
+    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
+    torch.manual_seed(0)
+    return Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
+
+
+class OnTheHost:
+    """A recorder for devices without graphs: does at each replay what the action does."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.action: Callable[[], Any] = lambda: None
+
+    def warm_up(self, action: Callable[[], Any]) -> Any:
+        self.events.append("warm-up")
+        return action()
+
+    def capture(self, action: Callable[[], Any]) -> Any:
+        self.events.append("capture")
+        self.action = action
+        return {"sum": torch.zeros(())}
+
+    def replay(self) -> None:
+        self.events.append("replay")
+        self.action()
+
+
+def test_batches_are_copied_into_fixed_tensors():
+    seen = []
+
+    def action(batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        seen.append((batch["u"]["weak"].data_ptr(), batch["u"]["weak"].sum().item(), batch["none"].numel()))
+        assert batch["u"]["weak"].is_contiguous(memory_format=torch.channels_last)
+        return {"sum": batch["u"]["weak"].sum()}
+
+    recorder = OnTheHost()
+    replay = Replay(action, recorder, warm_up=2)
+    for step in range(5):
+        image = torch.full((2, 3, 4, 4), float(step)).to(memory_format=torch.channels_last)
+        replay({"u": {"weak": image}, "none": torch.empty(0)})
+    assert recorder.events == ["warm-up", "warm-up", "capture", "replay", "replay", "replay"]
+    assert [total for _, total, _ in seen] == [96.0 * step for step in range(5)]
+    assert len({address for address, _, _ in seen[2:]}) == 1
+
+
+def test_another_shape_is_an_error():
+    replay = Replay(lambda batch: batch, OnTheHost(), warm_up=0)
+    replay({"x": torch.zeros(4)})
+    with pytest.raises(RuntimeError, match="size"):
+        replay({"x": torch.zeros(5)})
+
+
+def test_what_cannot_be_recorded_says_what_to_change():
+    class Refuses(OnTheHost):
+        def capture(self, action: Callable[[], Any]) -> Any:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    with pytest.raises(UserError, match="--replay off .*not permitted"):
+        Replay(lambda batch: batch, Refuses(), warm_up=0)({"x": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("part", ["step", "backward"])
+def test_a_step_needs_nothing_but_its_batch_and_fixed_tensors(part: str, tmp_path: Path):
+    """Replayed from fixed tensors, the whole step and its gradients go on as they do when called."""
+    threshold = ("--algorithm.threshold", "0.12")  # some samples pass from the first step on
+    plain, replayed = (make_trainer(tmp_path / name, *threshold) for name in ("plain", "replayed"))
+    if part == "step":
+        replayed.advance = Replay(replayed.body, OnTheHost())
+    else:
+        replayed.replay = "backward"
+        replayed.gradients = Replay(lambda batch: replayed.compute_gradients(batch), OnTheHost(), warm_up=100)
+    for trainer in (plain, replayed):
+        loader = trainer.loader()
+        addresses = [t.data_ptr() for t in (*trainer.algorithm.state_dict().values(), trainer.first_bad_step)]
+        for _ in range(6):
+            trainer.train_step(next(loader))
+        after = [t.data_ptr() for t in (*trainer.algorithm.state_dict().values(), trainer.first_bad_step)]
+        assert addresses == after  # nothing that a step moves is replaced
+    expected, found = plain.algorithm.state_dict(), replayed.algorithm.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    assert plain.read() == replayed.read() and int(found["step"]) == 6
+
+
+def test_the_learning_rate_follows_the_step_on_the_device(tmp_path: Path):
+    trainer = make_trainer(tmp_path, "--steps", "100", "--optim.lr", "0.5", "--optim.schedule", "cosine")
+    group, loader = trainer.optimizers["network"].param_groups[0], trainer.loader()
+    address, rates = group["lr"].data_ptr(), []
+    for _ in range(3):
+        trainer.train_step(next(loader))
+        rates.append(group["lr"].item())
+    assert rates == pytest.approx([0.25 * (1 + torch.cos(torch.tensor(torch.pi * t / 100)).item()) for t in range(3)])
+    assert group["lr"].data_ptr() == address
+
+
+class Reads(TorchDispatchMode):
+    """Operations that hand a tensor's value to the host, or whose result's size depends on one."""
+
+    NAMES = ("_local_scalar_dense", "is_nonzero", "nonzero", "equal", "masked_select", "unique", "bincount")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__.lstrip("_") in {name.lstrip("_") for name in self.NAMES}:
+            self.found.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("fields", [(), ("--optim", "adamw"), ("--optim.clip", "1.0"), ("--batch.micro", "2")])
+@pytest.mark.parametrize("algorithm", ["fixmatch", "supervised"])
+def test_a_step_hands_no_value_to_the_host(algorithm: str, fields: tuple[str, ...], tmp_path: Path):
+    trainer = make_trainer(tmp_path, "--algorithm", algorithm, *fields)
+    batch = next(trainer.loader())
+    trainer.train_step(batch)
+    with Reads() as reads:
+        trainer.train_step(batch)
+        assert reads.found == []
+        trainer.read()  # logging may
+        assert reads.found
+
+
+def test_the_averaging_optimiser_trains_as_torch_s_and_the_ema_do(tmp_path: Path):
+    """On the CPU with the kernel interpreted; on CUDA the trainer chooses it by itself."""
+    threshold = ("--algorithm.threshold", "0.12")
+    plain, fused = (make_trainer(tmp_path / name, *threshold) for name in ("plain", "fused"))
+    algorithm = fused.algorithm
+    options = (algorithm.averaged_parameters(), algorithm.ema_weight)
+    optimizer = build_optimizer(algorithm, fused.cfg.optim, *options)
+    assert isinstance(optimizer, AveragingSGD)
+    fused.optimizers["network"], fused.averages_parameters = fused.accelerator.prepare(optimizer), False
+    for trainer in (plain, fused):
+        loader = trainer.loader()
+        for _ in range(4):
+            trainer.train_step(next(loader))
+    torch.testing.assert_close(algorithm.state_dict(), plain.algorithm.state_dict(), rtol=1e-4, atol=1e-6)
+    moved = algorithm.averaged_parameters()
+    assert all(not torch.equal(parameter, average) for parameter, average in moved.items())
+
+
+def test_replay_is_checked_before_anything_starts():
+    with pytest.raises(UserError, match="replay: step needs a GPU"):
+        resolve([*FIELDS, "--replay", "step"])
+    assert resolve(FIELDS)[1].replayed == "off"
+
+
+def test_adamw_reads_its_rate_from_a_tensor():
+    layer = torch.nn.Linear(3, 2)
+    optimizer = build_optimizer(layer, OptimConfig(name="adamw"))
+    assert all(torch.is_tensor(group["lr"]) for group in optimizer.param_groups)
