@@ -1,5 +1,6 @@
 """The process a run lives in: devices, threads, the process group, determinism, and the versions it ran with."""
 
+import ctypes
 import os
 import platform
 import resource
@@ -23,6 +24,7 @@ def start(cfg: RunConfig) -> Accelerator:
     threads = thread_count(cfg)
     if on_cpu:
         torch.set_num_threads(threads)
+        keep_freed_memory()
     else:
         torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's convolutions use by default
     if cfg.deterministic:
@@ -49,6 +51,20 @@ def start(cfg: RunConfig) -> Accelerator:
             "on the CPU use: torchrun --nproc_per_node N launch/train.py --device cpu"
         )
     return accelerator
+
+
+def keep_freed_memory() -> None:
+    """Has glibc reuse large blocks instead of returning them to the system at every step.
+
+    Otherwise the kernel clears every page of every activation anew: a tenth of a WRN-28-2 step on two cores. Other C
+    libraries have no such setting and are left alone.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        trim_threshold, top_pad, mmap_max = -1, -2, -4
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(top_pad, 64 * 2**20)
 
 
 def thread_count(cfg: RunConfig) -> int:

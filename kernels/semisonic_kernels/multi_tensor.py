@@ -7,8 +7,10 @@ from torch import Tensor
 
 BLOCK = 2048
 """Elements of one program."""
+KEPT = 64
+"""Tables that are kept by their addresses."""
 
-_written_later: list[tuple[Tensor, Tensor]] = []
+_written_later: list[tuple[Tensor, tuple[int, ...]]] = []
 
 
 class Launch:
@@ -25,28 +27,29 @@ class Launch:
         """(tensor, first element) of each program."""
         self.sizes = torch.tensor(list(sizes), dtype=torch.int64, device=device)
         self._tables: dict[tuple[int, ...], Tensor] = {}
+        self._recorded: list[Tensor] = []
 
     def addresses(self, *columns: Sequence[Tensor | None]) -> Tensor:
         """Table [T, columns] of data pointers, int64 on the device; 0 for None. Does not wait for the device."""
         key = tuple(0 if tensor is None else tensor.data_ptr() for row in zip(*columns, strict=True) for tensor in row)
-        table = self._tables.get(key)
-        if table is None:
+        if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            table = torch.empty(len(key) // len(columns), len(columns), dtype=torch.int64, device=self.device)
+            _written_later.append((table, key))
+            self._recorded.append(table)  # the graph reads it at every replay
+            return table
+        if key not in self._tables:
+            if len(self._tables) == KEPT:
+                self._tables.clear()
             host = torch.tensor(key, dtype=torch.int64).view(-1, len(columns))
-            if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-                table = torch.empty(host.shape, dtype=torch.int64, device=self.device)
-                _written_later.append((table, host))
-            elif self.device.type == "cuda":
-                table = host.pin_memory().to(self.device, non_blocking=True)
-            else:
-                table = host
-            self._tables[key] = table
-        return table
+            on_gpu = self.device.type == "cuda"
+            self._tables[key] = host.pin_memory().to(self.device, non_blocking=True) if on_gpu else host
+        return self._tables[key]
 
 
 def finish_capture() -> None:
     """Writes the tables of the kernels in a CUDA graph that was just captured; call it before the first replay."""
-    for table, host in _written_later:
-        table.copy_(host)
+    for table, key in _written_later:
+        table.copy_(torch.tensor(key, dtype=torch.int64).view_as(table))
     _written_later.clear()
 
 

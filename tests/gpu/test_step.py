@@ -10,6 +10,8 @@ from semisonic import cli
 from semisonic.commandline import resolve
 from semisonic.data.sources import load
 from semisonic.data.splits import make_split
+from semisonic.optim import AveragingSGD
+from semisonic.replay import WARM_UP_DDP
 from semisonic.run import build_algorithm
 from semisonic.runtime import start
 from semisonic.trainer import Trainer
@@ -29,16 +31,25 @@ FIELDS = [
 ]
 
 
+def make_trainer(*fields: str) -> Trainer:
+    cfg = resolve([*FIELDS, *fields])[1]
+    data = load(cfg.data)
+    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
+    torch.manual_seed(0)
+    return Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
+
+
+@pytest.mark.parametrize("replay", ["off", "step", "backward"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("compiled", ["off", "whole"])
 @pytest.mark.parametrize("algorithm", ["supervised", "fixmatch"])
-def test_a_step_does_not_synchronise(algorithm: str, compiled: str, precision: str):
-    cfg = resolve([*FIELDS, "--algorithm", algorithm, "--compile", compiled, "--precision", precision])[1]
-    data = load(cfg.data)
-    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
-    trainer = Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
+def test_a_step_does_not_synchronise(algorithm: str, compiled: str, precision: str, replay: str):
+    trainer = make_trainer(
+        "--algorithm", algorithm, "--compile", compiled, "--precision", precision, "--replay", replay
+    )
     batch = next(trainer.loader())
-    for _ in range(3):
+    before = WARM_UP_DDP + 2
+    for _ in range(before):
         trainer.train_step(batch)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
@@ -47,7 +58,45 @@ def test_a_step_does_not_synchronise(algorithm: str, compiled: str, precision: s
             trainer.train_step(batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert int(trainer.first_bad_step) == -1 and int(trainer.algorithm.step) == 6
+    assert int(trainer.first_bad_step) == -1 and int(trainer.algorithm.step) == before + 3
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("replay", ["step", "backward"])
+def test_a_replayed_run_is_the_run(replay: str, optimizer: str):
+    """Deterministic kernels: recorded and replayed they do the same arithmetic, bit for bit."""
+    found = []
+    for mode in ("off", replay):
+        trainer = make_trainer(
+            "--deterministic", "--replay", mode, "--optim", optimizer, "--algorithm.threshold", "0.12"
+        )
+        loader = trainer.loader()
+        for _ in range(WARM_UP_DDP + 6):
+            trainer.train_step(next(loader))
+        found.append((trainer.read(), trainer.algorithm.state_dict()))
+    (figures, plain), (others, replayed) = found
+    assert figures == others
+    assert all(torch.equal(value, replayed[name]) for name, value in plain.items())
+
+
+def test_sgd_moves_the_ema_in_its_own_launch():
+    trainer = make_trainer("--optim", "sgd")
+    assert isinstance(trainer.optimizers["network"].optimizer, AveragingSGD) and not trainer.averages_parameters
+
+
+def test_the_fast_path_follows_the_plain_one():
+    """Each step of the fast path against a plain step (eager, fp32, reference kernels) from the same state."""
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    fast = make_trainer("--compile", "whole", "--replay", "step", "--algorithm.threshold", "0.12")
+    plain = make_trainer(
+        "--compile", "off", "--replay", "off", "--kernels", "reference", "--algorithm.threshold", "0.12"
+    )
+    loader, other = fast.loader(), plain.loader()
+    for step in range(50):
+        plain.algorithm.load_state_dict(fast.algorithm.state_dict())
+        one = fast.train_step(next(loader)).loss.item()
+        two = plain.train_step(next(other)).loss.item()
+        assert one == pytest.approx(two, rel=1e-3), step
 
 
 def test_a_deterministic_run_repeats_bit_for_bit(tmp_path: Path):

@@ -82,7 +82,7 @@ def test_what_cannot_be_recorded_says_what_to_change():
         def capture(self, action: Callable[[], Any]) -> Any:
             raise RuntimeError("operation not permitted when stream is capturing")
 
-    with pytest.raises(UserError, match="--replay off .*not permitted"):
+    with pytest.raises(UserError, match=r"--replay off .*not permitted"):
         Replay(lambda batch: batch, Refuses(), warm_up=0)({"x": torch.zeros(1)})
 
 
