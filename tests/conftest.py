@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,8 @@ import torch
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton kernels on CPU tensors; read when a kernel is defined
+
+from semisonic_kernels.fuse import set_kernels
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,6 +23,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def fused_kernels() -> Iterator[None]:
+    """A trainer chooses the kernels of its process; the next test starts with the fused ones again."""
+    yield
+    set_kernels("fused")
 
 
 Run = Callable[..., subprocess.CompletedProcess]

@@ -78,6 +78,9 @@ class RunConfig(Config):
     TF32 products."""
     compile: Literal["auto", "whole", "off"] = "auto"
     """whole = forward and loss as one graph; auto = whole on a GPU, off on the CPU, where short runs lose by it."""
+    kernels: Literal["fused", "reference"] = "fused"
+    """reference = every kernel in plain torch and RandAugment as DALI operators: what the fast path is checked
+    against."""
     replay: Literal["auto", "step", "backward", "off"] = "auto"
     """CUDA-graph replay: of the whole step (one process), or of forward and backward (several). auto = step in one
     GPU process, off elsewhere; fp16, which checks its gradients on the host, cannot be replayed."""
@@ -162,7 +165,7 @@ def check(cfg: RunConfig) -> list[str]:
     geometry = augment.Geometry(size=32, pad=0, flip=False, fill=(0, 0, 0), device=device)
     for recipe in dict.fromkeys([*views.labelled.values(), *views.unlabelled.values()]):
         try:
-            augment.build_view(recipe, geometry, equalize=cfg.data.equalize)
+            augment.build_view(recipe, geometry, equalize=cfg.data.equalize, operations=cfg.data.operations)
         except UserError as error:
             problems += [f"algorithm.{_field_of(cfg.algorithm, recipe)}: {line}" for line in error.messages]
     if cfg.baseline and cfg.algorithm.name == "supervised":

@@ -25,6 +25,7 @@ from semisonic.report import Console, save_confusion
 from semisonic.runtime import thread_count
 from semisonic.schema import UserError
 from semisonic.trackers import Tracker
+from semisonic_kernels.fuse import set_kernels
 
 AGREE_EVERY = 1.0
 """Seconds, about, between the moments at which several ranks agree on stopping."""
@@ -61,6 +62,7 @@ class Trainer:
         self.scalers = {role: torch.amp.GradScaler(self.device.type, enabled=half) for role in algorithm.roles}
         self.meter = Meter()
         self.names: dict[Tensor, str] = {parameter: name for name, parameter in algorithm.named_parameters()}
+        set_kernels("reference" if cfg.kernels == "reference" else "fused" if cfg.compiled else "eager")
         self.engines: dict[str, torch.nn.Module] = {}
         self.optimizers: dict[str, Any] = {}
         self.averages_parameters = True
@@ -125,9 +127,9 @@ class Trainer:
 
     def averaged_by_optimizer(self, module: torch.nn.Module) -> bool:
         """Whether the optimiser of a role's module moves the averages of the network's parameters in its own pass."""
-        fits = self.cfg.optim.name == "sgd" and self.cfg.precision != "fp16" and self.device.type == "cuda"
-        own = set(module.parameters())
-        return fits and own.issuperset(self.algorithm.averaged_parameters())
+        cfg, own = self.cfg, set(module.parameters())
+        fits = cfg.optim.name == "sgd" and cfg.precision != "fp16" and cfg.kernels == "fused"
+        return fits and self.device.type == "cuda" and own.issuperset(self.algorithm.averaged_parameters())
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
         count = self.cfg.batch.micro
@@ -189,6 +191,7 @@ class Trainer:
         tracker = Tracker(self.accelerator, cfg, self.folder, self.step)
         if tracker.discarded:
             console.print(f"{tracker.discarded} lines after step {self.step:,} moved to metrics.discarded.jsonl")
+        console.print(f"Batches: {loader.describe()}")
         reason = None
         with console.progress(cfg.steps, self.step) as progress:
             while self.step < cfg.steps and reason is None:
@@ -220,9 +223,11 @@ class Trainer:
         return (batch.labelled if views.labelled else 0) + (batch.unlabelled if views.unlabelled else 0)
 
     def loader(self) -> Loader:
-        cfg = self.cfg
+        cfg, data = self.cfg, self.cfg.data
+        if cfg.kernels == "reference" and data.operations == "auto":
+            data = data.model_copy(update={"operations": "dali"})
         return Loader(
-            self.data, self.split, self.algorithm.views(cfg.algorithm), cfg.data, cfg.seed, cfg.batch.labelled,
+            self.data, self.split, self.algorithm.views(cfg.algorithm), data, cfg.seed, cfg.batch.labelled,
             cfg.batch.unlabelled, self.device, self.rank, self.world_size, self.step, thread_count(cfg),
             cfg.batch.micro,
         )  # fmt: skip

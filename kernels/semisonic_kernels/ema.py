@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from semisonic_kernels.fuse import plain
 from semisonic_kernels.multi_tensor import BLOCK, Launch, laid_out_alike
 
 _TYPES = {torch.float32: tl.float32, torch.float64: tl.float64, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
@@ -47,7 +48,9 @@ class MovingAverage:
                 f"{list(weight.shape)} on {weight.device}"
             )
         for averages, sources, launch in self.groups:
-            if launch is None:
+            if plain():
+                ema_update_reference(averages, sources, weight)
+            elif launch is None:
                 share = weight.to(averages[0].dtype)
                 torch._foreach_lerp_(averages, _cast(sources, averages), [share] * len(averages))
             else:

@@ -1,11 +1,13 @@
 """Batch normalisation over the global batch of a process group (Ioffe and Szegedy 2015, arXiv 1502.03167).
 
 Equals BatchNorm on the concatenation of all ranks' batches, in value, gradient and running statistics; on the
-CPU (gloo) and on CUDA (NCCL), eager and inside one compiled graph. The forward costs one all-reduce of [R,
-2C] numbers, the backward one of [2C].
+CPU (gloo) and on CUDA (NCCL), eager and inside one compiled graph. A ReLU or leaky ReLU after it can be part of it, so
+that what lies between the two is never kept. The forward costs one all-reduce of [R, 2C] numbers, the backward one of
+[2C].
 Shape suffixes: N batch, C channels, R ranks.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ def batch_norm(
     eps: float,
     training: bool,
     group: dist.ProcessGroup | None = None,
+    slope: float | None = None,
 ) -> Tensor:
     """Normalises x [N, C, ...] per channel; the output has the shape and dtype of x.
 
@@ -32,12 +35,15 @@ def batch_norm(
     in training they move by `momentum` (torch's convention) towards the mean and the unbiased variance.
     group: in training, the statistics are those of all its ranks' batches; None means of this rank's alone.
     All ranks of the group must call with the same shape. Statistics are float32, for float64 x float64.
-    Raises ValueError on shapes that do not fit.
+    slope: multiplies what comes out negative, as in leaky ReLU; 0 is ReLU, None no activation.
+    Raises ValueError on shapes that do not fit and on a negative slope.
     """
-    _check(x, weight, bias, running_mean, running_var, training)
+    _check(x, weight, bias, running_mean, running_var, training, slope)
     world = dist.get_world_size(group) if training and group is not None else 1
     if world == 1:
-        return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+        y = F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+        # The backward of batch_norm does not read its output. A compiler fuses, and recomputes more with no writes.
+        return activated(y, slope, inplace=not torch.compiler.is_compiling())
 
     count = x.numel() // x.shape[1] * world
     assert group is not None
@@ -49,7 +55,14 @@ def batch_norm(
             running_var.lerp_((var_C * (count / (count - 1))).to(running_var.dtype), momentum)
     if weight is None or bias is None:
         weight, bias = torch.ones_like(mean_C), torch.zeros_like(mean_C)
-    return _Normalise.apply(x, weight, bias, mean_C, torch.rsqrt(var_C + eps), name, count)
+    return _Normalise.apply(x, weight, bias, mean_C, torch.rsqrt(var_C + eps), name, count, slope)
+
+
+def activated(y: Tensor, slope: float | None, inplace: bool = False) -> Tensor:
+    """Leaky ReLU of y; ReLU for a slope of 0, y itself for None."""
+    if slope is None:
+        return y
+    return F.relu(y, inplace) if slope == 0 else F.leaky_relu(y, slope, inplace)
 
 
 @torch.no_grad()
@@ -69,28 +82,37 @@ def global_statistics(x: Tensor, group_name: Any, rank: int, world: int) -> tupl
 
 
 class _Normalise(torch.autograd.Function):
-    """(x - mean) * inv * weight + bias, with the gradient of mean and inv as functions of the global batch.
+    """(x - mean) * inv * weight + bias and its activation, with the gradient of mean and inv as functions of the
+    global batch. What the activation was given is not kept: the backward computes its sign anew.
 
     In the `setup_context` form because `torch.func.grad` accepts no other.
     """
 
     @staticmethod
     def forward(
-        x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inv: Tensor, group_name: Any, count: int
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        inv: Tensor,
+        group_name: Any,
+        count: int,
+        slope: float | None,
     ) -> Tensor:
-        y = (x.to(mean.dtype) - _like(mean, x)) * _like(inv * weight, x) + _like(bias, x)
-        return y.to(x.dtype)
+        return activated(_scaled(x, weight, bias, mean, inv), slope).to(x.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, bias, mean, inv, ctx.group_name, ctx.count = inputs
-        ctx.save_for_backward(x, weight, mean, inv)
-        ctx.bias_dtype = bias.dtype
+        x, weight, bias, mean, inv, ctx.group_name, ctx.count, ctx.slope = inputs
+        ctx.save_for_backward(x, weight, bias, mean, inv)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, weight, mean, inv = ctx.saved_tensors
+        x, weight, bias, mean, inv = ctx.saved_tensors
         grad = grad.to(mean.dtype)
+        if ctx.slope is not None:
+            positive = _scaled(x, weight, bias, mean, inv) > 0
+            grad = torch.where(positive, grad, grad * ctx.slope if ctx.slope else 0.0)
         normalised = (x.to(mean.dtype) - _like(mean, x)) * _like(inv, x)
         bias_C = grad.sum(_reduced(x))
         weight_C = (grad * normalised).sum(_reduced(x))
@@ -101,7 +123,8 @@ class _Normalise(torch.autograd.Function):
         return (
             grad_x.to(x.dtype),
             weight_C.to(weight.dtype),
-            bias_C.to(ctx.bias_dtype),
+            bias_C.to(bias.dtype),
+            None,
             None,
             None,
             None,
@@ -117,10 +140,15 @@ def batch_norm_reference(
     running_var: Tensor | None,
     momentum: float,
     eps: float,
+    slope: float | None = None,
 ) -> list[Tensor]:
     """What each rank's `batch_norm` returns in training, from the batches of all ranks, in plain torch."""
     joint = F.batch_norm(torch.cat(batches), running_mean, running_var, weight, bias, True, momentum, eps)
-    return list(joint.split([len(batch) for batch in batches]))
+    return list(activated(joint, slope).split([len(batch) for batch in batches]))
+
+
+def _scaled(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inv: Tensor) -> Tensor:
+    return (x.to(mean.dtype) - _like(mean, x)) * _like(inv * weight, x) + _like(bias, x)
 
 
 def _reduced(x: Tensor) -> list[int]:
@@ -142,6 +170,7 @@ def _check(
     running_mean: Tensor | None,
     running_var: Tensor | None,
     training: bool,
+    slope: float | None,
 ) -> None:
     if x.dim() < 2 or not x.is_floating_point():
         raise ValueError(f"batch_norm: x must be a floating tensor [N, C, ...], not {x.dtype} {list(x.shape)}")
@@ -149,6 +178,8 @@ def _check(
         raise ValueError("batch_norm: give both of weight and bias, and both running statistics, or neither")
     if not training and running_mean is None:
         raise ValueError("batch_norm: evaluation needs running statistics")
+    if slope is not None and not 0 <= slope < math.inf:
+        raise ValueError(f"batch_norm: slope must be None or a number from 0 on, not {slope}")
     named = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
     for name, tensor in named.items():
         if tensor is not None and tensor.shape != x.shape[1:2]:

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from nvidia.dali import fn, pipeline_def
 from PIL import Image
 
@@ -43,10 +44,11 @@ def reflect(images, pad):
 
 
 def run(views, source, params, threads=1, device_id=None):
-    """Outputs [N, size, size, 3] of one pipeline; views share the source, an array or a list of bytes."""
+    """Finished outputs [N, size, size, 3] of one pipeline; views share the source, an array or a list of bytes."""
     views, params = (value if isinstance(value, list) else [value] for value in (views, params))
     pairs = list(zip(views, params, strict=True))
-    flat = [array for dictionary in params for array in dictionary.values()]
+    fed = [(view, {name: own[name] for name in own if name not in view.finishing}) for view, own in pairs]
+    flat = [array for _, dictionary in fed for array in dictionary.values()]
     layout = None if isinstance(source, list) else "HWC"
 
     def give_source():
@@ -60,13 +62,23 @@ def run(views, source, params, threads=1, device_id=None):
         images = fn.external_source(give_source, layout=layout, batch=True)
         nodes = iter(fn.external_source(give_params, num_outputs=len(flat), batch=True) if flat else [])
         outputs = []
-        for view, dictionary in pairs:
+        for view, dictionary in fed:
             outputs.append(view.graph(images, {name: next(nodes) for name in dictionary}))
         return tuple(outputs)
 
-    outputs = definition().run()
-    arrays = [np.array((output.as_cpu() if device_id is not None else output).as_tensor()) for output in outputs]
+    arrays = []
+    for output, (view, own) in zip(definition().run(), pairs, strict=True):
+        images = torch.from_dlpack(output.as_tensor())
+        finishing = {name: torch.from_numpy(own[name]).to(images.device) for name in view.finishing}
+        arrays.append(view.finish(images, finishing).cpu().numpy())
     return arrays if len(arrays) > 1 else arrays[0]
+
+
+def run_alike(recipe, **changes):
+    """What a recipe's DALI operators make of some images, and what the kernel does with the same draws."""
+    views = [build_view(recipe, geometry(**changes), operations=where) for where in ("dali", "kernel")]
+    values, images = uniforms(views[0], 300, seed=7), pictures(300, views[0].geometry.size, seed=8)
+    return [run_weak(view, images, values) for view in views]
 
 
 def run_weak(view, images, values):
@@ -261,10 +273,11 @@ def test_randaugment_at_magnitude_0_is_weak():
     assert (ours != plain).any() and 50 < without_magnitude.sum() < 200
 
 
+@pytest.mark.parametrize("where", ["dali", "kernel"])
 @pytest.mark.parametrize("recipe", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)"])
-def test_pool_equals_pillow_end_to_end(recipe):
+def test_pool_equals_pillow_end_to_end(recipe, where):
     """Weak, the drawn operations, Cutout. A rotated pixel may differ, and later operations spread it."""
-    view, weak = build_view(recipe, geometry(), equalize="pil"), build_view("weak", geometry())
+    view, weak = build_view(recipe, geometry(), equalize="pil", operations=where), build_view("weak", geometry())
     values, images = uniforms(view, 240, seed=3), pictures(240, 32, seed=4)
     ours = run_weak(view, images, values)
     expected = run_weak(weak, images, values[:, :4])
@@ -287,10 +300,27 @@ def test_pool_equals_pillow_end_to_end(recipe):
     assert np.abs(ours.astype(int) - expected).mean() < 0.1
 
 
-def test_an_operation_that_is_not_applied_leaves_the_image():
+@pytest.mark.parametrize("size", [32, 33])
+@pytest.mark.parametrize("recipe", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)", "randaugment(4,30)"])
+def test_kernel_equals_dali(recipe, size):
+    np.testing.assert_array_equal(*run_alike(recipe, size=size))
+
+
+def test_views_without_operations_leave_nothing_to_do():
+    images = torch.zeros(2, 16, 16, 3, dtype=torch.uint8)
+    for recipe in ("plain", "weak", "noise", "fixmatch"):
+        view = build_view(recipe, geometry(16))
+        assert view.finishing == () and view.finish(images, {}) is images
+    assert build_view("weak", geometry(), operations="kernel").finishing == ()
+    assert "holes" not in build_view("randaugment(2,9)", geometry(), operations="kernel").finishing
+
+
+@pytest.mark.parametrize("where", ["dali", "kernel"])
+def test_an_operation_that_is_not_applied_leaves_the_image(where):
     """Also in a pool without geometric operations, whose levels have no branch for it otherwise."""
     pool = {"solarize": pools.Range(0, 0), "brightness": pools.Range(0, 0)}
-    view = augment.RandAugment(geometry(pad=0, flip=False), pools.Policy(pool, levels=1, probability=0.5))
+    policy = pools.Policy(pool, levels=1, probability=0.5)
+    view = augment.RandAugment(geometry(pad=0, flip=False), policy, operations=where)
     images = pictures(40, 32)
     values = uniforms(view, 40)
     ours = run_weak(view, images, values)
@@ -316,13 +346,15 @@ def test_cutout_draws():
 # --- whole views ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("where", ["dali", "kernel"])
 @pytest.mark.parametrize("recipe", augment.EXAMPLES)
-def test_params_are_per_sample(recipe):
+def test_params_are_per_sample(recipe, where):
     """A batch's parameters are its samples' parameters, so they do not depend on how samples are batched."""
-    view = build_view(recipe, geometry())
+    view = build_view(recipe, geometry(), operations=where)
     values = uniforms(view, 9)
     assert view.uniforms % 4 == 0
     whole = view.params(values, None)
+    assert set(view.finishing) <= set(whole)
     parts = [view.params(values[:4], None), view.params(values[4:], None)]
     for name, array in whole.items():
         assert array.dtype in (np.float32, np.int32) and array.flags.c_contiguous and len(array) == 9
@@ -453,8 +485,12 @@ def test_arguments_out_of_range(recipe):
 def test_equalize_option_is_checked():
     with pytest.raises(UserError, match=r"data\.equalize"):
         build_view("fixmatch", geometry(), equalize="opencv")
-    with pytest.raises(UserError, match=r"data\.equalize"):
+    with pytest.raises(UserError, match=r"data\.equalize.*data\.operations=kernel"):
         build_view("fixmatch", geometry(device="gpu"), equalize="pil")
+    for where in ("kernel", "auto"):
+        assert build_view("fixmatch", geometry(device="gpu"), equalize="pil", operations=where).finishing
+    with pytest.raises(UserError, match=r"data\.operations.*'auto', 'dali' or 'kernel'"):
+        build_view("fixmatch", geometry(), operations="gpu")
 
 
 # --- GPU --------------------------------------------------------------------------------------------------
@@ -470,3 +506,15 @@ def test_gpu_equals_cpu(recipe):
         view = build_view(recipe, geometry(device=device))
         outputs.append(run(view, images, view.params(uniforms(view, 96), None), device_id=device_id))
     assert difference(*outputs)[1] < 0.01
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("equalize", ["dali", "pil"])
+@pytest.mark.parametrize("recipe", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)"])
+def test_finished_on_a_gpu_equals_cpu(recipe, equalize):
+    images = reflect(pictures(96, 32), 4)
+    outputs = []
+    for device, device_id in (("cpu", None), ("gpu", 0)):
+        view = build_view(recipe, geometry(device=device), equalize, "kernel")
+        outputs.append(run(view, images, view.params(uniforms(view, 96), None), device_id=device_id))
+    np.testing.assert_array_equal(*outputs)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from semisonic.models.norm import BatchNorm2d
 from semisonic_kernels.noise import normal_noise, normal_noise_reference
-from semisonic_kernels.sync_batch_norm import batch_norm, batch_norm_reference
+from semisonic_kernels.sync_batch_norm import _Normalise, batch_norm, batch_norm_reference
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 # Batch normalisation over two ranks. Every case is one call; all cases share one start of the two processes.
@@ -33,8 +33,19 @@ CASES = {
     "not affine": ((4, 5, 3, 2), torch.float64, 0.0, 1.0, 1e-3),
     "not tracked": ((4, 5, 3, 2), torch.float64, 0.0, 1.0, 1e-3),
     "layer": ((4, 5, 3, 2), torch.float64, 0.0, 1.0, 1e-3),
+    "leaky": ((4, 5, 3, 2), torch.float64, 0.0, 1.0, 1e-3),
+    "leaky bf16": ((4, 5, 6, 2), torch.bfloat16, 0.0, 1.0, 1e-3),
+    "leaky channels_last": ((2, 4, 5, 3), torch.float32, 0.0, 1.0, 1e-3),
+    "leaky layer": ((4, 5, 3, 2), torch.float64, 0.0, 1.0, 1e-3),
+    "leaky, not affine": ((4, 5, 3, 2), torch.float64, 0.0, 1.0, 1e-3),
+    "relu": ((3, 7, 1, 5), torch.float64, 1.0, 2.0, 1e-5),
+    "relu fp32": ((4, 5, 3, 2), torch.float32, 0.0, 1.0, 1e-3),
 }
-COMPILED_CASES = ["fp64", "fp32", "bf16", "channels_last", "layer"]
+COMPILED_CASES = ["fp64", "bf16", "channels_last", "leaky", "leaky bf16", "leaky layer", "relu fp32"]
+
+
+def slope_of(case: str) -> float | None:
+    return 0.3 if "leaky" in case else 0 if "relu" in case else None
 
 
 def inputs(case: str, device: str = "cpu") -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
@@ -47,7 +58,7 @@ def inputs(case: str, device: str = "cpu") -> tuple[list[Tensor], list[Tensor], 
 
     batches = [((draw(*shape) + rank) * scale + offset).to(dtype) for rank in range(WORLD)]
     grads = [draw(*shape).to(dtype) for _ in range(WORLD)]
-    if case == "channels_last":
+    if "channels_last" in case:
         batches = [batch.to(memory_format=torch.channels_last) for batch in batches]
     if case == "strided":
         batches = [batch.transpose(2, 3).contiguous().transpose(2, 3) for batch in batches]
@@ -61,19 +72,19 @@ def one_case(case: str, rank: int, compiled: bool, device: str) -> dict[str, Ten
     x = batches[rank].requires_grad_()
     weight, bias = weight.requires_grad_(), bias.requires_grad_()
     mean, var = torch.zeros_like(weight).detach(), torch.ones_like(weight).detach()
-    layer = BatchNorm2d(len(weight), CASES[case][4], MOMENTUM, device=device, dtype=weight.dtype)
+    layer = BatchNorm2d(len(weight), CASES[case][4], MOMENTUM, device=device, dtype=weight.dtype, slope=slope_of(case))
     layer.weight, layer.bias = torch.nn.Parameter(weight.detach()), torch.nn.Parameter(bias.detach())
 
     def call(x: Tensor) -> Tensor:
-        if case == "layer":
+        if "layer" in case:
             return layer(x)
-        affine = (None, None) if case == "not affine" else (weight, bias)
+        affine = (None, None) if "not affine" in case else (weight, bias)
         running = (None, None) if case == "not tracked" else (mean, var)
-        return batch_norm(x, *affine, *running, MOMENTUM, CASES[case][4], True, dist.group.WORLD)
+        return batch_norm(x, *affine, *running, MOMENTUM, CASES[case][4], True, dist.group.WORLD, slope_of(case))
 
     y = (torch.compile(call, fullgraph=True) if compiled else call)(x)
     y.backward(grads[rank])
-    if case == "layer":
+    if "layer" in case:
         weight, bias, mean, var = layer.weight, layer.bias, layer.running_mean, layer.running_var
     nothing = torch.zeros_like(mean)
     found = {"y": y, "x": x.grad, "weight": weight.grad, "bias": bias.grad, "mean": mean, "var": var}
@@ -117,9 +128,10 @@ def check_case(ranks: Ranks, case: str) -> None:
     xs = [batch.double().requires_grad_() for batch in batches]
     weight, bias = weight.double().requires_grad_(), bias.double().requires_grad_()
     mean, var = torch.zeros_like(weight).detach(), torch.ones_like(weight).detach()
-    affine = (None, None) if case == "not affine" else (weight, bias)
+    affine = (None, None) if "not affine" in case else (weight, bias)
     running = (None, None) if case == "not tracked" else (mean, var)
-    ys = batch_norm_reference(xs, *affine, *running, MOMENTUM, CASES[case][4])
+    assert not weight.signbit().all() and weight.signbit().any()  # so that activations see both signs
+    ys = batch_norm_reference(xs, *affine, *running, MOMENTUM, CASES[case][4], slope_of(case))
     torch.autograd.backward(ys, [grad.double() for grad in grads])
 
     dtype = CASES[case][1]
@@ -139,7 +151,7 @@ def check_case(ranks: Ranks, case: str) -> None:
         close(found["x"], xs[rank].grad, loose)
         close(found["mean"], mean, tight)
         close(found["var"], var, tight)
-    if case != "not affine":
+    if "not affine" not in case:
         close(sum(rank[case]["weight"] for rank in ranks), weight.grad, tight)
         close(sum(rank[case]["bias"] for rank in ranks), bias.grad, tight)
     assert ranks[0][case]["mean"].equal(ranks[1][case]["mean"])
@@ -183,10 +195,92 @@ def test_batch_norm_of_one_process_is_torchs(training: bool) -> None:
     assert found[0].any() == training
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("slope", [0, 0.0, 0.1, 1, 1.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_activated_batch_norm_of_one_process_is_torchs(
+    layout: torch.memory_format, dtype: torch.dtype, slope: float, training: bool
+) -> None:
+    """Bit for bit in value and gradient, though the activation writes over the output of the normalisation."""
+    batches, grads, weight, bias = inputs("bf16")
+    running = torch.linspace(-1, 1, 5), torch.linspace(0.5, 2, 5)
+    wide = torch.promote_types(dtype, torch.float32)
+
+    def run(fused: bool) -> list[Tensor]:
+        leaves = [
+            value.detach().clone().requires_grad_() for value in (batches[0].to(dtype), weight.to(wide), bias.to(wide))
+        ]
+        x = leaves[0].to(memory_format=layout)
+        mean, var = (value.to(wide).clone() for value in running)
+        if fused:
+            y = batch_norm(x, *leaves[1:], mean, var, MOMENTUM, 1e-3, training, slope=slope)
+        else:
+            y = F.batch_norm(x, mean, var, *leaves[1:], training, MOMENTUM, 1e-3)
+            y = F.leaky_relu(y, slope) if slope else F.relu(y)
+        y.backward(grads[0].to(dtype).to(memory_format=layout))
+        return [y.detach(), mean, var, *(leaf.grad for leaf in leaves)]
+
+    for found, expected in zip(run(True), run(False), strict=True):
+        assert found.equal(expected) and found.stride() == expected.stride()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("slope", [0, 0.1])
+def test_gradients_of_activated_batch_norm_equal_finite_differences(slope: float, training: bool) -> None:
+    batches, _, weight, bias = inputs("fp64")
+
+    def of(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return batch_norm(
+            x, weight, bias, torch.zeros(5).double(), torch.ones(5).double(), 0.1, 1e-3, training, slope=slope
+        )
+
+    assert torch.autograd.gradcheck(of, [value.requires_grad_() for value in (batches[0], weight, bias)])
+
+
+def test_synchronised_batch_norm_keeps_its_input_alone() -> None:
+    """Neither what the activation is given nor what it gives."""
+    batches, _, weight, bias = inputs("leaky")
+    kept: list[Tensor] = []
+    arguments = (
+        batches[0].requires_grad_(),
+        weight.requires_grad_(),
+        bias.requires_grad_(),
+        bias.detach(),
+        bias.detach(),
+    )
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor), lambda _: None):
+        _Normalise.apply(*arguments, "group", 1, 0.3)
+    assert [tensor.data_ptr() for tensor in kept if tensor.numel() > 5] == [batches[0].data_ptr()]
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("slope", [0, 0.1])
+def test_activated_batch_norm_in_one_graph(slope: float, backend: str) -> None:
+    batches, grads, weight, bias = inputs("leaky channels_last")
+
+    def run(call: Callable) -> list[Tensor]:
+        leaves = [value.detach().clone().requires_grad_() for value in (batches[0], weight, bias)]
+        y = call(*leaves)
+        y.backward(grads[0])
+        return [y.detach(), *(leaf.grad for leaf in leaves)]
+
+    def call(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return batch_norm(x, weight, bias, None, None, 0.1, 1e-3, True, slope=slope)
+
+    compiled = torch.compile(call, fullgraph=True, backend=backend)
+    expected = run(call)
+    for step in range(2):
+        with torch._dynamo.config.patch(error_on_recompile=step > 0):
+            torch.testing.assert_close(run(compiled), expected)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"x": torch.zeros(4)}, "floating tensor"),
+        ({"slope": -0.1}, "slope must be None or a number from 0 on, not -0.1"),
+        ({"slope": float("nan")}, "slope must be None"),
         ({"x": torch.zeros(4, 5).long()}, "floating tensor"),
         ({"weight": torch.ones(4)}, "weight has shape"),
         ({"bias": None}, "or neither"),

@@ -1,6 +1,7 @@
 """Imports run one way, and the project names nothing outside itself."""
 
 import ast
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -29,10 +30,8 @@ def offenders(folder: Path, forbidden: tuple[str, ...], allowed: tuple[str, ...]
 
 def test_kernels_import_torch_and_triton_only():
     for path in KERNELS.rglob("*.py"):
-        roots = {name.partition(".")[0] for name in imports(path)}
-        assert roots <= {"torch", "triton", "semisonic_kernels", "collections", "typing", "contextlib", "math", ""}, (
-            path
-        )
+        roots = {name.partition(".")[0] for name in imports(path)} - {""} - sys.stdlib_module_names
+        assert roots <= {"torch", "triton", "semisonic_kernels"}, path
 
 
 def test_algorithms_and_models_know_neither_trainer_nor_data_nor_accelerate():

@@ -132,7 +132,7 @@ def test_shortcut_of_the_first_block_is_activated_without_a_projection() -> None
     network = WideResNet(3, 1, 1, 10).eval()
     block, x = network.blocks[0], torch.randn(2, 16, 8, 8)
     nn.init.zeros_(block.conv2.weight)
-    torch.testing.assert_close(block(x), F.leaky_relu(block.bn1(x), 0.1))
+    torch.testing.assert_close(block(x), block.bn1(x))
 
 
 def test_initial_values_of_wide_resnets() -> None:
@@ -156,6 +156,46 @@ def test_small_network() -> None:
     assert without_gradient(network, 16) == {}
     assert {m.momentum for m in network.modules() if isinstance(m, BatchNorm2d)} == {0.1}
     assert network(torch.zeros(2, 3, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize(("name", "slope", "layers"), [("wrn-10-1", 0.1, 7), ("wrn-13-1", 0.1, 9), ("small", 0, 4)])
+def test_activation_inside_of_batch_norm_changes_no_bit(
+    name: str, slope: float, layers: int, layout: torch.memory_format
+) -> None:
+    """Of logits, gradients and running statistics, in one process."""
+    torch.manual_seed(0)
+    network = build(ModelConfig(name=name), 10, 16).to(memory_format=layout)
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm2d)]
+    for norm in norms:
+        nn.init.normal_(norm.weight)  # half of them negative
+        nn.init.normal_(norm.bias)
+    separate = copy.deepcopy(network)
+    assert [norm.slope for norm in norms] == [slope] * layers
+    for module in separate.modules():
+        if isinstance(module, BatchNorm2d):
+            module.slope = None
+            module.register_forward_hook(lambda m, given, y: F.leaky_relu(y, slope) if slope else F.relu(y))
+    images = torch.randn(3, 3, 16, 16).to(memory_format=layout)
+    for train in (True, False):
+        logits, expected = network.train(train)(images), separate.train(train)(images)
+        assert logits.equal(expected)
+        logits.square().sum().backward()
+        expected.square().sum().backward()
+        for own, other in zip(network.parameters(), separate.parameters(), strict=True):
+            assert own.grad.equal(other.grad)
+    assert all(value.equal(separate.state_dict()[key]) for key, value in network.state_dict().items())
+
+
+def test_keys_of_saved_networks() -> None:
+    """Those of networks with activations of their own."""
+    keys = {key.rsplit(".", 1)[0] for key in build(ModelConfig(name="small"), 10, 16).state_dict()}
+    assert keys == {f"layers.{i}" for i in (0, 1, 4, 5, 8, 9, 11, 12)} | {"head"}
+    block = {
+        key.split(".", 2)[2] for key in build(ModelConfig(name="wrn-10-1"), 10, 16).state_dict() if "blocks.0" in key
+    }
+    norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    assert block == {f"bn{i}.{name}" for i in (1, 2) for name in norm} | {"conv1.weight", "conv2.weight"}
 
 
 # All networks.
@@ -292,7 +332,7 @@ class TwoForwards(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+        self.network = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNorm2d(4, slope=0), nn.Flatten())
         self.shadow = shadow_of(self.network)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -397,9 +437,11 @@ def test_conversion_keeps_values_and_keys() -> None:
     assert list(network.state_dict()) == list(expected.state_dict())
     assert network(images).equal(expected(images))
     again = network[0]
+    again.slope = 0.2
     convert_batch_norm(network, momentum=0.01, eps=1e-3)
     assert network[0] is again
     assert {(layer.momentum, layer.eps) for layer in layers} == {(0.01, 1e-3)}
+    assert [layer.slope for layer in layers] == [0.2, None, 0.2]
 
 
 def test_conversion_of_a_single_layer_and_of_a_cumulative_average() -> None:
@@ -408,6 +450,15 @@ def test_conversion_of_a_single_layer_and_of_a_cumulative_average() -> None:
     with pytest.raises(ValueError, match="momentum None"):
         convert_batch_norm(cumulative)
     assert convert_batch_norm(cumulative, momentum=0.1)[0].momentum == 0.1
+
+
+def test_layer_with_an_activation() -> None:
+    layer, images = BatchNorm2d(3, slope=0.2), torch.randn(2, 3, 4, 4)
+    assert list(layer.state_dict()) == list(nn.BatchNorm2d(3).state_dict())
+    assert "slope=0.2" in repr(layer) and "slope" not in repr(BatchNorm2d(3))
+    assert layer(images).equal(F.leaky_relu(nn.BatchNorm2d(3)(images), 0.2))
+    with pytest.raises(ValueError, match="slope must be None or a number from 0 on, not -1"):
+        BatchNorm2d(3, slope=-1)(images)
 
 
 def test_layer_refuses_other_shapes() -> None:

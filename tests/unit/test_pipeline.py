@@ -1,14 +1,19 @@
 """The batches: the same images for the same global sample numbers, however they are asked for."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from semisonic.algorithms.base import Views
+from semisonic.data import resident
 from semisonic.data.base import DataConfig, DataSet, Files, Images
-from semisonic.data.pipeline import Loader, evaluation_slices, gaussian_noise, reflect_pad
+from semisonic.data.pipeline import Loader, evaluation_slices, geometry_of, steps_per_call
+from semisonic.data.resident import Pool, pack, reflect_pad, take_words, upload, words
 from semisonic.data.splits import Split
+from semisonic.data.stream import Stream, gaussian_noise
 
 CPU = torch.device("cpu")
 DEVIATION = torch.tensor([10.0, 20.0, 5.0]).view(1, 3, 1, 1)
@@ -16,6 +21,7 @@ VIEWS = Views(
     labelled={"weak": "weak"},
     unlabelled={"weak": "weak", "strong": "fixmatch", "noisy": "noise(0.15)"},
     draws={"lam": 2},
+    labelled_draws={"angle": 5},
 )
 
 
@@ -30,8 +36,10 @@ def split(count: int = 30) -> Split:
     return Split(np.arange(0, count, 5), np.arange(count), np.array([], dtype=np.int64))
 
 
-def loader(batch: int = 8, data: DataSet | None = None, **options) -> Loader:
-    return Loader(data or data_set(), split(), VIEWS, DataConfig(), 7, batch, 2 * batch, CPU, **options)
+def loader(batch: int = 8, data: DataSet | None = None, steps: int = 1, operations: str = "dali", **options) -> Loader:
+    cfg = DataConfig(steps_per_call=steps, operations=operations)
+    device = options.pop("device", CPU)
+    return Loader(data or data_set(), split(), VIEWS, cfg, 7, batch, 2 * batch, device, **options)
 
 
 def collect(source: Loader, steps: int) -> dict[str, torch.Tensor]:
@@ -40,7 +48,8 @@ def collect(source: Loader, steps: int) -> dict[str, torch.Tensor]:
     for _ in range(steps):
         batch = next(source)
         flat = {f"x/{k}": v for k, v in batch.x.items()} | {f"u/{k}": v for k, v in batch.u.items()}
-        flat |= {"y": batch.y, "u_index": batch.u_index, "u_true": batch.u_true, "lam": batch.draws["lam"]}
+        flat |= {"y": batch.y, "x_index": batch.x_index, "u_index": batch.u_index, "u_true": batch.u_true}
+        flat |= {"u_key": batch.u_key, **batch.draws}
         for name, value in flat.items():
             parts.setdefault(name, []).append(value.clone())
     return {name: torch.cat(values) for name, values in parts.items()}
@@ -68,6 +77,99 @@ def test_another_batch_size_gives_the_same_samples():
     assert_same(small, large)
 
 
+@pytest.mark.parametrize("operations", ["dali", "kernel"])
+def test_several_steps_a_call_give_the_same_batches_from_any_step_on(operations: str):
+    whole = collect(loader(operations=operations), 9)
+    for steps, start in ((2, 0), (3, 1), (4, 5)):
+        found = collect(loader(steps=steps, start=start, operations=operations), 9 - start)
+        assert_same(found, {name: value[len(value) // 9 * start :] for name, value in whole.items()})
+    ranks = [loader(steps=3, operations=operations, rank=rank, world_size=2, micro=2) for rank in (0, 1)]
+    singles = [loader(operations=operations, rank=rank, world_size=2, micro=2) for rank in (0, 1)]
+    for several, single in zip(ranks, singles, strict=True):
+        assert_same(collect(several, 4), collect(single, 4))
+
+
+def test_params_are_those_of_the_step():
+    views = Views(unlabelled={"weak": "weak", "strong": "fixmatch"}, params=("weak", "strong"))
+    batches = []
+    for steps in (1, 3):
+        source = Loader(data_set(), split(), views, DataConfig(steps_per_call=steps), 0, 4, 8, CPU)
+        batches.append([next(source).params for _ in range(4)])
+    for single, several in zip(*batches, strict=True):
+        assert {"weak", "strong"} == single.keys()
+        for view in single:
+            assert_same(several[view], single[view])
+    assert not torch.equal(batches[0][0]["weak"]["window"], batches[0][1]["weak"]["window"])
+
+
+@pytest.mark.parametrize(
+    "wanted, batch, size, device, expected",
+    [
+        (0, 448, 32, "cpu", 1),
+        (0, 448, 32, "cuda", 8),
+        (0, 448, 96, "cuda", 1),
+        (0, 448, 48, "cuda", 4),
+        (0, 64, 32, "cuda", 8),
+        (3, 448, 32, "cpu", 3),
+        (20, 448, 224, "cuda", 20),
+    ],
+)
+def test_steps_per_call(wanted: int, batch: int, size: int, device: str, expected: int):
+    assert steps_per_call(DataConfig(steps_per_call=wanted), batch, size, torch.device(device)) == expected
+
+
+def stream_of(order, **options) -> Stream:
+    data = data_set()
+    return Stream(
+        "ahead", data.train, {"weak": "weak"}, geometry_of(data, CPU), order, lambda step: 4 * step + np.arange(4), 0,
+        data.std, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("stop, asked_for", [(None, 8), (2, 4), (5, 6), (100, 8)])
+def test_calls_are_prepared_fed_and_received_ahead_of_the_step(stop: int | None, asked_for: int):
+    asked = []
+
+    def order(step: int) -> np.ndarray:
+        asked.append(step)
+        return np.arange(4)
+
+    stream = stream_of(order, steps_per_call=2, stop=stop)
+    next(stream)
+    for executor in (stream._receiver, stream._worker):
+        executor.shutdown()  # waits for what it has been given
+    assert sorted(asked) == list(range(asked_for))
+
+
+def test_an_error_of_the_threads_reaches_the_step_every_time():
+    def order(step: int) -> np.ndarray:
+        if step == 6:
+            raise OSError(f"step {step}")
+        return np.arange(4)
+
+    stream, seen = stream_of(order), 0
+    with pytest.raises(Exception, match="step 6"):
+        for _ in range(7):
+            next(stream)
+            seen += 1
+    assert seen >= 4
+    with pytest.raises(Exception, match="step 6"):
+        next(stream)
+
+
+def test_the_finishing_thread_leaves_the_threads_of_torch_as_they_were():
+    own = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        stream = stream_of(lambda step: np.arange(4))
+        assert torch.get_num_threads() == 2
+        assert stream._receiver.submit(torch.get_num_threads).result() == 1
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(own)
+
+
 def test_views_of_one_image_differ_and_belong_to_its_label():
     batch = next(loader())
     assert not torch.equal(batch.u["weak"], batch.u["strong"])
@@ -83,6 +185,7 @@ def test_batches_are_uint8_channels_last_and_stay_valid():
     copies = {name: view.clone() for name, view in first.u.items()}
     for _ in range(6):
         next(source)
+    assert source.wait_seconds > 0
     for name, view in first.u.items():
         assert view.dtype == torch.uint8 and view.shape == (16, 3, 16, 16)
         assert view.is_contiguous(memory_format=torch.channels_last)
@@ -105,6 +208,75 @@ def test_reflect_pad(pad: int):
     images = np.random.default_rng(1).integers(0, 256, (2, 5, 6, 3), dtype=np.uint8)
     expected = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
     np.testing.assert_array_equal(reflect_pad(images, pad), expected)
+
+
+@pytest.mark.parametrize("shape", [(7, 4, 4, 3), (5, 5, 5, 3), (6, 2, 3, 3), (3, 6, 2, 1)])
+def test_words_move_the_same_bytes(shape: tuple[int, ...]):
+    images = torch.randint(256, shape, dtype=torch.uint8)
+    index = torch.tensor([2, 0, 2, 1])
+    table = words(images)
+    assert table.element_size() == max(k for k in (1, 2, 4, 8) if images[0].numel() % k == 0)
+    assert torch.equal(take_words(table, index, shape[1:]), images[index])
+
+
+def test_packed_arrays_come_out_as_they_went_in():
+    bits = np.random.default_rng(4)
+    arrays = {
+        "index": np.arange(7),
+        "byte": bits.integers(0, 256, 5, dtype=np.uint8),
+        "flag": np.array([True, False, True]),
+        "code": bits.integers(-1, 14, (7, 2)).astype(np.int32),
+        "matrix": bits.normal(size=(7, 2, 2, 3)).astype(np.float32),
+        "none": np.empty((0, 3), dtype=np.float32),
+        "strided": np.arange(20.0).reshape(4, 5)[:, ::2],
+    }
+    packed = pack(arrays, page_locked=False)
+    for found in (packed.arrays(), upload(arrays, CPU)):
+        assert list(found) == list(arrays)
+        for name, array in arrays.items():
+            assert found[name].numpy().dtype == array.dtype
+            np.testing.assert_array_equal(found[name].numpy(), array)
+    assert all(tensor.data_ptr() % 16 == 0 for tensor in packed.arrays().values() if tensor.numel())
+    assert pack({}, page_locked=False).arrays() == upload({}, CPU) == {}
+
+
+def test_a_pool_that_is_too_large_is_padded_batch_by_batch(monkeypatch):
+    images, rows = data_set().train, np.array([3, 29, 3])
+    kept = Pool(images, 2, CPU)
+    assert kept.bytes == 30 * 20 * 20 * 3 and not kept.on_gpu and "padded (0 MiB)" in kept.describe()
+    monkeypatch.setattr(resident, "HOST_LIMIT", kept.bytes - 1)
+    large = Pool(images, 2, CPU)
+    assert "batch by batch" in large.describe()
+    expected = np.pad(images.pixels[rows], ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
+    for pool in (kept, large, Pool(images, 2, CPU, keep=False)):
+        np.testing.assert_array_equal(pool.gather(rows), expected)
+    assert loader(steps=4).describe().endswith("by DALI; 4 steps a DALI call")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("share", [1.0, 0.0])
+def test_on_a_gpu_the_images_are_those_of_the_cpu(monkeypatch, share: float):
+    """With the images on the GPU, and with what must be fed from the host because they would not fit."""
+    monkeypatch.setattr(resident, "GPU_SHARE", share)
+    device = torch.device("cuda", 0)
+    source = loader(device=device, steps=3, start=1, operations="kernel")
+    assert ("resident on the GPU" in source.describe()) == bool(share)
+    found = {name: value.cpu() for name, value in collect(source, 7).items()}
+    assert_same(found, collect(loader(start=1, operations="kernel"), 7))
+    assert source.wait_seconds > 0
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_no_batch_waits_for_the_device():
+    source = loader(device=torch.device("cuda", 0), steps=2, operations="kernel")
+    for _ in range(6):  # compiled and allocated once
+        next(source)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(6):
+            next(source)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_gaussian_noise_is_normal_and_depends_on_the_key_alone():

@@ -41,6 +41,18 @@ def test_a_micro_batch_holds_the_same_samples_at_every_world_size():
             np.testing.assert_array_equal(joined, one.indices(step).reshape(2, 8)[part])
 
 
+@pytest.mark.parametrize("pool", [3, 7, 50, 1000])
+@pytest.mark.parametrize("world_size, micro", [(1, 1), (2, 1), (2, 2)])
+def test_several_steps_at_once_are_these_steps(pool, world_size, micro):
+    for rank in range(world_size):
+        sampler = Sampler(3, "unlabelled", pool, 16, rank, world_size, micro)
+        for step, count in ((0, 4), (5, 3)):
+            for method in (sampler.numbers, sampler.indices):
+                singly = np.concatenate([method(s) for s in range(step, step + count)])
+                np.testing.assert_array_equal(method(step, count), singly)
+            assert (np.diff(sampler.numbers(step, count)) > 0).all()
+
+
 def test_order_does_not_depend_on_the_batch_size():
     small, large = Sampler(1, "unlabelled", 20, 4), Sampler(1, "unlabelled", 20, 12)
     np.testing.assert_array_equal(numbers(small, 6), numbers(large, 2))
@@ -56,6 +68,7 @@ def test_uniforms_do_not_depend_on_how_they_are_asked_for():
     for numbers_N in ([0, 1, 2], [3], [2, 3, 7, 8, 9, 11], [0, 11]):
         part = draws.uniforms(5, "view/unlabelled/weak", np.array(numbers_N), 8)
         np.testing.assert_array_equal(part, whole[numbers_N])
+    assert draws.uniforms(5, "plain", np.arange(3), 0).shape == (3, 0)
     assert whole.min() >= 0 and whole.max() < 1
 
 
@@ -71,6 +84,7 @@ def test_numbers_are_the_same_on_every_machine():
         draws.uniforms(0, "test", np.array([7]), 4)[0], [0.56078919, 0.38335793, 0.61265969, 0.88470741], rtol=1e-7
     )
     assert draws.permutation(0, "test", 6).tolist() == [4, 2, 1, 0, 3, 5]
+    assert Sampler(0, "unlabelled", 5, 4).indices(1).tolist() == [2, 2, 3, 1]
     assert (
         draws.sample_keys(0, "test", np.array([0, 7])).tolist()
         == draws.sample_keys(0, "test", np.arange(8))[[0, 7]].tolist()

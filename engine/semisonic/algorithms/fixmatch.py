@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
 from semisonic.schema import Config
+from semisonic_kernels.losses import consistency_loss, pseudo_labels
 
 
 class FixMatchConfig(Config):
@@ -38,11 +39,10 @@ class FixMatch(Algorithm):
 
     def loss(self, batch: Batch) -> StepOutput:
         logits_BC, weak_UC, strong_UC = self.classify(batch.x["weak"], batch.u["weak"], batch.u["strong"])
-        confidence_U, label_U = weak_UC.detach().softmax(-1).max(-1)
-        mask_U = (confidence_U >= self.cfg.threshold).to(logits_BC.dtype)
+        label_U, _, mask_U = pseudo_labels(weak_UC, self.cfg.threshold)
 
         labelled = F.cross_entropy(logits_BC, batch.y)
-        unlabelled = (mask_U * F.cross_entropy(strong_UC, label_U, reduction="none")).mean()
+        unlabelled = consistency_loss(strong_UC, label_U, mask_U)
         loss = labelled + self.cfg.weight * unlabelled
 
         correct_U = mask_U * (label_U == batch.u_true)

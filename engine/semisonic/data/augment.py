@@ -1,10 +1,11 @@
-"""The views of an image: crops, RandAugment pools and Cutout as DALI operators with host-drawn parameters.
+"""The views of an image: crops, RandAugment pools and Cutout with host-drawn parameters.
 
-A view has two halves. `params` turns uniforms into the parameters of a whole batch, in numpy, on the host;
-`graph` builds the DALI operators that apply them, on the CPU or the GPU. DALI itself draws nothing, so a
-sample looks the same whatever the batch size, thread count or number of processes.
+A view has two halves. `params` turns uniforms into the parameters of a whole batch, in numpy, on the host; `graph`
+builds the DALI operators that apply them, on the CPU or the GPU, and `finish` applies the rest, if any, to DALI's
+output in one fused kernel. Neither draws anything, so a sample looks the same whatever the batch size, thread count
+or number of processes.
 
-Shape suffixes: N samples, K uniforms of one sample.
+Shape suffixes: N samples, K uniforms of one sample, L levels of operations, O operations of a pool.
 """
 
 import re
@@ -17,10 +18,12 @@ from nvidia.dali import fn
 from nvidia.dali.auto_aug.core import select
 from nvidia.dali.data_node import DataNode
 from nvidia.dali.types import DALIImageType, DALIInterpType
+from torch import Tensor
 
-from semisonic.data.operations import MATRICES, VALUES, branch, warp
+from semisonic.data.operations import CODES, MATRICES, VALUES, branch, warp
 from semisonic.data.pools import POLICIES, Policy, Range, draw_hole, draw_operations, randaugment_policy
 from semisonic.schema import UserError
+from semisonic_kernels.augment import NONE, augment
 
 RECIPES = {
     "plain": "the central window, no randomness",
@@ -63,6 +66,8 @@ class View(ABC):
     """How many U[0, 1) doubles a sample needs; a multiple of 4, 0 for a view without randomness."""
     noise_std: float = 0.0
     """Standard deviation, in normalised units, of the noise that is to be added after the hand-over."""
+    finishing: tuple[str, ...] = ()
+    """Names of the arrays of `params` that `finish` needs on the images' device; () where it has nothing to do."""
 
     @abstractmethod
     def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -77,21 +82,32 @@ class View(ABC):
         """Inside a pipeline definition with `enable_conditionals`: source -> uint8 HWC [size, size, 3].
 
         `source` is a CPU or GPU batch of uint8 HWC images, or of bytes on the CPU if `geometry.encoded`;
-        `params` holds one CPU batch for every array of `params`.
+        `params` holds one CPU batch for every array of `params`, except those that only `finish` needs.
         """
 
+    def finish(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
+        """What the graph left to do: uint8 [N, size, size, 3] -> the same, on the device, without waiting for it.
 
-def build_view(recipe: str, geometry: Geometry, equalize: str = "dali") -> View:
+        `params` holds at least the arrays named in `finishing`, as tensors on the images' device.
+        """
+        return images
+
+
+def build_view(recipe: str, geometry: Geometry, equalize: str = "dali", operations: str = "dali") -> View:
     """The view that a recipe of `RECIPES` names, e.g. "fixmatch" or "randaugment(2,9)".
 
-    `equalize` chooses between DALI's histogram equalisation (OpenCV's formula, both devices) and Pillow's
-    ("pil", CPU only), whose integer steps saturate up to a quarter of the pixels of a small image. UserError
-    for an unknown recipe, arguments out of range, or Pillow's formula on a GPU.
+    `operations` says where RandAugment's operations and Cutout run: "dali", as DALI operators, or "kernel" (also
+    "auto"), in `finish`; draws and pixels are the same. `equalize` chooses between DALI's histogram equalisation
+    (OpenCV's formula) and Pillow's ("pil"; on a GPU only in the kernel), whose integer steps saturate up to a quarter
+    of the pixels of a small image. UserError for an unknown recipe, arguments out of range, or Pillow's formula as a
+    DALI operator on a GPU.
     """
     if equalize not in ("dali", "pil"):
         raise UserError(f"data.equalize: {equalize!r} is not valid; choose 'dali' or 'pil'")
-    if equalize == "pil" and geometry.device == "gpu":
-        raise UserError("data.equalize: 'pil' runs on the CPU only; choose 'dali', or a CPU pipeline")
+    if operations not in ("auto", "dali", "kernel"):
+        raise UserError(f"data.operations: {operations!r} is not valid; choose 'auto', 'dali' or 'kernel'")
+    if equalize == "pil" and operations == "dali" and geometry.device == "gpu":
+        raise UserError("data.equalize: 'pil' is no DALI operator on a GPU; choose data.operations=kernel, or 'dali'")
     name, arguments = _parse(recipe)
     if name == "plain" and not arguments:
         return Plain(geometry)
@@ -100,9 +116,9 @@ def build_view(recipe: str, geometry: Geometry, equalize: str = "dali") -> View:
     if name == "weak" and not arguments:
         return Weak(geometry)
     if name in POLICIES and not arguments:
-        return RandAugment(geometry, POLICIES[name], equalize)
+        return RandAugment(geometry, POLICIES[name], equalize, operations)
     if name == "randaugment":
-        return RandAugment(geometry, randaugment_policy(recipe, arguments), equalize)
+        return RandAugment(geometry, randaugment_policy(recipe, arguments), equalize, operations)
     if name == "noise" and len(arguments) <= 1:
         noise_std = arguments[0] if arguments else 0.15
         if noise_std < 0:
@@ -111,10 +127,12 @@ def build_view(recipe: str, geometry: Geometry, equalize: str = "dali") -> View:
     raise _unknown(recipe)
 
 
-def single_operation(name: str, magnitude: float, geometry: Geometry, equalize: str = "dali") -> View:
+def single_operation(
+    name: str, magnitude: float, geometry: Geometry, equalize: str = "dali", operations: str = "dali"
+) -> View:
     """A view that is the crop of `weak` and then exactly one operation of `OPERATIONS` at `magnitude`."""
     policy = Policy({name: Range(magnitude, magnitude)}, levels=1)
-    return RandAugment(geometry, policy, equalize)
+    return RandAugment(geometry, policy, equalize, operations)
 
 
 class Plain(View):
@@ -200,61 +218,86 @@ def _decode(source: DataNode, start: DataNode, shape: DataNode, geometry: Geomet
 class RandAugment(View):
     """`weak`, then a policy's operations, then its Cutout (arXiv 1909.13719 and its descendants)."""
 
-    def __init__(self, geometry: Geometry, policy: Policy, equalize: str = "dali"):
-        self.geometry = geometry
-        self.policy = policy
+    def __init__(self, geometry: Geometry, policy: Policy, equalize: str = "dali", operations: str = "dali"):
+        self.geometry, self.policy, self.equalize = geometry, policy, equalize
         self.weak = Weak(geometry)
         self.uniforms = self.weak.uniforms + 4 * policy.levels + 4 * (policy.cutout is not None)
         pool = list(policy.operations)
-        # Every geometric operation is one warp, marked by -1; the others are numbered by their branch.
-        others = [name for name in pool if name not in MATRICES]
-        self.branches: list = [branch(name, geometry.size, geometry.device, equalize) for name in others]
-        self._code_O = np.array([-1 if name in MATRICES else others.index(name) for name in pool], np.int32)
-        self.always_a_branch = policy.probability == 1 and bool((self._code_O >= 0).all())
+        self.branches: list = []
+        self.always_a_branch = False
+        if operations == "dali":
+            # Every geometric operation is one warp, marked by -1; the others are numbered by their branch.
+            others = [name for name in pool if name not in MATRICES]
+            self.branches = [branch(name, geometry.size, geometry.device, equalize) for name in others]
+            codes, none = [-1 if name in MATRICES else others.index(name) for name in pool], -1
+            self.always_a_branch = policy.probability == 1 and min(codes) >= 0
+        else:
+            codes, none = [CODES[name] for name in pool], NONE
+            self.finishing = ("operations", "values", "matrices", *(["holes"] if policy.cutout else []))
+        self._code_O = np.array([*codes, none], np.int32)  # operation -1 is the last
 
     def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
-        first = self.weak.uniforms
+        first, levels = self.weak.uniforms, self.policy.levels
         params = self.weak.params(uniforms_NK[:, :first], shapes_N2)
-        for level in range(self.policy.levels):
-            block_N4 = uniforms_NK[:, first + 4 * level : first + 4 * level + 4]
-            operation_N, magnitude_N = draw_operations(self.policy, block_N4)
-            code_N, value_N, matrix_N23 = self._encode(operation_N, magnitude_N)
-            params |= {f"code{level}": code_N, f"value{level}": value_N, f"matrix{level}": matrix_N23}
+        blocks = uniforms_NK[:, first : first + 4 * levels].reshape(-1, 4)
+        encoded = self._encode(*draw_operations(self.policy, blocks))
+        code_NL, value_NL, matrix_NL23 = (array.reshape(-1, levels, *array.shape[1:]) for array in encoded)
+        if self.finishing:
+            params |= {"operations": code_NL, "values": value_NL, "matrices": matrix_NL23}
+        else:
+            for name, array in (("code", code_NL), ("value", value_NL), ("matrix", matrix_NL23)):
+                params |= {f"{name}{level}": np.ascontiguousarray(array[:, level]) for level in range(levels)}
         if self.policy.cutout is not None:
             start_N2, stop_N2 = draw_hole(self.policy.cutout, uniforms_NK[:, -4:], self.geometry.size)
-            params["hole_start"] = start_N2.astype(np.float32)
-            params["hole_shape"] = (stop_N2 - start_N2).astype(np.float32)
+            if self.finishing:
+                params["holes"] = _int32(np.concatenate([start_N2, stop_N2], axis=1))
+            else:
+                params["hole_start"] = start_N2.astype(np.float32)
+                params["hole_shape"] = (stop_N2 - start_N2).astype(np.float32)
         return params
 
     def _encode(self, operation_N: np.ndarray, magnitude_N: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Operations (-1: none) and magnitudes -> branch [N], its argument [N], warp [N, 2, 3]."""
-        pool = list(self.policy.operations)
-        code_N = np.where(operation_N < 0, -1, self._code_O[operation_N]).astype(np.int32)
+        """Operations (-1: none) and magnitudes -> codes [N], their arguments [N], warps [N, 2, 3]."""
         value_N = magnitude_N.copy()
         matrix_N23 = np.tile(np.eye(2, 3), (len(operation_N), 1, 1))
-        for index, name in enumerate(pool):
+        for index, name in enumerate(self.policy.operations):
+            if name not in VALUES and name not in MATRICES:
+                continue
             chosen = np.flatnonzero(operation_N == index)
             if name in VALUES:
                 value_N[chosen] = VALUES[name](magnitude_N[chosen])
-            elif name in MATRICES:
-                magnitude_C, size = magnitude_N[chosen], self.geometry.size
-                if name.startswith("translate"):
-                    magnitude_C = magnitude_C * size
-                    magnitude_C = np.trunc(magnitude_C) if self.policy.whole_pixels else magnitude_C
-                MATRICES[name](matrix_N23, chosen, magnitude_C, size)
-        return code_N, value_N.astype(np.float32), matrix_N23.astype(np.float32)
+                continue
+            magnitude_C, size = magnitude_N[chosen], self.geometry.size
+            if name.startswith("translate"):
+                magnitude_C = magnitude_C * size
+                magnitude_C = np.trunc(magnitude_C) if self.policy.whole_pixels else magnitude_C
+            MATRICES[name](matrix_N23, chosen, magnitude_C, size)
+        return self._code_O[operation_N], value_N.astype(np.float32), matrix_N23.astype(np.float32)
 
     def graph(self, source: DataNode, params: Mapping[str, DataNode]) -> DataNode:
         image = self.weak.graph(source, params)
+        if self.finishing:
+            return image
         for level in range(self.policy.levels):
             code, value, matrix = (params[f"{name}{level}"] for name in ("code", "value", "matrix"))
             # Arithmetic wants its operands on one device; predicates and warps take theirs from the host.
             image = self._level(image, code, _place(value, self.geometry), matrix)
         if self.policy.cutout is not None:
-            fill = [float(channel) for channel in self.policy.cutout.fill or self.geometry.fill]
             anchor, shape = params["hole_start"], params["hole_shape"]
-            image = fn.erase(image, anchor=anchor, shape=shape, axis_names="HW", fill_value=fill)
+            image = fn.erase(image, anchor=anchor, shape=shape, axis_names="HW", fill_value=list(map(float, self.fill)))
         return image
+
+    @property
+    def fill(self) -> tuple[int, int, int]:
+        """Cutout's colour."""
+        own = self.policy.cutout.fill if self.policy.cutout else None
+        return own or self.geometry.fill
+
+    def finish(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
+        if not self.finishing:
+            return images
+        operations, values, matrices = (params[name] for name in ("operations", "values", "matrices"))
+        return augment(images, operations, values, matrices, params.get("holes"), self.fill, self.equalize)
 
     def _level(self, image: DataNode, code: DataNode, value: DataNode, matrix: DataNode) -> DataNode:
         """A warp where code is -1, else branches[code](image, value). Conditionals split the batch.

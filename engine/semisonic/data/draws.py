@@ -24,16 +24,20 @@ def raw(seed: int, purpose: str, numbers_N: np.ndarray, width: int) -> np.ndarra
     if width % 4:
         raise ValueError(f"width must be a multiple of 4, got {width}")
     bits, at, words = generator(seed, purpose), 0, []
-    for run in np.split(numbers_N, np.flatnonzero(np.diff(numbers_N) != 1) + 1):
+    unbroken = int(numbers_N[-1]) - int(numbers_N[0]) == len(numbers_N) - 1
+    runs = [numbers_N] if unbroken else np.split(numbers_N, np.flatnonzero(np.diff(numbers_N) != 1) + 1)
+    for run in runs:
         bits.advance((int(run[0]) - at) * (width // 4))
-        words.append(bits.random_raw(len(run) * width).reshape(len(run), width))
+        words.append(bits.random_raw(len(run) * width))
         at = int(run[-1]) + 1
-    return np.concatenate(words)
+    return (words[0] if unbroken else np.concatenate(words)).reshape(len(numbers_N), width)
 
 
 def uniforms(seed: int, purpose: str, numbers_N: np.ndarray, width: int) -> np.ndarray:
     """`width` (a multiple of 4) doubles in [0, 1) for each of the ascending sample numbers: float64 [N, width]."""
-    return (raw(seed, purpose, numbers_N, width) >> np.uint64(11)) * 2.0**-53
+    words = raw(seed, purpose, numbers_N, width)
+    words >>= np.uint64(11)
+    return words * 2.0**-53
 
 
 def permutation(seed: int, purpose: str, size: int) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""What Pillow's operations do, as DALI operators: one warp for all geometric ones, and one operator for each other.
+"""What Pillow's operations do, as arguments of DALI operators or of the fused kernel, and the DALI operators: one warp
+for all geometric ones, and one operator for each other.
 
 Pillow truncates where DALI's casts round, hence the floors; casts to uint8 saturate, so nothing is clamped.
 Shape suffixes: N samples, C the chosen ones.
@@ -12,6 +13,8 @@ from nvidia.dali import math as dali_math
 from nvidia.dali.data_node import DataNode
 from nvidia.dali.types import Constant, DALIDataType, DALIImageType, DALIInterpType
 from PIL import Image, ImageOps
+
+from semisonic_kernels import augment as kernel
 
 
 def _shear_x(matrix_N23: np.ndarray, chosen: np.ndarray, magnitude_C: np.ndarray, size: int) -> None:
@@ -158,6 +161,20 @@ def _equalize_pil(image: DataNode, unused: DataNode) -> DataNode:
 def _pillow_equalize(image: np.ndarray) -> np.ndarray:
     return np.asarray(ImageOps.equalize(Image.fromarray(image)))
 
+
+CODES = {
+    **dict.fromkeys(MATRICES, kernel.WARP),
+    "identity": kernel.NONE,
+    "auto_contrast": kernel.AUTO_CONTRAST,
+    "equalize": kernel.EQUALIZE,
+    "brightness": kernel.BRIGHTNESS,
+    "color": kernel.COLOR,
+    "contrast": kernel.CONTRAST,
+    "sharpness": kernel.SHARPNESS,
+    "posterize": kernel.POSTERIZE,
+    "solarize": kernel.SOLARIZE,
+}
+"""Codes of the operations in the fused kernel."""
 
 _BRANCHES = {
     "auto_contrast": _auto_contrast,

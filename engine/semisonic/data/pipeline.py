@@ -1,45 +1,25 @@
-"""From a data set and the views of an algorithm to batches on the device: one DALI pipeline per stream, with one branch
-per view.
-
-DALI is fed by callables of the iteration number and draws nothing itself (`draws.py` does), so the state of the
-pipeline is the step alone.
-"""
+"""From a data set and the views of an algorithm to batches on the device."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from nvidia.dali import fn, pipeline_def
 from torch import Tensor
 
 from semisonic.algorithms.base import Batch, Views
 from semisonic.data import draws
-from semisonic.data.augment import Geometry, View, build_view
+from semisonic.data.augment import Geometry
 from semisonic.data.base import DataConfig, DataSet, Files, Images
+from semisonic.data.resident import Pool, upload
 from semisonic.data.sampler import Sampler
 from semisonic.data.splits import Split
-from semisonic_kernels.noise import normal_noise
+from semisonic.data.stream import Part, Stream
 
-PREFETCH = 2
-
-
-def reflect_pad(images: np.ndarray, pad: int) -> np.ndarray:
-    """uint8 [N, H, W, 3] -> [N, H+2p, W+2p, 3], mirrored without repeating the border pixel; pad < H and W."""
-    if pad == 0:
-        return images
-    n, height, width, channels = images.shape
-    out = np.empty((n, height + 2 * pad, width + 2 * pad, channels), dtype=images.dtype)
-    middle = out[:, pad:-pad]
-    middle[:, :, pad:-pad] = images
-    middle[:, :, :pad] = images[:, :, pad:0:-1]
-    middle[:, :, -pad:] = images[:, :, -2 : -pad - 2 : -1]
-    out[:, :pad] = out[:, 2 * pad : pad : -1]
-    out[:, -pad:] = out[:, -pad - 2 : -2 * pad - 2 : -1]
-    return out
+PIXELS_PER_CALL = 2**22
+MOST_STEPS_PER_CALL = 8
 
 
 def geometry_of(data: DataSet, device: torch.device) -> Geometry:
@@ -54,108 +34,54 @@ def geometry_of(data: DataSet, device: torch.device) -> Geometry:
     )
 
 
-def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """A tensor on the device; the host does not wait for the copy."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-
-def gaussian_noise(images: Tensor, keys: Tensor, deviation: Tensor) -> Tensor:
-    """Adds N(0, deviation [1, 3, 1, 1]), hashed from the keys [N], to uint8 images [N, 3, H, W]; rounded, clipped."""
-    noise = normal_noise(keys, tuple(images.shape[1:]))
-    return (images.float() + deviation * noise).round().clamp(0, 255).to(torch.uint8)
-
-
-@pipeline_def(enable_conditionals=True)
-def _graph(source: Callable, encoded: bool, views: list[View], names: list[list[str]]):
-    layouts = ["" if encoded else "HWC"] + [""] * sum(map(len, names))
-    nodes = fn.external_source(source=source, num_outputs=len(layouts), layout=layouts, batch=True)
-    images, rest = nodes[0], list(nodes[1:])
-    outputs = []
-    for position in range(len(views)):
-        params = {name: rest.pop(0) for name in names[position]}
-        outputs.append(views[position].graph(images, params))
-    return tuple(outputs)
-
-
-class Stream:
-    """The augmented views of one pool of images, step by step.
-
-    `order(step)` gives the rows of `images` that a step reads (always equally many) and `numbers(step)` the global
-    numbers of these samples, which key their random numbers.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        images: Images | Files,
-        views: Mapping[str, str],
-        geometry: Geometry,
-        order: Callable[[int], np.ndarray],
-        numbers: Callable[[int], np.ndarray],
-        seed: int,
-        std: tuple[float, float, float],
-        start: int = 0,
-        threads: int = 2,
-        equalize: str = "dali",
-        device: torch.device | None = None,
-    ):
-        self.name, self.images, self.order, self.numbers = name, images, order, numbers
-        self.geometry, self.seed, self.start = geometry, seed, start
-        self.device = device or torch.device("cpu")
-        self._std = torch.tensor(std, device=self.device).view(1, 3, 1, 1)
-        self.views = {view: build_view(recipe, geometry, equalize=equalize) for view, recipe in views.items()}
-        self.step = start
-        self._readers = ThreadPoolExecutor(threads)  # idle, and threadless, for resident images
-        self._names = {view: sorted(self.params(view, start)) for view in self.views}
-        self._pipeline = _graph(
-            self._source,
-            geometry.encoded,
-            list(self.views.values()),
-            list(self._names.values()),
-            batch_size=len(order(start)),
-            num_threads=threads,
-            device_id=(self.device.index or 0) if self.device.type == "cuda" else None,
-            prefetch_queue_depth=PREFETCH,
-        )
-        self._pipeline.build()
-
-    def params(self, view: str, step: int) -> dict[str, np.ndarray]:
-        """The augmentation parameters of a view at a step, per sample: name -> array [N, ...]."""
-        recipe, purpose = self.views[view], f"view/{self.name}/{view}"
-        uniforms_NK = draws.uniforms(self.seed, purpose, self.numbers(step), recipe.uniforms)
-        shapes_N2 = self.images.shapes[self.order(step)] if isinstance(self.images, Files) else None
-        return recipe.params(uniforms_NK, shapes_N2)
-
-    def _source(self, iteration: int):
-        step = self.start + iteration
-        rows = self.order(step)
-        if isinstance(self.images, Images):
-            images: Any = reflect_pad(self.images.pixels[rows], self.geometry.pad)
-        else:
-            images = list(self._readers.map(self.images.read, rows))
-        params = {view: self.params(view, step) for view in self.views}
-        return (images, *(params[view][name] for view, names in self._names.items() for name in names))
-
-    def __next__(self) -> dict[str, Tensor]:
-        """The views of the next step: name -> uint8 [N, 3, H, W] on the device, channels_last."""
-        # On torch's stream, so that neither side reads or reuses a buffer before the other is done with it.
-        on_gpu = self.device.type == "cuda"
-        outputs = self._pipeline.run(torch.cuda.current_stream(self.device) if on_gpu else None)
-        batch = {}
-        for (name, view), output in zip(self.views.items(), outputs, strict=True):
-            tensor = torch.from_dlpack(output.as_tensor()).permute(0, 3, 1, 2)
-            if view.noise_std:
-                keys = draws.sample_keys(self.seed, f"noise/{self.name}/{name}", self.numbers(self.step))
-                deviation = 255 * view.noise_std * self._std
-                tensor = gaussian_noise(tensor, to_device(keys, self.device), deviation)
-            batch[name] = tensor
-        self.step += 1
-        return batch
-
-
 def _rows(pool: np.ndarray, sampler: Sampler, step: int) -> np.ndarray:
     return pool[sampler.indices(step)]
+
+
+def steps_per_call(cfg: DataConfig, batch: int, size: int, device: torch.device) -> int:
+    """Steps whose images one DALI call makes, for `batch` samples a step on this rank."""
+    if cfg.steps_per_call:
+        return cfg.steps_per_call
+    if device.type != "cuda":
+        return 1
+    return min(MOST_STEPS_PER_CALL, max(1, PIXELS_PER_CALL // (batch * size**2)))
+
+
+class Wait:
+    """How long the steps waited for data, the time spent inside the `with`, in seconds.
+
+    On a GPU it is the time that passed on the device's stream between the two ends, which its own work in the queue
+    hides from the host: if the host was late or DALI was, the stream stood still. Read without waiting for the device,
+    so what the device has not reached yet is missing.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.total, self._begin = 0.0, 0.0
+        self._free: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._pending: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
+
+    def __enter__(self) -> None:
+        if self.device.type == "cuda":
+            self.seconds()
+            if not self._free:
+                self._free.append((torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)))
+            self._pending.append(self._free.pop())
+            self._pending[-1][0].record(torch.cuda.current_stream(self.device))
+        self._begin = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        if self.device.type == "cuda":
+            self._pending[-1][1].record(torch.cuda.current_stream(self.device))
+        else:
+            self.total += time.perf_counter() - self._begin
+
+    def seconds(self) -> float:
+        while self._pending and self._pending[0][1].query():
+            first, last = self._pending.popleft()
+            self.total += first.elapsed_time(last) / 1000
+            self._free.append((first, last))
+        return self.total
 
 
 class Loader:
@@ -177,84 +103,90 @@ class Loader:
         threads: int = 2,
         micro: int = 1,
     ):
-        self.device, self.views, self.seed, self.step = device, views, seed, start
+        self.device, self.views, self.seed = device, views, seed
         self.labels = data.train.labels
-        self.wait_seconds = 0.0
+        self.operations = cfg.operations
+        self._wait = Wait(device)
         geometry = geometry_of(data, device)
-        pools = {"labelled": split.labelled, "unlabelled": split.unlabelled}
+        self.pools = {"labelled": split.labelled, "unlabelled": split.unlabelled}
         sizes = {"labelled": labelled_batch, "unlabelled": unlabelled_batch}
-        wanted = {"labelled": views.labelled, "unlabelled": views.unlabelled}
-        self.pools = pools
-        self.samplers: dict[str, Sampler] = {}
-        self.streams: dict[str, Stream] = {}
-        for name, recipes in wanted.items():
-            if not recipes:
-                continue
-            sampler = Sampler(seed, name, len(pools[name]), sizes[name], rank, world_size, micro)
-            self.samplers[name] = sampler
-            self.streams[name] = Stream(
+        recipes = {"labelled": views.labelled, "unlabelled": views.unlabelled}
+        recipes = {name: wanted for name, wanted in recipes.items() if wanted}
+        self.resident = Pool(data.train, geometry.pad, device) if isinstance(data.train, Images) else None
+        self.samplers = {
+            name: Sampler(seed, name, len(self.pools[name]), sizes[name], rank, world_size, micro) for name in recipes
+        }
+        largest = max((sampler.share for sampler in self.samplers.values()), default=1)
+        self.steps_per_call = steps_per_call(cfg, largest, data.size, device)
+        self.streams = {
+            name: Stream(
                 name,
                 data.train,
-                recipes,
+                wanted,
                 geometry,
-                order=partial(_rows, pools[name], sampler),
-                numbers=sampler.numbers,
+                order=partial(_rows, self.pools[name], self.samplers[name]),
+                numbers=self.samplers[name].numbers,
                 seed=seed,
                 std=data.std,
                 start=start,
                 threads=threads,
                 equalize=cfg.equalize,
                 device=device,
+                operations=self.operations,
+                steps_per_call=self.steps_per_call,
+                pool=self.resident,
+                columns=partial(self._columns, name),
+                wanted=views.params,
             )
+            for name, wanted in recipes.items()
+        }
+        self._none = torch.empty(0, dtype=torch.int64, device=device)
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
-        begin = time.perf_counter()
-        images = {name: next(stream) for name, stream in self.streams.items()}
-        index = {name: sampler.indices(self.step) for name, sampler in self.samplers.items()}
-        labels = {name: self.labels[self.pools[name][rows]] for name, rows in index.items()}
-        batch = Batch(
-            x=images.get("labelled", {}),
-            y=self._tensor(labels.get("labelled")),
-            x_index=self._tensor(index.get("labelled")),
-            u=images.get("unlabelled", {}),
-            u_index=self._tensor(index.get("unlabelled")),
-            u_true=self._tensor(labels.get("unlabelled")),
-            u_key=self._tensor(self._keys()),
-            draws=self._draws(),
-            params=self._params(),
-        )
-        self.wait_seconds += time.perf_counter() - begin
-        self.step += 1
-        return batch
+        with self._wait:
+            parts = {name: stream.take() for name, stream in self.streams.items()}
+            x, u = (parts.get(name, Part({}, {}, {})) for name in ("labelled", "unlabelled"))
+            return Batch(
+                x=x.views,
+                y=x.columns.get("label", self._none),
+                x_index=x.columns.get("index", self._none),
+                u=u.views,
+                u_index=u.columns.get("index", self._none),
+                u_true=u.columns.get("label", self._none),
+                u_key=u.columns.get("key", self._none),
+                draws={name: u.columns[f"draw/{name}"] for name in self.views.draws}
+                | {name: x.columns[f"draw/{name}"] for name in self.views.labelled_draws},
+                params={view: (u.params | x.params)[view] for view in self.views.params},
+            )
 
-    def _params(self) -> dict[str, dict[str, Tensor]]:
-        streams = {view: stream for stream in self.streams.values() for view in stream.views}
-        return {
-            view: {name: self._tensor(array) for name, array in streams[view].params(view, self.step).items()}
-            for view in self.views.params
-        }
+    @property
+    def wait_seconds(self) -> float:
+        """Time that the steps have waited for their batches, in all."""
+        return self._wait.seconds()
 
-    def _keys(self) -> np.ndarray | None:
-        sampler = self.samplers.get("unlabelled")
-        return draws.sample_keys(self.seed, "key", sampler.numbers(self.step)) if sampler else None
+    def describe(self) -> str:
+        """Where the images come from and what makes them, in one line."""
+        source = f"images {self.resident.describe()}" if self.resident else "images decoded from their files"
+        where = "DALI" if self.operations == "dali" else "the fused kernel"
+        steps = f"{self.steps_per_call} steps" if self.steps_per_call > 1 else "1 step"
+        return f"{source}; RandAugment's operations by {where}; {steps} a DALI call"
 
-    def _tensor(self, array: np.ndarray | None) -> Tensor:
-        if array is None:
-            array = np.empty(0, dtype=np.int64)
-        return to_device(array, self.device)
-
-    def _draws(self) -> dict[str, Tensor]:
-        result = {}
-        for stream, wanted in (("labelled", self.views.labelled_draws), ("unlabelled", self.views.draws)):
-            for name, width in wanted.items():
-                numbers_N = self.samplers[stream].numbers(self.step)
-                uniforms_NK = draws.uniforms(self.seed, f"draw/{stream}/{name}", numbers_N, -(-width // 4) * 4)
-                # The nearest float32 below 1, so that rounding keeps [0, 1) half open.
-                result[name] = self._tensor(np.minimum(uniforms_NK[:, :width], 1 - 2.0**-24).astype(np.float32))
-        return result
+    def _columns(self, name: str, steps: range) -> dict[str, np.ndarray]:
+        """What the batch says about the samples of some steps: index, label, and the random numbers asked for."""
+        sampler, unlabelled = self.samplers[name], name == "unlabelled"
+        numbers_N = sampler.numbers(steps.start, len(steps))
+        index_N = sampler.indices(steps.start, len(steps))
+        columns = {"index": index_N, "label": self.labels[self.pools[name][index_N]]}
+        if unlabelled:
+            columns["key"] = draws.sample_keys(self.seed, "key", numbers_N)
+        for draw, width in (self.views.draws if unlabelled else self.views.labelled_draws).items():
+            uniforms_NK = draws.uniforms(self.seed, f"draw/{name}/{draw}", numbers_N, -(-width // 4) * 4)
+            # The nearest float32 below 1, so that rounding keeps [0, 1) half open.
+            columns[f"draw/{draw}"] = np.minimum(uniforms_NK[:, :width], 1 - 2.0**-24).astype(np.float32)
+        return columns
 
 
 def evaluation_slices(
@@ -282,17 +214,17 @@ def evaluation_slices(
     def plain() -> Iterator[Tensor]:
         if not isinstance(images, Files):
             for step in range(count):
-                yield torch.from_numpy(images.pixels[order(step)]).permute(0, 3, 1, 2).to(device)
+                yield upload({"images": images.pixels[order(step)]}, device)["images"].permute(0, 3, 1, 2)
             return
         geometry = geometry_of(data, device)
         # The pipeline prefetches past the last slice, where `order` repeats the last row.
         stream = Stream(
             "evaluation", images, {"plain": "plain"}, geometry, order, numbers, 0, data.std,
-            threads=threads, device=device,
+            threads=threads, device=device, stop=count,
         )  # fmt: skip
         for _ in range(count):
             yield next(stream)["plain"]
 
     for step, pixels in enumerate(plain()):
-        labels = torch.from_numpy(images.labels[order(step)]).to(device)
-        yield pixels, labels, torch.from_numpy(numbers(step) < len(rows)).to(device)
+        rest = upload({"labels": images.labels[order(step)], "valid": numbers(step) < len(rows)}, device)
+        yield pixels, rest["labels"], rest["valid"]

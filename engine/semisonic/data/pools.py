@@ -5,7 +5,7 @@ Shape suffixes: N samples.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -59,6 +59,14 @@ class Policy:
     whole_pixels: bool = False
     """Whether translations are cut to whole pixels."""
     cutout: Cutout | None = None
+
+    @cached_property
+    def table(self) -> dict[str, np.ndarray]:
+        """Each field of the operations' ranges, one entry per operation."""
+        ranges = [magnitudes or Range(0, 0) for magnitudes in self.operations.values()]
+        whole = np.array([r.whole for r in ranges])
+        fields = {name: np.array([getattr(r, name) for r in ranges]) for name in ("low", "high", "base", "signed")}
+        return fields | {"truncated": whole == "truncated", "steps": whole == "steps"}
 
 
 def _pool(**ranges: Range) -> dict[str, Range | None]:
@@ -153,16 +161,12 @@ def draw_operations(policy: Policy, uniforms_N4: np.ndarray) -> tuple[np.ndarray
 
     Units: factor (1 = unchanged), bits, threshold 0..256, degrees, shear, translation as share of the width.
     """
-    ranges = [magnitudes or Range(0, 0) for magnitudes in policy.operations.values()]
-    operation_N = np.floor(uniforms_N4[:, 0] * len(ranges)).astype(np.int64)
-    low_N, high_N, base_N, signed_N = (
-        np.array([getattr(r, name) for r in ranges])[operation_N] for name in ("low", "high", "base", "signed")
-    )
-    whole_N = np.array([r.whole for r in ranges])[operation_N]
+    operation_N = np.floor(uniforms_N4[:, 0] * len(policy.operations)).astype(np.int64)
+    low_N, high_N, base_N, signed_N, truncated_N, steps_N = (column[operation_N] for column in policy.table.values())
     strength_N = policy.strength(uniforms_N4[:, 1])
     spread_N = strength_N * (high_N - low_N)
-    spread_N = np.where(whole_N == "truncated", np.trunc(spread_N), spread_N)
-    spread_N = np.where(whole_N == "steps", np.floor(strength_N * (high_N - low_N + 1)), spread_N)
+    spread_N = np.where(truncated_N, np.trunc(spread_N), spread_N)
+    spread_N = np.where(steps_N, np.floor(strength_N * (high_N - low_N + 1)), spread_N)
     sign_N = np.where(signed_N & (uniforms_N4[:, 2] < 0.5), -1, 1)
     applied_N = uniforms_N4[:, 3] < policy.probability
     return np.where(applied_N, operation_N, -1), base_N + sign_N * (low_N + spread_N)

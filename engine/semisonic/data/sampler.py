@@ -29,26 +29,34 @@ class Sampler:
     _order: Callable[[int, str, int], np.ndarray] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # The epochs that the steps in flight touch: many where the pool is smaller than the batch.
-        epochs = 2 + 4 * (self.batch // self.pool + 2)
+        # The epochs of the dozen steps that are prepared together: many where the pool is smaller than the batch.
+        epochs = 4 + 12 * self.batch // self.pool
         object.__setattr__(self, "_order", lru_cache(epochs)(draws.permutation))
 
-    def numbers(self, step: int) -> np.ndarray:
-        """Global numbers of the rank's samples of the step, micro-batch after micro-batch: int64 [share]."""
+    def numbers(self, step: int, count: int = 1) -> np.ndarray:
+        """Global numbers of the rank's samples of `count` steps, micro-batch after micro-batch: int64 [count * share].
+
+        They ascend.
+        """
         part = self.share // self.micro
-        first = step * self.batch + (np.arange(self.micro) * self.world_size + self.rank) * part
-        return (first[:, None] + np.arange(part)).ravel()
+        steps = np.arange(step, step + count)[:, None, None] * self.batch
+        parts = (np.arange(self.micro)[:, None] * self.world_size + self.rank) * part
+        return (steps + parts + np.arange(part)).ravel()
 
     @property
     def share(self) -> int:
         """Samples of one rank in a step."""
         return self.batch // self.world_size
 
-    def indices(self, step: int) -> np.ndarray:
-        """Positions in the pool of the rank's samples of the step: int64 [share]."""
-        epochs, offsets = np.divmod(self.numbers(step), self.pool)
-        result = np.empty(self.share, dtype=np.int64)
-        for epoch in np.unique(epochs):
-            order = self._order(self.seed, f"order/{self.stream}/{epoch}", self.pool)
-            result[epochs == epoch] = order[offsets[epochs == epoch]]
-        return result
+    def indices(self, step: int, count: int = 1) -> np.ndarray:
+        """Positions in the pool of the rank's samples of `count` steps: int64 [count * share]."""
+        numbers = self.numbers(step, count)
+        first, last = int(numbers[0]) // self.pool, int(numbers[-1]) // self.pool
+        if first == last:
+            return self._epoch(first)[numbers - first * self.pool]
+        bounds = np.searchsorted(numbers, np.arange(first + 1, last + 1) * self.pool)
+        parts = zip(range(first, last + 1), np.split(numbers, bounds), strict=True)
+        return np.concatenate([self._epoch(epoch)[part - epoch * self.pool] for epoch, part in parts if len(part)])
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        return self._order(self.seed, f"order/{self.stream}/{epoch}", self.pool)

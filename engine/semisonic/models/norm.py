@@ -2,6 +2,7 @@
 
 from types import TracebackType
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
@@ -36,10 +37,28 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     Where no process group is initialised, or `sync` is False, the statistics are those of this rank's batch.
     In training every rank must hold a batch of the same shape.
+    slope: an activation in the same pass, the factor of negative values: leaky ReLU, 0 is ReLU, None nothing.
     """
 
     sync: bool = True
     momentum: float
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        slope: float | None = None,
+    ):
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
+        self.slope = slope
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ("" if self.slope is None else f", slope={self.slope}")
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
@@ -57,6 +76,7 @@ class BatchNorm2d(nn.BatchNorm2d):
             self.eps,
             training,
             dist.group.WORLD if self.sync and training and dist.is_initialized() else None,
+            self.slope,
         )
 
 

@@ -28,8 +28,8 @@ class Small(nn.Module):
         for width_out, pooled in zip(WIDTHS, POOLED, strict=True):
             layers += [
                 nn.Conv2d(width, width_out, 3, padding=1, bias=False),
-                BatchNorm2d(width_out, EPS, MOMENTUM),
-                nn.ReLU(),
+                BatchNorm2d(width_out, EPS, MOMENTUM, slope=0),
+                nn.Identity(),  # the place of an activation of its own, so that saved weights keep their names
             ]
             if pooled:
                 layers.append(nn.MaxPool2d(2))

@@ -1,7 +1,7 @@
 """Wide residual networks (Zagoruyko and Komodakis 2016, arXiv 1605.07146) for semi-supervised learning.
 
 wrn-D-K: a 3x3 stem of 16 channels, then stages of pre-activation blocks with widths 16K, 32K, 64K (and 128K),
-BatchNorm and LeakyReLU(0.1), global average pooling, a linear head. Convolutions have no bias.
+BatchNorm and LeakyReLU(0.1) in one layer, global average pooling, a linear head. Convolutions have no bias.
 Shape suffixes: N batch, H height, W width, D features.
 """
 
@@ -9,7 +9,6 @@ import re
 from typing import Literal
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from semisonic.models.norm import BatchNorm2d
 
@@ -36,7 +35,7 @@ def parse(name: str) -> tuple[int, int, int] | None:
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, each after BatchNorm and activation, added to a shortcut.
+    """Two 3x3 convolutions, each after BatchNorm with its activation, added to a shortcut.
 
     activate_shortcut: the shortcut takes the activated input (first block of the network).
     skip_first_norm: conv1 takes the raw input and bn1 is never used, as in the `port` variant.
@@ -52,18 +51,17 @@ class Block(nn.Module):
     ):
         super().__init__()
         self.activate_shortcut, self.skip_first_norm = activate_shortcut, skip_first_norm
-        self.bn1 = BatchNorm2d(width_in, EPS, MOMENTUM)
+        self.bn1 = BatchNorm2d(width_in, EPS, MOMENTUM, slope=SLOPE)
         self.conv1 = nn.Conv2d(width_in, width, 3, stride, 1, bias=False)
-        self.bn2 = BatchNorm2d(width, EPS, MOMENTUM)
+        self.bn2 = BatchNorm2d(width, EPS, MOMENTUM, slope=SLOPE)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         projects = width_in != width or stride != 1
         self.shortcut = nn.Conv2d(width_in, width, 1, stride, bias=False) if projects else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
-        activated = x if self.skip_first_norm else F.leaky_relu(self.bn1(x), SLOPE)
-        residual = self.conv1(activated)
-        residual = self.conv2(F.leaky_relu(self.bn2(residual), SLOPE))
+        activated = x if self.skip_first_norm else self.bn1(x)
+        residual = self.conv2(self.bn2(self.conv1(activated)))
         return self.shortcut(activated if self.activate_shortcut else x) + residual
 
 
@@ -103,14 +101,14 @@ class WideResNet(nn.Module):
                     )
                 )
         self.blocks = nn.Sequential(*layers)
-        self.norm = BatchNorm2d(width, EPS, MOMENTUM)
+        self.norm = BatchNorm2d(width, EPS, MOMENTUM, slope=SLOPE)
         self.feature_dim = width
         self.head = nn.Linear(width, classes)
         self.apply(_initialise)
 
     def features(self, images: Tensor) -> Tensor:
         """[N, 3, H, W] -> pooled activations [N, D]."""
-        return F.leaky_relu(self.norm(self.blocks(self.stem(images))), SLOPE).mean((2, 3))
+        return self.norm(self.blocks(self.stem(images))).mean((2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
         """[N, 3, H, W] -> logits [N, classes]."""

@@ -1,0 +1,272 @@
+"""What the benchmarks share: variants that wait in processes of their own and measure in turn, and how figures are
+summed up.
+
+A machine's speed drifts from one second to the next. So every variant is built once, then all measure one window each,
+over and over, and two of them are compared round by round: a ratio is the median of the rounds' ratios.
+"""
+
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+AHEAD = 16
+"""Steps that the host may be ahead of the device in a window: enough to keep it busy, few enough to end in time."""
+
+Reading = dict[str, Any]
+"""What one window gave: seconds, steps, and what a variant adds."""
+
+
+class Variant(Protocol):
+    """One of the things that are compared. Its constructor builds and warms it up; after that it must be idle."""
+
+    device: torch.device
+    info: dict[str, Any]
+    """What the parent wants to know about it; plain data."""
+
+    def measure(self, what: str, seconds: float) -> Reading:
+        """One window of about so many seconds."""
+        ...
+
+
+def timed(
+    action: Callable[[], object], device: torch.device, seconds: float, warm_up: int = 1, least: int = 3
+) -> tuple[float, int]:
+    """Seconds and calls of `action` after `warm_up` untimed calls, for `seconds` and at least `least` calls.
+
+    The device is waited for at both ends, so that what the host had queued counts.
+    """
+    pending: deque[torch.cuda.Event] = deque()
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    for _ in range(warm_up):
+        action()
+    wait()
+    begin, calls = time.perf_counter(), 0
+    while calls < least or time.perf_counter() - begin < seconds:
+        action()
+        calls += 1
+        if device.type == "cuda":
+            event = torch.cuda.Event()
+            event.record(torch.cuda.current_stream(device))
+            pending.append(event)
+            if len(pending) > AHEAD:
+                pending.popleft().synchronize()
+    wait()
+    return time.perf_counter() - begin, calls
+
+
+# Processes.
+
+
+class Failed(Exception):
+    """The process of the variant `name` ended with an error; `text` is its traceback, or how it ended."""
+
+    def __init__(self, name: str, text: str):
+        super().__init__(f"{name}: {text}")
+        self.name, self.text = name, text.rstrip()
+
+
+class Mistake(Exception):
+    """What was asked for is impossible; one line per mistake."""
+
+    def __init__(self, lines: Sequence[str]):
+        super().__init__("\n".join(lines))
+        self.lines = list(lines)
+
+
+class Worker:
+    """A variant in a process of its own, as its parent sees it."""
+
+    def __init__(self, name: str, build: Callable[[Any], Variant], plan: Any):
+        """`build` must be importable and `plan` picklable. Returns once the variant is built and idle."""
+        self.name = name
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=_serve, args=(other, build, plan), name=name)
+        self.process.start()
+        other.close()
+        try:
+            self.info: dict[str, Any] = self._answer()
+        except (Failed, Mistake):
+            self.close()
+            raise
+
+    def measure(self, what: str, seconds: float) -> Reading:
+        self.connection.send((what, seconds))
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        try:
+            kind, content = self.connection.recv()
+        except EOFError:
+            self.process.join(10)
+            code = self.process.exitcode
+            killed = " (killed: out of memory?)" if code == -signal.SIGKILL else ""
+            raise Failed(self.name, f"its process ended with exit code {code}{killed}") from None
+        if kind == "mistake":
+            raise Mistake(content)
+        if kind == "failed":
+            raise Failed(self.name, content)
+        return content
+
+    def hang_up(self) -> None:
+        """Tells the process to end, without waiting for it."""
+        self.connection.close()
+
+    def close(self) -> None:
+        self.hang_up()
+        self.process.join(20)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def _serve(connection: Connection, build: Callable[[Any], Variant], plan: Any) -> None:
+    """A variant's process: builds it, then measures whenever it is asked to, until the parent hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which hangs up
+    from semisonic.schema import UserError
+
+    try:
+        variant = build(plan)
+        settle()
+        connection.send(("ready", variant.info))
+        while True:
+            what, seconds = connection.recv()
+            reading = variant.measure(what, seconds)
+            peak = peak_memory(variant.device)
+            connection.send(("reading", reading | {"peak_bytes": peak, "idle": settle()}))
+    except EOFError:
+        return
+    except UserError as error:
+        connection.send(("mistake", error.messages))
+    except Exception:
+        connection.send(("failed", traceback.format_exc()))
+
+
+QUIET = 0.1
+"""Share of one core up to which a process counts as idle."""
+
+
+def settle(limit: float = 30.0, interval: float = 0.2) -> bool:
+    """Waits until this process and its children (loader workers filling their queues) use no CPU any more.
+
+    False where they still do after `limit` seconds: then they disturb what is measured next.
+    """
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        begin, before = time.monotonic(), _cpu_seconds()
+        time.sleep(interval)
+        if _cpu_seconds() - before <= QUIET * (time.monotonic() - begin):
+            return True
+    return False
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process with all its threads, and of its living children."""
+    total = time.process_time()
+    for child in multiprocessing.active_children():
+        try:
+            fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:  # ended in between
+            continue
+        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the peak of torch's allocator on the GPU, or of this process's resident memory on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+
+# Figures.
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Median, smallest and largest of the rounds' values, and the values themselves."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values), "rounds": list(values)}
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, Any]:
+    """Round by round, above / below."""
+    return spread([a / b for a, b in zip(above, below, strict=True)])
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Hardware, versions and commit that a result was measured with; a version is None where there is no package."""
+    packages = {
+        "torch": "torch", "triton": "triton", "torchvision": "torchvision", "numpy": "numpy", "pillow": "pillow",
+        "accelerate": "accelerate", "dali cuda13": "nvidia-dali-cuda130", "dali cuda12": "nvidia-dali-cuda120",
+    }  # fmt: skip
+    versions = {label: _version(name) for label, name in packages.items()} | {"python": platform.python_version()}
+    cpu = f"{_cpu_name()}, {cores()} cores"
+    return {
+        "device": device.type,
+        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
+        "cpu": cpu,
+        "cpu_threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "versions": versions,
+        "commit": _commit(),
+        "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+    }
+
+
+def describe(found: dict[str, Any]) -> str:
+    """An environment in one line."""
+    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items() if number)
+    beside = f" with {found['cpu']}" if found["device"] == "cuda" else ""
+    return f"{found['hardware']}{beside}; {versions}; commit {found['commit'] or 'unknown'}"
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """Commit of the working tree, with a + where files differ from it; None outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,305 @@
+"""What throughput.py compares: the bare network, the engine and the conventional loop, each built from a Plan."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._pytree import tree_map
+
+from measure import Reading, environment, timed
+from without_dali import do_without_dali
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all variants work on. It travels to their processes."""
+
+    fields: tuple[str, ...]
+    """Command line of `launch/train.py` that resolves to the configuration."""
+    image_size: int
+    classes: int
+    images: int
+    """Training images of the synthetic data set; 0 = the configured one."""
+    workers: int
+    """DataLoader workers of the conventional loop."""
+    with_data: bool
+    """Whether batches are loaded; otherwise every step works on one random batch."""
+    precision: str = ""
+    """Of the conventional loop."""
+    profile: Path = Path("trace.json")
+    """Where the engine writes its trace, if it is asked for one."""
+
+
+def configuration(plan: Plan) -> Any:
+    if not plan.with_data:
+        do_without_dali()
+    from semisonic.commandline import resolve
+
+    return resolve(plan.fields)[1]
+
+
+def data_set(plan: Plan, cfg: Any) -> tuple[Any, Any]:
+    """(DataSet, Split) that every variant reads."""
+    from semisonic.data.sources import load
+    from semisonic.data.splits import make_split
+    from synthetic import synthetic
+
+    data = synthetic(plan.images, plan.image_size, plan.classes, cfg.seed) if plan.images else load(cfg.data)
+    return data, make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
+
+
+def views_of(cfg: Any) -> Any:
+    from semisonic.algorithms.registry import ALGORITHMS
+
+    return ALGORITHMS[cfg.algorithm.name].views(cfg.algorithm)
+
+
+def images_per_step(cfg: Any) -> int:
+    """Labelled and unlabelled images of a step, each counted once whatever the number of its views."""
+    views = views_of(cfg)
+    return (cfg.batch.labelled if views.labelled else 0) + (cfg.batch.unlabelled if views.unlabelled else 0)
+
+
+def rows_per_step(cfg: Any) -> int:
+    """Images that go through the network in a step: every view of both streams."""
+    views = views_of(cfg)
+    return cfg.batch.labelled * len(views.labelled) + cfg.batch.unlabelled * len(views.unlabelled)
+
+
+class Bare:
+    """Forward and backward of the network on resident random images of all views: the ceiling. Nothing else."""
+
+    def __init__(self, plan: Plan):
+        cfg = configuration(plan)
+        from semisonic.models import build
+        from semisonic.replay import CudaGraph
+        from semisonic.runtime import start
+
+        self.device = start(cfg).device
+        torch.manual_seed(cfg.seed)
+        rows, size = rows_per_step(cfg), plan.image_size
+        network = build(cfg.model, plan.classes, size).to(self.device, memory_format=torch.channels_last)
+        images = torch.randn(rows, 3, size, size, device=self.device).to(memory_format=torch.channels_last)
+        labels = torch.randint(plan.classes, (rows,), device=self.device)
+        dtype = cfg.autocast or torch.bfloat16
+
+        def objective(images: Tensor, labels: Tensor) -> Tensor:
+            with torch.autocast(self.device.type, dtype=dtype, enabled=cfg.autocast is not None):
+                logits = network(images)
+            return F.cross_entropy(logits.float(), labels)
+
+        if cfg.compiled:
+            objective = torch.compile(objective, fullgraph=True, dynamic=False)
+
+        def forward_backward() -> None:
+            for parameter in network.parameters():
+                parameter.grad = None
+            objective(images, labels).backward()
+
+        self.run = forward_backward
+        if cfg.replayed == "step":
+            graph = CudaGraph()
+            for _ in range(3):
+                graph.warm_up(forward_backward)
+            graph.capture(forward_backward)
+            self.run = graph.replay
+        timed(self.run, self.device, 0.0)
+        self.info: dict[str, Any] = {"environment": environment(self.device)}
+
+    def measure(self, what: str, seconds: float) -> Reading:
+        elapsed, steps = timed(self.run, self.device, seconds)
+        return {"seconds": elapsed, "steps": steps}
+
+
+class Engine:
+    """The engine's own trainer: `step` on one resident batch, `end_to_end` with its loader."""
+
+    def __init__(self, plan: Plan):
+        cfg = configuration(plan)
+        from semisonic.run import build_algorithm
+        from semisonic.runtime import start
+        from semisonic.trainer import Trainer
+
+        accelerator = start(cfg)
+        data, split = data_set(plan, cfg)
+        torch.manual_seed(cfg.seed)
+        algorithm = build_algorithm(cfg, data, split)
+        self.trainer = Trainer(cfg, algorithm, data, split, accelerator)
+        self.plan, self.device = plan, accelerator.device
+        self.loader = self.trainer.loader() if plan.with_data else None
+        if self.loader is None:
+            self.batch = random_batch(cfg, plan, self.device)
+        else:
+            self.batch = tree_map(Tensor.clone, next(self.loader))
+        # Untimed steps of a window: as many as DALI holds in its queue and the loader in the call it is slicing.
+        self.ahead = 3 * self.loader.steps_per_call if self.loader is not None else 0
+        timed(self.step, self.device, 0.0, warm_up=8 if self.device.type == "cuda" else 2)
+        if self.loader is not None:
+            timed(self.end_to_end, self.device, 0.0)
+        self.info: dict[str, Any] = {
+            "images_per_step": self.trainer.images_per_step,
+            "compiled": cfg.compiled,
+            "replayed": cfg.replayed,
+            "data": f"{data.name}, {len(data.train):,} images",
+        }
+
+    def step(self) -> object:
+        return self.trainer.train_step(self.batch)
+
+    def end_to_end(self) -> object:
+        assert self.loader is not None
+        return self.trainer.train_step(next(self.loader))
+
+    def measure(self, what: str, seconds: float) -> Reading:
+        if what == "step":
+            elapsed, steps = timed(self.step, self.device, seconds)
+            return {"seconds": elapsed, "steps": steps}
+        if what == "end_to_end":
+            assert self.loader is not None
+            timed(self.end_to_end, self.device, 0.0, warm_up=0, least=self.ahead)
+            waited = self.loader.wait_seconds
+            elapsed, steps = timed(self.end_to_end, self.device, seconds, warm_up=0)
+            return {"seconds": elapsed, "steps": steps, "data_wait": (self.loader.wait_seconds - waited) / elapsed}
+        return self.profile()
+
+    def profile(self, steps: int = 5) -> Reading:
+        """Writes a chrome trace of a few steps."""
+        from torch.profiler import ProfilerActivity, profile
+
+        activities = [ProfilerActivity.CPU]
+        if self.device.type == "cuda":
+            activities.append(ProfilerActivity.CUDA)
+        action = self.step if self.loader is None else self.end_to_end
+        timed(action, self.device, 0.0)
+        with profile(activities=activities) as trace:
+            elapsed, done = timed(action, self.device, 0.0, warm_up=0, least=steps)
+        self.plan.profile.parent.mkdir(parents=True, exist_ok=True)
+        trace.export_chrome_trace(str(self.plan.profile))
+        return {"seconds": elapsed, "steps": done}
+
+
+def random_batch(cfg: Any, plan: Plan, device: torch.device) -> Any:
+    """A batch of random uint8 images in every view, as the loader would hand it over."""
+    from semisonic.algorithms.base import Batch
+    from semisonic.schema import UserError
+
+    views, size = views_of(cfg), plan.image_size
+    if views.params:
+        raise UserError(f"--no-data: {cfg.algorithm.name} reads augmentation parameters, which only the loader has")
+    generator = torch.Generator(device=device).manual_seed(cfg.seed)
+
+    def integers(high: int, *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
+        return torch.randint(high, shape, dtype=dtype, device=device, generator=generator)
+
+    def images(names: Any, count: int) -> dict[str, Tensor]:
+        shape = (count, size, size, 3)
+        return {name: integers(256, *shape, dtype=torch.uint8).permute(0, 3, 1, 2) for name in names}
+
+    labelled = cfg.batch.labelled if views.labelled else 0
+    unlabelled = cfg.batch.unlabelled if views.unlabelled else 0
+    widths = {name: (unlabelled, n) for name, n in views.draws.items()}
+    widths |= {name: (labelled, n) for name, n in views.labelled_draws.items()}
+    return Batch(
+        x=images(views.labelled, labelled),
+        y=integers(plan.classes, labelled),
+        x_index=torch.arange(labelled, device=device),
+        u=images(views.unlabelled, unlabelled),
+        u_index=torch.arange(unlabelled, device=device),
+        u_true=integers(plan.classes, unlabelled),
+        u_key=integers(2**62, unlabelled),
+        draws={name: torch.rand(*shape, device=device, generator=generator) for name, shape in widths.items()},
+        params={},
+    )
+
+
+class Conventional:
+    """The conventional loop: `end_to_end`, its `step` on one host batch, its `data` alone, and `parts` of a step."""
+
+    def __init__(self, plan: Plan):
+        cfg = configuration(plan)
+        from conventional import Loop
+
+        self.device = torch.device(cfg.torch_device)
+        # As such loops are started: nothing is set but what a user asked for, and cuDNN's choice by timing.
+        if cfg.deterministic:
+            torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = not cfg.deterministic
+        torch.manual_seed(cfg.seed)
+        streams = loaded_batches(plan, cfg) if plan.with_data else random_batches(plan, cfg)
+        self.loop = loop = Loop(cfg, plan.classes, plan.image_size, self.device, plan.precision, *streams)
+        self.batch = loop.next_batch()
+        ahead = 2 * plan.workers + 2  # each worker prepares two batches in advance
+        step_seconds, steps = timed(lambda: loop.step(self.batch), self.device, 0.0)
+        data_seconds, batches = timed(loop.next_batch, self.device, 0.0, ahead)
+        # Where data are scarce, what lies in the queue must be used up before a window; else it refills in each step.
+        self.warm_up = ahead if 2 * data_seconds / batches > step_seconds / steps else 2
+        self.ahead = ahead
+        self.info: dict[str, Any] = {"parameters": sum(p.numel() for p in self.loop.network.parameters())}
+
+    def measure(self, what: str, seconds: float) -> Reading:
+        loop = self.loop
+        if what == "step":
+            elapsed, steps = timed(lambda: loop.step(self.batch), self.device, seconds)
+            return {"seconds": elapsed, "steps": steps}
+        if what == "data":
+            elapsed, steps = timed(loop.next_batch, self.device, seconds, self.ahead)
+            return {"seconds": elapsed, "steps": steps}
+        if what == "parts":
+            begin, parts = time.perf_counter(), []
+            while len(parts) < self.warm_up + 3 or time.perf_counter() - begin < seconds:
+                parts.append(loop.parts_of_a_step())
+            kept = parts[self.warm_up :]
+            return {name: statistics.fmean(part[name] for part in kept) for name in kept[0]}
+        waits: list[float] = []
+
+        def end_to_end() -> None:
+            begin = time.perf_counter()
+            batch = loop.next_batch()
+            waits.append(time.perf_counter() - begin)
+            loop.step(batch)
+
+        elapsed, steps = timed(end_to_end, self.device, seconds, self.warm_up)
+        return {"seconds": elapsed, "steps": steps, "data_wait": sum(waits[-steps:]) / elapsed}
+
+
+def loaded_batches(plan: Plan, cfg: Any) -> tuple[Iterator, Iterator | None]:
+    """The conventional loop's two loaders: (images, labels), and weak and strong views."""
+    from conventional_data import PilViews, make_loader
+    from semisonic.data.base import Images
+    from semisonic.schema import UserError
+
+    data, split = data_set(plan, cfg)
+    if not isinstance(data.train, Images):
+        raise UserError("data.name: the conventional loop reads resident images only; use --no-conventional")
+
+    def batches(rows: Any, mode: Any, size: int, seed: int) -> Iterator:
+        views = PilViews(data.train.pixels, data.train.labels, rows, mode, data.flip, data.pad, data.mean, data.std)
+        return iter(make_loader(views, size, plan.workers, seed))
+
+    labelled = batches(split.labelled, "labelled", cfg.batch.labelled, cfg.seed)
+    if not views_of(cfg).unlabelled:
+        return labelled, None
+    unlabelled = batches(split.unlabelled, "unlabelled", cfg.batch.unlabelled, cfg.seed + 1)
+    return labelled, (views for views, _ in unlabelled)
+
+
+def random_batches(plan: Plan, cfg: Any) -> tuple[Iterator, Iterator | None]:
+    """The same two streams, one random batch each, over and over."""
+    generator, size = torch.Generator().manual_seed(cfg.seed), plan.image_size
+    labelled, unlabelled = cfg.batch.labelled, cfg.batch.unlabelled
+
+    def images(count: int) -> Tensor:
+        tensor = torch.randn(count, 3, size, size, generator=generator)
+        return tensor.pin_memory() if cfg.torch_device == "cuda" else tensor
+
+    labels = torch.randint(plan.classes, (labelled,), generator=generator)
+    semi = bool(views_of(cfg).unlabelled)
+    pair = itertools.repeat((images(unlabelled), images(unlabelled))) if semi else None
+    return itertools.repeat((images(labelled), labels)), pair

@@ -1,0 +1,274 @@
+"""The augmented views of one pool of images: a DALI pipeline that is fed by callables of the call's number.
+
+DALI draws nothing itself (`draws.py` does), so the state of the pipeline is the step alone. One call of DALI makes the
+images of several steps, which are sliced afterwards: its cost per operator and batch is nearly constant.
+
+Who works when: `Pipeline.run` feeds the next call and then hands over the one that it fed before, so DALI's own threads
+(and on a GPU its own streams) work a call ahead, and a thread prepares what the call after that is fed. On the CPU
+another thread takes over what DALI made and finishes it, a call ahead of the step. On a GPU the step's thread does,
+for it only puts work into the queue of the step's stream.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from nvidia.dali import fn, pipeline_def
+from torch import Tensor
+
+from semisonic.data import draws
+from semisonic.data.augment import Geometry, View, build_view
+from semisonic.data.base import Files, Images
+from semisonic.data.resident import Pool, upload
+from semisonic_kernels.noise import normal_noise
+
+PREFETCH = 2
+"""Calls in DALI's queue: the one being handed over and the next."""
+
+
+def gaussian_noise(images: Tensor, keys: Tensor, deviation: Tensor) -> Tensor:
+    """Adds N(0, deviation [1, 3, 1, 1]), hashed from the keys [N], to uint8 images [N, 3, H, W]; rounded, clipped."""
+    noise = normal_noise(keys, tuple(images.shape[1:]))
+    return (images.float() + deviation * noise).round().clamp(0, 255).to(torch.uint8)
+
+
+def _one_core_thread() -> ThreadPoolExecutor:
+    """A thread whose torch operations run in it alone, so that they need not wait for cores that the step occupies."""
+    own = torch.get_num_threads()
+
+    def use_one() -> None:
+        torch.get_num_threads()  # a thread takes over the common number the first time it needs it: let that be over
+        torch.set_num_threads(1)
+
+    executor = ThreadPoolExecutor(1)
+    executor.submit(use_one).result()
+    torch.set_num_threads(own)  # what a thread sets for itself also becomes the number for those that start later
+    return executor
+
+
+class Part(NamedTuple):
+    """What one step reads of a stream, on the device; N samples."""
+
+    views: dict[str, Tensor]
+    """uint8 [N, 3, H, W], channels_last."""
+    columns: dict[str, Tensor]
+    """What `Stream.columns` gave for these samples, each [N, ...]."""
+    params: dict[str, dict[str, Tensor]]
+    """The augmentation parameters of the views that were asked for, each [N, ...]."""
+
+
+class Call(NamedTuple):
+    """What the host prepares for one call of DALI: the samples of several steps, one after the other."""
+
+    rows: np.ndarray
+    images: Any
+    """What DALI is fed: pixels uint8 [N, H, W, 3], or a list of encoded files; None where the GPU gathers them."""
+    params: dict[str, dict[str, np.ndarray]]
+    """view -> name -> [N, ...]."""
+    arrays: dict[tuple[str, str, str], np.ndarray]
+    """What goes to the device beside DALI: ("column", "", name), ("param", view, name) or ("noise", view, "keys")."""
+
+
+class Received(NamedTuple):
+    """A finished call on the device."""
+
+    views: dict[str, Tensor]
+    """uint8 [N, 3, H, W], channels_last."""
+    arrays: dict[tuple[str, str, str], Tensor]
+    """Those of the `Call`."""
+
+
+@pipeline_def(enable_conditionals=True)
+def _graph(
+    images: Callable[[int], Any],
+    images_options: dict[str, Any],
+    params: Callable[[int], tuple[np.ndarray, ...]],
+    count: int,
+    views: list[tuple[View, list[str]]],
+):
+    """`params` gives `count` arrays in all, those that the views name, in their order."""
+    source = fn.external_source(source=images, batch=True, **images_options)
+    rest = list(fn.external_source(source=params, num_outputs=count, batch=True)) if count else []
+    outputs = []
+    for view, names in views:
+        outputs.append(view.graph(source, {name: rest.pop(0) for name in names}))
+    return tuple(outputs)
+
+
+class Stream:
+    """The augmented views of one pool of images, step by step; a view is given as a recipe or ready-made.
+
+    `order(step)` gives the rows of `images` that a step reads (always equally many) and `numbers(step)` the global
+    numbers of these samples, ascending, which key their random numbers. `columns(steps)` gives further arrays of the
+    samples of some steps; they go to the device along with the images, as do the parameters of the views named in
+    `wanted`. `pool` keeps resident images padded, for several streams; without one they are padded call by call. No
+    step from `stop` on is asked for, so that little is prepared in vain.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        images: Images | Files,
+        views: Mapping[str, str | View],
+        geometry: Geometry,
+        order: Callable[[int], np.ndarray],
+        numbers: Callable[[int], np.ndarray],
+        seed: int,
+        std: tuple[float, float, float],
+        start: int = 0,
+        threads: int = 2,
+        equalize: str = "dali",
+        device: torch.device | None = None,
+        operations: str = "auto",
+        steps_per_call: int = 1,
+        pool: Pool | None = None,
+        columns: Callable[[range], Mapping[str, np.ndarray]] | None = None,
+        wanted: Collection[str] = (),
+        stop: int | None = None,
+    ):
+        self.name, self.images, self.order, self.numbers = name, images, order, numbers
+        self.seed, self.start, self.step, self.steps_per_call = seed, start, start, steps_per_call
+        self.columns, self.wanted, self.stop = columns, set(wanted), stop
+        self.device = device or torch.device("cpu")
+        self.pool = pool
+        if pool is None and isinstance(images, Images):
+            self.pool = Pool(images, geometry.pad, self.device, keep=False)
+        self.views = {
+            view: recipe if isinstance(recipe, View) else build_view(recipe, geometry, equalize, operations)
+            for view, recipe in views.items()
+        }
+        unit = 255 * torch.tensor(std, device=self.device).view(1, 3, 1, 1)
+        self._deviation = {name: view.noise_std * unit for name, view in self.views.items() if view.noise_std}
+        self._readers = ThreadPoolExecutor(threads)  # idle, and threadless, for resident images
+        self._worker = ThreadPoolExecutor(1)
+        self._calls: dict[int, Future[Call]] = {}
+        self._receiver = _one_core_thread() if self.device.type == "cpu" else None
+        self._coming: dict[int, Future[Received]] = {}
+        self._received: Received | None = None
+        first = self._call(0)
+        self.samples = len(first.rows) // steps_per_call
+        self._fed = {name: sorted(first.params[name].keys() - set(view.finishing)) for name, view in self.views.items()}
+        self.pipeline = self._build(geometry, threads)
+
+    def _build(self, geometry: Geometry, threads: int) -> Any:
+        options: dict[str, Any] = {} if geometry.encoded else {"layout": "HWC"}
+        if self.pool is not None and self.pool.on_gpu:
+            # DALI copies what it is fed, in the order of this stream, and its own stream waits for that copy: so the
+            # gathered rows may be freed, and their memory used again on this stream, as soon as they are fed.
+            options |= {"device": "gpu", "cuda_stream": self.pool.stream}
+        pipeline = _graph(
+            self.feed_images,
+            options,
+            self.feed_params,
+            sum(map(len, self._fed.values())),
+            [(view, self._fed[name]) for name, view in self.views.items()],
+            batch_size=self.samples * self.steps_per_call,
+            num_threads=threads,
+            device_id=(self.device.index or 0) if self.device.type == "cuda" else None,
+            prefetch_queue_depth=PREFETCH,
+        )
+        pipeline.build()
+        return pipeline
+
+    # On the host, ahead of the step.
+
+    def prepare(self, number: int) -> Call:
+        """All that the host computes for a call: a function of its number alone."""
+        first = self.start + number * self.steps_per_call
+        steps = range(first, first + self.steps_per_call)
+        rows = np.concatenate([self.order(step) for step in steps])
+        numbers = np.concatenate([self.numbers(step) for step in steps])
+        shapes_N2 = self.images.shapes[rows] if isinstance(self.images, Files) else None
+        images: Any = None
+        if isinstance(self.images, Files):
+            images = list(self._readers.map(self.images.read, rows))
+        elif self.pool is not None and not self.pool.on_gpu:
+            images = self.pool.gather(rows)
+        columns = self.columns(steps) if self.columns else {}
+        arrays, params = {("column", "", name): array for name, array in columns.items()}, {}
+        for name, view in self.views.items():
+            uniforms_NK = draws.uniforms(self.seed, f"view/{self.name}/{name}", numbers, view.uniforms)
+            params[name] = view.params(uniforms_NK, shapes_N2)
+            for param, array in params[name].items():
+                if name in self.wanted or param in view.finishing:
+                    arrays["param", name, param] = array
+            if view.noise_std:
+                arrays["noise", name, "keys"] = draws.sample_keys(self.seed, f"noise/{self.name}/{name}", numbers)
+        return Call(rows, images, params, arrays)
+
+    def _call(self, number: int) -> Call:
+        """What was prepared for a call; the next one is begun meanwhile."""
+        for wanted in (number, number + 1):
+            if wanted not in self._calls and (wanted == number or self._needed(wanted)):
+                self._calls[wanted] = self._worker.submit(self.prepare, wanted)
+        return self._calls[number].result()
+
+    def feed_images(self, number: int) -> Any:
+        """What DALI reads of a call: encoded files or pixels, on the GPU where the pool is there."""
+        call = self._call(number)
+        if self.pool is not None and self.pool.on_gpu:
+            return self.pool.gather_on_gpu(call.rows)
+        return call.images
+
+    def feed_params(self, number: int) -> tuple[np.ndarray, ...]:
+        """The views' parameters that DALI reads, in the order of its inputs."""
+        params = self._call(number).params
+        return tuple(params[view][name] for view, names in self._fed.items() for name in names)
+
+    # On the device.
+
+    def _receive(self, number: int) -> Received:
+        """Takes over the images of a call and finishes them."""
+        # On torch's stream, so that neither side reads or reuses a buffer before the other is done with it.
+        on_gpu = self.device.type == "cuda"
+        outputs = self.pipeline.run(torch.cuda.current_stream(self.device) if on_gpu else None)
+        arrays = upload(self._calls.pop(number).result().arrays, self.device)
+        views = {}
+        for (name, view), output in zip(self.views.items(), outputs, strict=True):
+            images_NHWC = torch.from_dlpack(output.as_tensor())
+            if view.finishing:
+                needed = {param: arrays["param", name, param] for param in view.finishing}
+                images_NHWC = view.finish(images_NHWC, needed)
+            views[name] = images_NHWC.permute(0, 3, 1, 2)
+            if view.noise_std:
+                # Step by step, for the sake of memory: noise is made as floats from 64-bit integers.
+                keys = arrays["noise", name, "keys"].split(self.samples)
+                for part, keys_N in zip(views[name].split(self.samples), keys, strict=True):
+                    part.copy_(gaussian_noise(part, keys_N, self._deviation[name]))
+        return Received(views, arrays)
+
+    def _next_call(self, number: int) -> Received:
+        if self._receiver is None:
+            return self._receive(number)
+        for wanted in (number, number + 1):
+            if wanted not in self._coming and (wanted == number or self._needed(wanted)):
+                self._coming[wanted] = self._receiver.submit(self._receive, wanted)
+        received = self._coming[number].result()
+        del self._coming[number]  # only now: an error is raised again, should the step be asked for again
+        return received
+
+    def _needed(self, number: int) -> bool:
+        return self.stop is None or self.start + number * self.steps_per_call < self.stop
+
+    def take(self) -> Part:
+        """What the next step reads."""
+        number, offset = divmod(self.step - self.start, self.steps_per_call)
+        if offset == 0 or self._received is None:
+            self._received = self._next_call(number)
+        rows = slice(offset * self.samples, (offset + 1) * self.samples)
+        part = Part({name: images[rows] for name, images in self._received.views.items()}, {}, {})
+        for (kind, view, name), array in self._received.arrays.items():
+            if kind == "column":
+                part.columns[name] = array[rows]
+            elif view in self.wanted and kind == "param":
+                part.params.setdefault(view, {})[name] = array[rows]
+        if offset == self.steps_per_call - 1:
+            self._received = None  # the steps' slices keep it as long as they need it
+        self.step += 1
+        return part
+
+    def __next__(self) -> dict[str, Tensor]:
+        """The views of the next step: name -> uint8 [N, 3, H, W] on the device, channels_last."""
+        return self.take().views

@@ -1,0 +1,276 @@
+"""`augment` on a GPU: one launch per level, one program per image, which branches on the operation's code.
+
+Operations are those of augment_reference.py, rounding by rounding; products and sums are never fused.
+Shape suffixes: P pixels of a tile, R rows and S columns of a tile, 4 the three channels and one that is masked.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from semisonic_kernels import augment_reference as codes
+
+_WARP = tl.constexpr(codes.WARP)
+_CONTRAST = tl.constexpr(codes.CONTRAST)
+_BRIGHTNESS = tl.constexpr(codes.BRIGHTNESS)
+_COLOR = tl.constexpr(codes.COLOR)
+_SHARPNESS = tl.constexpr(codes.SHARPNESS)
+_POSTERIZE = tl.constexpr(codes.POSTERIZE)
+_SOLARIZE = tl.constexpr(codes.SOLARIZE)
+_AUTO_CONTRAST = tl.constexpr(codes.AUTO_CONTRAST)
+_EQUALIZE = tl.constexpr(codes.EQUALIZE)
+_RED, _GREEN, _BLUE = (tl.constexpr(weight) for weight in codes.GREY)
+_CHECKPOINT = tl.constexpr(codes.CHECKPOINT)
+_TILE = tl.constexpr(256)
+"""Pixels of a tile of the colour operations: 8 values a thread. With 32 a thread, registers spill."""
+_CHANNEL_TILE = tl.constexpr(1024)
+"""The same for one channel alone."""
+_SIDE = tl.constexpr(32)
+"""Rows and columns of a tile of the warp; divides _CHECKPOINT."""
+
+
+def augment_launch(
+    images: Tensor,
+    operations: Tensor,
+    values: Tensor,
+    matrices: Tensor,
+    holes: Tensor | None,
+    fill: tuple[int, int, int],
+    pillow_equalize: bool,
+) -> Tensor:
+    """`augment` after its checks. Every tensor is allocated by its shape alone, so that a CUDA graph can hold it."""
+    count, height, width, _ = images.shape
+    levels = operations.shape[1]
+    source = images.contiguous()
+    operations, values, matrices = operations.contiguous(), values.contiguous(), matrices.contiguous()
+    holes = holes if holes is None else holes.contiguous()
+    if not count or (not levels and holes is None):
+        return source.clone()
+    # With holes but no level, one pass that applies no operation.
+    for level in range(max(levels, 1)):
+        target = torch.empty_like(source)
+        _level_kernel[(count,)](
+            source, target, operations, values, matrices, holes,
+            level, int(level >= levels - 1), height, width, 1 / (height * width), *fill,
+            LEVELS=levels, HOLES=holes is not None, PILLOW=pillow_equalize, num_warps=4, enable_fp_fusion=False,
+        )  # fmt: skip
+        source = target
+    return source
+
+
+@triton.jit(do_not_specialize=["level", "last", "red", "green", "blue"])
+def _level_kernel(
+    sources, targets, operations, values, matrices, holes,
+    level, last, height, width, inverse_area, red, green, blue,
+    LEVELS: tl.constexpr, HOLES: tl.constexpr, PILLOW: tl.constexpr,
+):  # fmt: skip
+    sample = tl.program_id(0).to(tl.int64)
+    source = sources + sample * (height * width * 3)
+    target = targets + sample * (height * width * 3)
+    if HOLES:
+        # Before the last level the hole ends in row 0 and holds nothing.
+        top, left = tl.load(holes + 4 * sample), tl.load(holes + 4 * sample + 1)
+        bottom, right = tl.load(holes + 4 * sample + 2) * last, tl.load(holes + 4 * sample + 3)
+        hole = (top, left, bottom, right, red, green, blue)
+    else:
+        hole = (0, 0, 0, 0, red, green, blue)
+    if LEVELS == 0:
+        _pointwise(source, target, 0, 0.0, height, width, hole)
+    else:
+        row = sample * LEVELS + level
+        code, value = tl.load(operations + row), tl.load(values + row)
+        if code == _WARP:
+            _warp(source, target, matrices + row * 6, height, width, hole)
+        elif code == _EQUALIZE:
+            _equalize(source, target, height, width, hole, PILLOW)
+        elif code == _AUTO_CONTRAST:
+            _auto_contrast(source, target, height, width, hole)
+        elif (code >= _BRIGHTNESS) & (code <= _SHARPNESS):
+            _blend(source, target, code, value, height, width, inverse_area, hole)
+        else:
+            _pointwise(source, target, code, value, height, width, hole)
+
+
+@triton.jit
+def _tile(first, area):
+    """Offsets [P, 4] of the channels of pixels from `first` on, which of them exist, and the pixels' numbers [P, 1]."""
+    pixels = first + tl.arange(0, _TILE)[:, None]
+    channels = tl.arange(0, 4)[None, :]
+    return pixels * 3 + channels, (pixels < area) & (channels < 3), pixels
+
+
+@triton.jit
+def _painted(results, y, x, channels, hole):
+    """The results, or the hole's colour inside of it."""
+    top, left, bottom, right, red, green, blue = hole
+    inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
+    colour = tl.where(channels == 0, red, tl.where(channels == 1, green, blue))
+    return tl.where(inside, colour, results).to(tl.uint8)
+
+
+@triton.jit
+def _store(target, offsets, mask, pixels, width, hole, results):
+    """Saves integers 0..255 of a tile."""
+    painted = _painted(results, pixels // width, pixels % width, tl.arange(0, 4)[None, :], hole)
+    tl.store(target + offsets, painted, mask=mask)
+
+
+@triton.jit
+def _bytes(values):
+    return tl.minimum(tl.maximum(tl.floor(values), 0.0), 255.0).to(tl.int32)
+
+
+@triton.jit
+def _half_even(values):
+    """Rounds values from 0 on."""
+    whole = tl.floor(values)
+    rest = values - whole
+    odd = whole.to(tl.int32) % 2 == 1
+    return whole.to(tl.int32) + ((rest > 0.5) | ((rest == 0.5) & odd)).to(tl.int32)
+
+
+@triton.jit
+def _grey(image):
+    """[P, 4], the fourth 0 -> [P, 1]."""
+    channels = tl.arange(0, 4)[None, :]
+    weights = tl.where(channels == 0, _RED, tl.where(channels == 1, _GREEN, _BLUE))
+    return (tl.sum(image * weights, axis=1, keep_dims=True) + 32768) >> 16
+
+
+@triton.jit
+def _blend(source, target, code, factor, height, width, inverse_area, hole):
+    area = height * width
+    grey = tl.zeros([_TILE, 1], tl.int32)
+    for first in range(0, tl.where(code == _CONTRAST, area, 0), _TILE):
+        offsets, mask, _ = _tile(first, area)
+        grey += _grey(tl.load(source + offsets, mask=mask, other=0).to(tl.int32))
+    mean = tl.floor(tl.sum(grey).to(tl.float32) * inverse_area + 0.5)
+    for first in range(0, area, _TILE):
+        offsets, mask, pixels = _tile(first, area)
+        image = tl.load(source + offsets, mask=mask, other=0).to(tl.int32)
+        degenerate = tl.zeros([_TILE, 4], tl.int32)
+        if code == _COLOR:
+            degenerate += _grey(image)
+        elif code == _SHARPNESS:
+            degenerate += _smooth(source, offsets, mask, pixels, image, height, width)
+        else:
+            degenerate += mean.to(tl.int32)
+        results = (image - degenerate).to(tl.float32) * factor + degenerate.to(tl.float32)
+        _store(target, offsets, mask, pixels, width, hole, _bytes(results))
+
+
+@triton.jit
+def _smooth(source, offsets, mask, pixels, image, height, width):
+    y, x = pixels // width, pixels % width
+    inner = mask & (y > 0) & (y < height - 1) & (x > 0) & (x < width - 1)
+    total = 4 * image
+    for neighbour in tl.static_range(9):
+        shift = (neighbour // 3 - 1) * width + neighbour % 3 - 1
+        total += tl.load(source + offsets + 3 * shift, mask=inner, other=0).to(tl.int32)
+    return tl.where(inner, (2 * total + 13) // 26, image)
+
+
+@triton.jit
+def _pointwise(source, target, code, value, height, width, hole):
+    """Posterize, solarize, or nothing."""
+    bits = tl.where(code == _POSTERIZE, _half_even(tl.minimum(tl.maximum(value, 0.0), 255.0)), 255)
+    threshold = tl.where(code == _SOLARIZE, value, 256.0)
+    for first in range(0, height * width, _TILE):
+        offsets, mask, pixels = _tile(first, height * width)
+        image = tl.load(source + offsets, mask=mask, other=0).to(tl.int32)
+        image = tl.where(image.to(tl.float32) >= threshold, 255 - image, image) & bits
+        _store(target, offsets, mask, pixels, width, hole, image)
+
+
+@triton.jit
+def _auto_contrast(source, target, height, width, hole):
+    area = height * width
+    lows, highs = tl.full([_TILE, 4], 255, tl.int32), tl.zeros([_TILE, 4], tl.int32)
+    for first in range(0, area, _TILE):
+        offsets, mask, _ = _tile(first, area)
+        lows = tl.minimum(lows, tl.load(source + offsets, mask=mask, other=255).to(tl.int32))
+        highs = tl.maximum(highs, tl.load(source + offsets, mask=mask, other=0).to(tl.int32))
+    low, high = tl.min(lows, axis=0)[None, :], tl.max(highs, axis=0)[None, :]
+    flat = (low == high).to(tl.float64)
+    low = low.to(tl.float64)
+    scale = 255.0 / (high.to(tl.float64) - low + flat)
+    start = low * scale - low * flat
+    for first in range(0, area, _TILE):
+        offsets, mask, pixels = _tile(first, area)
+        image = tl.load(source + offsets, mask=mask, other=0)
+        _store(target, offsets, mask, pixels, width, hole, _bytes(image.to(tl.float64) * scale - start))
+
+
+@triton.jit
+def _equalize(source, target, height, width, hole, PILLOW: tl.constexpr):
+    area = height * width
+    for channel in tl.static_range(3):
+        counts = tl.zeros([256], tl.int32)
+        for first in range(0, area, _CHANNEL_TILE):
+            pixels = first + tl.arange(0, _CHANNEL_TILE)
+            image = tl.load(source + pixels * 3 + channel, mask=pixels < area, other=0).to(tl.int32)
+            counts += tl.histogram(image, 256, mask=pixels < area)
+        table = _pillow_table(counts, area) if PILLOW else _table(counts, area)
+        for first in range(0, area, _CHANNEL_TILE):
+            pixels = first + tl.arange(0, _CHANNEL_TILE)
+            image = tl.load(source + pixels * 3 + channel, mask=pixels < area, other=0).to(tl.int32)
+            results = tl.gather(table, image, axis=0)
+            painted = _painted(results, pixels // width, pixels % width, channel, hole)
+            tl.store(target + pixels * 3 + channel, painted, mask=pixels < area)
+
+
+@triton.jit
+def _table(counts, area):
+    values = tl.arange(0, 256)
+    low = tl.min(tl.where(counts > 0, values, 256), axis=0)
+    first = tl.sum(tl.where(values == low, counts, 0), axis=0)
+    scale = tl.div_rn(255.0, tl.maximum(area - first, 1).to(tl.float32))
+    below = tl.maximum(tl.cumsum(counts, axis=0) - first, 0)
+    table = tl.minimum(_half_even(below.to(tl.float32) * scale), 255)
+    return tl.where(first == area, values, table)
+
+
+@triton.jit
+def _pillow_table(counts, area):
+    values = tl.arange(0, 256)
+    high = tl.max(tl.where(counts > 0, values, 0), axis=0)
+    step = (area - tl.sum(tl.where(values == high, counts, 0), axis=0)) // 255
+    below = tl.cumsum(counts, axis=0) - counts
+    table = tl.minimum((step // 2 + below) // tl.maximum(step, 1), 255)
+    return tl.where(step == 0, values, table)
+
+
+@triton.jit
+def _warp(source, target, matrix, height, width, hole):
+    """Source coordinates go from column to column by adding the matrix' first column, each row on its own."""
+    step_x, slope_x, offset_x = tl.load(matrix), tl.load(matrix + 1), tl.load(matrix + 2)
+    step_y, slope_y, offset_y = tl.load(matrix + 3), tl.load(matrix + 4), tl.load(matrix + 5)
+    rows, columns = tl.arange(0, _SIDE)[:, None], tl.arange(0, _SIDE)[None, :]
+    for top in range(0, height, _SIDE):
+        centres = (top + rows).to(tl.float32) + 0.5
+        checkpoint_x = (offset_x + step_x * 0.5) + slope_x * centres
+        checkpoint_y = (offset_y + step_y * 0.5) + slope_y * centres
+        for start in range(0, width, _CHECKPOINT):
+            next_x, next_y = checkpoint_x, checkpoint_y
+            for left in range(start, tl.minimum(start + _CHECKPOINT, width), _SIDE):
+                x, y = tl.zeros([_SIDE, _SIDE], tl.float32), tl.zeros([_SIDE, _SIDE], tl.float32)
+                for column in range(_SIDE):
+                    x, y = tl.where(columns == column, next_x, x), tl.where(columns == column, next_y, y)
+                    next_x += step_x
+                    next_y += step_y
+                _sample(source, target, x, y, top + rows, left + columns, height, width, hole)
+            checkpoint_x += _CHECKPOINT * step_x
+            checkpoint_y += _CHECKPOINT * step_y
+
+
+@triton.jit
+def _sample(source, target, x, y, row, column, height, width, hole):
+    """The nearest pixels [R, S] of the source, black outside."""
+    within = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    mask = (row < height) & (column < width)
+    nearest = tl.where(within, y, 0.0).to(tl.int32) * width + tl.where(within, x, 0.0).to(tl.int32)
+    for channel in tl.static_range(3):
+        pixels = tl.load(source + nearest * 3 + channel, mask=mask & within, other=0).to(tl.int32)
+        painted = _painted(pixels, row, column, channel, hole)
+        tl.store(target + (row * width + column) * 3 + channel, painted, mask=mask)

@@ -1,0 +1,104 @@
+"""Mixup (Zhang et al., arXiv 1710.09412): convex combinations of images and of their targets, in one pass."""
+
+import torch
+from torch import Tensor
+
+from semisonic_kernels.fuse import fused
+
+
+def mixup_reference(
+    images: Tensor,
+    targets_NC: Tensor,
+    partner_N: Tensor,
+    lam_N: Tensor,
+    mean: Tensor | None = None,
+    scale: Tensor | None = None,
+    dominant: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """`mixup` step by step: normalise, permute, mix."""
+    lam_N = torch.maximum(lam_N, 1 - lam_N) if dominant else lam_N
+    x = images.to(torch.promote_types(_image_dtype(images, mean), torch.float32))
+    if mean is not None and scale is not None:
+        x = (x - mean.to(x.dtype).view(1, -1, 1, 1)) * scale.to(x.dtype).view(1, -1, 1, 1)
+    y = targets_NC.to(torch.promote_types(targets_NC.dtype, torch.float32))
+    lam_x, lam_y = lam_N.to(x.dtype).view(-1, 1, 1, 1), lam_N.to(y.dtype).view(-1, 1)
+    x = lam_x * x + (1 - lam_x) * x[partner_N]
+    y = lam_y * y + (1 - lam_y) * y[partner_N]
+    return _laid_out_like(x.to(_image_dtype(images, mean)), images), y.to(targets_NC.dtype)
+
+
+def _check(
+    images: Tensor,
+    targets_NC: Tensor,
+    partner_N: Tensor,
+    lam_N: Tensor,
+    mean: Tensor | None = None,
+    scale: Tensor | None = None,
+    dominant: bool = False,
+) -> None:
+    if images.dim() != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
+        raise ValueError(f"mixup: images must be uint8 or floating [N, C, H, W], not {_described(images)}")
+    count, channels = images.shape[:2]
+    if targets_NC.dim() != 2 or len(targets_NC) != count or not targets_NC.is_floating_point():
+        raise ValueError(f"mixup: targets must be probabilities, floating [{count}, C], not {_described(targets_NC)}")
+    if tuple(partner_N.shape) != (count,) or partner_N.dtype != torch.int64:
+        raise ValueError(f"mixup: partner must be int64 [{count}], not {_described(partner_N)}")
+    if tuple(lam_N.shape) != (count,) or not lam_N.is_floating_point():
+        raise ValueError(f"mixup: lam must be floating [{count}], not {_described(lam_N)}")
+    if (mean is None) != (scale is None):
+        raise ValueError("mixup: give both of mean and scale, or neither")
+    for name, value in (("mean", mean), ("scale", scale)):
+        if value is not None and not (
+            value.is_floating_point() and tuple(value.shape) in ((channels,), (1, channels, 1, 1))
+        ):
+            raise ValueError(
+                f"mixup: {name} must be floating [{channels}] or [1, {channels}, 1, 1], not {_described(value)}"
+            )
+
+
+@fused(mixup_reference, _check)
+def mixup(
+    images: Tensor,
+    targets_NC: Tensor,
+    partner_N: Tensor,
+    lam_N: Tensor,
+    mean: Tensor | None = None,
+    scale: Tensor | None = None,
+    dominant: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """lam * x + (1 - lam) * x[partner] of images and, with the same lam and partners, of targets.
+
+    images: uint8 or floating [N, C, H, W]; the mixed ones have their shape and memory layout, and their dtype, for
+    uint8 float32 or that of `mean` if it is wider. targets: probabilities, floating [N, K]; the mixed ones have their
+    dtype. partner: positions 0..N-1 in the batch, int64 [N], usually a permutation: of others, CUDA adds up gradients
+    in no fixed order. lam: floating [N], 0..1.
+    mean, scale: floating [C] or [1, C, 1, 1]; with them, images are normalised as (x - mean) * scale in the same pass.
+    dominant: max(lam, 1 - lam) in place of lam, so that an image outweighs its partner (MixMatch, arXiv 1905.02249).
+
+    Computed in float32, for float64 in float64. The gradient goes to floating images, targets and lam. Raises
+    ValueError where shapes or dtypes do not fit.
+    """
+    lam_N = torch.maximum(lam_N, 1 - lam_N) if dominant else lam_N
+    x = images.to(torch.promote_types(_image_dtype(images, mean), torch.float32))
+    y = targets_NC.to(torch.promote_types(targets_NC.dtype, torch.float32))
+    # Weights that sum to 1 commute with the normalisation, which is then done once.
+    x = torch.lerp(x.index_select(0, partner_N), x, lam_N.to(x.dtype).view(-1, 1, 1, 1))
+    y = torch.lerp(y.index_select(0, partner_N), y, lam_N.to(y.dtype).view(-1, 1))
+    if mean is not None and scale is not None:
+        x = (x - mean.to(x.dtype).view(1, -1, 1, 1)) * scale.to(x.dtype).view(1, -1, 1, 1)
+    return _laid_out_like(x.to(_image_dtype(images, mean)), images), y.to(targets_NC.dtype)
+
+
+def _image_dtype(images: Tensor, mean: Tensor | None) -> torch.dtype:
+    if images.is_floating_point():
+        return images.dtype
+    return torch.float32 if mean is None else torch.promote_types(mean.dtype, torch.float32)
+
+
+def _laid_out_like(mixed: Tensor, images: Tensor) -> Tensor:
+    last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
+    return mixed.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {list(tensor.shape)}"
