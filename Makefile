@@ -5,14 +5,16 @@ CUDA ?= 13# CUDA major version of the DALI wheel: 13 or 12
 ARGS ?=# options of the training script, such as ARGS="--seed 1 --out runs/second"
 BIN := $(VENV)/bin
 
-.PHONY: train test lint format accuracy throughput help
+.PHONY: train test lint format accuracy throughput kernels data help
 
 help:
 	@echo "make train       train FixMatch and its supervised baseline on the embedded digits (ARGS=... are passed on)"
 	@echo "make test        run the tests (TESTS=... chooses some)"
 	@echo "make lint        ruff and mypy"
 	@echo "make accuracy    the main job over seeds 0, 1, 2"
-	@echo "make throughput  images per second on this machine"
+	@echo "make throughput  the step against its ceiling and a conventional loop on this machine"
+	@echo "make kernels     every kernel against its reference"
+	@echo "make data        the data path by view, operation and batch size, against a DataLoader"
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -40,3 +42,9 @@ accuracy: $(VENV)/.ready
 
 throughput: $(VENV)/.ready
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+kernels: $(VENV)/.ready
+	$(BIN)/python benchmarks/kernels.py $(ARGS)
+
+data: $(VENV)/.ready
+	$(BIN)/python benchmarks/data.py $(ARGS)

@@ -221,7 +221,8 @@ def show(result: Mapping[str, Any], found: dict[str, Any], settings: Mapping[str
     console.print(describe(found))
     console.print(
         f"{settings['size']}x{settings['size']}, batch {settings['batch']}, steps a DALI call: "
-        f"{settings['steps_per_call']}, {settings['threads']} threads; median of {settings['rounds']} rounds (smallest to largest)"
+        f"{settings['steps_per_call']}, {settings['threads']} threads; "
+        f"median of {settings['rounds']} rounds (smallest to largest)"
     )
     titles = {
         "views": "DALI by view, images/s",

@@ -225,6 +225,17 @@ def test_activated_batch_norm_of_one_process_is_torchs(
         assert found.equal(expected) and found.stride() == expected.stride()
 
 
+def test_activated_batch_norm_in_a_functional_transform() -> None:
+    batches, grads, weight, bias = inputs("fp64")
+
+    def of(x: Tensor) -> Tensor:
+        return (batch_norm(x, weight, bias, None, None, 0.1, 1e-3, True, slope=0.1) * grads[0]).sum()
+
+    x = batches[0].requires_grad_()
+    of(x).backward()
+    torch.testing.assert_close(torch.func.grad(of)(batches[0].detach()), x.grad)
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("slope", [0, 0.1])
 def test_gradients_of_activated_batch_norm_equal_finite_differences(slope: float, training: bool) -> None:

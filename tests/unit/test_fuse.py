@@ -1,0 +1,64 @@
+"""How kernels in plain torch are run, shown by a function whose reference gives something else."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from semisonic_kernels.fuse import fused, reference_kernels, set_kernels
+
+
+def _doubled_reference(x: Tensor, factor: float = 1.0) -> Tensor:
+    return x - 1
+
+
+def _refuse_integers(x: Tensor, factor: float = 1.0) -> None:
+    if not x.is_floating_point():
+        raise ValueError("doubled: x must be floating")
+
+
+@fused(_doubled_reference, _refuse_integers)
+def _doubled(x: Tensor, factor: float = 1.0) -> Tensor:
+    return 2 * factor * x
+
+
+def test_reference_kernels_replace_the_fused_ones_and_come_back() -> None:
+    x = torch.tensor([3.0])
+    assert _doubled(x).item() == 6
+    with reference_kernels():
+        assert _doubled(x).item() == 2
+        with reference_kernels():
+            assert _doubled(x).item() == 2
+        assert _doubled(x).item() == 2
+    with pytest.raises(RuntimeError, match="inside"), reference_kernels():
+        raise RuntimeError("inside")
+    assert _doubled(x).item() == 6
+    try:
+        for which, expected in (("reference", 2), ("eager", 2), ("fused", 6)):
+            set_kernels(which)
+            assert _doubled(x).item() == expected
+    finally:
+        set_kernels("fused")
+    with pytest.raises(ValueError, match="expected 'fused', 'eager' or 'reference'"):
+        set_kernels("quick")
+    with pytest.raises(ValueError, match="must be floating"):
+        _doubled(x.long())
+
+
+def test_a_compiled_graph_follows_the_switch() -> None:
+    call = torch.compile(lambda x: _doubled(x) + 1, fullgraph=True, backend="eager")
+    x = torch.tensor([3.0, 4.0])
+    assert call(x).tolist() == [7, 9]
+    with reference_kernels():
+        assert call(x).tolist() == [3, 4]
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        assert call(x).tolist() == [7, 9]
+
+
+def test_every_layout_type_and_number_has_a_graph_of_its_own() -> None:
+    """So that none counts towards torch's limit of recompilations of one function, at which it fails."""
+    x = torch.rand(4, 3)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for factor in (0.5, 1.0):
+            assert _doubled(x, factor).equal(2 * factor * x)
+        assert _doubled(x.t(), factor=0.5).equal(x.t())
+        assert _doubled(x.double(), factor=0.5).equal(x.double())
