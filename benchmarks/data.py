@@ -45,7 +45,7 @@ PAIR = {"weak": "weak", "strong": "fixmatch"}
 MAGNITUDES = {"posterize": 5, "solarize": 128, "rotate": 20} | dict.fromkeys(("brightness", "color", "contrast"), 0.5)
 """Of the single operations; 0.2 for the others."""
 TARGET = 4
-"""What the issue asks of the ratio to the DataLoader."""
+"""What the ratio to the DataLoader should be at least, on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def show(result: Mapping[str, Any], found: dict[str, Any], settings: Mapping[str
         row = result["ratio"]
         console.print(
             f"weak + strong, the engine / DataLoader: {row['median']:.1f} times the images "
-            f"({row['min']:.1f} to {row['max']:.1f}); at least {TARGET} are asked for"
+            f"({row['min']:.1f} to {row['max']:.1f}); the aim is at least {TARGET}"
         )
 
 

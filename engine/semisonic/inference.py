@@ -117,7 +117,7 @@ def predict(classifier: Classifier, files: Files, batch: int = 64) -> Iterator[P
         "predict", files, {"view": about["view"]}, geometry,
         lambda step: np.minimum(step * batch + np.arange(batch), count - 1),
         lambda step: step * batch + np.arange(batch), 0, (1.0, 1.0, 1.0),
-        device=device,
+        device=device, stop=-(-count // batch),
     )  # fmt: skip
     for first in range(0, count, batch):
         images: Tensor = torch.nn.functional.pad(next(stream)["view"], [about["border"]] * 4)
