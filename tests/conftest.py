@@ -26,10 +26,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def fused_kernels() -> Iterator[None]:
-    """A trainer chooses the kernels of its process; the next test starts with the fused ones again."""
+def process_wide_settings() -> Iterator[None]:
+    """What a run sets for its whole process: the next test starts with the defaults again."""
+    convolutions = torch.backends.cudnn.conv.fp32_precision
     yield
     set_kernels("fused")
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.conv.fp32_precision = convolutions
 
 
 Run = Callable[..., subprocess.CompletedProcess]

@@ -86,19 +86,19 @@ def build_optimizer(
     cfg: OptimConfig,
     averages: Mapping[Tensor, Tensor] | None = None,
     weight: Callable[[], Tensor] | None = None,
+    captured: bool = False,
 ) -> torch.optim.Optimizer:
     """The optimiser of a module's parameters, in torch's fused form; its learning rate is a tensor on their device.
 
     averages, weight: parameter -> its moving average, and a function for the weight of the next update; with them the
-    optimiser is an `AveragingSGD` (cfg.name must be sgd).
+    optimiser is an `AveragingSGD` (cfg.name must be sgd). captured: its steps will be part of a CUDA graph.
     """
     groups = parameter_groups(module, cfg)
     device = next(module.parameters()).device
     # torch's fused kernels read a float32 on CUDA; on the CPU the rate keeps its digits.
     rate = torch.tensor(cfg.peak, dtype=torch.float32 if device.type == "cuda" else torch.float64, device=device)
     if cfg.name == "adamw":
-        capturable = device.type == "cuda"
-        return torch.optim.AdamW(groups, lr=rate, betas=cfg.betas, fused=True, capturable=capturable)
+        return torch.optim.AdamW(groups, lr=rate, betas=cfg.betas, fused=True, capturable=captured)
     sgd: dict[str, Any] = {"lr": rate, "momentum": cfg.momentum, "nesterov": cfg.nesterov and cfg.momentum > 0}
     if averages is not None and weight is not None:
         return AveragingSGD(groups, averages, weight, **sgd)

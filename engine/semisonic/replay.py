@@ -43,6 +43,7 @@ class CudaGraph:
         self.stream = torch.cuda.Stream()
 
     def warm_up(self, action: Callable[[], Any]) -> Any:
+        """Also for what must be made on the stream of the capture, such as DDP's nodes of the autograd graph."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             result = action()
@@ -50,10 +51,14 @@ class CudaGraph:
         return result
 
     def capture(self, action: Callable[[], Any]) -> Any:
-        # "thread_local": the threads of DALI may call CUDA meanwhile.
-        with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
-            result = action()
-        finish_capture()
+        succeeded = False
+        try:
+            # "thread_local": the threads of DALI may call CUDA meanwhile.
+            with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
+                result = action()
+            succeeded = True
+        finally:
+            finish_capture(succeeded)
         return result
 
     def replay(self) -> None:
@@ -78,7 +83,7 @@ class Replay(Generic[Result]):
         self.calls += 1
         if self.calls <= self.warm_up:
             return self.recorder.warm_up(lambda: self.action(batch))
-        if self.batch is None:
+        if self.result is None:
             self._capture(batch)
         for fixed, value in zip(tree_leaves(self.batch), tree_leaves(batch), strict=True):
             fixed.copy_(value, non_blocking=True)
@@ -90,7 +95,9 @@ class Replay(Generic[Result]):
         try:
             result = self.recorder.capture(lambda: self.action(self.batch))
         except (RuntimeError, torch.AcceleratorError) as error:
+            # Ending a capture that failed raises an error of its own, which hides the first.
+            cause = error.__context__ or error
             raise UserError(
-                f"replay: this step cannot be recorded as a CUDA graph; use --replay off ({error})"
+                f"replay: this step cannot be recorded as a CUDA graph; use --replay off ({cause})"
             ) from error
         self.result = tree_map(lambda value: value.detach() if isinstance(value, Tensor) else value, result)

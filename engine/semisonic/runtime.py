@@ -37,6 +37,8 @@ def start(cfg: RunConfig) -> Accelerator:
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     # Accelerate passes an option that torch has renamed; its meaning is unchanged.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+    # Steps before the capture of a CUDA graph are not captured; that is no mistake.
+    warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
     accelerator = Accelerator(
         cpu=on_cpu,
         mixed_precision="no",

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from semisonic.report import Console, save_confusion
 from semisonic.runtime import thread_count
 from semisonic.schema import UserError
 from semisonic.trackers import Tracker
-from semisonic_kernels.fuse import set_kernels
+from semisonic_kernels.fuse import Kernels, set_kernels
 
 AGREE_EVERY = 1.0
 """Seconds, about, between the moments at which several ranks agree on stopping."""
@@ -62,29 +63,31 @@ class Trainer:
         self.scalers = {role: torch.amp.GradScaler(self.device.type, enabled=half) for role in algorithm.roles}
         self.meter = Meter()
         self.names: dict[Tensor, str] = {parameter: name for name, parameter in algorithm.named_parameters()}
-        set_kernels("reference" if cfg.kernels == "reference" else "fused" if cfg.compiled else "eager")
+        self.kernels: Kernels = "reference" if cfg.kernels == "reference" else "fused" if cfg.compiled else "eager"
         self.engines: dict[str, torch.nn.Module] = {}
         self.optimizers: dict[str, Any] = {}
         self.averages_parameters = True
         """Whether the EMA moves the averages of parameters, or an optimiser does in its own step."""
+        self.replay = cfg.replayed
+        recorder = CudaGraph() if self.replay != "off" else None
         for role in algorithm.roles:
             module = algorithm.role_module(role)
             if cfg.compiled:
                 # The bound method, not the module: keys stay clean, and DDP and DeepSpeed wrap it from outside.
                 module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False)
             averaged = self.averaged_by_optimizer(module)
-            fused = (algorithm.averaged_parameters(), algorithm.ema_weight) if averaged else ()
+            averages = algorithm.averaged_parameters() if averaged else None
             self.averages_parameters &= not averaged
-            optimizer = build_optimizer(module, cfg.optim, *fused)
-            self.engines[role], self.optimizers[role] = accelerator.prepare(module, optimizer)
-        self.replay = cfg.replayed
-        if self.replay == "step":
-            self.advance: Callable[[Batch], StepOutput] = Replay(self.body, CudaGraph())
-        else:
-            self.advance = self.body
+            optimizer = build_optimizer(module, cfg.optim, averages, algorithm.ema_weight, self.replay == "step")
+            prepare = partial(accelerator.prepare, module, optimizer)
+            # DDP makes nodes of the autograd graph, which stay on the stream that they were made on.
+            self.engines[role], self.optimizers[role] = recorder.warm_up(prepare) if recorder else prepare()
+        self.advance: Callable[[Batch], StepOutput] = self.body
         self.gradients: Callable[[Batch], StepOutput] = self.compute_gradients
-        if self.replay == "backward":
-            self.gradients = Replay(self.compute_gradients, CudaGraph(), WARM_UP_DDP)
+        if recorder and self.replay == "step":
+            self.advance = Replay(self.body, recorder)
+        elif recorder:
+            self.gradients = Replay(self.compute_gradients, recorder, WARM_UP_DDP)
 
     # One step.
 
@@ -93,6 +96,7 @@ class Trainer:
 
         Where the step is replayed, the output's tensors are overwritten by the next one.
         """
+        set_kernels(self.kernels)
         # Only dropout-like layers draw in a step; seeded here, they need no state in the checkpoint.
         torch.manual_seed(int(sample_keys(self.cfg.seed, f"step/{self.rank}", np.array([self.step]))[0]))
         output = self.advance(batch)

@@ -17,7 +17,8 @@ class Launch:
     """One program per BLOCK elements of each of several tensors, found through a table of addresses on the device.
 
     Tables are kept by their addresses, since allocators hand the same ones out again, so that after a few steps
-    nothing is uploaded. While a CUDA graph is captured nothing can be: `finish_capture` writes what was left out.
+    nothing is uploaded. While a CUDA graph is captured nothing can be: `finish_capture` writes what was left out. Such
+    a table is made in advance, because what is allocated during a capture is memory that the graph itself writes to.
     """
 
     def __init__(self, sizes: Sequence[int], device: torch.device):
@@ -27,16 +28,21 @@ class Launch:
         """(tensor, first element) of each program."""
         self.sizes = torch.tensor(list(sizes), dtype=torch.int64, device=device)
         self._tables: dict[tuple[int, ...], Tensor] = {}
+        self._spare: Tensor | None = None
         self._recorded: list[Tensor] = []
 
     def addresses(self, *columns: Sequence[Tensor | None]) -> Tensor:
         """Table [T, columns] of data pointers, int64 on the device; 0 for None. Does not wait for the device."""
         key = tuple(0 if tensor is None else tensor.data_ptr() for row in zip(*columns, strict=True) for tensor in row)
         if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            table = torch.empty(len(key) // len(columns), len(columns), dtype=torch.int64, device=self.device)
+            if self._spare is None:
+                raise RuntimeError("a launch over many tensors must have run once before it is captured")
+            table, self._spare = self._spare, None
             _written_later.append((table, key))
             self._recorded.append(table)  # the graph reads it at every replay
             return table
+        if self.device.type == "cuda" and self._spare is None:
+            self._spare = torch.empty(len(key) // len(columns), len(columns), dtype=torch.int64, device=self.device)
         if key not in self._tables:
             if len(self._tables) == KEPT:
                 self._tables.clear()
@@ -46,10 +52,11 @@ class Launch:
         return self._tables[key]
 
 
-def finish_capture() -> None:
+def finish_capture(succeeded: bool = True) -> None:
     """Writes the tables of the kernels in a CUDA graph that was just captured; call it before the first replay."""
-    for table, key in _written_later:
-        table.copy_(torch.tensor(key, dtype=torch.int64).view_as(table))
+    if succeeded:
+        for table, key in _written_later:
+            table.copy_(torch.tensor(key, dtype=torch.int64).view_as(table))
     _written_later.clear()
 
 

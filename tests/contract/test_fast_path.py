@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from semisonic.trainer import Trainer
-from semisonic_kernels.fuse import set_kernels
 from tests.unit.test_replay import make_trainer
 
 STEPS = 50
@@ -24,8 +23,6 @@ def trainers(folder: Path) -> dict[str, Trainer]:
 
 
 def step(trainer: Trainer, batch) -> float:
-    """One step with the kernels of this trainer, which are the process's."""
-    set_kernels("reference" if trainer.cfg.kernels == "reference" else "fused")
     return trainer.train_step(batch).loss.item()
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from semisonic.models import ModelConfig, build
 from semisonic_kernels.ema import MovingAverage, ema_update, ema_update_reference, lerp_launch
-from semisonic_kernels.multi_tensor import BLOCK, Launch, laid_out_alike
+from semisonic_kernels.multi_tensor import BLOCK, Launch, finish_capture, laid_out_alike
 from semisonic_kernels.sgd import SgdWithAverage, sgd_with_average_reference
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -87,21 +87,33 @@ def test_neither_waits_for_the_device() -> None:
 
 @pytest.mark.gpu
 def test_a_captured_step_finds_its_tensors() -> None:
-    from semisonic_kernels.multi_tensor import finish_capture
-
+    """Also where the graph itself writes to small blocks that it allocated and freed before."""
     parameters = tensors(torch.float32, 2, "cuda", strided=False)
     gradients, momenta, shadows = (copy.deepcopy(parameters) for _ in range(3))
     eager = [copy.deepcopy(column) for column in (parameters, gradients, momenta, shadows)]
     decays, rate, weight = [0.1] * len(parameters), scalar(0.1, "cuda"), scalar(0.03, "cuda")
     step = SgdWithAverage(parameters, momenta, shadows, decays, 0.9, True)
     other = SgdWithAverage(eager[0], eager[2], eager[3], decays, 0.9, True)
-    other.step(eager[1], rate, weight)  # compiles; the captured one has not run yet
+    step.step(gradients, rate, weight)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
+        for size in range(1, 4096, 64):
+            torch.full((size,), 7, device="cuda")
         step.step(gradients, rate, weight)
     finish_capture()
     graph.replay()
+    graph.replay()
+    for _ in range(3):
+        other.step(eager[1], rate, weight)
     torch.testing.assert_close([parameters, momenta, shadows], [eager[0], eager[2], eager[3]], rtol=0, atol=0)
+
+
+@pytest.mark.gpu
+def test_a_launch_must_have_run_before_it_is_captured() -> None:
+    averages, sources = tensors(torch.float32, 0, "cuda"), tensors(torch.float32, 1, "cuda")
+    average, weight = MovingAverage(averages, sources), scalar(0.03, "cuda")
+    with pytest.raises(RuntimeError, match="run once before it is captured"), torch.cuda.graph(torch.cuda.CUDAGraph()):
+        average.update(weight)
 
 
 def test_ema_of_a_constant_is_a_fixed_point_and_start_decays_geometrically() -> None:
