@@ -94,13 +94,22 @@ class Mistake(Exception):
 class Worker:
     """A variant in a process of its own, as its parent sees it."""
 
-    def __init__(self, name: str, build: Callable[[Any], Variant], plan: Any):
-        """`build` must be importable and `plan` picklable. Returns once the variant is built and idle."""
+    def __init__(self, name: str, build: Callable[[Any], Variant], plan: Any, variables: dict[str, str] | None = None):
+        """`build` must be importable and `plan` picklable; `variables` are added to the process's environment.
+
+        Returns once the variant is built and idle.
+        """
         self.name = name
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
         self.process = context.Process(target=_serve, args=(other, build, plan), name=name)
-        self.process.start()
+        outside = dict(os.environ)
+        os.environ.update(variables or {})
+        try:
+            self.process.start()
+        finally:
+            os.environ.clear()
+            os.environ.update(outside)
         other.close()
         try:
             self.info: dict[str, Any] = self._answer()

@@ -33,6 +33,8 @@ from without_dali import dali_is_installed
 
 SCHEDULE = 2**20
 """Steps of the schedule that hours are projected for."""
+CONVENTIONAL_VARIABLES = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""In the loop's favour: where its workers share the cores with its step, threads that spin cost it a tenth or more."""
 SYNTHETIC = {"cuda": 50_000, "cpu": 10_000}
 """Synthetic training images at 32 px; fewer where they are larger."""
 
@@ -73,7 +75,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--no-data", action="store_true", help="load nothing: leaves out what reads data; runs without DALI"
     )
-    result.add_argument("--profile", type=Path, metavar="FILE", help="write a chrome trace of steps of the engine")
+    result.add_argument(
+        "--profile", type=Path, metavar="FILE", help="write a chrome trace of the engine; show operators"
+    )
     result.add_argument("--plot", type=Path, metavar="FILE", help="write a picture of where the time goes")
     result.add_argument("--out", type=Path, metavar="FILE", help="write the results as JSON")
     return result
@@ -138,7 +142,7 @@ def start_workers(plan: Plan, conventional: Sequence[str], workers: dict[str, me
     builds += [(f"conventional_{p}", Conventional, replace(plan, precision=p)) for p in conventional]
     for name, build, own in builds:
         say.print(f"building {name}", highlight=False)
-        workers[name] = measure.Worker(name, build, own)
+        workers[name] = measure.Worker(name, build, own, CONVENTIONAL_VARIABLES if build is Conventional else None)
 
 
 def run_rounds(
@@ -244,6 +248,14 @@ def show(result: dict[str, Any], todo: Sequence[Measurement], console: Console) 
         console.print(f"note: {note}", highlight=False)
 
 
+def show_operators(found: dict[str, dict[str, float]], console: Console) -> None:
+    for name, operators in found.items():
+        total = sum(operators.values())
+        largest = sorted(operators.items(), key=lambda item: -item[1])[:6]
+        parts = ", ".join(f"{operator} {milliseconds / total:.0%}" for operator, milliseconds in largest)
+        console.print(f"{name}, {total:,.0f} ms a step in operators: {parts}", highlight=False, soft_wrap=True)
+
+
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
@@ -302,7 +314,9 @@ def execute(args: argparse.Namespace, rest: Sequence[str], workers: dict[str, me
     if args.plot:
         breakdown.plot(result["breakdown_ms"], f"{title}\n{found['hardware']}", args.plot)
     if args.profile:
-        workers["engine"].measure("profile", 0.0)
+        profiled = ["engine", *(name for name in workers if name.startswith("conventional"))]
+        result["operators_ms"] = {name: workers[name].measure("profile", 0.0)["operators"] for name in profiled}
+        show_operators(result["operators_ms"], console)
     if args.out:
         measure.write_json(args.out, result)
 

@@ -3,7 +3,7 @@
 import itertools
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,20 +169,27 @@ class Engine:
             return {"seconds": elapsed, "steps": steps, "data_wait": (self.loader.wait_seconds - waited) / elapsed}
         return self.profile()
 
-    def profile(self, steps: int = 5) -> Reading:
-        """Writes a chrome trace of a few steps."""
-        from torch.profiler import ProfilerActivity, profile
-
-        activities = [ProfilerActivity.CPU]
-        if self.device.type == "cuda":
-            activities.append(ProfilerActivity.CUDA)
-        action = self.step if self.loader is None else self.end_to_end
-        timed(action, self.device, 0.0)
-        with profile(activities=activities) as trace:
-            elapsed, done = timed(action, self.device, 0.0, warm_up=0, least=steps)
+    def profile(self) -> Reading:
+        """Also writes a chrome trace."""
         self.plan.profile.parent.mkdir(parents=True, exist_ok=True)
-        trace.export_chrome_trace(str(self.plan.profile))
-        return {"seconds": elapsed, "steps": done}
+        return profiled(self.step if self.loader is None else self.end_to_end, self.device, self.plan.profile)
+
+
+def profiled(action: Callable[[], object], device: torch.device, trace: Path | None = None, steps: int = 5) -> Reading:
+    """Milliseconds a step of each operator (CPU) or kernel (GPU), without those that it calls."""
+    from torch.profiler import ProfilerActivity, profile
+
+    on_gpu = device.type == "cuda"
+    timed(action, device, 0.0)
+    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as found:
+        elapsed, done = timed(action, device, 0.0, warm_up=0, least=steps)
+    if trace:
+        found.export_chrome_trace(str(trace))
+    spent = {
+        event.key: (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1000 / done
+        for event in found.key_averages()
+    }
+    return {"seconds": elapsed, "steps": done, "operators": {name: ms for name, ms in spent.items() if ms > 0}}
 
 
 def random_batch(cfg: Any, plan: Plan, device: torch.device) -> Any:
@@ -248,6 +255,8 @@ class Conventional:
         if what == "step":
             elapsed, steps = timed(lambda: loop.step(self.batch), self.device, seconds)
             return {"seconds": elapsed, "steps": steps}
+        if what == "profile":
+            return profiled(lambda: loop.step(loop.next_batch()), self.device)
         if what == "data":
             elapsed, steps = timed(loop.next_batch, self.device, seconds, self.ahead)
             return {"seconds": elapsed, "steps": steps}
