@@ -5,7 +5,8 @@
 
 Images are synthetic and resident. Everything is built first; then all measure one window each, over and over, in one
 process that is quiet before every window. Speeds are in images of the data set: with two views, each counts once.
-On the CPU the views are also compared with a DataLoader whose workers augment with PIL and torchvision, round by round.
+On the CPU the views are also compared with a DataLoader whose workers augment with PIL and torchvision, round by round:
+its images come as normalised floats, as such loops take them; the engine's as bytes, which its step normalises.
 """
 
 import argparse
@@ -232,7 +233,7 @@ def show(
     console.print(describe(found))
     console.print(
         f"{settings['size']}x{settings['size']}, batch {settings['batch']}, steps a DALI call: "
-        f"{settings['steps_per_call']}, {settings['threads']} threads; "
+        f"{settings['steps_per_call']}, {settings['threads']} threads, {settings['workers']} workers; "
         f"median of {settings['rounds']} rounds (smallest to largest)"
     )
     titles = {

@@ -4,12 +4,12 @@
 #   benchmarks/gpu.sh [FOLDER] [MINUTES]
 #
 # GPU tests, kernels, the throughput of a step in its variants, and DALI by itself. Results (JSON, pictures, a trace, a
-# log) go into FOLDER (default benchmarks/results), named after the GPU. What does not fit into MINUTES (default 9) is
+# log) go into FOLDER (default gpu-results), named after the GPU. What does not fit into MINUTES (default 9) is
 # left out, most important first. Goes on after a failure; the exit code is 1 if anything failed or was left out.
 # PYTHON names the interpreter (default python3). Without DALI, what needs no data still runs.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-out="${1:-benchmarks/results}"
+out="${1:-gpu-results}"
 minutes="${2:-9}"
 python="${PYTHON:-python3}"
 export PYTHONUNBUFFERED=1

@@ -43,6 +43,15 @@ def read(path: Path) -> Result:
     return content
 
 
+def _json(path: Path) -> Result:
+    """A file of the results' folder, or nothing where it holds something else."""
+    try:
+        content = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise Incomparable(f"{path}: not JSON ({error})") from error
+    return content if isinstance(content, dict) else {}
+
+
 def difference(new: Result, old: Result) -> str | None:
     """The first thing that forbids comparing two results, or None."""
     for name in SAME:
@@ -59,7 +68,7 @@ def difference(new: Result, old: Result) -> str | None:
 def find_baseline(new: Result, path: Path, folder: Path) -> Path:
     """The stored result that `new`, read from `path`, is to be compared with."""
     files = [file for file in sorted(folder.glob("*.json")) if file.resolve() != path.resolve()]
-    stored = {file: content for file in files if "ratios" in (content := json.loads(file.read_text()))}
+    stored = {file: content for file in files if isinstance((content := _json(file)).get("ratios"), dict)}
     found = [file for file, content in stored.items() if difference(new, content) is None]
     if len(found) == 1:
         return found[0]

@@ -1,6 +1,7 @@
 """What throughput.py compares: the bare network, the engine and the conventional loop, each built from a Plan."""
 
 import itertools
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -143,12 +144,7 @@ class Engine:
         timed(self.step, self.device, 0.0, warm_up=8 if self.device.type == "cuda" else 2)
         if self.loader is not None:
             timed(self.end_to_end, self.device, 0.0)
-        self.info: dict[str, Any] = {
-            "images_per_step": self.trainer.images_per_step,
-            "compiled": cfg.compiled,
-            "replayed": cfg.replayed,
-            "data": f"{data.name}, {len(data.train):,} images",
-        }
+        self.info: dict[str, Any] = {"data": f"{data.name}, {len(data.train):,} images"}
 
     def step(self) -> object:
         return self.trainer.train_step(self.batch)
@@ -188,6 +184,7 @@ def profiled(action: Callable[[], object], device: torch.device, trace: Path | N
     spent = {
         event.key: (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1000 / done
         for event in found.key_averages()
+        if not on_gpu or event.device_type == torch.autograd.DeviceType.CUDA  # operators carry their kernels' time too
     }
     return {"seconds": elapsed, "steps": done, "operators": {name: ms for name, ms in spent.items() if ms > 0}}
 
@@ -236,6 +233,7 @@ class Conventional:
         self.device = torch.device(cfg.torch_device)
         # As such loops are started: nothing is set but what a user asked for, and cuDNN's choice by timing.
         if cfg.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = not cfg.deterministic
         torch.manual_seed(cfg.seed)
@@ -248,7 +246,7 @@ class Conventional:
         # Where data are scarce, what lies in the queue must be used up before a window; else it refills in each step.
         self.warm_up = ahead if 2 * data_seconds / batches > step_seconds / steps else 2
         self.ahead = ahead
-        self.info: dict[str, Any] = {"parameters": sum(p.numel() for p in self.loop.network.parameters())}
+        self.info: dict[str, Any] = {}
 
     def measure(self, what: str, seconds: float) -> Reading:
         loop = self.loop

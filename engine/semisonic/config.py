@@ -79,8 +79,8 @@ class RunConfig(Config):
     compile: Literal["auto", "whole", "off"] = "auto"
     """whole = forward and loss as one graph; auto = whole on a GPU, off on the CPU, where short runs lose by it."""
     kernels: Literal["fused", "reference"] = "fused"
-    """reference = every kernel in plain torch and RandAugment as DALI operators: what the fast path is checked
-    against."""
+    """reference = losses, SGD and EMA in plain torch, RandAugment as DALI operators: what the fast path is checked
+    against. fused = the fused ones; losses only where the step is compiled."""
     replay: Literal["auto", "step", "backward", "off"] = "auto"
     """CUDA-graph replay: of the whole step (one process), or of forward and backward (several). auto = step in one
     GPU process, off elsewhere; fp16, which checks its gradients on the host, cannot be replayed."""
@@ -116,6 +116,14 @@ class RunConfig(Config):
     @property
     def compiled(self) -> bool:
         return self.compile == "whole" or (self.compile == "auto" and self.torch_device == "cuda")
+
+    @property
+    def loading(self) -> sources.DataConfig:
+        """`data` with its choice of where RandAugment's operations run."""
+        where = self.data.operations
+        if where == "auto":
+            where = "dali" if self.kernels == "reference" else "kernel"
+        return self.data.model_copy(update={"operations": where})
 
     @property
     def replayed(self) -> str:
@@ -156,6 +164,8 @@ def check(cfg: RunConfig) -> list[str]:
         problems.append("precision: fp16 needs a GPU; use bf16 or fp32 on the CPU")
     algorithm = ALGORITHMS[cfg.algorithm.name]
     problems += _check_replay(cfg, world_size)
+    if cfg.kernels == "reference" and cfg.data.operations == "kernel":
+        problems.append("data.operations: with kernels=reference the operations are DALI's; use auto or dali")
     if cfg.batch.micro > 1 and not algorithm.micro_batches:
         problems.append(f"batch.micro: {cfg.algorithm.name} couples all samples of a batch; use 1")
     elif not problems:
@@ -165,7 +175,7 @@ def check(cfg: RunConfig) -> list[str]:
     geometry = augment.Geometry(size=32, pad=0, flip=False, fill=(0, 0, 0), device=device)
     for recipe in dict.fromkeys([*views.labelled.values(), *views.unlabelled.values()]):
         try:
-            augment.build_view(recipe, geometry, equalize=cfg.data.equalize, operations=cfg.data.operations)
+            augment.build_view(recipe, geometry, equalize=cfg.data.equalize, operations=cfg.loading.operations)
         except UserError as error:
             problems += [f"algorithm.{_field_of(cfg.algorithm, recipe)}: {line}" for line in error.messages]
     if cfg.baseline and cfg.algorithm.name == "supervised":

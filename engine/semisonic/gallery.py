@@ -30,7 +30,7 @@ def save_views(
         return Stream(
             "views", data.train, {"view": recipe}, geometry, lambda step: rows,
             lambda step: step * len(rows) + np.arange(len(rows)), cfg.seed, data.std, equalize=cfg.data.equalize,
-            device=device, operations=cfg.data.operations,
+            device=device, operations=cfg.loading.operations,
         )  # fmt: skip
 
     original = next(stream("plain"))["view"]

@@ -227,11 +227,9 @@ class Trainer:
         return (batch.labelled if views.labelled else 0) + (batch.unlabelled if views.unlabelled else 0)
 
     def loader(self) -> Loader:
-        cfg, data = self.cfg, self.cfg.data
-        if cfg.kernels == "reference" and data.operations == "auto":
-            data = data.model_copy(update={"operations": "dali"})
+        cfg = self.cfg
         return Loader(
-            self.data, self.split, self.algorithm.views(cfg.algorithm), data, cfg.seed, cfg.batch.labelled,
+            self.data, self.split, self.algorithm.views(cfg.algorithm), cfg.loading, cfg.seed, cfg.batch.labelled,
             cfg.batch.unlabelled, self.device, self.rank, self.world_size, self.step, thread_count(cfg),
             cfg.batch.micro,
         )  # fmt: skip

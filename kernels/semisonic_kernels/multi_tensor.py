@@ -29,18 +29,18 @@ class Launch:
         self.sizes = torch.tensor(list(sizes), dtype=torch.int64, device=device)
         self._tables: dict[tuple[int, ...], Tensor] = {}
         self._spare: Tensor | None = None
-        self._recorded: list[Tensor] = []
+        self._recorded: dict[tuple[int, ...], Tensor] = {}
 
     def addresses(self, *columns: Sequence[Tensor | None]) -> Tensor:
         """Table [T, columns] of data pointers, int64 on the device; 0 for None. Does not wait for the device."""
         key = tuple(0 if tensor is None else tensor.data_ptr() for row in zip(*columns, strict=True) for tensor in row)
         if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            if self._spare is None:
-                raise RuntimeError("a launch over many tensors must have run once before it is captured")
-            table, self._spare = self._spare, None
-            _written_later.append((table, key))
-            self._recorded.append(table)  # the graph reads it at every replay
-            return table
+            if key not in self._recorded:
+                if self._spare is None:
+                    raise RuntimeError("a launch over many tensors must have run once before it is captured")
+                self._recorded[key], self._spare = self._spare, None  # kept: the graph reads it at every replay
+                _written_later.append((self._recorded[key], key))
+            return self._recorded[key]
         if self.device.type == "cuda" and self._spare is None:
             self._spare = torch.empty(len(key) // len(columns), len(columns), dtype=torch.int64, device=self.device)
         if key not in self._tables:

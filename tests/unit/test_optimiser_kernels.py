@@ -100,10 +100,11 @@ def test_a_captured_step_finds_its_tensors() -> None:
         for size in range(1, 4096, 64):
             torch.full((size,), 7, device="cuda")
         step.step(gradients, rate, weight)
+        step.step(gradients, rate, weight)
     finish_capture()
     graph.replay()
     graph.replay()
-    for _ in range(3):
+    for _ in range(5):
         other.step(eager[1], rate, weight)
     torch.testing.assert_close([parameters, momenta, shadows], [eager[0], eager[2], eager[3]], rtol=0, atol=0)
 

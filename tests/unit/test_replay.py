@@ -88,7 +88,7 @@ def test_what_cannot_be_recorded_says_what_to_change():
 
 @pytest.mark.parametrize("part", ["step", "backward"])
 def test_a_step_needs_nothing_but_its_batch_and_fixed_tensors(part: str, tmp_path: Path):
-    """Replayed from fixed tensors, the whole step and its gradients go on as they do when called."""
+    """From fixed tensors the whole step goes on as from a batch's own; so does one in two parts, as for `backward`."""
     threshold = ("--algorithm.threshold", "0.12")  # some samples pass from the first step on
     plain, replayed = (make_trainer(tmp_path / name, *threshold) for name in ("plain", "replayed"))
     if part == "step":

@@ -103,8 +103,8 @@ class Stream:
     `order(step)` gives the rows of `images` that a step reads (always equally many) and `numbers(step)` the global
     numbers of these samples, ascending, which key their random numbers. `columns(steps)` gives further arrays of the
     samples of some steps; they go to the device along with the images, as do the parameters of the views named in
-    `wanted`. `pool` keeps resident images padded, for several streams; without one they are padded call by call. No
-    step from `stop` on is asked for, so that little is prepared in vain.
+    `wanted`. `pool` keeps resident images padded, for several streams; without one they are padded call by call.
+    Nothing from step `stop` on is begun beyond what DALI's queue must be fed.
     """
 
     def __init__(
