@@ -22,20 +22,20 @@ import measure
 from kernel_cases import CASES, Action
 from semisonic_kernels.multi_tensor import finish_capture
 
-REPEATS = 10
+REPEATS = {"cuda": 10, "cpu": 1}
 """Calls in a row between two looks at the clock, and in one CUDA graph."""
 
 
-def repeated(action: Action) -> Action:
+def repeated(action: Action, times: int) -> Action:
     def run() -> None:
-        for _ in range(REPEATS):
+        for _ in range(times):
             action()
 
     return run
 
 
 def captured(action: Action) -> Action:
-    """A CUDA graph of REPEATS calls, to be replayed."""
+    """A CUDA graph of several calls, to be replayed."""
     stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -43,7 +43,7 @@ def captured(action: Action) -> Action:
             action()
     torch.cuda.current_stream().wait_stream(stream)
     with torch.cuda.graph(graph, stream=stream):
-        repeated(action)()
+        repeated(action, REPEATS["cuda"])()
     finish_capture()
     return graph.replay
 
@@ -57,7 +57,7 @@ def measure_case(
         order = list(variants.items())
         for name, run in order if number % 2 == 0 else reversed(order):
             elapsed, calls = measure.timed(run, device, seconds, warm_up=2)
-            found[name].append(1e6 * elapsed / calls / REPEATS)
+            found[name].append(1e6 * elapsed / calls / REPEATS[device.type])
     return found
 
 
@@ -67,22 +67,25 @@ def run(names: Sequence[str], device: torch.device, rounds: int, seconds: float)
     for name in names:
         if not (variants := CASES[name](device)):
             continue  # nothing to compare on this device
-        modes: dict[str, dict[str, Action]] = {"launched": {k: repeated(a) for k, a in variants.items()}}
+        modes: dict[str, dict[str, Action]] = {
+            "launched": {k: repeated(a, REPEATS[device.type]) for k, a in variants.items()}
+        }
         if device.type == "cuda":
             modes["replayed"] = {}
             for variant, action in variants.items():
                 try:
                     modes["replayed"][variant] = captured(action)
                 except RuntimeError as error:
+                    finish_capture(succeeded=False)
                     reason = str(error).splitlines()[0]
                     result["notes"].append(f"{name}, {variant}: cannot be recorded as a CUDA graph ({reason})")
         for mode, actions in modes.items():
-            times = measure_case(actions, device, rounds, seconds)
+            spent = measure_case(actions, device, rounds, seconds)
             label = f"{name}, {mode}" if device.type == "cuda" else name
-            result["measurements"][label] = {key: measure.spread(values) for key, values in times.items()}
-            for other in times:
-                if other != "ours" and "ours" in times:
-                    result["ratios"][f"{label}: {other} / ours"] = measure.ratio(times[other], times["ours"])
+            result["measurements"][label] = {key: measure.spread(values) for key, values in spent.items()}
+            for other in spent:
+                if other != "ours" and "ours" in spent:
+                    result["ratios"][f"{label}: {other} / ours"] = measure.ratio(spent[other], spent["ours"])
     return result
 
 
