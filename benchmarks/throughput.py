@@ -312,7 +312,9 @@ def execute(args: argparse.Namespace, rest: Sequence[str], workers: dict[str, me
     console.print(f"{title}; {result['data']}\n{measure.describe(found)}", highlight=False)
     show(result, todo, console)
     if args.plot:
-        breakdown.plot(result["breakdown_ms"], f"{title}\n{found['hardware']}", args.plot)
+        shared = "; the loader's workers share its cores, which shows in all parts of (d)" if conventional else ""
+        machine = found["hardware"] + (shared if found["device"] == "cpu" else "")
+        breakdown.plot(result["breakdown_ms"], f"{title}\n{machine}", args.plot)
     if args.profile:
         profiled = ["engine", *(name for name in workers if name.startswith("conventional"))]
         result["operators_ms"] = {name: workers[name].measure("profile", 0.0)["operators"] for name in profiled}
