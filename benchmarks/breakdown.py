@@ -28,7 +28,13 @@ def plot(breakdown: dict[str, dict[str, float]], title: str, path: Path) -> None
             label = None if name in labelled else name
             bar = axes.barh(row, width, left=left, color=COLOURS[name], label=label, height=0.6)
             if width > 0.04 * _longest(breakdown):
-                axes.bar_label(bar, [f"{milliseconds:.3g}"], label_type="center", color="white", fontsize=8)
+                axes.bar_label(
+                    bar,
+                    [f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"],
+                    label_type="center",
+                    color="white",
+                    fontsize=8,
+                )
             labelled.add(name)
             left += width
         axes.text(left, row, f" {left:.4g} ms", va="center", fontsize=8)
