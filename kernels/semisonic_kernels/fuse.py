@@ -74,10 +74,9 @@ def fused(reference: Callable[P, R], check: Callable[P, None]) -> Callable[[Call
             if transformed or (isinstance(batch, Tensor) and batch.shape[:1] in ((0,), (1,))):
                 return function(*args, **kwargs)
             key = _key(args, kwargs)
-            if key in variants:
-                return variants[key](*args, **kwargs)
-            variants[key] = _compiled(function, len(variants))
-            # Sizes that happen to be equal in the first call need not be in the next.
+            if key not in variants:
+                variants[key] = _compiled(function, len(variants))
+            # Sizes that happen to be equal when it is compiled, also anew after a reset, need not be in the next call.
             with symbolic_shapes.patch(use_duck_shape=False):  # type: ignore[attr-defined]
                 return variants[key](*args, **kwargs)
 

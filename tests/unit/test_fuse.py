@@ -62,3 +62,12 @@ def test_every_layout_type_and_number_has_a_graph_of_its_own() -> None:
             assert _doubled(x, factor).equal(2 * factor * x)
         assert _doubled(x.t(), factor=0.5).equal(x.t())
         assert _doubled(x.double(), factor=0.5).equal(x.double())
+
+
+def test_equal_sizes_are_not_taken_for_a_rule_also_after_a_reset() -> None:
+    square, other = torch.randn(4, 4), torch.randn(3, 4)
+    _doubled(square)
+    torch._dynamo.reset()
+    _doubled(square)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        assert torch.equal(_doubled(other), 2 * other)
