@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from semisonic import __version__, state
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput
@@ -137,13 +138,9 @@ class Trainer:
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
         count = self.cfg.batch.micro
-
-        def part(value: Any, k: int) -> Any:
-            if isinstance(value, dict):
-                return {name: part(inner, k) for name, inner in value.items()}
-            return value.tensor_split(count)[k]
-
-        return [batch] if count == 1 else [Batch(*(part(value, k) for value in batch)) for k in range(count)]
+        if count == 1:
+            return [batch]
+        return [tree_map(lambda value, k=k: value.tensor_split(count)[k], batch) for k in range(count)]
 
     def forward(self, role: str, *args: Any) -> Any:
         return self.engines[role](*args)

@@ -10,7 +10,7 @@ from torch import Tensor
 from semisonic_kernels.fuse import plain
 from semisonic_kernels.multi_tensor import BLOCK, Launch, laid_out_alike
 
-_TYPES = {torch.float32: tl.float32, torch.float64: tl.float64, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
+TYPES = {torch.float32: tl.float32, torch.float64: tl.float64, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
 
 
 class MovingAverage:
@@ -73,7 +73,7 @@ def ema_update_reference(averages: Sequence[Tensor], sources: Sequence[Tensor], 
 def lerp_launch(launch: Launch, averages: list[Tensor], sources: list[Tensor], weight: Tensor) -> None:
     """`MovingAverage.update` of tensors of one pair of dtypes, laid out alike, in one launch."""
     if launch.programs:
-        dtypes = _TYPES[averages[0].dtype], _TYPES[sources[0].dtype]
+        dtypes = TYPES[averages[0].dtype], TYPES[sources[0].dtype]
         table = launch.addresses(averages, sources)
         _lerp_kernel[(launch.programs,)](table, launch.blocks, launch.sizes, weight, *dtypes, BLOCK)
 
@@ -118,7 +118,7 @@ def _check(averages: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
                 f"ema: average {list(average.shape)} and source {list(source.shape)} differ in shape "
                 f"at position {position}"
             )
-        if average.dtype not in _TYPES or source.dtype not in _TYPES:
+        if average.dtype not in TYPES or source.dtype not in TYPES:
             raise ValueError(
                 f"ema: only floating tensors can be averaged, not {average.dtype} and {source.dtype} "
                 f"at position {position}"

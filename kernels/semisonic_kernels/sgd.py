@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from semisonic_kernels.ema import _TYPES, lerp
+from semisonic_kernels.ema import TYPES, lerp
 from semisonic_kernels.multi_tensor import BLOCK, Launch, laid_out_alike
 
 
@@ -64,7 +64,7 @@ class SgdWithAverage:
             weight,
             self.momentum,
             self.nesterov,
-            _TYPES[self.parameters[0].dtype],
+            TYPES[self.parameters[0].dtype],
             BLOCK,
         )
 
@@ -130,5 +130,5 @@ def _check(position: int, parameters: Sequence[Tensor], *others: Tensor | None) 
                 f"sgd: at position {position} a tensor is {other.dtype} {list(other.shape)} on {other.device}, but "
                 f"{first.dtype} {list(parameter.shape)} on {first.device} is needed"
             )
-        if other.dtype not in _TYPES or not laid_out_alike(parameter, other):
+        if other.dtype not in TYPES or not laid_out_alike(parameter, other):
             raise ValueError(f"sgd: at position {position} the tensors are not floating tensors laid out alike")
