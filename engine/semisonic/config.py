@@ -8,12 +8,14 @@ import torch
 import yaml
 from pydantic import Field
 
+from semisonic import parallel
 from semisonic.algorithms.base import EmaConfig
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.data import augment, sources
 from semisonic.models import ModelConfig
 from semisonic.models import check as check_model
 from semisonic.optim import OptimConfig
+from semisonic.parallel import ParallelConfig
 from semisonic.schema import Config, UserError
 
 if TYPE_CHECKING:
@@ -101,6 +103,7 @@ class RunConfig(Config):
     eval: EvalConfig = EvalConfig()
     log: LogConfig = LogConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    parallel: ParallelConfig = ParallelConfig()
 
     @property
     def folder(self) -> Path:
@@ -115,7 +118,14 @@ class RunConfig(Config):
 
     @property
     def compiled(self) -> bool:
-        return self.compile == "whole" or (self.compile == "auto" and self.torch_device == "cuda")
+        return self.compile == "whole" or (
+            self.compile == "auto" and self.torch_device == "cuda" and self.zero_stage != 3
+        )
+
+    @property
+    def zero_stage(self) -> int:
+        """Stage of DeepSpeed's ZeRO; 0 without DeepSpeed."""
+        return parallel.zero_stage(parallel.read_deepspeed(self.parallel))
 
     @property
     def loading(self) -> sources.DataConfig:
@@ -130,7 +140,8 @@ class RunConfig(Config):
         """What is replayed: step, backward or off."""
         alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
         if self.replay == "auto":
-            return "step" if self.torch_device == "cuda" and alone and self.precision != "fp16" else "off"
+            fits = self.torch_device == "cuda" and alone and self.precision != "fp16" and not self.zero_stage
+            return "step" if fits else "off"
         return self.replay
 
     @property
@@ -163,7 +174,7 @@ def check(cfg: RunConfig) -> list[str]:
     if cfg.precision == "fp16" and cfg.torch_device == "cpu":
         problems.append("precision: fp16 needs a GPU; use bf16 or fp32 on the CPU")
     algorithm = ALGORITHMS[cfg.algorithm.name]
-    problems += _check_replay(cfg, world_size)
+    problems += _check_deepspeed(cfg) or _check_replay(cfg, world_size)
     if cfg.kernels == "reference" and cfg.data.operations == "kernel":
         problems.append("data.operations: with kernels=reference the operations are DALI's; use auto or dali")
     if cfg.batch.micro > 1 and not algorithm.micro_batches:
@@ -185,6 +196,31 @@ def check(cfg: RunConfig) -> list[str]:
     if world_size > 1 and cfg.model.residual == "port":
         problems.append("model.residual: port leaves parameters without gradient, which ranks cannot reduce; use tf")
     return problems + _check_trackers(cfg.log.trackers)
+
+
+def _check_deepspeed(cfg: RunConfig) -> list[str]:
+    try:
+        content = parallel.read_deepspeed(cfg.parallel)
+    except UserError as error:
+        return error.messages
+    if content is None:
+        launched = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+        inline = "parallel.deepspeed: accelerate's configuration asks for DeepSpeed but names no deepspeed_config_file"
+        return [inline + "; use launch/accelerate/zero2.yaml or --parallel.deepspeed FILE"] if launched else []
+    path = parallel.deepspeed_file(cfg.parallel)
+    assert path is not None
+    problems = parallel.check(content, path, cfg.optim.clip, cfg.batch.micro)
+    if cfg.precision == "fp16":
+        problems.append("precision: fp16 is not for DeepSpeed here; use bf16 or fp32")
+    if cfg.replay not in ("auto", "off"):
+        problems.append(f"replay: {cfg.replay} cannot record DeepSpeed's step, which reads the device; use auto or off")
+    if parallel.zero_stage(content) == 3 and cfg.compile not in ("auto", "off"):
+        problems.append(f"compile: {cfg.compile} cannot hold ZeRO-3, which gathers layer by layer; use off, or ZeRO-2")
+    if cfg.torch_device == "cpu" and torch.cuda.is_available():
+        problems.append("device: DeepSpeed takes the GPU where there is one; hide it with CUDA_VISIBLE_DEVICES=")
+    if cfg.parallel.gradients != "fp32":
+        problems.append("parallel.gradients: is for DDP; under DeepSpeed set communication_data_type in its file")
+    return problems
 
 
 def _check_replay(cfg: RunConfig, world_size: int) -> list[str]:

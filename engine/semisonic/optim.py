@@ -87,14 +87,16 @@ def build_optimizer(
     averages: Mapping[Tensor, Tensor] | None = None,
     weight: Callable[[], Tensor] | None = None,
     captured: bool = False,
+    on_host: bool = False,
 ) -> torch.optim.Optimizer:
     """The optimiser of a module's parameters, in torch's fused form; its learning rate is a tensor on their device.
 
     averages, weight: parameter -> its moving average, and a function for the weight of the next update; with them the
-    optimiser is an `AveragingSGD` (cfg.name must be sgd). captured: its steps will be part of a CUDA graph.
+    optimiser is an `AveragingSGD` (cfg.name must be sgd). captured: its steps will be part of a CUDA graph. on_host: its
+    state, and the parameters that it steps, will be on the CPU.
     """
     groups = parameter_groups(module, cfg)
-    device = next(module.parameters()).device
+    device = torch.device("cpu") if on_host else next(module.parameters()).device
     # torch's fused kernels read a float32 on CUDA; on the CPU the rate keeps its digits.
     rate = torch.tensor(cfg.peak, dtype=torch.float32 if device.type == "cuda" else torch.float64, device=device)
     if cfg.name == "adamw":
@@ -105,10 +107,10 @@ def build_optimizer(
     return torch.optim.SGD(groups, fused=True, **sgd)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, cfg: OptimConfig, step: Tensor, total: int) -> None:
-    """Sets the learning rate of a step (0-d integer tensor) in place, on the step's device."""
+def set_learning_rate(groups: list[dict[str, Any]], cfg: OptimConfig, step: Tensor, total: int) -> None:
+    """Sets the learning rate of a step (0-d integer tensor) in an optimiser's groups, in place."""
     rate = learning_rate(step, cfg.peak, cfg.schedule, total, cfg.warm_up)
-    for group in optimizer.param_groups:
+    for group in groups:
         group["lr"].copy_(rate)
 
 

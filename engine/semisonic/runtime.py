@@ -1,16 +1,25 @@
 """The process a run lives in: devices, threads, the process group, determinism, and the versions it ran with."""
 
 import ctypes
+import logging
 import os
 import platform
 import resource
+import socket
 import warnings
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import (
+    DDPCommunicationHookType,
+    DeepSpeedPlugin,
+    DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
+)
 
+from semisonic import parallel
 from semisonic.config import RunConfig
 from semisonic.schema import UserError
 
@@ -34,17 +43,29 @@ def start(cfg: RunConfig) -> Accelerator:
     elif not on_cpu:
         torch.backends.cudnn.benchmark = True
     # State is kept identical by the algorithms' gathered updates; DDP broadcasting buffers would overwrite it.
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    ddp = DistributedDataParallelKwargs(
+        broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=cfg.parallel.bucket_mb,
+        comm_hook=DDPCommunicationHookType.BF16 if cfg.parallel.gradients == "bf16" else DDPCommunicationHookType.NO,
+    )  # fmt: skip
     # Accelerate passes an option that torch has renamed; its meaning is unchanged.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
     # Steps before the capture of a CUDA graph are not captured; that is no mistake.
     warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
+    zero = parallel.read_deepspeed(cfg.parallel)
+    if zero is not None:
+        stand_alone()
+    handlers: list[Any] = [ddp]
+    if "RANK" in os.environ:
+        # Said, not left to Accelerate: without a backend DeepSpeed's processes on the CPU train alone, each for itself.
+        handlers.append(InitProcessGroupKwargs(backend="gloo" if on_cpu else "nccl"))
     accelerator = Accelerator(
-        cpu=on_cpu,
+        cpu=on_cpu and zero is None,  # on the CPU too, DeepSpeed is found only where Accelerate looks for a device
+        gradient_accumulation_steps=cfg.batch.micro if zero is not None else 1,
+        deepspeed_plugin=None if zero is None else deepspeed_plugin(cfg, zero),
         mixed_precision="no",
         log_with=list(cfg.log.trackers) or None,
         project_dir=str(cfg.folder),
-        kwargs_handlers=[ddp],
+        kwargs_handlers=handlers,
     )
     wanted = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != wanted:
@@ -53,6 +74,26 @@ def start(cfg: RunConfig) -> Accelerator:
             "on the CPU use: torchrun --nproc_per_node N launch/train.py --device cpu"
         )
     return accelerator
+
+
+def deepspeed_plugin(cfg: RunConfig, content: dict[str, Any]) -> DeepSpeedPlugin:
+    share = int(os.environ["WORLD_SIZE"]) * cfg.batch.micro
+    images = cfg.batch.labelled + cfg.batch.unlabelled
+    os.environ.setdefault("DS_ACCELERATOR", cfg.torch_device)  # else DeepSpeed guesses, and warns that it did
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    # DeepSpeed calls collectives by names that torch has replaced; they do the same.
+    warnings.filterwarnings("ignore", message=".*torch.distributed.*is deprecated", category=FutureWarning)
+    return parallel.plugin(content, cfg.optim.clip, cfg.batch.micro, images // share)
+
+
+def stand_alone() -> None:
+    """DeepSpeed wants a process group where `python launch/train.py` started one process without a launcher."""
+    if "RANK" not in os.environ:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        ranks = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1, "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in ranks.items()} | {"MASTER_ADDR": "127.0.0.1"})
 
 
 def keep_freed_memory() -> None:

@@ -1,8 +1,8 @@
 """The training loop. It knows no algorithm by name: it feeds batches, steps optimisers and keeps what a run is."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,8 @@ from semisonic.data.draws import sample_keys
 from semisonic.data.pipeline import Loader, evaluation_slices
 from semisonic.data.splits import Split
 from semisonic.metrics import Evaluation, Meter, Throughput, evaluate
-from semisonic.optim import build_optimizer, load_optimizer_state, optimizer_state, set_learning_rate
+from semisonic.optim import build_optimizer, set_learning_rate
+from semisonic.parallel import Engine, ZeroEngine, offloads_optimizer, read_deepspeed
 from semisonic.replay import WARM_UP_DDP, CudaGraph, Replay
 from semisonic.report import Console, save_confusion
 from semisonic.runtime import thread_count
@@ -53,20 +54,18 @@ class Trainer:
         self.device, self.folder = accelerator.device, cfg.folder
         self.rank, self.world_size = accelerator.process_index, accelerator.num_processes
         self.algorithm = algorithm.to(self.device)
-        self.algorithm.to(memory_format=torch.channels_last)
+        if not cfg.zero_stage:  # DeepSpeed lays all parameters out one after the other, and takes contiguous ones only
+            self.algorithm.to(memory_format=torch.channels_last)
         self.step, self.elapsed = 0, 0.0
         # The ranks agree on stopping over the host, where asking costs no wait for the device.
         self.next_vote, self.last_vote, self.voted_at = 0, 0, time.monotonic()
         self.host_group: Any = dist.new_group(backend="gloo") if self.world_size > 1 else None
         self.history: list[dict[str, float]] = []
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
-        half = cfg.precision == "fp16"
-        self.scalers = {role: torch.amp.GradScaler(self.device.type, enabled=half) for role in algorithm.roles}
         self.meter = Meter()
         self.names: dict[Tensor, str] = {parameter: name for name, parameter in algorithm.named_parameters()}
         self.kernels: Kernels = "reference" if cfg.kernels == "reference" else "fused" if cfg.compiled else "eager"
-        self.engines: dict[str, torch.nn.Module] = {}
-        self.optimizers: dict[str, Any] = {}
+        self.engines: dict[str, Engine] = {}
         self.averages_parameters = True
         """Whether the EMA moves the averages of parameters, or an optimiser does in its own step."""
         self.replay = cfg.replayed
@@ -76,19 +75,29 @@ class Trainer:
             if cfg.compiled:
                 # The bound method, not the module: keys stay clean, and DDP and DeepSpeed wrap it from outside.
                 module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False)
-            averaged = self.averaged_by_optimizer(module)
-            averages = algorithm.averaged_parameters() if averaged else None
-            self.averages_parameters &= not averaged
-            optimizer = build_optimizer(module, cfg.optim, averages, algorithm.ema_weight, self.replay == "step")
-            prepare = partial(accelerator.prepare, module, optimizer)
+            prepare = partial(self.prepare, module)
             # DDP makes nodes of the autograd graph, which stay on the stream that they were made on.
-            self.engines[role], self.optimizers[role] = recorder.warm_up(prepare) if recorder else prepare()
+            self.engines[role] = recorder.warm_up(prepare) if recorder else prepare()
+        self.partitioned = any(engine.partitioned for engine in self.engines.values())
         self.advance: Callable[[Batch], StepOutput] = self.body
         self.gradients: Callable[[Batch], StepOutput] = self.compute_gradients
         if recorder and self.replay == "step":
             self.advance = Replay(self.body, recorder)
         elif recorder:
             self.gradients = Replay(self.compute_gradients, recorder, WARM_UP_DDP)
+
+    def prepare(self, module: torch.nn.Module) -> Engine:
+        """A role's module and its optimiser, wrapped for the ranks."""
+        cfg, zero = self.cfg, read_deepspeed(self.cfg.parallel)
+        averaged = zero is None and self.averaged_by_optimizer(module)
+        averages = self.algorithm.averaged_parameters() if averaged else None
+        self.averages_parameters &= not averaged
+        optimizer = build_optimizer(
+            module, cfg.optim, averages, self.algorithm.ema_weight, self.replay == "step", offloads_optimizer(zero)
+        )
+        scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
+        kind = Engine if zero is None else ZeroEngine
+        return kind(self.accelerator, module, optimizer, scaler, cfg.optim.clip, self.names)
 
     # One step.
 
@@ -107,27 +116,33 @@ class Trainer:
     def body(self, batch: Batch) -> StepOutput:
         """All that a step does on the device, from tensors on the device alone, so that it can be replayed."""
         self.algorithm.train()
-        for optimizer in self.optimizers.values():
-            set_learning_rate(optimizer, self.cfg.optim, self.algorithm.step, self.cfg.steps)
-        scales = [scaler.get_scale() for scaler in self.scalers.values()]
+        for engine in self.engines.values():
+            set_learning_rate(engine.param_groups, self.cfg.optim, self.algorithm.step, self.cfg.steps)
         output = self.gradients(batch)
         if self.replay == "backward":
-            self.take_step("network")
-        bad = ~torch.isfinite(output.loss.detach()) & (self.first_bad_step < 0)
-        self.first_bad_step.copy_(torch.where(bad, self.algorithm.step, self.first_bad_step))
-        skipped = any(s.get_scale() < before for s, before in zip(self.scalers.values(), scales, strict=True))
-        if not skipped:
-            with torch.no_grad():
-                self.algorithm.update(self.gather(output.observed))
-                self.algorithm.update_ema(self.averages_parameters)
+            self.engines["network"].step()
+        bad = ~torch.isfinite(output.loss.detach())
+        if any(engine.overflowed() for engine in self.engines.values()):
+            bad = torch.ones_like(bad)
+        first = torch.where(bad & (self.first_bad_step < 0), self.algorithm.step, self.first_bad_step)
+        self.first_bad_step.copy_(first)
+        if not any(engine.skipped for engine in self.engines.values()):
+            self.update(output.observed)
         self.algorithm.step += 1
         self.meter.add({"loss": output.loss, **output.metrics})
         return output
 
+    @torch.no_grad()
+    def update(self, observed: dict[str, Tensor]) -> None:
+        """What follows an optimiser's step: the algorithm's own state, and the average of the network."""
+        self.algorithm.update(self.gather(observed))
+        with self.whole_parameters():
+            self.algorithm.update_ema(self.averages_parameters)
+
     def compute_gradients(self, batch: Batch) -> StepOutput:
         """The algorithm's step; without the optimiser's where only forward and backward are replayed."""
         if self.replay == "backward":
-            self.optimizers["network"].zero_grad()
+            self.engines["network"].zero_grad()
         return self.algorithm.train_step(batch, self)
 
     def averaged_by_optimizer(self, module: torch.nn.Module) -> bool:
@@ -146,24 +161,15 @@ class Trainer:
         return self.engines[role](*args)
 
     def backward(self, role: str, loss: Tensor) -> None:
-        # Not Accelerate's, which divides by a number of accumulation steps from the environment.
-        self.scalers[role].scale(loss).backward()
+        self.engines[role].backward(loss)
 
     def accumulate(self, role: str, last: bool) -> AbstractContextManager[None]:
-        return nullcontext() if last else self.accelerator.no_sync(self.engines[role])
+        return self.engines[role].accumulate(last)
 
     def optimizer_step(self, role: str) -> None:
         if self.replay != "backward":
-            self.take_step(role)
-            self.optimizers[role].zero_grad()
-
-    def take_step(self, role: str) -> None:
-        optimizer, scaler = self.optimizers[role], self.scalers[role]
-        if self.cfg.optim.clip is not None:
-            scaler.unscale_(optimizer)
-            torch.nn.utils.clip_grad_norm_(self.engines[role].parameters(), self.cfg.optim.clip)
-        scaler.step(optimizer)
-        scaler.update()
+            self.engines[role].step()
+            self.engines[role].zero_grad()
 
     def mean(self, value: Tensor) -> Tensor:
         return self.accelerator.reduce(value.detach(), reduction="mean")
@@ -235,8 +241,8 @@ class Trainer:
         """The training figures since the last reading; waits for the device."""
         figures = {f"train/{name}": value for name, value in self.meter.read().items()}
         self.check_finite()
-        optimizer = next(iter(self.optimizers.values()))
-        return figures | {"lr": float(optimizer.param_groups[0]["lr"])}
+        engine = next(iter(self.engines.values()))
+        return figures | {"lr": float(engine.param_groups[0]["lr"])}
 
     def agree(self, reason: str | None) -> str | None:
         """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""
@@ -310,21 +316,33 @@ class Trainer:
     # Checkpoints.
 
     def save(self) -> None:
-        # A finite loss can have had gradients that were not: the weights of the last step decide.
-        finite = torch.stack([parameter.isfinite().all() for parameter in self.algorithm.parameters()]).all()
-        bad = ~finite & (self.first_bad_step < 0)
-        self.first_bad_step.copy_(torch.where(bad, self.step - 1, self.first_bad_step))
-        self.check_finite()
+        """Writes a checkpoint. All ranks must call it."""
+        with self.whole_parameters():
+            # A finite loss can have had gradients that were not: the weights of the last step decide.
+            finite = torch.stack([parameter.isfinite().all() for parameter in self.algorithm.parameters()]).all()
+            bad = ~finite & (self.first_bad_step < 0)
+            self.first_bad_step.copy_(torch.where(bad, self.step - 1, self.first_bad_step))
+            self.check_finite()
+            model = self.algorithm.state_dict()
+            if self.partitioned and self.accelerator.is_main_process:
+                model = {name: value.clone() for name, value in model.items()}
+        optimizer: dict[str, Tensor] = {}
+        for role, engine in self.engines.items():
+            optimizer |= {f"{role}/{name}": value for name, value in engine.state().items()}
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            optimizer: dict[str, Tensor] = {}
-            for role, prepared in self.optimizers.items():
-                tensors = optimizer_state(prepared, self.names)
-                optimizer |= {f"{role}/{name}": value for name, value in tensors.items()}
-            checkpoint = state.Checkpoint(self.algorithm.state_dict(), optimizer, self.description(), self.cfg.dump())
+            checkpoint = state.Checkpoint(model, optimizer, self.description(), self.cfg.dump())
             keep = self.cfg.checkpoint.keep
             state.save(self.folder / "checkpoints", self.step, checkpoint, keep, self.best_step)
         self.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def whole_parameters(self, write: bool = False) -> Iterator[None]:
+        """Inside, parameters that are spread over the ranks are whole; `write` keeps what rank 0 changes."""
+        with ExitStack() as stack:
+            for engine in self.engines.values():
+                stack.enter_context(engine.whole_parameters(write))
+            yield
 
     def description(self) -> dict[str, Any]:
         """state.json: where the run stands, and what `semisonic.load` needs to use the network without the data set."""
@@ -335,7 +353,7 @@ class Trainer:
             "world_size": self.world_size,
             "split": self.split.hash,
             "history": self.history,
-            "scaler": {role: scaler.state_dict() for role, scaler in self.scalers.items()},
+            "scaler": {role: engine.scaler.state_dict() for role, engine in self.engines.items()},
             "classes": list(self.data.classes),
             "image_size": self.data.size,
             "preprocess": {
@@ -352,11 +370,11 @@ class Trainer:
         """Continues from a checkpoint, which may come from another world size."""
         if checkpoint.state["split"] != self.split.hash:
             raise UserError("data: the split differs from the checkpoint's; resume with the same data and split")
-        self.algorithm.load_state_dict(checkpoint.model)
-        for role, optimizer in self.optimizers.items():
+        with self.whole_parameters(write=True):
+            self.algorithm.load_state_dict(checkpoint.model)
+        for role, engine in self.engines.items():
             own = {k.removeprefix(f"{role}/"): v for k, v in checkpoint.optimizer.items() if k.startswith(f"{role}/")}
-            load_optimizer_state(optimizer, self.names, own)
-        for role, scaler in self.scalers.items():
-            scaler.load_state_dict(checkpoint.state["scaler"][role])
+            engine.load_state(own)
+            engine.scaler.load_state_dict(checkpoint.state["scaler"][role])
         self.step, self.elapsed = checkpoint.state["step"], checkpoint.state["elapsed"]
         self.history = checkpoint.state["history"]

@@ -30,9 +30,9 @@ def copy_state(source: Trainer, target: Trainer) -> None:
     target.algorithm.load_state_dict(source.algorithm.state_dict())
     pairs = zip(source.algorithm.parameters(), target.algorithm.parameters(), strict=True)
     for parameter, own in pairs:
-        for name, value in source.optimizers["network"].state[parameter].items():
+        for name, value in source.engines["network"].optimizer.state[parameter].items():
             if value is not None:
-                target.optimizers["network"].state[own][name] = value.clone()
+                target.engines["network"].optimizer.state[own][name] = value.clone()
 
 
 @pytest.mark.slow

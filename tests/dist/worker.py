@@ -59,7 +59,7 @@ def train(cfg: RunConfig, dtype: torch.dtype, frozen: bool) -> dict[str, object]
         masks.append(both[1])
     return {
         "loss": torch.stack(losses), "mask": torch.stack(masks), "gradients": gradients, "state": algorithm.state_dict(),
-        "names": [type(m).__name__ for m in trainer.engines.values()],
+        "names": [type(engine.wrapped).__name__ for engine in trainer.engines.values()],
     }  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def test_a_replayed_run_is_the_run(replay: str, optimizer: str):
 
 def test_sgd_moves_the_ema_in_its_own_launch():
     trainer = make_trainer("--optim", "sgd")
-    assert isinstance(trainer.optimizers["network"].optimizer, AveragingSGD) and not trainer.averages_parameters
+    assert isinstance(trainer.engines["network"].optimizer.optimizer, AveragingSGD) and not trainer.averages_parameters
 
 
 def test_the_fast_path_follows_the_plain_one():

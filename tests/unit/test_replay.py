@@ -110,7 +110,7 @@ def test_a_step_needs_nothing_but_its_batch_and_fixed_tensors(part: str, tmp_pat
 
 def test_the_learning_rate_follows_the_step_on_the_device(tmp_path: Path):
     trainer = make_trainer(tmp_path, "--steps", "100", "--optim.lr", "0.5", "--optim.schedule", "cosine")
-    group, loader = trainer.optimizers["network"].param_groups[0], trainer.loader()
+    group, loader = trainer.engines["network"].param_groups[0], trainer.loader()
     address, rates = group["lr"].data_ptr(), []
     for _ in range(3):
         trainer.train_step(next(loader))
@@ -155,7 +155,7 @@ def test_the_averaging_optimiser_trains_as_torch_s_and_the_ema_do(tmp_path: Path
     options = (algorithm.averaged_parameters(), algorithm.ema_weight)
     optimizer = build_optimizer(algorithm, fused.cfg.optim, *options)
     assert isinstance(optimizer, AveragingSGD)
-    fused.optimizers["network"], fused.averages_parameters = fused.accelerator.prepare(optimizer), False
+    fused.engines["network"].optimizer, fused.averages_parameters = fused.accelerator.prepare(optimizer), False
     for trainer in (plain, fused):
         loader = trainer.loader()
         for _ in range(4):
