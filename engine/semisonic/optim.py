@@ -92,8 +92,8 @@ def build_optimizer(
     """The optimiser of a module's parameters, in torch's fused form; its learning rate is a tensor on their device.
 
     averages, weight: parameter -> its moving average, and a function for the weight of the next update; with them the
-    optimiser is an `AveragingSGD` (cfg.name must be sgd). captured: its steps will be part of a CUDA graph. on_host: its
-    state, and the parameters that it steps, will be on the CPU.
+    optimiser is an `AveragingSGD` (cfg.name must be sgd). captured: its steps will be part of a CUDA graph. on_host:
+    its state, and the parameters that it steps, will be on the CPU.
     """
     groups = parameter_groups(module, cfg)
     device = torch.device("cpu") if on_host else next(module.parameters()).device

@@ -140,7 +140,7 @@ class Engine:
         names: Mapping[Tensor, str],
     ):
         self.accelerator, self.module, self.scaler, self.clip = accelerator, module, scaler, clip
-        self.names = {parameter: names[parameter] for parameter in module.parameters()}
+        self.names: dict[Tensor, str] = {parameter: names[parameter] for parameter in module.parameters()}
         self.wrapped, self.optimizer = accelerator.prepare(module, optimizer)
         self.skipped = False
         """Whether the last step was left out because fp16's gradients overflowed, which its scaling allows for."""
@@ -262,7 +262,7 @@ class ZeroEngine(Engine):
 
     def _keys(self) -> tuple[dict[str, Tensor], list[str]]:
         """State that all parameters share (0-d tensors), and the names of state of a parameter's shape."""
-        state = next(iter(self.base.state.values()), {})
+        state: dict[str, Any] = next(iter(self.base.state.values()), {})
         tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
         shared = {key: value for key, value in tensors.items() if value.ndim == 0}
         return shared, sorted(tensors.keys() - shared.keys())
