@@ -80,7 +80,7 @@ def deepspeed_plugin(cfg: RunConfig, content: dict[str, Any]) -> DeepSpeedPlugin
     share = int(os.environ["WORLD_SIZE"]) * cfg.batch.micro
     images = cfg.batch.labelled + cfg.batch.unlabelled
     os.environ.setdefault("DS_ACCELERATOR", cfg.torch_device)  # else DeepSpeed guesses, and warns that it did
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # it warns that it has not tested torch's SGD
     # DeepSpeed calls collectives by names that torch has replaced; they do the same.
     warnings.filterwarnings("ignore", message=".*torch.distributed.*is deprecated", category=FutureWarning)
     return parallel.plugin(content, cfg.optim.clip, cfg.batch.micro, images // share)

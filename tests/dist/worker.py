@@ -1,78 +1,191 @@
-"""Run by the tests in several processes: trains a few steps of each algorithm and writes losses, gradients and state.
+"""Run by the tests in one or several processes: trains a few steps in several ways and writes what came out.
 
-    worker.py OUT.pt
+    worker.py JOBS.json OUT.pt
+
+JOBS.json is a list of `Job`s; OUT.pt maps each job's name to its `Result`, as a dictionary.
 """
 
+import json
+import os
 import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState, GradientState
+from torch import Tensor
 
+from semisonic import state
+from semisonic.algorithms.base import Batch, Info, StepOutput
+from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.commandline import resolve
 from semisonic.config import RunConfig
 from semisonic.data.sources import load
 from semisonic.data.splits import make_split
 from semisonic.models.norm import BatchNorm2d
+from semisonic.parallel import ZeroEngine
 from semisonic.run import build_algorithm
 from semisonic.runtime import start
 from semisonic.trainer import Trainer
 
-STEPS = 5
+ROOT = Path(__file__).parent.parent.parent
+TOTAL = 20
+"""Steps of the schedule; jobs run fewer."""
 
 
-def configuration(algorithm: str, micro: int, frozen: bool) -> RunConfig:
+@dataclass(frozen=True)
+class Job:
+    name: str
+    algorithm: str = "fixmatch"
+    """One of the registry, or "remembering"."""
+    strategy: str = "ddp"
+    """ddp, zero1, zero2, zero3."""
+    dtype: str = "float32"
+    frozen: bool = False
+    """BatchNorm in evaluation mode throughout."""
+    micro: int = 1
+    compile: str = "off"
+    model: str = "wrn-10-1"
+    optim: str = "sgd"
+    steps: int = 10
+    resume: str | None = None
+    """Checkpoint folder to continue from."""
+    save: str | None = None
+    """Run folder to write a checkpoint to, after step `save_at`."""
+    save_at: int = 5
+
+
+@dataclass
+class Result:
+    loss: list[float] = field(default_factory=list)
+    """Mean over the ranks, step by step; and so below."""
+    mask: list[float] = field(default_factory=list)
+    rate: list[float] = field(default_factory=list)
+    seen: list[list[int]] = field(default_factory=list)
+    """Positions in the pool of a step's unlabelled samples, in global order."""
+    gradients: list[dict[str, Tensor]] = field(default_factory=list)
+    state: dict[str, Tensor] = field(default_factory=dict)
+    wrapper: str = ""
+    """Class of what DDP or DeepSpeed made of the algorithm."""
+    split: str = ""
+
+
+class Remembering(FixMatch):
+    """FixMatch with state from all ranks that its loss reads: a table by sample, and a weight by class."""
+
+    def setup(self, info: Info) -> None:
+        self.register_buffer("table", torch.full((info.unlabelled,), -1, dtype=torch.int64))
+        self.register_buffer("weight", torch.ones(info.classes))
+        self.register_buffer("quantile", torch.zeros(()))
+
+    def loss(self, batch: Batch) -> StepOutput:
+        output = super().loss(batch)
+        weak_UC = self.infer(batch.u["weak"], track=False).detach()
+        confidence_U, label_U = weak_UC.softmax(-1).max(-1)
+        loss = output.loss * (1 + self.quantile) + 0.1 * self.weight.mean()
+        observed = {"index": batch.u_index, "label": label_U, "confidence": confidence_U}
+        return StepOutput(loss, output.metrics, observed)
+
+    def update(self, observed: dict[str, Tensor]) -> None:
+        self.table[observed["index"]] = observed["label"]
+        counts_C = torch.bincount(self.table[self.table >= 0], minlength=len(self.weight)).to(self.weight.dtype)
+        self.weight.copy_(counts_C / counts_C.sum())
+        # Depends on the order of the samples, which must be the global one whatever ranks and micro-batches are.
+        order_U = torch.arange(1, len(observed["confidence"]) + 1)
+        self.quantile.copy_((observed["confidence"] * order_U).sum() / order_U.sum())
+
+
+def configuration(job: Job) -> RunConfig:
+    algorithm = "fixmatch" if job.algorithm == "remembering" else job.algorithm
     fields = ["--algorithm", algorithm, "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--device", "cpu",
-              "--steps", "20", "--log.trackers", "none", "--threads", "1", "--no-baseline", "--optim.lr", "0.01", "--model", "wrn-10-1",
-              "--batch.micro", str(micro)]  # fmt: skip
+              "--steps", str(TOTAL), "--log.trackers", "none", "--threads", "1", "--no-baseline", "--optim", job.optim,
+              "--optim.lr", "0.01", "--model", job.model, "--batch.micro", str(job.micro), "--compile", job.compile,
+              "--checkpoint.keep", "100"]  # fmt: skip
     if algorithm == "fixmatch":
-        fields += ["--algorithm.threshold", "0.165" if frozen else "0.19"]  # some samples pass, others do not
+        fields += ["--algorithm.threshold", "0.165" if job.frozen else "0.19"]  # some samples pass, others do not
+    if job.strategy != "ddp":
+        fields += ["--parallel.deepspeed", str(ROOT / "launch" / "deepspeed" / f"{job.strategy}.json")]
+    if job.save:
+        fields += ["--out", job.save]
     return resolve(fields)[1]
 
 
-def train(cfg: RunConfig, dtype: torch.dtype, frozen: bool) -> dict[str, object]:
-    """`frozen`: BatchNorm in evaluation mode throughout."""
+def make_trainer(job: Job) -> Trainer:
+    # Accelerate keeps what it is in the process: each job starts anew, in the same process group.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
+    cfg = configuration(job)
     accelerator = start(cfg)
     data = load(cfg.data)
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
     torch.manual_seed(0)
-    algorithm = build_algorithm(cfg, data, split).to(dtype)
-    if frozen:
+    torch._dynamo.reset()
+    plain = ALGORITHMS["fixmatch"]
+    try:
+        if job.algorithm == "remembering":
+            ALGORITHMS["fixmatch"] = Remembering
+        algorithm = build_algorithm(cfg, data, split).to(getattr(torch, job.dtype))
+    finally:
+        ALGORITHMS["fixmatch"] = plain
+    if job.frozen:
         for module in algorithm.modules():
             if isinstance(module, BatchNorm2d):
                 module.train = lambda mode=True, own=module: own  # type: ignore[method-assign,misc]
                 module.training = False
-    trainer = Trainer(cfg, algorithm, data, split, accelerator)
-    gradients: list[dict[str, torch.Tensor]] = []
+    return Trainer(cfg, algorithm, data, split, accelerator)
+
+
+def gradients_of(trainer: Trainer) -> dict[str, Tensor]:
+    """Of a step whose backward is done and whose optimiser has not stepped yet, reduced over the ranks."""
+    from deepspeed.utils import safe_get_full_grad
+
+    zero = isinstance(trainer.engines["network"], ZeroEngine)
+    found = {name: safe_get_full_grad(p) if zero else p.grad for name, p in trainer.algorithm.named_parameters()}
+    return {name: gradient.clone() for name, gradient in found.items() if gradient is not None}
+
+
+def train(job: Job) -> Result:
+    trainer, result = make_trainer(job), Result()
+    if job.resume:
+        trainer.restore(state.load(Path(job.resume)))
     inner = trainer.optimizer_step
 
     def recorded(role: str) -> None:
-        gradients.append({name: p.grad.clone() for name, p in algorithm.named_parameters() if p.grad is not None})
+        result.gradients.append(gradients_of(trainer))
         inner(role)
 
     trainer.optimizer_step = recorded  # type: ignore[method-assign]
-    loader, losses, masks = trainer.loader(), [], []
-    for _ in range(STEPS):
-        output = trainer.train_step(next(loader))
-        both = torch.stack([output.loss.detach(), output.metrics.get("mask", output.loss.detach() * 0).to(dtype)])
-        both = accelerator.reduce(both, reduction="mean")
-        losses.append(both[0])
-        masks.append(both[1])
-    return {
-        "loss": torch.stack(losses), "mask": torch.stack(masks), "gradients": gradients, "state": algorithm.state_dict(),
-        "names": [type(engine.wrapped).__name__ for engine in trainer.engines.values()],
-    }  # fmt: skip
+    loader = trainer.loader()
+    while trainer.step < job.steps:
+        batch = next(loader)
+        output = trainer.train_step(batch)
+        both = torch.stack([output.loss.detach(), output.metrics.get("mask", output.loss.detach() * 0)]).double()
+        loss, mask = trainer.accelerator.reduce(both, reduction="mean").tolist()
+        result.loss.append(loss)
+        result.mask.append(mask)
+        result.rate.append(float(trainer.engines["network"].param_groups[0]["lr"]))
+        result.seen.append(trainer.gather({"index": batch.u_index})["index"].tolist())
+        if job.save and trainer.step == job.save_at:
+            trainer.save()
+    with trainer.whole_parameters():
+        result.state = {name: value.clone() for name, value in trainer.algorithm.state_dict().items()}
+    for role, engine in trainer.engines.items():
+        result.state |= {f"optimizer/{role}/{name}": value.clone() for name, value in engine.state().items()}
+    result.wrapper = type(trainer.engines["network"].wrapped).__name__
+    result.split = trainer.split.hash
+    return result
 
 
 def main() -> None:
-    results = {}
-    for name in ALGORITHMS:
-        for dtype in (torch.float64, torch.float32):
-            for frozen in (True, False):
-                for micro in (1, 2):
-                    cfg = configuration(name, micro, frozen)
-                    results[name, str(dtype), frozen, micro] = train(cfg, dtype, frozen)
-    if start(cfg).is_main_process:
-        torch.save(results, sys.argv[1])
+    jobs = [Job(**fields) for fields in json.loads(Path(sys.argv[1]).read_text())]
+    results: dict[str, dict[str, Any]] = {job.name: asdict(train(job)) for job in jobs}
+    if int(os.environ.get("RANK", "0")) == 0:
+        torch.save(results, sys.argv[2])
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
