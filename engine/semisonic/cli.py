@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console as RichConsole
 
-from semisonic.schema import UserError
+from semisonic.schema import RankError, UserError
 
 MAIN = int(os.environ.get("RANK", "0")) == 0
 
@@ -36,8 +36,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def report(error: UserError, code: int = 2) -> int:
-    """Prints one line per mistake, on the main process only."""
-    if MAIN:
+    """Prints one line per mistake, on the main process only; what others cannot know, on the rank itself."""
+    if MAIN or isinstance(error, RankError):
         for message in error.messages:
             print(f"error: {message}", file=sys.stderr)
     return code
@@ -56,6 +56,10 @@ def _main(argv: Sequence[str]) -> int:
     if args.print_config:
         print(cfg.dump(), end="")
         return 0
+    if args.plan:
+        from semisonic.plan import plan
+
+        return plan(Invocation(cfg, resume=args.resume))
     from semisonic.run import execute
 
     return execute(Invocation(cfg, resume=args.resume))

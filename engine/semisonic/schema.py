@@ -24,3 +24,7 @@ class UserError(Exception):
     def __init__(self, messages: str | Iterable[str]):
         self.messages = [messages] if isinstance(messages, str) else list(messages)
         super().__init__("\n".join(self.messages))
+
+
+class RankError(UserError):
+    """A mistake that shows on some ranks only: each of them prints it, not just the main one."""
