@@ -284,8 +284,8 @@ def _impossible(cfg: RunConfig, shortage: Shortage) -> str:
     """Why the last candidate was the last."""
     if not ALGORITHMS[cfg.algorithm.name].micro_batches:
         return (
-            f"batch.labelled: a {_step(cfg)} does not fit into {shortage}, and {cfg.algorithm.name} couples all samples "
-            f"of a batch, so that it cannot be cut; lower it or batch.unlabelled_ratio ({shortage.cause})"
+            f"batch.labelled: a {_step(cfg)} does not fit into {shortage}, and {cfg.algorithm.name} couples all "
+            f"samples of a batch, so that it cannot be cut; lower it or batch.unlabelled_ratio ({shortage.cause})"
         )
     return (
         f"batch.labelled: a {_step(cfg)} does not fit into {shortage} and cannot be cut further; use a smaller "

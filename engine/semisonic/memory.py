@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from semisonic.schema import RankError, UserError
+from semisonic.schema import RankError
 
 if TYPE_CHECKING:
     from semisonic.trainer import Trainer
@@ -77,15 +77,15 @@ def explained(trainer: "Trainer") -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (isinstance(error, UserError) and error.__cause__ is None) or not out_of_memory(error):
+        if not out_of_memory(error):
             raise
         batch, world_size = trainer.cfg.batch, trainer.world_size
         micro = f" in {batch.micro} micro-batches" if batch.micro > 1 else ""
         memory = readable(total(trainer.device))
         raise RankError(
             f"batch.labelled: rank {trainer.rank} of {world_size} ran out of memory ({memory} in all) in step "
-            f"{trainer.step:,}, of {batch.labelled} labelled + {batch.unlabelled} unlabelled images over all ranks{micro}; "
-            f"{FIELDS}. The last checkpoint stands. Cause: {first_line(error)}"
+            f"{trainer.step:,}, of {batch.labelled} labelled + {batch.unlabelled} unlabelled images over all "
+            f"ranks{micro}; {FIELDS}. The last checkpoint stands. Cause: {first_line(error)}"
         ) from error
 
 
