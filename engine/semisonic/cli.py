@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console as RichConsole
 
-from semisonic.schema import RankError, UserError
+from semisonic.schema import UserError
 
 MAIN = int(os.environ.get("RANK", "0")) == 0
 
@@ -36,8 +36,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def report(error: UserError, code: int = 2) -> int:
-    """Prints one line per mistake, on the main process only; what others cannot know, on the rank itself."""
-    if MAIN or isinstance(error, RankError):
+    """Prints one line per mistake, on the main process, or on every one that it happens to."""
+    if MAIN or error.everywhere:
         for message in error.messages:
             print(f"error: {message}", file=sys.stderr)
     return code

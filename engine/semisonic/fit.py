@@ -289,6 +289,6 @@ def _impossible(cfg: RunConfig, shortage: Shortage) -> str:
         )
     return (
         f"batch.labelled: a {_step(cfg)} does not fit into {shortage} and cannot be cut further; use a smaller "
-        f"model.name or data.size, precision bf16 or model.recompute, or lower batch.unlabelled_ratio "
+        f"model.name or data.size, precision bf16 or recompute, or lower batch.unlabelled_ratio "
         f"({shortage.cause})"
     )

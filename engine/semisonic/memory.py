@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from semisonic.schema import RankError
+from semisonic.schema import UserError
 
 if TYPE_CHECKING:
     from semisonic.trainer import Trainer
@@ -30,7 +30,7 @@ TEXTS = (
 
 FIELDS = (
     "raise batch.micro, lower batch.labelled, batch.unlabelled_ratio or data.size, "
-    "or use precision bf16, model.recompute or a smaller model.name"
+    "or use precision bf16, recompute or a smaller model.name"
 )
 
 
@@ -73,7 +73,7 @@ def readable(size: float) -> str:
 
 @contextmanager
 def explained(trainer: "Trainer") -> Iterator[None]:
-    """Turns running out of memory inside the `with` into a `RankError` with the rank, the step and what to change."""
+    """Turns running out of memory inside the `with` into a `UserError` with the rank, the step and what to change."""
     try:
         yield
     except Exception as error:
@@ -82,11 +82,13 @@ def explained(trainer: "Trainer") -> Iterator[None]:
         batch, world_size = trainer.cfg.batch, trainer.world_size
         micro = f" in {batch.micro} micro-batches" if batch.micro > 1 else ""
         memory = readable(total(trainer.device))
-        raise RankError(
+        explanation = UserError(
             f"batch.labelled: rank {trainer.rank} of {world_size} ran out of memory ({memory} in all) in step "
             f"{trainer.step:,}, of {batch.labelled} labelled + {batch.unlabelled} unlabelled images over all "
             f"ranks{micro}; {FIELDS}. The last checkpoint stands. Cause: {first_line(error)}"
-        ) from error
+        )
+        explanation.everywhere = True  # the others do not know
+        raise explanation from error
 
 
 def first_line(error: BaseException) -> str:
