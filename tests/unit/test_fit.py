@@ -4,6 +4,7 @@ import gc
 import weakref
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from semisonic.data.synthetic import synthetic_batch
 from semisonic.fit import Trial, fitted, larger_counts, with_micro
 from semisonic.report import Console
 from semisonic.run import build_algorithm, execute, fit_steps
-from semisonic.runtime import start
+from semisonic.runtime import optimizer_share, start
 from semisonic.schema import UserError
 from semisonic.trainer import Trainer
 
@@ -258,6 +259,37 @@ def test_parameters_of_views_are_made_too():
     made = synthetic_batch(data, split, views, cfg.loading, 8, 16, cpu)
     for one, two in ((real.params["strong"], made.params["strong"]), (real.draws, made.draws)):
         assert {n: (v.shape, v.dtype) for n, v in one.items()} == {n: (v.shape, v.dtype) for n, v in two.items()}
+
+
+def test_what_the_data_take_on_a_gpu_is_set_aside(monkeypatch: pytest.MonkeyPatch):
+    cfg = configuration()
+    trial = trial_of(cfg)
+    data, _ = digits()
+    assert trial.of_the_data(cfg) == []
+    trial.device = torch.device("cuda", 0)
+    resident = len(data.train) * (data.size + 2 * data.pad) ** 2 * 3
+    # 8 steps a call; the queue's two calls, one in use and one being finished; one view of 8 and two of 16 images.
+    queue = 4 * 8 * (8 + 2 * 16) * 3 * data.size**2
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**35, 2**36))
+    assert trial.of_the_data(cfg) == [resident, queue]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (resident, 2**36))
+    assert trial.of_the_data(cfg) == [queue]  # then the images stay in the host's memory
+
+
+@pytest.mark.parametrize(
+    ("zero", "share"),
+    [
+        (None, 1.0),
+        ({}, 1.0),
+        ({"stage": 2}, 0.25),
+        ({"stage": 2, "offload_optimizer": {"device": "cpu"}}, 0.0),
+        ({"stage": 1, "offload_optimizer": {"device": "none"}}, 0.25),
+    ],
+)
+def test_zero_spreads_the_optimiser_s_state(zero: dict | None, share: float):
+    plugin = None if zero is None else SimpleNamespace(deepspeed_config={"zero_optimization": zero})
+    accelerator = SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin), num_processes=4)
+    assert optimizer_share(accelerator) == share
 
 
 def tensors(run: Path) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -93,8 +94,6 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
 @pytest.mark.parametrize(("a_call", "count", "before"), [(1, 5, 7), (2, 6, 12), (8, 8, 40)])
 def test_whole_calls_of_dali_are_measured(trainer: Trainer, monkeypatch, a_call: int, count: int, before: int):
     """Else a step that waits for a call counts too often or not at all; and what was made ahead must be used up."""
-    from types import SimpleNamespace
-
     taken: list[int] = []
     loader = SimpleNamespace(steps_per_call=a_call, wait_seconds=0.0)
     monkeypatch.setattr(trainer, "loader", lambda: Endless(loader))
