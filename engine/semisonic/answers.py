@@ -14,6 +14,7 @@ OPTIONS = {
     "--recipe NAME": "start from a recipe (--list shows them); default: the one named after the data set",
     "--resume": "continue the run in its folder from its latest checkpoint",
     "--print-config": "print the resolved configuration and exit",
+    "--plan": "run a few real steps, print memory, speed, hours and images of the whole run, and exit; writes nothing",
     "--list": "list recipes, algorithms, data sets, models and augmentations, and exit",
     "--debug": "show a traceback for mistakes in the configuration too",
     "--help, -h": "show this; --help --algorithm NAME shows that algorithm's fields",

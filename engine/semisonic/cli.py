@@ -36,8 +36,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def report(error: UserError, code: int = 2) -> int:
-    """Prints one line per mistake, on the main process only."""
-    if MAIN:
+    """Prints one line per mistake, on the main process, or on every one that it happens to."""
+    if MAIN or error.everywhere:
         for message in error.messages:
             print(f"error: {message}", file=sys.stderr)
     return code
@@ -56,6 +56,10 @@ def _main(argv: Sequence[str]) -> int:
     if args.print_config:
         print(cfg.dump(), end="")
         return 0
+    if args.plan:
+        from semisonic.plan import plan
+
+        return plan(Invocation(cfg, resume=args.resume))
     from semisonic.run import execute
 
     return execute(Invocation(cfg, resume=args.resume))

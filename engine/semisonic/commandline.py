@@ -38,9 +38,10 @@ class Arguments:
     help: bool = False
     list: bool = False
     print_config: bool = False
+    plan: bool = False
 
 
-FLAGS = ("resume", "debug", "help", "list", "print_config")
+FLAGS = ("resume", "debug", "help", "list", "print_config", "plan")
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:

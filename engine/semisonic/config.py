@@ -34,6 +34,9 @@ class BatchConfig(Config):
     """Unlabelled images of a step for each labelled one (mu)."""
     micro: int = Field(1, ge=1)
     """Micro-batches a step is split into (gradient accumulation); each takes its share of all streams."""
+    fit: bool = True
+    """On a GPU, try the largest step before the run starts and raise `micro` until it fits. False = end with an error
+    where it does not fit."""
 
     @property
     def unlabelled(self) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from semisonic.config import RunConfig
+from semisonic.config import RunConfig, check
 from semisonic.data.splits import Split, save_split
 from semisonic.schema import UserError
 from semisonic.state import write_text
@@ -14,7 +14,9 @@ from semisonic.state import write_text
 UNFINISHED = {"split.npz", ".split.npz.tmp", "status.json", ".status.json.tmp", ".config.yaml.tmp"}
 """What a kill can leave before the folder is a run's."""
 
-MAY_CHANGE = {"out", "threads", "device", "max_hours", "baseline", "compile", "log", "checkpoint", "parallel"}
+MAY_CHANGE = {
+    "out", "threads", "device", "max_hours", "baseline", "compile", "log", "checkpoint", "parallel", "batch.fit"
+}  # fmt: skip
 """What may differ between a run and its continuation: it changes speed, and figures by rounding at most."""
 
 
@@ -38,6 +40,26 @@ def check_resumable(cfg: RunConfig, resume: bool) -> bool:
     return False
 
 
+def saved_micro(folder: Path) -> int | None:
+    """The number of micro-batches of the run in a folder; None where there is no run."""
+    file = folder / "config.yaml"
+    return yaml.safe_load(file.read_text())["batch"].get("micro", 1) if file.is_file() else None
+
+
+def continued(cfg: RunConfig) -> RunConfig:
+    """`cfg` with the micro-batches of the run in its folder, where that was cut into more of them than `cfg` has.
+
+    So the command that a run was started with continues it, too. Raises `UserError` where these do not fit the ranks.
+    """
+    micro = saved_micro(cfg.folder)
+    if micro is None or micro <= cfg.batch.micro or not cfg.batch.fit:
+        return cfg
+    cfg = cfg.model_copy(update={"batch": cfg.batch.model_copy(update={"micro": micro})})
+    if problems := check(cfg):
+        raise UserError(problems)
+    return cfg
+
+
 def check_same(cfg: RunConfig, folder: Path) -> None:
     """Refuses to continue a run whose configuration differs in anything that changes its figures."""
     saved = yaml.safe_load((folder / "config.yaml").read_text())
@@ -49,7 +71,7 @@ def check_same(cfg: RunConfig, folder: Path) -> None:
             problems += [
                 f"{name}.{key}: {new.get(key)!r}, but {folder} has {old.get(key)!r}; use another --out (and --init)"
                 for key in sorted(old.keys() | new.keys())
-                if old.get(key) != new.get(key)
+                if old.get(key) != new.get(key) and f"{name}.{key}" not in MAY_CHANGE
             ]
         elif old != new:
             problems.append(f"{name}: {new!r}, but {folder} has {old!r}; use another --out (and --init)")

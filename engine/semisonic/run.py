@@ -20,11 +20,13 @@ from semisonic.config import RunConfig
 from semisonic.data.base import DataSet, Files
 from semisonic.data.sources import load
 from semisonic.data.splits import Split, load_split, make_split
-from semisonic.folder import check_resumable, create, read_status, write_status
+from semisonic.fit import Trial, fitted, with_micro
+from semisonic.folder import check_resumable, continued, create, read_status, saved_micro, write_status
+from semisonic.memory import explained
 from semisonic.models import build
 from semisonic.models.norm import BatchNorm2d
 from semisonic.report import Console
-from semisonic.runtime import start, thread_count
+from semisonic.runtime import optimizer_share, start, thread_count
 from semisonic.schema import UserError
 from semisonic.summary import summarise
 from semisonic.trainer import Diverged, Trainer
@@ -43,17 +45,26 @@ class Session:
     split: Split
     stop: Callable[[], str | None]
     """Why to stop now: a signal's name, "max_hours", or None."""
+    baseline: RunConfig | None = None
+    """The supervised baseline's configuration, where there is to be one."""
 
     @property
     def main(self) -> bool:
         return self.accelerator.is_main_process
 
 
-def execute(invocation: Invocation) -> int:
-    """Trains what the command line asked for; returns the process's exit code."""
-    cfg, begin = invocation.cfg, time.monotonic()
-    accelerator = start(cfg)
+def execute(invocation: Invocation, trial: type[Trial] | None = None) -> int:
+    """Trains what the command line asked for; returns the process's exit code.
+
+    trial: what is tried before the run's folder is made; by default a real step on a GPU, and nothing on the CPU, where
+    the kernel kills a process that takes too much memory.
+    """
+    asked, begin = invocation.cfg, time.monotonic()
+    accelerator = start(asked)
     console = Console(accelerator.is_main_process)
+    cfg = continued(asked) if invocation.resume else asked
+    if cfg != asked:
+        console.print(f"batch.micro: the run goes on with its {cfg.batch.micro} micro-batches a step")
     started = check_resumable(cfg, invocation.resume)
     data = load(cfg.data)  # the ranks share the manifest of a folder through a lock: one of them scans
     split = draw_split(cfg, data)
@@ -61,6 +72,7 @@ def execute(invocation: Invocation) -> int:
         initialise(build_algorithm(cfg, data, split), cfg.init)  # refuses what does not fit, before anything is written
     if started and (written := cfg.folder / "split.npz").exists() and load_split(written).hash != split.hash:
         raise UserError(f"data: the images or labels are not those that {written} was drawn from")
+    cfg, baseline = fit_steps(cfg, asked, started, data, split, accelerator, console, trial)
     accelerator.wait_for_everyone()  # every rank has looked at the folder before one of them changes it
     on_main(accelerator, lambda: create(cfg, split))
     for note in data.notes:
@@ -71,7 +83,7 @@ def execute(invocation: Invocation) -> int:
             late = cfg.max_hours is not None and time.monotonic() - begin > 3600 * cfg.max_hours
             return preemption.received or ("max_hours" if late else None)
 
-        session = Session(accelerator, console, data, split, stop)
+        session = Session(accelerator, console, data, split, stop, baseline)
         try:
             code, summary = train_with_baseline(cfg, session)
         except BaseException as error:
@@ -84,6 +96,40 @@ def execute(invocation: Invocation) -> int:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return code
+
+
+def fit_steps(
+    cfg: RunConfig,
+    asked: RunConfig,
+    started: bool,
+    data: DataSet,
+    split: Split,
+    accelerator: Accelerator,
+    console: Console,
+    kind: type[Trial] | None = None,
+) -> tuple[RunConfig, RunConfig | None]:
+    """The main run's and the baseline's configurations, with as many micro-batches as their steps need to fit.
+
+    The baseline's step is smaller: it has the number of micro-batches that was asked for, unless that does not fit by
+    itself. What a folder says of either is kept.
+    """
+    baseline, kept = asked.supervised_baseline() if cfg.baseline else None, None
+    if baseline and (kept := saved_micro(baseline.folder)):
+        baseline = with_micro(baseline, kept)
+    device = accelerator.device
+    kind = kind or (Trial if device.type == "cuda" else None)
+    if kind is None:
+        return cfg, baseline
+    trial = kind(lambda cfg: build_algorithm(cfg, data, split), data, split, device, optimizer_share(accelerator))
+    if not (started and (cfg.folder / "summary.json").exists()):
+        cfg, change = fitted(cfg, trial, started)
+        if change:
+            console.print(change)
+    if baseline and not (baseline.folder / "summary.json").exists():
+        baseline, change = fitted(baseline, trial, kept is not None)
+        if change:
+            console.print(f"Supervised baseline: {change}")
+    return cfg, baseline
 
 
 def exit_code(error: BaseException) -> int:
@@ -120,10 +166,10 @@ def draw_split(cfg: RunConfig, data: DataSet) -> Split:
 
 def train_with_baseline(cfg: RunConfig, session: Session) -> tuple[int, dict[str, Any] | None]:
     """The main run, after its supervised baseline where one is asked for."""
-    if not cfg.baseline:
+    baseline_cfg = session.baseline
+    if baseline_cfg is None:
         return train(cfg, session)
     session.console.print("Supervised baseline: the same labels, without the unlabelled images")
-    baseline_cfg = cfg.supervised_baseline()
     if session.main:
         write_status(cfg.folder, "running", 0, cfg.steps, "supervised baseline")
     on_main(session.accelerator, lambda: create(baseline_cfg, session.split))
@@ -176,7 +222,8 @@ def train(
         trainer.save()  # so that a resumed run starts from these weights too
     status("running", trainer.step)
     try:
-        reason = trainer.fit(console, session.stop)
+        with explained(trainer):
+            reason = trainer.fit(console, session.stop)
     except BaseException as error:
         status("failed", trainer.step, f"{type(error).__name__}: {error}", exit_code(error))
         raise

@@ -133,6 +133,17 @@ def environment(accelerator: Accelerator) -> dict[str, object]:
     }
 
 
+def optimizer_share(accelerator: Accelerator) -> float:
+    """The part of the optimiser's state that this rank's device holds: all, a rank's share under ZeRO, or none."""
+    plugin = accelerator.state.deepspeed_plugin
+    if plugin is None:
+        return 1.0
+    zero = plugin.deepspeed_config.get("zero_optimization", {})
+    if zero.get("offload_optimizer", {}).get("device", "none") != "none":
+        return 0.0
+    return 1 / accelerator.num_processes if zero.get("stage", 0) in (1, 2, 3) else 1.0
+
+
 def peak_memory_bytes(device: torch.device) -> int:
     """Peak GPU memory allocated, or the process's peak resident memory on the CPU."""
     if device.type == "cuda":

@@ -277,13 +277,13 @@ class Trainer:
 
     # Evaluation.
 
-    def evaluate(self, net: str, which: str) -> Evaluation:
-        """Evaluates `net` ("raw" or "ema") on the "test" or "held_out" images."""
+    def evaluate(self, net: str, which: str, most: int | None = None) -> Evaluation:
+        """Evaluates `net` ("raw" or "ema") on the "test" or "held_out" images, or on the first `most` of them."""
         images, rows = self.data.test, np.arange(len(self.data.test.labels))
         if which == "held_out":
             images, rows = self.data.train, self.split.held_out
         slices = evaluation_slices(
-            self.data, images, rows, self.cfg.eval.batch, self.cfg.data, self.device, self.rank, self.world_size,
+            self.data, images, rows[:most], self.cfg.eval.batch, self.cfg.data, self.device, self.rank, self.world_size,
             thread_count(self.cfg),
         )  # fmt: skip
         self.algorithm.eval()

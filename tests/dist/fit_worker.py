@@ -1,0 +1,72 @@
+"""Run by a test in several processes: what happens where a step does not fit on the last rank, one case after another.
+
+    fit_worker.py FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from semisonic.cli import report
+from semisonic.commandline import Invocation, resolve
+from semisonic.config import RunConfig
+from semisonic.fit import Trial
+from semisonic.plan import plan
+from semisonic.run import execute
+from semisonic.schema import UserError
+
+FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "16", "--batch.unlabelled-ratio", "2", "--steps", "5",
+          "--checkpoint.every", "5", "--eval.every", "5", "--log.every", "5", "--log.trackers", "none", "--no-baseline",
+          "--algorithm.threshold", "0.12"]  # fmt: skip
+
+
+class Limited(Trial):
+    """On the last rank memory ends in the middle of a step, with its activations alive; on the others it does not."""
+
+    labelled = 2
+    """Images of a micro-batch that fit."""
+
+    def step(self, cfg: RunConfig, compiled: bool) -> None:
+        build = self.build
+
+        def limited(cfg: RunConfig) -> torch.nn.Module:
+            algorithm = build(cfg)
+            algorithm.network.head.register_forward_pre_hook(check)
+            return algorithm
+
+        def check(module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+            images = cfg.batch.labelled // (self.world_size * cfg.batch.micro)
+            if self.rank == self.world_size - 1 and images > self.labelled:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+        self.build = limited
+        try:
+            super().step(cfg, compiled)
+        finally:
+            self.build = build
+
+
+class Nothing(Limited):
+    labelled = 0
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+
+    def asked(name: str, *fields: str) -> Invocation:
+        return Invocation(resolve([*FIELDS, "--out", str(folder / name), *fields])[1])
+
+    leave, torch.distributed.destroy_process_group = torch.distributed.destroy_process_group, lambda *_: None
+    plan(asked("planned"))
+    try:
+        execute(asked("impossible"), Nothing)
+    except UserError as error:
+        report(error)
+    execute(asked("cut"), Limited)
+    execute(asked("given", "--batch.micro", "4"))
+    leave()
+
+
+if __name__ == "__main__":
+    main()
