@@ -117,7 +117,8 @@ class Trial:
     def prepared(self, cfg: RunConfig) -> tuple[Algorithm, list[Tensor]]:
         """The algorithm on the device, with gradients and without collectives, and blocks of memory set aside."""
         algorithm = self.build(cfg).to(self.device)
-        algorithm.to(memory_format=torch.channels_last)
+        if not cfg.zero_stage:
+            algorithm.to(memory_format=torch.channels_last)
         for module in algorithm.modules():
             if isinstance(module, BatchNorm2d):
                 module.sync = False

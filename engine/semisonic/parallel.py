@@ -105,16 +105,15 @@ def offloads_optimizer(content: dict[str, Any] | None) -> bool:
     return section.get("device", "none") != "none"
 
 
-def plugin(content: dict[str, Any], clip: float | None, micro: int, share: int) -> DeepSpeedPlugin:
+def plugin(content: dict[str, Any], clip: float | None) -> DeepSpeedPlugin:
     """Accelerate's plugin for a DeepSpeed configuration, with nothing left for either to fill in by itself.
 
-    share: labelled and unlabelled images of a rank in a micro-batch, which DeepSpeed wants to know. Left alone,
-    Accelerate would clip gradients to a norm of 1 and replace an offloaded optimiser by one of DeepSpeed's.
+    Left alone, Accelerate would clip gradients to a norm of 1 and replace an offloaded optimiser by one of DeepSpeed's.
     """
     filled = content | {
         "gradient_clipping": clip or 0.0,
-        "gradient_accumulation_steps": micro,
-        "train_micro_batch_size_per_gpu": share,
+        "gradient_accumulation_steps": 1,
+        "train_micro_batch_size_per_gpu": 1,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
     }
@@ -122,6 +121,16 @@ def plugin(content: dict[str, Any], clip: float | None, micro: int, share: int) 
     # Accelerate refuses a configuration beside fields that `accelerate launch` has put into the environment.
     os.environ.pop("ACCELERATE_CONFIG_DS_FIELDS", None)
     return DeepSpeedPlugin(hf_ds_config=filled, zero3_init_flag=False)
+
+
+def set_batch(accelerator: Accelerator, micro: int, images: int) -> None:
+    """Tells DeepSpeed the number of micro-batches of a step, and the images of each on this rank; it wants to know."""
+    accelerator.gradient_accumulation_steps = micro
+    accelerator.deepspeed_plugin.deepspeed_config |= {
+        "gradient_accumulation_steps": micro,
+        "train_micro_batch_size_per_gpu": images,
+        "train_batch_size": micro * images * accelerator.num_processes,
+    }
 
 
 class Engine:

@@ -206,11 +206,12 @@ def timed_checkpoint(trainer: Trainer) -> tuple[int, float, float]:
     The main process writes, into a file without a name, of which nothing remains.
     """
     cfg, begin = trainer.cfg, time.perf_counter()
-    tensors = [value.detach().cpu() for value in trainer.algorithm.state_dict().values()]
+    with trainer.whole_parameters():
+        tensors = [value.detach().cpu() for value in trainer.algorithm.state_dict().values()]
+        trained = sum(value.nbytes for value in trainer.algorithm.parameters() if value.requires_grad)
     seconds = time.perf_counter() - begin
     model = sum(tensor.nbytes for tensor in tensors)
-    states = {"sgd": 1 if cfg.optim.momentum else 0, "adamw": 2}[cfg.optim.name]
-    optimizer = states * sum(value.nbytes for value in trainer.algorithm.parameters() if value.requires_grad)
+    optimizer = trained * {"sgd": 1 if cfg.optim.momentum else 0, "adamw": 2}[cfg.optim.name]
     size = model + optimizer
     copy = seconds * size / model
     written = [0.0]

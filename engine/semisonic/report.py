@@ -96,7 +96,8 @@ class Console:
             "steps": f"{cfg.steps:,}; an epoch of the pool is {math.ceil(len(pool) / size):,}",
             "global batch": images(batch.labelled, batch.unlabelled),
             "of a rank": images(batch.labelled // share, batch.unlabelled // share),
-            "ranks": f"{world_size}, each with {batch.micro} micro-batch{'es' if batch.micro > 1 else ''} a step",
+            "ranks": f"{world_size}, each with {batch.micro} micro-batch{'es' if batch.micro > 1 else ''} a step"
+            + (f"; DeepSpeed ZeRO-{cfg.zero_stage}" if cfg.zero_stage else "; DDP" if world_size > 1 else ""),
             "device": f"{device.type}, {threads} CPU {'thread' if threads == 1 else 'threads'} a rank",
             "precision": cfg.precision,
             "compile": compiled,

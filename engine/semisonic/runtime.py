@@ -1,6 +1,7 @@
 """The process a run lives in: devices, threads, the process group, determinism, and the versions it ran with."""
 
 import ctypes
+import importlib
 import logging
 import os
 import platform
@@ -60,7 +61,6 @@ def start(cfg: RunConfig) -> Accelerator:
         handlers.append(InitProcessGroupKwargs(backend="gloo" if on_cpu else "nccl"))
     accelerator = Accelerator(
         cpu=on_cpu and zero is None,  # on the CPU too, DeepSpeed is found only where Accelerate looks for a device
-        gradient_accumulation_steps=cfg.batch.micro if zero is not None else 1,
         deepspeed_plugin=None if zero is None else deepspeed_plugin(cfg, zero),
         mixed_precision="no",
         log_with=list(cfg.log.trackers) or None,
@@ -77,13 +77,12 @@ def start(cfg: RunConfig) -> Accelerator:
 
 
 def deepspeed_plugin(cfg: RunConfig, content: dict[str, Any]) -> DeepSpeedPlugin:
-    share = int(os.environ["WORLD_SIZE"]) * cfg.batch.micro
-    images = cfg.batch.labelled + cfg.batch.unlabelled
     os.environ.setdefault("DS_ACCELERATOR", cfg.torch_device)  # else DeepSpeed guesses, and warns that it did
+    importlib.import_module("deepspeed")  # whose import sets the level of its messages
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # it warns that it has not tested torch's SGD
     # DeepSpeed calls collectives by names that torch has replaced; they do the same.
     warnings.filterwarnings("ignore", message=".*torch.distributed.*is deprecated", category=FutureWarning)
-    return parallel.plugin(content, cfg.optim.clip, cfg.batch.micro, images // share)
+    return parallel.plugin(content, cfg.optim.clip)
 
 
 def stand_alone() -> None:

@@ -22,7 +22,7 @@ from semisonic.data.pipeline import Loader, evaluation_slices
 from semisonic.data.splits import Split
 from semisonic.metrics import Evaluation, Meter, Throughput, evaluate
 from semisonic.optim import build_optimizer, set_learning_rate
-from semisonic.parallel import Engine, ZeroEngine, offloads_optimizer, read_deepspeed
+from semisonic.parallel import Engine, ZeroEngine, offloads_optimizer, read_deepspeed, set_batch
 from semisonic.replay import WARM_UP_DDP, CudaGraph, Replay
 from semisonic.report import Console, save_confusion
 from semisonic.runtime import thread_count
@@ -89,6 +89,9 @@ class Trainer:
     def prepare(self, module: torch.nn.Module) -> Engine:
         """A role's module and its optimiser, wrapped for the ranks."""
         cfg, zero = self.cfg, read_deepspeed(self.cfg.parallel)
+        if zero is not None:
+            share = (cfg.batch.labelled + cfg.batch.unlabelled) // (self.world_size * cfg.batch.micro)
+            set_batch(self.accelerator, cfg.batch.micro, share)
         averaged = zero is None and self.averaged_by_optimizer(module)
         averages = self.algorithm.averaged_parameters() if averaged else None
         self.averages_parameters &= not averaged
