@@ -1,0 +1,92 @@
+"""A checkpoint of one process, DDP or any ZeRO stage continues under any other and at another world size.
+
+Under the same one the continuation is the uninterrupted run, bit for bit. Under another the data order, the split, the
+schedule and the algorithm's state are the same, and the figures are so up to rounding.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.dist.test_world_size import compare
+from tests.dist.worker import Job
+from tests.dist.workers import run_jobs
+
+STRATEGIES = ("ddp", "zero1", "zero2", "zero3")
+ACROSS = [("ddp", "zero2"), ("zero2", "ddp"), ("zero1", "zero2"), ("zero3", "ddp"), ("ddp", "zero3"), ("zero2", "zero1")]
+HALF = 5
+Results = dict[str, dict]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("across")
+
+    def saved(run: str) -> str:
+        return str(folder / run / "checkpoints" / f"step-{HALF}")
+
+    def job(name: str, strategy: str = "ddp", dtype: str = "float32", **more: object) -> Job:
+        return Job(name, "remembering", strategy, dtype, frozen=True, save_at=HALF, **more)  # type: ignore[arg-type]
+
+    def whole(name: str, strategy: str = "ddp", dtype: str = "float32", **more: object) -> Job:
+        return job(name, strategy, dtype, save=str(folder / name), **more)
+
+    one = [whole("one float64", dtype="float64")]
+    two = [
+        whole("two float64", dtype="float64"),
+        job("one to two", dtype="float64", resume=saved("one float64")),
+        *(whole(strategy, strategy) for strategy in STRATEGIES),
+        *(job(f"{old} to {new}", new, resume=saved(old)) for old, new in [*zip(STRATEGIES, STRATEGIES, strict=True), *ACROSS]),
+        *(whole(f"adamw {strategy}", strategy, optim="adamw") for strategy in ("zero2", "zero3")),
+        *(job(f"adamw {s} to {s}", s, optim="adamw", resume=saved(f"adamw {s}")) for s in ("zero2", "zero3")),
+    ]
+    last = [
+        job("two to one", dtype="float64", resume=saved("two float64")),
+        *(job(f"{strategy} to one", resume=saved(strategy)) for strategy in ("zero2", "zero3")),
+    ]
+    found = run_jobs(folder, 1, one) | run_jobs(folder, 2, two)
+    (folder / "again").mkdir()
+    return found | run_jobs(folder / "again", 1, last)
+
+
+def second_half(whole: dict) -> dict:
+    series = ("loss", "mask", "rate", "seen", "gradients")
+    return {**whole, **{name: whole[name][HALF:] for name in series}}
+
+
+@pytest.mark.parametrize("name", [*STRATEGIES, "adamw zero2", "adamw zero3"])
+def test_a_continuation_is_the_uninterrupted_run_bit_for_bit(results: Results, name: str):
+    whole, continued = second_half(results[name]), results[f"{name} to {name.removeprefix('adamw ')}"]
+    assert continued["loss"] == whole["loss"] and continued["seen"] == whole["seen"] and len(whole["loss"]) == 5
+    assert whole["state"].keys() == continued["state"].keys()
+    assert any(key.startswith("optimizer/") and value.any() for key, value in whole["state"].items())
+    for key, value in whole["state"].items():
+        assert torch.equal(value, continued["state"][key]), key
+
+
+@pytest.mark.parametrize(("old", "new"), ACROSS)
+def test_under_another_strategy_a_run_goes_on(results: Results, old: str, new: str):
+    compare(second_half(results[old]), results[f"{old} to {new}"], 1e-5, slack=100)
+
+
+@pytest.mark.parametrize(("whole", "continued"), [("one float64", "one to two"), ("two float64", "two to one")])
+def test_at_another_world_size_a_run_goes_on(results: Results, whole: str, continued: str):
+    compare(second_half(results[whole]), results[continued], 1e-10)
+
+
+@pytest.mark.parametrize("strategy", ["zero2", "zero3"])
+def test_a_zero_run_goes_on_in_one_process(results: Results, strategy: str):
+    compare(second_half(results[strategy]), results[f"{strategy} to one"], 1e-5, slack=100)
+
+
+def test_all_strategies_write_the_same_checkpoint(results: Results, tmp_path_factory: pytest.TempPathFactory):
+    """The same names and shapes, and what `semisonic.load` takes out of it."""
+    import semisonic
+
+    (folder,) = tmp_path_factory.getbasetemp().glob("across*")
+    networks = {name: semisonic.load(Path(folder) / name / "checkpoints" / f"step-{HALF}").state_dict() for name in STRATEGIES}
+    for name, network in networks.items():
+        assert network.keys() == networks["ddp"].keys()
+        for key, value in network.items():
+            torch.testing.assert_close(value, networks["ddp"][key], rtol=1e-4, atol=1e-6, msg=lambda text, at=(name, key): f"{at}: {text}")
