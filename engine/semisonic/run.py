@@ -20,14 +20,16 @@ from semisonic.config import RunConfig
 from semisonic.data.base import DataSet, Files
 from semisonic.data.sources import load
 from semisonic.data.splits import Split, load_split, make_split
+from semisonic.divergence import Diverged, RanksDiffer
 from semisonic.folder import check_resumable, create, read_status, write_status
+from semisonic.health import EXIT_LOST, Note, Watch
 from semisonic.models import build
 from semisonic.models.norm import BatchNorm2d
 from semisonic.report import Console
 from semisonic.runtime import start, thread_count
 from semisonic.schema import UserError
 from semisonic.summary import summarise
-from semisonic.trainer import Diverged, Trainer
+from semisonic.trainer import Trainer
 
 EXIT_USER, EXIT_DIVERGED, EXIT_STOPPED = 2, 3, 75
 """Exit codes: a user's mistake; a loss that was not finite; stopped by a signal, to be continued with --resume."""
@@ -43,6 +45,7 @@ class Session:
     split: Split
     stop: Callable[[], str | None]
     """Why to stop now: a signal's name, "max_hours", or None."""
+    watch: Watch
 
     @property
     def main(self) -> bool:
@@ -51,8 +54,16 @@ class Session:
 
 def execute(invocation: Invocation) -> int:
     """Trains what the command line asked for; returns the process's exit code."""
+    accelerator = start(invocation.cfg)
+    with Watch(invocation.cfg.health, exit_code, invocation.debug) as watch:
+        code = _execute(invocation, accelerator, watch)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    return code
+
+
+def _execute(invocation: Invocation, accelerator: Accelerator, watch: Watch) -> int:
     cfg, begin = invocation.cfg, time.monotonic()
-    accelerator = start(cfg)
     console = Console(accelerator.is_main_process)
     started = check_resumable(cfg, invocation.resume)
     data = load(cfg.data)  # the ranks share the manifest of a folder through a lock: one of them scans
@@ -65,30 +76,35 @@ def execute(invocation: Invocation) -> int:
     on_main(accelerator, lambda: create(cfg, split))
     for note in data.notes:
         console.print(note)
-    with state.Preemption() as preemption:
+    # The main run notes its own failures; this is for the baseline's, and for what goes wrong around both.
+    with state.Preemption() as preemption, watch.noting(failure(cfg)):
 
         def stop() -> str | None:
             late = cfg.max_hours is not None and time.monotonic() - begin > 3600 * cfg.max_hours
             return preemption.received or ("max_hours" if late else None)
 
-        session = Session(accelerator, console, data, split, stop)
-        try:
-            code, summary = train_with_baseline(cfg, session)
-        except BaseException as error:
-            # The main run notes its own failures; this is for the baseline's, and for what goes wrong around both.
-            if session.main and read_status(cfg.folder) != "failed":
-                write_status(cfg.folder, "failed", 0, cfg.steps, f"{type(error).__name__}: {error}", exit_code(error))
-            raise
+        session = Session(accelerator, console, data, split, stop, watch)
+        code, summary = train_with_baseline(cfg, session)
     if summary:
         console.result(summary, cfg.folder)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
     return code
+
+
+def failure(cfg: RunConfig) -> Note:
+    """What writes into the run's status.json why it failed, unless that has been written already."""
+
+    def note(step: int, reason: str, code: int) -> bool:
+        if read_status(cfg.folder) == "failed":
+            return False
+        write_status(cfg.folder, "failed", step, cfg.steps, reason, code)
+        return True
+
+    return note
 
 
 def exit_code(error: BaseException) -> int:
     """The exit code that an error ends the process with."""
-    codes = {Diverged: EXIT_DIVERGED, UserError: EXIT_USER, KeyboardInterrupt: 130}
+    codes = {Diverged: EXIT_DIVERGED, RanksDiffer: EXIT_LOST, UserError: EXIT_USER, KeyboardInterrupt: 130}
     return next((code for kind, code in codes.items() if isinstance(error, kind)), 1)
 
 
@@ -166,7 +182,7 @@ def train(
     algorithm = build_algorithm(cfg, session.data, session.split)
     latest = state.latest(folder / "checkpoints")
     report = initialise(algorithm, cfg.init) if cfg.init and not latest else None
-    trainer = Trainer(cfg, algorithm, session.data, session.split, session.accelerator)
+    trainer = Trainer(cfg, algorithm, session.data, session.split, session.accelerator, session.watch.pulse)
     console.start_up(cfg, trainer, thread_count(cfg))
     if latest:
         trainer.restore(state.load(latest))
@@ -175,11 +191,8 @@ def train(
         console.print(report)
         trainer.save()  # so that a resumed run starts from these weights too
     status("running", trainer.step)
-    try:
+    with session.watch.noting(failure(cfg)):
         reason = trainer.fit(console, session.stop)
-    except BaseException as error:
-        status("failed", trainer.step, f"{type(error).__name__}: {error}", exit_code(error))
-        raise
     if reason:
         code = 0 if reason == "max_hours" else EXIT_STOPPED
         status("stopped", trainer.step, reason, code)

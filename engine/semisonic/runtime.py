@@ -5,13 +5,15 @@ import os
 import platform
 import resource
 import warnings
+from datetime import timedelta
 from importlib.metadata import version
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from semisonic.config import RunConfig
+from semisonic.health import patience
 from semisonic.schema import UserError
 
 
@@ -44,7 +46,7 @@ def start(cfg: RunConfig) -> Accelerator:
         mixed_precision="no",
         log_with=list(cfg.log.trackers) or None,
         project_dir=str(cfg.folder),
-        kwargs_handlers=[ddp],
+        kwargs_handlers=[ddp, InitProcessGroupKwargs(timeout=timedelta(seconds=patience(cfg.health)))],
     )
     wanted = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != wanted:
