@@ -7,11 +7,13 @@ reports; rank 1 does where rank 0 is the one that is lost.
 """
 
 import os
+import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -75,34 +77,51 @@ def named(ranks: list[int]) -> str:
     return f"rank {shown[0]}" if len(ranks) == 1 else f"ranks {', '.join(shown[:-1])} and {shown[-1]}"
 
 
-def accuse(kind: str, beats: dict[int, Beat], seconds: float) -> Verdict:
-    """The verdict on ranks that are "lost" or "stuck", from their last signs."""
+def accuse(kind: str, beats: dict[int, Beat], seconds: float | None) -> Verdict:
+    """The verdict on ranks that are "lost" or "stuck" since so many seconds, from their last signs.
+
+    None: lost, for the connection to them is.
+    """
     ranks = sorted(beats)
     rank, beat = ranks[0], beats[ranks[0]]
-    what = "answered" if kind == "lost" else "gone on"
-    line = f"{named(ranks)} {'has' if len(ranks) == 1 else 'have'} not {what} for {seconds:g} s; "
+    what = "closed its connection"
+    if seconds is not None:
+        what = f"not {'answered' if kind == 'lost' else 'gone on'} for {seconds:g} s"
+    line = f"{named(ranks)} {'has' if len(ranks) == 1 else 'have'} {what}; "
     signs = list(dict.fromkeys((beats[other].step, beats[other].phase) for other in ranks))
     line += "its last sign was " if len(ranks) == 1 else "the last sign was "
     line += " or ".join(f"step {step}, {phase}" for step, phase in signs[:4])
     line += "; --resume continues from the last checkpoint"
     if kind == "stuck":
         line += ", and health.progress allows for longer steps"
-    return Verdict(kind, rank, beat.step, beat.phase, [line], EXIT_LOST)
+    return Verdict(kind, rank, beat.step, beat.phase, [line], line, EXIT_LOST, ranks=ranks)
 
 
 def behind(beats: dict[int, Beat]) -> dict[int, Beat]:
     """Those that the others wait for: the ranks whose loop is furthest behind."""
-    first = min((beat.step, beat.count) for beat in beats.values())
-    return {rank: beat for rank, beat in beats.items() if (beat.step, beat.count) == first}
+    first = min((beat.step, beat.turns) for beat in beats.values())
+    return {rank: beat for rank, beat in beats.items() if (beat.step, beat.turns) == first}
 
 
 def from_a_peer(error: BaseException) -> bool:
     """Whether an error may be a collective's that failed because another rank has gone."""
     text = str(error).lower()
     signs = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "socket")
-    return isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and any(sign in text for sign in signs)
-    )
+    failed = isinstance(error, RuntimeError) and any(sign in text for sign in signs)
+    return failed or isinstance(error, dist.DistError)
+
+
+def end_siblings(ranks: list[int]) -> None:
+    """Kills those of the ranks that stand still on this machine, which a launcher does only half a minute later."""
+    own = {f"{name}={os.environ[name]}".encode() for name in ("MASTER_ADDR", "MASTER_PORT")}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            environment = set((folder / "environ").read_bytes().split(b"\0")) if parent == os.getppid() else set()
+            if own <= environment and any(f"RANK={rank}".encode() in environment for rank in ranks):
+                os.kill(int(folder.name), signal.SIGKILL)
+        except OSError:
+            continue  # it has ended meanwhile, or is none of ours
 
 
 class Watch:
@@ -184,14 +203,15 @@ class Watch:
         mistake = isinstance(error, UserError)
         lines = error.messages if isinstance(error, UserError) else [f"{type(error).__name__}: {error}".rstrip(": ")]
         trace = "" if mistake and not self.debug else "".join(traceback.format_exception(error))
+        reason = f"{type(error).__name__}: {error}"
         agreed = isinstance(error, Agreed)
-        return Verdict("raised", self.rank, step, phase, lines, self.code_of(error), trace, agreed)
+        return Verdict("raised", self.rank, step, phase, lines, reason, self.code_of(error), trace, agreed)
 
     # In the watching thread.
 
     def _beat(self, number: int) -> Beat:
-        step, phase, count = self.pulse.now
-        return Beat(number, step, phase, count, self._stalled, self._suspects)
+        step, phase, turns = self.pulse.now
+        return Beat(number, step, phase, turns, self._stalled, self._suspects)
 
     def _run(self) -> None:
         while not self._stop.wait(TICK):
@@ -220,8 +240,7 @@ class Watch:
         beats = self.link.beats
         if self.rank:
             if self.link.broken or self._silent.get(0, 0.0) > limit:
-                silent = self._silent.get(0, 0.0) if self.link.broken else limit
-                self.verdict = accuse("lost", {0: beats[0]}, round(silent))
+                self.verdict = accuse("lost", {0: beats[0]}, None if self.link.broken else limit)
         elif max(self._silent.values(), default=0.0) > limit:
             # Ranks that went together, with their machine, are silent for as long up to an interval or two.
             late = max(limit - 2 * self.link.interval, limit / 2)
@@ -246,8 +265,16 @@ class Watch:
             self._heard[rank] = beat.number
 
     def _conclude(self, verdict: Verdict) -> None:
-        """Reports the verdict, once among all ranks, and ends the process unless its main thread is about to."""
+        """Has the verdict reported, once among all ranks, and ends the process."""
         self._found.set()
+        try:
+            self._publish(verdict)
+        except BaseException:
+            traceback.print_exc()  # the job ends all the same
+        self._done.set()
+        os._exit(verdict.code)
+
+    def _publish(self, verdict: Verdict) -> None:
         link = self.link
         if link is None:
             self._report(verdict)
@@ -259,11 +286,9 @@ class Watch:
                 self._raised.wait(TICK)  # this rank may find the same
             self._report(verdict)
             link.tell()
-            self._wait(lambda: all(self._silent.get(r, 0.0) > 2 or b.heard for r, b in link.beats.items() if r), link)
+            self._wait(lambda: all(self._silent.get(r, 0.0) > 2 or b.left for r, b in link.beats.items() if r), link)
         else:
-            self._wait(lambda: link.broken or (link.told and link.acknowledged), None, 2 * GRACE)
-        self._done.set()
-        os._exit(verdict.code)
+            self._wait(lambda: link.broken or link.over, None, 2 * GRACE)
 
     def _wait(self, condition: Callable[[], bool], link: Link | None, seconds: float = GRACE) -> None:
         end = time.monotonic() + seconds
@@ -291,6 +316,8 @@ class Watch:
             lines[-1] += f" (rank {verdict.rank})"
         elif verdict.kind == "raised" and verdict.phase != STARTING and not verdict.agreed:
             lines[-1] += f" (rank {verdict.rank}, step {verdict.step}, {verdict.phase})"
+        if verdict.kind == "lost":
+            end_siblings(verdict.ranks)
         # Not through sys.stderr, whose lock a stuck main thread may hold.
         os.write(2, (verdict.trace + "".join(f"error: {line}\n" for line in lines)).encode())
 
@@ -300,7 +327,7 @@ class Watch:
 
         def write() -> None:
             try:
-                done.extend([note(verdict.step, "; ".join(verdict.lines), verdict.code) for note in notes])
+                done.extend([note(verdict.step, verdict.reason, verdict.code) for note in notes])
             except OSError as error:
                 os.write(2, f"error: status.json cannot be written: {error}\n".encode())
 

@@ -32,10 +32,8 @@ class Beat(NamedTuple):
     """Seconds since it last did."""
     suspects: bool = False
     """A collective has failed here: some rank has gone."""
-    heard: bool = False
-    """It knows the verdict."""
     left: bool = False
-    """It has ended as it should."""
+    """It needs the store no more: its run is over, or it knows that the verdict has been reported."""
 
 
 class Verdict(NamedTuple):
@@ -55,6 +53,8 @@ class Verdict(NamedTuple):
     trace: str = ""
     agreed: bool = False
     """All ranks raised it."""
+    ranks: list[int] = []
+    """All that are lost or stuck."""
 
 
 class Link:
@@ -62,15 +62,15 @@ class Link:
 
     beat(number): what to say next. interval: seconds between exchanges. patience: the longest that a request may take.
     Every rank must make its link at the same time. `verdict`, `told` (the verdict has been reported), `beats` (what
-    was heard last, by rank), `exchanges` (how many succeeded) and `broken` (rank 0's store has gone) are only read
-    elsewhere.
+    was heard last, by rank), `exchanges` (how many succeeded), `broken` (rank 0's store has gone) and `over`
+    (it was left in order) are only read elsewhere.
     """
 
     def __init__(self, beat: Callable[[int], Beat], interval: float, patience: float):
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
         self._beat, self.interval = beat, interval
         self.verdict: Verdict | None = None
-        self.told = self.acknowledged = self.broken = False
+        self.told = self.broken = self.over = False
         self.exchanges = 0
         self.beats: dict[int, Beat] = {}
         self._post: str | None = None
@@ -95,19 +95,18 @@ class Link:
         return dist.TCPStore(host, port[0], is_master=False, wait_for_workers=False, timeout=patience)
 
     def _run(self) -> None:
-        left = False
         try:
-            while not left:
-                left = self._exchange()
+            while not self._exchange():
                 self._wake.wait(HURRY if self.verdict or self._leaving else self.interval)
                 self._wake.clear()
+            self.over = True
         except dist.DistError:
             self.broken = True
 
     def _exchange(self) -> bool:
         """One round; returns whether it was the last."""
-        heard, left = self.verdict is not None, self._leaving
-        beat = self._beat(self.exchanges)._replace(heard=heard, left=left)
+        left = self._leaving or (self.told and self.rank > 0)
+        beat = self._beat(self.exchanges)._replace(left=left)
         self._store.set(str(self.rank), json.dumps(beat))
         if self._post:
             self._store.compare_set(VERDICT, NONE, self._post)
@@ -116,7 +115,7 @@ class Link:
         ranks = range(self.world_size) if self.rank == 0 else range(1)
         verdict, told, *beats = (value.decode() for value in self._store.multi_get([VERDICT, TOLD, *map(str, ranks)]))
         self.beats = {rank: Beat(*json.loads(value)) for rank, value in zip(ranks, beats, strict=True)}
-        self.told, self.acknowledged = told != NONE, heard
+        self.told = told != NONE
         if verdict != NONE:
             self.verdict = Verdict(*json.loads(verdict))
         self.exchanges += 1

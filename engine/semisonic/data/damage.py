@@ -26,7 +26,7 @@ def explained(error: Exception, images: Files, rows: Iterable[int]) -> Exception
 
 def _damage(images: Files, row: int) -> str | None:
     path = images.root / images.paths[row]
-    height, width, status, reason = inspect(str(path))
+    height, width, _, reason = inspect(str(path))
     if reason:
         return f"{path} any more: {reason}"
     if (height, width) != tuple(images.shapes[row]):
