@@ -145,7 +145,7 @@ class Watch:
         self._count, self._stalled = 0, 0.0
         self._heard: dict[int, int] = {}
         self._silent: dict[int, float] = {}
-        self._exchanges, self._looked = 0, 0.0
+        self._exchanges, self._waited, self._looked = 0, 0.0, 0.0
         self._thread = threading.Thread(target=self._run, name="health-watch", daemon=True)
 
     def __enter__(self) -> "Watch":
@@ -190,7 +190,7 @@ class Watch:
             return
         if from_a_peer(error):
             self._suspects = True
-            self._found.wait(min(self.cfg.heartbeat, SUSPICION) + GRACE)
+            self._found.wait(self.cfg.heartbeat + GRACE)
         if not self._found.is_set():
             self._own = self._confess(error)
             self._raised.set()
@@ -254,9 +254,11 @@ class Watch:
 
     def _listen(self, link: Link, passed: float) -> None:
         """Counts the seconds of silence of every other rank; for ranks other than 0, those of rank 0."""
+        self._waited += passed
         if self.rank == 0 and link.exchanges == self._exchanges:
             return  # nothing was asked since, so nobody could answer
-        self._exchanges = link.exchanges
+        # However long this rank could not ask: an answer may be as old as the interval.
+        passed, self._waited, self._exchanges = min(self._waited, 2 * link.interval), 0.0, link.exchanges
         for rank, beat in link.beats.items():
             if rank == self.rank:
                 continue
@@ -307,7 +309,7 @@ class Watch:
         return self.rank == 1 or first
 
     def _report(self, verdict: Verdict) -> None:
-        if not self._noted(verdict) and verdict.kind == "lost":
+        if not self._noted(verdict) and verdict.kind != "raised":
             return  # somebody else has reported it; this process was the one that stood still
         lines = list(verdict.lines)
         # A mistake that every rank finds before the first step is none of one rank.
