@@ -215,9 +215,10 @@ class Watch:
 
     def _run(self) -> None:
         while not self._stop.wait(TICK):
-            self._look()
             if self.link and self.link.verdict:
-                self.verdict = self.verdict or self.link.verdict
+                self.verdict = self.link.verdict
+            elif not (self.link and self.link.over):
+                self._look()
             if self.verdict:
                 self._conclude(self.verdict)
                 return
