@@ -124,7 +124,7 @@ class Engine:
 
     def __init__(self, plan: Plan):
         cfg = configuration(plan)
-        from semisonic.run import build_algorithm
+        from semisonic.building import build_algorithm
         from semisonic.runtime import start
         from semisonic.trainer import Trainer
 

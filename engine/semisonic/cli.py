@@ -29,10 +29,9 @@ def main(argv: Sequence[str]) -> int:
     except UserError as error:
         if "--debug" in argv:
             raise
-        from semisonic.run import EXIT_DIVERGED, EXIT_USER
-        from semisonic.trainer import Diverged
+        from semisonic.run import exit_code
 
-        return report(error, EXIT_DIVERGED if isinstance(error, Diverged) else EXIT_USER)
+        return report(error, exit_code(error))
 
 
 def report(error: UserError, code: int = 2) -> int:
@@ -62,7 +61,7 @@ def _main(argv: Sequence[str]) -> int:
         return plan(Invocation(cfg, resume=args.resume))
     from semisonic.run import execute
 
-    return execute(Invocation(cfg, resume=args.resume))
+    return execute(Invocation(cfg, resume=args.resume, debug=args.debug))
 
 
 def views(argv: Sequence[str]) -> int:

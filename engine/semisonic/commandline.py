@@ -24,6 +24,8 @@ class Invocation:
 
     cfg: RunConfig
     resume: bool = False
+    debug: bool = False
+    """Tracebacks of users' mistakes too."""
 
 
 @dataclass

@@ -65,6 +65,15 @@ class CheckpointConfig(Config):
     """Newest checkpoints that are kept, beside the one that the held-out images choose."""
 
 
+class HealthConfig(Config):
+    heartbeat: float = Field(20, ge=2)
+    """Seconds without a sign of life after which a rank counts as lost and the job ends."""
+    progress: float = Field(900, ge=2)
+    """Seconds without a finished step, slice of an evaluation or checkpoint after which a rank counts as stuck."""
+    compare_every: int = Field(1000, ge=1)
+    """Steps between comparisons of the ranks' parameters and state; each checkpoint is preceded by one as well."""
+
+
 class RunConfig(Config):
     """One run. Sections are given as --section.field VALUE, and a section's name as --section NAME."""
 
@@ -107,6 +116,7 @@ class RunConfig(Config):
     log: LogConfig = LogConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     parallel: ParallelConfig = ParallelConfig()
+    health: HealthConfig = HealthConfig()
 
     @property
     def folder(self) -> Path:

@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from semisonic import memory
 from semisonic.algorithms.base import Algorithm, Batch
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.building import build_algorithm
 from semisonic.config import RunConfig
 from semisonic.data.base import DataSet, Images
 from semisonic.data.pipeline import steps_per_call
@@ -28,7 +30,10 @@ from semisonic.data.resident import GPU_SHARE
 from semisonic.data.splits import Split
 from semisonic.data.stream import PREFETCH
 from semisonic.data.synthetic import synthetic_batch
+from semisonic.folder import saved_micro
 from semisonic.models.norm import BatchNorm2d
+from semisonic.report import Console
+from semisonic.runtime import optimizer_share
 from semisonic.schema import UserError
 from semisonic_kernels.fuse import set_kernels
 
@@ -161,6 +166,40 @@ class Shortage(NamedTuple):
 
     def __str__(self) -> str:
         return f"{memory.readable(self.memory)} (rank {self.rank})"
+
+
+def fit_steps(
+    cfg: RunConfig,
+    asked: RunConfig,
+    started: bool,
+    data: DataSet,
+    split: Split,
+    accelerator: Accelerator,
+    console: Console,
+    kind: type[Trial] | None = None,
+) -> tuple[RunConfig, RunConfig | None]:
+    """The main run's and the baseline's configurations, with as many micro-batches as their steps need to fit.
+
+    The baseline's step is smaller: it has the number of micro-batches that was asked for, unless that does not fit by
+    itself. What a folder says of either is kept.
+    """
+    baseline, kept = asked.supervised_baseline() if cfg.baseline else None, None
+    if baseline and (kept := saved_micro(baseline.folder)):
+        baseline = with_micro(baseline, kept)
+    device = accelerator.device
+    kind = kind or (Trial if device.type == "cuda" else None)
+    if kind is None:
+        return cfg, baseline
+    trial = kind(lambda cfg: build_algorithm(cfg, data, split), data, split, device, optimizer_share(accelerator))
+    if not (started and (cfg.folder / "summary.json").exists()):
+        cfg, change = fitted(cfg, trial, started)
+        if change:
+            console.print(change)
+    if baseline and not (baseline.folder / "summary.json").exists():
+        baseline, change = fitted(baseline, trial, kept is not None)
+        if change:
+            console.print(f"Supervised baseline: {change}")
+    return cfg, baseline
 
 
 def fitted(cfg: RunConfig, trial: Trial, resumed: bool = False) -> tuple[RunConfig, str]:

@@ -15,14 +15,16 @@ import torch.distributed as dist
 
 from semisonic import memory
 from semisonic.answers import table
+from semisonic.building import build_algorithm, draw_split, initialise
 from semisonic.commandline import Invocation
 from semisonic.config import RunConfig
 from semisonic.data.sources import load
 from semisonic.data.stream import PREFETCH
+from semisonic.fit import fit_steps
 from semisonic.folder import continued, saved_micro
 from semisonic.replay import WARM_UP, WARM_UP_DDP
 from semisonic.report import Console
-from semisonic.run import build_algorithm, draw_split, fit_steps, initialise, on_main
+from semisonic.run import on_main
 from semisonic.runtime import peak_memory_bytes, start, thread_count
 from semisonic.schema import UserError
 from semisonic.trainer import NETS, Trainer

@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,23 +12,22 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from semisonic import state
-from semisonic.algorithms.base import Algorithm, Info
-from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.building import build_algorithm, draw_split, initialise
 from semisonic.commandline import Invocation
 from semisonic.config import RunConfig
-from semisonic.data.base import DataSet, Files
+from semisonic.data.base import DataSet
 from semisonic.data.sources import load
-from semisonic.data.splits import Split, load_split, make_split
-from semisonic.fit import Trial, fitted, with_micro
-from semisonic.folder import check_resumable, continued, create, read_status, saved_micro, write_status
+from semisonic.data.splits import Split, load_split
+from semisonic.divergence import Diverged, RanksDiffer
+from semisonic.fit import Trial, fit_steps
+from semisonic.folder import check_resumable, continued, create, read_status, write_status
+from semisonic.health import EXIT_LOST, Note, Watch
 from semisonic.memory import explained
-from semisonic.models import build
-from semisonic.models.norm import BatchNorm2d
 from semisonic.report import Console
-from semisonic.runtime import optimizer_share, start, thread_count
+from semisonic.runtime import start, thread_count
 from semisonic.schema import UserError
 from semisonic.summary import summarise
-from semisonic.trainer import Diverged, Trainer
+from semisonic.trainer import Trainer
 
 EXIT_USER, EXIT_DIVERGED, EXIT_STOPPED = 2, 3, 75
 """Exit codes: a user's mistake; a loss that was not finite; stopped by a signal, to be continued with --resume."""
@@ -45,6 +43,7 @@ class Session:
     split: Split
     stop: Callable[[], str | None]
     """Why to stop now: a signal's name, "max_hours", or None."""
+    watch: Watch
     baseline: RunConfig | None = None
     """The supervised baseline's configuration, where there is to be one."""
 
@@ -59,8 +58,16 @@ def execute(invocation: Invocation, trial: type[Trial] | None = None) -> int:
     trial: what is tried before the run's folder is made; by default a real step on a GPU, and nothing on the CPU, where
     the kernel kills a process that takes too much memory.
     """
+    accelerator = start(invocation.cfg)
+    with Watch(invocation.cfg.health, exit_code, invocation.debug) as watch:
+        code = _execute(invocation, accelerator, watch, trial)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    return code
+
+
+def _execute(invocation: Invocation, accelerator: Accelerator, watch: Watch, trial: type[Trial] | None) -> int:
     asked, begin = invocation.cfg, time.monotonic()
-    accelerator = start(asked)
     console = Console(accelerator.is_main_process)
     cfg = continued(asked) if invocation.resume else asked
     if cfg != asked:
@@ -77,64 +84,35 @@ def execute(invocation: Invocation, trial: type[Trial] | None = None) -> int:
     on_main(accelerator, lambda: create(cfg, split))
     for note in data.notes:
         console.print(note)
-    with state.Preemption() as preemption:
+    # The main run notes its own failures; this is for the baseline's, and for what goes wrong around both.
+    with state.Preemption() as preemption, watch.noting(failure(cfg)):
 
         def stop() -> str | None:
             late = cfg.max_hours is not None and time.monotonic() - begin > 3600 * cfg.max_hours
             return preemption.received or ("max_hours" if late else None)
 
-        session = Session(accelerator, console, data, split, stop, baseline)
-        try:
-            code, summary = train_with_baseline(cfg, session)
-        except BaseException as error:
-            # The main run notes its own failures; this is for the baseline's, and for what goes wrong around both.
-            if session.main and read_status(cfg.folder) != "failed":
-                write_status(cfg.folder, "failed", 0, cfg.steps, f"{type(error).__name__}: {error}", exit_code(error))
-            raise
+        session = Session(accelerator, console, data, split, stop, watch, baseline)
+        code, summary = train_with_baseline(cfg, session)
     if summary:
         console.result(summary, cfg.folder)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
     return code
 
 
-def fit_steps(
-    cfg: RunConfig,
-    asked: RunConfig,
-    started: bool,
-    data: DataSet,
-    split: Split,
-    accelerator: Accelerator,
-    console: Console,
-    kind: type[Trial] | None = None,
-) -> tuple[RunConfig, RunConfig | None]:
-    """The main run's and the baseline's configurations, with as many micro-batches as their steps need to fit.
+def failure(cfg: RunConfig) -> Note:
+    """What writes into the run's status.json why it failed, unless that has been written already."""
 
-    The baseline's step is smaller: it has the number of micro-batches that was asked for, unless that does not fit by
-    itself. What a folder says of either is kept.
-    """
-    baseline, kept = asked.supervised_baseline() if cfg.baseline else None, None
-    if baseline and (kept := saved_micro(baseline.folder)):
-        baseline = with_micro(baseline, kept)
-    device = accelerator.device
-    kind = kind or (Trial if device.type == "cuda" else None)
-    if kind is None:
-        return cfg, baseline
-    trial = kind(lambda cfg: build_algorithm(cfg, data, split), data, split, device, optimizer_share(accelerator))
-    if not (started and (cfg.folder / "summary.json").exists()):
-        cfg, change = fitted(cfg, trial, started)
-        if change:
-            console.print(change)
-    if baseline and not (baseline.folder / "summary.json").exists():
-        baseline, change = fitted(baseline, trial, kept is not None)
-        if change:
-            console.print(f"Supervised baseline: {change}")
-    return cfg, baseline
+    def note(step: int, reason: str, code: int) -> bool:
+        if read_status(cfg.folder) == "failed":
+            return False
+        write_status(cfg.folder, "failed", step, cfg.steps, reason, code)
+        return True
+
+    return note
 
 
 def exit_code(error: BaseException) -> int:
     """The exit code that an error ends the process with."""
-    codes = {Diverged: EXIT_DIVERGED, UserError: EXIT_USER, KeyboardInterrupt: 130}
+    codes = {Diverged: EXIT_DIVERGED, RanksDiffer: EXIT_LOST, UserError: EXIT_USER, KeyboardInterrupt: 130}
     return next((code for kind, code in codes.items() if isinstance(error, kind)), 1)
 
 
@@ -149,19 +127,6 @@ def on_main(accelerator: Accelerator, action: Callable[[], None]) -> None:
     broadcast_object_list(failed)
     if failed[0]:
         raise UserError(failed[0])
-
-
-def draw_split(cfg: RunConfig, data: DataSet) -> Split:
-    """The run's split. Raises `UserError` where the algorithm is left without unlabelled images."""
-    paths = data.train.paths if isinstance(data.train, Files) else None
-    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths)
-    views = ALGORITHMS[cfg.algorithm.name].views(cfg.algorithm)
-    if views.unlabelled and not len(split.unlabelled):
-        raise UserError(
-            f"data.labels: every image is labelled, which leaves {cfg.algorithm.name} no unlabelled pool; "
-            "set data.labels or data.unlabelled_includes_labelled"
-        )
-    return split
 
 
 def train_with_baseline(cfg: RunConfig, session: Session) -> tuple[int, dict[str, Any] | None]:
@@ -212,7 +177,7 @@ def train(
     algorithm = build_algorithm(cfg, session.data, session.split)
     latest = state.latest(folder / "checkpoints")
     report = initialise(algorithm, cfg.init) if cfg.init and not latest else None
-    trainer = Trainer(cfg, algorithm, session.data, session.split, session.accelerator)
+    trainer = Trainer(cfg, algorithm, session.data, session.split, session.accelerator, session.watch.pulse)
     console.start_up(cfg, trainer, thread_count(cfg))
     if latest:
         trainer.restore(state.load(latest))
@@ -221,12 +186,8 @@ def train(
         console.print(report)
         trainer.save()  # so that a resumed run starts from these weights too
     status("running", trainer.step)
-    try:
-        with explained(trainer):
-            reason = trainer.fit(console, session.stop)
-    except BaseException as error:
-        status("failed", trainer.step, f"{type(error).__name__}: {error}", exit_code(error))
-        raise
+    with session.watch.noting(failure(cfg)), explained(trainer):
+        reason = trainer.fit(console, session.stop)
     if reason:
         code = 0 if reason == "max_hours" else EXIT_STOPPED
         status("stopped", trainer.step, reason, code)
@@ -238,52 +199,3 @@ def train(
         state.write_text(finished, json.dumps(summary, indent=1) + "\n")
     status("finished", trainer.step, code=0)
     return 0, summary
-
-
-def build_algorithm(cfg: RunConfig, data: DataSet, split: Split) -> Algorithm:
-    """The algorithm with a freshly initialised network, on the CPU."""
-    labels = data.train.labels[split.labelled]
-    prior = [float((labels == index).mean()) for index in range(len(data.classes))]
-    info = Info(
-        classes=len(data.classes),
-        image_size=data.size,
-        labelled=len(split.labelled),
-        unlabelled=len(split.unlabelled),
-        steps=cfg.steps,
-        labelled_batch=cfg.batch.labelled,
-        unlabelled_batch=cfg.batch.unlabelled,
-        class_prior=tuple(prior),
-        mean=data.mean,
-        std=data.std,
-    )
-
-    def network() -> torch.nn.Module:
-        built = build(cfg.model, len(data.classes), data.size)
-        for module in built.modules():
-            if isinstance(module, BatchNorm2d) and module.momentum is not None:
-                # One update a micro-batch: together they move the running statistics as far as one of the whole batch.
-                module.momentum = 1 - (1 - module.momentum) ** (1 / cfg.batch.micro)
-        return built
-
-    return ALGORITHMS[cfg.algorithm.name](cfg.algorithm, network, info, cfg.ema, cfg.autocast)
-
-
-def initialise(algorithm: Algorithm, path: Path) -> str:
-    """Loads the EMA weights of a checkpoint into the network and its EMA; returns a report of what did not match."""
-    tensors = state.load(path).model
-    wanted = algorithm.network.state_dict()
-    given = {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
-    fitting = {k: v for k, v in given.items() if k in wanted and v.shape == wanted[k].shape}
-    if not fitting:
-        raise UserError(f"--init {path}: no weight of it fits model.name={type(algorithm.network).__name__}")
-    algorithm.network.load_state_dict(fitting, strict=False)
-    shadow = dict(algorithm.ema.named_buffers())
-    for name, value in algorithm.network.state_dict().items():
-        shadow[name].copy_(value)
-    missing, extra = sorted(wanted.keys() - fitting.keys()), sorted(given.keys() - fitting.keys())
-    report = f"Initialised {len(fitting)} of {len(wanted)} tensors from {path}"
-    if missing:
-        report += f"\n  freshly initialised: {', '.join(missing)}"
-    if extra:
-        report += f"\n  in the checkpoint only, or of another shape: {', '.join(extra)}"
-    return report

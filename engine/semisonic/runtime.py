@@ -8,6 +8,7 @@ import platform
 import resource
 import socket
 import warnings
+from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -22,6 +23,7 @@ from accelerate.utils import (
 
 from semisonic import parallel
 from semisonic.config import RunConfig
+from semisonic.health import patience
 from semisonic.schema import UserError
 
 
@@ -58,7 +60,8 @@ def start(cfg: RunConfig) -> Accelerator:
     handlers: list[Any] = [ddp]
     if "RANK" in os.environ:
         # Said, not left to Accelerate: without a backend DeepSpeed's processes on the CPU train alone, each for itself.
-        handlers.append(InitProcessGroupKwargs(backend="gloo" if on_cpu else "nccl"))
+        limit = timedelta(seconds=patience(cfg.health))
+        handlers.append(InitProcessGroupKwargs(backend="gloo" if on_cpu else "nccl", timeout=limit))
     accelerator = Accelerator(
         cpu=on_cpu and zero is None,  # on the CPU too, DeepSpeed is found only where Accelerate looks for a device
         deepspeed_plugin=None if zero is None else deepspeed_plugin(cfg, zero),

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,8 @@ from semisonic.data.base import DataSet, Files
 from semisonic.data.draws import sample_keys
 from semisonic.data.pipeline import Loader, evaluation_slices
 from semisonic.data.splits import Split
+from semisonic.divergence import check_equal, check_finite, equal_tensors
+from semisonic.health import DATA, EVALUATING, FIGURES, FINISHING, SAVING, STEP, Pulse, patience
 from semisonic.metrics import Evaluation, Meter, Throughput, evaluate
 from semisonic.optim import build_optimizer, set_learning_rate
 from semisonic.parallel import Engine, ZeroEngine, offloads_optimizer, read_deepspeed, set_batch
@@ -38,10 +41,6 @@ NETS = {"ema": "ema", "raw": "network"}
 """What is evaluated, and its name in the algorithm."""
 
 
-class Diverged(UserError):
-    """A loss was not finite."""
-
-
 class Trainer:
     """Trains one algorithm on one data set; the implementation of `algorithms.base.Runner`.
 
@@ -49,7 +48,15 @@ class Trainer:
     optimisers, the gradient scaler and `history`, and all of it is in every checkpoint.
     """
 
-    def __init__(self, cfg: RunConfig, algorithm: Algorithm, data: DataSet, split: Split, accelerator: Accelerator):
+    def __init__(
+        self,
+        cfg: RunConfig,
+        algorithm: Algorithm,
+        data: DataSet,
+        split: Split,
+        accelerator: Accelerator,
+        pulse: Pulse | None = None,
+    ):
         self.cfg, self.data, self.split, self.accelerator = cfg, data, split, accelerator
         self.device, self.folder = accelerator.device, cfg.folder
         self.rank, self.world_size = accelerator.process_index, accelerator.num_processes
@@ -57,9 +64,12 @@ class Trainer:
         if not cfg.zero_stage:  # DeepSpeed lays all parameters out one after the other, and takes contiguous ones only
             self.algorithm.to(memory_format=torch.channels_last)
         self.step, self.elapsed = 0, 0.0
+        self.pulse = pulse or Pulse()
         # The ranks agree on stopping over the host, where asking costs no wait for the device.
         self.next_vote, self.last_vote, self.voted_at = 0, 0, time.monotonic()
-        self.host_group: Any = dist.new_group(backend="gloo") if self.world_size > 1 else None
+        self.host_group: Any = None
+        if self.world_size > 1:
+            self.host_group = dist.new_group(backend="gloo", timeout=timedelta(seconds=patience(cfg.health)))
         self.history: list[dict[str, float]] = []
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         self.meter = Meter()
@@ -205,13 +215,17 @@ class Trainer:
         reason = None
         with console.progress(cfg.steps, self.step) as progress:
             while self.step < cfg.steps and reason is None:
-                self.train_step(next(loader))
+                self.pulse.at(DATA, self.step)
+                batch = next(loader)
+                self.pulse.at(STEP)
+                self.train_step(batch)
                 throughput.steps += 1
                 progress.stepped(self.step)
                 self.elapsed = before + time.perf_counter() - begin
                 last = self.step == cfg.steps
                 logged = last or self.step % cfg.log.every == 0
                 if logged:
+                    self.pulse.at(FIGURES)
                     figures = self.read() | throughput.read(loader.wait_seconds)
                     tracker.log(self.step, figures)
                 with throughput.paused():
@@ -221,9 +235,12 @@ class Trainer:
                     if logged:
                         progress.trained(self.step, figures)
                     reason = self.agree(stop())
+                    if self.step % cfg.health.compare_every == 0:
+                        self.compare_ranks()
                     if last or reason or self.step % cfg.checkpoint.every == 0 or self.best_step == self.step:
                         self.save()
                         progress.saved(self.step)
+        self.pulse.at(FINISHING, self.step)
         tracker.close()
         return reason if self.step < cfg.steps else None
 
@@ -265,18 +282,15 @@ class Trainer:
         return codes[int(code)]
 
     def check_finite(self) -> None:
-        bad = self.first_bad_step.clone()
-        if self.world_size > 1:
-            bad = torch.where(bad < 0, torch.iinfo(torch.int64).max, bad)
-            dist.all_reduce(bad, dist.ReduceOp.MIN)
-            bad = torch.where(bad == torch.iinfo(torch.int64).max, -1, bad)
-        if int(bad) >= 0:
-            good = state.latest(self.folder / "checkpoints")
-            raise Diverged(
-                f"the loss or the weights were not finite at step {int(bad)}; nothing was saved since. "
-                + (f"{good} is good: --resume replays from it" if good else "There is no checkpoint before it")
-                + "; if it happens again, lower optim.lr, set optim.clip or use precision fp32"
-            )
+        check_finite(self.first_bad_step, self.last_good)
+
+    def compare_ranks(self) -> None:
+        """Raises `RanksDiffer` where the ranks no longer hold the same parameters and state; waits for the device."""
+        check_equal(equal_tensors(self.algorithm, parameters=not self.partitioned), self.step, self.last_good)
+
+    def last_good(self) -> str:
+        good = state.latest(self.folder / "checkpoints")
+        return f"{good} is good: --resume replays from it" if good else "There is no checkpoint before it"
 
     # Evaluation.
 
@@ -290,6 +304,7 @@ class Trainer:
             thread_count(self.cfg),
         )  # fmt: skip
         self.algorithm.eval()
+        slices = self.pulse.each(EVALUATING, slices)
         return evaluate(lambda x: self.algorithm.infer(x, NETS[net]), slices, len(self.data.classes))
 
     def evaluate_all(self) -> dict[str, Any]:
@@ -320,12 +335,14 @@ class Trainer:
 
     def save(self) -> None:
         """Writes a checkpoint. All ranks must call it."""
+        self.pulse.at(SAVING, self.step)
         with self.whole_parameters():
             # A finite loss can have had gradients that were not: the weights of the last step decide.
             finite = torch.stack([parameter.isfinite().all() for parameter in self.algorithm.parameters()]).all()
             bad = ~finite & (self.first_bad_step < 0)
             self.first_bad_step.copy_(torch.where(bad, self.step - 1, self.first_bad_step))
             self.check_finite()
+            self.compare_ranks()
             model = self.algorithm.state_dict()
             if self.partitioned and self.accelerator.is_main_process:
                 model = {name: value.clone() for name, value in model.items()}

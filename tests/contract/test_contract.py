@@ -112,10 +112,10 @@ def test_one_graph_and_no_recompile_from_step_two_on(kind: type[Algorithm]):
 @pytest.mark.slow
 def test_the_trainer_s_compiled_step_equals_the_eager_one(tmp_path):
     """The real compiler on the real small network, through the trainer, for a few steps."""
+    from semisonic.building import build_algorithm
     from semisonic.commandline import resolve
     from semisonic.data.sources import load
     from semisonic.data.splits import make_split
-    from semisonic.run import build_algorithm
     from semisonic.runtime import start
     from semisonic.trainer import Trainer
 

@@ -26,7 +26,7 @@ from semisonic.data.sources import load
 from semisonic.data.splits import make_split
 from semisonic.models.norm import BatchNorm2d
 from semisonic.parallel import ZeroEngine
-from semisonic.run import build_algorithm
+from semisonic.building import build_algorithm
 from semisonic.runtime import start
 from semisonic.trainer import Trainer
 

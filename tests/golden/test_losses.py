@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.building import build_algorithm
 from semisonic.commandline import resolve
 from semisonic.data.sources import load
 from semisonic.data.splits import make_split
-from semisonic.run import build_algorithm
 from semisonic.runtime import start
 from semisonic.trainer import Trainer
 

@@ -8,12 +8,13 @@ import torch
 import yaml
 
 from semisonic import cli
+from semisonic.building import build_algorithm
 from semisonic.commandline import Invocation, resolve
 from semisonic.config import RunConfig
 from semisonic.data.sources import load
 from semisonic.data.splits import make_split
 from semisonic.fit import Trial, with_micro
-from semisonic.run import build_algorithm, execute
+from semisonic.run import execute
 
 pytestmark = pytest.mark.gpu
 

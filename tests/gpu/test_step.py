@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file
 
 from semisonic import cli
+from semisonic.building import build_algorithm
 from semisonic.commandline import resolve
 from semisonic.data.sources import load
 from semisonic.data.splits import make_split
 from semisonic.optim import AveragingSGD
 from semisonic.replay import WARM_UP_DDP
-from semisonic.run import build_algorithm
 from semisonic.runtime import start
 from semisonic.trainer import Trainer
 from tests.contract.test_fast_path import copy_state

@@ -242,9 +242,9 @@ def test_a_conventional_step_trains(algorithm: str):
 @pytest.mark.parametrize("start_up", ["none", "tf"])
 def test_the_two_loops_do_the_same_arithmetic(start_up: str):
     """One batch, ten steps: the engine's trainer and the conventional loop arrive at the same weights."""
+    from semisonic.building import build_algorithm
     from semisonic.data.sources import load
     from semisonic.data.splits import make_split
-    from semisonic.run import build_algorithm
     from semisonic.runtime import start
     from semisonic.trainer import Trainer
 

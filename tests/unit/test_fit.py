@@ -15,6 +15,7 @@ from semisonic import cli, memory
 from semisonic.algorithms.base import Views
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.building import build_algorithm
 from semisonic.commandline import Invocation, resolve
 from semisonic.config import RunConfig
 from semisonic.data.base import DataConfig, DataSet
@@ -22,9 +23,9 @@ from semisonic.data.pipeline import Loader
 from semisonic.data.sources import load
 from semisonic.data.splits import Split, make_split
 from semisonic.data.synthetic import synthetic_batch
-from semisonic.fit import Trial, fitted, larger_counts, with_micro
+from semisonic.fit import Trial, fit_steps, fitted, larger_counts, with_micro
 from semisonic.report import Console
-from semisonic.run import build_algorithm, execute, fit_steps
+from semisonic.run import execute
 from semisonic.runtime import optimizer_share, start
 from semisonic.schema import UserError
 from semisonic.trainer import Trainer

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from semisonic import cli
+from semisonic.building import build_algorithm
 from semisonic.commandline import Invocation, resolve
 from semisonic.data.base import DataSet
 from semisonic.data.sources import load
 from semisonic.data.splits import make_split
 from semisonic.plan import Measured, duration, estimate, slice_count, timed_checkpoint, timed_slices, timed_steps
-from semisonic.run import build_algorithm, execute
+from semisonic.run import execute
 from semisonic.runtime import start
 from semisonic.schema import UserError
 from semisonic.state import latest

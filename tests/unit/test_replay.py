@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from semisonic.building import build_algorithm
 from semisonic.commandline import resolve
 from semisonic.data.sources import load
 from semisonic.data.splits import make_split
 from semisonic.optim import AveragingSGD, OptimConfig, build_optimizer
 from semisonic.replay import Replay
-from semisonic.run import build_algorithm
 from semisonic.runtime import start
 from semisonic.schema import UserError
 from semisonic.trainer import Trainer

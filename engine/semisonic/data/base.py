@@ -1,5 +1,6 @@
 """What a data set is: its configuration, and the images it holds, resident or as files."""
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -85,6 +86,8 @@ class Files:
     """int32 [N, 2]: height and width in pixels after EXIF orientation, as DALI's decoders see them."""
     via_pillow: np.ndarray
     """bool [N]: files that DALI cannot decode; `read` re-encodes them as PNG."""
+    sizes: np.ndarray | None = None
+    """int64 [N]: bytes of each file when it was scanned, or None where it may have changed since."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -92,9 +95,12 @@ class Files:
     def read(self, index: int) -> np.ndarray:
         """The encoded bytes of one image, uint8 [bytes]; DALI decodes them to RGB of its `shapes`.
 
-        Raises OSError where the file has gone since the scan.
+        Raises OSError where the file has gone or changed its size since the scan: decoders make grey of what is
+        missing at the end of a JPEG.
         """
         path = self.root / self.paths[index]
+        if self.sizes is not None and (size := path.stat().st_size) != self.sizes[index]:
+            raise OSError(errno.ESTALE, f"{size} bytes, {self.sizes[index]} when it was scanned", str(path))
         if self.via_pillow[index]:
             return np.frombuffer(png_bytes(path), np.uint8)
         return np.fromfile(path, np.uint8)

@@ -153,4 +153,5 @@ def _files(root: Path, items: list[tuple[str, int]], entries: list[Entry]) -> Fi
         np.array([label for _, label, _ in kept], np.int64),
         np.array([(entry.height, entry.width) for _, _, entry in kept], np.int32).reshape(-1, 2),
         np.array([entry.status == VIA_PILLOW for _, _, entry in kept], bool),
+        np.array([entry.bytes for _, _, entry in kept], np.int64),
     )

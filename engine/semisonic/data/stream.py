@@ -21,6 +21,7 @@ from torch import Tensor
 from semisonic.data import draws
 from semisonic.data.augment import Geometry, View, build_view
 from semisonic.data.base import Files, Images
+from semisonic.data.damage import explained
 from semisonic.data.resident import Pool, upload
 from semisonic_kernels.noise import normal_noise
 
@@ -183,7 +184,10 @@ class Stream:
         shapes_N2 = self.images.shapes[rows] if isinstance(self.images, Files) else None
         images: Any = None
         if isinstance(self.images, Files):
-            images = list(self._readers.map(self.images.read, rows))
+            try:
+                images = list(self._readers.map(self.images.read, rows))
+            except Exception as error:  # Pillow's own errors are of a dozen types
+                raise explained(error, self.images, rows) from error
         elif self.pool is not None and not self.pool.on_gpu:
             images = self.pool.gather(rows)
         columns = self.columns(steps) if self.columns else {}
@@ -223,7 +227,10 @@ class Stream:
         """Takes over the images of a call and finishes them."""
         # On torch's stream, so that neither side reads or reuses a buffer before the other is done with it.
         on_gpu = self.device.type == "cuda"
-        outputs = self.pipeline.run(torch.cuda.current_stream(self.device) if on_gpu else None)
+        try:
+            outputs = self.pipeline.run(torch.cuda.current_stream(self.device) if on_gpu else None)
+        except RuntimeError as error:
+            raise self._explained(error) from error
         arrays = upload(self._calls.pop(number).result().arrays, self.device)
         views = {}
         for (name, view), output in zip(self.views.items(), outputs, strict=True):
@@ -238,6 +245,13 @@ class Stream:
                 for part, keys_N in zip(views[name].split(self.samples), keys, strict=True):
                     part.copy_(gaussian_noise(part, keys_N, self._deviation[name]))
         return Received(views, arrays)
+
+    def _explained(self, error: Exception) -> Exception:
+        """DALI's error by the names of the files that it was fed and cannot decode."""
+        if not isinstance(self.images, Files):
+            return error
+        fed = [call.result().rows for call in self._calls.values() if call.done() and not call.exception()]
+        return explained(error, self.images, np.concatenate(fed))
 
     def _next_call(self, number: int) -> Received:
         if self._receiver is None:

@@ -1,0 +1,77 @@
+"""From a configuration to what is trained: the split, and the algorithm with its network."""
+
+from pathlib import Path
+
+import torch
+
+from semisonic import state
+from semisonic.algorithms.base import Algorithm, Info
+from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.config import RunConfig
+from semisonic.data.base import DataSet, Files
+from semisonic.data.splits import Split, make_split
+from semisonic.models import build
+from semisonic.models.norm import BatchNorm2d
+from semisonic.schema import UserError
+
+
+def draw_split(cfg: RunConfig, data: DataSet) -> Split:
+    """The run's split. Raises `UserError` where the algorithm is left without unlabelled images."""
+    paths = data.train.paths if isinstance(data.train, Files) else None
+    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths)
+    views = ALGORITHMS[cfg.algorithm.name].views(cfg.algorithm)
+    if views.unlabelled and not len(split.unlabelled):
+        raise UserError(
+            f"data.labels: every image is labelled, which leaves {cfg.algorithm.name} no unlabelled pool; "
+            "set data.labels or data.unlabelled_includes_labelled"
+        )
+    return split
+
+
+def build_algorithm(cfg: RunConfig, data: DataSet, split: Split) -> Algorithm:
+    """The algorithm with a freshly initialised network, on the CPU."""
+    labels = data.train.labels[split.labelled]
+    prior = [float((labels == index).mean()) for index in range(len(data.classes))]
+    info = Info(
+        classes=len(data.classes),
+        image_size=data.size,
+        labelled=len(split.labelled),
+        unlabelled=len(split.unlabelled),
+        steps=cfg.steps,
+        labelled_batch=cfg.batch.labelled,
+        unlabelled_batch=cfg.batch.unlabelled,
+        class_prior=tuple(prior),
+        mean=data.mean,
+        std=data.std,
+    )
+
+    def network() -> torch.nn.Module:
+        built = build(cfg.model, len(data.classes), data.size)
+        for module in built.modules():
+            if isinstance(module, BatchNorm2d) and module.momentum is not None:
+                # One update a micro-batch: together they move the running statistics as far as one of the whole batch.
+                module.momentum = 1 - (1 - module.momentum) ** (1 / cfg.batch.micro)
+        return built
+
+    return ALGORITHMS[cfg.algorithm.name](cfg.algorithm, network, info, cfg.ema, cfg.autocast)
+
+
+def initialise(algorithm: Algorithm, path: Path) -> str:
+    """Loads the EMA weights of a checkpoint into the network and its EMA; returns a report of what did not match."""
+    tensors = state.load(path).model
+    wanted = algorithm.network.state_dict()
+    given = {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
+    fitting = {k: v for k, v in given.items() if k in wanted and v.shape == wanted[k].shape}
+    if not fitting:
+        raise UserError(f"--init {path}: no weight of it fits model.name={type(algorithm.network).__name__}")
+    algorithm.network.load_state_dict(fitting, strict=False)
+    shadow = dict(algorithm.ema.named_buffers())
+    for name, value in algorithm.network.state_dict().items():
+        shadow[name].copy_(value)
+    missing, extra = sorted(wanted.keys() - fitting.keys()), sorted(given.keys() - fitting.keys())
+    report = f"Initialised {len(fitting)} of {len(wanted)} tensors from {path}"
+    if missing:
+        report += f"\n  freshly initialised: {', '.join(missing)}"
+    if extra:
+        report += f"\n  in the checkpoint only, or of another shape: {', '.join(extra)}"
+    return report
