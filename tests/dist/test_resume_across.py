@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import semisonic
+
 from tests.dist.test_world_size import compare
 from tests.dist.worker import Job
 from tests.dist.workers import run_jobs
@@ -20,9 +22,12 @@ Results = dict[str, dict]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    folder = tmp_path_factory.mktemp("across")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("across")
 
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> Results:
     def saved(run: str) -> str:
         return str(folder / run / "checkpoints" / f"step-{HALF}")
 
@@ -80,13 +85,9 @@ def test_a_zero_run_goes_on_in_one_process(results: Results, strategy: str):
     compare(second_half(results[strategy]), results[f"{strategy} to one"], 1e-5, slack=100)
 
 
-def test_all_strategies_write_the_same_checkpoint(results: Results, tmp_path_factory: pytest.TempPathFactory):
-    """The same names and shapes, and what `semisonic.load` takes out of it."""
-    import semisonic
-
-    (folder,) = tmp_path_factory.getbasetemp().glob("across*")
-    networks = {name: semisonic.load(Path(folder) / name / "checkpoints" / f"step-{HALF}").state_dict() for name in STRATEGIES}
+def test_all_strategies_export_the_same_network(results: Results, folder: Path):
+    networks = {name: semisonic.load(folder / name / "checkpoints" / f"step-{HALF}").state_dict() for name in STRATEGIES}
     for name, network in networks.items():
         assert network.keys() == networks["ddp"].keys()
         for key, value in network.items():
-            torch.testing.assert_close(value, networks["ddp"][key], rtol=1e-4, atol=1e-6, msg=lambda text, at=(name, key): f"{at}: {text}")
+            torch.testing.assert_close(value, networks["ddp"][key], rtol=1e-4, atol=1e-6, msg=f"{key} of {name}")
