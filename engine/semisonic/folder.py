@@ -14,7 +14,7 @@ from semisonic.state import write_text
 UNFINISHED = {"split.npz", ".split.npz.tmp", "status.json", ".status.json.tmp", ".config.yaml.tmp"}
 """What a kill can leave before the folder is a run's."""
 
-MAY_CHANGE = {"out", "threads", "device", "max_hours", "baseline", "compile", "log", "checkpoint"}
+MAY_CHANGE = {"out", "threads", "device", "max_hours", "baseline", "compile", "recompute", "log", "checkpoint"}
 """What may differ between a run and its continuation: it changes speed, and figures by rounding at most."""
 
 

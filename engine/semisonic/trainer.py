@@ -21,6 +21,7 @@ from semisonic.data.draws import sample_keys
 from semisonic.data.pipeline import Loader, evaluation_slices
 from semisonic.data.splits import Split
 from semisonic.metrics import Evaluation, Meter, Throughput, evaluate
+from semisonic.models.blocks import use_blocks
 from semisonic.optim import build_optimizer, load_optimizer_state, optimizer_state, set_learning_rate
 from semisonic.replay import WARM_UP_DDP, CudaGraph, Replay
 from semisonic.report import Console, save_confusion
@@ -71,9 +72,11 @@ class Trainer:
         """Whether the EMA moves the averages of parameters, or an optimiser does in its own step."""
         self.replay = cfg.replayed
         recorder = CudaGraph() if self.replay != "off" else None
+        if cfg.recompute or cfg.graphs == "blocks":
+            use_blocks(algorithm, cfg.recompute, cfg.graphs == "blocks")
         for role in algorithm.roles:
             module = algorithm.role_module(role)
-            if cfg.compiled:
+            if cfg.graphs == "whole":
                 # The bound method, not the module: keys stay clean, and DDP and DeepSpeed wrap it from outside.
                 module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False)
             averaged = self.averaged_by_optimizer(module)
