@@ -204,7 +204,8 @@ def show(result: dict[str, Any], console: Console) -> None:
     for name, row in cases.items():
         step, ratio = row["step_seconds"], row[f"step / {base}"]
         table.add_row(
-            name, f"{1000 * step['median']:,.0f} ms", f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})",
+            name, f"{1000 * step['median']:,.0f} ms",
+            f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})",
             f"{row['memory_bytes'] / 2**20:,.0f} MiB", f"{row[f'memory / {base}']:.2f}",
             f"{row['peak_bytes'] / 2**20:,.0f} MiB", f"{row['first_step_seconds']:,.1f} s",
         )  # fmt: skip

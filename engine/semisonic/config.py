@@ -211,8 +211,10 @@ def _check_replay(cfg: RunConfig, world_size: int) -> list[str]:
     if cfg.precision == "fp16":
         return ["replay: fp16 checks its gradients on the host and cannot be replayed; use bf16, or replay=off"]
     if cfg.recompute and blocks.draws(cfg.model.name):
-        return [f"replay: recompute repeats the random numbers of {cfg.model.name}'s blocks, which a CUDA graph cannot; "
-                "use off, or --no-recompute"]  # fmt: skip
+        return [
+            f"replay: recompute repeats the random numbers of {cfg.model.name}'s blocks, which a CUDA graph cannot; "
+            "use off, or --no-recompute"
+        ]
     if cfg.replay == "step" and world_size > 1:
         return [f"replay: the whole step of {world_size} ranks cannot be replayed; use backward or off"]
     if cfg.replay == "backward" and ALGORITHMS[cfg.algorithm.name].roles != ("network",):
