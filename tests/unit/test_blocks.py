@@ -212,7 +212,7 @@ def test_more_graphs_than_torch_allows_are_an_error(counter: CompileCounterWithB
 @pytest.mark.parametrize("family", BLOCKS)
 def test_blocks_are_found_in_every_family(family: str):
     name = EXAMPLES[family]
-    with torch.device("meta"):
+    with torch.device("cpu" if family == "regnet" else "meta"):  # which computes its widths with tensors
         found = blocks_of(build(ModelConfig(name=name), 10, 64))
     assert has_blocks(name) and len(found) >= 8
     assert draws(name) == any(map(_draws, found))
