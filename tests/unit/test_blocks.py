@@ -141,8 +141,10 @@ def test_a_training_run_is_the_same_bit_for_bit(tmp_path: Path, micro: str):
 # Compiled one by one.
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("name", ["wrn-16-1", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    ("name", "recompute"),
+    [("wrn-16-1", False), ("wrn-16-1", True), pytest.param("efficientnet_b0", True, marks=pytest.mark.slow)],
+)
 def test_compiled_blocks_compute_the_same(counter: CompileCounterWithBackend, name: str, recompute: bool):
     plain, compiled = network(name), network(name)
     count = use_blocks(compiled, recompute, compiled=True)
