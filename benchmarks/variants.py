@@ -80,6 +80,7 @@ class Bare:
     def __init__(self, plan: Plan):
         cfg = configuration(plan)
         from semisonic.models import build
+        from semisonic.models.blocks import use_blocks
         from semisonic.replay import CudaGraph
         from semisonic.runtime import start
 
@@ -96,7 +97,9 @@ class Bare:
                 logits = network(images)
             return F.cross_entropy(logits.float(), labels)
 
-        if cfg.compiled:
+        if cfg.recompute or cfg.graphs == "blocks":
+            use_blocks(network, cfg.recompute, cfg.graphs == "blocks")
+        if cfg.graphs == "whole":
             objective = torch.compile(objective, fullgraph=True, dynamic=False)
 
         def forward_backward() -> None:

@@ -12,7 +12,7 @@ from semisonic import parallel
 from semisonic.algorithms.base import EmaConfig
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.data import augment, sources
-from semisonic.models import ModelConfig
+from semisonic.models import ModelConfig, blocks
 from semisonic.models import check as check_model
 from semisonic.optim import OptimConfig
 from semisonic.parallel import ParallelConfig
@@ -90,14 +90,22 @@ class RunConfig(Config):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Autocast of the network; weights, statistics and losses stay in fp32. On a GPU, fp32 means
     TF32 products."""
-    compile: Literal["auto", "whole", "off"] = "auto"
-    """whole = forward and loss as one graph; auto = whole on a GPU, off on the CPU, where short runs lose by it."""
+    compile: Literal["auto", "whole", "blocks", "off"] = "auto"
+    """whole = forward and loss as one graph. blocks = each residual block as a graph of its own, shared by blocks of
+    equal structure: large networks compile sooner, and their gradients are reduced over the ranks while the backward
+    goes on. auto = whole on a GPU, off on the CPU, where short runs lose by it. Evaluation is never compiled."""
+    recompute: bool = False
+    """Activation checkpointing: keep only the input of each residual block for the backward, which runs the block's
+    forward again. Less memory for up to a third more time; same arithmetic, random numbers and running statistics.
+    For Wide ResNets and torchvision's networks made of such blocks."""
     kernels: Literal["fused", "reference"] = "fused"
     """reference = losses, SGD and EMA in plain torch, RandAugment as DALI operators: what the fast path is checked
-    against. fused = the fused ones; losses only where the step is compiled."""
+    against. fused = the fused ones; losses inside the graph with compile=whole, compiled by themselves with
+    compile=blocks, and in plain torch with compile=off."""
     replay: Literal["auto", "step", "backward", "off"] = "auto"
     """CUDA-graph replay: of the whole step (one process), or of forward and backward (several). auto = step in one
-    GPU process, off elsewhere; fp16, which checks its gradients on the host, cannot be replayed."""
+    GPU process, off elsewhere. Not to be replayed: fp16, which checks its gradients on the host, and recompute of
+    blocks that draw random numbers (efficientnets' stochastic depth)."""
     deterministic: bool = False
     """Only deterministic GPU kernels, so that a resumed GPU run is equal bit for bit; the CPU always is."""
     threads: int = Field(0, ge=0)
@@ -131,14 +139,22 @@ class RunConfig(Config):
 
     @property
     def compiled(self) -> bool:
-        return self.compile == "whole" or (
-            self.compile == "auto" and self.torch_device == "cuda" and self.zero_stage != 3
-        )
+        return self.graphs != "off"
+
+    @property
+    def graphs(self) -> str:
+        """What is compiled: whole, blocks or off."""
+        if self.compile == "auto":
+            return "whole" if self.torch_device == "cuda" and self.zero_stage != 3 else "off"
+        return self.compile
 
     @property
     def zero_stage(self) -> int:
-        """Stage of DeepSpeed's ZeRO; 0 without DeepSpeed."""
-        return parallel.zero_stage(parallel.read_deepspeed(self.parallel))
+        """Stage of DeepSpeed's ZeRO; 0 without DeepSpeed, or with a file that `check` refuses."""
+        try:
+            return parallel.zero_stage(parallel.read_deepspeed(self.parallel))
+        except UserError:
+            return 0
 
     @property
     def loading(self) -> sources.DataConfig:
@@ -153,8 +169,9 @@ class RunConfig(Config):
         """What is replayed: step, backward or off."""
         alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
         if self.replay == "auto":
-            fits = self.torch_device == "cuda" and alone and self.precision != "fp16" and not self.zero_stage
-            return "step" if fits else "off"
+            fits = self.precision != "fp16" and not (self.recompute and blocks.draws(self.model.name))
+            fits = fits and alone and not self.zero_stage
+            return "step" if self.torch_device == "cuda" and fits else "off"
         return self.replay
 
     @property
@@ -187,7 +204,7 @@ def check(cfg: RunConfig) -> list[str]:
     if cfg.precision == "fp16" and cfg.torch_device == "cpu":
         problems.append("precision: fp16 needs a GPU; use bf16 or fp32 on the CPU")
     algorithm = ALGORITHMS[cfg.algorithm.name]
-    problems += _check_deepspeed(cfg) or _check_replay(cfg, world_size)
+    problems += (_check_deepspeed(cfg) or _check_replay(cfg, world_size)) + _check_blocks(cfg)
     if cfg.kernels == "reference" and cfg.data.operations == "kernel":
         problems.append("data.operations: with kernels=reference the operations are DALI's; use auto or dali")
     if cfg.batch.micro > 1 and not algorithm.micro_batches:
@@ -243,11 +260,28 @@ def _check_replay(cfg: RunConfig, world_size: int) -> list[str]:
         return [f"replay: {cfg.replay} needs a GPU; use auto or off"]
     if cfg.precision == "fp16":
         return ["replay: fp16 checks its gradients on the host and cannot be replayed; use bf16, or replay=off"]
+    if cfg.recompute and blocks.draws(cfg.model.name):
+        return [
+            f"replay: recompute repeats the random numbers of {cfg.model.name}'s blocks, which a CUDA graph cannot; "
+            "use off, or --no-recompute"
+        ]
     if cfg.replay == "step" and world_size > 1:
         return [f"replay: the whole step of {world_size} ranks cannot be replayed; use backward or off"]
     if cfg.replay == "backward" and ALGORITHMS[cfg.algorithm.name].roles != ("network",):
         return [f"replay: {cfg.algorithm.name} has several optimisers and cannot be replayed in part; use off"]
     return []
+
+
+def _check_blocks(cfg: RunConfig) -> list[str]:
+    if blocks.has_blocks(cfg.model.name):
+        return []
+    known = f"wrn-D-K and torchvision's {', '.join(blocks.BLOCKS)}"
+    problems = []
+    if cfg.recompute:
+        problems.append(f"recompute: {cfg.model.name} has no blocks to compute again; possible for {known}")
+    if cfg.compile == "blocks":
+        problems.append(f"compile: {cfg.model.name} has no blocks to compile; use whole, or one of {known}")
+    return problems
 
 
 def _check_trackers(names: tuple[str, ...]) -> list[str]:

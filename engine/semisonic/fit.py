@@ -31,6 +31,7 @@ from semisonic.data.splits import Split
 from semisonic.data.stream import PREFETCH
 from semisonic.data.synthetic import synthetic_batch
 from semisonic.folder import saved_micro
+from semisonic.models.blocks import use_blocks
 from semisonic.models.norm import BatchNorm2d
 from semisonic.report import Console
 from semisonic.runtime import optimizer_share
@@ -88,7 +89,10 @@ class Trial:
         set_kernels("reference" if cfg.kernels == "reference" else "fused" if compiled else "eager")
         with self.random_numbers_kept():
             algorithm, aside = self.prepared(cfg)
-            if compiled:
+            graphs = cfg.graphs if compiled else "off"
+            if cfg.recompute or graphs == "blocks":
+                use_blocks(algorithm, cfg.recompute, graphs == "blocks")
+            if graphs == "whole":
                 for role in algorithm.roles:
                     module = algorithm.role_module(role)
                     module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False)  # type: ignore[method-assign]

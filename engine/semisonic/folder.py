@@ -15,8 +15,8 @@ UNFINISHED = {"split.npz", ".split.npz.tmp", "status.json", ".status.json.tmp", 
 """What a kill can leave before the folder is a run's."""
 
 MAY_CHANGE = {
-    "out", "threads", "device", "max_hours", "baseline", "compile", "log", "checkpoint", "parallel", "health",
-    "batch.fit"
+    "out", "threads", "device", "max_hours", "baseline", "compile", "recompute", "log", "checkpoint",
+    "parallel", "health", "batch.fit"
 }  # fmt: skip
 """What may differ between a run and its continuation: it changes speed, and figures by rounding at most."""
 

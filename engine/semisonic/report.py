@@ -85,7 +85,11 @@ class Console:
         def images(labelled: int, unlabelled: int) -> str:
             return f"{labelled} labelled" + (f" + {unlabelled} unlabelled" if views.unlabelled else "")
 
-        compiled = "one graph (the first steps compile)" if cfg.compiled else "off: eager"
+        compiled = {
+            "whole": "one graph (the first steps compile)",
+            "blocks": "each block (the first steps compile)",
+            "off": "off: eager",
+        }
         rows = {
             "run folder": f"{cfg.folder}",
             "data": f"{data.name}: {len(data.classes)} classes, {data.size}x{data.size}, {len(data.test):,} test",
@@ -100,7 +104,8 @@ class Console:
             + (f"; DeepSpeed ZeRO-{cfg.zero_stage}" if cfg.zero_stage else "; DDP" if world_size > 1 else ""),
             "device": f"{device.type}, {threads} CPU {'thread' if threads == 1 else 'threads'} a rank",
             "precision": cfg.precision,
-            "compile": compiled,
+            "compile": compiled[cfg.graphs],
+            "activations": "of each block computed again in the backward" if cfg.recompute else "kept",
             "CUDA graph": {"step": "the whole step", "backward": "forward and backward", "off": "off"}[trainer.replay],
             "seed": str(cfg.seed),
         }

@@ -24,6 +24,7 @@ from semisonic.data.splits import Split
 from semisonic.divergence import check_equal, check_finite, equal_tensors
 from semisonic.health import DATA, EVALUATING, FIGURES, FINISHING, SAVING, STEP, Pulse, patience
 from semisonic.metrics import Evaluation, Meter, Throughput, evaluate
+from semisonic.models.blocks import use_blocks
 from semisonic.optim import build_optimizer, set_learning_rate
 from semisonic.parallel import Engine, ZeroEngine, offloads_optimizer, read_deepspeed, set_batch
 from semisonic.replay import WARM_UP_DDP, CudaGraph, Replay
@@ -80,9 +81,11 @@ class Trainer:
         """Whether the EMA moves the averages of parameters, or an optimiser does in its own step."""
         self.replay = cfg.replayed
         recorder = CudaGraph() if self.replay != "off" else None
+        if cfg.recompute or cfg.graphs == "blocks":
+            use_blocks(algorithm, cfg.recompute, cfg.graphs == "blocks")
         for role in algorithm.roles:
             module = algorithm.role_module(role)
-            if cfg.compiled:
+            if cfg.graphs == "whole":
                 # The bound method, not the module: keys stay clean, and DDP and DeepSpeed wrap it from outside.
                 module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False)
             prepare = partial(self.prepare, module)

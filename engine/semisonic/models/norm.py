@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from semisonic_kernels.sync_batch_norm import batch_norm
 
 _track = True
+_again = False
 
 
 class batch_statistics:
@@ -30,6 +31,28 @@ class batch_statistics:
     ) -> None:
         global _track
         _track = self.outside.pop()
+
+
+class computed_again:
+    """Around a forward that autograd runs once more in the backward (torch.utils.checkpoint). Made at the first
+    forward, whose tracking it repeats, but the running statistics that move are copies: they move once, and the two
+    forwards save the same tensors, as they must.
+    """
+
+    def __init__(self) -> None:
+        self.track = _track
+        self.outside: list[tuple[bool, bool]] = []
+
+    def __enter__(self) -> None:
+        global _track, _again
+        self.outside.append((_track, _again))
+        _track, _again = self.track, True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _track, _again
+        _track, _again = self.outside.pop()
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -64,14 +87,17 @@ class BatchNorm2d(nn.BatchNorm2d):
         self._check_input_dim(input)
         training = self.training or self.running_mean is None
         tracked = _track or not self.training
-        if self.training and _track and self.num_batches_tracked is not None:
+        mean, var = (self.running_mean, self.running_var) if tracked else (None, None)
+        if self.training and _again:
+            mean, var = (None if value is None else value.clone() for value in (mean, var))
+        elif self.training and _track and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         return batch_norm(
             input,
             self.weight,
             self.bias,
-            self.running_mean if tracked else None,
-            self.running_var if tracked else None,
+            mean,
+            var,
             self.momentum,
             self.eps,
             training,

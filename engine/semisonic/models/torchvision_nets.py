@@ -66,7 +66,7 @@ class TorchvisionNet(nn.Module):
     convolution of stride 1 and no max-pooling, for efficientnets stride 1 in the first convolution. "7x7" is
     the network's own stem; "auto" takes "3x3" where it exists and images have at most 64 px.
     SqueezeNet's head is a linear layer on the pooled features, not a 1x1 convolution, ReLU and pooling.
-    Inception and GoogLeNet are built without auxiliary heads. BatchNorm is ours.
+    Inception and GoogLeNet are built without auxiliary heads. BatchNorm and stochastic depth are ours.
     Raises UserError where the network has no linear classifier to replace.
     """
 
@@ -78,6 +78,8 @@ class TorchvisionNet(nn.Module):
         stem: Literal["auto", "3x3", "7x7"] = "auto",
     ):
         from torchvision import models as zoo
+
+        from semisonic.models.stochastic_depth import convert_stochastic_depth
 
         super().__init__()
         options: dict[str, Any] = {}
@@ -91,7 +93,7 @@ class TorchvisionNet(nn.Module):
         if has_small_stem(name) and (stem == "3x3" or (stem == "auto" and image_size <= SMALL_IMAGE)):
             _shrink_stem(body, name)
         self.head = _detach_head(body, name, classes)
-        self.body = convert_batch_norm(body)
+        self.body = convert_stochastic_depth(convert_batch_norm(body))
         self.feature_dim = self.head.in_features
 
     def features(self, images: Tensor) -> Tensor:
