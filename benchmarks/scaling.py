@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py [OPTIONS] [FIELDS]
     python benchmarks/scaling.py --count small,wrn-28-2,resnet50     # only what is communicated, eager and compiled
-    python benchmarks/scaling.py --project RESULT.json [--latency-us ...]
+    python benchmarks/scaling.py --project RESULT.json [--counts RESULT_OF_COUNT.json] [--latency-us ...]
 
 For each number of processes (one GPU each, NCCL; without a GPU gloo on the CPU, one thread each) a group that trains
 with the engine's own trainer waits in its process group while the others measure, so that a drift hits all alike:
@@ -78,6 +78,12 @@ def parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=2.0, help="of each window, from 2 steps (default: 2)")
     add("--count", type=names, metavar="MODELS", help="only count, for each of these networks, eager and compiled")
     add("--project", type=Path, metavar="RESULT", help="measure nothing: project a result of this script")
+    add(
+        "--counts",
+        type=Path,
+        metavar="RESULT",
+        help="with --project: a result of --count, where one GPU counted nothing",
+    )
     add("--gpus-per-node", type=int, default=network.gpus, help="of the projection (default: %(default)s)")
     add("--latency-us", type=float, help=f"of a small all-reduce in a node (default: {network.latency_us:g})")
     add("--bandwidth-gb", type=float, help=f"of a GPU in a node, GB/s (default: {network.bandwidth_gb:g})")
@@ -287,13 +293,34 @@ def network_of(args: argparse.Namespace) -> projection.Network:
 
 def project(args: argparse.Namespace) -> None:
     console = Console(width=max(140, Console().width))
+    result = stored(args.project, "scaling", "--project")
+    if args.counts:
+        result["communication"] = counts_of(args.counts, result["configuration"])
     try:
-        result = json.loads(args.project.read_text())
-        if not isinstance(result, dict) or result.get("kind") != "scaling":
-            raise ValueError("not a result of scaling.py")
         report.show_projection(result, network_of(args), args.overlap, console)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise UserError(f"--project {args.project}: {error}") from error
+
+
+def stored(path: Path, kind: str, option: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{option} {path}: {error}") from error
+    if not isinstance(content, dict) or content.get("kind") != kind:
+        raise UserError(f"{option} {path}: no result of scaling.py of kind {kind}")
+    return content
+
+
+def counts_of(path: Path, work: dict[str, Any]) -> dict[str, Any]:
+    """What was counted for a result's algorithm and network, of which calls and bytes depend on nothing else."""
+    content = stored(path, "communication", "--counts")
+    wanted = (work["algorithm"], work["model"], work["compiled"])
+    found = [c for c in content["counts"] if (content["algorithm"], c["model"], c["compiled"]) == wanted]
+    if not found:
+        how = "compiled" if work["compiled"] else "eager"
+        raise UserError(f"--counts {path}: holds no {work['algorithm']} with {work['model']}, {how}")
+    return {str(count["ranks"]): count for count in found}
 
 
 def main(argv: Sequence[str]) -> int:

@@ -206,8 +206,9 @@ def plot(result: Result, path: Path) -> None:
         right.bar(list(steps), heights, bottom=list(bottoms.values()), label=f"{name} ({calls} calls)", width=0.6)
         bottoms = {ranks: bottoms[ranks] + height for ranks, height in zip(steps, heights, strict=True)}
     right.set(xlabel="processes", ylabel="MiB a step that a rank sends (ring)")
+    right.set_ylim(0, 1.35 * max([*bottoms.values(), 1e-9]))
     if purposes:
-        right.legend(fontsize=8, frameon=False)
+        right.legend(fontsize=8, frameon=False, loc="upper left")
     work = result["configuration"]
     title = f"{work['algorithm']}, {work['model']}, {work['image_size']} px, {result['images_per_step']} images a step"
     figure.suptitle(f"{title}, {work['precision']}\n{result['hardware']}", fontsize=9)

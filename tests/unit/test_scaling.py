@@ -189,12 +189,28 @@ def test_a_stored_result_is_projected_with_the_users_network(tmp_path: Path, cap
     assert "assumed: 8 GPUs a node, 7 us and 99 GB/s in a node" in said and "does not divide" in said
     path.write_text("{}")
     assert scaling.main(["--project", str(path)]) == 2
-    assert capsys.readouterr().err.strip() == f"error: --project {path}: not a result of scaling.py"
+    assert capsys.readouterr().err.strip() == f"error: --project {path}: no result of scaling.py of kind scaling"
     assert scaling.main(["--project", str(path), "--latency-us", "0", "--overlap", "2"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "error: --latency-us: must be positive",
         "error: --overlap: must lie between 0 and 1",
     ]
+
+
+def test_one_gpu_that_counted_nothing_is_projected_with_counts_of_elsewhere(tmp_path: Path, capsys):
+    path, counts = tmp_path / "result.json", tmp_path / "counts.json"
+    alone = result() | {"communication": {}}
+    alone["configuration"] |= {"algorithm": "fixmatch", "model": "small", "compiled": True}
+    path.write_text(json.dumps(alone))
+    count = {"model": "small", "compiled": True, "ranks": 2, **result()["communication"]["2"]}
+    counts.write_text(json.dumps({"kind": "communication", "algorithm": "fixmatch", "counts": [count]}))
+    assert scaling.main(["--project", str(path)]) == 2
+    assert "needs measured shares and counted communication" in capsys.readouterr().err
+    assert scaling.main(["--project", str(path), "--counts", str(counts)]) == 0
+    assert "BatchNorm 4 calls forward with R x 768 B" in capsys.readouterr().out
+    counts.write_text(json.dumps({"kind": "communication", "algorithm": "fixmatch", "counts": []}))
+    assert scaling.main(["--project", str(path), "--counts", str(counts)]) == 2
+    assert "holds no fixmatch with small, compiled" in capsys.readouterr().err
 
 
 # What is measured.
