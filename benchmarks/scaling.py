@@ -209,9 +209,10 @@ def communication_of(groups: dict[str, Group], say: Console) -> tuple[dict[str, 
 
 
 def execute(args: argparse.Namespace, rest: Sequence[str], groups: dict[str, Group]) -> None:
-    say, console = Console(stderr=True), Console(width=max(140, Console().width))
+    say, console = Console(stderr=True), Console(width=max(150, Console().width))
     plan = make_plan(args, rest)
     cfg = configuration(plan)
+    load = os.getloadavg()[0]  # before anything of ours runs
     start(works(args, plan), groups, say)
     what = ["step"] if args.no_data else ["step", "end_to_end"]
     readings = run_rounds(groups, what, args.rounds, args.seconds, say)
@@ -225,6 +226,7 @@ def execute(args: argparse.Namespace, rest: Sequence[str], groups: dict[str, Gro
         | {"processes": args.processes, "modes": args.modes, "deepspeed": str(args.deepspeed or "")},
         **first["environment"],
         "cores": measure.cores(),
+        "load_before": load,
         "gpus": first["gpus"],
         "images_per_step": images_per_step(cfg),
         "data": "random batches, no data" if args.no_data else first["data"],

@@ -7,6 +7,9 @@ import measure
 import projection
 from ranks import Group
 
+BUSY = 0.25
+"""Load average for each core from which others are said to have disturbed a measurement."""
+
 
 def row_of(group: Group, readings: dict[str, list[measure.Reading]], ratio: int, cores: int) -> dict[str, Any]:
     """What one group did."""
@@ -70,6 +73,11 @@ def compute_of(rows: dict[str, dict[str, Any]], images: int) -> dict[str, Any] |
 
 def remarks(result: dict[str, Any], readings: dict[str, Any]) -> list[str]:
     found, cores = [], result["cores"]
+    if result["load_before"] > BUSY * cores:
+        found.append(
+            f"other work kept {result['load_before']:.1f} processes busy on {cores} cores as this began: times and "
+            "efficiencies are not those of the machine alone; what was counted is exact"
+        )
     if result["device"] == "cpu":
         crowded = sorted({row["ranks"] for row in result["groups"].values() if row["ranks"] * row["threads"] > cores})
         if crowded:

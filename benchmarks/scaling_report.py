@@ -49,7 +49,7 @@ def show(result: Result, console: Console) -> None:
     )
     console.print(f"{title}; {result['data']}\n{measure.describe(result)}", highlight=False)
     on_gpu = result["device"] == "cuda"
-    columns = ["", "images each", "step, images/s", "end to end, images/s", "waiting", "efficiency", "end to end"]
+    columns = ["", "a rank", "step, images/s", "end to end, images/s", "waiting", "efficiency", "end to end"]
     columns += [] if on_gpu else ["step, by core"]
     made = table(*columns)
     for key, row in result["groups"].items():

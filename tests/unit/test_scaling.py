@@ -250,6 +250,16 @@ def test_efficiency_is_taken_round_by_round_and_by_busy_core():
     assert list(scaling_figures.efficiencies(rows, ["step"], on_gpu=True)) == ["strong 4, step"]
 
 
+def test_a_result_says_what_its_machine_could_not_tell():
+    row = {"ranks": 4, "threads": 1}
+    found = {"device": "cpu", "cores": 2, "load_before": 5.0, "groups": {"strong 4": row}}
+    text = " ".join(scaling_figures.remarks(found, {"strong 4": {"step": [{"idle": False}]}}))
+    assert "other work kept 5.0 processes busy on 2 cores" in text and "strong 4 was not idle" in text
+    assert "4 processes share 2 cores: their efficiency says nothing of a cluster" in text
+    quiet = found | {"load_before": 0.1, "device": "cuda"}
+    assert scaling_figures.remarks(quiet, {"strong 4": {"step": [{"idle": True}]}}) == []
+
+
 def test_the_rank_that_dies_is_named_though_others_wait_for_it():
     workers, ends = [], []
     for rank in range(2):
