@@ -259,7 +259,6 @@ def count_only(args: argparse.Namespace, rest: Sequence[str], groups: dict[str, 
     if not args.processes:
         raise UserError("--processes: one process communicates nothing; give 2 or more")
     found: list[dict[str, Any]] = []
-    environment: dict[str, Any] = {}
     for model in args.count:
         for compiled in (False, True):
             args.model, args.compile = model, compiled
@@ -270,10 +269,10 @@ def count_only(args: argparse.Namespace, rest: Sequence[str], groups: dict[str, 
                 count = groups["count"].measure("count", 0.0)["count"]
                 found.append({"model": model, "compiled": compiled, "ranks": work.ranks, **count})
                 groups.pop("count").close()
-    result = {"kind": "communication", "algorithm": args.algorithm, **environment, "counts": found}
+                if args.out:  # each time: to compile a large network can take long
+                    about = {"kind": "communication", "algorithm": args.algorithm}
+                    measure.write_json(args.out, {**about, **environment, "counts": found})
     report.show_counts(found, console)
-    if args.out:
-        measure.write_json(args.out, result)
 
 
 def network_of(args: argparse.Namespace) -> projection.Network:
