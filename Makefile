@@ -5,7 +5,7 @@ CUDA ?= 13# CUDA major version of the DALI wheel: 13 or 12
 ARGS ?=# options of the training script, such as ARGS="--seed 1 --out runs/second"
 BIN := $(VENV)/bin
 
-.PHONY: train test lint format accuracy throughput kernels data help
+.PHONY: train test lint format accuracy throughput scaling kernels data help
 
 help:
 	@echo "make train       train FixMatch and its supervised baseline on the embedded digits (ARGS=... are passed on)"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint        ruff and mypy"
 	@echo "make accuracy    the main job over seeds 0, 1, 2"
 	@echo "make throughput  the step against its ceiling and a conventional loop on this machine"
+	@echo "make scaling     throughput, efficiency and communication over the processes of this machine"
 	@echo "make kernels     every kernel against its reference"
 	@echo "make data        the data path by view, operation and batch size, against a DataLoader"
 
@@ -42,6 +43,9 @@ accuracy: $(VENV)/.ready
 
 throughput: $(VENV)/.ready
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+scaling: $(VENV)/.ready
+	$(BIN)/python benchmarks/scaling.py $(ARGS)
 
 kernels: $(VENV)/.ready
 	$(BIN)/python benchmarks/kernels.py $(ARGS)

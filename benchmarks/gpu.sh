@@ -3,7 +3,7 @@
 #
 #   benchmarks/gpu.sh [FOLDER] [MINUTES]
 #
-# GPU tests, kernels, the throughput of a step in its variants, and DALI by itself. Results (JSON, pictures, a trace, a
+# GPU tests, kernels, the throughput of a step in its variants and on parts of its batch, and DALI by itself. Results (JSON, pictures, a trace, a
 # log) go into FOLDER (default gpu-results), named after the GPU. What does not fit into MINUTES (default 9) is
 # left out, most important first. Goes on after a failure; the exit code is 1 if anything failed or was left out.
 # PYTHON names the interpreter (default python3). Without DALI, what needs no data still runs.
@@ -64,6 +64,9 @@ if [[ $dali == yes ]]; then
 else
   step tests 60 "$python" -m pytest -m gpu tests/unit/test_*kernel*.py
 fi
+scaling=(--rounds 3 --seconds 1)
+[[ $dali == yes ]] || scaling+=(--no-data)
+step scaling 60 "$python" benchmarks/scaling.py "${scaling[@]}" --out "$out/scaling-$gpu.json"
 throughput bf16-eager 30 --precision bf16 --no-compile --no-conventional --rounds 3 --seconds 1
 throughput fp32 60 --precision fp32 --no-conventional --rounds 3 --seconds 1
 throughput bf16-deterministic 60 --precision bf16 --deterministic --no-conventional --rounds 3 --seconds 1

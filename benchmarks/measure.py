@@ -5,6 +5,7 @@ A machine's speed drifts from one second to the next. So every variant is built 
 over and over, and two of them are compared round by round: a ratio is the median of the rounds' ratios.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -94,10 +95,17 @@ class Mistake(Exception):
 class Worker:
     """A variant in a process of its own, as its parent sees it."""
 
-    def __init__(self, name: str, build: Callable[[Any], Variant], plan: Any, variables: dict[str, str] | None = None):
+    def __init__(
+        self,
+        name: str,
+        build: Callable[[Any], Variant],
+        plan: Any,
+        variables: dict[str, str] | None = None,
+        wait: bool = True,
+    ):
         """`build` must be importable and `plan` picklable; `variables` are added to the process's environment.
 
-        Returns once the variant is built and idle.
+        Returns once the variant is built and idle; without `wait` at once: its first answer is then the variant's info.
         """
         self.name = name
         context = multiprocessing.get_context("spawn")
@@ -111,20 +119,28 @@ class Worker:
             os.environ.clear()
             os.environ.update(outside)
         other.close()
+        self.info: dict[str, Any] = {}
+        if not wait:
+            return
         try:
-            self.info: dict[str, Any] = self._answer()
+            self.info = self.answer()
         except (Failed, Mistake):
             self.close()
             raise
 
     def measure(self, what: str, seconds: float) -> Reading:
-        self.connection.send((what, seconds))
-        return self._answer()
+        self.ask(what, seconds)
+        return self.answer()
 
-    def _answer(self) -> dict[str, Any]:
+    def ask(self, what: str, seconds: float) -> None:
+        """Starts a window; `answer` waits for its end."""
+        with contextlib.suppress(BrokenPipeError):  # its process has ended: `answer` says how
+            self.connection.send((what, seconds))
+
+    def answer(self) -> dict[str, Any]:
         try:
             kind, content = self.connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             self.process.join(10)
             code = self.process.exitcode
             killed = " (killed: out of memory?)" if code == -signal.SIGKILL else ""
@@ -229,7 +245,8 @@ def environment(device: torch.device) -> dict[str, Any]:
     """Hardware, versions and commit that a result was measured with; a version is None where there is no package."""
     packages = {
         "torch": "torch", "triton": "triton", "torchvision": "torchvision", "numpy": "numpy", "pillow": "pillow",
-        "accelerate": "accelerate", "dali cuda13": "nvidia-dali-cuda130", "dali cuda12": "nvidia-dali-cuda120",
+        "accelerate": "accelerate", "deepspeed": "deepspeed",
+        "dali cuda13": "nvidia-dali-cuda130", "dali cuda12": "nvidia-dali-cuda120",
     }  # fmt: skip
     versions = {label: _version(name) for label, name in packages.items()} | {"python": platform.python_version()}
     cpu = f"{_cpu_name()}, {cores()} cores"

@@ -139,7 +139,9 @@ class Engine:
         self.plan, self.device = plan, accelerator.device
         self.loader = self.trainer.loader() if plan.with_data else None
         if self.loader is None:
-            self.batch = random_batch(cfg, plan, self.device)
+            whole = random_batch(cfg, plan, self.device)
+            ranks, rank = accelerator.num_processes, accelerator.process_index
+            self.batch = tree_map(lambda value: value.tensor_split(ranks)[rank], whole)
         else:
             self.batch = tree_map(Tensor.clone, next(self.loader))
         # Untimed steps of a window: as many as DALI holds in its queue and the loader in the call it is slicing.
