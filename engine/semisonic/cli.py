@@ -36,8 +36,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def report(error: UserError, code: int = 2) -> int:
-    """Prints one line per mistake, on the main process only."""
-    if MAIN:
+    """Prints one line per mistake, on the main process, or on every one that it happens to."""
+    if MAIN or error.everywhere:
         for message in error.messages:
             print(f"error: {message}", file=sys.stderr)
     return code

@@ -83,6 +83,11 @@ def write_status(
     write_text(folder / "status.json", json.dumps(content) + "\n")
 
 
+def read_step(folder: Path) -> int:
+    """The step at which a run's status was written last."""
+    return json.loads((folder / "status.json").read_text())["step"]
+
+
 def read_status(folder: Path) -> str:
     """The status of a run: running, stopped, failed or finished."""
     return json.loads((folder / "status.json").read_text())["status"]

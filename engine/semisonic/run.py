@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from semisonic import state
+from semisonic import elastic, state
 from semisonic.algorithms.base import Algorithm, Info
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.commandline import Invocation
@@ -20,7 +20,7 @@ from semisonic.config import RunConfig
 from semisonic.data.base import DataSet, Files
 from semisonic.data.sources import load
 from semisonic.data.splits import Split, load_split, make_split
-from semisonic.folder import check_resumable, create, read_status, write_status
+from semisonic.folder import check_resumable, create, read_status, read_step, write_status
 from semisonic.models import build
 from semisonic.models.norm import BatchNorm2d
 from semisonic.report import Console
@@ -54,7 +54,7 @@ def execute(invocation: Invocation) -> int:
     cfg, begin = invocation.cfg, time.monotonic()
     accelerator = start(cfg)
     console = Console(accelerator.is_main_process)
-    started = check_resumable(cfg, invocation.resume)
+    started = check_resumable(cfg, invocation.resume or elastic.continues(cfg.folder))
     data = load(cfg.data)  # the ranks share the manifest of a folder through a lock: one of them scans
     split = draw_split(cfg, data)
     if cfg.init and not started:
@@ -62,7 +62,7 @@ def execute(invocation: Invocation) -> int:
     if started and (written := cfg.folder / "split.npz").exists() and load_split(written).hash != split.hash:
         raise UserError(f"data: the images or labels are not those that {written} was drawn from")
     accelerator.wait_for_everyone()  # every rank has looked at the folder before one of them changes it
-    on_main(accelerator, lambda: create(cfg, split))
+    on_main(accelerator, lambda: begin_run(cfg, split))
     for note in data.notes:
         console.print(note)
     with state.Preemption() as preemption:
@@ -84,6 +84,13 @@ def execute(invocation: Invocation) -> int:
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return code
+
+
+def begin_run(cfg: RunConfig, split: Split) -> None:
+    """Makes the run's folder, or marks the run in it as running again: what it failed with before is over."""
+    elastic.note(cfg.folder)
+    create(cfg, split)
+    write_status(cfg.folder, "running", read_step(cfg.folder), cfg.steps)
 
 
 def exit_code(error: BaseException) -> int:

@@ -21,6 +21,9 @@ class Config(BaseModel):
 class UserError(Exception):
     """A mistake in what the user asked for: one line per mistake, shown without a traceback, exit code 2."""
 
+    everywhere = False
+    """Whether every rank shows it, and not rank 0 for all of them."""
+
     def __init__(self, messages: str | Iterable[str]):
         self.messages = [messages] if isinstance(messages, str) else list(messages)
         super().__init__("\n".join(self.messages))
