@@ -1,12 +1,17 @@
 """What a launcher has set up: mistakes in it, and the ranks coming together before anything is built."""
 
 import os
+import time
 from datetime import timedelta
+from uuid import uuid4
 
 import torch
-from torch.distributed import DistError, DistNetworkError, DistStoreError, TCPStore
+import torch.distributed as dist
+from torch.distributed import DistError, PrefixStore, TCPStore
 
 from semisonic.schema import UserError
+
+ROUND = "semisonic/round"
 
 
 class NotTogether(UserError):
@@ -43,41 +48,60 @@ def job_store(timeout: timedelta) -> TCPStore | None:
     return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timeout)
 
 
-def meet(minutes: float) -> TCPStore | None:
-    """Waits until all ranks that the launcher announced are here; None where it announced none.
+def join(backend: str, minutes: float, timeout: timedelta | None = None) -> None:
+    """Makes the process group of the ranks that the launcher announced, unless it stands or there are none.
 
-    The store must be kept until the process group stands. Raises `NotTogether`, which says where it waited, and for
-    whom.
+    timeout: that of its collectives; None for torch's. The group gets a name of its own in the store: agents keep their
+    store over restarts, and with the addresses of workers that are gone, which torch would find there, gloo waits for
+    them for ever. Raises `NotTogether`, which says where it waited, and for whom.
     """
-    if "RANK" not in os.environ:
-        return None
-    rank, world_size, timeout = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), timedelta(minutes=minutes)
+    if "RANK" not in os.environ or dist.is_initialized():
+        return
+    rank, world_size, patience = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), timedelta(minutes=minutes)
     where = f"MASTER_ADDR={os.environ.get('MASTER_ADDR')}, MASTER_PORT={os.environ.get('MASTER_PORT')}"
     failed = f"the process group of {world_size} ranks did not come together within {minutes:g} min ({where}): "
-    came = f"semisonic/came/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     try:
-        store = job_store(timeout) or TCPStore(
-            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world_size, is_master=rank == 0, timeout=timeout,
-            wait_for_workers=False, multi_tenant=True,
+        store = job_store(patience) or TCPStore(
+            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world_size, is_master=rank == 0,
+            timeout=patience, wait_for_workers=False, multi_tenant=True,
         )  # fmt: skip
-        store.set(f"{came}/{rank}", "here")
-        if store.add(came, 1) >= world_size:
-            store.set(f"{came}/all", "here")
+        name = _meet(store, rank, world_size, patience, failed)
     except KeyError as error:
         raise NotTogether(f"RANK is set without {error.args[0]}; start with torchrun or accelerate launch") from error
-    except DistNetworkError as error:
-        raise NotTogether(failed + _reason(str(error))) from error
-    try:
-        store.wait([f"{came}/all"], timeout)
-    except DistStoreError as error:
-        missing = [other for other in range(world_size) if not store.check([f"{came}/{other}"])]
-        names = ", ".join(map(str, missing[:16])) + (", ..." if len(missing) > 16 else "")
-        lost = NotTogether(f"{failed}{world_size - len(missing)} of {world_size} came; missing: rank {names}")
-        lost.everywhere = rank == next(other for other in range(world_size) if other not in missing)
-        raise lost from error
     except DistError as error:
-        raise NotTogether(f"{failed}{_reason(str(error))}") from error
-    return store
+        raise NotTogether(failed + _reason(str(error))) from error
+    dist.init_process_group(backend, store=PrefixStore(name, store), rank=rank, world_size=world_size, timeout=timeout)
+
+
+def _meet(store: TCPStore, rank: int, world_size: int, patience: timedelta, failed: str) -> str:
+    """Has rank 0 name this start of the ranks, and waits until all know the name; returns it.
+
+    What the store still holds of an earlier start cannot pass for this one: rank 0 hands every rank the number back
+    that the rank has just drawn. The restart count would not do: each node's agent counts for itself.
+    """
+    mine, deadline = uuid4().hex, time.monotonic() + patience.total_seconds()
+    if rank == 0:
+        store.set(ROUND, mine)
+    name, pause = None, 0.02
+    while time.monotonic() < deadline:
+        current = store.get(ROUND).decode() if store.check([ROUND]) else None
+        if current and current != name:
+            name = current
+            store.set(f"{name}/came/{rank}", mine)
+            if store.add(f"{name}/came", 1) >= world_size:
+                store.set(f"{name}/all", mine)
+        if name and rank == 0 and store.check([f"{name}/all"]):
+            for other in range(world_size):
+                store.set(f"{name}/knows/{other}", store.get(f"{name}/came/{other}").decode())
+        if name and store.check([f"{name}/knows/{rank}"]) and store.get(f"{name}/knows/{rank}").decode() == mine:
+            return name
+        time.sleep(pause)
+        pause = min(2 * pause, 1)  # hundreds of ranks ask one store
+    if name is None:
+        raise NotTogether(failed + "rank 0 did not come")
+    missing = [str(other) for other in range(world_size) if not store.check([f"{name}/came/{other}"])]
+    names = ", ".join(missing[:16]) + (", ..." if len(missing) > 16 else "")
+    raise UserError(f"{failed}{world_size - len(missing)} of {world_size} came; missing: rank {names}")
 
 
 def _reason(message: str) -> str:

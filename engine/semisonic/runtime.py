@@ -21,7 +21,7 @@ from accelerate.utils import (
 
 from semisonic import parallel
 from semisonic.config import RunConfig
-from semisonic.launching import check_launcher, meet
+from semisonic.launching import check_launcher, join
 from semisonic.schema import UserError
 
 
@@ -60,8 +60,9 @@ def start(cfg: RunConfig) -> Accelerator:
     handlers: list[Any] = [ddp]
     if "RANK" in os.environ:
         # Said, not left to Accelerate: without a backend DeepSpeed's processes on the CPU train alone, each for itself.
-        handlers.append(InitProcessGroupKwargs(backend="gloo" if on_cpu else "nccl"))
-    met = meet(cfg.parallel.join_minutes)  # kept until the process group stands
+        backend = "gloo" if on_cpu else "nccl"
+        join(backend, cfg.parallel.join_minutes)
+        handlers.append(InitProcessGroupKwargs(backend=backend))
     accelerator = Accelerator(
         cpu=on_cpu and zero is None,  # on the CPU too, DeepSpeed is found only where Accelerate looks for a device
         gradient_accumulation_steps=cfg.batch.micro if zero is not None else 1,
@@ -82,7 +83,6 @@ def start(cfg: RunConfig) -> Accelerator:
         raise UserError(
             f"device: {cfg.torch_device}, but the launcher says {accelerator.device.type}; say so with --device"
         )
-    del met
     return accelerator
 
 
