@@ -25,7 +25,8 @@ def _key(folder: Path) -> str:
 
 def note(folder: Path) -> None:
     """Notes that this job trains the run in `folder`. One process calls it, before it makes or continues the run."""
-    if store := job_store(WAIT):
+    store = job_store(WAIT)
+    if store is not None:
         store.set(_key(folder), "begun")
 
 

@@ -70,6 +70,7 @@ def join(backend: str, minutes: float, timeout: timedelta | None = None) -> None
         raise NotTogether(f"RANK is set without {error.args[0]}; start with torchrun or accelerate launch") from error
     except DistError as error:
         raise NotTogether(failed + _reason(str(error))) from error
+    store.set_timeout(timeout or timedelta(minutes=30))  # torch's own for what it exchanges over the store from here on
     dist.init_process_group(backend, store=PrefixStore(name, store), rank=rank, world_size=world_size, timeout=timeout)
 
 
