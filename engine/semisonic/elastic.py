@@ -38,7 +38,8 @@ def continues(folder: Path) -> bool:
     store = job_store(WAIT)
     if store is None or not store.check([_key(folder)]) or not (folder / "config.yaml").is_file():
         return False
-    status = json.loads((folder / "status.json").read_text())
+    path = folder / "status.json"
+    status = json.loads(path.read_text()) if path.exists() else {"status": "unknown"}
     if status["status"] == "failed" and status["exit_code"] in REFUSED:
         raise REFUSED[status["exit_code"]](status["reason"].partition(": ")[2].splitlines())
     return True

@@ -84,8 +84,9 @@ def write_status(
 
 
 def read_step(folder: Path) -> int:
-    """The step at which a run's status was written last."""
-    return json.loads((folder / "status.json").read_text())["step"]
+    """The step at which a run's status was written last; 0 where it has none."""
+    path = folder / "status.json"
+    return json.loads(path.read_text())["step"] if path.exists() else 0
 
 
 def read_status(folder: Path) -> str:
