@@ -5,11 +5,12 @@ CUDA ?= 13# CUDA major version of the DALI wheel: 13 or 12
 ARGS ?=# options of the training script, such as ARGS="--seed 1 --out runs/second"
 BIN := $(VENV)/bin
 
-.PHONY: train test lint format accuracy throughput scaling kernels data help
+.PHONY: train test dist-full lint format accuracy throughput scaling kernels data help
 
 help:
 	@echo "make train       train FixMatch and its supervised baseline on the embedded digits (ARGS=... are passed on)"
 	@echo "make test        run the tests (TESTS=... chooses some)"
+	@echo "make dist-full   the long tests of several processes"
 	@echo "make lint        ruff and mypy"
 	@echo "make accuracy    the main job over seeds 0, 1, 2"
 	@echo "make throughput  the step against its ceiling and a conventional loop on this machine"
@@ -28,6 +29,9 @@ train: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest $(TESTS)
+
+dist-full: $(VENV)/.ready
+	$(BIN)/python -m pytest tests/dist -m full $(TESTS)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -106,6 +106,12 @@ def write_status(
     write_text(folder / "status.json", json.dumps(content) + "\n")
 
 
+def read_step(folder: Path) -> int:
+    """The step at which a run's status was written last; 0 where it has none."""
+    path = folder / "status.json"
+    return json.loads(path.read_text())["step"] if path.exists() else 0
+
+
 def read_status(folder: Path) -> str:
     """The status of a run: running, stopped, failed or finished."""
     return json.loads((folder / "status.json").read_text())["status"]

@@ -29,6 +29,8 @@ class ParallelConfig(Config):
     """DDP: precision in which gradients travel between ranks; bf16 halves the traffic and rounds them."""
     bucket_mb: int = Field(25, ge=1)
     """DDP: gradients travel in buckets of so many MiB, each as soon as it is full."""
+    join_minutes: float = Field(10, gt=0)
+    """How long ranks wait for each other at the start."""
 
 
 def deepspeed_file(cfg: ParallelConfig) -> Path | None:

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from semisonic import state
+from semisonic import elastic, state
 from semisonic.building import build_algorithm, draw_split, initialise
 from semisonic.commandline import Invocation
 from semisonic.config import RunConfig
@@ -20,7 +20,7 @@ from semisonic.data.sources import load
 from semisonic.data.splits import Split, load_split
 from semisonic.divergence import Diverged, RanksDiffer
 from semisonic.fit import Trial, fit_steps
-from semisonic.folder import check_resumable, continued, create, read_status, write_status
+from semisonic.folder import check_resumable, continued, create, read_status, read_step, write_status
 from semisonic.health import EXIT_LOST, Note, Watch
 from semisonic.memory import explained
 from semisonic.report import Console
@@ -69,10 +69,11 @@ def execute(invocation: Invocation, trial: type[Trial] | None = None) -> int:
 def _execute(invocation: Invocation, accelerator: Accelerator, watch: Watch, trial: type[Trial] | None) -> int:
     asked, begin = invocation.cfg, time.monotonic()
     console = Console(accelerator.is_main_process)
-    cfg = continued(asked) if invocation.resume else asked
+    resume = invocation.resume or elastic.continues(asked.folder)
+    cfg = continued(asked) if resume else asked
     if cfg != asked:
         console.print(f"batch.micro: the run goes on with its {cfg.batch.micro} micro-batches a step")
-    started = check_resumable(cfg, invocation.resume)
+    started = check_resumable(cfg, resume)
     data = load(cfg.data)  # the ranks share the manifest of a folder through a lock: one of them scans
     split = draw_split(cfg, data)
     if cfg.init and not started:
@@ -81,7 +82,7 @@ def _execute(invocation: Invocation, accelerator: Accelerator, watch: Watch, tri
         raise UserError(f"data: the images or labels are not those that {written} was drawn from")
     cfg, baseline = fit_steps(cfg, asked, started, data, split, accelerator, console, trial)
     accelerator.wait_for_everyone()  # every rank has looked at the folder before one of them changes it
-    on_main(accelerator, lambda: create(cfg, split))
+    on_main(accelerator, lambda: begin_run(cfg, split))
     for note in data.notes:
         console.print(note)
     # The main run notes its own failures; this is for the baseline's, and for what goes wrong around both.
@@ -108,6 +109,13 @@ def failure(cfg: RunConfig) -> Note:
         return True
 
     return note
+
+
+def begin_run(cfg: RunConfig, split: Split) -> None:
+    """Makes the run's folder, or marks the run in it as running again: what it failed with before is over."""
+    elastic.note(cfg.folder)
+    create(cfg, split)
+    write_status(cfg.folder, "running", read_step(cfg.folder), cfg.steps)
 
 
 def exit_code(error: BaseException) -> int:

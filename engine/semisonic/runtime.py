@@ -24,6 +24,7 @@ from accelerate.utils import (
 from semisonic import parallel
 from semisonic.config import RunConfig
 from semisonic.health import patience
+from semisonic.launching import check_launcher, join
 from semisonic.schema import UserError
 
 
@@ -33,6 +34,8 @@ def start(cfg: RunConfig) -> Accelerator:
     Precision is not Accelerate's (autocast lives in the algorithm), nor is the world size: it must be the launcher's.
     """
     on_cpu = cfg.torch_device == "cpu"
+    check_launcher(cfg.torch_device)
+    os.environ.setdefault("NCCL_DEBUG", "WARN")  # says why it failed; by default it says nothing
     threads = thread_count(cfg)
     if on_cpu:
         torch.set_num_threads(threads)
@@ -60,12 +63,14 @@ def start(cfg: RunConfig) -> Accelerator:
     handlers: list[Any] = [ddp]
     if "RANK" in os.environ:
         # Said, not left to Accelerate: without a backend DeepSpeed's processes on the CPU train alone, each for itself.
-        limit = timedelta(seconds=patience(cfg.health))
-        handlers.append(InitProcessGroupKwargs(backend="gloo" if on_cpu else "nccl", timeout=limit))
+        backend = "gloo" if on_cpu else "nccl"
+        join(backend, cfg.parallel.join_minutes, timedelta(seconds=patience(cfg.health)))
+        handlers.append(InitProcessGroupKwargs(backend=backend))
     accelerator = Accelerator(
         cpu=on_cpu and zero is None,  # on the CPU too, DeepSpeed is found only where Accelerate looks for a device
         deepspeed_plugin=None if zero is None else deepspeed_plugin(cfg, zero),
         mixed_precision="no",
+        dynamo_backend="no",  # compilation is ours too, whatever accelerate's configuration says
         log_with=list(cfg.log.trackers) or None,
         project_dir=str(cfg.folder),
         kwargs_handlers=handlers,
@@ -75,6 +80,10 @@ def start(cfg: RunConfig) -> Accelerator:
         raise UserError(
             f"the launcher started {wanted} processes, but the process group has {accelerator.num_processes}; "
             "on the CPU use: torchrun --nproc_per_node N launch/train.py --device cpu"
+        )
+    if accelerator.device.type != cfg.torch_device:
+        raise UserError(
+            f"device: {cfg.torch_device}, but the launcher says {accelerator.device.type}; say so with --device"
         )
     return accelerator
 
