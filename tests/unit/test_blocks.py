@@ -184,7 +184,7 @@ def test_a_compiled_run_equals_the_eager_one(counter: CompileCounterWithBackend,
     assert both["blocks"].losses == pytest.approx(both["off"].losses, rel=1e-4)
     assert compiled.state_dict().keys() == eager.state_dict().keys()
     assert compiled.network.norm.num_batches_tracked == compiled.ema.blocks[0].bn2.num_batches_tracked == 4
-    assert counter.frame_count > 3  # the blocks, and the losses by themselves
+    assert counter.frame_count >= 3  # the blocks; the losses by themselves may have been compiled before
     loaded = both["off"].evaluate("ema", "held_out").scalars()["loss"]
     assert both["blocks"].evaluate("ema", "held_out").scalars()["loss"] == pytest.approx(loaded, rel=1e-3)
 
