@@ -20,6 +20,7 @@ from semisonic.config import RunConfig
 from semisonic.data.base import DataSet, Files
 from semisonic.data.sources import load
 from semisonic.data.splits import Split, load_split, make_split
+from semisonic.files import write_text, writing
 from semisonic.folder import check_resumable, create, read_status, write_status
 from semisonic.models import build
 from semisonic.models.norm import BatchNorm2d
@@ -77,7 +78,7 @@ def execute(invocation: Invocation) -> int:
         except BaseException as error:
             # The main run notes its own failures; this is for the baseline's, and for what goes wrong around both.
             if session.main and read_status(cfg.folder) != "failed":
-                write_status(cfg.folder, "failed", 0, cfg.steps, f"{type(error).__name__}: {error}", exit_code(error))
+                note_failure(cfg, console, 0, error)
             raise
     if summary:
         console.result(summary, cfg.folder)
@@ -90,6 +91,14 @@ def exit_code(error: BaseException) -> int:
     """The exit code that an error ends the process with."""
     codes = {Diverged: EXIT_DIVERGED, UserError: EXIT_USER, KeyboardInterrupt: 130}
     return next((code for kind, code in codes.items() if isinstance(error, kind)), 1)
+
+
+def note_failure(cfg: RunConfig, console: Console, step: int, error: BaseException) -> None:
+    """Has status.json tell job scripts of an error, which stays the one to report where that cannot be written."""
+    try:
+        write_status(cfg.folder, "failed", step, cfg.steps, f"{type(error).__name__}: {error}", exit_code(error))
+    except UserError as second:
+        console.print(f"{second}")
 
 
 def on_main(accelerator: Accelerator, action: Callable[[], None]) -> None:
@@ -150,8 +159,11 @@ def train(
     summary: dict[str, Any]
 
     def status(name: str, step: int, reason: str | None = None, code: int | None = None) -> None:
-        if session.main:
-            write_status(folder, name, step, cfg.steps, reason, code)
+        on_main(session.accelerator, lambda: write_status(folder, name, step, cfg.steps, reason, code))
+
+    def write_summary() -> None:
+        with writing(finished):
+            write_text(finished, json.dumps(summary, indent=1) + "\n")
 
     if finished.exists():
         status("finished", cfg.steps, code=0)
@@ -160,7 +172,7 @@ def train(
         if baseline and "baseline" not in summary:
             summary["baseline"] = baseline
             if session.main:
-                state.write_text(finished, json.dumps(summary, indent=1) + "\n")
+                write_summary()
         return 0, summary
     torch.manual_seed(cfg.seed)
     algorithm = build_algorithm(cfg, session.data, session.split)
@@ -178,17 +190,19 @@ def train(
     try:
         reason = trainer.fit(console, session.stop)
     except BaseException as error:
-        status("failed", trainer.step, f"{type(error).__name__}: {error}", exit_code(error))
+        trainer.writer.settle()  # the write in flight may be the last good checkpoint
+        if session.main:
+            if trainer.writer.failed:
+                console.print(f"{trainer.writer.error}")
+            note_failure(cfg, console, trainer.step, error)
         raise
     if reason:
         code = 0 if reason == "max_hours" else EXIT_STOPPED
         status("stopped", trainer.step, reason, code)
         console.print(f"Stopped at step {trainer.step:,} ({reason}) with a checkpoint; --resume continues")
         return code, None
-    summary = {}
-    if session.main:
-        summary = summarise(trainer) | ({"baseline": baseline} if baseline else {})
-        state.write_text(finished, json.dumps(summary, indent=1) + "\n")
+    summary = summarise(trainer) | ({"baseline": baseline} if baseline else {}) if session.main else {}
+    on_main(session.accelerator, write_summary)
     status("finished", trainer.step, code=0)
     return 0, summary
 

@@ -27,6 +27,7 @@ from semisonic.report import Console, save_confusion
 from semisonic.runtime import thread_count
 from semisonic.schema import UserError
 from semisonic.trackers import Tracker
+from semisonic.writer import Writer
 from semisonic_kernels.fuse import Kernels, set_kernels
 
 AGREE_EVERY = 1.0
@@ -58,6 +59,7 @@ class Trainer:
         # The ranks agree on stopping over the host, where asking costs no wait for the device.
         self.next_vote, self.last_vote, self.voted_at = 0, 0, time.monotonic()
         self.host_group: Any = dist.new_group(backend="gloo") if self.world_size > 1 else None
+        self.writer = Writer(self.folder / "checkpoints", cfg.checkpoint.keep, self.host_group)
         self.history: list[dict[str, float]] = []
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         half = cfg.precision == "fp16"
@@ -191,7 +193,8 @@ class Trainer:
         loader, throughput = self.loader(), Throughput(self.images_per_step)
         tracker = Tracker(self.accelerator, cfg, self.folder, self.step)
         if tracker.discarded:
-            console.print(f"{tracker.discarded} lines after step {self.step:,} moved to metrics.discarded.jsonl")
+            console.print(f"{tracker.discarded} lines after step {self.step:,}, or damaged, moved to metrics.discarded.jsonl")
+        self.writer.say = console.print
         console.print(f"Batches: {loader.describe()}")
         reason = None
         with console.progress(cfg.steps, self.step) as progress:
@@ -204,19 +207,26 @@ class Trainer:
                 logged = last or self.step % cfg.log.every == 0
                 if logged:
                     figures = self.read() | throughput.read(loader.wait_seconds)
-                    tracker.log(self.step, figures)
+                    self.log(tracker, figures)
                 with throughput.paused():
                     if last or self.step % cfg.eval.every == 0:
-                        tracker.log(self.step, self.evaluate_all())
+                        self.log(tracker, self.evaluate_all())
                         progress.evaluated(self.history[-1])
                     if logged:
                         progress.trained(self.step, figures)
                     reason = self.agree(stop())
                     if last or reason or self.step % cfg.checkpoint.every == 0 or self.best_step == self.step:
                         self.save()
-                        progress.saved(self.step)
+                    if last or reason:
+                        self.writer.finish()
+                    for written in self.writer.written():
+                        progress.saved(written)
         tracker.close()
         return reason if self.step < cfg.steps else None
+
+    def log(self, tracker: Tracker, figures: dict[str, Any]) -> None:
+        with self.writer.guard(tracker.path):
+            tracker.log(self.step, figures)
 
     @property
     def images_per_step(self) -> int:
@@ -241,14 +251,18 @@ class Trainer:
     def agree(self, reason: str | None) -> str | None:
         """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""
         if self.host_group is None:
+            if self.writer.failed:
+                self.writer.finish()
             return reason
         if self.step < self.next_vote:
             return None
         codes = [None, "max_hours", *(number.name for number in state.Preemption.SIGNALS)]
         now = time.monotonic()
-        vote = torch.tensor([codes.index(reason), now - self.voted_at], dtype=torch.float64)
+        vote = torch.tensor([codes.index(reason), now - self.voted_at, self.writer.failed], dtype=torch.float64)
         dist.all_reduce(vote, dist.ReduceOp.MAX, group=self.host_group)
-        code, seconds = vote.tolist()
+        code, seconds, failed = vote.tolist()
+        if failed:
+            self.writer.finish()
         # The next vote is due after as many steps as take about a second: the same number on every rank.
         pace = seconds / max(1, self.step - self.last_vote)
         self.last_vote, self.voted_at = self.step, now
@@ -262,6 +276,7 @@ class Trainer:
             dist.all_reduce(bad, dist.ReduceOp.MIN)
             bad = torch.where(bad == torch.iinfo(torch.int64).max, -1, bad)
         if int(bad) >= 0:
+            self.writer.settle()
             good = state.latest(self.folder / "checkpoints")
             raise Diverged(
                 f"the loss or the weights were not finite at step {int(bad)}; nothing was saved since. "
@@ -295,7 +310,9 @@ class Trainer:
                 if which == "test" and net == "ema":
                     figures["eval/per_class"] = result.per_class
                     if self.accelerator.is_main_process and self.step == self.cfg.steps:
-                        save_confusion(self.folder / "confusion.png", result.confusion, self.data.classes)
+                        picture = self.folder / "confusion.png"
+                        with self.writer.guard(picture):
+                            save_confusion(picture, result.confusion, self.data.classes)
         scalars = {key: value for key, value in figures.items() if not isinstance(value, list)}
         self.history.append({"step": self.step, **scalars})
         return figures
@@ -310,21 +327,21 @@ class Trainer:
     # Checkpoints.
 
     def save(self) -> None:
+        """Has a checkpoint of this moment written while the training goes on; `writer.finish` waits for it."""
         # A finite loss can have had gradients that were not: the weights of the last step decide.
         finite = torch.stack([parameter.isfinite().all() for parameter in self.algorithm.parameters()]).all()
         bad = ~finite & (self.first_bad_step < 0)
         self.first_bad_step.copy_(torch.where(bad, self.step - 1, self.first_bad_step))
         self.check_finite()
-        self.accelerator.wait_for_everyone()
+        # No barrier: every rank is past this step, and rank 0 holds all that is written. Its last write is waited for.
+        self.writer.finish()
         if self.accelerator.is_main_process:
             optimizer: dict[str, Tensor] = {}
             for role, prepared in self.optimizers.items():
                 tensors = optimizer_state(prepared, self.names)
                 optimizer |= {f"{role}/{name}": value for name, value in tensors.items()}
             checkpoint = state.Checkpoint(self.algorithm.state_dict(), optimizer, self.description(), self.cfg.dump())
-            keep = self.cfg.checkpoint.keep
-            state.save(self.folder / "checkpoints", self.step, checkpoint, keep, self.best_step)
-        self.accelerator.wait_for_everyone()
+            self.writer.submit(self.step, checkpoint, self.best_step)
 
     def description(self) -> dict[str, Any]:
         """state.json: where the run stands, and what `semisonic.load` needs to use the network without the data set."""
