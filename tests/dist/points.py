@@ -73,7 +73,8 @@ def watch(job: Job) -> None:
             where = place(call, args, keywords)
             if below not in where + "/":
                 return function(*args, **keywords)
-            name = f"{call} {re.sub(r'[0-9]+', 'N', where.replace(below, ''))} in {origin()}"
+            short = re.sub(r"[0-9]+", "N", where.replace(below, "").replace(str(job.folder), "RUN"))
+            name = f"{call} {short} in {origin()}"
             counts[name] = counts.get(name, 0) + 1
             if record is not None:
                 write(record, f"{name}\n".encode())
