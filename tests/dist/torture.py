@@ -49,7 +49,7 @@ KILLS = 6
 LIMIT = 180.0
 """Seconds after which a process counts as hung."""
 
-MISSES = 5
+MISSES = 3
 """How often a run may end before a kill until that counts as a mistake of the test."""
 
 
@@ -142,11 +142,14 @@ class Tally:
         with self.lock:
             self.counts[what] += 1
 
-    def next_point(self, begin: str | None = None) -> tuple[str, Kill] | None:
-        """Takes a kill that is still to be done, of a start where one is named."""
+    def next_point(self, first: bool) -> tuple[str, Kill] | None:
+        """Takes a kill that is still to be done: for a life's first start, or for a later one.
+
+        What a later start has missed is left for a first one, which passes all points of its kind.
+        """
         with self.lock:
-            for item in self.points:
-                if begin is None or item[0] == begin:
+            for item in sorted(self.points, key=lambda item: -self.misses[item]):
+                if first or (item[0] == "back" and not self.misses[item]):
                     self.points.remove(item)
                     return item
         return None
@@ -242,7 +245,7 @@ class Torture:
 
     def live(self, number: int, tally: Tally) -> None:
         chance = random.Random(f"{self.seed}/{number}")
-        begin, first = tally.next_point() or ("fresh", None)
+        begin, first = tally.next_point(first=True) or ("fresh", None)
         folder, floor, later = self.root / f"life-{number}", 0, begin
         if begin == "back":
             self.set_back(folder)
@@ -251,7 +254,7 @@ class Torture:
             for turn in range(KILLS):
                 kill = first if turn == 0 else None
                 if turn and turn % 2 == 0:
-                    later, kill = tally.next_point("back") or ("back", None)
+                    later, kill = tally.next_point(first=False) or ("back", None)
                 if kill:
                     killed = self.kill_at(folder, kill, later, tally)
                 else:
@@ -430,6 +433,7 @@ def main() -> int:
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory(prefix="torture-") as root:
+        os.environ["TMPDIR"] = root  # killed processes leave files there as well
         done = run(options.kills, options.processes, options.jobs, options.seed, Path(root).resolve())
     for problem in done["problems"]:
         print(problem, file=sys.stderr)
