@@ -95,7 +95,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> Entry:
         for name in order:
             flat = tensors[name].detach().contiguous().reshape(-1)
             if flat.numel():
-                yield memoryview(flat.view(torch.uint8).numpy())
+                yield flat.view(torch.uint8).numpy().data
 
     return write_file(path, parts())
 

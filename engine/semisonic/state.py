@@ -140,7 +140,7 @@ def _way_back(folder: Path, before: Path | None = None) -> str:
 
 
 def problem(path: Path) -> str | None:
-    """What is wrong with a checkpoint's files, by the sizes and checksums that they were written with; None = nothing."""
+    """What is wrong with a checkpoint's files, by the sizes and checksums that they were written with, or None."""
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
         found = [check_file(path / name, manifest[name]) for name in FILES]

@@ -193,7 +193,7 @@ class Trainer:
         loader, throughput = self.loader(), Throughput(self.images_per_step)
         tracker = Tracker(self.accelerator, cfg, self.folder, self.step)
         if tracker.discarded:
-            console.print(f"{tracker.discarded} lines after step {self.step:,}, or damaged, moved to metrics.discarded.jsonl")
+            console.print(f"{tracker.discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
         self.writer.say = console.print
         console.print(f"Batches: {loader.describe()}")
         reason = None

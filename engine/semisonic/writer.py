@@ -50,7 +50,7 @@ class Snapshot:
 
 
 class Writer:
-    """Writes the checkpoints of a run into `folder`, at most one at a time; needs host memory for one copy of the state.
+    """Writes a run's checkpoints into `folder`, at most one at a time; needs host memory for one copy of the state.
 
     `group`: the ranks of a run of several, over the host. Rank 0 alone submits and writes, and what goes wrong there is
     raised on all of them by the `finish` that they call together, so that none waits for one that has ended.
@@ -113,7 +113,7 @@ class Writer:
             return
         self.thread.join(PATIENCE)
         if self.thread.is_alive():
-            self.say(f"waiting for the checkpoint of step {self.step:,}, which takes more than {PATIENCE:.0f} s to write")
+            self.say(f"waiting for the checkpoint of step {self.step:,}: writing it takes more than {PATIENCE:.0f} s")
             self.thread.join()
         self.thread = None
 

@@ -67,9 +67,8 @@ def test_text_is_the_old_or_the_new_one(tmp_path: Path, monkeypatch: pytest.Monk
     write_text(path, "old")
     with monkeypatch.context() as patch:
         patch.setattr(os, call, refuse(errno.ENOSPC))
-        with pytest.raises(UserError, match=r"status.json could not be written: No space left.*; free space, then --res"):
-            with writing(path):
-                write_text(path, "new")
+        with pytest.raises(UserError, match=r"written: No space left.*; free space, then --resume"), writing(path):
+            write_text(path, "new")
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["status.json"]
 
 

@@ -233,7 +233,9 @@ def test_a_damaged_pointer_is_refused_and_the_way_back_is_named(tmp_path: Path, 
     for step in (1, 2):
         state.save(tmp_path, step, checkpoint(step), keep=3)
     (tmp_path / "latest").write_bytes(content)
-    with pytest.raises(UserError, match="latest (is damaged|names .* not there); step-2 is whole; to continue from it"):
+    with pytest.raises(
+        UserError, match=r"latest (is damaged|names .* not there); step-2 is whole; to continue from it"
+    ):
         state.load(tmp_path)
     (tmp_path / "step-2" / "state.json").unlink()
     with pytest.raises(UserError, match="step-1 is whole"):

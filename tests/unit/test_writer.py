@@ -128,7 +128,7 @@ def test_other_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "rmdir", busy)
         own.submit(4, checkpoint(torch.zeros(1)))
-        with pytest.raises(UserError, match="checkpoints before step-4 cannot be removed: Operation not p.*; put this ri"):
+        with pytest.raises(UserError, match=r"before step-4 cannot be removed: Operation not p.*; put this right"):
             own.finish()
 
 
@@ -168,7 +168,7 @@ def test_a_disk_that_is_really_full(small_disk: Path):
     own.finish()
     (small_disk / "other").write_bytes(bytes(500_000))
     own.submit(3, checkpoint(weights + 3), best=1)
-    with pytest.raises(UserError, match=r"step 3 could not be written: No space left on device .*step-2 is the last good"):
+    with pytest.raises(UserError, match=r"step 3 could not .*: No space left on device .*step-2 is the last good"):
         own.finish()
     assert sorted(path.name for path in folder.iterdir()) == ["latest", "step-1", "step-2"]
     for step in (1, 2):
@@ -218,5 +218,5 @@ def test_an_error_of_rank_0_is_raised_on_every_rank(tmp_path: Path):
         assert rank.exitcode == 0
     told = dict(results.get() for _ in ranks)
     assert told[0][0] == told[1][0] == told[0][3] == told[1][3] == ""
-    assert told[0][1] == told[1][1] and told[0][1].startswith("UserError: the checkpoint of step 1 could not be written")
+    assert told[0][1] == told[1][1] and told[0][1].startswith("UserError: the checkpoint of step 1 could not be w")
     assert told[0][2].startswith("TypeError") and told[1][2].startswith("RuntimeError: rank 0 failed: TypeError")
