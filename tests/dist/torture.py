@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,8 +38,9 @@ from semisonic import state
 from semisonic.schema import UserError
 from tests.dist.points import Job, Kill, train
 
+STEPS = 18
 FIELDS = ("--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--no-baseline",
-          "--model", "wrn-10-1", "--data.held-out", "20", "--optim.lr", "0.01", "--algorithm.threshold", "0.16", "--steps", "18",
+          "--model", "wrn-10-1", "--data.held-out", "20", "--optim.lr", "0.01", "--algorithm.threshold", "0.16", "--steps", str(STEPS),
           "--checkpoint.every", "4", "--eval.every", "6", "--eval.batch", "400", "--log.every", "2", "--log.trackers", "none")  # fmt: skip
 PRELOAD = ["semisonic.cli", "semisonic.run", "nvidia.dali.fn", "nvidia.dali.plugin.pytorch", "matplotlib.figure",
            "matplotlib.backends.backend_agg", "sklearn.datasets", "scipy.stats", "torch._dynamo", "tests.dist.points"]  # fmt: skip
@@ -258,7 +260,7 @@ class Torture:
                 if kill:
                     killed = self.kill_at(folder, kill, later, tally)
                 else:
-                    killed = turn % 2 == 1 and self.kill_sometime(folder, chance, tally)
+                    killed = turn % 2 == 1 and self.kill_sometime(folder, floor, chance, tally)
                 floor = self.verify(folder, floor, tally)
                 if not killed and (folder / "summary.json").exists():
                     break
@@ -272,6 +274,9 @@ class Torture:
             tally.count("lost" if isinstance(problem, Lost) else "corrupted")
             with tally.lock:
                 tally.problems.append(f"{folder.name}: {problem}")
+        except Exception:
+            with tally.lock:
+                tally.problems.append(f"{folder.name}: {traceback.format_exc()}")
 
     def run_to_end(self, folder: Path) -> None:
         started = self.start(folder, keep=2)
@@ -293,11 +298,13 @@ class Torture:
             tally.give_back("point", (begin, kill))  # the run was past it
         return killed
 
-    def kill_sometime(self, folder: Path, chance: random.Random, tally: Tally) -> bool:
+    def kill_sometime(self, folder: Path, floor: int, chance: random.Random, tally: Tally) -> bool:
         if not tally.next_random():
             return False
         started = self.start(folder, keep=2)
-        self.wait(started, chance.uniform(0, self.seconds["back" if (folder / "config.yaml").exists() else "fresh"]))
+        seconds = self.seconds["back" if (folder / "config.yaml").exists() else "fresh"]
+        # A start takes about as long as the steps, of which fewer and fewer are left.
+        self.wait(started, chance.uniform(0, seconds * (1 - floor / STEPS / 2)))
         victims = chance.choice([started, started[:1], started[-1:]])
         alive = [process for process in victims if process.exitcode is None]
         for process in alive:
@@ -328,7 +335,8 @@ class Torture:
 
     def verify(self, folder: Path, floor: int, tally: Tally) -> int:
         """Compares every checkpoint of a run. Returns the step of its latest, which must be at least `floor`."""
-        said = re.findall(r"step (\d+)/\d+  checkpoint written", self.log(folder).read_text())
+        log = self.log(folder)  # a process can be killed before it opens it
+        said = re.findall(r"step (\d+)/\d+  checkpoint written", log.read_text()) if log.exists() else []
         floor = max([floor, *map(int, said)])
         checkpoints = folder / "checkpoints"
         found = state.saved(checkpoints)
