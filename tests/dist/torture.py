@@ -52,6 +52,8 @@ KILLS = 6
 LIMIT = 180.0
 """Seconds after which a process counts as hung."""
 
+GRACE = 3.0
+"""Seconds that the other ranks have once one is dead."""
 MISSES = 3
 """How often a run may end before a kill until that counts as a mistake of the test."""
 
@@ -122,8 +124,6 @@ class Torture:
         self.seconds: dict[str, float] = {}
         """How long an unkilled run takes from each start."""
 
-    # Processes.
-
     def start(self, folder: Path, keep: int, kill: Kill | None = None, record: Path | None = None) -> list[BaseProcess]:
         args = (*FIELDS, "--checkpoint.keep", str(keep), "--out", str(folder))
         if (folder / "config.yaml").exists():
@@ -181,8 +181,6 @@ class Torture:
         shutil.copytree(self.reference.folder, folder)
         (folder / "checkpoints" / "latest").write_text(f"step-{BACK}\n")
         (folder / "summary.json").unlink()
-
-    # A life.
 
     def live(self, number: int, tally: Tally) -> None:
         chance = random.Random(f"{self.seed}/{number}")
@@ -249,7 +247,7 @@ class Torture:
         for process in alive:
             process.kill()
         if not self.settled(started):
-            raise Damaged(f"{folder}: hangs after a rank was killed")
+            raise Damaged(f"{folder}: hangs")
         if any(process.exitcode == -signal.SIGKILL for process in alive):
             tally.count("kills at random moments")
             return True
@@ -259,18 +257,18 @@ class Torture:
         return False
 
     def settled(self, started: Sequence[BaseProcess]) -> bool:
-        """Waits until all have ended; once one was killed, the others have half the limit to notice."""
-        deadline = time.monotonic() + LIMIT
+        """Waits until all have ended; once a rank is dead, the others are killed after a while, as launchers do.
+
+        False where one hangs although none has died.
+        """
+        deadline, dead = time.monotonic() + LIMIT, False
         while time.monotonic() < deadline and not all(process.exitcode is not None for process in started):
-            if any(process.exitcode for process in started):
-                deadline = min(deadline, time.monotonic() + LIMIT / 2)
-                self.wait(started, LIMIT / 2)
+            if not dead and any(process.exitcode for process in started):
+                deadline, dead = time.monotonic() + GRACE, True
             time.sleep(0.01)
-        ended = all(process.exitcode is not None for process in started)
+        ended = dead or all(process.exitcode is not None for process in started)
         self.end(started)
         return ended
-
-    # What is left.
 
     def verify(self, folder: Path, floor: int, tally: Tally) -> int:
         """Compares every checkpoint of a run. Returns the step of its latest, which must be at least `floor`."""
