@@ -8,8 +8,8 @@ import yaml
 
 from semisonic.config import RunConfig, check
 from semisonic.data.splits import Split, save_split
+from semisonic.files import sync_file, write_text, writing
 from semisonic.schema import UserError
-from semisonic.state import write_text
 
 UNFINISHED = {"split.npz", ".split.npz.tmp", "status.json", ".status.json.tmp", ".config.yaml.tmp"}
 """What a kill can leave before the folder is a run's."""
@@ -91,6 +91,7 @@ def create(cfg: RunConfig, split: Split) -> None:
         cfg.folder.mkdir(parents=True, exist_ok=True)
         temporary = cfg.folder / ".split.npz.tmp"
         save_split(split, temporary)
+        sync_file(temporary)
         temporary.replace(cfg.folder / "split.npz")
         write_status(cfg.folder, "running", 0, cfg.steps)
         write_text(cfg.folder / "config.yaml", cfg.dump())
@@ -103,7 +104,8 @@ def write_status(
 ) -> None:
     """status.json: what a job script reads to decide whether to start the run again."""
     content = {"status": status, "step": step, "steps": steps, "reason": reason, "exit_code": code, "pid": os.getpid()}
-    write_text(folder / "status.json", json.dumps(content) + "\n")
+    with writing(folder / "status.json"):
+        write_text(folder / "status.json", json.dumps(content) + "\n")
 
 
 def read_step(folder: Path) -> int:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from semisonic.data.base import DataSet
 from semisonic.data.sources import load
 from semisonic.data.splits import Split, load_split
 from semisonic.divergence import Diverged, RanksDiffer
+from semisonic.files import write_text, writing
 from semisonic.fit import Trial, fit_steps
 from semisonic.folder import check_resumable, continued, create, read_status, read_step, write_status
 from semisonic.health import EXIT_LOST, Note, Watch
@@ -100,12 +102,18 @@ def _execute(invocation: Invocation, accelerator: Accelerator, watch: Watch, tri
 
 
 def failure(cfg: RunConfig) -> Note:
-    """What writes into the run's status.json why it failed, unless that has been written already."""
+    """What writes into the run's status.json why it failed, unless that has been written already.
+
+    Where it cannot be written, the error itself stays the one to report.
+    """
 
     def note(step: int, reason: str, code: int) -> bool:
         if read_status(cfg.folder) == "failed":
             return False
-        write_status(cfg.folder, "failed", step, cfg.steps, reason, code)
+        try:
+            write_status(cfg.folder, "failed", step, cfg.steps, reason, code)
+        except UserError as error:
+            print(f"{error}", file=sys.stderr)
         return True
 
     return note
@@ -122,6 +130,14 @@ def exit_code(error: BaseException) -> int:
     """The exit code that an error ends the process with."""
     codes = {Diverged: EXIT_DIVERGED, RanksDiffer: EXIT_LOST, UserError: EXIT_USER, KeyboardInterrupt: 130}
     return next((code for kind, code in codes.items() if isinstance(error, kind)), 1)
+
+
+def note_failure(cfg: RunConfig, console: Console, step: int, error: BaseException) -> None:
+    """Has status.json tell job scripts of an error, which stays the one to report where that cannot be written."""
+    try:
+        write_status(cfg.folder, "failed", step, cfg.steps, f"{type(error).__name__}: {error}", exit_code(error))
+    except UserError as second:
+        console.print(f"{second}")
 
 
 def on_main(accelerator: Accelerator, action: Callable[[], None]) -> None:
@@ -169,8 +185,11 @@ def train(
     summary: dict[str, Any]
 
     def status(name: str, step: int, reason: str | None = None, code: int | None = None) -> None:
-        if session.main:
-            write_status(folder, name, step, cfg.steps, reason, code)
+        on_main(session.accelerator, lambda: write_status(folder, name, step, cfg.steps, reason, code))
+
+    def write_summary() -> None:
+        with writing(finished):
+            write_text(finished, json.dumps(summary, indent=1) + "\n")
 
     if finished.exists():
         status("finished", cfg.steps, code=0)
@@ -179,7 +198,7 @@ def train(
         if baseline and "baseline" not in summary:
             summary["baseline"] = baseline
             if session.main:
-                state.write_text(finished, json.dumps(summary, indent=1) + "\n")
+                write_summary()
         return 0, summary
     torch.manual_seed(cfg.seed)
     algorithm = build_algorithm(cfg, session.data, session.split)
@@ -195,15 +214,19 @@ def train(
         trainer.save()  # so that a resumed run starts from these weights too
     status("running", trainer.step)
     with session.watch.noting(failure(cfg)), explained(trainer):
-        reason = trainer.fit(console, session.stop)
+        try:
+            reason = trainer.fit(console, session.stop)
+        except BaseException:
+            trainer.writer.settle()  # the write in flight may be the last good checkpoint
+            if trainer.writer.failed:
+                console.print(f"{trainer.writer.error}")
+            raise
     if reason:
         code = 0 if reason == "max_hours" else EXIT_STOPPED
         status("stopped", trainer.step, reason, code)
         console.print(f"Stopped at step {trainer.step:,} ({reason}) with a checkpoint; --resume continues")
         return code, None
-    summary = {}
-    if session.main:
-        summary = summarise(trainer) | ({"baseline": baseline} if baseline else {})
-        state.write_text(finished, json.dumps(summary, indent=1) + "\n")
+    summary = summarise(trainer) | ({"baseline": baseline} if baseline else {}) if session.main else {}
+    on_main(session.accelerator, write_summary)
     status("finished", trainer.step, code=0)
     return 0, summary

@@ -5,9 +5,12 @@ A checkpoint is a folder `step-N`:
   optimizer.safetensors  all optimiser state, as role/parameter/state
   state.json             step, history, split hash, scaler, world size, versions, and what `semisonic.load` needs
   config.yaml            the run's configuration
-It is written under a temporary name, synced and renamed; only then does the file `latest` name it. Nothing is pickled.
+  manifest.json          size and checksum of each of these
+It is written under a temporary name, synced and renamed; only then does the file `latest` name it, and only then are
+old ones removed. Nothing is pickled. Only the process that writes a run's checkpoints may remove what a kill left.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -18,12 +21,17 @@ from types import FrameType
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from semisonic.files import check_file, stage, sync_folder, write_file, write_tensors, write_text
 from semisonic.schema import UserError
 
-FORMAT = 1
+__all__ = ["Checkpoint", "Preemption", "find", "latest", "load", "save", "saved", "write_text"]
+
+FORMAT = 2
+
+FILES = ("model.safetensors", "optimizer.safetensors", "config.yaml", "state.json")
 
 
 @dataclass
@@ -34,50 +42,18 @@ class Checkpoint:
     config: str
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a small file atomically: a reader sees the old content or the new."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    _sync(temporary)
-    os.replace(temporary, path)
-    _sync(path.parent)
-
-
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous copies on the CPU: safetensors takes neither views that share memory nor channels_last strides."""
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-
-
 def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int, best: int | None = None) -> Path:
-    """Writes `folder/step-N` and removes all but the newest `keep` and that of step `best`. One process may call it."""
+    """Writes `folder/step-N` and removes all but the newest `keep` and that of step `best`. One process may call it.
+
+    The tensors are on the CPU. Raises `OSError` where the file system refuses; what was there before is there still,
+    and what was half written is not.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob(".tmp-*"):  # left by a kill during an earlier write
-        shutil.rmtree(stale)
-    temporary, final = folder / f".tmp-step-{step}", folder / f"step-{step}"
-    temporary.mkdir()
-    save_file(_plain(checkpoint.model), temporary / "model.safetensors")
-    save_file(_plain(checkpoint.optimizer), temporary / "optimizer.safetensors")
-    (temporary / "config.yaml").write_text(checkpoint.config)
-    (temporary / "state.json").write_text(json.dumps({"format": FORMAT, **checkpoint.state}, indent=1))
-    for file in temporary.iterdir():
-        _sync(file)
-    _sync(temporary)
-    if final.exists() and latest(folder) == final:
-        shutil.rmtree(temporary)  # this step is saved already
-    else:
-        if final.exists():
-            _remove(final)  # a kill kept `latest` from naming it: the run has gone back behind it
-        os.rename(temporary, final)
-        _sync(folder)
-        write_text(folder / "latest", final.name + "\n")
+        _delete(stale)
+    final = folder / f"step-{step}"
+    if not (final.exists() and latest(folder) == final):  # else this step is saved already
+        _write(folder / f".tmp-step-{step}", final, checkpoint)
     whole = saved(folder)
     here = whole.index(final)
     # Later ones were written before a kill and never named: this run has gone back behind them.
@@ -87,51 +63,121 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int, best: int |
     return final
 
 
+def _write(temporary: Path, final: Path, checkpoint: Checkpoint) -> None:
+    folder = final.parent
+    try:
+        temporary.mkdir()
+        state = json.dumps({"format": FORMAT, **checkpoint.state}, indent=1)
+        manifest = {
+            "model.safetensors": write_tensors(temporary / "model.safetensors", checkpoint.model),
+            "optimizer.safetensors": write_tensors(temporary / "optimizer.safetensors", checkpoint.optimizer),
+            "config.yaml": write_file(temporary / "config.yaml", [checkpoint.config.encode()]),
+            "state.json": write_file(temporary / "state.json", [state.encode()]),
+        }
+        write_file(temporary / "manifest.json", [json.dumps(manifest, indent=1).encode()])
+        sync_folder(temporary)
+        # All that needs space is written before anything changes its name.
+        pointer = stage(folder / "latest", final.name + "\n")
+        if final.exists():
+            _remove(final)  # a kill kept `latest` from naming it: the run has gone back behind it
+        os.rename(temporary, final)
+        sync_folder(folder)
+        os.replace(pointer, folder / "latest")
+        sync_folder(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)  # frees its space; the error at hand is the one to report
+        raise
+
+
 def _remove(path: Path) -> None:
     """Removes a checkpoint without ever leaving half of it under a valid name."""
     gone = path.with_name(f".tmp-old-{path.name}")
     os.rename(path, gone)
-    shutil.rmtree(gone)
+    _delete(gone)
+
+
+def _delete(path: Path) -> None:
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        # On NFS a file that another process still reads keeps its folder; the next write tries again.
+        if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):
+            raise
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.name.startswith("step-") and path.name.removeprefix("step-").isdigit()
 
 
 def saved(folder: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
-    found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdigit()]
+    """The checkpoints of a run, oldest first; all are whole unless something else damaged them."""
+    found = [path for path in folder.glob("step-*") if _is_checkpoint(path)]
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest whole checkpoint. A kill between the rename and the pointer's change leaves the pointer one behind."""
-    pointer = folder / "latest"
+    """The newest whole checkpoint. A kill between the rename and the pointer's change leaves the pointer one behind.
+
+    Raises `UserError` where the pointer is damaged or names what is not there: going back is the user's decision.
+    """
+    pointer, found = folder / "latest", saved(folder)
     if not pointer.exists():
-        whole = saved(folder)
-        return whole[-1] if whole else None
-    path = folder / pointer.read_text().strip()
-    if not path.is_dir():
-        raise UserError(f"{pointer} names {path.name}, which is not there; found {[p.name for p in saved(folder)]}")
+        return found[-1] if found else None
+    name = pointer.read_bytes().decode(errors="replace").strip()
+    path = folder / name
+    if path not in found:
+        said = f"names {name}, which is not there" if name.isprintable() and name else "is damaged"
+        raise UserError(f"{pointer} {said}; {_way_back(folder)}")
     return path
 
 
+def _way_back(folder: Path, before: Path | None = None) -> str:
+    """How to continue from the newest checkpoint of a run that is as it was written, other than `before`."""
+    for path in reversed(saved(folder)):
+        if path != before and not problem(path):
+            return f"{path.name} is whole; to continue from it: echo {path.name} > {folder / 'latest'}"
+    return "no other checkpoint there is whole; start anew in another folder"
+
+
+def problem(path: Path) -> str | None:
+    """What is wrong with a checkpoint's files, by the sizes and checksums that they were written with, or None."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_bytes())
+        found = [check_file(path / name, manifest[name]) for name in FILES]
+    except OSError as error:
+        return f"manifest.json: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "manifest.json is damaged"
+    return next((text for text in found if text), None)
+
+
 def load(path: Path) -> Checkpoint:
-    """Reads a checkpoint folder. Raises `UserError` where it is none, or of another format."""
+    """Reads a checkpoint folder, or the latest of a run's.
+
+    Raises `UserError` where it is none, of another format, or not as it was written; it never takes an older one.
+    """
     path = find(path)
     try:
-        state = json.loads((path / "state.json").read_text())
+        state = json.loads((path / "state.json").read_bytes())
         if state["format"] != FORMAT:
             raise UserError(f"{path}: checkpoint format {state['format']}, this version reads {FORMAT}")
+        if damage := problem(path):
+            raise ValueError(damage)
         return Checkpoint(
             model=load_file(path / "model.safetensors"),
             optimizer=load_file(path / "optimizer.safetensors"),
             state=state,
             config=(path / "config.yaml").read_text(),
         )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise UserError(f"{path}: not a readable checkpoint ({error})") from error
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        text = problem(path) or str(error)
+        back = f"; {_way_back(path.parent, path)}" if _is_checkpoint(path) else ""
+        raise UserError(f"{path}: not a readable checkpoint ({text}){back}") from error
 
 
 def find(path: Path) -> Path:
     """The checkpoint that a path means: itself, or the latest of a run's folder."""
-    if (path / "state.json").exists():
+    if (path / "state.json").exists() or (path.is_dir() and _is_checkpoint(path)):
         return path
     for folder in (path / "checkpoints", path):
         if folder.is_dir() and (found := latest(folder)):

@@ -1,13 +1,17 @@
 """Where figures go: metrics.jsonl always, and the trackers of Accelerate that the configuration names."""
 
 import json
+import math
+import os
 import time
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
 from semisonic.config import RunConfig, describe_fields
+from semisonic.files import write_text
 
 
 class Tracker:
@@ -25,12 +29,13 @@ class Tracker:
             accelerator.trackers = []
             accelerator.project_configuration.logging_dir = str(folder / "trackers")
             accelerator.init_trackers("semisonic", config=flat(cfg), init_kwargs=options)
-        self.file = self.path.open("a") if accelerator.is_main_process else None
+        # Unbuffered: a line is with the system when it is logged, whatever happens to the process.
+        self.file = self.path.open("ab", buffering=0) if accelerator.is_main_process else None
 
     def log(self, step: int, figures: dict[str, Any]) -> None:
+        """Raises `OSError` where the file system refuses; the lines before are whole then."""
         if self.file:
-            self.file.write(json.dumps({"step": step, "time": round(time.time(), 3), **figures}) + "\n")
-            self.file.flush()
+            append(self.file, json.dumps({"step": step, "time": round(time.time(), 3), **figures}) + "\n")
         scalars = {name: value for name, value in figures.items() if isinstance(value, int | float)}
         self.accelerator.log(scalars, step=step)
 
@@ -42,23 +47,41 @@ class Tracker:
         self.accelerator.trackers = []
 
 
+def append(file: FileIO, text: str) -> None:
+    """Appends to a file, or leaves it as it was where there is no space for all of `text`."""
+    rest, end = memoryview(text.encode()), os.fstat(file.fileno()).st_size
+    try:
+        while rest:
+            rest = rest[os.write(file.fileno(), rest) :]
+    except OSError:
+        os.ftruncate(file.fileno(), end)
+        raise
+
+
 def discard_after(path: Path, step: int) -> int:
-    """Moves lines after `step` to metrics.discarded.jsonl, since a resumed run writes them again; returns how many."""
+    """Moves lines after `step` to metrics.discarded.jsonl, since a resumed run writes them again; returns how many.
+
+    So it does with what is no line of figures: half a line after a kill, or what a file system lost.
+    """
     if not path.exists():
         return 0
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_bytes().decode(errors="replace").splitlines(keepends=True)
     kept: list[str] = []
     later: list[str] = []
     for line in lines:
-        whole = line.endswith("\n")  # a kill can leave the last line unfinished
-        (kept if whole and json.loads(line)["step"] <= step else later).append(line)
+        (kept if line.endswith("\n") and _step(line) <= step else later).append(line)
     if later:
         with path.with_name("metrics.discarded.jsonl").open("a") as file:
             file.writelines(line.rstrip("\n") + "\n" for line in later)
-        temporary = path.with_name("metrics.jsonl.tmp")
-        temporary.write_text("".join(kept))
-        temporary.replace(path)
+        write_text(path, "".join(kept))
     return len(later)
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def flat(cfg: RunConfig) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from semisonic.report import Console, save_confusion
 from semisonic.runtime import thread_count
 from semisonic.schema import UserError
 from semisonic.trackers import Tracker
+from semisonic.writer import Writer
 from semisonic_kernels.fuse import Kernels, set_kernels
 
 AGREE_EVERY = 1.0
@@ -71,6 +72,7 @@ class Trainer:
         self.host_group: Any = None
         if self.world_size > 1:
             self.host_group = dist.new_group(backend="gloo", timeout=timedelta(seconds=patience(cfg.health)))
+        self.writer = Writer(self.folder / "checkpoints", cfg.checkpoint.keep, self.host_group)
         self.history: list[dict[str, float]] = []
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         self.meter = Meter()
@@ -213,7 +215,8 @@ class Trainer:
         loader, throughput = self.loader(), Throughput(self.images_per_step)
         tracker = Tracker(self.accelerator, cfg, self.folder, self.step)
         if tracker.discarded:
-            console.print(f"{tracker.discarded} lines after step {self.step:,} moved to metrics.discarded.jsonl")
+            console.print(f"{tracker.discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
+        self.writer.say = console.print
         console.print(f"Batches: {loader.describe()}")
         reason = None
         with console.progress(cfg.steps, self.step) as progress:
@@ -230,10 +233,10 @@ class Trainer:
                 if logged:
                     self.pulse.at(FIGURES)
                     figures = self.read() | throughput.read(loader.wait_seconds)
-                    tracker.log(self.step, figures)
+                    self.log(tracker, figures)
                 with throughput.paused():
                     if last or self.step % cfg.eval.every == 0:
-                        tracker.log(self.step, self.evaluate_all())
+                        self.log(tracker, self.evaluate_all())
                         progress.evaluated(self.history[-1])
                     if logged:
                         progress.trained(self.step, figures)
@@ -242,10 +245,18 @@ class Trainer:
                         self.compare_ranks()
                     if last or reason or self.step % cfg.checkpoint.every == 0 or self.best_step == self.step:
                         self.save()
-                        progress.saved(self.step)
+                    if last or reason:
+                        self.pulse.at(SAVING, self.step)
+                        self.writer.finish()
+                    for written in self.writer.written():
+                        progress.saved(written)
         self.pulse.at(FINISHING, self.step)
         tracker.close()
         return reason if self.step < cfg.steps else None
+
+    def log(self, tracker: Tracker, figures: dict[str, Any]) -> None:
+        with self.writer.guard(tracker.path):
+            tracker.log(self.step, figures)
 
     @property
     def images_per_step(self) -> int:
@@ -270,14 +281,18 @@ class Trainer:
     def agree(self, reason: str | None) -> str | None:
         """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""
         if self.host_group is None:
+            if self.writer.failed:
+                self.writer.finish()
             return reason
         if self.step < self.next_vote:
             return None
         codes = [None, "max_hours", *(number.name for number in state.Preemption.SIGNALS)]
         now = time.monotonic()
-        vote = torch.tensor([codes.index(reason), now - self.voted_at], dtype=torch.float64)
+        vote = torch.tensor([codes.index(reason), now - self.voted_at, self.writer.failed], dtype=torch.float64)
         dist.all_reduce(vote, dist.ReduceOp.MAX, group=self.host_group)
-        code, seconds = vote.tolist()
+        code, seconds, failed = vote.tolist()
+        if failed:
+            self.writer.finish()
         # The next vote is due after as many steps as take about a second: the same number on every rank.
         pace = seconds / max(1, self.step - self.last_vote)
         self.last_vote, self.voted_at = self.step, now
@@ -292,6 +307,7 @@ class Trainer:
         check_equal(equal_tensors(self.algorithm, parameters=not self.partitioned), self.step, self.last_good)
 
     def last_good(self) -> str:
+        self.writer.settle()
         good = state.latest(self.folder / "checkpoints")
         return f"{good} is good: --resume replays from it" if good else "There is no checkpoint before it"
 
@@ -322,7 +338,9 @@ class Trainer:
                 if which == "test" and net == "ema":
                     figures["eval/per_class"] = result.per_class
                     if self.accelerator.is_main_process and self.step == self.cfg.steps:
-                        save_confusion(self.folder / "confusion.png", result.confusion, self.data.classes)
+                        picture = self.folder / "confusion.png"
+                        with self.writer.guard(picture):
+                            save_confusion(picture, result.confusion, self.data.classes)
         scalars = {key: value for key, value in figures.items() if not isinstance(value, list)}
         self.history.append({"step": self.step, **scalars})
         return figures
@@ -337,8 +355,13 @@ class Trainer:
     # Checkpoints.
 
     def save(self) -> None:
-        """Writes a checkpoint. All ranks must call it."""
+        """Has a checkpoint of this moment written while the training goes on; `writer.finish` waits for it.
+
+        All ranks must call it.
+        """
         self.pulse.at(SAVING, self.step)
+        # No barrier: every rank is past this step, and rank 0 holds all that is written. Its last write is waited for.
+        self.writer.finish()
         with self.whole_parameters():
             # A finite loss can have had gradients that were not: the weights of the last step decide.
             finite = torch.stack([parameter.isfinite().all() for parameter in self.algorithm.parameters()]).all()
@@ -346,18 +369,14 @@ class Trainer:
             self.first_bad_step.copy_(torch.where(bad, self.step - 1, self.first_bad_step))
             self.check_finite()
             self.compare_ranks()
-            model = self.algorithm.state_dict()
-            if self.partitioned and self.accelerator.is_main_process:
-                model = {name: value.clone() for name, value in model.items()}
-        optimizer: dict[str, Tensor] = {}
-        for role, engine in self.engines.items():
-            optimizer |= {f"{role}/{name}": value for name, value in engine.state().items()}
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            checkpoint = state.Checkpoint(model, optimizer, self.description(), self.cfg.dump())
-            keep = self.cfg.checkpoint.keep
-            state.save(self.folder / "checkpoints", self.step, checkpoint, keep, self.best_step)
-        self.accelerator.wait_for_everyone()
+            optimizer: dict[str, Tensor] = {}
+            for role, engine in self.engines.items():
+                optimizer |= {f"{role}/{name}": value for name, value in engine.state().items()}
+            if self.accelerator.is_main_process:
+                checkpoint = state.Checkpoint(
+                    self.algorithm.state_dict(), optimizer, self.description(), self.cfg.dump()
+                )
+                self.writer.submit(self.step, checkpoint, self.best_step)
 
     @contextmanager
     def whole_parameters(self, write: bool = False) -> Iterator[None]:

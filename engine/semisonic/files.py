@@ -1,0 +1,152 @@
+"""How files of a run are written: whole or not at all, on the disk before anything names them, and with a checksum."""
+
+import errno
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from semisonic.schema import UserError
+
+PIECE = 2**24
+"""Bytes of one write."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+
+DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.bool: "BOOL",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
+    torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64", torch.complex64: "C64",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+}  # fmt: skip
+"""The names that safetensors has for types."""
+
+
+class Entry(TypedDict):
+    """What a file must be: its size in bytes, and the CRC-32 of its content in hexadecimal."""
+
+    bytes: int
+    crc32: str
+
+
+def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> Entry:
+    """Writes a file and waits until it is on the disk. Raises `OSError`; what is there then is half a file."""
+    size, crc = 0, 0
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        for part in parts:
+            rest = memoryview(part)
+            while rest:
+                count = os.write(descriptor, rest[:PIECE])
+                crc = zlib.crc32(rest[:count], crc)
+                size += count
+                rest = rest[count:]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return {"bytes": size, "crc32": f"{crc:08x}"}
+
+
+def check_file(path: Path, entry: Entry) -> str | None:
+    """What is wrong with a file that should be as it was written; None if nothing is."""
+    try:
+        size, crc = 0, 0
+        with path.open("rb", buffering=0) as file:
+            while piece := file.read(PIECE):
+                crc = zlib.crc32(piece, crc)
+                size += len(piece)
+    except OSError as error:
+        return f"{path.name}: {error.strerror}"
+    if size != entry["bytes"]:
+        return f"{path.name} has {size:,} bytes and should have {entry['bytes']:,}"
+    if f"{crc:08x}" != entry["crc32"]:
+        return f"{path.name} is damaged: its checksum differs"
+    return None
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> Entry:
+    """Writes CPU tensors of any strides as a safetensors file, piece by piece: no second copy of them is held.
+
+    Other threads go on meanwhile. Raises `OSError`, and `TypeError` for a type that the format has not.
+    """
+    if odd := sorted({str(tensor.dtype) for tensor in tensors.values() if tensor.dtype not in DTYPES}):
+        raise TypeError(f"{path.name} cannot hold tensors of {', '.join(odd)}")
+    # Large types first, as the format's own writer does, so that all are aligned.
+    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    header, begin = {}, 0
+    for name in order:
+        tensor = tensors[name]
+        end = begin + tensor.numel() * tensor.itemsize
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+        begin = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+
+    def parts() -> Iterator[bytes | memoryview]:
+        yield struct.pack("<Q", len(text)) + text
+        for name in order:
+            flat = tensors[name].detach().contiguous().reshape(-1)
+            if flat.numel():
+                yield flat.view(torch.uint8).numpy().data
+
+    return write_file(path, parts())
+
+
+def sync_folder(path: Path) -> None:
+    """Has the disk know the names in a folder, on file systems that can be asked to."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:  # some network and user-space file systems sync files only
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def stage(path: Path, text: str) -> Path:
+    """Writes the new content of a small file beside it, ready to replace it: that needs no more space."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write_file(temporary, [text.encode()])
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a small file atomically: a reader sees the old content or the new."""
+    os.replace(stage(path, text), path)
+    sync_folder(path.parent)
+
+
+def advice(error: OSError) -> str:
+    """What the system said, and what to do about it."""
+    remedy = "free space" if error.errno in FULL else "put this right"
+    return f"{error.strerror or error}; {remedy}, then --resume"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A refusal of the file system inside is a `UserError` that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} could not be written: {advice(error)}") from error

@@ -1,0 +1,47 @@
+"""A short torture test, and what several ranks do when the disk is full."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from semisonic import state
+from tests.dist.torture import Torture, run, sentence
+
+
+def test_a_short_torture_loses_nothing(tmp_path: Path):
+    done = run(kills=3, processes=1, jobs=1, seed=4, root=tmp_path)
+    assert done["problems"] == [] and done["lost"] == done["corrupted"] == 0, done["problems"]
+    assert done["kills at points"] == done["kills at random moments"] == 3, sentence(done)
+    assert done["points"] > 40 and done["checkpoints compared"] > 3 and done["ends compared"] >= 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with space for two checkpoints of the run, not for three."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2400k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_two_ranks_end_together_on_a_full_disk_and_continue(tmp_path: Path, small_disk: Path):
+    torture, folder = Torture(tmp_path, processes=2, seed=0), small_disk / "run"
+    started = torture.start(folder, keep=3)
+    assert torture.wait(started) and [process.exitcode for process in started] == [2, 2]
+    logs = [(tmp_path / name).read_text() for name in ("run.log", "run.1")]
+    lines = [[line for line in log.splitlines() if "No space left" in line] for log in logs]
+    assert len(lines[0]) == 1 and lines[0] == lines[1] and not any("Traceback" in log for log in logs)
+    assert f"({folder}/checkpoints); step-6 is the last good one; free space, then --resume" in lines[0][0]
+    status = json.loads((folder / "status.json").read_text())
+    assert status["status"] == "failed" and status["exit_code"] == 2 and "No space left" in status["reason"]
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["latest", "step-4", "step-6"]
+
+    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    started = torture.start(folder, keep=3)
+    assert torture.wait(started) and [process.exitcode for process in started] == [0, 0]
+    assert state.load(folder).state["step"] == 18
