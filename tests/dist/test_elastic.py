@@ -12,7 +12,7 @@ import pytest
 
 from semisonic import elastic, folder
 from semisonic.schema import UserError
-from semisonic.trainer import Diverged
+from semisonic.divergence import Diverged
 from tests.conftest import ROOT, Run
 from tests.dist.test_resume import tensors
 

@@ -12,12 +12,16 @@ from safetensors.torch import load_file
 WORKER = Path(__file__).with_name("fit_worker.py")
 
 
+def launch(folder: Path, case: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(WORKER), str(folder), case]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess, Path]:
     folder = tmp_path_factory.mktemp("fit")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(WORKER), str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    result = launch(folder, "possible")
     assert result.returncode == 0, result.stderr[-3000:]
     return result, folder
 
@@ -36,10 +40,11 @@ def test_all_ranks_cut_the_step_that_one_cannot_hold(done: tuple[subprocess.Comp
     assert tensors(folder / "cut") == tensors(folder / "given")
 
 
-def test_a_step_that_no_cut_helps_ends_all_ranks_with_one_line(done: tuple[subprocess.CompletedProcess, Path]):
-    result, folder = done
+def test_a_step_that_no_cut_helps_ends_all_ranks_with_one_line(tmp_path: Path):
+    result = launch(tmp_path, "impossible")
+    assert result.returncode == 1 and result.stderr.count("exitcode  : 2") == 2
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and "(rank 1)" in errors[0] and not (folder / "impossible").exists()
+    assert len(errors) == 1 and "(rank 1)" in errors[0] and not (tmp_path / "impossible").exists()
     assert "batch.labelled: a step of 16 + 32 images in 8 micro-batches does not fit" in errors[0]
 
 

@@ -35,7 +35,7 @@ def test_two_ranks_end_together_on_a_full_disk_and_continue(tmp_path: Path, smal
     assert torture.wait(started) and [process.exitcode for process in started] == [2, 2]
     logs = [(tmp_path / name).read_text() for name in ("run.log", "run.1")]
     lines = [[line for line in log.splitlines() if "No space left" in line] for log in logs]
-    assert len(lines[0]) == 1 and lines[0] == lines[1] and not any("Traceback" in log for log in logs)
+    assert len(lines[0]) == 1 and not lines[1] and not any("Traceback" in log for log in logs)
     assert f"({folder}/checkpoints); step-6 is the last good one; free space, then --resume" in lines[0][0]
     status = json.loads((folder / "status.json").read_text())
     assert status["status"] == "failed" and status["exit_code"] == 2 and "No space left" in status["reason"]
