@@ -126,19 +126,17 @@ PHASES = {"forward": "forward", "backward": "backward", "optimizer_step": "optim
 """Method of the trainer -> the phase of what it does."""
 
 
-def purpose(call: Call, ranks: int, channels: Iterable[int]) -> str:
+def purpose(call: Call, channels: Iterable[int]) -> str:
     """What a call was for; `channels`: the widths of the network's synchronised BatchNorm layers."""
     if call.phase in ("meter", "vote"):
         return call.phase
     if call.phase == "state":
         return "algorithm state"
-    if call.functional and call.kind == REDUCE and len(call.shapes) == 1:
-        # Their shapes tell them apart wherever they run: an inner gradient or a checkpoint moves them between phases.
-        widths, (shape,) = set(channels), call.shapes
-        if len(shape) == 2 and shape[0] == ranks and shape[1] // 2 in widths:
-            return "BatchNorm forward"
-        if len(shape) == 1 and shape[0] // 2 in widths:
-            return "BatchNorm backward"
+    if call.functional and len(call.shapes) == 1:
+        # Told apart wherever they run: an inner gradient or a checkpoint moves them between phases.
+        (shape,) = call.shapes
+        if len(shape) == 1 and shape[0] // 2 in set(channels) and call.kind in (GATHER, REDUCE):
+            return "BatchNorm forward" if call.kind == GATHER else "BatchNorm backward"
     if call.phase not in ("forward", "backward", "optimiser") or call.functional:
         return "other"
     if call.kind in (REDUCE, BARRIER) and sum(map(math.prod, call.shapes)) <= 1:
@@ -155,9 +153,7 @@ def summary(calls: Sequence[Call], ranks: int, channels: Iterable[int]) -> dict[
     widths = set(channels)
     found: dict[str, dict[str, Any]] = {}
     for call in calls:
-        row = found.setdefault(
-            purpose(call, ranks, widths), {"calls": 0, "bytes": 0, "wire_bytes": 0.0, "messages": []}
-        )
+        row = found.setdefault(purpose(call, widths), {"calls": 0, "bytes": 0, "wire_bytes": 0.0, "messages": []})
         row["calls"] += 1
         row["bytes"] += call.bytes
         row["wire_bytes"] += wire_bytes(call.kind, call.bytes, ranks)

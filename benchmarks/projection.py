@@ -3,10 +3,10 @@
     step(R)      = compute(images / R) + gradients + BatchNorm + state + data
     compute(b)   = fixed + per_image * b                                   forward, backward, optimiser, EMA of one GPU
     gradients    = (1 - overlap) * all_reduce(bytes of the parameters)
-    BatchNorm    = layers forward * all_reduce(R * 2C * 4 bytes) + layers backward * all_reduce(2C * 4 bytes)
+    BatchNorm    = layers forward * all_gather(R * 2C * 4 bytes) + layers backward * all_reduce(2C * 4 bytes)
     state        = all_gather(what the algorithm observed)
     data         = waiting * images / R                                      what a step end to end takes longer
-    all_reduce(n) = latency(R) + 2 (R - 1) / R * n / bandwidth(R)
+    all_reduce(n) = latency(R) + 2 (R - 1) / R * n / bandwidth(R);     all_gather(n) has half of the second term
     latency(R)   = latency in a node + latency between nodes * log2(nodes)
 
 Nothing hides BatchNorm's messages: the next layer needs each of them.
@@ -166,7 +166,7 @@ def step_parts(
     """Seconds of the parts of a step of `ranks` GPUs with `images` each."""
     one_rank = 2 * 4 * inputs.channels
     gradients = network.all_reduce(inputs.gradient_bytes, ranks, inputs.gradient_calls)
-    rows = network.all_reduce(ranks * one_rank, ranks, inputs.forward_calls)
+    rows = network.all_gather(ranks * one_rank, ranks, inputs.forward_calls)
     sums = network.all_reduce(one_rank, ranks, inputs.backward_calls)
     state = inputs.state_bytes * images * ranks / inputs.images
     parts = {
@@ -221,18 +221,17 @@ def notes(inputs: Inputs, rows: Sequence[dict[str, Any]]) -> list[str]:
             lines.append(f"{inputs.labelled} labelled images do not divide over {row['ranks']} GPUs: refused.")
     per_rank = 2 * 4 * inputs.channels
     if per_rank and inputs.gradient_bytes:
-        equal = math.ceil(inputs.gradient_bytes / per_rank)
+        equal = math.ceil(2 * inputs.gradient_bytes / per_rank)  # an all-reduce sends its bytes twice
         lines.append(
-            f"SyncBatchNorm's forward sends a row a rank: R x {per_rank / 2**10:.1f} KiB a step, as much as the "
-            f"gradients' {inputs.gradient_bytes / 2**20:.1f} MiB from {equal} GPUs on."
+            f"SyncBatchNorm's forward gathers a row a rank: R x {per_rank / 2**10:.1f} KiB a step, which sends as much "
+            f"as the gradients' {inputs.gradient_bytes / 2**20:.1f} MiB from {equal} GPUs on."
         )
     return [*lines, *CHANGES]
 
 
 CHANGES = (
     "SyncBatchNorm in groups of one node's GPUs keeps its messages on NVLink and their size constant; it changes the "
-    "statistics from those of the global batch to those of a group, so it is another optimisation problem. Gathering "
-    "the rows, where an all-reduce of a zero matrix does so now, halves their bytes and changes nothing else.",
+    "statistics from those of the global batch to those of a group, so it is another optimisation problem.",
     "A larger batch for each GPU (batch.labelled times the GPUs, with the learning rate and steps to match) is what "
     "makes many GPUs pay; more GPUs on the published batch do not.",
     "compile=whole hands all gradients over at the end of the backward: overlap 0. Compiled by blocks, DDP's buckets "

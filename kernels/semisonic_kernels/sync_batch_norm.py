@@ -2,8 +2,8 @@
 
 Equals BatchNorm on the concatenation of all ranks' batches, in value, gradient and running statistics; on the
 CPU (gloo) and on CUDA (NCCL), eager and inside one compiled graph. A ReLU or leaky ReLU after it can be part of it, so
-that what lies between the two is never kept. The forward costs one all-reduce of [R, 2C] numbers, the backward one of
-[2C].
+that what lies between the two is never kept. The forward costs one all-gather of [R, 2C] numbers, the backward one
+all-reduce of [2C].
 Shape suffixes: N batch, C channels, R ranks.
 """
 
@@ -48,7 +48,7 @@ def batch_norm(
     count = x.numel() // x.shape[1] * world
     assert group is not None
     name = group.group_name
-    mean_C, var_C = global_statistics(x.detach(), name, dist.get_rank(group), world)
+    mean_C, var_C = global_statistics(x.detach(), name, world)
     if running_mean is not None and running_var is not None:
         with torch.no_grad():
             running_mean.lerp_(mean_C.to(running_mean.dtype), momentum)
@@ -66,16 +66,14 @@ def activated(y: Tensor, slope: float | None, inplace: bool = False) -> Tensor:
 
 
 @torch.no_grad()
-def global_statistics(x: Tensor, group_name: Any, rank: int, world: int) -> tuple[Tensor, Tensor]:
+def global_statistics(x: Tensor, group_name: Any, world: int) -> tuple[Tensor, Tensor]:
     """Mean [C] and biased variance [C] of x [N, C, ...] over all ranks, which hold batches of equal size.
 
-    Every rank writes its own row of a zero matrix, so that one all-reduce gathers (mean, variance) exactly.
-    Sums and sums of squares would need the same traffic, but lose all digits where the mean is large.
+    From every rank's own (mean, variance): sums and sums of squares, which could be reduced, lose all digits where the
+    mean is large.
     """
     var_C, mean_C = torch.var_mean(x.to(_statistics_dtype(x)), _reduced(x), correction=0)
-    rows = mean_C.new_zeros(world, 2 * len(mean_C))
-    rows[rank] = torch.cat([mean_C, var_C])
-    rows = collectives.all_reduce(rows, "sum", group_name)
+    rows = collectives.all_gather_tensor(torch.cat([mean_C, var_C]), 0, group_name).view(world, -1)
     means_RC, vars_RC = rows.chunk(2, dim=1)
     mean_C = means_RC.mean(0)
     return mean_C, vars_RC.mean(0) + (means_RC - mean_C).square().mean(0)
