@@ -49,6 +49,8 @@ class Job:
     compile: str = "off"
     model: str = "wrn-10-1"
     optim: str = "sgd"
+    gradients: str = "fp32"
+    """Precision in which DDP sends them."""
     steps: int = 10
     resume: str | None = None
     """Checkpoint folder to continue from."""
@@ -70,6 +72,8 @@ class Result:
     wrapper: str = ""
     """Class of what DDP or DeepSpeed made of the algorithm."""
     split: str = ""
+    confusion: dict[str, list[list[int]]] = field(default_factory=dict)
+    """Of the last step's networks on the test images: net -> [true class][predicted class]."""
 
 
 class Remembering(FixMatch):
@@ -102,6 +106,7 @@ def configuration(job: Job) -> RunConfig:
     fields = ["--algorithm", algorithm, "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--device", "cpu",
               "--steps", str(TOTAL), "--log.trackers", "none", "--threads", "1", "--no-baseline", "--optim", job.optim,
               "--optim.lr", "0.01", "--model", job.model, "--batch.micro", str(job.micro), "--compile", job.compile,
+              "--eval.batch", "70", "--parallel.gradients", job.gradients,
               "--checkpoint.keep", "100"]  # fmt: skip
     if algorithm == "fixmatch":
         fields += ["--algorithm.threshold", "0.165" if job.frozen else "0.19"]  # some samples pass, others do not
@@ -176,6 +181,7 @@ def train(job: Job) -> Result:
         result.state |= {f"optimizer/{role}/{name}": value.clone() for name, value in engine.state().items()}
     result.wrapper = type(trainer.engines["network"].wrapped).__name__
     result.split = trainer.split.hash
+    result.confusion = {net: trainer.evaluate(net, "test").confusion for net in ("ema", "raw")}
     return result
 
 
