@@ -17,10 +17,9 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from semisonic import memory
-from semisonic.algorithms.base import Algorithm, Batch
+from semisonic.algorithms.base import Algorithm, Batch, cut
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.building import build_algorithm
 from semisonic.config import RunConfig
@@ -34,7 +33,7 @@ from semisonic.folder import saved_micro
 from semisonic.models.blocks import use_blocks
 from semisonic.models.norm import BatchNorm2d
 from semisonic.report import Console
-from semisonic.runtime import optimizer_share
+from semisonic.runtime import on_main, optimizer_share
 from semisonic.schema import UserError
 from semisonic_kernels.fuse import set_kernels
 
@@ -47,7 +46,7 @@ class Alone:
         self.micro = micro
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
-        return [tree_map(lambda value, k=k: value.tensor_split(self.micro)[k], batch) for k in range(self.micro)]
+        return cut(batch, self.micro)
 
     def forward(self, role: str, *args: Any) -> Any:
         return self.modules[role](*args)
@@ -135,8 +134,7 @@ class Trial:
             if parameter.requires_grad:
                 parameter.grad = torch.zeros_like(parameter)  # as DDP's buckets, they are there throughout the step
         weights = sum(parameter.nbytes for parameter in algorithm.parameters())
-        states = {"sgd": 1 if cfg.optim.momentum else 0, "adamw": 2}[cfg.optim.name]
-        sizes = [int(states * weights * self.optimizer_share), *self.of_the_data(cfg)]
+        sizes = [int(cfg.optim.states * weights * self.optimizer_share), *self.of_the_data(cfg)]
         return algorithm, [torch.empty(size, dtype=torch.uint8, device=self.device) for size in sizes]
 
     def of_the_data(self, cfg: RunConfig) -> list[int]:
@@ -188,18 +186,23 @@ def fit_steps(
     itself. What a folder says of either is kept.
     """
     baseline, kept = asked.supervised_baseline() if cfg.baseline else None, None
-    if baseline and (kept := saved_micro(baseline.folder)):
+    if baseline:
+        place = baseline.folder
+        kept = on_main(accelerator, lambda: saved_micro(place))
+    if baseline and kept:
         baseline = with_micro(baseline, kept)
     device = accelerator.device
     kind = kind or (Trial if device.type == "cuda" else None)
     if kind is None:
         return cfg, baseline
     trial = kind(lambda cfg: build_algorithm(cfg, data, split), data, split, device, optimizer_share(accelerator))
-    if not (started and (cfg.folder / "summary.json").exists()):
+    folders = [run.folder for run in (cfg, baseline) if run]
+    finished = on_main(accelerator, lambda: [folder for folder in folders if (folder / "summary.json").exists()])
+    if not (started and cfg.folder in finished):
         cfg, change = fitted(cfg, trial, started)
         if change:
             console.print(change)
-    if baseline and not (baseline.folder / "summary.json").exists():
+    if baseline and baseline.folder not in finished:
         baseline, change = fitted(baseline, trial, kept is not None)
         if change:
             console.print(f"Supervised baseline: {change}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from semisonic.config import RunConfig, check
-from semisonic.data.splits import Split, save_split
+from semisonic.data.splits import Split, load_split, save_split
 from semisonic.files import sync_file, write_text, writing
 from semisonic.schema import UserError
 
@@ -80,6 +80,13 @@ def check_same(cfg: RunConfig, folder: Path) -> None:
         raise UserError(problems)
 
 
+def check_split(cfg: RunConfig, split: Split) -> None:
+    """Refuses to continue a run with another split than its own."""
+    written = cfg.folder / "split.npz"
+    if written.exists() and load_split(written).hash != split.hash:
+        raise UserError(f"data: the images or labels are not those that {written} was drawn from")
+
+
 def create(cfg: RunConfig, split: Split) -> None:
     """Makes the folder with what identifies the run, unless it has it. Only one process may call it.
 
@@ -109,11 +116,16 @@ def write_status(
 
 
 def read_step(folder: Path) -> int:
-    """The step at which a run's status was written last; 0 where it has none."""
-    path = folder / "status.json"
-    return json.loads(path.read_text())["step"] if path.exists() else 0
+    """The step at which a run's status was written last; 0 where it has none that can be read."""
+    try:
+        return json.loads((folder / "status.json").read_text())["step"]
+    except (OSError, ValueError):
+        return 0
 
 
 def read_status(folder: Path) -> str:
-    """The status of a run: running, stopped, failed or finished."""
-    return json.loads((folder / "status.json").read_text())["status"]
+    """The status of a run: running, stopped, failed or finished; unknown where its status.json cannot be read."""
+    try:
+        return json.loads((folder / "status.json").read_text())["status"]
+    except (OSError, ValueError):
+        return "unknown"

@@ -37,6 +37,8 @@ EVALUATING, SAVING = "evaluating", "writing a checkpoint"
 SUSPICION = 5.0
 """Seconds of silence after which a rank is lost where a collective has failed: then some rank surely is."""
 TICK, GRACE = 0.5, 3.0
+SETTLING = 20.0
+"""Seconds that the end of a job waits for the checkpoint that is being written: less than launchers wait."""
 
 
 class Agreed(UserError):
@@ -137,6 +139,8 @@ class Watch:
         self.rank = 0
         self.link: Link | None = None
         self.verdict: Verdict | None = None
+        self.settle: Callable[[float], None] = lambda seconds: None
+        """Waits at most so long for what this process must not leave half done: rank 0's checkpoint in flight."""
         self._own: Verdict | None = None
         self._suspects = False
         self._notes: list[Note] = []
@@ -191,11 +195,13 @@ class Watch:
         if from_a_peer(error):
             self._suspects = True
             self._found.wait(self.cfg.heartbeat + GRACE)
+        elif isinstance(error, Agreed) and self.rank:
+            self._found.wait(SETTLING + GRACE)  # rank 0 finds the same, once its last checkpoint is written
         if not self._found.is_set():
             self._own = self._confess(error)
             self._raised.set()
             self.link.post(self._own)
-        if self._done.wait(self.cfg.heartbeat + 3 * GRACE) and self.verdict:
+        if self._done.wait(self.cfg.heartbeat + 3 * GRACE + SETTLING) and self.verdict:
             os._exit(self.verdict.code)
 
     def _confess(self, error: BaseException) -> Verdict:
@@ -274,6 +280,7 @@ class Watch:
             self._publish(verdict)
         except BaseException:
             traceback.print_exc()  # the job ends all the same
+        self.settle(SETTLING)
         self._done.set()
         os._exit(verdict.code)
 

@@ -102,6 +102,8 @@ def _meet(store: TCPStore, rank: int, world_size: int, patience: timedelta, fail
         raise NotTogether(failed + "rank 0 did not come")
     missing = [str(other) for other in range(world_size) if not store.check([f"{name}/came/{other}"])]
     names = ", ".join(missing[:16]) + (", ..." if len(missing) > 16 else "")
+    if not missing:
+        raise NotTogether(failed + "rank 0 did not come back after a restart")
     raise UserError(f"{failed}{world_size - len(missing)} of {world_size} came; missing: rank {names}")
 
 

@@ -57,6 +57,9 @@ class Verdict(NamedTuple):
     """All that are lost or stuck."""
 
 
+FIRST = Beat(0, 0, "starting up", 0, 0.0)
+
+
 class Link:
     """One rank's side of the store.
 
@@ -72,7 +75,7 @@ class Link:
         self.verdict: Verdict | None = None
         self.told = self.broken = self.over = False
         self.exchanges = 0
-        self.beats: dict[int, Beat] = {}
+        self.beats = dict.fromkeys(self._read(), FIRST)
         self._post: str | None = None
         self._tell = self._leaving = False
         self._wake = threading.Event()
@@ -84,10 +87,9 @@ class Link:
         host, port = os.environ.get("MASTER_ADDR", "localhost"), [0]
         if self.rank == 0:
             store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=patience)
-            first = Beat(0, 0, "starting up", 0, 0.0)
             keys = [VERDICT, TOLD, *map(str, range(self.world_size))]
             for key in keys:
-                store.set(key, NONE if key in (VERDICT, TOLD) else json.dumps(first))
+                store.set(key, NONE if key in (VERDICT, TOLD) else json.dumps(FIRST))
             port = [store.port]
             dist.broadcast_object_list(port, src=0)
             return store
@@ -112,7 +114,7 @@ class Link:
             self._store.compare_set(VERDICT, NONE, self._post)
         if self._tell:
             self._store.set(TOLD, "yes")
-        ranks = range(self.world_size) if self.rank == 0 else range(1)
+        ranks = self._read()
         verdict, told, *beats = (value.decode() for value in self._store.multi_get([VERDICT, TOLD, *map(str, ranks)]))
         self.beats = {rank: Beat(*json.loads(value)) for rank, value in zip(ranks, beats, strict=True)}
         self.told = told != NONE
@@ -120,6 +122,10 @@ class Link:
             self.verdict = Verdict(*json.loads(verdict))
         self.exchanges += 1
         return left and (self.rank > 0 or all(other.left for other in self.beats.values()))
+
+    def _read(self) -> range:
+        """The ranks whose beats this one reads: rank 0 those of all, the others that of rank 0."""
+        return range(self.world_size if self.rank == 0 else 1)
 
     def post(self, verdict: Verdict) -> None:
         """Gives a verdict, unless one was given before."""

@@ -36,6 +36,11 @@ class OptimConfig(Config):
     """Largest gradient norm; not clipped if absent."""
 
     @property
+    def states(self) -> int:
+        """Tensors of a parameter's shape that the optimiser keeps for it."""
+        return {"sgd": 1 if self.momentum else 0, "adamw": 2}[self.name]
+
+    @property
     def peak(self) -> float:
         """The peak learning rate."""
         return self.lr if self.lr is not None else {"sgd": 0.03, "adamw": 1e-3}[self.name]

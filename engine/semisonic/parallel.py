@@ -185,15 +185,15 @@ class Engine:
         self.skipped = self.scaler.get_scale() < scale
 
     def overflowed(self) -> bool:
-        """Whether the last step was left out although nothing allows for gradients that are not finite."""
-        return False
+        """Whether gradients are not finite although nothing allows for it: in fp16, at a scale below 1."""
+        return self.skipped and self.scaler.get_scale() < 1
 
     def whole_parameters(self, write: bool = False) -> AbstractContextManager[Any]:
         return nullcontext()
 
-    def state(self) -> dict[str, Tensor]:
-        """All optimiser state as "parameter/state" -> tensor. All ranks must call it."""
-        return optimizer_state(self.optimizer, self.names)
+    def state(self) -> Iterator[tuple[str, Tensor]]:
+        """All optimiser state as ("parameter/state", tensor). All ranks must ask for it, to the end."""
+        yield from optimizer_state(self.optimizer, self.names).items()
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """The reverse of `state`, after the parameters were loaded."""
@@ -240,33 +240,36 @@ class ZeroEngine(Engine):
 
     def whole_parameters(self, write: bool = False) -> AbstractContextManager[Any]:
         """Inside, every rank sees whole parameters; what rank 0 writes to them is kept where `write` says so."""
+        return self._whole(list(self.names), write)
+
+    def _whole(self, parameters: list[Tensor], write: bool = False) -> AbstractContextManager[Any]:
         if not self.partitioned:
             return nullcontext()
         import deepspeed
 
-        return deepspeed.zero.GatheredParameters(list(self.names), modifier_rank=0 if write else None)
+        return deepspeed.zero.GatheredParameters(parameters, modifier_rank=0 if write else None)
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> Iterator[tuple[str, Tensor]]:
+        """One parameter's after the other, so that no device need hold the whole, which may not fit."""
         from deepspeed.utils import safe_get_full_optimizer_state
 
         self._link()
         shared, spread = self._keys()
-        tensors: dict[str, Tensor] = {}
         for parameter, name in self.names.items():
             for key in spread:
-                tensors[f"{name}/{key}"] = safe_get_full_optimizer_state(parameter, key)
-            tensors |= {f"{name}/{key}": value.clone() for key, value in shared.items()}
-        return tensors
+                yield f"{name}/{key}", safe_get_full_optimizer_state(parameter, key).cpu()
+            for key, value in shared.items():
+                yield f"{name}/{key}", value.cpu().clone()
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
         self._make_state(tensors)
-        with self.whole_parameters():
-            whole = {parameter: parameter.detach().float().clone() for parameter in self.names}
         spread = self._keys()[1]
         for parameter, name in self.names.items():
-            safe_set_full_fp32_param(parameter, whole[parameter])
+            with self._whole([parameter]):
+                whole = parameter.detach().float().clone()
+            safe_set_full_fp32_param(parameter, whole)
             for key in spread:
                 value = tensors[f"{name}/{key}"].to(parameter.device)
                 safe_set_full_optimizer_state(parameter, value, key)

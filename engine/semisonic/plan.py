@@ -24,8 +24,7 @@ from semisonic.fit import fit_steps
 from semisonic.folder import continued, saved_micro
 from semisonic.replay import WARM_UP, WARM_UP_DDP
 from semisonic.report import Console
-from semisonic.run import on_main
-from semisonic.runtime import peak_memory_bytes, start, thread_count
+from semisonic.runtime import on_main, peak_memory_bytes, start, thread_count
 from semisonic.schema import UserError
 from semisonic.trainer import NETS, Trainer
 
@@ -78,9 +77,9 @@ def plan(invocation: Invocation) -> int:
     console = Console(accelerator.is_main_process)
     data = load(asked.data)
     split = draw_split(asked, data)
-    cfg = continued(asked) if invocation.resume else asked
+    cfg = on_main(accelerator, lambda: continued(asked)) if invocation.resume else asked
     main_run = cfg.model_copy(update={"baseline": False})
-    started = invocation.resume and saved_micro(cfg.folder) is not None
+    started = invocation.resume and on_main(accelerator, lambda: saved_micro(cfg.folder) is not None)
     cfg, _ = fit_steps(main_run, asked, started, data, split, accelerator, console)
     torch.manual_seed(cfg.seed)
     algorithm = build_algorithm(cfg, data, split)
@@ -213,7 +212,7 @@ def timed_checkpoint(trainer: Trainer) -> tuple[int, float, float]:
         trained = sum(value.nbytes for value in trainer.algorithm.parameters() if value.requires_grad)
     seconds = time.perf_counter() - begin
     model = sum(tensor.nbytes for tensor in tensors)
-    optimizer = trained * {"sgd": 1 if cfg.optim.momentum else 0, "adamw": 2}[cfg.optim.name]
+    optimizer = trained * cfg.optim.states
     size = model + optimizer
     copy = seconds * size / model
     written = [0.0]

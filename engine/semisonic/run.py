@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from semisonic import elastic, state
 from semisonic.building import build_algorithm, draw_split, initialise
@@ -18,15 +17,15 @@ from semisonic.commandline import Invocation
 from semisonic.config import RunConfig
 from semisonic.data.base import DataSet
 from semisonic.data.sources import load
-from semisonic.data.splits import Split, load_split
+from semisonic.data.splits import Split
 from semisonic.divergence import Diverged, RanksDiffer
 from semisonic.files import write_text, writing
 from semisonic.fit import Trial, fit_steps
-from semisonic.folder import check_resumable, continued, create, read_status, read_step, write_status
+from semisonic.folder import check_resumable, check_split, continued, create, read_status, read_step, write_status
 from semisonic.health import EXIT_LOST, Note, Watch
 from semisonic.memory import explained
 from semisonic.report import Console
-from semisonic.runtime import start, thread_count
+from semisonic.runtime import on_main, start, thread_count
 from semisonic.schema import UserError
 from semisonic.summary import summarise
 from semisonic.trainer import Trainer
@@ -71,19 +70,18 @@ def execute(invocation: Invocation, trial: type[Trial] | None = None) -> int:
 def _execute(invocation: Invocation, accelerator: Accelerator, watch: Watch, trial: type[Trial] | None) -> int:
     asked, begin = invocation.cfg, time.monotonic()
     console = Console(accelerator.is_main_process)
-    resume = invocation.resume or elastic.continues(asked.folder)
-    cfg = continued(asked) if resume else asked
+    resume = invocation.resume or on_main(accelerator, lambda: elastic.continues(asked.folder))
+    cfg = on_main(accelerator, lambda: continued(asked)) if resume else asked
     if cfg != asked:
         console.print(f"batch.micro: the run goes on with its {cfg.batch.micro} micro-batches a step")
-    started = check_resumable(cfg, resume)
+    started = on_main(accelerator, lambda: check_resumable(cfg, resume))
     data = load(cfg.data)  # the ranks share the manifest of a folder through a lock: one of them scans
     split = draw_split(cfg, data)
     if cfg.init and not started:
         initialise(build_algorithm(cfg, data, split), cfg.init)  # refuses what does not fit, before anything is written
-    if started and (written := cfg.folder / "split.npz").exists() and load_split(written).hash != split.hash:
-        raise UserError(f"data: the images or labels are not those that {written} was drawn from")
+    if started:
+        on_main(accelerator, lambda: check_split(cfg, split))
     cfg, baseline = fit_steps(cfg, asked, started, data, split, accelerator, console, trial)
-    accelerator.wait_for_everyone()  # every rank has looked at the folder before one of them changes it
     on_main(accelerator, lambda: begin_run(cfg, split))
     for note in data.notes:
         console.print(note)
@@ -132,27 +130,6 @@ def exit_code(error: BaseException) -> int:
     return next((code for kind, code in codes.items() if isinstance(error, kind)), 1)
 
 
-def note_failure(cfg: RunConfig, console: Console, step: int, error: BaseException) -> None:
-    """Has status.json tell job scripts of an error, which stays the one to report where that cannot be written."""
-    try:
-        write_status(cfg.folder, "failed", step, cfg.steps, f"{type(error).__name__}: {error}", exit_code(error))
-    except UserError as second:
-        console.print(f"{second}")
-
-
-def on_main(accelerator: Accelerator, action: Callable[[], None]) -> None:
-    """Runs `action` on the main process; a `UserError` there is raised on every rank, and none goes on before it."""
-    failed: list[list[str] | None] = [None]
-    if accelerator.is_main_process:
-        try:
-            action()
-        except UserError as error:
-            failed = [error.messages]
-    broadcast_object_list(failed)
-    if failed[0]:
-        raise UserError(failed[0])
-
-
 def train_with_baseline(cfg: RunConfig, session: Session) -> tuple[int, dict[str, Any] | None]:
     """The main run, after its supervised baseline where one is asked for."""
     baseline_cfg = session.baseline
@@ -191,20 +168,20 @@ def train(
         with writing(finished):
             write_text(finished, json.dumps(summary, indent=1) + "\n")
 
-    if finished.exists():
+    done, latest = on_main(session.accelerator, lambda: (finished.exists(), state.latest(folder / "checkpoints")))
+    if done:
         status("finished", cfg.steps, code=0)
         console.print(f"{folder} is finished")
-        summary = json.loads(finished.read_text())
+        summary = on_main(session.accelerator, lambda: json.loads(finished.read_text()))
         if baseline and "baseline" not in summary:
             summary["baseline"] = baseline
-            if session.main:
-                write_summary()
+            on_main(session.accelerator, write_summary)
         return 0, summary
     torch.manual_seed(cfg.seed)
     algorithm = build_algorithm(cfg, session.data, session.split)
-    latest = state.latest(folder / "checkpoints")
     report = initialise(algorithm, cfg.init) if cfg.init and not latest else None
     trainer = Trainer(cfg, algorithm, session.data, session.split, session.accelerator, session.watch.pulse)
+    session.watch.settle = trainer.writer.rest
     console.start_up(cfg, trainer, thread_count(cfg))
     if latest:
         trainer.restore(state.load(latest))

@@ -8,9 +8,10 @@ import platform
 import resource
 import socket
 import warnings
+from collections.abc import Callable
 from datetime import timedelta
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -19,6 +20,7 @@ from accelerate.utils import (
     DeepSpeedPlugin,
     DistributedDataParallelKwargs,
     InitProcessGroupKwargs,
+    broadcast_object_list,
 )
 
 from semisonic import parallel
@@ -26,6 +28,8 @@ from semisonic.config import RunConfig
 from semisonic.health import patience
 from semisonic.launching import check_launcher, join
 from semisonic.schema import UserError
+
+T = TypeVar("T")
 
 
 def start(cfg: RunConfig) -> Accelerator:
@@ -36,6 +40,8 @@ def start(cfg: RunConfig) -> Accelerator:
     on_cpu = cfg.torch_device == "cpu"
     check_launcher(cfg.torch_device)
     os.environ.setdefault("NCCL_DEBUG", "WARN")  # says why it failed; by default it says nothing
+    # Else NCCL aborts the process as soon as a peer is gone, before `health` can say which, and with it a checkpoint.
+    os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
     threads = thread_count(cfg)
     if on_cpu:
         torch.set_num_threads(threads)
@@ -107,6 +113,24 @@ def stand_alone() -> None:
         os.environ.update({name: str(value) for name, value in ranks.items()} | {"MASTER_ADDR": "127.0.0.1"})
 
 
+def on_main(accelerator: Accelerator, action: Callable[[], T]) -> T:
+    """What `action` returns on the main process, on every rank; a `UserError` there is raised on all of them.
+
+    Whatever decides what the ranks do together is looked up so: a file that is there for one node may not be for
+    another yet.
+    """
+    outcome: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome[0] = action()
+        except UserError as error:
+            outcome[1] = error
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
 def keep_freed_memory() -> None:
     """Has glibc reuse large blocks instead of returning them to the system at every step.
 
@@ -150,7 +174,7 @@ def optimizer_share(accelerator: Accelerator) -> float:
     if plugin is None:
         return 1.0
     zero = plugin.deepspeed_config.get("zero_optimization", {})
-    if zero.get("offload_optimizer", {}).get("device", "none") != "none":
+    if parallel.offloads_optimizer(plugin.deepspeed_config):
         return 0.0
     return 1 / accelerator.num_processes if zero.get("stage", 0) in (1, 2, 3) else 1.0
 

@@ -1,6 +1,7 @@
 """What every configuration class and every user-facing error is built from."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,3 +28,6 @@ class UserError(Exception):
     def __init__(self, messages: str | Iterable[str]):
         self.messages = [messages] if isinstance(messages, str) else list(messages)
         super().__init__("\n".join(self.messages))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.messages,)

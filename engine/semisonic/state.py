@@ -120,12 +120,17 @@ def latest(folder: Path) -> Path | None:
 
     Raises `UserError` where the pointer is damaged or names what is not there: going back is the user's decision.
     """
-    pointer, found = folder / "latest", saved(folder)
-    if not pointer.exists():
-        return found[-1] if found else None
-    name = pointer.read_bytes().decode(errors="replace").strip()
-    path = folder / name
-    if path not in found:
+    pointer = folder / "latest"
+    for _ in range(2):  # a writer may move the pointer and remove the old one between the two looks
+        named = pointer.exists()
+        name = pointer.read_bytes().decode(errors="replace").strip() if named else ""
+        found = saved(folder)
+        if not named:
+            return found[-1] if found else None
+        path = folder / name
+        if path in found:
+            break
+    else:
         said = f"names {name}, which is not there" if name.isprintable() and name else "is damaged"
         raise UserError(f"{pointer} {said}; {_way_back(folder)}")
     return path

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
-from semisonic.algorithms.base import Algorithm, Batch, StepOutput
+from semisonic.algorithms.base import Algorithm, Batch, StepOutput, cut
 from semisonic.config import RunConfig
 from semisonic.data.draws import sample_keys
 from semisonic.metrics import Meter
@@ -130,10 +129,7 @@ class Stepper:
         return fits and self.device.type == "cuda" and own.issuperset(self.algorithm.averaged_parameters())
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
-        count = self.cfg.batch.micro
-        if count == 1:
-            return [batch]
-        return [tree_map(lambda value, k=k: value.tensor_split(count)[k], batch) for k in range(count)]
+        return cut(batch, self.cfg.batch.micro)
 
     def forward(self, role: str, *args: Any) -> Any:
         return self.engines[role](*args)

@@ -11,7 +11,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from semisonic.config import RunConfig, describe_fields
-from semisonic.files import write_text
+from semisonic.files import write_text, writing
 
 
 class Tracker:
@@ -22,7 +22,8 @@ class Tracker:
         self.path = folder / "metrics.jsonl"
         self.discarded = 0
         if accelerator.is_main_process:
-            self.discarded = discard_after(self.path, step)
+            with writing(self.path):
+                self.discarded = discard_after(self.path, step)
         if cfg.log.trackers:
             options = {"tensorboard": {"purge_step": step + 1}} if "tensorboard" in cfg.log.trackers else {}
             # One Accelerator serves the baseline and the main run: each has trackers and a folder of its own.
@@ -32,10 +33,13 @@ class Tracker:
         # Unbuffered: a line is with the system when it is logged, whatever happens to the process.
         self.file = self.path.open("ab", buffering=0) if accelerator.is_main_process else None
 
-    def log(self, step: int, figures: dict[str, Any]) -> None:
-        """Raises `OSError` where the file system refuses; the lines before are whole then."""
+    def write(self, step: int, figures: dict[str, Any]) -> None:
+        """A line of metrics.jsonl. Raises `OSError` where the file system refuses; the lines before are whole then."""
         if self.file:
             append(self.file, json.dumps({"step": step, "time": round(time.time(), 3), **figures}) + "\n")
+
+    def send(self, step: int, figures: dict[str, Any]) -> None:
+        """The scalars, to the trackers."""
         scalars = {name: value for name, value in figures.items() if isinstance(value, int | float)}
         self.accelerator.log(scalars, step=step)
 

@@ -65,6 +65,8 @@ class Trainer(Stepper):
         """Trains to the last step. Returns why `stop` had it end early, or None at the end."""
         cfg = self.cfg
         begin, before = time.perf_counter(), self.elapsed
+        self.next_vote = self.last_vote = self.step
+        self.voted_at = time.monotonic()
         loader, throughput = self.loader(), Throughput(self.images_per_step)
         tracker = Tracker(self.accelerator, cfg, self.folder, self.step)
         if tracker.discarded:
@@ -109,7 +111,8 @@ class Trainer(Stepper):
 
     def log(self, tracker: Tracker, figures: dict[str, Any]) -> None:
         with self.writer.guard(tracker.path):
-            tracker.log(self.step, figures)
+            tracker.write(self.step, figures)
+        tracker.send(self.step, figures)
 
     @property
     def images_per_step(self) -> int:
@@ -224,7 +227,9 @@ class Trainer(Stepper):
             self.compare_ranks()
             optimizer: dict[str, Tensor] = {}
             for role, engine in self.engines.items():
-                optimizer |= {f"{role}/{name}": value for name, value in engine.state().items()}
+                for name, value in engine.state():
+                    if self.accelerator.is_main_process:
+                        optimizer[f"{role}/{name}"] = value
             if self.accelerator.is_main_process:
                 checkpoint = state.Checkpoint(
                     self.algorithm.state_dict(), optimizer, self.description(), self.cfg.dump()

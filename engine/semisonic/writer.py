@@ -117,6 +117,11 @@ class Writer:
             self.thread.join()
         self.thread = None
 
+    def rest(self, seconds: float) -> None:
+        """Waits at most so long for the write in flight. For another thread than that of the training."""
+        if thread := self.thread:
+            thread.join(seconds)
+
     @property
     def failed(self) -> bool:
         """Whether something went wrong on this rank that `finish` has not raised yet."""

@@ -178,7 +178,7 @@ def train(job: Job) -> Result:
     with trainer.whole_parameters():
         result.state = {name: value.clone() for name, value in trainer.algorithm.state_dict().items()}
     for role, engine in trainer.engines.items():
-        result.state |= {f"optimizer/{role}/{name}": value.clone() for name, value in engine.state().items()}
+        result.state |= {f"optimizer/{role}/{name}": value.clone() for name, value in engine.state()}
     result.wrapper = type(trainer.engines["network"].wrapped).__name__
     result.split = trainer.split.hash
     result.confusion = {net: trainer.evaluate(net, "test").confusion for net in ("ema", "raw")}

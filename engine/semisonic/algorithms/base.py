@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from semisonic.models.norm import batch_statistics
 from semisonic.schema import Config
@@ -315,6 +316,13 @@ class Part(nn.Module):
 
     def forward(self, *args: Any) -> Any:
         return self.method(*args)
+
+
+def cut(batch: Batch, count: int) -> list[Batch]:
+    """Equal micro-batches of a rank's share, in order; each has its part of both streams."""
+    if count == 1:
+        return [batch]
+    return [tree_map(lambda value, k=k: value.tensor_split(count)[k], batch) for k in range(count)]
 
 
 def merge(outputs: Sequence[StepOutput]) -> StepOutput:
