@@ -80,6 +80,40 @@ def test_a_single_process_raises_and_notes_its_own_errors():
     assert [exit_code(error("")) for error in (RanksDiffer, UserError, KeyboardInterrupt, ValueError)] == [4, 2, 130, 1]
 
 
+class Silent:
+    """A link to other ranks of which nothing is heard."""
+
+    verdict = None
+
+    def __init__(self):
+        self.posted = []
+
+    def post(self, verdict):
+        self.posted.append(verdict)
+
+
+def test_what_all_ranks_find_is_reported_by_rank_0_once_its_checkpoint_is_written(monkeypatch: pytest.MonkeyPatch):
+    """Another rank that finds it earlier must not end the job, and with it the checkpoint in flight."""
+    monkeypatch.setattr(health, "SETTLING", 0.0)
+    monkeypatch.setattr(health, "GRACE", 0.2)
+    for rank, heard, posts in ((1, True, 0), (1, False, 1), (0, False, 1)):
+        watch = Watch(HealthConfig(heartbeat=2), exit_code)
+        watch.rank, watch.link, watch.cfg = rank, Silent(), HealthConfig.model_construct(heartbeat=0.1)
+        if heard:
+            watch._found.set()
+        watch.end(Diverged("not finite"))
+        assert len(watch.link.posted) == posts
+
+
+def test_the_end_of_a_job_waits_for_the_checkpoint_in_flight(monkeypatch: pytest.MonkeyPatch):
+    watch, order = Watch(HealthConfig(), exit_code), []
+    monkeypatch.setattr(os, "_exit", lambda code: order.append(code))
+    monkeypatch.setattr(watch, "_report", lambda verdict: order.append("reported"))
+    watch.settle = lambda seconds: order.append(seconds)
+    watch._conclude(accuse("stuck", {0: beat(3, DATA)}, 1.0))
+    assert order == ["reported", health.SETTLING, health.EXIT_LOST]
+
+
 def test_a_run_may_continue_with_other_health_settings():
     assert "health" in folder.MAY_CHANGE
 

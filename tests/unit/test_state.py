@@ -252,3 +252,18 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path):
     (path / "state.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(UserError, match="format 99"):
         state.load(path)
+
+
+def test_a_checkpoint_that_is_written_while_another_rank_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The pointer moves, and what it named is removed, between two looks of the rank."""
+    state.save(tmp_path, 1, checkpoint(1), keep=1)
+    saved, moved = state.saved, []
+
+    def between(folder: Path) -> list[Path]:
+        if not moved:
+            moved.append(True)
+            state.save(folder, 2, checkpoint(2), keep=1)
+        return saved(folder)
+
+    monkeypatch.setattr(state, "saved", between)
+    assert state.latest(tmp_path) == tmp_path / "step-2" and moved
