@@ -3,9 +3,10 @@
 #
 #   benchmarks/gpu.sh [FOLDER] [MINUTES]
 #
-# GPU tests, kernels, the throughput of a step in its variants and on parts of its batch, and DALI by itself. Results (JSON, pictures, a trace, a
-# log) go into FOLDER (default gpu-results), named after the GPU. What does not fit into MINUTES (default 9) is
-# left out, most important first. Goes on after a failure; the exit code is 1 if anything failed or was left out.
+# GPU tests, kernels, the throughput of a step in its variants, on parts of its batch and under ZeRO-2, DALI by itself,
+# and the memory of ResNet-50. Results (JSON, pictures, a trace, a log) go into FOLDER (default gpu-results), named after
+# the GPU. What does not fit into MINUTES (default 9) is left out, most important first. Goes on after a failure; the
+# exit code is 1 if anything failed or was left out.
 # PYTHON names the interpreter (default python3). Without DALI, what needs no data still runs.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -28,7 +29,11 @@ if ! "$python" -c 'import nvidia.dali' 2>/dev/null; then
   dali=no
   echo "DALI is not installed: steps run on random batches, and nothing about data is measured"
 fi
-"$python" -c 'import deepspeed' 2>/dev/null || echo "DeepSpeed is not installed: its tests skip"
+deepspeed=yes
+if ! "$python" -c 'import deepspeed' 2>/dev/null; then
+  deepspeed=no
+  echo "DeepSpeed is not installed: its tests skip"
+fi
 
 deadline=$((SECONDS + minutes * 60))
 failed=() skipped=()
@@ -67,6 +72,9 @@ fi
 scaling=(--rounds 3 --seconds 1)
 [[ $dali == yes ]] || scaling+=(--no-data)
 step scaling 60 "$python" benchmarks/scaling.py "${scaling[@]}" --out "$out/scaling-$gpu.json"
+[[ $deepspeed == no ]] || step scaling-zero2 60 "$python" benchmarks/scaling.py "${scaling[@]}" \
+  --deepspeed launch/deepspeed/zero2.json --out "$out/scaling-$gpu-zero2.json"
+step backbones 90 "$python" benchmarks/backbones.py --model resnet50 --out "$out/backbones-$gpu-resnet50.json"
 throughput bf16-eager 30 --precision bf16 --no-compile --no-conventional --rounds 3 --seconds 1
 throughput fp32 60 --precision fp32 --no-conventional --rounds 3 --seconds 1
 throughput bf16-deterministic 60 --precision bf16 --deterministic --no-conventional --rounds 3 --seconds 1
