@@ -46,7 +46,7 @@ class Case:
 
     def __init__(self, plan: Plan):
         cfg = configuration(plan)
-        from semisonic.run import build_algorithm
+        from semisonic.building import build_algorithm
         from semisonic.runtime import start
         from semisonic.trainer import Trainer
 
