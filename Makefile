@@ -31,7 +31,7 @@ test: $(VENV)/.ready
 	$(BIN)/python -m pytest $(TESTS)
 
 dist-full: $(VENV)/.ready
-	$(BIN)/python -m pytest tests/dist -m full $(TESTS)
+	$(BIN)/python -m pytest tests/dist --full -m full $(TESTS)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -1,9 +1,13 @@
-"""Shared by all tests: GPU tests skip without a GPU, and one way to run the command line as a user would."""
+"""Shared by all tests: which of them run, and how they start processes, of which none outlives its test."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +21,14 @@ from semisonic_kernels.fuse import set_kernels
 ROOT = Path(__file__).parent.parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also the tests marked `full`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--full"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
     if torch.cuda.is_available():
         return
     for item in items:
@@ -35,21 +46,87 @@ def process_wide_settings() -> Iterator[None]:
     torch.backends.cudnn.conv.fp32_precision = convolutions
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def wait_for(path: Path, process: subprocess.Popen, seconds: float = 200) -> None:
+    """Waits until a file is there, which a process that still runs makes."""
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, f"the process ended with {process.returncode} before there was {path}"
+        assert time.monotonic() < deadline, f"there is no {path} after {seconds} s"
+        time.sleep(0.01)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """The processes whose command lines name a folder or what is in it; torchrun's workers have their own sessions."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # gone meanwhile
+            if f"{folder}/".encode() in (entry / "cmdline").read_bytes().replace(b"\0", b"/"):
+                found.append(int(entry.name))
+    return [process for process in found if process != os.getpid()]
+
+
+Start = Callable[..., subprocess.Popen]
+
+
+@contextmanager
+def starting(folder: Path) -> Iterator[Start]:
+    """Gives a function that starts a command; at the end, all that it has started or that names the folder is killed.
+
+    A command runs at the root of the repository, in a session of its own; what it prints goes through one pipe.
+    """
+    started: list[subprocess.Popen] = []
+
+    def start(*command: object, env: dict[str, str] | None = None, **options: object) -> subprocess.Popen:
+        plain = {"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        environment = (os.environ if env is None else env) | {"OMP_NUM_THREADS": "1"}
+        started.append(
+            subprocess.Popen([*map(str, command)], env=environment, start_new_session=True, **(plain | options))  # type: ignore[call-overload]
+        )
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for process in started:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        deadline = time.monotonic() + 20
+        while (left := processes_of(folder)) and time.monotonic() < deadline:
+            for number in left:
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a command, of which nothing is left after the test."""
+    with starting(tmp_path) as function:
+        yield function
+
+
 Run = Callable[..., subprocess.CompletedProcess]
 
 
 @pytest.fixture
-def launch() -> Run:
+def launch(start: Start) -> Run:
     """Runs `launch/SCRIPT ARGS` with this interpreter, on `processes` gloo ranks where there are several."""
 
     def run(
-        script: str, *args: object, processes: int = 1, timeout: float = 300, **kwargs: object
+        script: str, *args: object, processes: int = 1, timeout: float = 300, **options: object
     ) -> subprocess.CompletedProcess:
         starter = [sys.executable]
         if processes > 1:
             starter += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        command = [*starter, str(ROOT / "launch" / script), *map(str, args)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, **kwargs)
+        child = start(*starter, ROOT / "launch" / script, *args, stderr=subprocess.PIPE, **options)
+        out, err = child.communicate(timeout=timeout)
+        return subprocess.CompletedProcess(child.args, child.returncode, out, err)
 
     return run

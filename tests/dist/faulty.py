@@ -26,7 +26,7 @@ from semisonic.data.pipeline import Loader
 from semisonic.schema import UserError
 from semisonic.trainer import Trainer
 
-STEP, DEADLINE, TOGETHER = 7, 240, 2
+STEP, DEADLINE, TOGETHER = 7, 240, 3
 
 
 def strike(trainer: Trainer, fault: str) -> None:

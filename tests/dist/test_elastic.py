@@ -1,11 +1,7 @@
 """A rank killed in the middle of a step: the launcher starts the workers again and the run ends as if nothing had been."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,91 +9,65 @@ import pytest
 from semisonic import elastic, folder
 from semisonic.schema import UserError
 from semisonic.divergence import Diverged
-from tests.conftest import ROOT, Run
+from tests.conftest import Run, Start, free_port
 from tests.dist.test_resume import tensors
 
 FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--model", "wrn-10-1",
-          "--steps", "40", "--checkpoint.every", "20", "--checkpoint.keep", "5", "--eval.every", "40", "--log.every", "5",
-          "--no-baseline"]  # fmt: skip
+          "--steps", "40", "--checkpoint.every", "20", "--checkpoint.keep", "5", "--eval.every", "40", "--log.every", "5"]  # fmt: skip
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
-
-
-def rank_of(out: Path, rank: int) -> int:
-    """Process id of a rank of the run in `out`."""
-    for entry in Path("/proc").iterdir():
-        try:
-            ours = entry.name.isdigit() and str(out).encode() in (entry / "cmdline").read_bytes().split(b"\0")
-            if ours and f"RANK={rank}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                return int(entry.name)
-        except OSError:  # gone meanwhile
-            continue
-    raise AssertionError(f"there is no rank {rank}")
-
-
-def kill_after_checkpoint(command: list[object], out: Path, rank: int) -> tuple[int, str]:
-    """Runs a command, kills a rank once the checkpoint of step 20 stands, and returns how it ends and what it prints."""
-    child = subprocess.Popen(
-        [str(part) for part in command], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 200
-    while not (out / "checkpoints" / "latest").exists():
-        assert child.poll() is None and time.monotonic() < deadline, "the run ended before its first checkpoint"
-        time.sleep(0.002)
-    os.kill(rank_of(out, rank), signal.SIGKILL)
-    assert not (out / "checkpoints" / "step-40").exists()
-    try:
-        printed = child.communicate(timeout=200)[0]
-    finally:
-        child.terminate()
-    return child.returncode, printed
+KILLED = "tests/dist/killed.py"
+"""In place of launch/train.py: kills itself."""
 
 
 @pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.full)])
-def test_a_killed_rank_is_started_again_and_leaves_no_trace(tmp_path: Path, launch: Run, rank: int):
+def test_a_killed_rank_is_started_again_and_leaves_no_trace(tmp_path: Path, start: Start, launch: Run, rank: int):
+    """With the baseline, which the process group outlives."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = launch("train.py", *FIELDS, "--out", whole, processes=2)
     assert done.returncode == 0, done.stderr[-2000:]
-    command = [*TORCHRUN, "--standalone", "--nproc_per_node", 2, "--max-restarts", 3, "launch/train.py", *FIELDS, "--out", killed]
-    code, printed = kill_after_checkpoint(command, killed, rank)
-    assert code == 0 and "Resumed from" in printed and "step-20" in printed, printed[-3000:]
+    job = start(*TORCHRUN, "--standalone", "--nproc_per_node", 2, "--max-restarts", 3, KILLED, rank, *FIELDS, "--out", killed)
+    printed = job.communicate(timeout=300)[0]
+    assert job.returncode == 0 and "Resumed from" in printed and "step-20" in printed, printed[-3000:]
+    assert (tmp_path / f"killed.{rank}.killed").exists()
     expected, found = tensors(whole), tensors(killed)
     assert found.keys() == expected.keys() and found != tensors(whole, 20)
     assert [name for name in expected if found[name] != expected[name]] == []
     assert json.loads((killed / "status.json").read_text())["status"] == "finished"
+    results = [json.loads((run / "summary.json").read_text()) for run in (whole, killed)]
+    assert results[0]["test_top1"] == results[1]["test_top1"]
 
 
 @pytest.mark.full
-def test_a_killed_rank_on_one_of_two_nodes(tmp_path: Path, launch: Run):
+def test_a_killed_rank_on_one_of_two_nodes(tmp_path: Path, start: Start):
     """Each node has an agent of its own, and each of them counts its restarts for itself."""
     out = tmp_path / "run"
-    command = [*TORCHRUN, "--nnodes", 2, "--nproc_per_node", 1, "--max-restarts", 3, "--rdzv-backend", "c10d",
-               "--rdzv-id", "job", "--rdzv-endpoint", "localhost:29641", "launch/train.py", *FIELDS, "--out", out]  # fmt: skip
-    other = subprocess.Popen([str(part) for part in command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        code, printed = kill_after_checkpoint(command, out, 1)
-        assert code == 0 == other.wait(timeout=60), printed[-3000:]
-    finally:
-        other.terminate()
+    command = [*TORCHRUN, "--nnodes", 2, "--nproc_per_node", 1, "--max-restarts", 3, "--rdzv-backend", "c10d", "--rdzv-id", "job",
+               "--rdzv-endpoint", f"localhost:{free_port()}", KILLED, 1, *FIELDS, "--no-baseline", "--out", out]  # fmt: skip
+    nodes = [start(*command, stdout=(tmp_path / f"node{number}").open("w")) for number in range(2)]
+    ended = [node.wait(timeout=200) for node in nodes]
+    assert ended == [0, 0], "\n".join((tmp_path / f"node{number}").read_text()[-3000:] for number in range(2))
+    assert (tmp_path / "run.1.killed").exists()
     assert json.loads((out / "status.json").read_text())["status"] == "finished"
 
 
 @pytest.mark.full
-def test_accelerate_passes_restarts_on(tmp_path: Path):
+def test_accelerate_passes_restarts_on(tmp_path: Path, start: Start):
     out = tmp_path / "run"
-    command = [Path(sys.executable).with_name("accelerate"), "launch", "--config_file", "launch/accelerate/multi-gpu.yaml",
-               "--num_processes", 2, "--main_process_port", 0, "--max_restarts", 3, "launch/train.py", *FIELDS, "--out", out]  # fmt: skip
-    code, printed = kill_after_checkpoint(command, out, 1)
-    assert code == 0 and "Resumed from" in printed, printed[-3000:]
+    job = start(Path(sys.executable).with_name("accelerate"), "launch", "--config_file", "launch/accelerate/multi-gpu.yaml",
+                "--num_processes", 2, "--main_process_port", 0, "--max_restarts", 3, KILLED, 1, *FIELDS, "--no-baseline",
+                "--out", out)  # fmt: skip
+    printed = job.communicate(timeout=200)[0]
+    assert job.returncode == 0 and "Resumed from" in printed and (tmp_path / "run.1.killed").exists(), printed[-3000:]
 
 
 @pytest.mark.full
-def test_a_run_that_was_there_before_is_refused_at_every_restart(tmp_path: Path, launch: Run):
-    assert launch("train.py", *FIELDS, "--steps", 4, "--out", tmp_path).returncode == 0
+def test_a_run_that_was_there_before_is_refused_at_every_restart(tmp_path: Path, start: Start, launch: Run):
+    assert launch("train.py", *FIELDS, "--no-baseline", "--steps", 4, "--out", tmp_path).returncode == 0
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    command = [*TORCHRUN, "--standalone", "--nproc_per_node", 2, "--max-restarts", 1, "launch/train.py", *FIELDS, "--out", tmp_path]
-    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 1 and done.stderr.count(f"error: out: {tmp_path} is in use") == 2
+    job = start(*TORCHRUN, "--standalone", "--nproc_per_node", 2, "--max-restarts", 1, "launch/train.py", *FIELDS, "--no-baseline",
+                "--out", tmp_path)  # fmt: skip
+    printed = job.communicate(timeout=200)[0]
+    assert job.returncode == 1 and printed.count(f"error: out: {tmp_path} is in use") == 2
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 

@@ -2,8 +2,8 @@
 
 import json
 import os
+import re
 import shlex
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,32 +13,23 @@ import yaml
 from accelerate.commands.config.config_args import ClusterConfig
 
 from semisonic import parallel
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Start, free_port
 
 FILES = sorted((ROOT / "launch" / "accelerate").glob("*.yaml"))
 FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--model", "wrn-10-1",
           "--steps", "3", "--eval.every", "3", "--no-baseline"]  # fmt: skip
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def start(command: str, *fields: object, **variables: str) -> subprocess.Popen:
+def run(start: Start, command: str, *fields: object, **variables: str) -> subprocess.Popen:
     program, *rest = shlex.split(command)
     path = Path(sys.executable) if program == "python" else Path(sys.executable).with_name(program)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MASTER_", "ACCELERATE_"))}
-    return subprocess.Popen(
-        [str(path), *rest, *map(str, fields)], cwd=ROOT, env=environment | {"OMP_NUM_THREADS": "1"} | variables,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    return start(path, *rest, *fields, env=environment | variables)
 
 
-def trained(*commands: str, out: Path, ranks: int) -> None:
+def trained(start: Start, *commands: str, out: Path, ranks: int) -> None:
     """Runs commands that are one job, a few steps of a small net, and checks that it was one of so many ranks."""
-    jobs = [start(command, *FIELDS, "--out", out) for command in commands]
+    jobs = [run(start, command, *FIELDS, "--out", out) for command in commands]
     printed = [job.communicate(timeout=300)[0] for job in jobs]
     assert [job.returncode for job in jobs] == [0] * len(jobs), "\n".join(text[-3000:] for text in printed)
     assert json.loads((out / "summary.json").read_text())["world_size"] == ranks
@@ -64,33 +55,33 @@ full = pytest.mark.full
         pytest.param("zero3-offload", 2, marks=full),
     ],
 )
-def test_accelerate_on_one_node(tmp_path: Path, name: str, ranks: int):
+def test_accelerate_on_one_node(tmp_path: Path, start: Start, name: str, ranks: int):
     options = [] if ranks == 1 else ["--num_processes", ranks, "--main_process_port", 0]
-    trained(accelerate(name, *options), out=tmp_path / "run", ranks=ranks)
+    trained(start, accelerate(name, *options), out=tmp_path / "run", ranks=ranks)
 
 
 @full
 @pytest.mark.parametrize("name", ["multi-node", "zero2"])
-def test_accelerate_on_two_nodes(tmp_path: Path, name: str):
+def test_accelerate_on_two_nodes(tmp_path: Path, start: Start, name: str):
     port = free_port()
     options = ["--num_machines 2 --num_processes 2 --main_process_ip 127.0.0.1 --main_process_port", port, "--machine_rank"]
-    trained(*(accelerate(name, *options, rank) for rank in (0, 1)), out=tmp_path / "run", ranks=2)
+    trained(start, *(accelerate(name, *options, rank) for rank in (0, 1)), out=tmp_path / "run", ranks=2)
 
 
 @full
-def test_torchrun_on_one_node(tmp_path: Path):
-    trained("torchrun --standalone --nproc_per_node 2 launch/train.py", out=tmp_path / "run", ranks=2)
+def test_torchrun_on_one_node(tmp_path: Path, start: Start):
+    trained(start, "torchrun --standalone --nproc_per_node 2 launch/train.py", out=tmp_path / "run", ranks=2)
 
 
-def test_torchrun_on_two_nodes(tmp_path: Path):
+def test_torchrun_on_two_nodes(tmp_path: Path, start: Start):
     nodes = f"--nnodes 2 --nproc_per_node 1 --rdzv-backend c10d --rdzv-id 1 --rdzv-endpoint localhost:{free_port()}"
-    trained(*[f"torchrun {nodes} launch/train.py"] * 2, out=tmp_path / "run", ranks=2)
+    trained(start, *[f"torchrun {nodes} launch/train.py"] * 2, out=tmp_path / "run", ranks=2)
 
 
 @full
-def test_torchrun_with_deepspeed(tmp_path: Path):
+def test_torchrun_with_deepspeed(tmp_path: Path, start: Start):
     command = "torchrun --standalone --nproc_per_node 2 launch/train.py --parallel.deepspeed launch/deepspeed/zero2.json"
-    trained(command, out=tmp_path / "run", ranks=2)
+    trained(start, command, out=tmp_path / "run", ranks=2)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +94,8 @@ def test_torchrun_with_deepspeed(tmp_path: Path):
         ),
     ],
 )  # fmt: skip
-def test_a_launcher_that_does_something_else(tmp_path: Path, command: str, message: str):
-    job = start(command, *FIELDS, "--out", tmp_path / "run")
+def test_a_launcher_that_does_something_else(tmp_path: Path, start: Start, command: str, message: str):
+    job = run(start, command, *FIELDS, "--out", tmp_path / "run")
     printed = job.communicate(timeout=200)[0]
     assert job.returncode == 1 and message in printed, printed[-2000:]
     assert not (tmp_path / "run").exists()
@@ -117,10 +108,10 @@ def test_a_launcher_that_does_something_else(tmp_path: Path, command: str, messa
         pytest.param("1", "(MASTER_ADDR=127.0.0.1, MASTER_PORT={port}): nothing answers there", marks=full),
     ],
 )  # fmt: skip
-def test_ranks_that_do_not_come(tmp_path: Path, rank: str, message: str):
+def test_ranks_that_do_not_come(tmp_path: Path, start: Start, rank: str, message: str):
     port = str(free_port())
-    job = start("python launch/train.py", *FIELDS, "--parallel.join-minutes", 0.05, "--out", tmp_path / "run", RANK=rank,
-                LOCAL_RANK=rank, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)  # fmt: skip
+    job = run(start, "python launch/train.py", *FIELDS, "--parallel.join-minutes", 0.05, "--out", tmp_path / "run", RANK=rank,
+              LOCAL_RANK=rank, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)  # fmt: skip
     printed = job.communicate(timeout=200)[0]
     assert job.returncode == 2 and message.format(port=port) in printed.splitlines()[-1], printed[-2000:]
 
@@ -137,3 +128,30 @@ def test_files_leave_accelerate_nothing_to_guess(file: Path):
         content = json.loads((ROOT / path).read_text())
         assert parallel.check(content, path, None, 1) == [] and parallel.zero_stage(content) == int(file.stem[4])
         assert parallel.offloads_optimizer(content) == ("offload" in file.stem)
+
+
+RUN_BY = {
+    "accelerate launch --config_file launch/accelerate/single-gpu.yaml launch/train.py": "test_launching.test_accelerate_on_one_node",
+    "accelerate launch --config_file launch/accelerate/multi-gpu.yaml --num_processes N launch/train.py": "test_launching.test_accelerate_on_one_node",
+    "accelerate launch --config_file launch/accelerate/zero2.yaml --num_processes N launch/train.py": "test_launching.test_accelerate_on_one_node",
+    "accelerate launch --config_file launch/accelerate/multi-node.yaml --num_machines N --num_processes N --main_process_ip HOST"
+    " --main_process_port N --machine_rank N launch/train.py": "test_launching.test_accelerate_on_two_nodes",
+    "torchrun --standalone --nproc_per_node N launch/train.py --device cpu": "test_launching.test_torchrun_on_one_node",
+    "torchrun --standalone --nproc_per_node N launch/train.py": "test_launching.test_torchrun_on_one_node",
+    "torchrun --standalone --nproc_per_node N launch/train.py --parallel.deepspeed launch/deepspeed/zero2.json": "test_launching.test_torchrun_with_deepspeed",
+    "torchrun --nnodes N --nproc_per_node N --rdzv-backend c10d --rdzv-id N --rdzv-endpoint HOST:N launch/train.py": "test_launching.test_torchrun_on_two_nodes",
+    "torchrun --standalone --nproc_per_node N --max-restarts N launch/train.py": "test_elastic.test_a_killed_rank_is_started_again_and_leaves_no_trace",
+    "sbatch --nodes N --gpus-per-node N launch/slurm/train.sbatch runs/first --data cifar10": "test_slurm.test_preempted_queued_again_resumed_finished",
+}
+"""The README's commands, whatever their numbers and addresses, and the test that runs each."""
+
+
+def test_every_command_of_the_readme_has_its_test():
+    section = (ROOT / "README.md").read_text().partition("\n## Launching\n")[2]
+    block = section.partition("```bash\n")[2].partition("```")[0].replace("\\\n", " ")
+    commands = [" ".join(shlex.split(line, comments=True)) for line in block.splitlines()]
+    found = {re.sub(r"\bNODE\d+\b", "HOST", re.sub(r"(?<=[ :])\d+\b", "N", command)) for command in commands if command}
+    assert found == RUN_BY.keys()
+    for name in RUN_BY.values():
+        file, _, function = name.partition(".")
+        assert f"\ndef {function}(" in Path(__file__).with_name(f"{file}.py").read_text(), name

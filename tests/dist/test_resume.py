@@ -1,17 +1,14 @@
 """Train 40 steps == train 20, kill -9, resume, train 20: every tensor of the checkpoint, bit for bit."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
-from tests.conftest import ROOT, Run
+from tests.conftest import ROOT, Run, Start, wait_for
 
 FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2",
           "--steps", "40", "--checkpoint.every", "20", "--checkpoint.keep", "5", "--eval.every", "40", "--log.every", "5",
@@ -29,32 +26,15 @@ def fields_for(processes: int) -> list[str]:
     return FIELDS if processes > 1 else [*FIELDS, "--no-baseline"]
 
 
-def train_and_kill(out: Path, processes: int) -> None:
-    """Starts the run and kills all its processes once the checkpoint of step 20 stands."""
-    starter = [sys.executable]
-    if processes > 1:
-        starter += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    command = [*starter, ROOT / "launch" / "train.py", *fields_for(processes), "--out", out]
-    child = subprocess.Popen(
-        [str(part) for part in command], env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    pointer, deadline = out / "checkpoints" / "latest", time.monotonic() + 120
-    while not pointer.exists():
-        assert child.poll() is None and time.monotonic() < deadline, "the run ended before its first checkpoint"
-        time.sleep(0.002)
-    for entry in Path("/proc").iterdir():  # torchrun's workers are in sessions of their own
-        if entry.name.isdigit() and str(out).encode() in (entry / "cmdline").read_bytes():
-            os.kill(int(entry.name), signal.SIGKILL)
-    child.wait()
-
-
-@pytest.mark.parametrize("processes", [1, 2])
+# Two ranks, killed, that resume are in test_elastic.py as well, with the baseline.
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.full)])
 def test_a_killed_run_resumes_without_a_trace(tmp_path: Path, launch: Run, processes: int):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = launch("train.py", *fields_for(processes), "--out", whole, processes=processes)
     assert done.returncode == 0, done.stderr[-2000:]
-    train_and_kill(killed, processes)
+    ranks = ",".join(map(str, range(processes)))
+    done = launch("../tests/dist/killed.py", ranks, *fields_for(processes), "--out", killed, processes=processes)
+    assert done.returncode == (1 if processes > 1 else -signal.SIGKILL) and (tmp_path / "killed.0.killed").exists(), done.stderr
     assert not (killed / "checkpoints" / "step-40").exists() and not (killed / "summary.json").exists()
     done = launch("train.py", "--resume", "--out", killed, processes=processes)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -75,14 +55,10 @@ def test_a_killed_run_resumes_without_a_trace(tmp_path: Path, launch: Run, proce
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_writes_a_checkpoint_and_exits_75(tmp_path: Path, number: signal.Signals):
+def test_a_signal_writes_a_checkpoint_and_exits_75(tmp_path: Path, start: Start, number: signal.Signals):
     out = tmp_path / "run"
-    command = [sys.executable, str(ROOT / "launch" / "train.py"), *FIELDS, "--no-baseline", "--steps", "100000", "--out", str(out)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 120
-    while not (out / "checkpoints" / "latest").exists():
-        assert child.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
+    child = start(sys.executable, ROOT / "launch" / "train.py", *FIELDS, "--no-baseline", "--steps", "100000", "--out", out)
+    wait_for(out / "checkpoints" / "latest", child)
     child.send_signal(number)
     output = child.communicate(timeout=60)[0]
     assert child.returncode == 75, output

@@ -26,13 +26,21 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2400k", "tmpfs", folder], capture_output=True).returncode:
         pytest.skip("mounting is not allowed here")
     yield folder
-    subprocess.run(["umount", folder], check=True)
+    subprocess.run(["umount", "-l", folder], check=True)  # even if a failed test left something open
+
+
+def exit_codes(torture: Torture, folder: Path) -> list[int | None]:
+    started = torture.start(folder, keep=3)
+    try:
+        torture.wait(started)
+        return [process.exitcode for process in started]
+    finally:
+        torture.end(started)
 
 
 def test_two_ranks_end_together_on_a_full_disk_and_continue(tmp_path: Path, small_disk: Path):
     torture, folder = Torture(tmp_path, processes=2, seed=0), small_disk / "run"
-    started = torture.start(folder, keep=3)
-    assert torture.wait(started) and [process.exitcode for process in started] == [2, 2]
+    assert exit_codes(torture, folder) == [2, 2]
     logs = [(tmp_path / name).read_text() for name in ("run.log", "run.1")]
     lines = [[line for line in log.splitlines() if "No space left" in line] for log in logs]
     assert len(lines[0]) == 1 and not lines[1] and not any("Traceback" in log for log in logs)
@@ -42,6 +50,5 @@ def test_two_ranks_end_together_on_a_full_disk_and_continue(tmp_path: Path, smal
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["latest", "step-4", "step-6"]
 
     subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
-    started = torture.start(folder, keep=3)
-    assert torture.wait(started) and [process.exitcode for process in started] == [0, 0]
+    assert exit_codes(torture, folder) == [0, 0]
     assert state.load(folder).state["step"] == 18
