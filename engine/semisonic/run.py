@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -168,7 +169,11 @@ def train(
         with writing(finished):
             write_text(finished, json.dumps(summary, indent=1) + "\n")
 
-    done, latest = on_main(session.accelerator, lambda: (finished.exists(), state.latest(folder / "checkpoints")))
+    def found() -> tuple[bool, Path | None]:
+        state.tidy(folder / "checkpoints")
+        return finished.exists(), state.latest(folder / "checkpoints")
+
+    done, latest = on_main(session.accelerator, found)
     if done:
         status("finished", cfg.steps, code=0)
         console.print(f"{folder} is finished")

@@ -49,8 +49,7 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int, best: int |
     and what was half written is not.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob(".tmp-*"):  # left by a kill during an earlier write
-        _delete(stale)
+    tidy(folder)
     final = folder / f"step-{step}"
     if not (final.exists() and latest(folder) == final):  # else this step is saved already
         _write(folder / f".tmp-step-{step}", final, checkpoint)
@@ -61,6 +60,12 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int, best: int |
         if old.name != f"step-{best}":
             _remove(old)
     return final
+
+
+def tidy(folder: Path) -> None:
+    """Removes what a kill left of a checkpoint that was being written or removed. Only a run's own writer may."""
+    for stale in folder.glob(".tmp-*"):
+        _delete(stale)
 
 
 def _write(temporary: Path, final: Path, checkpoint: Checkpoint) -> None:

@@ -181,6 +181,16 @@ def test_a_kill_before_the_folder_was_a_run_s_is_no_obstacle(tmp_path: Path):
     assert cli.main(["--resume", "--out", str(out)]) == 0
 
 
+def test_what_a_kill_left_behind_the_last_checkpoint_is_tidied_up(tmp_path: Path):
+    """The run has nothing left to train, and so no checkpoint to write, before which it would be."""
+    out = tmp_path / "run"
+    assert cli.main([*QUICK, "--no-baseline", "--log.trackers", "none", "--steps", "2", "--out", str(out)]) == 0
+    (out / "summary.json").unlink()
+    (out / "checkpoints" / ".tmp-old-step-1").mkdir()
+    assert cli.main(["--resume", "--out", str(out)]) == 0
+    assert (out / "summary.json").exists() and not (out / "checkpoints" / ".tmp-old-step-1").exists()
+
+
 def test_init_is_part_of_the_run(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
     """Stopped during the baseline, the main run still starts from the given weights."""
     fields = [*QUICK, "--log.trackers", "none", "--init", str(run), "--out", str(tmp_path / "run")]
