@@ -24,9 +24,13 @@ EXACT = [
 SINGLE = [Job(f"{algorithm} float32", algorithm, frozen=True, steps=5) for algorithm in ALL]
 COMPILED = [Job(mode, model="small", compile=mode, steps=4, dtype="float64") for mode in ("whole", "off")]
 ZERO = [
-    Job(f"{algorithm} {optim} {strategy}", algorithm, strategy, optim=optim, micro=micro, frozen=True, steps=steps)
+    Job(f"{algorithm} {optim} {strategy}", algorithm, strategy, optim=optim, micro=micro, frozen=True, steps=steps, clip=clip)
     # Adam divides by the root of the squared gradient: where that is nearly 0, rounding errors become whole steps.
-    for algorithm, optim, micro, steps in (("remembering", "sgd", 1, 10), ("supervised", "sgd", 2, 10), ("fixmatch", "adamw", 2, 3))
+    for algorithm, optim, micro, steps, clip in (
+        ("remembering", "sgd", 1, 10, None),
+        ("supervised", "sgd", 2, 10, 0.5),
+        ("fixmatch", "adamw", 2, 3, None),
+    )
     for strategy in ("ddp", "zero1", "zero2", "zero3")
 ]
 ZERO_COMPILED = [
@@ -111,6 +115,9 @@ def test_zero_equals_ddp(results: Results, problem: str, strategy: str, world: i
     assert zero["wrapper"] == "DeepSpeedEngine"
     compare(ddp, zero, 1e-5, slack=100)
     compare(results[1][f"{problem} ddp"], zero, 1e-5, slack=100)
+    if problem == "supervised sgd":
+        norms = [sum(float(value.square().sum()) for value in step.values()) ** 0.5 for step in ddp["gradients"]]
+        assert max(norms) > 0.5  # clipping did something
     for net, confusion in ddp["confusion"].items():
         moved = sum(abs(a - b) for one, two in zip(confusion, zero["confusion"][net], strict=True) for a, b in zip(one, two, strict=True))
         assert sum(map(sum, zero["confusion"][net])) == 400 and moved <= 4  # two images whose best classes are equal but for rounding

@@ -49,6 +49,7 @@ class Job:
     compile: str = "off"
     model: str = "wrn-10-1"
     optim: str = "sgd"
+    clip: float | None = None
     gradients: str = "fp32"
     """Precision in which DDP sends them."""
     steps: int = 10
@@ -110,6 +111,8 @@ def configuration(job: Job) -> RunConfig:
               "--checkpoint.keep", "100"]  # fmt: skip
     if algorithm == "fixmatch":
         fields += ["--algorithm.threshold", "0.165" if job.frozen else "0.19"]  # some samples pass, others do not
+    if job.clip:
+        fields += ["--optim.clip", str(job.clip)]
     if job.strategy != "ddp":
         fields += ["--parallel.deepspeed", str(ROOT / "launch" / "deepspeed" / f"{job.strategy}.json")]
     if job.save:
