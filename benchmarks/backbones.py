@@ -27,7 +27,6 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
 import measure
-from semisonic.schema import UserError
 from variants import Plan, configuration, data_set, images_per_step, random_batch, rows_per_step
 
 CASES = [(compiled, recompute) for compiled in ("off", "whole", "blocks") for recompute in (False, True)]
@@ -215,24 +214,20 @@ def show(result: dict[str, Any], console: Console) -> None:
 def main(argv: Sequence[str]) -> int:
     args, rest = parser().parse_known_args(argv)
     workers: dict[str, measure.Worker] = {}
-    try:
+
+    def action() -> None:
         result = run(args, rest, workers)
-    except measure.Failed as error:
-        print(f"{error.text}\nerror: {error.name} failed: {error.text.splitlines()[-1]}", file=sys.stderr)
-        return 1
-    except (measure.Mistake, UserError) as error:
-        lines = error.lines if isinstance(error, measure.Mistake) else error.messages
-        print("\n".join(f"error: {line}" for line in lines), file=sys.stderr)
-        return 2
+        show(result, Console(width=max(140, Console().width)))
+        if args.out:
+            measure.write_json(args.out, result)
+
+    try:
+        return measure.exit_code(action)
     finally:
         for worker in workers.values():
             worker.hang_up()
         for worker in workers.values():
             worker.close()
-    show(result, Console(width=max(140, Console().width)))
-    if args.out:
-        measure.write_json(args.out, result)
-    return 0
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import platform
 import signal
 import statistics
 import subprocess
+import sys
 import time
 import traceback
 from collections import deque
@@ -90,6 +91,22 @@ class Mistake(Exception):
     def __init__(self, lines: Sequence[str]):
         super().__init__("\n".join(lines))
         self.lines = list(lines)
+
+
+def exit_code(action: Callable[[], object]) -> int:
+    """Does what a benchmark is for and prints what went wrong: 0 done, 1 a variant failed, 2 a mistake to correct."""
+    from semisonic.schema import UserError
+
+    try:
+        action()
+    except Failed as error:
+        print(f"{error.text}\nerror: {error.name} failed: {error.text.splitlines()[-1]}", file=sys.stderr)
+        return 1
+    except (Mistake, UserError) as error:
+        lines = error.lines if isinstance(error, Mistake) else error.messages
+        print("\n".join(f"error: {line}" for line in lines), file=sys.stderr)
+        return 2
+    return 0
 
 
 class Worker:

@@ -330,7 +330,8 @@ def main(argv: Sequence[str]) -> int:
         print("error: DALI is not installed; install it, or measure without data (--no-data)", file=sys.stderr)
         return 2
     groups: dict[str, Group] = {}
-    try:
+
+    def action() -> None:
         network_of(args)
         if args.project:
             project(args)
@@ -338,17 +339,11 @@ def main(argv: Sequence[str]) -> int:
             count_only(args, rest, groups)
         else:
             execute(args, rest, groups)
-    except measure.Failed as error:
-        print(error.text, file=sys.stderr)
-        print(f"error: {error.name} failed: {error.text.splitlines()[-1]}", file=sys.stderr)
-        return 1
-    except (measure.Mistake, UserError) as error:
-        lines = error.lines if isinstance(error, measure.Mistake) else error.messages
-        print("\n".join(f"error: {line}" for line in lines), file=sys.stderr)
-        return 2
+
+    try:
+        return measure.exit_code(action)
     finally:
         close_all(list(groups.values()))
-    return 0
 
 
 if __name__ == "__main__":

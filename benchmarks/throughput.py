@@ -27,7 +27,6 @@ from rich.table import Table
 
 import breakdown
 import measure
-from semisonic.schema import UserError
 from variants import Bare, Conventional, Engine, Plan, configuration, images_per_step, rows_per_step
 from without_dali import dali_is_installed
 
@@ -330,21 +329,12 @@ def main(argv: Sequence[str]) -> int:
         return 2
     workers: dict[str, measure.Worker] = {}
     try:
-        execute(args, rest, workers)
-    except measure.Failed as error:
-        print(error.text, file=sys.stderr)
-        print(f"error: {error.name} failed: {error.text.splitlines()[-1]}", file=sys.stderr)
-        return 1
-    except (measure.Mistake, UserError) as error:
-        lines = error.lines if isinstance(error, measure.Mistake) else error.messages
-        print("\n".join(f"error: {line}" for line in lines), file=sys.stderr)
-        return 2
+        return measure.exit_code(lambda: execute(args, rest, workers))
     finally:
         for worker in workers.values():
             worker.hang_up()
         for worker in workers.values():
             worker.close()
-    return 0
 
 
 if __name__ == "__main__":

@@ -130,3 +130,13 @@ def launch(start: Start) -> Run:
         return subprocess.CompletedProcess(child.args, child.returncode, out, err)
 
     return run
+
+
+@contextmanager
+def mounted(folder: Path, size: str) -> Iterator[Path]:
+    """A file system in memory, of a size such as 1m, at a folder that it makes; skips where mounting is not allowed."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)  # even if a failed test left something open

@@ -208,8 +208,7 @@ class ZeroEngine(Engine):
 
     def __init__(self, *args: Any):
         super().__init__(*args)
-        self.stage = self.wrapped.zero_optimization_stage()
-        self.partitioned = self.stage == 3
+        self.partitioned = self.wrapped.zero_optimization_stage() == 3
 
     @property
     def base(self) -> torch.optim.Optimizer:

@@ -96,10 +96,10 @@ class Trainer(Stepper):
                     if logged:
                         progress.trained(self.step, figures)
                     reason = self.agree(stop())
-                    if self.step % cfg.health.compare_every == 0:
-                        self.compare_ranks()
                     if last or reason or self.step % cfg.checkpoint.every == 0 or self.best_step == self.step:
                         self.save()
+                    elif self.step % cfg.health.compare_every == 0:
+                        self.compare_ranks()
                     if last or reason:
                         self.pulse.at(SAVING, self.step)
                         self.writer.finish()

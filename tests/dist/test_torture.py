@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from semisonic import state
+from tests.conftest import mounted
 from tests.dist.torture import Torture, run, sentence
 
 
@@ -21,12 +22,8 @@ def test_a_short_torture_loses_nothing(tmp_path: Path):
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with space for two checkpoints of the run, not for three."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2400k", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("mounting is not allowed here")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)  # even if a failed test left something open
+    with mounted(tmp_path / "disk", "2400k") as folder:
+        yield folder
 
 
 def exit_codes(torture: Torture, folder: Path) -> list[int | None]:

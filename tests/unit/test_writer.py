@@ -2,7 +2,6 @@
 
 import errno
 import os
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch.multiprocessing
 from semisonic import state, writer
 from semisonic.schema import UserError
 from semisonic.writer import Writer
+from tests.conftest import mounted
 
 
 def checkpoint(weight: torch.Tensor, history: list | None = None) -> state.Checkpoint:
@@ -150,12 +150,8 @@ def test_files_beside_the_checkpoints_are_guarded(tmp_path: Path):
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("mounting is not allowed here")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)  # even if a failed test left something open
+    with mounted(tmp_path / "disk", "1m") as folder:
+        yield folder
 
 
 def test_a_disk_that_is_really_full(small_disk: Path):
