@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from rich.console import Console as RichConsole
 from semisonic.schema import UserError
 
 MAIN = int(os.environ.get("RANK", "0")) == 0
+AFTER_MAIN = 1.0
+"""Seconds that the other ranks wait at a mistake: torchrun kills all once one ends, even the one that prints."""
 
 TRAIN = """Train a semi-supervised image classifier.
 
@@ -39,6 +42,8 @@ def report(error: UserError, code: int = 2) -> int:
     if MAIN or error.everywhere:
         for message in error.messages:
             print(f"error: {message}", file=sys.stderr)
+    else:
+        time.sleep(AFTER_MAIN)
     return code
 
 

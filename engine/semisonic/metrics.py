@@ -12,23 +12,28 @@ from torch.nn import functional as F
 
 
 class Meter:
-    """Means of named scalars since the last reading, over steps and ranks; its tensors keep their addresses."""
+    """Means of named scalars and vectors since the last reading, over steps and ranks.
+
+    Its tensors keep their addresses.
+    """
 
     def __init__(self) -> None:
-        self.names: list[str] = []
+        self.sizes: dict[str, int | None] = {}
+        """Name -> length of a vector; None for a scalar."""
         self.sums: Tensor | None = None
-        """One for each name, and the number of steps: [K + 1]."""
+        """Every figure's sum, one after the other, and the number of steps: [K + 1]."""
 
     @torch.no_grad()
     def add(self, metrics: dict[str, Tensor]) -> None:
-        """Accumulates 0-d tensors without waiting for the device; the same names every time."""
-        values = [value.detach().float() for value in metrics.values()]
-        values.append(torch.ones_like(values[0]))
+        """Accumulates 0-d and 1-d tensors without waiting for the device; the same names and sizes every time."""
+        parts = [value.detach().float().reshape(-1) for value in metrics.values()]
+        values = torch.cat([*parts, torch.ones_like(parts[0][:1])])
         if self.sums is None:
-            self.names, self.sums = list(metrics), torch.zeros_like(torch.stack(values))
-        self.sums += torch.stack(values)
+            self.sizes = {name: len(value) if value.ndim else None for name, value in metrics.items()}
+            self.sums = torch.zeros_like(values)
+        self.sums += values
 
-    def read(self) -> dict[str, float]:
+    def read(self) -> dict[str, float | list[float]]:
         """Waits for the device, returns the means and starts anew; empty where nothing was added."""
         if self.sums is None:
             return {}
@@ -37,7 +42,12 @@ class Meter:
         if dist.is_initialized():
             dist.all_reduce(totals)
         *sums, count = totals.tolist()
-        return {name: total / count for name, total in zip(self.names, sums, strict=True)} if count else {}
+        if not count:
+            return {}
+        means, figures = iter([total / count for total in sums]), dict[str, float | list[float]]()
+        for name, size in self.sizes.items():
+            figures[name] = next(means) if size is None else [next(means) for _ in range(size)]
+        return figures
 
 
 class Throughput:

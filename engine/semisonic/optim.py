@@ -32,6 +32,8 @@ class OptimConfig(Config):
     """fixmatch = cos(7 pi t / 16 T); cosine = half a cosine down to 0."""
     warm_up: int = Field(0, ge=0)
     """Steps of linear warm-up."""
+    wait: int = Field(0, ge=0)
+    """Steps with a learning rate of 0 before the warm-up and the schedule begin."""
     clip: float | None = Field(None, gt=0)
     """Largest gradient norm; not clipped if absent."""
 
@@ -114,7 +116,7 @@ def build_optimizer(
 
 def set_learning_rate(groups: list[dict[str, Any]], cfg: OptimConfig, step: Tensor, total: int) -> None:
     """Sets the learning rate of a step (0-d integer tensor) in an optimiser's groups, in place."""
-    rate = learning_rate(step, cfg.peak, cfg.schedule, total, cfg.warm_up)
+    rate = learning_rate(step, cfg.peak, cfg.schedule, total, cfg.warm_up, cfg.wait)
     for group in groups:
         group["lr"].copy_(rate)
 

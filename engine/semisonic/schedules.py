@@ -1,5 +1,5 @@
 """Learning-rate schedules as pure functions of a step tensor: the same on the host, in a compiled graph and in
-a CUDA graph. All take the step as a 0-d tensor (any integer dtype) and return a 0-d float64 tensor.
+a CUDA graph. All take the step as a 0-d tensor (any dtype) and return a 0-d float64 tensor.
 """
 
 import math
@@ -25,7 +25,11 @@ def constant(step: Tensor, total: int) -> Tensor:
 LEARNING_RATE = {"fixmatch": fixmatch_cosine, "cosine": half_cosine, "constant": constant}
 
 
-def learning_rate(step: Tensor, base: float, schedule: str, total: int, warm_up: int) -> Tensor:
-    """`base` times the schedule's factor; during warm-up rising linearly to it, (t+1)/(warm_up+1) of it at step t."""
-    factor = LEARNING_RATE[schedule](step, total)
-    return base * factor * ((step.double() + 1) / (warm_up + 1)).clamp(max=1)
+def learning_rate(step: Tensor, base: float, schedule: str, total: int, warm_up: int, wait: int = 0) -> Tensor:
+    """`base` times the schedule's factor; during warm-up rising linearly to it, (t+1)/(warm_up+1) of it at step t.
+
+    wait: steps at a rate of 0 before all that, which then runs over the steps that are left.
+    """
+    step = step.double() - wait
+    factor = LEARNING_RATE[schedule](step.clamp(min=0), total - wait)
+    return base * factor * ((step + 1) / (warm_up + 1)).clamp(0, 1) * (step >= 0)

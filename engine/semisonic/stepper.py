@@ -15,7 +15,7 @@ from semisonic.config import RunConfig
 from semisonic.data.draws import sample_keys
 from semisonic.metrics import Meter
 from semisonic.models.blocks import use_blocks
-from semisonic.optim import build_optimizer, set_learning_rate
+from semisonic.optim import OptimConfig, build_optimizer, set_learning_rate
 from semisonic.parallel import Engine, ZeroEngine, offloads_optimizer, read_deepspeed, set_batch
 from semisonic.replay import WARM_UP_DDP, CudaGraph, Replay
 from semisonic_kernels.fuse import Kernels, set_kernels
@@ -46,12 +46,13 @@ class Stepper:
         if cfg.recompute or cfg.graphs == "blocks":
             use_blocks(algorithm, cfg.recompute, cfg.graphs == "blocks")
         self.engines: dict[str, Engine] = {}
+        self.optims = {role: algorithm.role_optim(role, cfg.optim) for role in algorithm.roles}
         for role in algorithm.roles:
             module = algorithm.role_module(role)
             if cfg.graphs == "whole":
                 # The bound method, not the module: keys stay clean, and DDP and DeepSpeed wrap it from outside.
                 module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False)
-            prepare = partial(self.prepare, module)
+            prepare = partial(self.prepare, module, self.optims[role])
             # DDP makes nodes of the autograd graph, which stay on the stream that they were made on.
             self.engines[role] = recorder.warm_up(prepare) if recorder else prepare()
         self.partitioned = any(engine.partitioned for engine in self.engines.values())
@@ -62,21 +63,21 @@ class Stepper:
         elif recorder:
             self.gradients = Replay(self.compute_gradients, recorder, WARM_UP_DDP)
 
-    def prepare(self, module: torch.nn.Module) -> Engine:
+    def prepare(self, module: torch.nn.Module, optim: OptimConfig) -> Engine:
         """A role's module and its optimiser, wrapped for the ranks."""
         cfg, zero = self.cfg, read_deepspeed(self.cfg.parallel)
         if zero is not None:
             share = (cfg.batch.labelled + cfg.batch.unlabelled) // (self.world_size * cfg.batch.micro)
             set_batch(self.accelerator, cfg.batch.micro, share)
-        averaged = zero is None and self.averaged_by_optimizer(module)
+        averaged = zero is None and self.averaged_by_optimizer(module, optim)
         averages = self.algorithm.averaged_parameters() if averaged else None
         self.averages_parameters &= not averaged
         optimizer = build_optimizer(
-            module, cfg.optim, averages, self.algorithm.ema_weight, self.replay == "step", offloads_optimizer(zero)
+            module, optim, averages, self.algorithm.ema_weight, self.replay == "step", offloads_optimizer(zero)
         )
         scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
         kind = Engine if zero is None else ZeroEngine
-        return kind(self.accelerator, module, optimizer, scaler, cfg.optim.clip, self.names)
+        return kind(self.accelerator, module, optimizer, scaler, optim.clip, self.names)
 
     def train_step(self, batch: Batch) -> StepOutput:
         """One optimiser step on the rank's share of a global batch; moves everything that a step moves.
@@ -93,8 +94,8 @@ class Stepper:
     def body(self, batch: Batch) -> StepOutput:
         """All that a step does on the device, from tensors on the device alone, so that it can be replayed."""
         self.algorithm.train()
-        for engine in self.engines.values():
-            set_learning_rate(engine.param_groups, self.cfg.optim, self.algorithm.step, self.cfg.steps)
+        for role, engine in self.engines.items():
+            set_learning_rate(engine.param_groups, self.optims[role], self.algorithm.step, self.cfg.steps)
         output = self.gradients(batch)
         if self.replay == "backward":
             self.engines["network"].step()
@@ -122,10 +123,10 @@ class Stepper:
             self.engines["network"].zero_grad()
         return self.algorithm.train_step(batch, self)
 
-    def averaged_by_optimizer(self, module: torch.nn.Module) -> bool:
+    def averaged_by_optimizer(self, module: torch.nn.Module, optim: OptimConfig) -> bool:
         """Whether the optimiser of a role's module moves the averages of the network's parameters in its own pass."""
         cfg, own = self.cfg, set(module.parameters())
-        fits = cfg.optim.name == "sgd" and cfg.precision != "fp16" and cfg.kernels == "fused"
+        fits = optim.name == "sgd" and cfg.precision != "fp16" and cfg.kernels == "fused"
         return fits and self.device.type == "cuda" and own.issuperset(self.algorithm.averaged_parameters())
 
     def micro_batches(self, batch: Batch) -> list[Batch]:

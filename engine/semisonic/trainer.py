@@ -127,7 +127,7 @@ class Trainer(Stepper):
             cfg.batch.micro,
         )  # fmt: skip
 
-    def read(self) -> dict[str, float]:
+    def read(self) -> dict[str, Any]:
         """The training figures since the last reading; waits for the device."""
         figures = {f"train/{name}": value for name, value in self.meter.read().items()}
         self.check_finite()

@@ -46,8 +46,9 @@ def test_all_ranks_cut_the_step_that_one_cannot_hold(done: tuple[subprocess.Comp
 
 def test_a_step_that_no_cut_helps_ends_all_ranks_with_one_line(tmp_path: Path):
     result = launch(tmp_path, "impossible")
-    # torchrun lists one rank or both, as it finds them when it looks.
-    assert result.returncode == 1 and set(re.findall(r"exitcode  : (\S+)", result.stderr)) == {"2"}
+    # torchrun lists one rank or both, as it finds them when it looks, and ends one that is late itself.
+    codes = set(re.findall(r"exitcode  : (\S+)", result.stderr))
+    assert result.returncode == 1 and "2" in codes and codes <= {"2", "-15"}
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "(rank 1)" in errors[0] and not (tmp_path / "impossible").exists()
     assert "batch.labelled: a step of 16 + 32 images in 8 micro-batches does not fit" in errors[0]

@@ -26,18 +26,22 @@ class Views:
 
     An empty stream is not read at all. `draws` names the random numbers that
     a method needs besides its views (per unlabelled sample, uniform in [0, 1)): name -> how many; `labelled_draws` the
-    same per labelled sample. `params` lists the views whose augmentation parameters the loss reads.
+    same per labelled sample. `betas` gives those draws that follow Beta(a, a) in place of the uniform distribution:
+    name -> a. `params` lists the views whose augmentation parameters the loss reads.
     """
 
     labelled: Mapping[str, str] = field(default_factory=dict)
     unlabelled: Mapping[str, str] = field(default_factory=dict)
     draws: Mapping[str, int] = field(default_factory=dict)
     labelled_draws: Mapping[str, int] = field(default_factory=dict)
+    betas: Mapping[str, float] = field(default_factory=dict)
     params: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if repeated := sorted(self.draws.keys() & self.labelled_draws.keys()):
             raise ValueError(f"Views: {repeated} are drawn for both streams; give them names of their own")
+        if unknown := sorted(self.betas.keys() - self.draws.keys() - self.labelled_draws.keys()):
+            raise ValueError(f"Views: betas {unknown} name no draws")
         if ambiguous := sorted(set(self.params) & self.labelled.keys() & self.unlabelled.keys()):
             raise ValueError(f"Views: params {ambiguous} name views of both streams; give them names of their own")
 
@@ -72,7 +76,7 @@ class StepOutput(NamedTuple):
     loss: Tensor
     """Scalar; a mean over the rank's share of the global batch, so that the mean over ranks is the global loss."""
     metrics: dict[str, Tensor]
-    """Detached scalars, averaged over micro-batches, ranks and steps before they are logged."""
+    """Detached scalars, or vectors [K], averaged over micro-batches, ranks and steps before they are logged."""
     observed: dict[str, Tensor]
     """Detached tensors that `update` needs: [N, ...] are gathered over micro-batches and ranks in global-sample order,
     0-d ones averaged."""
@@ -200,6 +204,10 @@ class Algorithm(nn.Module):
     def role_module(self, role: str) -> nn.Module:
         return self
 
+    def role_optim(self, role: str, optim: Any) -> Any:
+        """The optimiser's configuration (an `OptimConfig`) of a role, from the run's."""
+        return optim
+
     def train_step(self, batch: Batch, run: Runner) -> StepOutput:
         """One optimiser step. Only methods with several optimisers override it."""
         micros = run.micro_batches(batch)
@@ -240,14 +248,32 @@ class Algorithm(nn.Module):
         `autocast=False` keeps a computation in float32 that half precision would drown, such as VAT's perturbation.
         """
         network = self.get_submodule(net)
-        images = self.normalise(images)
+        return self._run(network, self.normalise(images), track and net != "ema", autocast)
+
+    def features(self, *views: Tensor, net: str = "network", track: bool = True) -> tuple[Tensor, ...]:
+        """The input [N, D] (float32) of the network's head for each view; otherwise as `classify`.
+
+        `self.head(features)` gives the logits; heads of the method's own take the same features.
+        """
+        images = torch.cat([self.normalise(view) for view in views])
+        function: Any = self.get_submodule(net).features
+        found = self._run(function, images, track and net != "ema")
+        return found.split([len(view) for view in views])
+
+    def head(self, features: Tensor, head: str = "network.head") -> Tensor:
+        """What a linear or other head makes of features [N, D], in float32; `head` names a submodule."""
+        return self._run(self.get_submodule(head), features)
+
+    def _run(
+        self, function: Callable[[Tensor], Tensor], inputs: Tensor, track: bool = False, autocast: bool = True
+    ) -> Tensor:
         dtype = self.autocast or torch.bfloat16
         with (
-            batch_statistics(track=track and net != "ema"),
-            torch.autocast(images.device.type, dtype=dtype, enabled=autocast and self.autocast is not None),
+            batch_statistics(track=track),
+            torch.autocast(inputs.device.type, dtype=dtype, enabled=autocast and self.autocast is not None),
         ):
-            logits = network(images)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+            output = function(inputs)
+        return output.to(torch.promote_types(output.dtype, torch.float32))
 
     def averaged_parameters(self) -> dict[Tensor, Tensor]:
         """Parameter of `network` -> its average, both kept in place."""
@@ -336,7 +362,7 @@ def merge(outputs: Sequence[StepOutput]) -> StepOutput:
     first = outputs[0]
     return StepOutput(
         loss=joined([output.loss.detach() for output in outputs]),
-        metrics={name: joined([output.metrics[name] for output in outputs]) for name in first.metrics},
+        metrics={name: torch.stack([output.metrics[name] for output in outputs]).mean(0) for name in first.metrics},
         observed={name: joined([output.observed[name] for output in outputs]) for name in first.observed},
     )
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.algorithms.parts import pseudo_label_metrics
 from semisonic.schema import Config
 from semisonic_kernels.losses import consistency_loss, pseudo_labels
 
@@ -45,12 +46,10 @@ class FixMatch(Algorithm):
         unlabelled = consistency_loss(strong_UC, label_U, mask_U)
         loss = labelled + self.cfg.weight * unlabelled
 
-        correct_U = mask_U * (label_U == batch.u_true)
         metrics = {
             "loss_labelled": labelled,
             "loss_unlabelled": unlabelled,
-            "mask": mask_U.mean(),
-            "pseudo_label_correct": correct_U.mean(),
             "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+            **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),
         }
         return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})

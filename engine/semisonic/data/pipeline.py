@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from scipy.special import betaincinv
 from torch import Tensor
 
 from semisonic.algorithms.base import Batch, Views
@@ -184,6 +185,8 @@ class Loader:
             columns["key"] = draws.sample_keys(self.seed, "key", numbers_N)
         for draw, width in (self.views.draws if unlabelled else self.views.labelled_draws).items():
             uniforms_NK = draws.uniforms(self.seed, f"draw/{name}/{draw}", numbers_N, -(-width // 4) * 4)
+            if draw in self.views.betas:
+                uniforms_NK = betaincinv(self.views.betas[draw], self.views.betas[draw], uniforms_NK)
             # The nearest float32 below 1, so that rounding keeps [0, 1) half open.
             columns[f"draw/{draw}"] = np.minimum(uniforms_NK[:, :width], 1 - 2.0**-24).astype(np.float32)
         return columns
