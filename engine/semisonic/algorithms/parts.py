@@ -1,0 +1,36 @@
+"""Pure functions that several methods share.
+
+Shape suffixes: U unlabelled batch, C classes.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def linear_ramp(step: Tensor, over: float) -> Tensor:
+    """From 0 at step 0 to 1 at step `over` and after it: 0-d float32. `over` 0 means 1 throughout."""
+    return (step / over).clamp(max=1).float() if over else torch.ones_like(step, dtype=torch.float32)
+
+
+def sigmoid_ramp(step: Tensor, over: float) -> Tensor:
+    """exp(-5 (1 - t/T)^2) up to step T = `over`, then 1: 0-d float32 (Temporal Ensembling, arXiv 1610.02242)."""
+    if not over:
+        return torch.ones_like(step, dtype=torch.float32)
+    return (-5 * (1 - (step / over).clamp(max=1)).square()).exp().float()
+
+
+def pseudo_label_metrics(label_U: Tensor, mask_U: Tensor, true_U: Tensor, classes: int) -> dict[str, Tensor]:
+    """What is logged about pseudo-labels: labels [U], which of them count (0..1) [U], true classes [U] (-1 unknown).
+
+    All are means over the whole batch, so that they average over steps and ranks; precision is
+    pseudo_label_correct / pseudo_label_known, and class_share [C] sums to `mask`.
+    """
+    mask_U = mask_U.detach().float()
+    shares_UC = F.one_hot(label_U, classes) * mask_U[:, None]
+    return {
+        "mask": mask_U.mean(),
+        "pseudo_label_correct": (mask_U * (label_U == true_U)).mean(),
+        "pseudo_label_known": (mask_U * (true_U >= 0)).mean(),
+        "class_share": shares_UC.mean(0),
+    }
