@@ -33,6 +33,9 @@ from semisonic.trainer import Trainer
 ROOT = Path(__file__).parent.parent.parent
 TOTAL = 20
 """Steps of the schedule; jobs run fewer."""
+ALGORITHM_FIELDS: dict[str, list[str]] = {}
+"""What an algorithm is given beside the fields that all have: settings at which 10 steps of 8 + 16 images touch all of
+its terms, and at which 4 ranks can share them."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ def configuration(job: Job) -> RunConfig:
               "--optim.lr", "0.01", "--model", job.model, "--batch.micro", str(job.micro), "--compile", job.compile,
               "--eval.batch", "70", "--parallel.gradients", job.gradients,
               "--checkpoint.keep", "100"]  # fmt: skip
+    fields += ALGORITHM_FIELDS.get(algorithm, [])
     if algorithm == "fixmatch":
         fields += ["--algorithm.threshold", "0.165" if job.frozen else "0.19"]  # some samples pass, others do not
     if job.clip:

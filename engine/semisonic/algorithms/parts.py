@@ -3,6 +3,8 @@
 Shape suffixes: U unlabelled batch, C classes.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,3 +36,29 @@ def pseudo_label_metrics(label_U: Tensor, mask_U: Tensor, true_U: Tensor, classe
         "pseudo_label_known": (mask_U * (true_U >= 0)).mean(),
         "class_share": shares_UC.mean(0),
     }
+
+
+def mixing_partners(keys: Sequence[Tensor], blocks: int) -> Tensor:
+    """A random partner for each image of several groups (the labelled images, views of the unlabelled ones).
+
+    keys: for each group one uniform number per image, [N_g] each. Every group is cut into `blocks` equal blocks, and
+    the k-th blocks of all groups are permuted among themselves, so that the partners do not depend on how ranks and
+    micro-batches cut the global batch, as long as they cut no block. Returns positions in the concatenation of the
+    groups: int64 [sum of N_g], a permutation.
+    """
+    starts = [sum(len(key) for key in keys[:group]) for group in range(len(keys))]
+    rows = [torch.arange(len(k), device=k.device) + s for k, s in zip(keys, starts, strict=True)]
+    rows_KN = torch.cat([row.view(blocks, -1) for row in rows], 1)
+    order_KN = torch.cat([key.view(blocks, -1) for key in keys], 1).argsort(1, stable=True)
+    partners_KN = rows_KN.gather(1, order_KN)
+    return torch.empty_like(rows_KN.flatten()).scatter(0, rows_KN.flatten(), partners_KN.flatten())
+
+
+def check_block(block: int, labelled: int) -> list[str]:
+    """What speaks against mixing in blocks of so many labelled images, with a share of `labelled` per micro-batch."""
+    if labelled % block == 0:
+        return []
+    return [
+        f"algorithm.block: blocks of {block} labelled images do not divide a rank's micro-batch of {labelled}; "
+        "take a divisor of it"
+    ]
