@@ -49,7 +49,7 @@ def mixing_partners(keys: Sequence[Tensor], blocks: int) -> Tensor:
     starts = [sum(len(key) for key in keys[:group]) for group in range(len(keys))]
     rows = [torch.arange(len(k), device=k.device) + s for k, s in zip(keys, starts, strict=True)]
     rows_KN = torch.cat([row.view(blocks, -1) for row in rows], 1)
-    order_KN = torch.cat([key.view(blocks, -1) for key in keys], 1).argsort(1, stable=True)
+    order_KN = torch.cat([key.view(blocks, -1) for key in keys], 1).argsort(dim=1, stable=True)
     partners_KN = rows_KN.gather(1, order_KN)
     return torch.empty_like(rows_KN.flatten()).scatter(0, rows_KN.flatten(), partners_KN.flatten())
 
