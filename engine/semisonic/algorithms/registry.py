@@ -2,9 +2,19 @@
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.fixmatch import FixMatch
+from semisonic.algorithms.mean_teacher import MeanTeacher
+from semisonic.algorithms.pi_model import PiModel
+from semisonic.algorithms.pseudo_label import PseudoLabel
 from semisonic.algorithms.supervised import Supervised
+from semisonic.algorithms.temporal_ensembling import TemporalEnsembling
+from semisonic.algorithms.vat import VAT
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     "fixmatch": FixMatch,
+    "mean-teacher": MeanTeacher,
+    "pi-model": PiModel,
+    "pseudo-label": PseudoLabel,
     "supervised": Supervised,
+    "temporal-ensembling": TemporalEnsembling,
+    "vat": VAT,
 }
