@@ -2,9 +2,11 @@
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.fixmatch import FixMatch
+from semisonic.algorithms.mixmatch import MixMatch
 from semisonic.algorithms.supervised import Supervised
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     "fixmatch": FixMatch,
+    "mixmatch": MixMatch,
     "supervised": Supervised,
 }
