@@ -18,6 +18,7 @@ each = pytest.mark.parametrize("kind", ALGORITHMS.values(), ids=ALGORITHMS)
 def make(kind: type[Algorithm], autocast: torch.dtype | None = None, **wanted: object) -> Algorithm:
     """An algorithm with those of the wanted fields that it has."""
     torch.manual_seed(0)
+    wanted = {"block": 2} | wanted
     cfg = kind.Config(**{name: value for name, value in wanted.items() if name in kind.Config.model_fields})
     return kind(cfg, tiny_network, info(), autocast=autocast)
 
