@@ -34,6 +34,7 @@ ROOT = Path(__file__).parent.parent.parent
 TOTAL = 20
 """Steps of the schedule; jobs run fewer."""
 ALGORITHM_FIELDS: dict[str, list[str]] = {
+    "ict": ["--algorithm.block", "2"],
     "mixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
 }
 """What an algorithm is given beside the fields that all have: settings at which 10 steps of 8 + 16 images touch all of

@@ -2,11 +2,13 @@
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.fixmatch import FixMatch
+from semisonic.algorithms.ict import ICT
 from semisonic.algorithms.mixmatch import MixMatch
 from semisonic.algorithms.supervised import Supervised
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     "fixmatch": FixMatch,
+    "ict": ICT,
     "mixmatch": MixMatch,
     "supervised": Supervised,
 }
