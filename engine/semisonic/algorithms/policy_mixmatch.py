@@ -55,7 +55,7 @@ class PolicyMixMatchConfig(MixMatchConfig):
     """Training accuracy of an epoch that ends the first stage of staged."""
     epoch_steps: int | None = Field(None, ge=1)
     """Steps of an epoch, after which its training accuracy is used; null = one pass over the labelled set."""
-    error: Literal["mse", "ce"] = "mse"
+    loss: Literal["mse", "ce"] = "mse"
     """Unlabelled loss: squared error of the probabilities, or cross-entropy with soft targets."""
     weight: float | None = Field(None, ge=0)  # type: ignore[assignment]
     """Weight of the unlabelled loss; null = 150 for mse (with 10 classes: a mean over them), 1 for ce."""
@@ -89,7 +89,7 @@ class PolicyMixMatch(MixMatch):
         self.register_buffer("second_stage", torch.zeros((), dtype=torch.bool))
         ramped = 16_000.0 if self.cfg.policy in ("none", "mixed") else 0.0
         self.ramp = ramped if self.cfg.ramp is None else self.cfg.ramp
-        self.weight = {"mse": 150.0, "ce": 1.0}[self.cfg.error] if self.cfg.weight is None else self.cfg.weight
+        self.weight = {"mse": 150.0, "ce": 1.0}[self.cfg.loss] if self.cfg.weight is None else self.cfg.weight
 
     def loss(self, batch: Batch) -> StepOutput:
         cfg, guess_UC = self.cfg, self.guess(batch)
@@ -118,7 +118,7 @@ class PolicyMixMatch(MixMatch):
     def unlabelled(self, logits_NC: Tensor, q_NC: Tensor, kept_U: Tensor) -> Tensor:
         """The loss of the mixed unlabelled images whose base counts: 0-d."""
         kept_N = kept_U.repeat(self.cfg.views)
-        if self.cfg.error == "ce":
+        if self.cfg.loss == "ce":
             loss = consistency_loss(logits_NC, q_NC, kept_N)
         else:
             loss = (kept_N * (logits_NC.softmax(-1) - q_NC).square().mean(-1)).mean()
