@@ -211,6 +211,11 @@ def check(cfg: RunConfig) -> list[str]:
         problems.append(f"batch.micro: {cfg.algorithm.name} couples all samples of a batch; use 1")
     elif not problems:
         problems += algorithm.check(cfg.algorithm, cfg.batch.labelled // share, cfg.batch.unlabelled // share)
+    if algorithm.reads_held_out(cfg.algorithm) and not cfg.data.held_out:
+        problems.append(
+            f"data.held_out: {cfg.algorithm.name} as configured reads the accuracy on held-out images, of which there "
+            "are none; hold some out"
+        )
     views = algorithm.views(cfg.algorithm)
     device = "gpu" if cfg.torch_device == "cuda" else "cpu"
     geometry = augment.Geometry(size=32, pad=0, flip=False, fill=(0, 0, 0), device=device)

@@ -191,6 +191,8 @@ class Trainer(Stepper):
                 result = self.evaluate(net, which)
                 name = prefix if net == "ema" else f"{prefix}_raw"
                 figures |= {f"{name}/{key}": value for key, value in result.scalars().items()}
+                if which == "held_out" and net == "ema":
+                    self.algorithm.held_out_counts.copy_(torch.tensor(result.counts))
                 if which == "test" and net == "ema":
                     figures["eval/per_class"] = result.per_class
                     if self.accelerator.is_main_process and self.step == self.cfg.steps:

@@ -35,7 +35,10 @@ TOTAL = 20
 """Steps of the schedule; jobs run fewer."""
 ALGORITHM_FIELDS: dict[str, list[str]] = {
     "flexmatch": ["--algorithm.threshold", "0.165"],
+    "ict": ["--algorithm.block", "2"],
     "mixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
+    "policy-mixmatch": ["--algorithm.block", "2", "--algorithm.epoch-steps", "1", "--algorithm.floor", "0",
+                        "--algorithm.normaliser", "kept"],
 }
 """What an algorithm is given beside the fields that all have: settings at which 10 steps of 8 + 16 images touch all of
 its terms, and at which 4 ranks can share them."""
