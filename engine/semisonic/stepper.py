@@ -133,7 +133,9 @@ class Stepper:
         return cut(batch, self.cfg.batch.micro)
 
     def forward(self, role: str, *args: Any) -> Any:
-        return self.engines[role](*args)
+        engine = self.engines[role]
+        # DDP and DeepSpeed expect a backward after each forward; without gradients there is none.
+        return engine(*args) if torch.is_grad_enabled() else engine.module(*args)
 
     def backward(self, role: str, loss: Tensor) -> None:
         self.engines[role].backward(loss)
