@@ -34,6 +34,8 @@ ROOT = Path(__file__).parent.parent.parent
 TOTAL = 20
 """Steps of the schedule; jobs run fewer."""
 ALGORITHM_FIELDS: dict[str, list[str]] = {
+    "flexmatch": ["--algorithm.threshold", "0.165"],
+    "mixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
     # Dropout draws on each rank for itself.
     "mpl": ["--algorithm.dropout", "0", "--algorithm.threshold", "0.2", "--algorithm.wait", "1", "--algorithm.baseline",
             "0.1", "--algorithm.warm-up", "0", "--algorithm.strong", "fixmatch", "--algorithm.teacher-lr", "0.02"],
