@@ -104,7 +104,7 @@ class RunConfig(Config):
     compile=blocks, and in plain torch with compile=off."""
     replay: Literal["auto", "step", "backward", "off"] = "auto"
     """CUDA-graph replay: of the whole step (one process), or of forward and backward (several). auto = step in one
-    GPU process, off elsewhere. Not to be replayed: fp16, which checks its gradients on the host, and recompute of
+    GPU process, off elsewhere and for methods with several optimisers. Not to be replayed: fp16, which checks its gradients on the host, and recompute of
     blocks that draw random numbers (efficientnets' stochastic depth)."""
     deterministic: bool = False
     """Only deterministic GPU kernels, so that a resumed GPU run is equal bit for bit; the CPU always is."""
@@ -170,7 +170,7 @@ class RunConfig(Config):
         alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
         if self.replay == "auto":
             fits = self.precision != "fp16" and not (self.recompute and blocks.draws(self.model.name))
-            fits = fits and alone and not self.zero_stage
+            fits = fits and alone and not self.zero_stage and ALGORITHMS[self.algorithm.name].roles == ("network",)
             return "step" if self.torch_device == "cuda" and fits else "off"
         return self.replay
 

@@ -32,6 +32,7 @@ from semisonic.data.synthetic import synthetic_batch
 from semisonic.folder import saved_micro
 from semisonic.models.blocks import use_blocks
 from semisonic.models.norm import BatchNorm2d
+from semisonic.optim import OptimConfig
 from semisonic.report import Console
 from semisonic.runtime import on_main, optimizer_share
 from semisonic.schema import UserError
@@ -133,8 +134,7 @@ class Trial:
         for parameter in algorithm.parameters():
             if parameter.requires_grad:
                 parameter.grad = torch.zeros_like(parameter)  # as DDP's buckets, they are there throughout the step
-        weights = sum(parameter.nbytes for parameter in algorithm.parameters())
-        sizes = [int(cfg.optim.states * weights * self.optimizer_share), *self.of_the_data(cfg)]
+        sizes = [int(optimizer_bytes(algorithm, cfg.optim) * self.optimizer_share), *self.of_the_data(cfg)]
         return algorithm, [torch.empty(size, dtype=torch.uint8, device=self.device) for size in sizes]
 
     def of_the_data(self, cfg: RunConfig) -> list[int]:
@@ -156,6 +156,16 @@ class Trial:
 
     def random_numbers_kept(self) -> AbstractContextManager[None]:
         return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
+
+
+def optimizer_bytes(algorithm: Algorithm, optim: OptimConfig) -> int:
+    """Bytes of the state of all roles' optimisers."""
+    return sum(
+        algorithm.role_optim(role, optim).states * parameter.nbytes
+        for role in algorithm.roles
+        for parameter in algorithm.role_module(role).parameters()
+        if parameter.requires_grad
+    )
 
 
 class Shortage(NamedTuple):

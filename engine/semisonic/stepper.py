@@ -16,7 +16,7 @@ from semisonic.data.draws import sample_keys
 from semisonic.metrics import Meter
 from semisonic.models.blocks import use_blocks
 from semisonic.optim import OptimConfig, build_optimizer, set_learning_rate
-from semisonic.parallel import Engine, ZeroEngine, offloads_optimizer, read_deepspeed, set_batch
+from semisonic.parallel import Engine, ZeroEngine, offloads_optimizer, read_deepspeed, set_role
 from semisonic.replay import WARM_UP_DDP, CudaGraph, Replay
 from semisonic_kernels.fuse import Kernels, set_kernels
 
@@ -65,10 +65,12 @@ class Stepper:
 
     def prepare(self, module: torch.nn.Module, optim: OptimConfig) -> Engine:
         """A role's module and its optimiser, wrapped for the ranks."""
-        cfg, zero = self.cfg, read_deepspeed(self.cfg.parallel)
+        cfg, zero, accelerator = self.cfg, read_deepspeed(self.cfg.parallel), self.accelerator
         if zero is not None:
+            if self.engines:
+                accelerator = Accelerator()  # it takes over all settings; one holds one engine of DeepSpeed's
             share = (cfg.batch.labelled + cfg.batch.unlabelled) // (self.world_size * cfg.batch.micro)
-            set_batch(self.accelerator, cfg.batch.micro, share)
+            set_role(accelerator, optim.clip, cfg.batch.micro, share)
         averaged = zero is None and self.averaged_by_optimizer(module, optim)
         averages = self.algorithm.averaged_parameters() if averaged else None
         self.averages_parameters &= not averaged
@@ -77,7 +79,7 @@ class Stepper:
         )
         scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
         kind = Engine if zero is None else ZeroEngine
-        return kind(self.accelerator, module, optimizer, scaler, optim.clip, self.names)
+        return kind(accelerator, module, optimizer, scaler, optim.clip, self.names)
 
     def train_step(self, batch: Batch) -> StepOutput:
         """One optimiser step on the rank's share of a global batch; moves everything that a step moves.
@@ -133,7 +135,9 @@ class Stepper:
         return cut(batch, self.cfg.batch.micro)
 
     def forward(self, role: str, *args: Any) -> Any:
-        return self.engines[role](*args)
+        engine = self.engines[role]
+        # DDP and DeepSpeed expect a backward after each forward; without gradients there is none.
+        return engine(*args) if torch.is_grad_enabled() else engine.module(*args)
 
     def backward(self, role: str, loss: Tensor) -> None:
         self.engines[role].backward(loss)

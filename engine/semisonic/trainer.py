@@ -131,8 +131,9 @@ class Trainer(Stepper):
         """The training figures since the last reading; waits for the device."""
         figures = {f"train/{name}": value for name, value in self.meter.read().items()}
         self.check_finite()
-        engine = next(iter(self.engines.values()))
-        return figures | {"lr": float(engine.param_groups[0]["lr"])}
+        rates = {role: float(engine.param_groups[0]["lr"]) for role, engine in self.engines.items()}
+        first, *others = rates
+        return figures | {"lr": rates[first]} | {f"lr/{role}": rates[role] for role in others}
 
     def agree(self, reason: str | None) -> str | None:
         """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""

@@ -57,7 +57,7 @@ def test_evaluation_does_not_depend_on_the_ranks(results: Results):
 
 def difference(one: torch.Tensor, two: torch.Tensor) -> float:
     """Largest difference relative to the largest value."""
-    one, two = torch.as_tensor(one).double(), torch.as_tensor(two).double()
+    one, two = torch.as_tensor(one, dtype=torch.float64), torch.as_tensor(two, dtype=torch.float64)
     return float((one - two).abs().max() / one.abs().max().clamp(min=1e-30))
 
 

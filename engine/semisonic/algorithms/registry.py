@@ -6,11 +6,13 @@ from semisonic.algorithms.flexmatch import FlexMatch
 from semisonic.algorithms.ict import ICT
 from semisonic.algorithms.mean_teacher import MeanTeacher
 from semisonic.algorithms.mixmatch import MixMatch
+from semisonic.algorithms.mpl import MPL
 from semisonic.algorithms.pi_model import PiModel
 from semisonic.algorithms.policy_mixmatch import PolicyMixMatch
 from semisonic.algorithms.pseudo_label import PseudoLabel
 from semisonic.algorithms.supervised import Supervised
 from semisonic.algorithms.temporal_ensembling import TemporalEnsembling
+from semisonic.algorithms.uda import UDA
 from semisonic.algorithms.vat import VAT
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
@@ -19,10 +21,12 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "ict": ICT,
     "mean-teacher": MeanTeacher,
     "mixmatch": MixMatch,
+    "mpl": MPL,
     "pi-model": PiModel,
     "policy-mixmatch": PolicyMixMatch,
     "pseudo-label": PseudoLabel,
     "supervised": Supervised,
     "temporal-ensembling": TemporalEnsembling,
+    "uda": UDA,
     "vat": VAT,
 }
