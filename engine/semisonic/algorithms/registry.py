@@ -1,6 +1,7 @@
 """Every algorithm by its name on the command line. Adding one is adding its file and one line here."""
 
 from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.enaet import EnAET
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.flexmatch import FlexMatch
 from semisonic.algorithms.mean_teacher import MeanTeacher
@@ -12,6 +13,7 @@ from semisonic.algorithms.temporal_ensembling import TemporalEnsembling
 from semisonic.algorithms.vat import VAT
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
+    "enaet": EnAET,
     "fixmatch": FixMatch,
     "flexmatch": FlexMatch,
     "mean-teacher": MeanTeacher,
