@@ -21,6 +21,8 @@ weights 75 CIFAR-10, 150 CIFAR-100, 250 SVHN, 50 STL-10.
 Shape suffixes: B labelled batch, U unlabelled batch, V views in the mixture, N = B + VU images in it, C classes.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -28,13 +30,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Algorithm, Batch, Info, StepOutput, Views
-from semisonic.algorithms.parts import check_block, linear_ramp, mixing_partners, pseudo_label_metrics
-from semisonic.schema import Config
+from semisonic.algorithms.base import Batch, Info, StepOutput, Views
+from semisonic.algorithms.mixmatch import MixMatch, MixMatchConfig
+from semisonic.algorithms.parts import linear_ramp, pseudo_label_metrics
+from semisonic.models.decoder import Decoder
 from semisonic_kernels import transformations
 from semisonic_kernels.boxes import boxes_around, mean_filled
 from semisonic_kernels.enhance import enhance
-from semisonic_kernels.losses import consistency_loss, probability_mse, sharpen, soft_labels
+from semisonic_kernels.losses import consistency_loss, probability_mse, sharpen
 from semisonic_kernels.mixup import mixup
 from semisonic_kernels.warp import warp
 
@@ -45,18 +48,10 @@ GREY = 128.0
 Five = tuple[float, float, float, float, float]
 
 
-class EnAETConfig(Config):
-    name: Literal["enaet"] = "enaet"
-    weight: float = Field(75.0, ge=0)
-    """Weight of the unlabelled loss of MixMatch."""
+class EnAETConfig(MixMatchConfig):
+    name: Literal["enaet"] = "enaet"  # type: ignore[assignment]
     ramp: float = Field(51_200.0, ge=0)
-    """Steps over which this weight rises from 0; 0 = the whole weight from the start."""
-    temperature: float = Field(0.5, gt=0)
-    """Of sharpening; 1 leaves the guess as it is."""
-    alpha: float = Field(0.75, gt=0)
-    """Of the Beta(alpha, alpha) distribution of the mixing weight."""
-    block: int = Field(8, ge=1)
-    """Labelled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
+    """Steps over which MixMatch's weight rises from 0; up to 1, a share of the run; 0 = the whole from the start."""
     slopes: Five = (10.0, 7.5, 5.0, 2.0, 0.5)
     """Weights that the decoders' losses would reach at the end of the run: projective, affine, similarity, Euclidean,
     enhancement."""
@@ -64,9 +59,7 @@ class EnAETConfig(Config):
     """Weights at which they stop."""
     consistency: float = Field(1.0, ge=0)
     """Weight of the divergence between the guess and the predictions for transformed images."""
-    weak: str = "weak"
-    """Augmentation of all views."""
-    shift: float = Field(0.125, ge=0, lt=0.5)
+    shift: float = Field(0.125, ge=0, lt=0.25)
     """Projective: how far a corner moves at most, as a share of the image's side."""
     quarter_turns: bool = True
     """Projective: turned by 0, 90, 180 or 270 degrees as well."""
@@ -84,84 +77,51 @@ class EnAETConfig(Config):
     """Side of the square of mean colour, as a share of the image's; 0 = no such view."""
 
 
-class Decoder(nn.Module):
-    """Finds a transformation's parameters in what the encoder makes of an image and of the transformed image."""
-
-    def __init__(self, stage: nn.Module | None, width: int, parameters: int):
-        """stage: from maps to features [2U, width], None where the encoder gives features."""
-        super().__init__()
-        self.stage = nn.Identity() if stage is None else stage
-        hidden = [nn.Linear(2 * width, width), nn.ReLU()] if stage is None else []
-        self.find = nn.Sequential(*hidden, nn.Linear(width if hidden else 2 * width, parameters))
-
-    def forward(self, both: Tensor) -> Tensor:
-        """The images' maps or features and then the transformed images' [2U, ...] -> [U, parameters]."""
-        original, transformed = self.stage(both).chunk(2)
-        return self.find(torch.cat([original, transformed], 1))
-
-
-class EnAET(Algorithm):
+class EnAET(MixMatch):
     Config = EnAETConfig
 
     @classmethod
-    def views(cls, cfg: EnAETConfig) -> Views:
-        count = 3 if cfg.patch else 2
-        draws = {
-            "lam": count,
-            "partner": count,
-            "projective": transformations.PROJECTIVE,
-            "affine": transformations.AFFINE,
-            "enhancement": transformations.ENHANCEMENT,
-        }
-        return Views(
-            labelled={"weak": cfg.weak},
-            unlabelled={"weak1": cfg.weak, "weak2": cfg.weak},
-            draws=draws | ({"patch": 2} if cfg.patch else {}),
-            labelled_draws={"labelled_lam": 1, "labelled_partner": 1},
-            betas={"lam": cfg.alpha, "labelled_lam": cfg.alpha},
-        )
+    def views(cls, cfg: EnAETConfig) -> Views:  # type: ignore[override]
+        base, count = super().views(cfg), cfg.views + bool(cfg.patch)
+        widths = {"projective": transformations.PROJECTIVE, "affine": transformations.AFFINE}
+        widths |= {"enhancement": transformations.ENHANCEMENT} | ({"patch": 2} if cfg.patch else {})
+        return replace(base, draws={"lam": count, "partner": count, **widths})
 
     @classmethod
-    def check(cls, cfg: EnAETConfig, labelled: int, unlabelled: int) -> list[str]:
-        errors = check_block(cfg.block, labelled)
-        if 4 * cfg.shift >= 1 - cfg.scale:  # an image's corner could come to lie on its other corners' diagonal
+    def check(cls, cfg: EnAETConfig, labelled: int, unlabelled: int) -> list[str]:  # type: ignore[override]
+        errors = super().check(cfg, labelled, unlabelled)
+        if 4 * cfg.shift >= 1 - cfg.scale:  # a corner could come to lie on the diagonal between its neighbours
             errors.append(f"algorithm.shift: corners may meet at {cfg.shift}; take less than {(1 - cfg.scale) / 4:g}")
         return errors
 
     def setup(self, info: Info) -> None:
         network: Any = self.network
+        build: Any = self.build  # each decoder has weights of its own
         self.decoders = nn.ModuleList(
-            Decoder(self.build().last_stage() if _has_maps(network) else None, network.feature_dim, count)  # type: ignore[operator]
-            for count in PARAMETERS
+            Decoder(build().last_stage() if self.has_maps else None, network.feature_dim, count) for count in PARAMETERS
         )
 
     def loss(self, batch: Batch) -> StepOutput:
-        views = [self.normalise(view) for view in batch.u.values()]
-        if self.cfg.patch:
-            side, size = round(self.cfg.patch * views[0].shape[-1]), views[0].shape[2:]
-            views.append(mean_filled(views[0], boxes_around(batch.draws["patch"], side, side, *size)))
-        target_UC = self.guess(views)
-        mixed, targets_NC = self.mix(batch, views, target_UC)
-        changed, theta = self.transform(batch.u["weak1"], views[0], batch.draws)
-        changed += views[2:]
+        cfg, first = self.cfg, batch.u["weak1"]
+        if cfg.patch:
+            side = round(cfg.patch * first.shape[-1])
+            filled = mean_filled(first, boxes_around(batch.draws["patch"], side, side, *first.shape[2:]))
+            batch = batch._replace(u=batch.u | {"patch": filled})
+        target_UC = sharpen(self.guess(batch), cfg.temperature)
+        mixed, q_NC = self.mixture(batch, target_UC)
+        changed, theta = self.transform(first, batch.draws)
+        changed += [self.normalise(batch.u["patch"])] if cfg.patch else []
 
-        encoded = self.encode(torch.cat([mixed, *changed, views[0]]))
-        mixtures, labelled_count, count = len(mixed), len(batch.y), len(target_UC)
+        encoded = self.encode(torch.cat([mixed, *changed, self.normalise(first)]))
+        labels, mixtures, count = len(batch.y), len(mixed), len(target_UC)
         logits = self.classify_encoded(encoded[:-count])
-        original, transformed = encoded[-count:], encoded[mixtures:].split(count)
-
-        labelled = consistency_loss(logits[:labelled_count], targets_NC[:labelled_count])
-        unlabelled = probability_mse(logits[labelled_count:mixtures], targets_NC[labelled_count:])
-        decoded = torch.stack(
-            [
-                F.mse_loss(self._run(decoder, torch.cat([original, maps]), track=True), wanted.to(original.dtype))
-                for decoder, maps, wanted in zip(self.decoders, transformed[: len(theta)], theta, strict=True)
-            ]
-        )
+        labelled = consistency_loss(logits[:labels], q_NC[:labels])
+        unlabelled = probability_mse(logits[labels:mixtures], q_NC[labels:])
+        decoded = self.decode(encoded[-count:], encoded[mixtures:-count].split(count), theta)
         cross_entropy = consistency_loss(logits[mixtures:], target_UC.repeat(len(changed), 1))
         divergence = cross_entropy - torch.special.entr(target_UC).sum(-1).mean()
-        loss = labelled + self.cfg.weight * linear_ramp(self.step, self.cfg.ramp) * unlabelled
-        loss = loss + (self.decoder_weights() * decoded).sum() + self.cfg.consistency * divergence
+        loss = labelled + cfg.weight * linear_ramp(self.step, cfg.ramp, self.info.steps) * unlabelled
+        loss = loss + (self.decoder_weights() * decoded).sum() + cfg.consistency * divergence
 
         label_U = target_UC.argmax(-1)
         metrics = {
@@ -169,56 +129,54 @@ class EnAET(Algorithm):
             "loss_unlabelled": unlabelled,
             "loss_decoders": decoded,
             "loss_consistency": divergence,
-            "labelled_accuracy": logits[:labelled_count].argmax(-1).eq(batch.y).float().mean(),  # of mixed images
+            "labelled_accuracy": logits[:labels].argmax(-1).eq(batch.y).float().mean(),  # of mixed images
             **pseudo_label_metrics(label_U, torch.ones_like(label_U), batch.u_true, self.info.classes),
         }
         return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})
 
-    @torch.no_grad()
-    def guess(self, views: list[Tensor]) -> Tensor:
-        """The sharpened mean prediction over all views: [U, C]."""
-        predictions_VUC = [soft_labels(logits_UC) for logits_UC in self.classify(*views, track=False)]
-        return sharpen(torch.stack(predictions_VUC).mean(0), self.cfg.temperature)
-
-    def mix(self, batch: Batch, views: list[Tensor], target_UC: Tensor) -> tuple[Tensor, Tensor]:
-        """MixMatch's mixture of the labelled images and all views: images [N, 3, H, W] and targets [N, C]."""
-        draws = batch.draws
-        partner_N = mixing_partners(
-            [draws["labelled_partner"][:, 0], *draws["partner"].unbind(1)], len(batch.y) // self.cfg.block
-        )
-        lam_N = torch.cat([draws["labelled_lam"][:, 0], *draws["lam"].unbind(1)])
-        images = torch.cat([self.normalise(batch.x["weak"]), *views])
+    def mixture(self, batch: Batch, target_UC: Tensor) -> tuple[Tensor, Tensor]:
+        """MixMatch's mixed images [N, 3, H, W], normalised, and their targets [N, C]."""
+        images, partner_N, lam_N = self.plan(batch, None)
         y_BC = F.one_hot(batch.y, self.info.classes).to(target_UC.dtype)
-        return mixup(images, torch.cat([y_BC, *[target_UC] * len(views)]), partner_N, lam_N, dominant=True)
+        q_NC = torch.cat([y_BC, *[target_UC] * len(batch.u)])
+        return mixup(images, q_NC, partner_N, lam_N, self.pixel_mean, self.pixel_scale, dominant=True)
 
-    def transform(self, pixels: Tensor, images: Tensor, draws: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """t1 to t5 of images, given as bytes and normalised [U, 3, H, W], and their parameters theta_k [U, .]."""
-        cfg, size = self.cfg, images.shape[-1]
-        warps = [
-            transformations.projective(draws["projective"], size, cfg.shift, cfg.scale, cfg.quarter_turns),
-            *transformations.affine_family(draws["affine"], size, cfg.degrees, cfg.translate, cfg.scale, cfg.shear),
-        ]
-        fill_C = ((GREY - self.pixel_mean) * self.pixel_scale).flatten()
+    def transform(self, pixels: Tensor, draws: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """t1 to t5 of images given as bytes [U, 3, H, W], normalised, and their parameters theta_k [U, .]."""
+        cfg, size = self.cfg, pixels.shape[-1]
+        family = transformations.affine_family(draws["affine"], size, cfg.degrees, cfg.translate, cfg.scale, cfg.shear)
+        corners = transformations.projective(draws["projective"], size, cfg.shift, cfg.scale, cfg.quarter_turns)
         factors_U4 = transformations.enhancement(draws["enhancement"], cfg.enhance)
-        changed = [warp(images, matrices, fill_C) for matrices, _ in warps]
-        return [*changed, self.normalise(enhance(pixels, factors_U4))], [*(theta for _, theta in warps), factors_U4]
+        images, fill_C = self.normalise(pixels), ((GREY - self.pixel_mean) * self.pixel_scale).flatten()
+        warped = [warp(images, matrices, fill_C) for matrices, _ in (corners, *family)]
+        theta = [corners[1], *(parameters for _, parameters in family), factors_U4]
+        return [*warped, self.normalise(enhance(pixels, factors_U4))], theta
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether the network can be cut before its last stage."""
+        return hasattr(self.network, "trunk")
 
     def encode(self, images: Tensor) -> Tensor:
         """Maps before the last stage, or where the network has none, features; the tracking forward."""
         network: Any = self.network
-        return self._run(network.trunk if _has_maps(network) else network.features, images, track=True)
+        return self._run(network.trunk if self.has_maps else network.features, images, track=True)
 
     def classify_encoded(self, encoded: Tensor) -> Tensor:
-        """Logits [., C] of what `encode` gives."""
+        """Logits [., C] of what `encode` gives; the rest of the tracking forward."""
         network: Any = self.network
-        return self.head(self._run(network.top, encoded, track=True) if _has_maps(network) else encoded)
+        return self.head(self._run(network.top, encoded, track=True) if self.has_maps else encoded)
+
+    def decode(self, original: Tensor, transformed: Sequence[Tensor], theta: list[Tensor]) -> Tensor:
+        """L_1 to L_5 [5]: mean squared errors of the decoders."""
+        losses = []
+        for decoder, maps, wanted in zip(self.decoders, transformed, theta, strict=False):  # none decodes the patch
+            found = self._run(decoder, torch.cat([original, maps]), track=True)
+            losses.append(F.mse_loss(found, wanted.to(found.dtype)))
+        return torch.stack(losses)
 
     def decoder_weights(self) -> Tensor:
         """w_k [5], float32."""
         ramp = linear_ramp(self.step, self.info.steps)
         pairs = zip(self.cfg.slopes, self.cfg.most, strict=True)
         return torch.stack([(slope * ramp).clamp(max=most) for slope, most in pairs])
-
-
-def _has_maps(network: nn.Module) -> bool:
-    return hasattr(network, "trunk")
