@@ -12,8 +12,16 @@ from semisonic.algorithms.enaet import EnAET
 from semisonic.algorithms.mixmatch import MixMatch
 from semisonic.algorithms.supervised import Supervised
 from semisonic.models.wide_resnet import WideResNet
+from semisonic_kernels.fuse import set_kernels
 from tests.contract.test_contract import batch_for
 from tests.unit.test_algorithms import CLASSES, SIZE, gradients, images, info, same, tiny_network
+
+
+@pytest.fixture(autouse=True)
+def eager_kernels() -> None:
+    """Nothing here needs a compiler; that the fused kernels compute the same is tested with them."""
+    set_kernels("eager")
+
 
 OFF = {"slopes": (0, 0, 0, 0, 0), "consistency": 0, "patch": 0}
 
