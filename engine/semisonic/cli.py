@@ -19,7 +19,7 @@ TRAIN = """Train a semi-supervised image classifier.
 
   accelerate launch launch/train.py [OPTIONS] [FIELDS]
   torchrun --nproc_per_node 2 launch/train.py --device cpu [OPTIONS] [FIELDS]"""
-VIEWS = """Write a picture of each augmentation into --out (default: views).
+VIEWS = """Write a picture of each augmentation, and of each kernel on batches, into --out (default: views).
 A row is an image, and its first column the image itself.
 
   python launch/views.py [--data NAME] [--out FOLDER] [FIELDS]"""
@@ -70,7 +70,7 @@ def _main(argv: Sequence[str]) -> int:
 
 
 def views(argv: Sequence[str]) -> int:
-    """launch/views.py: a grid PNG for each augmentation and for each view of the configured algorithm."""
+    """launch/views.py: a grid PNG for each augmentation, view of the configured algorithm, and kernel on batches."""
     from semisonic import answers
     from semisonic.commandline import parse_arguments, resolve
 
@@ -80,6 +80,7 @@ def views(argv: Sequence[str]) -> int:
     try:
         cfg = resolve(argv)[1]
         from semisonic.algorithms.registry import ALGORITHMS
+        from semisonic.batch_gallery import save_changes
         from semisonic.data.augment import EXAMPLES
         from semisonic.data.sources import load
         from semisonic.gallery import save_views
@@ -87,7 +88,8 @@ def views(argv: Sequence[str]) -> int:
         data = load(cfg.data)
         wanted = ALGORITHMS[cfg.algorithm.name].views(cfg.algorithm)
         recipes = dict.fromkeys([*EXAMPLES, *wanted.labelled.values(), *wanted.unlabelled.values()])
-        for file in save_views(cfg, data, list(recipes), cfg.out or Path("views")):
+        folder = cfg.out or Path("views")
+        for file in [*save_views(cfg, data, list(recipes), folder), *save_changes(cfg, data, folder)]:
             print(file)
         return 0
     except UserError as error:

@@ -59,7 +59,7 @@ def _level(
         elif len(pixels) and code in (AUTO_CONTRAST, EQUALIZE):
             pixels = _through_tables(pixels, code, pillow_equalize)
         elif len(pixels) and code != NONE:
-            pixels = _POINTWISE[code](pixels, values[code].view(-1, 1, 1, 1))
+            pixels = POINTWISE[code](pixels, values[code].view(-1, 1, 1, 1))
         parts.append(pixels)
     back_N = torch.empty_like(order_N).scatter_(0, order_N, torch.arange(len(order_N), device=order_N.device))
     return torch.cat(parts).index_select(0, back_N)
@@ -93,7 +93,7 @@ def _grey(pixels_CHW3: Tensor) -> Tensor:
 def _contrast(pixels_CHW3: Tensor, factor: Tensor) -> Tensor:
     """Away from the mean grey, rounded. Above 65,793 pixels DALI's own sum is inexact, and pixels may differ by 1."""
     total = _grey(pixels_CHW3).sum(dim=(1, 2), keepdim=True).float()
-    mean = total * total.new_tensor(1 / pixels_CHW3[0, ..., 0].numel())
+    mean = total * total.new_full((), 1 / pixels_CHW3[0, ..., 0].numel())
     return _blend(pixels_CHW3, (mean + 0.5).floor(), factor)
 
 
@@ -126,7 +126,7 @@ def _solarize(pixels_CHW3: Tensor, threshold: Tensor) -> Tensor:
     return pixels_CHW3 ^ (pixels_CHW3 >= first).to(torch.uint8).mul_(255)
 
 
-_POINTWISE = {
+POINTWISE = {
     BRIGHTNESS: _brightness,
     CONTRAST: _contrast,
     COLOR: _color,
@@ -134,6 +134,7 @@ _POINTWISE = {
     POSTERIZE: _posterize,
     SOLARIZE: _solarize,
 }
+"""Operations on uint8 pixels [C, H, W, 3] and their values, float32 [C, 1, 1, 1]; also inside a compiled graph."""
 
 
 # --- tables -----------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ ROOT = Path(__file__).parent.parent.parent
 TOTAL = 20
 """Steps of the schedule; jobs run fewer."""
 ALGORITHM_FIELDS: dict[str, list[str]] = {
+    "enaet": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
     "flexmatch": ["--algorithm.threshold", "0.165"],
     "ict": ["--algorithm.block", "2"],
     "mixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2"],

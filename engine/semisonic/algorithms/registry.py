@@ -1,6 +1,7 @@
 """Every algorithm by its name on the command line. Adding one is adding its file and one line here."""
 
 from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.enaet import EnAET
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.flexmatch import FlexMatch
 from semisonic.algorithms.ict import ICT
@@ -16,6 +17,7 @@ from semisonic.algorithms.uda import UDA
 from semisonic.algorithms.vat import VAT
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
+    "enaet": EnAET,
     "fixmatch": FixMatch,
     "flexmatch": FlexMatch,
     "ict": ICT,
