@@ -16,9 +16,7 @@ def nt_xent_reference(views_AD: Tensor, pool_MD: Tensor, start: int = 0, tempera
     """`nt_xent` as a cross-entropy: each view classifies its partner among all views but itself."""
     rows_A = torch.arange(len(views_AD), device=views_AD.device)
     similarity_AM = views_AD @ pool_MD.T / temperature
-    others_AM = similarity_AM.index_put(
-        (rows_A, start + rows_A), torch.full_like(similarity_AM[:, 0], -torch.inf)
-    )
+    others_AM = similarity_AM.index_put((rows_A, start + rows_A), torch.full_like(similarity_AM[:, 0], -torch.inf))
     return F.cross_entropy(others_AM, start + rows_A.roll(len(rows_A) // 2))
 
 

@@ -51,12 +51,14 @@ def check(kind: type[Algorithm], name: str, auxiliary: AuxiliaryConfig) -> list[
     return []
 
 
-@cache
 def with_auxiliary(kind: type[Algorithm], auxiliary: AuxiliaryConfig) -> type[Algorithm]:
     """The algorithm with the losses that have a weight; the algorithm itself where none has."""
-    if not auxiliary.recipes:
-        return kind
+    base: Any = kind
+    return _extended(base, auxiliary) if auxiliary.recipes else kind
 
+
+@cache
+def _extended(kind: Any, auxiliary: AuxiliaryConfig) -> Any:
     class Extended(kind):  # type: ignore[valid-type,misc]
         micro_batches = kind.micro_batches and not auxiliary.simclr
 
@@ -82,7 +84,6 @@ def with_auxiliary(kind: type[Algorithm], auxiliary: AuxiliaryConfig) -> type[Al
             return output._replace(loss=loss, metrics={**output.metrics, **metrics})
 
     Extended.__name__ = Extended.__qualname__ = f"{kind.__name__}WithAuxiliary"
-    Extended.__module__ = kind.__module__  # `--list` and messages take the algorithm's documentation from there
     return Extended
 
 
@@ -99,6 +100,6 @@ def auxiliary_losses(algorithm: Algorithm, batch: Batch, auxiliary: AuxiliaryCon
         logits_U4 = algorithm.head(features["auxiliary_rotated"], "auxiliary_rotation")
         losses["rotation"] = F.cross_entropy(logits_U4, turns_U)
     if auxiliary.simclr:
-        pair = (algorithm.head(features[f"auxiliary_{k}"], "auxiliary_projector") for k in (1, 2))
-        losses["simclr"] = contrastive_loss(*pair, temperature=auxiliary.temperature)
+        first, second = (algorithm.head(features[f"auxiliary_{k}"], "auxiliary_projector") for k in (1, 2))
+        losses["simclr"] = contrastive_loss(first, second, auxiliary.temperature)
     return losses

@@ -10,7 +10,7 @@ Mixed, anchored and rotated images go through one forward, which tracks BatchNor
 Shape suffixes: B labelled batch, U unlabelled batch, N = B + (K + 1) U, C classes, D features, R rows of the window.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -58,6 +58,11 @@ class ReMixMatchConfig(Config):
 class ReMixMatch(Algorithm):
     Config = ReMixMatchConfig
     micro_batches = False  # guesses are aligned to the mean of the whole batch
+    prior_C: Tensor
+    window_RC: Tensor
+    """Mean predictions of the last batches, in a ring."""
+    batches: Tensor
+    """How many there were in all, 0-d int64."""
 
     @classmethod
     def views(cls, cfg: ReMixMatchConfig) -> Views:
@@ -75,7 +80,8 @@ class ReMixMatch(Algorithm):
         return check_block(cfg.block, labelled)
 
     def setup(self, info: Info) -> None:
-        self.rotation = nn.Linear(self.network.feature_dim, 4)
+        width: Any = self.network.feature_dim
+        self.rotation = nn.Linear(width, 4)
         self.register_buffer("prior_C", torch.tensor(info.class_prior))
         self.register_buffer("window_RC", torch.zeros(max(1, self.cfg.window), info.classes))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))

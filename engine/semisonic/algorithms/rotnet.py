@@ -8,7 +8,7 @@ less. The paper's recipe: 128 images a step, SGD with rate 0.1, Nesterov momentu
 Shape suffixes: U unlabelled batch, D features.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,8 @@ class RotNet(Pretext):
         return Views(labelled={"weak": cfg.weak}, unlabelled={"view": cfg.view})
 
     def setup(self, info: Info) -> None:
-        self.rotation = nn.Linear(self.network.feature_dim, 4)
+        width: Any = self.network.feature_dim
+        self.rotation = nn.Linear(width, 4)
 
     def pretext(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         images = batch.u["view"]

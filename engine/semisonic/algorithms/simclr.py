@@ -11,7 +11,7 @@ own (LARS, made for batches of thousands, is not among them), and g has no Batch
 Shape suffixes: U unlabelled batch, D features, P dimensions of z.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -46,7 +46,8 @@ class SimCLR(Pretext):
         return Views(labelled={"weak": cfg.weak}, unlabelled={"view_1": cfg.view, "view_2": cfg.view})
 
     def setup(self, info: Info) -> None:
-        self.projector = projector(self.network.feature_dim, self.cfg.dimensions)
+        width: Any = self.network.feature_dim
+        self.projector = projector(width, self.cfg.dimensions)
 
     def pretext(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         first_UD, second_UD = self.features(batch.u["view_1"], batch.u["view_2"])
