@@ -6,7 +6,6 @@ import torch
 
 from semisonic import state
 from semisonic.algorithms.base import Algorithm, Info
-from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config import RunConfig
 from semisonic.data.base import DataSet, Files
 from semisonic.data.splits import Split, make_split
@@ -19,7 +18,7 @@ def draw_split(cfg: RunConfig, data: DataSet) -> Split:
     """The run's split. Raises `UserError` where the algorithm is left without unlabelled images."""
     paths = data.train.paths if isinstance(data.train, Files) else None
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths)
-    views = ALGORITHMS[cfg.algorithm.name].views(cfg.algorithm)
+    views = cfg.algorithm_class.views(cfg.algorithm)
     if views.unlabelled and not len(split.unlabelled):
         raise UserError(
             f"data.labels: every image is labelled, which leaves {cfg.algorithm.name} no unlabelled pool; "
@@ -53,7 +52,7 @@ def build_algorithm(cfg: RunConfig, data: DataSet, split: Split) -> Algorithm:
                 module.momentum = 1 - (1 - module.momentum) ** (1 / cfg.batch.micro)
         return built
 
-    return ALGORITHMS[cfg.algorithm.name](cfg.algorithm, network, info, cfg.ema, cfg.autocast)
+    return cfg.algorithm_class(cfg.algorithm, network, info, cfg.ema, cfg.autocast)
 
 
 def initialise(algorithm: Algorithm, path: Path) -> str:

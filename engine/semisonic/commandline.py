@@ -81,8 +81,11 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
     return args, problems
 
 
-def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
-    """The configuration that a command line asks for. Raises `UserError` with every mistake found."""
+def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Arguments, RunConfig]:
+    """The configuration that a command line asks for. Raises `UserError` with every mistake found.
+
+    algorithm: the one of a command line that names none, in place of the recipe's, and without its baseline.
+    """
     args, problems = parse_arguments(argv)
     from_line, more = _nested(args.fields)
     problems += more
@@ -100,6 +103,8 @@ def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
         base = RECIPES[name]()
     elif args.recipe:
         problems.append(f"--recipe {name}: unknown; one of {', '.join(RECIPES)}")
+    if algorithm:
+        base = _merge(base, {"algorithm": {"name": algorithm}, "baseline": False})
     # The user's own layers first: what a file says of one optimiser is not said of another on the command line.
     merged = _merge(base, _merge(from_file, from_line))
     # A baseline that was asked for beside another algorithm is none of a supervised run.

@@ -9,7 +9,9 @@ import yaml
 from pydantic import Field
 
 from semisonic import parallel
-from semisonic.algorithms.base import EmaConfig
+from semisonic.algorithms.auxiliary import AuxiliaryConfig, with_auxiliary
+from semisonic.algorithms.auxiliary import check as check_auxiliary
+from semisonic.algorithms.base import Algorithm, EmaConfig
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.data import augment, sources
 from semisonic.models import ModelConfig, blocks
@@ -118,6 +120,7 @@ class RunConfig(Config):
     batch: BatchConfig = BatchConfig()
     model: ModelConfig = ModelConfig()
     algorithm: AlgorithmConfig = ALGORITHMS["fixmatch"].Config()
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
     optim: OptimConfig = OptimConfig()
     ema: EmaConfig = EmaConfig()
     eval: EvalConfig = EvalConfig()
@@ -130,6 +133,11 @@ class RunConfig(Config):
     def folder(self) -> Path:
         labels = "all" if self.data.labels is None else self.data.labels
         return self.out or Path("runs") / f"{self.data.name}-{self.algorithm.name}-{labels}-seed{self.seed}"
+
+    @property
+    def algorithm_class(self) -> type[Algorithm]:
+        """The algorithm, with the auxiliary losses that have a weight."""
+        return with_auxiliary(ALGORITHMS[self.algorithm.name], self.auxiliary)
 
     @property
     def torch_device(self) -> str:
@@ -185,7 +193,8 @@ class RunConfig(Config):
     def supervised_baseline(self) -> "RunConfig":
         """The same run without unlabelled images."""
         cfg = ALGORITHMS["supervised"].Config()
-        return self.model_copy(update={"algorithm": cfg, "baseline": False, "out": self.folder / "supervised"})
+        changes = {"algorithm": cfg, "auxiliary": AuxiliaryConfig(), "baseline": False}
+        return self.model_copy(update={**changes, "out": self.folder / "supervised"})
 
 
 def check(cfg: RunConfig) -> list[str]:
@@ -203,12 +212,14 @@ def check(cfg: RunConfig) -> list[str]:
         problems.append("device: cuda was asked for, but torch sees no GPU; use cpu or auto")
     if cfg.precision == "fp16" and cfg.torch_device == "cpu":
         problems.append("precision: fp16 needs a GPU; use bf16 or fp32 on the CPU")
-    algorithm = ALGORITHMS[cfg.algorithm.name]
+    algorithm = cfg.algorithm_class
+    problems += check_auxiliary(algorithm, cfg.algorithm.name, cfg.auxiliary)
     problems += (_check_deepspeed(cfg) or _check_replay(cfg, world_size)) + _check_blocks(cfg)
     if cfg.kernels == "reference" and cfg.data.operations == "kernel":
         problems.append("data.operations: with kernels=reference the operations are DALI's; use auto or dali")
     if cfg.batch.micro > 1 and not algorithm.micro_batches:
-        problems.append(f"batch.micro: {cfg.algorithm.name} couples all samples of a batch; use 1")
+        coupling = "auxiliary.simclr" if ALGORITHMS[cfg.algorithm.name].micro_batches else cfg.algorithm.name
+        problems.append(f"batch.micro: {coupling} couples all samples of a batch; use 1")
     elif not problems:
         problems += algorithm.check(cfg.algorithm, cfg.batch.labelled // share, cfg.batch.unlabelled // share)
     if algorithm.reads_held_out(cfg.algorithm) and not cfg.data.held_out:
@@ -223,7 +234,7 @@ def check(cfg: RunConfig) -> list[str]:
         try:
             augment.build_view(recipe, geometry, equalize=cfg.data.equalize, operations=cfg.loading.operations)
         except UserError as error:
-            problems += [f"algorithm.{_field_of(cfg.algorithm, recipe)}: {line}" for line in error.messages]
+            problems += [f"{_field_of(cfg, recipe)}: {line}" for line in error.messages]
     if cfg.baseline and cfg.algorithm.name == "supervised":
         problems.append("baseline: a supervised run is its own baseline; use --no-baseline")
     problems += sources.check(cfg.data)
@@ -272,7 +283,7 @@ def _check_replay(cfg: RunConfig, world_size: int) -> list[str]:
         ]
     if cfg.replay == "step" and world_size > 1:
         return [f"replay: the whole step of {world_size} ranks cannot be replayed; use backward or off"]
-    if cfg.replay == "backward" and ALGORITHMS[cfg.algorithm.name].roles != ("network",):
+    if cfg.replay == "backward" and cfg.algorithm_class.roles != ("network",):
         return [f"replay: {cfg.algorithm.name} has several optimisers and cannot be replayed in part; use off"]
     return []
 
@@ -303,8 +314,14 @@ def _check_trackers(names: tuple[str, ...]) -> list[str]:
     return problems
 
 
-def _field_of(cfg: Config, value: str) -> str:
-    return next((name for name in type(cfg).model_fields if getattr(cfg, name) == value), "name")
+def _field_of(cfg: RunConfig, recipe: str) -> str:
+    """The field that names an augmentation."""
+    for section in ("algorithm", "auxiliary"):
+        fields = getattr(cfg, section)
+        for name in type(fields).model_fields:
+            if getattr(fields, name) == recipe:
+                return f"{section}.{name}"
+    return "algorithm.name"
 
 
 def algorithm_name(fields: dict[str, Any]) -> str:

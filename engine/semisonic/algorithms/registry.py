@@ -11,6 +11,9 @@ from semisonic.algorithms.mpl import MPL
 from semisonic.algorithms.pi_model import PiModel
 from semisonic.algorithms.policy_mixmatch import PolicyMixMatch
 from semisonic.algorithms.pseudo_label import PseudoLabel
+from semisonic.algorithms.remixmatch import ReMixMatch
+from semisonic.algorithms.rotnet import RotNet
+from semisonic.algorithms.simclr import SimCLR
 from semisonic.algorithms.supervised import Supervised
 from semisonic.algorithms.temporal_ensembling import TemporalEnsembling
 from semisonic.algorithms.uda import UDA
@@ -27,6 +30,9 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "pi-model": PiModel,
     "policy-mixmatch": PolicyMixMatch,
     "pseudo-label": PseudoLabel,
+    "remixmatch": ReMixMatch,
+    "rotnet": RotNet,
+    "simclr": SimCLR,
     "supervised": Supervised,
     "temporal-ensembling": TemporalEnsembling,
     "uda": UDA,
