@@ -78,7 +78,7 @@ class Utilisation:
             result["train/class_entropy"] = normalised_entropy(shares_C)
         before = self.collapsed_C
         self._judge(step, shares_C)
-        names = [self.classes[index] for index in np.flatnonzero(self.collapsed_C)]
+        names = [name for name, collapsed in zip(self.classes, self.collapsed_C, strict=True) if collapsed]
         result["train/collapsed"] = len(names)
         if names:
             result["train/collapsed_classes"] = names
@@ -92,7 +92,7 @@ class Utilisation:
         covered = sum(steps for steps, _ in self.readings)
         while covered - self.readings[0][0] >= self.window:
             covered -= self.readings.popleft()[0]
-        counts_C = self.images_per_step * sum(steps * shares for steps, shares in self.readings)
+        counts_C = self.images_per_step * np.sum([steps * shares for steps, shares in self.readings], axis=0)
         passing, images = counts_C.sum(), self.images_per_step * covered
         if not self.limit or covered < self.window or passing < self.least_coverage * images:
             return
