@@ -121,6 +121,17 @@ def views(argv: Sequence[str]) -> int:
         return report(error)
 
 
+def compare(argv: Sequence[str]) -> int:
+    """launch/compare.py: several algorithms, seeds and label counts, each a run of its own, and a report."""
+    from semisonic.compare import parse
+    from semisonic.compare_runs import compare as run
+
+    try:
+        return run(parse(argv))
+    except UserError as error:
+        return report(error)
+
+
 def evaluate(argv: Sequence[str]) -> int:
     """launch/evaluate.py."""
     parser = _parser("evaluate.py", "Evaluates a checkpoint on its data set's test images.", batch=256)

@@ -58,6 +58,11 @@ class LogConfig(Config):
     """Steps between lines of metrics.jsonl; the only moments at which the host waits for the device."""
     trackers: tuple[str, ...] = ("tensorboard",)
     """Trackers of Accelerate to log to: tensorboard, wandb, mlflow, ..."""
+    collapse: float = Field(0.1, ge=0, lt=0.5)
+    """A class that gets less than this part of its share among the pseudo-labels that count has collapsed, which is
+    printed and logged. Its share is that among the labelled images. 0 = no such alarm."""
+    collapse_coverage: float = Field(0.3, ge=0, le=1)
+    """Share of the unlabelled images that must get a pseudo-label before collapsed classes are looked for."""
 
 
 class CheckpointConfig(Config):

@@ -25,6 +25,7 @@ from semisonic.runtime import thread_count
 from semisonic.schema import UserError
 from semisonic.stepper import Stepper
 from semisonic.trackers import Tracker
+from semisonic.utilisation import Utilisation
 from semisonic.writer import Writer
 
 AGREE_EVERY = 1.0
@@ -68,7 +69,10 @@ class Trainer(Stepper):
         self.next_vote = self.last_vote = self.step
         self.voted_at = time.monotonic()
         loader, throughput = self.loader(), Throughput(self.images_per_step)
-        tracker = Tracker(self.accelerator, cfg, self.folder, self.step)
+        tracker = Tracker(self.accelerator, cfg, self.folder, self.step, self.data.classes)
+        usage = Utilisation(cfg, self.data.classes, self.algorithm.info.class_prior)
+        if self.accelerator.is_main_process:
+            usage.replay(tracker.path, self.step)
         if tracker.discarded:
             console.print(f"{tracker.discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
         self.writer.say = console.print
@@ -87,8 +91,11 @@ class Trainer(Stepper):
                 logged = last or self.step % cfg.log.every == 0
                 if logged:
                     self.pulse.at(FIGURES)
-                    figures = self.read() | throughput.read(loader.wait_seconds)
+                    figures, alarm = usage.read(self.step, self.read())
+                    figures |= throughput.read(loader.wait_seconds)
                     self.log(tracker, figures)
+                    if alarm:
+                        console.print(alarm)
                 with throughput.paused():
                     if last or self.step % cfg.eval.every == 0:
                         self.log(tracker, self.evaluate_all())
