@@ -110,6 +110,8 @@ def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
     problems += more
     if cfg.init and not args.resume and not cfg.init.exists():
         problems.append(f"init: there is no checkpoint {cfg.init}")
+    if cfg.model.weights and not args.resume and not cfg.model.weights.expanduser().is_file():
+        problems.append(f"model.weights: there is no file {cfg.model.weights}")
     # What can still be checked is checked even when some fields are wrong, so that all mistakes show at once.
     problems += [problem for problem in check(cfg) if problem not in problems]
     if problems:
