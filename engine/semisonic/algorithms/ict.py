@@ -1,0 +1,119 @@
+"""ICT: interpolation consistency training (Verma et al. 2019, arXiv 1903.03825).
+
+    x', y' = lam (x, y) + (1 - lam) (x, y)[partner]                   lam ~ Beta(alpha, alpha)
+    u'     = lam u + (1 - lam) u[partner]
+    q      = lam p~(u) + (1 - lam) p~(u)[partner], no gradient        p~: softmax of the EMA network
+    L      = mean over B of H(y', p(x')) + weight * ramp(t) * mean over U and classes of (p(u') - q)^2
+
+Each stream is mixed among its own images. As H is linear in the target, the labelled term is the usual MixUp loss,
+lam H(y, .) + (1 - lam) H(y[partner], .).
+
+Two forwards in training mode: the EMA's of the unmixed images, which uses their batch statistics and moves none, and
+the network's of all mixed images, which tracks. The EMA is the run's (`ema.decay`, 0.999 in the paper); the authors
+average with start-up correction, which is `ema.start_up=mean_teacher`. They train with SGD, rate 0.1 and a cosine to 0.
+Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.algorithms.parts import (
+    block_first,
+    check_block,
+    linear_ramp,
+    mixing_partners,
+    pseudo_label_metrics,
+    sigmoid_ramp,
+)
+from semisonic.schema import Config
+from semisonic_kernels.losses import consistency_loss, probability_mse
+from semisonic_kernels.mixup import mixup
+
+
+class ICTConfig(Config):
+    name: Literal["ict"] = "ict"
+    weight: float = Field(100.0, ge=0)
+    """Weight of the unlabelled loss."""
+    ramp: float = Field(0.25, ge=0)
+    """Steps over which the weight rises; up to 1, a share of the run; 0 = the whole weight from the start."""
+    shape: Literal["sigmoid", "linear"] = "sigmoid"
+    """Of the ramp: exp(-5 (1 - t/T)^2), or t/T."""
+    alpha: float = Field(1.0, gt=0)
+    """Of the Beta(alpha, alpha) distribution of the mixing weight; the paper takes 1 for CIFAR-10, 0.1 for SVHN."""
+    lam: Literal["sample", "block"] = "sample"
+    """A mixing weight for each image, or one for the images of a block (one for each stream)."""
+    dominant: bool = False
+    """max(lam, 1 - lam) in place of lam."""
+    mix_labelled: bool = True
+    """Mix the labelled images too."""
+    targets: Literal["probabilities", "logits"] = "probabilities"
+    """What of the EMA is mixed: its probabilities, as in the paper, or its logits, as in the authors' code."""
+    loss: Literal["mse", "ce"] = "mse"
+    """Squared error of the probabilities, or cross-entropy with the mixed targets."""
+    block: int = Field(8, ge=1)
+    """Labelled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
+    weak: str = "weak"
+    """Augmentation of both streams."""
+
+
+class ICT(Algorithm):
+    Config = ICTConfig
+
+    @classmethod
+    def views(cls, cfg: ICTConfig) -> Views:
+        return Views(
+            labelled={"weak": cfg.weak},
+            unlabelled={"weak": cfg.weak},
+            draws={"lam": 1, "partner": 1},
+            labelled_draws={"labelled_lam": 1, "labelled_partner": 1},
+            betas={"lam": cfg.alpha, "labelled_lam": cfg.alpha},
+        )
+
+    @classmethod
+    def check(cls, cfg: ICTConfig, labelled: int, unlabelled: int) -> list[str]:
+        return check_block(cfg.block, labelled)
+
+    def loss(self, batch: Batch) -> StepOutput:
+        cfg, probabilities = self.cfg, self.cfg.targets == "probabilities"
+        with torch.no_grad():
+            teacher_UC = self.infer(batch.u["weak"], net="ema", track=False)
+            p_UC = teacher_UC.softmax(-1)
+        x, y_BC = batch.x["weak"], F.one_hot(batch.y, self.info.classes).to(p_UC.dtype)
+        if cfg.mix_labelled:
+            x, y_BC = self.mix(x, y_BC, batch.draws["labelled_partner"], batch.draws["labelled_lam"])
+        u, q_UC = self.mix(
+            batch.u["weak"], p_UC if probabilities else teacher_UC, batch.draws["partner"], batch.draws["lam"]
+        )
+        q_UC = q_UC if probabilities else q_UC.softmax(-1)
+        logits_BC, logits_UC = self.classify(x, u)
+
+        labelled = consistency_loss(logits_BC, y_BC)
+        unlabelled = (probability_mse if cfg.loss == "mse" else consistency_loss)(logits_UC, q_UC)
+        ramp = sigmoid_ramp if cfg.shape == "sigmoid" else linear_ramp
+        loss = labelled + cfg.weight * ramp(self.step, cfg.ramp, self.info.steps) * unlabelled
+
+        label_U = p_UC.argmax(-1)
+        metrics = {
+            "loss_labelled": labelled,
+            "loss_unlabelled": unlabelled,
+            "labelled_accuracy": logits_BC.argmax(-1).eq(y_BC.argmax(-1)).float().mean(),  # of mixed images
+            **pseudo_label_metrics(label_U, torch.ones_like(label_U), batch.u_true, self.info.classes),
+        }
+        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})
+
+    def mix(self, images: Tensor, targets_NC: Tensor, keys_N1: Tensor, lam_N1: Tensor) -> tuple[Tensor, Tensor]:
+        """One stream's images, normalised, and targets, mixed with partners from the same stream."""
+        key_N, lam_N = keys_N1[:, 0], lam_N1[:, 0]
+        share = self.cfg.block * self.info.unlabelled_batch // self.info.labelled_batch
+        blocks = len(key_N) // (self.cfg.block if targets_NC is None else share)
+        if self.cfg.lam == "block":
+            lam_N = block_first(lam_N, len(lam_N), blocks)
+        return mixup(
+            images, targets_NC, mixing_partners([key_N], blocks), lam_N, self.pixel_mean, self.pixel_scale,
+            dominant=self.cfg.dominant,
+        )  # fmt: skip

@@ -1,0 +1,118 @@
+"""MixMatch: guess, sharpen, mix (Berthelot et al. 2019, arXiv 1905.02249).
+
+    q    = sharpen_T(1/K sum_k softmax(f(weak_k(u)))), no gradient; one q for all K views
+    W    = random order of X and U = {x with one-hot y} and {weak_k(u) with q}
+    lam' = max(lam, 1 - lam), lam ~ Beta(alpha, alpha)
+    X', U' = lam' (X, U) + (1 - lam') W, images and targets alike
+    L_x  = mean over B of H(y', softmax(f(x')))
+    L_u  = mean over KU and classes of (softmax(f(u')) - q')^2
+    L    = L_x + weight * ramp(t) * L_u
+
+Since lam' is at least 1/2, the first B mixed images match the labelled targets, and so on.
+
+Two forwards in training mode: the K views of the guess, which moves no running statistics, and all mixed images, which
+tracks. The paper's interleaving gives each sub-batch of B images a share of all groups; here one batch holds all.
+The paper trains with Adam at a constant rate of 0.002 and decoupled weight decay (0.02 times the rate), as `optim` can
+be set, and evaluates the EMA (0.999). Weights of the paper: 75 CIFAR-10, 150 CIFAR-100, 250 SVHN, 50 STL-10.
+Shape suffixes: B labelled batch, U unlabelled batch, K views, N = B + KU all images, C classes.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.algorithms.parts import block_first, check_block, linear_ramp, mixing_partners, pseudo_label_metrics
+from semisonic.schema import Config
+from semisonic_kernels.losses import consistency_loss, probability_mse, sharpen, soft_labels
+from semisonic_kernels.mixup import mixup
+
+
+class MixMatchConfig(Config):
+    name: Literal["mixmatch"] = "mixmatch"
+    weight: float = Field(75.0, ge=0)
+    """Weight of the unlabelled loss, lambda_U."""
+    ramp: float = Field(16_000.0, ge=0)
+    """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start."""
+    temperature: float = Field(0.5, gt=0)
+    """Of sharpening; 1 leaves the guess as it is."""
+    alpha: float = Field(0.75, gt=0)
+    """Of the Beta(alpha, alpha) distribution of the mixing weight."""
+    views: int = Field(2, ge=1)
+    """Views of an unlabelled image whose predictions are averaged, and which are all trained on (K)."""
+    lam: Literal["sample", "block"] = "sample"
+    """A mixing weight for each image, or one for all images of a block."""
+    block: int = Field(8, ge=1)
+    """Labelled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
+    weak: str = "weak"
+    """Augmentation of all views."""
+
+
+class MixMatch(Algorithm):
+    Config = MixMatchConfig
+
+    @classmethod
+    def views(cls, cfg: MixMatchConfig) -> Views:
+        return Views(
+            labelled={"weak": cfg.weak},
+            unlabelled={f"weak{k}": cfg.weak for k in range(1, cfg.views + 1)},
+            draws={"lam": cfg.views, "partner": cfg.views},
+            labelled_draws={"labelled_lam": 1, "labelled_partner": 1},
+            betas={"lam": cfg.alpha, "labelled_lam": cfg.alpha},
+        )
+
+    @classmethod
+    def check(cls, cfg: MixMatchConfig, labelled: int, unlabelled: int) -> list[str]:
+        return check_block(cfg.block, labelled)
+
+    def loss(self, batch: Batch) -> StepOutput:
+        target_UC = sharpen(self.guess(batch), self.cfg.temperature)
+        logits_BC, y_BC, logits_NC, q_NC = self.mixed(batch, target_UC)
+
+        labelled = consistency_loss(logits_BC, y_BC)
+        unlabelled = probability_mse(logits_NC, q_NC)
+        loss = labelled + self.cfg.weight * linear_ramp(self.step, self.cfg.ramp, self.info.steps) * unlabelled
+
+        label_U = target_UC.argmax(-1)
+        metrics = {
+            "loss_labelled": labelled,
+            "loss_unlabelled": unlabelled,
+            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),  # of mixed images
+            **pseudo_label_metrics(label_U, torch.ones_like(label_U), batch.u_true, self.info.classes),
+        }
+        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})
+
+    @torch.no_grad()
+    def guess(self, batch: Batch) -> Tensor:
+        """The mean prediction over the K views of an unlabelled image: [U, C]."""
+        logits_KUC = self.classify(*batch.u.values(), track=False)
+        return torch.stack([soft_labels(logits_UC) for logits_UC in logits_KUC]).mean(0)
+
+    def mixed(self, batch: Batch, target_UC: Tensor, kept_U: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Logits and targets of the mixed images: [B, C] and [B, C] of the labelled, [KU, C] and [KU, C] of the others.
+
+        kept: which unlabelled samples take part [U]; the others are their own partners. None: all do.
+        """
+        images, partner_N, lam_N = self.plan(batch, kept_U)
+        y_BC = F.one_hot(batch.y, self.info.classes).to(target_UC.dtype)
+        targets_NC = torch.cat([y_BC, *[target_UC] * self.cfg.views])
+        images, targets_NC = mixup(
+            images, targets_NC, partner_N, lam_N, self.pixel_mean, self.pixel_scale, dominant=True
+        )
+        (logits_NC,) = self.classify(images)
+        labelled = len(batch.y)
+        return logits_NC[:labelled], targets_NC[:labelled], logits_NC[labelled:], targets_NC[labelled:]
+
+    def plan(self, batch: Batch, kept_U: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """All images, unmixed [N, 3, H, W], and the partner [N] and mixing weight [N] of each."""
+        keys = [batch.draws["labelled_partner"][:, 0], *batch.draws["partner"].unbind(1)]
+        lams = [batch.draws["labelled_lam"][:, 0], *batch.draws["lam"].unbind(1)]
+        blocks = len(batch.y) // self.cfg.block
+        kept = None if kept_U is None else [torch.ones_like(batch.y, dtype=torch.bool), *[kept_U] * self.cfg.views]
+        if self.cfg.lam == "block":
+            lams = [block_first(lams[0], len(lam), blocks) for lam in lams]
+        images = torch.cat([batch.x["weak"], *batch.u.values()])
+        return images, mixing_partners(keys, blocks, kept), torch.cat(lams)
