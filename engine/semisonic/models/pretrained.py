@@ -27,7 +27,8 @@ def read(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise UserError(f"model.weights: cannot read {path}: {error.strerror or error}") from error
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
-        raise UserError(f"model.weights: {path} is no file of weights ({str(error).strip().splitlines()[0]})") from error
+        reason = (str(error).strip().splitlines() or ["empty"])[0]
+        raise UserError(f"model.weights: {path} is no file of weights ({reason})") from error
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise UserError(f"model.weights: {path} must hold a state dict, names with a tensor each")
     return content
