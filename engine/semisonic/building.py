@@ -11,6 +11,7 @@ from semisonic.data.base import DataSet, Files
 from semisonic.data.splits import Split, make_split
 from semisonic.models import build
 from semisonic.models.norm import BatchNorm2d
+from semisonic.models.pretrained import load_weights
 from semisonic.schema import UserError
 
 
@@ -27,8 +28,11 @@ def draw_split(cfg: RunConfig, data: DataSet) -> Split:
     return split
 
 
-def build_algorithm(cfg: RunConfig, data: DataSet, split: Split) -> Algorithm:
-    """The algorithm with a freshly initialised network, on the CPU."""
+def build_algorithm(cfg: RunConfig, data: DataSet, split: Split, fresh: bool = True) -> Algorithm:
+    """The algorithm on the CPU, its networks random or with the weights of `model.weights`.
+
+    fresh=False leaves that file unread, for what takes its weights from a checkpoint or needs none.
+    """
     labels = data.train.labels[split.labelled]
     prior = [float((labels == index).mean()) for index in range(len(data.classes))]
     info = Info(
@@ -46,6 +50,8 @@ def build_algorithm(cfg: RunConfig, data: DataSet, split: Split) -> Algorithm:
 
     def network() -> torch.nn.Module:
         built = build(cfg.model, len(data.classes), data.size)
+        if cfg.model.weights is not None and fresh:
+            load_weights(built, cfg.model.weights, cfg.model.stem)
         for module in built.modules():
             if isinstance(module, BatchNorm2d) and module.momentum is not None:
                 # One update a micro-batch: together they move the running statistics as far as one of the whole batch.

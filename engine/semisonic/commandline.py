@@ -1,5 +1,7 @@
 """From a command line to a configuration: default < recipe < file < command line.
 
+A recipe is a data set's, changed to what the algorithm's paper says for it; see `semisonic.recipes`.
+
 Every mistake is found before anything is built, and all are reported together, each naming its field.
 """
 
@@ -14,7 +16,7 @@ from pydantic import ValidationError
 
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config import RunConfig, algorithm_name, check, describe_fields
-from semisonic.recipes import RECIPES
+from semisonic.recipes import RECIPES, method_changes
 from semisonic.schema import UserError
 
 
@@ -97,16 +99,14 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
     from_file, file_problems = _read_file(args.config)
     problems += file_problems
 
-    name = args.recipe or _data_name(from_line) or _data_name(from_file) or "digits"
-    base: dict[str, Any] = {}
-    if name in RECIPES:
-        base = RECIPES[name]()
-    elif args.recipe:
-        problems.append(f"--recipe {name}: unknown; one of {', '.join(RECIPES)}")
-    if algorithm:
-        base = _merge(base, {"algorithm": {"name": algorithm}, "baseline": False})
     # The user's own layers first: what a file says of one optimiser is not said of another on the command line.
-    merged = _merge(base, _merge(from_file, from_line))
+    own = _merge(from_file, from_line)
+    if algorithm:
+        own = _merge({"algorithm": {"name": algorithm}, "baseline": False}, own)
+    name = args.recipe or _data_name(own) or "digits"
+    if name not in RECIPES and args.recipe:
+        problems.append(f"--recipe {name}: unknown; one of {', '.join(RECIPES)}")
+    merged = _merge(_recipe(name, own), own)
     # A baseline that was asked for beside another algorithm is none of a supervised run.
     of_file = "baseline" in from_file and _section(from_file, "algorithm").get("name") in (None, "supervised")
     if algorithm_name(merged) == "supervised" and "baseline" not in from_line and not of_file:
@@ -115,11 +115,31 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
     problems += more
     if cfg.init and not args.resume and not cfg.init.exists():
         problems.append(f"init: there is no checkpoint {cfg.init}")
+    if cfg.model.weights and not args.resume and not cfg.model.weights.expanduser().is_file():
+        problems.append(f"model.weights: there is no file {cfg.model.weights}")
     # What can still be checked is checked even when some fields are wrong, so that all mistakes show at once.
     problems += [problem for problem in check(cfg) if problem not in problems]
     if problems:
         raise UserError(problems)
     return args, cfg
+
+
+def _recipe(name: str, own: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe, as the user's own layers choose its algorithm, number of labels and steps; {} where there
+    is none of that name."""
+    if name not in RECIPES:
+        return {}
+    base = RECIPES[name]()
+
+    def number(value: Any, default: int) -> int:
+        return int(value) if isinstance(value, (int, str)) and str(value).isdigit() else default
+
+    algorithm = _section(own, "algorithm").get("name", base["algorithm"]["name"])
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        return base  # the mistake is found when the fields are validated
+    labels = _section(own, "data").get("labels", base["data"].get("labels"))
+    labels = None if labels is None else number(labels, 0)
+    return _merge(base, method_changes(name, base, algorithm, labels, number(own.get("steps"), base["steps"])))
 
 
 def _is_switch(name: str) -> bool:

@@ -32,8 +32,8 @@ else:
 class BatchConfig(Config):
     labelled: int = Field(64, ge=1)
     """Labelled images of a step, over all ranks together."""
-    unlabelled_ratio: int = Field(7, ge=1)
-    """Unlabelled images of a step for each labelled one (mu)."""
+    unlabelled_ratio: int | float = Field(7, ge=1)
+    """Unlabelled images of a step for each labelled one (mu); as 2.5, where that makes a whole number of images."""
     micro: int = Field(1, ge=1)
     """Micro-batches a step is split into (gradient accumulation); each takes its share of all streams."""
     fit: bool = True
@@ -43,7 +43,7 @@ class BatchConfig(Config):
     @property
     def unlabelled(self) -> int:
         """Unlabelled images of a step, over all ranks together."""
-        return self.labelled * self.unlabelled_ratio
+        return round(self.labelled * self.unlabelled_ratio)
 
 
 class EvalConfig(Config):
@@ -104,15 +104,16 @@ class RunConfig(Config):
     recompute: bool = False
     """Activation checkpointing: keep only the input of each residual block for the backward, which runs the block's
     forward again. Less memory for up to a third more time; same arithmetic, random numbers and running statistics.
-    For Wide ResNets and torchvision's networks made of such blocks."""
+    For Wide ResNets, Shake-Shake and torchvision's networks made of such blocks."""
     kernels: Literal["fused", "reference"] = "fused"
     """reference = losses, SGD and EMA in plain torch, RandAugment as DALI operators: what the fast path is checked
     against. fused = the fused ones; losses inside the graph with compile=whole, compiled by themselves with
     compile=blocks, and in plain torch with compile=off."""
     replay: Literal["auto", "step", "backward", "off"] = "auto"
     """CUDA-graph replay: of the whole step (one process), or of forward and backward (several). auto = step in one
-    GPU process, off elsewhere and for methods with several optimisers. Not to be replayed: fp16, which checks its gradients on the host, and recompute of
-    blocks that draw random numbers (efficientnets' stochastic depth)."""
+    GPU process, off elsewhere and for methods with several optimisers. Not to be replayed: fp16, which checks its
+    gradients on the host, and recompute of blocks that draw random numbers (efficientnets' stochastic depth,
+    Shake-Shake)."""
     deterministic: bool = False
     """Only deterministic GPU kernels, so that a resumed GPU run is equal bit for bit; the CPU always is."""
     threads: int = Field(0, ge=0)
@@ -207,6 +208,11 @@ def check(cfg: RunConfig) -> list[str]:
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     share = world_size * cfg.batch.micro
     problems = []
+    if cfg.batch.unlabelled != cfg.batch.labelled * cfg.batch.unlabelled_ratio:
+        problems.append(
+            f"batch.unlabelled_ratio: {cfg.batch.unlabelled_ratio} times {cfg.batch.labelled} labelled images is no "
+            "whole number"
+        )
     for field, size in (("labelled", cfg.batch.labelled), ("unlabelled", cfg.batch.unlabelled)):
         if size % share:
             problems.append(
@@ -244,6 +250,8 @@ def check(cfg: RunConfig) -> list[str]:
         problems.append("baseline: a supervised run is its own baseline; use --no-baseline")
     problems += sources.check(cfg.data)
     problems += check_model(cfg.model, sources.image_size(cfg.data))
+    if cfg.model.weights is not None and cfg.data.name != "folder" and cfg.data.normalise == "own":
+        problems.append("data.normalise: own is not what ImageNet weights (model.weights) expect; use imagenet")
     if world_size > 1 and cfg.model.residual == "port":
         problems.append("model.residual: port leaves parameters without gradient, which ranks cannot reduce; use tf")
     return problems + _check_trackers(cfg.log.trackers)
@@ -296,7 +304,7 @@ def _check_replay(cfg: RunConfig, world_size: int) -> list[str]:
 def _check_blocks(cfg: RunConfig) -> list[str]:
     if blocks.has_blocks(cfg.model.name):
         return []
-    known = f"wrn-D-K and torchvision's {', '.join(blocks.BLOCKS)}"
+    known = f"wrn-D-K, shake-shake-D-2xWd and torchvision's {', '.join(blocks.BLOCKS)}"
     problems = []
     if cfg.recompute:
         problems.append(f"recompute: {cfg.model.name} has no blocks to compute again; possible for {known}")

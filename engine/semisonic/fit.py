@@ -11,6 +11,7 @@ float32 copy of one layer that synchronised BatchNorm makes. A run that fails fo
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -204,7 +205,8 @@ def fit_steps(
     kind = kind or (Trial if device.type == "cuda" else None)
     if kind is None:
         return cfg, baseline
-    trial = kind(lambda cfg: build_algorithm(cfg, data, split), data, split, device, optimizer_share(accelerator))
+    build = partial(build_algorithm, data=data, split=split, fresh=False)
+    trial = kind(build, data, split, device, optimizer_share(accelerator))
     folders = [run.folder for run in (cfg, baseline) if run]
     finished = on_main(accelerator, lambda: [folder for folder in folders if (folder / "summary.json").exists()])
     if not (started and cfg.folder in finished):

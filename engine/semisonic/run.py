@@ -186,7 +186,7 @@ def train(
             on_main(session.accelerator, write_summary)
         return 0, summary
     torch.manual_seed(cfg.seed)
-    algorithm = build_algorithm(cfg, session.data, session.split)
+    algorithm = build_algorithm(cfg, session.data, session.split, fresh=not latest)
     report = initialise(algorithm, cfg.init) if cfg.init and not latest else None
     trainer = Trainer(cfg, algorithm, session.data, session.split, session.accelerator, session.watch.pulse)
     session.watch.settle = trainer.writer.rest

@@ -11,6 +11,9 @@ from pydantic import Field
 from semisonic.data.manifest import png_bytes
 from semisonic.schema import Config
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Per channel, on the 0..1 scale."""
+
 
 class DataConfig(Config):
     name: str = "digits"
@@ -38,6 +41,9 @@ class DataConfig(Config):
     """Horizontal flips in the weak augmentation; default: the data set's (none for digits, MNIST, SVHN)."""
     pad: int | None = Field(None, ge=0)
     """Reflected margin of the weak random crop in pixels; default: an eighth of the size."""
+    normalise: Literal["own", "imagenet"] = "own"
+    """Mean and deviation that pixels are normalised with: the data set's own (for `folder` ImageNet's), or ImageNet's,
+    which networks trained on it expect."""
     svhn_extra: bool = True
     """Add SVHN's 531,131 extra images to its training images."""
     csv: Path | None = None
