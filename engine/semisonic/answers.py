@@ -11,8 +11,8 @@ from rich.text import Text
 
 OPTIONS = {
     "--config FILE": "read fields from a YAML file, such as config.yaml of an earlier run",
-    "--recipe NAME": "start from a recipe (--list shows them); default: the one named after the data set. Each algorithm "
-    "changes it to its paper's settings",
+    "--recipe NAME": "start from a recipe (--list shows them); default: the one named after the data set. Each "
+    "algorithm changes it to its paper's settings",
     "--resume": "continue the run in its folder from its latest checkpoint",
     "--print-config": "print the resolved configuration and exit",
     "--plan": "run a few real steps, print memory, speed, hours and images of the whole run, and exit; writes nothing",

@@ -139,7 +139,9 @@ def _recipe(name: str, own: dict[str, Any]) -> dict[str, Any]:
         return base  # the mistake is found when the fields are validated
     labels = _section(own, "data").get("labels", base["data"].get("labels"))
     labels = None if labels is None else number(labels, 0)
-    return _merge(base, method_changes(name, base, algorithm, labels, number(own.get("steps"), base["steps"])))
+    labelled = number(_section(own, "batch").get("labelled"), 0) or None
+    steps = number(own.get("steps"), base["steps"])
+    return _merge(base, method_changes(name, base, algorithm, labels, steps, labelled))
 
 
 def _is_switch(name: str) -> bool:

@@ -198,5 +198,5 @@ def test_a_ratio_need_not_be_whole():
     cfg = resolve(["--batch.labelled", "20", "--batch.unlabelled-ratio", "2.5"])[1]
     assert cfg.batch.unlabelled == 50
     assert resolve(["--batch.unlabelled-ratio", "3"])[1].batch.unlabelled_ratio == 3
-    with pytest.raises(UserError, match="batch.unlabelled_ratio: 2.5 times 21 labelled images is no whole number"):
+    with pytest.raises(UserError, match=r"unlabelled_ratio: 2\.5 times 21 labelled images is no whole number"):
         resolve(["--batch.labelled", "21", "--batch.unlabelled-ratio", "2.5"])

@@ -28,10 +28,13 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def method_changes(name: str, base: dict[str, Any], algorithm: str, labels: int | None, steps: int) -> dict[str, Any]:
-    """What an algorithm changes of the recipe `name`, whose fields are `base`, with so many labels (None = all) and
-    steps. Nothing for an algorithm that the recipe is written for."""
+def method_changes(
+    name: str, base: dict[str, Any], algorithm: str, labels: int | None, steps: int, labelled: int | None
+) -> dict[str, Any]:
+    """What an algorithm changes of the recipe `name`, whose fields are `base`, with so many labels (None = all), steps,
+    and labelled images of a step where the user says how many. Nothing for an algorithm that the recipe is written for.
+    """
     if algorithm == base["algorithm"]["name"] or algorithm not in METHODS:
         return {"algorithm": {"name": algorithm}}
-    changes = METHODS[algorithm](Setting(name, labels, steps, base["batch"]["labelled"]))
+    changes = METHODS[algorithm](Setting(name, labels, steps, base["batch"]["labelled"], labelled))
     return {**changes, "algorithm": {"name": algorithm, **changes.get("algorithm", {})}}

@@ -40,6 +40,8 @@ class Setting:
     steps: int
     labelled: int
     """The recipe's labelled images of a step."""
+    given: int | None = None
+    """The user's."""
 
     @property
     def paper(self) -> bool:
@@ -50,9 +52,9 @@ class Setting:
         """A ramp of 0.4 of the run, in steps, where the paper's would not end in it."""
         return {} if self.paper else {"ramp": max(1.0, 0.4 * self.steps)}
 
-    def block(self, labelled: int | None = None) -> Changes:
-        """Blocks of mixing that divide the labelled batch, where the usual ones do not."""
-        labelled = labelled or self.labelled
+    def block(self, usual: int | None = None) -> Changes:
+        """Blocks of mixing that divide the labelled batch, where the default ones do not; `usual`: of the method."""
+        labelled = self.given or usual or self.labelled
         if labelled % BLOCK == 0:
             return {}
         return {"block": next(size for size in (25, 10, 5, 4, 3, 2, 1) if labelled % size == 0)}
@@ -207,8 +209,8 @@ def mpl(s: Setting) -> Changes:
 def enaet(s: Setting) -> Changes:
     """EnAET: MixMatch and five transformation decoders, 128 + 128 images, Adam 0.002, ramp of 50 epochs.
 
-    Cost: 1.6. Error, of the authors' repository: CIFAR-10 7.6 +- 0.34 (250), 5.35 (4,000); SVHN 3.21 +- 0.21 (250), 2.92
-    (1,000); CIFAR-100 58.73 (1,000), 26.93 (10,000); STL-10 8.04 (1,000).
+    Cost: 1.6. Error, of the authors' repository: CIFAR-10 7.6 +- 0.34 (250), 5.35 (4,000); SVHN 3.21 +- 0.21 (250),
+    2.92 (1,000); CIFAR-100 58.73 (1,000), 26.93 (10,000); STL-10 8.04 (1,000).
     """
     own = {"weight": LAMBDA_U.get(s.data, 75.0)} | s.ramp() | s.block()
     batch = {"batch": {"labelled": 128, "unlabelled_ratio": 1}}

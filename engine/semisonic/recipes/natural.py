@@ -81,8 +81,8 @@ def folder_16000() -> dict[str, Any]:
 
     Command: accelerate launch launch/train.py --recipe folder-16000 --data.root IMAGES --algorithm.policy staged
     20 + 50 images of 224 px a step, ResNet-50 (--model efficientnet_b3 or efficientnet_b4; --model.weights FILE starts
-    from ImageNet's), SGD at a constant 5e-4, squared error with weight 150; the ramp of the policies none and mixed ends
-    after 16,000 steps, 20 epochs. With cross-entropy: --algorithm.error ce, weight 1.
+    from ImageNet's), SGD at a constant 5e-4, squared error with weight 150; the ramp of the policies none and mixed
+    ends after 16,000 steps, 20 epochs. With cross-entropy: --algorithm.error ce, weight 1.
     Estimated: 9e17 operations, 2.5 hours at 100 TFLOP/s. Accuracies noted for EfficientNet-B3 on data that
     are not public: 72.5 to 74.9 % (percentile of the training accuracy with floor and cross-entropy the best).
     """
@@ -92,14 +92,7 @@ def folder_16000() -> dict[str, Any]:
         "model": {"name": "resnet50"},
         "algorithm": {"name": "policy-mixmatch", "block": 10},
         "batch": {"labelled": 20, "unlabelled_ratio": 2.5},
-        "optim": {
-            "name": "sgd",
-            "lr": 5e-4,
-            "momentum": 0.9,
-            "nesterov": False,
-            "weight_decay": 4e-4,
-            "schedule": "constant",
-        },  # fmt: skip
+        "optim": PAPER["optim"] | {"lr": 5e-4, "nesterov": False, "weight_decay": 4e-4, "schedule": "constant"},
         "eval": {"every": 800},
         "checkpoint": {"every": 4000},
     }
