@@ -53,7 +53,7 @@ def label(name: str) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """One run: `argv` is its command line for launch/train.py, without --resume."""
+    """One run: `cfg` as the command line `argv` of launch/train.py gives it."""
 
     entry: Entry
     labels: str
@@ -230,7 +230,7 @@ def parse_share(text: str) -> tuple[tuple[int, int], list[str]]:
 
 def owner(index: int, entries: int, shares: int) -> int:
     """The share that does a job: every share gets each entry about equally often, whatever the entries cost."""
-    return (index + index // entries) % shares
+    return (index % entries + index // entries) % shares
 
 
 def read_settings(

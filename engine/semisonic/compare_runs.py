@@ -25,6 +25,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from semisonic.cli import report
+from semisonic.commandline import Invocation
 from semisonic.compare import DIVERGED, Comparison, Job, state_of
 from semisonic.compare_report import write_report
 from semisonic.schema import UserError
@@ -148,8 +150,7 @@ class Pool:
 
     def start(self, job: Job, resume: bool, slot: int) -> None:
         gpu = self.asked.gpus[slot % len(self.asked.gpus)] if self.asked.gpus else None
-        argv = [*job.argv, *(["--resume"] if resume else [])]
-        process = self.context.Process(target=train, args=(argv, str(log_file(job)), gpu), name=job.folder.name)
+        process = self.context.Process(target=train, args=(job, resume, gpu), name=job.folder.name)
         process.start()
         self.running[process.sentinel] = Running(job, process, slot)
 
@@ -178,9 +179,9 @@ def log_file(job: Job) -> Path:
     return job.folder.parent.parent / "logs" / f"{job.folder.name}.log"
 
 
-def train(argv: Sequence[str], log: str, gpu: str | None) -> None:
-    """What a run's process does: launch/train.py with its output in a file, which it locks while it works."""
-    path = Path(log)
+def train(job: Job, resume: bool, gpu: str | None) -> None:
+    """What a run's process does: what launch/train.py does, its output in a file, which it locks while it works."""
+    path = log_file(job)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
@@ -192,10 +193,14 @@ def train(argv: Sequence[str], log: str, gpu: str | None) -> None:
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    from semisonic.cli import main
+    from semisonic.run import execute, exit_code
 
-    print(f"$ train.py {' '.join(argv)}", flush=True)
-    sys.exit(main(argv))
+    print(f"$ train.py {' '.join(job.argv)}{' --resume' if resume else ''}", flush=True)
+    try:
+        code = execute(Invocation(job.cfg, resume=resume))
+    except UserError as error:
+        code = report(error, exit_code(error))
+    sys.exit(code)
 
 
 def _end_with_the_parent() -> None:
