@@ -33,7 +33,11 @@ from semisonic.trainer import Trainer
 ROOT = Path(__file__).parent.parent.parent
 TOTAL = 20
 """Steps of the schedule; jobs run fewer."""
-ALGORITHM_FIELDS: dict[str, list[str]] = {}
+ALGORITHM_FIELDS: dict[str, list[str]] = {
+    "pseudo-label": ["--algorithm.threshold", "0.19"],
+    # A pool so small that images come again, within a batch too.
+    "temporal-ensembling": ["--data.held-out", "1300", "--batch.unlabelled-ratio", "8"],
+}
 """What an algorithm is given beside the fields that all have: settings at which 10 steps of 8 + 16 images touch all of
 its terms, and at which 4 ranks can share them."""
 

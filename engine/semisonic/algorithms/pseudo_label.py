@@ -45,9 +45,7 @@ class PseudoLabel(Algorithm):
         return Views(labelled={"weak": cfg.weak}, unlabelled={"weak": cfg.weak})
 
     def loss(self, batch: Batch) -> StepOutput:
-        logits_BC, logits_UC = classify_streams(
-            self, batch.x["weak"], batch.u["weak"], statistics=self.cfg.statistics
-        )
+        logits_BC, logits_UC = classify_streams(self, batch.x["weak"], batch.u["weak"], statistics=self.cfg.statistics)
         label_U, _, mask_U = pseudo_labels(logits_UC, self.cfg.threshold)
 
         labelled = F.cross_entropy(logits_BC, batch.y)

@@ -58,9 +58,7 @@ class TemporalEnsembling(Algorithm):
         self.register_buffer("visits", torch.zeros(info.unlabelled, dtype=torch.int32))
 
     def loss(self, batch: Batch) -> StepOutput:
-        logits_BC, logits_UC = classify_streams(
-            self, batch.x["weak"], batch.u["weak"], statistics=self.cfg.statistics
-        )
+        logits_BC, logits_UC = classify_streams(self, batch.x["weak"], batch.u["weak"], statistics=self.cfg.statistics)
         p_UC = logits_UC.softmax(-1)
         target_UC, visited_U = self.targets(batch.u_index)
 
