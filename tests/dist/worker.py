@@ -44,6 +44,9 @@ ALGORITHM_FIELDS: dict[str, list[str]] = {
     "mpl": ["--algorithm.dropout", "0", "--algorithm.threshold", "0.2", "--algorithm.wait", "1", "--algorithm.baseline",
             "0.1", "--algorithm.warm-up", "0", "--algorithm.strong", "fixmatch", "--algorithm.teacher-lr", "0.02"],
     "uda": ["--algorithm.annealing", "linear", "--algorithm.threshold", "0.15"],
+    "pseudo-label": ["--algorithm.threshold", "0.19"],
+    # A pool so small that images come again, within a batch too.
+    "temporal-ensembling": ["--data.held-out", "1300", "--batch.unlabelled-ratio", "8"],
 }  # fmt: skip
 """What an algorithm is given beside the fields that all have: settings at which 10 steps of 8 + 16 images touch all of
 its terms, and at which 4 ranks can share them."""
