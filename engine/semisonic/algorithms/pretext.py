@@ -3,8 +3,9 @@
     L = pretext(u) + H(y, head(features(weak(x)))), no gradient from the probe into the features
 
 The probe is the network's own head, so the run's evaluation shows its accuracy, and a checkpoint is a valid --init. Its
-features come from a forward of their own without gradient, by the labelled batch's own statistics: the labelled images
-have no part in what the features learn. The pretext's forward tracks BatchNorm.
+features come from a forward of their own without gradient, normalised by running statistics as in the evaluation: by
+the labelled batch's own, a probe learns features that no evaluation sees. So the labelled images have no part in what
+the features learn. The pretext's forward tracks BatchNorm.
 Shape suffixes: B labelled batch, D features, C classes.
 """
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput
+from semisonic.models.norm import running_statistics
 
 
 class Pretext(Algorithm):
@@ -24,7 +26,7 @@ class Pretext(Algorithm):
 
     def loss(self, batch: Batch) -> StepOutput:
         pretext, metrics = self.pretext(batch)
-        with torch.no_grad():
+        with torch.no_grad(), running_statistics():
             (features_BD,) = self.features(batch.x["weak"], track=False)
         logits_BC = self.head(features_BD)
         probe = F.cross_entropy(logits_BC, batch.y)
