@@ -53,7 +53,8 @@ class DataConfig(Config):
     """For `folder`: processes that check new images; default: one per CPU."""
     operations: Literal["auto", "dali", "kernel"] = "auto"
     """Where RandAugment's operations and Cutout run: as DALI operators, or in one fused kernel after DALI's crop and
-    flip; same draws, same pixels. auto = kernel."""
+    flip; same draws, same pixels. auto = kernel. For AugMix, SimCLR and CTAugment, dali means plain torch in place of
+    the kernel."""
     equalize: Literal["dali", "pil"] = "dali"
     """Formula of the equalise operation: DALI's, or PIL's integer steps (on a GPU only with operations=kernel)."""
     steps_per_call: int = Field(0, ge=0)
