@@ -147,8 +147,9 @@ def _blur(pixels_CHW3: Tensor, factor: Tensor) -> Tensor:
 
     def square(side: int) -> Tensor:
         start = 2 - side // 2
-        rows = sum(pixels[:, start + k : height - 4 + start + k] for k in range(side))
-        return sum(rows[:, :, start + k : width - 4 + start + k] for k in range(side))  # type: ignore[index,return-value]
+        moved = [slice(start + k, start + k - 4 + size) for k in range(side) for size in (height, width)]
+        rows = torch.stack([pixels[:, rows] for rows in moved[::2]]).sum(0)
+        return torch.stack([rows[:, :, columns] for columns in moved[1::2]]).sum(0)
 
     result = pixels_CHW3.clone()
     ring = (square(5) - square(3) + 8) >> 4
