@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from semisonic import state
+from semisonic.algorithms import ctaugment
 from semisonic.algorithms.base import Algorithm, Info
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config import RunConfig
@@ -53,7 +54,8 @@ def build_algorithm(cfg: RunConfig, data: DataSet, split: Split) -> Algorithm:
                 module.momentum = 1 - (1 - module.momentum) ** (1 / cfg.batch.micro)
         return built
 
-    return ALGORITHMS[cfg.algorithm.name](cfg.algorithm, network, info, cfg.ema, cfg.autocast)
+    kind = ctaugment.probing(ALGORITHMS[cfg.algorithm.name], cfg.algorithm, cfg.data.ctaugment_lag)
+    return kind(cfg.algorithm, network, info, cfg.ema, cfg.autocast)
 
 
 def initialise(algorithm: Algorithm, path: Path) -> str:

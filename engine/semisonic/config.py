@@ -9,9 +9,12 @@ import yaml
 from pydantic import Field
 
 from semisonic import parallel
+from semisonic.algorithms import ctaugment
 from semisonic.algorithms.base import EmaConfig
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.data import augment, sources
+from semisonic.data.feedback import CALLS_AHEAD
+from semisonic.data.pipeline import steps_per_call
 from semisonic.models import ModelConfig, blocks
 from semisonic.models import check as check_model
 from semisonic.optim import OptimConfig
@@ -219,6 +222,9 @@ def check(cfg: RunConfig) -> list[str]:
             augment.build_view(recipe, geometry, equalize=cfg.data.equalize, operations=cfg.loading.operations)
         except UserError as error:
             problems += [f"algorithm.{_field_of(cfg.algorithm, recipe)}: {line}" for line in error.messages]
+    size, largest = sources.image_size(cfg.data), max(cfg.batch.labelled, cfg.batch.unlabelled) // world_size
+    ahead = CALLS_AHEAD * steps_per_call(cfg.data, max(1, largest), size, torch.device(cfg.torch_device))
+    problems += ctaugment.check(algorithm, cfg.algorithm, cfg.data.ctaugment_lag, ahead)
     if cfg.baseline and cfg.algorithm.name == "supervised":
         problems.append("baseline: a supervised run is its own baseline; use --no-baseline")
     problems += sources.check(cfg.data)

@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from semisonic import memory
+from semisonic.algorithms import ctaugment
 from semisonic.algorithms.base import Algorithm, Batch, cut
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.building import build_algorithm
@@ -147,7 +148,7 @@ class Trial:
             resident = len(images) * (height + 2 * self.data.pad) * (width + 2 * self.data.pad) * channels
             if resident <= GPU_SHARE * torch.cuda.mem_get_info(self.device)[0]:
                 sizes.append(resident)
-        views = ALGORITHMS[cfg.algorithm.name].views(cfg.algorithm)
+        views = ctaugment.probing(ALGORITHMS[cfg.algorithm.name], cfg.algorithm).views(cfg.algorithm)
         labelled, unlabelled = cfg.batch.labelled // self.world_size, cfg.batch.unlabelled // self.world_size
         largest = max(labelled if views.labelled else 0, unlabelled if views.unlabelled else 0)
         made = len(views.labelled) * labelled + len(views.unlabelled) * unlabelled

@@ -6,6 +6,7 @@
 import re
 
 from semisonic.data.augmix import LEAST, AugMix
+from semisonic.data.ctaugment import CTAugment
 from semisonic.data.pools import POLICIES, Cutout, Policy, Range, randaugment_policy
 from semisonic.data.randaugment import RandAugment
 from semisonic.data.simclr import SimCLR
@@ -21,6 +22,9 @@ RECIPES = {
     "kekmodel": "weak, 2 operations each with p = 0.5 at 9 magnitudes, a 16-pixel Cutout filled with 127",
     "mpl": "weak, 2 of 15 operations (with inversion and grey Cutout) at magnitude 16 of 10, each with p = 0.5",
     "randaugment(N,M)": "weak, N operations at global magnitude M of 0..30, no Cutout",
+    "ctaugment": "weak, 2 of 19 operations at strengths learned from the model, Cutout of half the width",
+    "ctaugment-plain": "as ctaugment without Cutout",
+    "ctaugment-probe": "as ctaugment-plain with uniform strengths; a labelled one is added where ctaugment is used",
     "augmix(SEVERITY)": "weak, mixed with three chains of up to 3 operations at levels up to SEVERITY of 10; plain "
     "`augmix` is augmix(3)",
     "simclr(STRENGTH)": "resized crop, flip where allowed, colour jitter (p = 0.8), grey (p = 0.2); plain `simclr` is "
@@ -32,7 +36,7 @@ RECIPES = {
 
 EXAMPLES = [
     *("plain", "weak", "fixmatch", "usb", "kekmodel", "mpl", "randaugment(2,9)"),
-    *("augmix", "simclr", "cutout(16)", "noise"),
+    *("ctaugment", "ctaugment-probe", "augmix", "simclr", "cutout(16)", "noise"),
 ]
 """One recipe of every kind."""
 
@@ -63,6 +67,8 @@ def build_view(recipe: str, geometry: Geometry, equalize: str = "dali", operatio
         return RandAugment(geometry, POLICIES[name], equalize, operations)
     if name == "randaugment":
         return RandAugment(geometry, randaugment_policy(recipe, arguments), equalize, operations)
+    if name in ("ctaugment", "ctaugment-plain", "ctaugment-probe") and not arguments:
+        return CTAugment(geometry, name.endswith("probe"), name == "ctaugment", equalize, operations)
     if name in ("augmix", "simclr", "cutout") and len(arguments) <= 1:
         return _with_argument(recipe, name, arguments, geometry, equalize, operations)
     if name == "noise" and len(arguments) <= 1:
@@ -102,7 +108,7 @@ def single_operation(
 
 def _parse(recipe: str) -> tuple[str, list[float]]:
     """ "noise(0.2)" -> ("noise", [0.2])."""
-    match = re.fullmatch(r"\s*([a-z]+)\s*(?:\(([^()]*)\))?\s*", recipe)
+    match = re.fullmatch(r"\s*([a-z-]+)\s*(?:\(([^()]*)\))?\s*", recipe)
     if match is None:
         raise _unknown(recipe)
     try:

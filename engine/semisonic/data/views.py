@@ -48,6 +48,14 @@ class View(ABC):
     """Standard deviation, in normalised units, of the noise that is to be added after the hand-over."""
     finishing: tuple[str, ...] = ()
     """Names of the arrays of `params` that `finish` needs on the images' device; () where it has nothing to do."""
+    told: tuple[str, ...] = ()
+    """Names of the arrays of `params` that neither `graph` nor `finish` reads, but a loss may."""
+    adaptive: bool = False
+    """Whether its draws depend on a table that the model gives, step by step: see `informed`."""
+
+    def informed(self, table: np.ndarray) -> "View":
+        """An adaptive view that draws by another table; it starts with the first one."""
+        return self
 
     @abstractmethod
     def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -62,7 +70,7 @@ class View(ABC):
         """Inside a pipeline definition with `enable_conditionals`: source -> uint8 HWC [size, size, 3].
 
         `source` is a CPU or GPU batch of uint8 HWC images, or of bytes on the CPU if `geometry.encoded`;
-        `params` holds one CPU batch for every array of `params`, except those that only `finish` needs.
+        `params` holds one CPU batch for every array of `params`, except those that only `finish` or a loss needs.
         """
 
     def finish(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
