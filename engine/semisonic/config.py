@@ -9,11 +9,14 @@ import yaml
 from pydantic import Field
 
 from semisonic import parallel
+from semisonic.algorithms import ctaugment
 from semisonic.algorithms.auxiliary import AuxiliaryConfig, with_auxiliary
 from semisonic.algorithms.auxiliary import check as check_auxiliary
 from semisonic.algorithms.base import Algorithm, EmaConfig
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.data import augment, sources
+from semisonic.data.feedback import CALLS_AHEAD
+from semisonic.data.pipeline import steps_per_call
 from semisonic.models import ModelConfig, blocks
 from semisonic.models import check as check_model
 from semisonic.optim import OptimConfig
@@ -142,8 +145,9 @@ class RunConfig(Config):
 
     @property
     def algorithm_class(self) -> type[Algorithm]:
-        """The algorithm, with the auxiliary losses that have a weight."""
-        return with_auxiliary(ALGORITHMS[self.algorithm.name], self.auxiliary)
+        """The algorithm, with the auxiliary losses that have a weight, and the probe of a learned augmentation."""
+        kind = with_auxiliary(ALGORITHMS[self.algorithm.name], self.auxiliary)
+        return ctaugment.probing(kind, self.algorithm, self.data.ctaugment_lag)
 
     @property
     def torch_device(self) -> str:
@@ -246,6 +250,9 @@ def check(cfg: RunConfig) -> list[str]:
             augment.build_view(recipe, geometry, equalize=cfg.data.equalize, operations=cfg.loading.operations)
         except UserError as error:
             problems += [f"{_field_of(cfg, recipe)}: {line}" for line in error.messages]
+    size, largest = sources.image_size(cfg.data), max(cfg.batch.labelled, cfg.batch.unlabelled) // world_size
+    ahead = CALLS_AHEAD * steps_per_call(cfg.data, max(1, largest), size, torch.device(cfg.torch_device))
+    problems += ctaugment.check(algorithm, cfg.algorithm, cfg.data.ctaugment_lag, ahead)
     if cfg.baseline and cfg.algorithm.name == "supervised":
         problems.append("baseline: a supervised run is its own baseline; use --no-baseline")
     problems += sources.check(cfg.data)

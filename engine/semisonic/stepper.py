@@ -11,8 +11,10 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput, cut
+from semisonic.algorithms.ctaugment import CTAugmentRates
 from semisonic.config import RunConfig
 from semisonic.data.draws import sample_keys
+from semisonic.data.feedback import Feedback
 from semisonic.metrics import Meter
 from semisonic.models.blocks import use_blocks
 from semisonic.optim import OptimConfig, build_optimizer, set_learning_rate
@@ -41,6 +43,8 @@ class Stepper:
         self.kernels: Kernels = "reference" if cfg.kernels == "reference" else "fused" if cfg.compiled else "eager"
         self.averages_parameters = True
         """Whether the EMA moves the averages of parameters, or an optimiser does in its own step."""
+        rates = getattr(self.algorithm, "augment", None)
+        self.feedback = Feedback(rates) if isinstance(rates, CTAugmentRates) else None
         self.replay = cfg.replayed
         recorder = CudaGraph() if self.replay != "off" else None
         if cfg.recompute or cfg.graphs == "blocks":
@@ -91,6 +95,8 @@ class Stepper:
         torch.manual_seed(int(sample_keys(self.cfg.seed, f"step/{self.rank}", np.array([self.step]))[0]))
         output = self.advance(batch)
         self.step += 1
+        if self.feedback:
+            self.feedback.send(self.step)
         return output
 
     def body(self, batch: Batch) -> StepOutput:

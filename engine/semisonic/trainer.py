@@ -128,10 +128,12 @@ class Trainer(Stepper):
 
     def loader(self) -> Loader:
         cfg = self.cfg
+        if self.feedback:
+            self.feedback.restart(self.step)
         return Loader(
             self.data, self.split, self.algorithm.views(cfg.algorithm), cfg.loading, cfg.seed, cfg.batch.labelled,
             cfg.batch.unlabelled, self.device, self.rank, self.world_size, self.step, thread_count(cfg),
-            cfg.batch.micro,
+            cfg.batch.micro, self.feedback,
         )  # fmt: skip
 
     def read(self) -> dict[str, Any]:

@@ -56,7 +56,7 @@ its terms, and at which 4 ranks can share them."""
 class Job:
     name: str
     algorithm: str = "fixmatch"
-    """One of the registry, or "remembering"."""
+    """One of the registry, "remembering", or "ctaugment": FixMatch with learned strengths."""
     strategy: str = "ddp"
     """ddp, zero1, zero2, zero3."""
     dtype: str = "float32"
@@ -122,7 +122,7 @@ class Remembering(FixMatch):
 
 
 def configuration(job: Job) -> RunConfig:
-    algorithm = "fixmatch" if job.algorithm == "remembering" else job.algorithm
+    algorithm = "fixmatch" if job.algorithm in ("remembering", "ctaugment") else job.algorithm
     fields = ["--algorithm", algorithm, "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--device", "cpu",
               "--steps", str(TOTAL), "--log.trackers", "none", "--threads", "1", "--no-baseline", "--optim", job.optim,
               "--optim.lr", "0.01", "--model", job.model, "--batch.micro", str(job.micro), "--compile", job.compile,
@@ -131,6 +131,8 @@ def configuration(job: Job) -> RunConfig:
     fields += ALGORITHM_FIELDS.get(algorithm, [])
     if algorithm == "fixmatch":
         fields += ["--algorithm.threshold", "0.165" if job.frozen else "0.19"]  # some samples pass, others do not
+    if job.algorithm == "ctaugment":
+        fields += ["--algorithm.strong", "ctaugment", "--data.ctaugment-lag", "4"]
     if job.clip:
         fields += ["--optim.clip", str(job.clip)]
     if job.strategy != "ddp":
