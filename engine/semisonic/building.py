@@ -12,6 +12,7 @@ from semisonic.data.splits import Split, make_split
 from semisonic.models import build
 from semisonic.models.norm import BatchNorm2d
 from semisonic.models.pretrained import load_weights
+from semisonic.models.torchvision_nets import TorchvisionNet
 from semisonic.schema import UserError
 
 
@@ -51,6 +52,7 @@ def build_algorithm(cfg: RunConfig, data: DataSet, split: Split, fresh: bool = T
     def network() -> torch.nn.Module:
         built = build(cfg.model, len(data.classes), data.size)
         if cfg.model.weights is not None and fresh:
+            assert isinstance(built, TorchvisionNet)  # `models.check` refuses weights for others
             load_weights(built, cfg.model.weights, cfg.model.stem)
         for module in built.modules():
             if isinstance(module, BatchNorm2d) and module.momentum is not None:

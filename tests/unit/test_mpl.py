@@ -2,6 +2,7 @@
 
 import copy
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_progress_is_the_dot_product_of_the_gradients_to_second_order():
         product = rate * sum(float((after[name] * before[name]).sum()) for name in before)
         assert progress == pytest.approx(product, rel=0.5)
         errors.append(abs(progress - product))
-    slopes = [math.log10(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    slopes = [math.log10(a / b) for a, b in pairwise(errors)]
     assert slopes == pytest.approx([2, 2], abs=0.1)
 
 

@@ -35,7 +35,7 @@ class Calibration(nn.Module):
 
 
 def read_predictions(path: Path, pool: int, classes: int) -> Tensor:
-    """The table float32 [U, C] of a .npy or .safetensors file: one row of probabilities per image of the pool, in order.
+    """The table float32 [U, C] of a .npy or .safetensors file: a row of probabilities for each image of the pool.
 
     Raises `UserError` where the file cannot be read or does not fit.
     """
@@ -50,7 +50,7 @@ def read_predictions(path: Path, pool: int, classes: int) -> Tensor:
         raise UserError(f"algorithm.predictions: {path} is neither .npy nor .safetensors ({error})") from error
     if table.shape != (pool, classes) or not table.is_floating_point():
         raise UserError(
-            f"algorithm.predictions: {path} holds {table.dtype} {list(table.shape)}, but this run's pool needs floating "
+            f"algorithm.predictions: {path} holds {table.dtype} {list(table.shape)}, but the pool needs floating "
             f"[{pool}, {classes}]; make it with predict.py --pool from a run with the same data and split"
         )
     table = table.float()
