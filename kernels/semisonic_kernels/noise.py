@@ -14,8 +14,9 @@ def normal_noise(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     """
     if keys.dtype != torch.int64 or keys.ndim != 1:
         raise ValueError(f"normal_noise: keys must be int64 [N], not {keys.dtype} {list(keys.shape)}")
-    numbers = torch.arange(math.prod(shape), device=keys.device).view(1, *shape)
     keys = keys.view(-1, *[1] * len(shape))
+    # Of positions alone a compiler makes index arithmetic, in which products do not wrap around; `keys & 0` hides them.
+    numbers = torch.arange(math.prod(shape), device=keys.device).view(1, *shape) + (keys & 0)
     radius = (-2 * _uniform(keys, 2 * numbers).log()).sqrt()
     return radius * (2 * math.pi * _uniform(keys, 2 * numbers + 1)).cos()
 

@@ -336,6 +336,13 @@ def test_noise_depends_on_the_key_alone_and_is_normal():
     assert abs(torch.corrcoef(torch.stack([flat[:, :-1].ravel(), flat[:, 1:].ravel()]))[0, 1]) < 0.01
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_noise_is_the_same_in_a_compiled_graph(device: str):
+    keys = torch.tensor([0, 1, 2**62 + 12345, 2**63 - 1], device=device)
+    compiled = torch.compile(lambda keys: normal_noise(keys, (3, 16, 16)), fullgraph=True, dynamic=False)
+    torch.testing.assert_close(compiled(keys), normal_noise(keys, (3, 16, 16)), rtol=1e-4, atol=1e-5)
+
+
 def test_noise_refuses_other_keys():
     with pytest.raises(ValueError, match=r"int64 \[N\]"):
         normal_noise(torch.zeros(3), (2,))
