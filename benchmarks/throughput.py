@@ -1,15 +1,18 @@
 """How fast is a training step, against the bare network and against a conventional loop, on the same work?
 
     python benchmarks/throughput.py [OPTIONS] [FIELDS]
+    python benchmarks/throughput.py --algorithm all|NAME,NAME,... [OPTIONS] [FIELDS]
 
 Measured in turn, over and over, each in a process of its own that is idle while the others measure:
-  bare          forward and backward of the network alone, on resident random images of all views: the ceiling
+  bare          the forward and backward passes that a step needs, alone, on resident random images: the ceiling. They
+                are counted in an eager step of the algorithm
   step          the engine's whole step on one resident batch
   end to end    the engine's step with its data
   conventional  DataLoader workers with torchvision and PIL, an eager network with torch's layers, an EMA tensor by
                 tensor, figures read with .item() after each step; in fp32, and at the engine's precision where that
                 differs. Its loader and its step are also measured alone: how much of its own limit it reaches
                 shows that it is no straw man.
+Of several algorithms, one after the other, bare and step; each with its own batch, if none is given.
 Images are labelled + unlabelled images of a step, each counted once whatever the number of its views.
 FIELDS are those of launch/train.py. Without --data NAME the images are synthetic: their content changes no speed.
 """
@@ -27,6 +30,7 @@ from rich.table import Table
 
 import breakdown
 import measure
+import methods
 from variants import Bare, Conventional, Engine, Plan, configuration, images_per_step, rows_per_step
 from without_dali import dali_is_installed
 
@@ -57,12 +61,12 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,  # FIELDS must not be taken for options
     )
     switch = argparse.BooleanOptionalAction
-    result.add_argument("--algorithm", default="fixmatch", help="default: %(default)s")
+    result.add_argument("--algorithm", default="fixmatch", help="NAME, NAME,NAME,... or all (default: %(default)s)")
     result.add_argument("--model", default="wrn-28-2", help="default: %(default)s")
     result.add_argument("--image-size", type=int, default=32, help="of synthetic images (default: %(default)s)")
     result.add_argument("--classes", type=int, default=10, help="of synthetic images (default: %(default)s)")
-    result.add_argument("--batch", type=int, default=64 if gpu else 8, help="labelled images (here: %(default)s)")
-    result.add_argument("--ratio", type=int, default=7, help="unlabelled images for each labelled (default: 7)")
+    result.add_argument("--batch", type=int, help=f"labelled images (here: {64 if gpu else 8}; of several: their own)")
+    result.add_argument("--ratio", type=int, help="unlabelled images for each labelled (7; of several: their own)")
     result.add_argument("--precision", default="bf16" if gpu else "fp32", help="fp32, bf16, fp16 (here: %(default)s)")
     result.add_argument("--compile", action=switch, default=True, help="of bare and engine (default: yes)")
     result.add_argument("--deterministic", action="store_true", help="only deterministic GPU kernels, in all variants")
@@ -89,12 +93,13 @@ def make_plan(args: argparse.Namespace, rest: Sequence[str]) -> tuple[Plan, Any]
     fields = [] if own_recipe else ["--recipe", "cifar10"]
     fields += [] if own_data else ["--data", "digits"]  # the labels of a split; its images are the synthetic ones
     fields += [
-        "--algorithm", args.algorithm, "--model", args.model, "--batch.labelled", str(args.batch),
-        "--batch.unlabelled-ratio", str(args.ratio), "--precision", args.precision,
+        "--algorithm", args.algorithm, "--model", args.model, "--precision", args.precision,
         "--compile", "whole" if args.compile else "off", "--seed", str(args.seed), "--log.trackers", "none",
         "--no-baseline",
     ]  # fmt: skip
     fields += ["--deterministic"] if args.deterministic else []
+    fields += [] if args.batch is None else ["--batch.labelled", str(args.batch)]
+    fields += [] if args.ratio is None else ["--batch.unlabelled-ratio", str(args.ratio)]
     images = 0 if own_data else SYNTHETIC["cuda" if torch.cuda.is_available() else "cpu"]
     plan = Plan((*fields, *rest), args.image_size, args.classes, images, args.workers, not args.no_data)
     plan = replace(plan, profile=args.profile or plan.profile)
@@ -279,7 +284,21 @@ def describe_work(plan: Plan, cfg: Any) -> dict[str, Any]:
     }
 
 
+def with_defaults(args: argparse.Namespace, several: bool) -> argparse.Namespace:
+    """Batch and ratio where the command line has none: of several algorithms on a GPU their own."""
+    on_gpu = torch.cuda.is_available()
+    batch = args.batch or (64 if on_gpu else 8)
+    if several:
+        return argparse.Namespace(**{**vars(args), "batch": args.batch if on_gpu else batch})
+    return argparse.Namespace(**{**vars(args), "batch": batch, "ratio": args.ratio or 7})
+
+
 def execute(args: argparse.Namespace, rest: Sequence[str], workers: dict[str, measure.Worker]) -> None:
+    several = args.algorithm == "all" or "," in args.algorithm
+    args = with_defaults(args, several)
+    if several:
+        methods.execute(args, rest, workers, make_plan)
+        return
     say, console = Console(stderr=True), Console(width=max(140, Console().width))
     plan, cfg = make_plan(args, rest)
     conventional = precisions(args, cfg)

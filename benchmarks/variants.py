@@ -1,17 +1,18 @@
-"""What throughput.py compares: the bare network, the engine and the conventional loop, each built from a Plan."""
+"""What throughput.py compares: the bare passes, the engine and the conventional loop, each built from a Plan."""
 
+import gc
 import itertools
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
 from measure import Reading, environment, timed
@@ -57,9 +58,7 @@ def data_set(plan: Plan, cfg: Any) -> tuple[Any, Any]:
 
 
 def views_of(cfg: Any) -> Any:
-    from semisonic.algorithms.registry import ALGORITHMS
-
-    return ALGORITHMS[cfg.algorithm.name].views(cfg.algorithm)
+    return cfg.algorithm_class.views(cfg.algorithm)
 
 
 def images_per_step(cfg: Any) -> int:
@@ -75,51 +74,66 @@ def rows_per_step(cfg: Any) -> int:
 
 
 class Bare:
-    """Forward and backward of the network on resident random images of all views: the ceiling. Nothing else."""
+    """The forward and backward passes that a step needs, on resident random inputs, and nothing else: the ceiling.
+
+    They are counted in one eager step of the algorithm; for most methods they are one pass of all views.
+    """
 
     def __init__(self, plan: Plan):
         cfg = configuration(plan)
-        from semisonic.models import build
+        from passes import Passes
         from semisonic.models.blocks import use_blocks
         from semisonic.replay import CudaGraph
-        from semisonic.runtime import start
 
-        self.device = start(cfg).device
-        torch.manual_seed(cfg.seed)
-        rows, size = rows_per_step(cfg), plan.image_size
-        network = build(cfg.model, plan.classes, size).to(self.device, memory_format=torch.channels_last)
-        images = torch.randn(rows, 3, size, size, device=self.device).to(memory_format=torch.channels_last)
-        labels = torch.randint(plan.classes, (rows,), device=self.device)
-        dtype = cfg.autocast or torch.bfloat16
-
-        def objective(images: Tensor, labels: Tensor) -> Tensor:
-            with torch.autocast(self.device.type, dtype=dtype, enabled=cfg.autocast is not None):
-                logits = network(images)
-            return F.cross_entropy(logits.float(), labels)
-
+        algorithm, found, self.device = counted_passes(plan, cfg)
         if cfg.recompute or cfg.graphs == "blocks":
-            use_blocks(network, cfg.recompute, cfg.graphs == "blocks")
+            use_blocks(algorithm, cfg.recompute, cfg.graphs == "blocks")
+        run = Passes(algorithm, found, cfg.autocast, self.device)
         if cfg.graphs == "whole":
-            objective = torch.compile(objective, fullgraph=True, dynamic=False)
-
-        def forward_backward() -> None:
-            for parameter in network.parameters():
-                parameter.grad = None
-            objective(images, labels).backward()
-
-        self.run = forward_backward
+            run.objective = torch.compile(run.objective, fullgraph=True, dynamic=False)
+        self.run: Callable[[], None] = run
         if cfg.replayed == "step":
             graph = CudaGraph()
             for _ in range(3):
-                graph.warm_up(forward_backward)
-            graph.capture(forward_backward)
+                graph.warm_up(run)
+            graph.capture(run)
             self.run = graph.replay
         timed(self.run, self.device, 0.0)
-        self.info: dict[str, Any] = {"environment": environment(self.device)}
+        described = [one.describe() for one in found if one.images]
+        self.info: dict[str, Any] = {"environment": environment(self.device), "passes": described}
 
     def measure(self, what: str, seconds: float) -> Reading:
         elapsed, steps = timed(self.run, self.device, seconds)
         return {"seconds": elapsed, "steps": steps}
+
+
+def counted_passes(plan: Plan, cfg: Any) -> tuple[Any, list[Any], torch.device]:
+    """The algorithm, the passes of its step, and the device; everything else is gone."""
+    from passes import record
+    from semisonic.building import build_algorithm
+    from semisonic.data.synthetic import synthetic_batch
+    from semisonic.runtime import start
+    from semisonic.trainer import Trainer
+
+    accelerator = start(cfg)
+    device, ranks = accelerator.device, accelerator.num_processes
+    data, split = data_set(plan, cfg)
+    torch.manual_seed(cfg.seed)
+    algorithm = build_algorithm(cfg, data, split)
+    eager = cfg.model_copy(update={"compile": "off", "replay": "off", "recompute": False})
+    trainer = Trainer(eager, algorithm, data, split, accelerator)
+    if plan.with_data:
+        sizes = cfg.batch.labelled // ranks, cfg.batch.unlabelled // ranks
+        batch = synthetic_batch(data, split, views_of(cfg), cfg.loading, *sizes, device)
+    else:
+        batch = random_batch(cfg, plan, device)
+    found = record(algorithm, partial(trainer.train_step, batch))
+    del trainer, batch
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    return algorithm, found, device
 
 
 class Engine:

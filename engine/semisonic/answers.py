@@ -11,7 +11,8 @@ from rich.text import Text
 
 OPTIONS = {
     "--config FILE": "read fields from a YAML file, such as config.yaml of an earlier run",
-    "--recipe NAME": "start from a recipe (--list shows them); default: the one named after the data set",
+    "--recipe NAME": "start from a recipe (--list shows them); default: the one named after the data set. Each "
+    "algorithm changes it to its paper's settings",
     "--resume": "continue the run in its folder from its latest checkpoint",
     "--print-config": "print the resolved configuration and exit",
     "--plan": "run a few real steps, print memory, speed, hours and images of the whole run, and exit; writes nothing",
@@ -54,7 +55,7 @@ def show_lists() -> int:
     from semisonic.data.augment import RECIPES as VIEWS
     from semisonic.data.sources import data_sets
     from semisonic.models import models
-    from semisonic.recipes import RECIPES
+    from semisonic.recipes import METHODS, RECIPES
 
     def first_line(thing: object) -> str:
         return (inspect.getdoc(thing) or "").partition("\n")[0]
@@ -68,6 +69,9 @@ def show_lists() -> int:
     groups = {
         "Recipes (--recipe)": {name: first_line(recipe) for name, recipe in RECIPES.items()},
         "Algorithms (--algorithm)": {name: first_line(inspect.getmodule(kind)) for name, kind in ALGORITHMS.items()},
+        "What they change of a recipe of CIFAR-10, CIFAR-100, SVHN and STL-10": {
+            name: first_line(METHODS[name]) for name in ALGORITHMS if name in METHODS
+        },
         "Data sets (--data)": data_sets(),
         "Models (--model)": named,
         "Augmentations (fields of an algorithm, such as --algorithm.strong usb)": VIEWS,

@@ -6,12 +6,13 @@ import torch
 
 from semisonic import state
 from semisonic.algorithms.base import Algorithm, Info
-from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config import RunConfig
 from semisonic.data.base import DataSet, Files
 from semisonic.data.splits import Split, make_split
 from semisonic.models import build
 from semisonic.models.norm import BatchNorm2d
+from semisonic.models.pretrained import load_weights
+from semisonic.models.torchvision_nets import TorchvisionNet
 from semisonic.schema import UserError
 
 
@@ -19,7 +20,7 @@ def draw_split(cfg: RunConfig, data: DataSet) -> Split:
     """The run's split. Raises `UserError` where the algorithm is left without unlabelled images."""
     paths = data.train.paths if isinstance(data.train, Files) else None
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths)
-    views = ALGORITHMS[cfg.algorithm.name].views(cfg.algorithm)
+    views = cfg.algorithm_class.views(cfg.algorithm)
     if views.unlabelled and not len(split.unlabelled):
         raise UserError(
             f"data.labels: every image is labelled, which leaves {cfg.algorithm.name} no unlabelled pool; "
@@ -28,8 +29,11 @@ def draw_split(cfg: RunConfig, data: DataSet) -> Split:
     return split
 
 
-def build_algorithm(cfg: RunConfig, data: DataSet, split: Split) -> Algorithm:
-    """The algorithm with a freshly initialised network, on the CPU."""
+def build_algorithm(cfg: RunConfig, data: DataSet, split: Split, fresh: bool = True) -> Algorithm:
+    """The algorithm on the CPU, its networks random or with the weights of `model.weights`.
+
+    fresh=False leaves that file unread, for what takes its weights from a checkpoint or needs none.
+    """
     labels = data.train.labels[split.labelled]
     prior = [float((labels == index).mean()) for index in range(len(data.classes))]
     info = Info(
@@ -47,13 +51,16 @@ def build_algorithm(cfg: RunConfig, data: DataSet, split: Split) -> Algorithm:
 
     def network() -> torch.nn.Module:
         built = build(cfg.model, len(data.classes), data.size)
+        if cfg.model.weights is not None and fresh:
+            assert isinstance(built, TorchvisionNet)  # `models.check` refuses weights for others
+            load_weights(built, cfg.model.weights, cfg.model.stem)
         for module in built.modules():
             if isinstance(module, BatchNorm2d) and module.momentum is not None:
                 # One update a micro-batch: together they move the running statistics as far as one of the whole batch.
                 module.momentum = 1 - (1 - module.momentum) ** (1 / cfg.batch.micro)
         return built
 
-    return ALGORITHMS[cfg.algorithm.name](cfg.algorithm, network, info, cfg.ema, cfg.autocast)
+    return cfg.algorithm_class(cfg.algorithm, network, info, cfg.ema, cfg.autocast)
 
 
 def initialise(algorithm: Algorithm, path: Path) -> str:

@@ -1,5 +1,7 @@
 """From a command line to a configuration: default < recipe < file < command line.
 
+A recipe is a data set's, changed to what the algorithm's paper says for it; see `semisonic.recipes`.
+
 Every mistake is found before anything is built, and all are reported together, each naming its field.
 """
 
@@ -14,7 +16,7 @@ from pydantic import ValidationError
 
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config import RunConfig, algorithm_name, check, describe_fields
-from semisonic.recipes import RECIPES
+from semisonic.recipes import RECIPES, method_changes
 from semisonic.schema import UserError
 
 
@@ -81,8 +83,11 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
     return args, problems
 
 
-def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
-    """The configuration that a command line asks for. Raises `UserError` with every mistake found."""
+def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Arguments, RunConfig]:
+    """The configuration that a command line asks for. Raises `UserError` with every mistake found.
+
+    algorithm: the one of a command line that names none, in place of the recipe's, and without its baseline.
+    """
     args, problems = parse_arguments(argv)
     from_line, more = _nested(args.fields)
     problems += more
@@ -94,14 +99,14 @@ def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
     from_file, file_problems = _read_file(args.config)
     problems += file_problems
 
-    name = args.recipe or _data_name(from_line) or _data_name(from_file) or "digits"
-    base: dict[str, Any] = {}
-    if name in RECIPES:
-        base = RECIPES[name]()
-    elif args.recipe:
-        problems.append(f"--recipe {name}: unknown; one of {', '.join(RECIPES)}")
     # The user's own layers first: what a file says of one optimiser is not said of another on the command line.
-    merged = _merge(base, _merge(from_file, from_line))
+    own = _merge(from_file, from_line)
+    if algorithm:
+        own = _merge({"algorithm": {"name": algorithm}, "baseline": False}, own)
+    name = args.recipe or _data_name(own) or "digits"
+    if name not in RECIPES and args.recipe:
+        problems.append(f"--recipe {name}: unknown; one of {', '.join(RECIPES)}")
+    merged = _merge(_recipe(name, own), own)
     # A baseline that was asked for beside another algorithm is none of a supervised run.
     of_file = "baseline" in from_file and _section(from_file, "algorithm").get("name") in (None, "supervised")
     if algorithm_name(merged) == "supervised" and "baseline" not in from_line and not of_file:
@@ -110,11 +115,33 @@ def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
     problems += more
     if cfg.init and not args.resume and not cfg.init.exists():
         problems.append(f"init: there is no checkpoint {cfg.init}")
+    if cfg.model.weights and not args.resume and not cfg.model.weights.expanduser().is_file():
+        problems.append(f"model.weights: there is no file {cfg.model.weights}")
     # What can still be checked is checked even when some fields are wrong, so that all mistakes show at once.
     problems += [problem for problem in check(cfg) if problem not in problems]
     if problems:
         raise UserError(problems)
     return args, cfg
+
+
+def _recipe(name: str, own: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe, as the user's own layers choose its algorithm, number of labels and steps; {} where there
+    is none of that name."""
+    if name not in RECIPES:
+        return {}
+    base = RECIPES[name]()
+
+    def number(value: Any, default: int) -> int:
+        return int(value) if isinstance(value, (int, str)) and str(value).isdigit() else default
+
+    algorithm = _section(own, "algorithm").get("name", base["algorithm"]["name"])
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        return base  # the mistake is found when the fields are validated
+    labels = _section(own, "data").get("labels", base["data"].get("labels"))
+    labels = None if labels is None else number(labels, 0)
+    labelled = number(_section(own, "batch").get("labelled"), 0) or None
+    steps = number(own.get("steps"), base["steps"])
+    return _merge(base, method_changes(name, base, algorithm, labels, steps, labelled))
 
 
 def _is_switch(name: str) -> bool:

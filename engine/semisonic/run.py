@@ -78,8 +78,11 @@ def _execute(invocation: Invocation, accelerator: Accelerator, watch: Watch, tri
     started = on_main(accelerator, lambda: check_resumable(cfg, resume))
     data = load(cfg.data)  # the ranks share the manifest of a folder through a lock: one of them scans
     split = draw_split(cfg, data)
-    if cfg.init and not started:
-        initialise(build_algorithm(cfg, data, split), cfg.init)  # refuses what does not fit, before anything is written
+    if not started:  # refuses what does not fit, before anything is written
+        built = build_algorithm(cfg, data, split)
+        if cfg.init:
+            initialise(built, cfg.init)
+        del built
     if started:
         on_main(accelerator, lambda: check_split(cfg, split))
     cfg, baseline = fit_steps(cfg, asked, started, data, split, accelerator, console, trial)
@@ -183,7 +186,7 @@ def train(
             on_main(session.accelerator, write_summary)
         return 0, summary
     torch.manual_seed(cfg.seed)
-    algorithm = build_algorithm(cfg, session.data, session.split)
+    algorithm = build_algorithm(cfg, session.data, session.split, fresh=not latest)
     report = initialise(algorithm, cfg.init) if cfg.init and not latest else None
     trainer = Trainer(cfg, algorithm, session.data, session.split, session.accelerator, session.watch.pulse)
     session.watch.settle = trainer.writer.rest

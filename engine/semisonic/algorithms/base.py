@@ -121,7 +121,9 @@ class Runner(Protocol):
         ...
 
     def forward(self, role: str, *args: Any) -> Any:
-        """Calls the wrapped (DDP, DeepSpeed, compiled) module of a role."""
+        """Calls the wrapped (DDP, DeepSpeed, compiled) module of a role; one backward must follow, before the next
+        such call. Under `torch.no_grad` it calls the module itself (compiled), as often as is wanted.
+        """
         ...
 
     def backward(self, role: str, loss: Tensor) -> None: ...

@@ -1,13 +1,19 @@
 """Pure functions that several methods share.
 
-Shape suffixes: U unlabelled batch, C classes.
+Shape suffixes: B labelled batch, U unlabelled batch, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from semisonic.algorithms.base import Algorithm
+
+Statistics = Literal["all", "labelled"]
+"""Which images BatchNorm normalises together, and so which ones move its running statistics."""
 
 
 def linear_ramp(step: Tensor, over: float, steps: int | None = None) -> Tensor:
@@ -28,6 +34,34 @@ def sigmoid_ramp(step: Tensor, over: float, steps: int | None = None) -> Tensor:
     if not over:
         return torch.ones_like(step, dtype=torch.float32)
     return (-5 * (1 - (step / over).clamp(max=1)).square()).exp().float()
+
+
+def classify_streams(
+    algorithm: Algorithm, labelled: Tensor, *unlabelled: Tensor, statistics: Statistics, net: str = "network"
+) -> tuple[Tensor, ...]:
+    """Logits (float32) of the labelled view [B, 3, H, W] and of views [U, 3, H, W] of the unlabelled images.
+
+    statistics: "all" is one forward of all views, which moves BatchNorm's running statistics. "labelled" is one of the
+    labelled view, which moves them, and one of the others, which have batch statistics of their own and move nothing.
+    The EMA network never moves any.
+    """
+    if statistics == "all":
+        return algorithm.classify(labelled, *unlabelled, net=net)
+    return (*algorithm.classify(labelled, net=net), *algorithm.classify(*unlabelled, net=net, track=False))
+
+
+def input_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The gradient of a scalar function at x, detached: for a step inside the step, as VAT's power iteration is.
+
+    Leaves every parameter's .grad and all that hangs on it (hooks of DDP and DeepSpeed) alone, in eager code and
+    inside one compiled graph, where torch.autograd.grad cannot be. What the function reads besides x is a constant.
+    """
+    if torch.compiler.is_compiling():
+        with torch.no_grad():  # holds outside of the transform only: no graph of the gradient itself
+            return torch.func.grad(function)(x.detach())
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(function(x), x)[0]
 
 
 def ramp_length(over: float, steps: int | None) -> float:

@@ -11,6 +11,9 @@ from pydantic import Field
 from semisonic.data.manifest import png_bytes
 from semisonic.schema import Config
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Per channel, on the 0..1 scale."""
+
 
 class DataConfig(Config):
     name: str = "digits"
@@ -38,6 +41,9 @@ class DataConfig(Config):
     """Horizontal flips in the weak augmentation; default: the data set's (none for digits, MNIST, SVHN)."""
     pad: int | None = Field(None, ge=0)
     """Reflected margin of the weak random crop in pixels; default: an eighth of the size."""
+    normalise: Literal["own", "imagenet"] = "own"
+    """Mean and deviation that pixels are normalised with: the data set's own (for `folder` ImageNet's), or ImageNet's,
+    which networks trained on it expect."""
     svhn_extra: bool = True
     """Add SVHN's 531,131 extra images to its training images."""
     csv: Path | None = None
@@ -53,9 +59,12 @@ class DataConfig(Config):
     """For `folder`: processes that check new images; default: one per CPU."""
     operations: Literal["auto", "dali", "kernel"] = "auto"
     """Where RandAugment's operations and Cutout run: as DALI operators, or in one fused kernel after DALI's crop and
-    flip; same draws, same pixels. auto = kernel."""
+    flip; same draws, same pixels. auto = kernel. For AugMix, SimCLR and CTAugment, dali means plain torch in place of
+    the kernel."""
     equalize: Literal["dali", "pil"] = "dali"
     """Formula of the equalise operation: DALI's, or PIL's integer steps (on a GPU only with operations=kernel)."""
+    ctaugment_lag: int = Field(32, ge=1)
+    """Age in steps of the rates that CTAugment draws by: at least 4 steps_per_call, since drawing runs ahead."""
     steps_per_call: int = Field(0, ge=0)
     """Steps whose images one DALI call makes; 0 = as many as fit 2^22 pixels on a GPU (at most 8), 1 on the CPU."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semisonic.data.base import DataConfig, DataSet, Files
+from semisonic.data.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, Files
 from semisonic.data.listing import (
     Listing,
     class_folders,
@@ -18,9 +18,6 @@ from semisonic.data.listing import (
 )
 from semisonic.data.manifest import VIA_PILLOW, Entry, scan
 from semisonic.schema import UserError
-
-# Of ImageNet, the usual choice for natural images.
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _SHOWN = 20  # bad files
 
@@ -76,8 +73,8 @@ def load_folder(cfg: DataConfig) -> DataSet:
         "folder",
         classes,
         cfg.size,
-        MEAN,
-        STD,
+        IMAGENET_MEAN,  # the usual choice for natural images
+        IMAGENET_STD,
         flip=True if cfg.flip is None else cfg.flip,
         pad=cfg.size // 8 if cfg.pad is None else cfg.pad,
         train=train,

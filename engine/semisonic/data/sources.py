@@ -4,10 +4,10 @@ To add a data set, write a function DataConfig -> DataSet and list it in `_SOURC
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from semisonic.data import digits
-from semisonic.data.base import DataConfig, DataSet, Files, Images
+from semisonic.data.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, Files, Images
 from semisonic.data.folder import check_folder, load_folder
 from semisonic.data.splits import check_labels
 from semisonic.data.torchvision_sets import KNOWN, check_known, load_known
@@ -88,4 +88,5 @@ def load(cfg: DataConfig) -> DataSet:
     """Read the data set. Raises UserError with every problem found, one line each."""
     if problems := check(cfg):
         raise UserError(problems)
-    return _SOURCES[cfg.name].load(cfg)
+    data = _SOURCES[cfg.name].load(cfg)
+    return replace(data, mean=IMAGENET_MEAN, std=IMAGENET_STD) if cfg.normalise == "imagenet" else data

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 from torch.utils.checkpoint import checkpoint
 
-from semisonic.models import torchvision_nets, wide_resnet
+from semisonic.models import shake_shake, torchvision_nets, wide_resnet
 from semisonic.models.norm import computed_again
 from semisonic.models.stochastic_depth import StochasticDepth
 
@@ -35,15 +35,18 @@ BLOCKS = {
     "vit": ("EncoderBlock",),
 }
 """How torchvision's names begin -> the classes of its blocks."""
-RANDOM = ("efficientnet", "convnext", "swin")
-"""Networks whose blocks draw random numbers in training (stochastic depth)."""
+OWN = (wide_resnet, shake_shake)
+"""Networks of this package that are made of blocks: modules with `parse` and `Block`."""
+RANDOM = ("efficientnet", "convnext", "swin", "shake-shake")
+"""Networks whose blocks draw random numbers in training (stochastic depth, Shake-Shake)."""
 
 Forward = Callable[..., Any]
 
 
 def has_blocks(name: str) -> bool:
     """Whether the network of `model.name` is made of blocks that are known here."""
-    return wide_resnet.parse(name) is not None or (name.startswith(tuple(BLOCKS)) and name in torchvision_nets.names())
+    own = any(kind.parse(name) is not None for kind in OWN)
+    return own or (name.startswith(tuple(BLOCKS)) and name in torchvision_nets.names())
 
 
 def draws(name: str) -> bool:
@@ -136,12 +139,12 @@ def _is_block(module: nn.Module) -> bool:
     kind = type(module)
     if kind.__module__.startswith("torchvision.models."):
         return any(kind.__name__ in names for names in BLOCKS.values())
-    return isinstance(module, wide_resnet.Block)
+    return any(isinstance(module, own.Block) for own in OWN)
 
 
 def _draws(block: nn.Module) -> bool:
     """Whether the block draws random numbers in training."""
     rates = [getattr(part, name, 0) for part in block.modules() for name in ("p", "dropout", "drop_rate")]
-    return any(isinstance(part, StochasticDepth) for part in block.modules()) or any(
+    return any(isinstance(part, (StochasticDepth, shake_shake.Block)) for part in block.modules()) or any(
         isinstance(rate, float) and rate > 0 for rate in rates
     )

@@ -92,7 +92,7 @@ class TorchvisionNet(nn.Module):
         body = zoo.get_model(name, weights=None, num_classes=classes, **options)
         if has_small_stem(name) and (stem == "3x3" or (stem == "auto" and image_size <= SMALL_IMAGE)):
             _shrink_stem(body, name)
-        self.head = _detach_head(body, name, classes)
+        self.head_path, self.head = _detach_head(body, name, classes)
         self.body = convert_stochastic_depth(convert_batch_norm(body))
         self.feature_dim = self.head.in_features
 
@@ -114,16 +114,16 @@ def _shrink_stem(body: Any, name: str) -> None:
         body.features[0][0].stride = (1, 1)
 
 
-def _detach_head(body: Any, name: str, classes: int) -> nn.Linear:
-    """The classifier, which the body no longer contains."""
+def _detach_head(body: Any, name: str, classes: int) -> tuple[str, nn.Linear]:
+    """Torchvision's name of the classifier, and the classifier itself, which the body no longer contains."""
     if name.startswith("squeezenet"):
         dropout, convolution, _, pool = body.classifier
         body.classifier = nn.Sequential(dropout, pool)
-        return nn.Linear(convolution.in_channels, classes)
+        return "classifier.1", nn.Linear(convolution.in_channels, classes)
     linear = [(path, module) for path, module in body.named_modules() if isinstance(module, nn.Linear)]
     if not linear or linear[-1][1].out_features != classes:
         raise UserError(f"model.name: {name} has no linear classifier as its last layer; choose another network")
     path, head = linear[-1]
     parent, _, attribute = path.rpartition(".")
     setattr(body.get_submodule(parent), attribute, nn.Identity())
-    return head
+    return path, head

@@ -1,0 +1,92 @@
+"""FlexMatch: curriculum pseudo-labelling with a threshold for each class (Zhang et al. 2021, arXiv 2110.08263).
+
+    s_i     the class that sample i of the pool was last given with a confidence of at least tau; -1: none yet
+    sigma_c = number of i with s_i = c
+    beta_c  = sigma_c / max(max_c sigma_c, number of i with s_i = -1)      (threshold warm-up)
+            = sigma_c / max_c sigma_c                                      (without)
+    T_c     = tau * M(beta_c),   M(b) = b / (2 - b)
+    L_u     = mean over all U of 1[max q >= T_(argmax q)] * H(argmax q, p(strong(u))),   q = p(weak(u)), no gradient
+    L       = mean_B H(y, p(weak(x))) + weight * L_u
+
+A step's thresholds come from the table before the step. With warm-up all start at 0, so that every sample counts
+at first. The table is one for all ranks. Of a sample that is twice in a batch, the last one that reaches tau counts.
+All three views go through one tracking forward, as in FixMatch.
+Shape suffixes: B labelled batch, U unlabelled batch, C classes, P pool.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from semisonic.algorithms.base import Algorithm, Batch, Info, StepOutput, Views
+from semisonic.algorithms.parts import pseudo_label_metrics
+from semisonic.schema import Config
+from semisonic_kernels.losses import consistency_loss, pseudo_labels
+
+
+class FlexMatchConfig(Config):
+    name: Literal["flexmatch"] = "flexmatch"
+    threshold: float = Field(0.95, ge=0)
+    """tau: the highest threshold, and the confidence from which a sample counts as learned."""
+    warm_up: bool = True
+    """While most of the pool is not learned, lower all thresholds by how much is."""
+    mapping: Literal["convex", "linear", "concave"] = "convex"
+    """M: b / (2 - b), b, or log2(1 + b)."""
+    weight: float = Field(1.0, ge=0)
+    """Weight of the unlabelled loss."""
+    weak: str = "weak"
+    """Augmentation of the labelled images and of the views that give pseudo-labels."""
+    strong: str = "fixmatch"
+    """Augmentation of the views that are trained on pseudo-labels."""
+
+
+class FlexMatch(Algorithm):
+    Config = FlexMatchConfig
+    learned: Tensor
+
+    @classmethod
+    def views(cls, cfg: FlexMatchConfig) -> Views:
+        return Views(labelled={"weak": cfg.weak}, unlabelled={"weak": cfg.weak, "strong": cfg.strong})
+
+    def setup(self, info: Info) -> None:
+        self.register_buffer("learned", torch.full((info.unlabelled,), -1, dtype=torch.int64))
+
+    def thresholds(self) -> Tensor:
+        """T_c, float64 [C]."""
+        counts = self.learned.new_zeros(self.info.classes + 1)
+        counts = counts.scatter_add(0, self.learned + 1, torch.ones_like(self.learned))
+        unlearned, sigma_C = counts[0], counts[1:].double()
+        largest = torch.maximum(sigma_C.max(), unlearned) if self.cfg.warm_up else sigma_C.max()
+        beta_C = sigma_C / largest.clamp(min=1)
+        mapped_C = {"convex": beta_C / (2 - beta_C), "linear": beta_C, "concave": (1 + beta_C).log2()}
+        return self.cfg.threshold * mapped_C[self.cfg.mapping]
+
+    def loss(self, batch: Batch) -> StepOutput:
+        logits_BC, weak_UC, strong_UC = self.classify(batch.x["weak"], batch.u["weak"], batch.u["strong"])
+        threshold_C = self.thresholds()
+        label_U, _, mask_U = pseudo_labels(weak_UC, threshold_C)
+        _, _, learned_U = pseudo_labels(weak_UC, self.cfg.threshold)
+
+        labelled = F.cross_entropy(logits_BC, batch.y)
+        unlabelled = consistency_loss(strong_UC, label_U, mask_U)
+        loss = labelled + self.cfg.weight * unlabelled
+
+        metrics = {
+            "loss_labelled": labelled.detach(),
+            "loss_unlabelled": unlabelled.detach(),
+            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+            "threshold": threshold_C.float(),
+            "learned": (self.learned >= 0).float().mean(),
+            **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),
+        }
+        return StepOutput(loss, metrics, {"index": batch.u_index, "label": torch.where(learned_U > 0, label_U, -1)})
+
+    def update(self, observed: dict[str, Tensor]) -> None:
+        index_U, label_U = observed["index"], observed["label"]
+        position_U = torch.where(label_U >= 0, torch.arange(len(label_U), device=label_U.device), -1)
+        # An assignment by index would keep any one of a sample's duplicates; the maximum is the last of them.
+        last_P = torch.full_like(self.learned, -1).scatter_reduce(0, index_U, position_U, "amax")
+        self.learned.copy_(torch.where(last_P >= 0, label_U[last_P.clamp(min=0)], self.learned))

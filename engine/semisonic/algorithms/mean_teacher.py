@@ -1,0 +1,67 @@
+"""Mean Teacher: the average of the network teaches it (Tarvainen and Valpola 2017, arXiv 1703.01780).
+
+    q   = softmax(f~(weak_1(u))), f~ the EMA network in training mode, no gradient
+    L_u = mean over U and C of (q - softmax(f(weak_2(u))))^2
+    L   = mean_B H(y, softmax(f(weak(x)))) + weight * r(t) * L_u
+
+r rises linearly from 0 to 1 over the share `ramp` of the steps. The decay of the EMA is the run's `ema.decay`;
+`ema.start_up=mean_teacher` is the paper's min(decay, 1 - 1/(t+1)).
+The student's forward of x and weak_2(u) tracks BatchNorm's running statistics. The teacher is given x with weak_1(u)
+likewise, so that its batch statistics are those of the same kind of batch, and moves none; see `statistics`.
+Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch.nn import functional as F
+
+from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.algorithms.parts import Statistics, classify_streams, linear_ramp
+from semisonic.schema import Config
+from semisonic_kernels.losses import probability_mse, soft_labels
+
+
+class MeanTeacherConfig(Config):
+    name: Literal["mean-teacher"] = "mean-teacher"
+    weight: float = Field(50.0, ge=0)
+    """Weight of the unlabelled loss after the ramp."""
+    ramp: float = Field(0.4, ge=0)
+    """Share of the run's steps over which the weight rises linearly from 0; 0 = full weight from the start."""
+    statistics: Statistics = "all"
+    """all: one forward of each network, BatchNorm statistics of all its images; labelled: of each stream by itself,
+    and only the labelled images move the running ones."""
+    weak: str = "weak"
+    """Augmentation of all views."""
+
+
+class MeanTeacher(Algorithm):
+    Config = MeanTeacherConfig
+
+    @classmethod
+    def views(cls, cfg: MeanTeacherConfig) -> Views:
+        return Views(labelled={"weak": cfg.weak}, unlabelled={"teacher": cfg.weak, "student": cfg.weak})
+
+    def loss(self, batch: Batch) -> StepOutput:
+        logits_BC, student_UC = classify_streams(
+            self, batch.x["weak"], batch.u["student"], statistics=self.cfg.statistics
+        )
+        labelled = F.cross_entropy(logits_BC, batch.y)
+        unlabelled = probability_mse(student_UC, soft_labels(self.teach(batch)))
+        ramp = linear_ramp(self.step, self.cfg.ramp * self.info.steps)
+        loss = labelled + self.cfg.weight * ramp * unlabelled
+
+        metrics = {
+            "loss_labelled": labelled,
+            "loss_unlabelled": unlabelled,
+            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+        }
+        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})
+
+    @torch.no_grad()
+    def teach(self, batch: Batch) -> torch.Tensor:
+        """The teacher's logits [U, C]."""
+        if self.cfg.statistics == "labelled":
+            return self.classify(batch.u["teacher"], net="ema")[0]
+        return self.classify(batch.x["weak"], batch.u["teacher"], net="ema")[1]

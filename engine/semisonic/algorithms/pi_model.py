@@ -1,0 +1,58 @@
+"""The Pi-Model: two views of an image get the same prediction (Laine and Aila 2016, arXiv 1610.02242).
+
+    p_k = softmax(f(weak_k(u))), k = 1, 2; p_1 without gradient
+    L_u = mean over U and C of (p_1 - p_2)^2
+    L   = mean_B H(y, softmax(f(weak(x)))) + weight * r(t) * L_u
+
+r rises linearly from 0 to 1 over the share `ramp` of the steps. Weight and ramp are those of the comparisons of
+FixMatch's authors; the paper has a weight of 100 and the ramp exp(-5 (1 - t)^2).
+By default one forward of all three views tracks BatchNorm's running statistics; see `statistics`.
+Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+from torch.nn import functional as F
+
+from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.algorithms.parts import Statistics, classify_streams, linear_ramp
+from semisonic.schema import Config
+from semisonic_kernels.losses import probability_mse, soft_labels
+
+
+class PiModelConfig(Config):
+    name: Literal["pi-model"] = "pi-model"
+    weight: float = Field(10.0, ge=0)
+    """Weight of the unlabelled loss after the ramp."""
+    ramp: float = Field(0.4, ge=0)
+    """Share of the run's steps over which the weight rises linearly from 0; 0 = full weight from the start."""
+    statistics: Statistics = "all"
+    """all: one forward, BatchNorm statistics of all images; labelled: of each stream by itself, and only the labelled
+    images move the running ones."""
+    weak: str = "weak"
+    """Augmentation of all views."""
+
+
+class PiModel(Algorithm):
+    Config = PiModelConfig
+
+    @classmethod
+    def views(cls, cfg: PiModelConfig) -> Views:
+        return Views(labelled={"weak": cfg.weak}, unlabelled={"first": cfg.weak, "second": cfg.weak})
+
+    def loss(self, batch: Batch) -> StepOutput:
+        logits_BC, first_UC, second_UC = classify_streams(
+            self, batch.x["weak"], batch.u["first"], batch.u["second"], statistics=self.cfg.statistics
+        )
+        labelled = F.cross_entropy(logits_BC, batch.y)
+        unlabelled = probability_mse(second_UC, soft_labels(first_UC))
+        ramp = linear_ramp(self.step, self.cfg.ramp * self.info.steps)
+        loss = labelled + self.cfg.weight * ramp * unlabelled
+
+        metrics = {
+            "loss_labelled": labelled,
+            "loss_unlabelled": unlabelled,
+            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+        }
+        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})

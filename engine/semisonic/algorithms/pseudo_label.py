@@ -1,0 +1,62 @@
+"""Pseudo-Label: what the network is sure of is taken for true (Lee 2013, ICML workshop on representation learning).
+
+    q   = softmax(f(weak(u)))
+    L_u = mean over all U of 1[max q >= threshold] * H(argmax q, q), label and prediction from the same forward
+    L   = mean_B H(y, softmax(f(weak(x)))) + weight * r(t) * L_u
+
+r rises linearly from 0 to 1 over the share `ramp` of the steps. Threshold, weight and ramp are those of the comparisons
+of FixMatch's authors; Lee takes every label (`threshold` 0) with a weight of 3 and a linear ramp between the epochs 100
+and 600. Masked samples count in the mean.
+By default one forward of both views tracks BatchNorm's running statistics; see `statistics`.
+Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+from torch.nn import functional as F
+
+from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.algorithms.parts import Statistics, classify_streams, linear_ramp, pseudo_label_metrics
+from semisonic.schema import Config
+from semisonic_kernels.losses import consistency_loss, pseudo_labels
+
+
+class PseudoLabelConfig(Config):
+    name: Literal["pseudo-label"] = "pseudo-label"
+    threshold: float = Field(0.95, ge=0)
+    """Confidence from which a pseudo-label counts; above 1 none does, 0 is Lee's original."""
+    weight: float = Field(1.0, ge=0)
+    """Weight of the unlabelled loss after the ramp."""
+    ramp: float = Field(0.4, ge=0)
+    """Share of the run's steps over which the weight rises linearly from 0; 0 = full weight from the start."""
+    statistics: Statistics = "all"
+    """all: one forward, BatchNorm statistics of all images; labelled: of each stream by itself, and only the labelled
+    images move the running ones."""
+    weak: str = "weak"
+    """Augmentation of all views."""
+
+
+class PseudoLabel(Algorithm):
+    Config = PseudoLabelConfig
+
+    @classmethod
+    def views(cls, cfg: PseudoLabelConfig) -> Views:
+        return Views(labelled={"weak": cfg.weak}, unlabelled={"weak": cfg.weak})
+
+    def loss(self, batch: Batch) -> StepOutput:
+        logits_BC, logits_UC = classify_streams(self, batch.x["weak"], batch.u["weak"], statistics=self.cfg.statistics)
+        label_U, _, mask_U = pseudo_labels(logits_UC, self.cfg.threshold)
+
+        labelled = F.cross_entropy(logits_BC, batch.y)
+        unlabelled = consistency_loss(logits_UC, label_U, mask_U)
+        ramp = linear_ramp(self.step, self.cfg.ramp * self.info.steps)
+        loss = labelled + self.cfg.weight * ramp * unlabelled
+
+        metrics = {
+            "loss_labelled": labelled,
+            "loss_unlabelled": unlabelled,
+            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+            **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),
+        }
+        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})

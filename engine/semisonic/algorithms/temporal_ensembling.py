@@ -1,0 +1,100 @@
+"""Temporal Ensembling: an image's past predictions teach it (Laine and Aila 2016, arXiv 1610.02242).
+
+    p   = softmax(f(weak(u)))
+    z~i = Z_i / (1 - a^e_i): the running mean of the predictions of image i in its e_i visits so far
+    L_u = mean over U and C of (p - z~)^2; images never visited add 0, and count in the mean
+    L   = mean_B H(y, softmax(f(weak(x)))) + weight * r(t) * L_u
+    at each visit: Z_i <- a Z_i + (1 - a) p_i, e_i <- e_i + 1
+
+Z starts at 0. Every image has its own counter, where the paper counts epochs: the same where each is seen once an
+epoch, with no ends of epochs inside a batch. r = exp(-5 (1 - t/T)^2), T the share `ramp` of the steps.
+State: Z, 4 bytes for each image of the pool and class on every rank, and the counters. An image that comes twice in
+a batch is visited twice, in the batch's order.
+By default one forward of both views tracks BatchNorm's running statistics; see `statistics`.
+Shape suffixes: B labelled batch, U unlabelled batch, C classes, N global unlabelled batch, P pool.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from semisonic.algorithms.base import Algorithm, Batch, Info, StepOutput, Views
+from semisonic.algorithms.parts import Statistics, classify_streams, sigmoid_ramp
+from semisonic.schema import Config
+
+
+class TemporalEnsemblingConfig(Config):
+    name: Literal["temporal-ensembling"] = "temporal-ensembling"
+    momentum: float = Field(0.6, ge=0, lt=1)
+    """a, the weight of the past at each visit; 0: the last prediction alone is the target."""
+    weight: float = Field(30.0, ge=0)
+    """Weight of the unlabelled loss after the ramp."""
+    ramp: float = Field(0.27, ge=0)
+    """Share of the run's steps over which the weight rises from e^-5 to 1 (the paper's 80 of 300 epochs); 0 = full
+    weight from the start."""
+    statistics: Statistics = "all"
+    """all: one forward, BatchNorm statistics of all images; labelled: of each stream by itself, and only the labelled
+    images move the running ones."""
+    weak: str = "weak"
+    """Augmentation of all views."""
+
+
+class TemporalEnsembling(Algorithm):
+    Config = TemporalEnsemblingConfig
+    table: Tensor
+    """Z [P, C], not yet divided by 1 - a^visits."""
+    visits: Tensor
+    """e [P], int32."""
+
+    @classmethod
+    def views(cls, cfg: TemporalEnsemblingConfig) -> Views:
+        return Views(labelled={"weak": cfg.weak}, unlabelled={"weak": cfg.weak})
+
+    def setup(self, info: Info) -> None:
+        self.register_buffer("table", torch.zeros(info.unlabelled, info.classes))
+        self.register_buffer("visits", torch.zeros(info.unlabelled, dtype=torch.int32))
+
+    def loss(self, batch: Batch) -> StepOutput:
+        logits_BC, logits_UC = classify_streams(self, batch.x["weak"], batch.u["weak"], statistics=self.cfg.statistics)
+        p_UC = logits_UC.softmax(-1)
+        target_UC, visited_U = self.targets(batch.u_index)
+
+        labelled = F.cross_entropy(logits_BC, batch.y)
+        unlabelled = (visited_U[:, None] * (p_UC - target_UC).square()).mean()
+        ramp = sigmoid_ramp(self.step, self.cfg.ramp * self.info.steps)
+        loss = labelled + self.cfg.weight * ramp * unlabelled
+
+        metrics = {
+            "loss_labelled": labelled,
+            "loss_unlabelled": unlabelled,
+            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+            "visited": visited_U.mean(),
+        }
+        observed = {"index": batch.u_index, "prediction": p_UC.detach()}
+        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, observed)
+
+    def targets(self, index_U: Tensor) -> tuple[Tensor, Tensor]:
+        """The running means z~ [U, C], and 1 where there is one [U]: an image was visited before."""
+        visits_U, rows_UC = self.visits[index_U], self.table[index_U]
+        correction_U = 1 - self.cfg.momentum ** visits_U.clamp(min=1).to(rows_UC.dtype)
+        return rows_UC / correction_U[:, None], (visits_U > 0).to(rows_UC.dtype)
+
+    def update(self, observed: dict[str, Tensor]) -> None:
+        """Visits the rows of the global batch, repeated ones once for each repetition: k visits z_1 .. z_k make
+
+        Z <- a^k Z + (1 - a) sum_j a^(k-j) z_j. A repeated row is written several times, from one and the same sum.
+        """
+        a, index_N = self.cfg.momentum, observed["index"]
+        order_N = torch.arange(len(index_N), device=index_N.device)
+        same_NN = index_N[:, None] == index_N
+        later_N = (same_NN & (order_N[:, None] < order_N)).sum(1)  # visits of the same row after this one
+        first_N = torch.where(same_NN, order_N, len(order_N)).amin(1)
+        # float64 so that the product is one on all devices, where float32 may be rounded to TF32.
+        new_NC = (1 - a) * a ** later_N.double()[:, None] * observed["prediction"].double()
+        sums_NC = (same_NN.double() @ new_NC)[first_N]
+        old_NC = a ** same_NN.sum(1).double()[:, None] * self.table[index_N].double()
+        self.table[index_N] = (old_NC + sums_NC).to(self.table.dtype)
+        self.visits[index_N] = self.visits[index_N] + same_NN.sum(1).to(self.visits.dtype)

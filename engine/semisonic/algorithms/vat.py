@@ -1,0 +1,111 @@
+"""Virtual Adversarial Training: no small change of an image changes its prediction (Miyato et al. 2017, 1704.03976).
+
+    q   = softmax(f(u)), no gradient, u a weak view
+    d   ~ N(0, I) per sample; `power` times: d <- gradient at r = xi d / |d| of KL(q || softmax(f(u + r)))
+    L_u = mean over U of KL(q || softmax(f(u + eps d / |d|)))
+    L   = mean_B H(y, softmax(f(weak(x)))) + weight * r(t) * L_u + entropy * mean over U of H(softmax(f(u)))
+
+r rises linearly from 0 to 1 over the share `ramp` of the steps. |.| is the L2 norm over an image that is normalised by
+the data set's mean and deviation, so the eps of the paper (8 and 10 for CIFAR-10, 3.5 and 2.5 for SVHN, with and
+without augmentation) belong to its own scale of images.
+q and d are computed in float32 also where the rest is in half precision, in which r would be rounded away, as the
+paper's xi of 1e-6 is even in float32. GPUs round the operands of float32 convolutions to TF32, which blurs d at
+xi = 1e-2 but hardly changes the divergence along it; xi = 0.1 finds it better there.
+The KL divergence is 0 at r = 0 only if clean and perturbed images are normalised by the same kind of batch. So, as in
+the paper, images of each stream go by themselves: the labelled images' forward tracks BatchNorm's running statistics,
+those of the unlabelled ones (clean, for each power, adversarial) move none; see `statistics`.
+Shape suffixes: B labelled batch, U unlabelled batch, C classes, H height, W width.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.algorithms.parts import Statistics, input_gradient, linear_ramp
+from semisonic.schema import Config
+from semisonic_kernels.losses import kl_divergence, soft_cross_entropy
+from semisonic_kernels.noise import normal_noise
+
+
+class VATConfig(Config):
+    name: Literal["vat"] = "vat"
+    weight: float = Field(0.3, ge=0)
+    """Weight of the adversarial loss after the ramp."""
+    entropy: float = Field(0.06, ge=0)
+    """Weight of the entropy of the predictions for unlabelled images."""
+    eps: float = Field(6.0, gt=0)
+    """L2 norm of an image's adversarial perturbation, in units of the data set's standard deviation."""
+    xi: float = Field(1e-2, gt=0)
+    """L2 norm of the step of the finite difference that finds the perturbation."""
+    power: int = Field(1, ge=1)
+    """Power iterations; each costs a forward and a backward of the unlabelled images."""
+    ramp: float = Field(0.4, ge=0)
+    """Share of the run's steps over which the weight rises linearly from 0; 0 = full weight from the start."""
+    statistics: Statistics = "labelled"
+    """labelled: BatchNorm statistics of each stream by itself, and only the labelled images move the running ones.
+    all: the labelled images go along in every forward of the unlabelled ones, and the clean one moves them."""
+    weak: str = "weak"
+    """Augmentation of all views."""
+
+
+class VAT(Algorithm):
+    Config = VATConfig
+
+    @classmethod
+    def views(cls, cfg: VATConfig) -> Views:
+        return Views(labelled={"weak": cfg.weak}, unlabelled={"weak": cfg.weak})
+
+    def loss(self, batch: Batch) -> StepOutput:
+        x, u = self.normalise(batch.x["weak"]), self.normalise(batch.u["weak"])
+        if self.cfg.statistics == "all":
+            logits_BC, clean_UC = self.infer(torch.cat([x, u]), autocast=False).split([len(x), len(u)])
+        else:
+            logits_BC, clean_UC = self.infer(x), self.infer(u, track=False, autocast=False)
+        r_U3HW = self.perturbation(x, u, clean_UC.detach(), batch.u_key)
+        adversarial_UC = self.perturbed(x, u + r_U3HW, autocast=True)
+
+        labelled = F.cross_entropy(logits_BC, batch.y)
+        unlabelled = kl_divergence(clean_UC.detach(), adversarial_UC).mean()
+        entropy = soft_cross_entropy(clean_UC, clean_UC.softmax(-1)).mean()
+        ramp = linear_ramp(self.step, self.cfg.ramp * self.info.steps)
+        loss = labelled + self.cfg.weight * ramp * unlabelled + self.cfg.entropy * entropy
+
+        metrics = {
+            "loss_labelled": labelled,
+            "loss_unlabelled": unlabelled,
+            "loss_entropy": entropy,
+            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+        }
+        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})
+
+    def perturbation(self, x: Tensor, u: Tensor, clean_UC: Tensor, key_U: Tensor) -> Tensor:
+        """The adversarial change r [U, 3, H, W] of each image, detached; 0 where no change of it changes anything."""
+        d = normal_noise(key_U, tuple(u.shape[1:])).to(u)
+
+        def divergence(r: Tensor) -> Tensor:
+            # The sum: its gradient is one image's own, and does not shrink with the batch.
+            return kl_divergence(clean_UC, self.perturbed(x, u + r, autocast=False)).sum()
+
+        for _ in range(self.cfg.power):
+            d = input_gradient(divergence, self.cfg.xi * unit(d))
+        return self.cfg.eps * unit(d)
+
+    def perturbed(self, x: Tensor, images: Tensor, autocast: bool) -> Tensor:
+        """Logits of perturbed images [U, 3, H, W], with the batch statistics that the clean ones had the likes of."""
+        if self.cfg.statistics == "all":
+            return self.infer(torch.cat([x, images]), track=False, autocast=autocast)[len(x) :]
+        return self.infer(images, track=False, autocast=autocast)
+
+
+def unit(d: Tensor) -> Tensor:
+    """Each sample of d [U, 3, H, W] divided by its L2 norm; zeros stay zeros.
+
+    Divided by the largest value first: the gradients of a sure network are so small that their squares vanish.
+    """
+    tiny = torch.finfo(d.dtype).tiny
+    d = d / d.abs().amax((1, 2, 3), keepdim=True).clamp(min=tiny)
+    return d / d.square().sum((1, 2, 3), keepdim=True).sqrt().clamp(min=tiny)
