@@ -155,4 +155,4 @@ class PolicyMixMatch(MixMatch):
         self.last_counts.copy_(torch.where(ended, self.epoch_counts, self.last_counts))
         self.epoch_counts.mul_(~ended)
         correct, total = self.last_counts.double().unbind()
-        self.second_stage.logical_or_(ended & (correct / total >= self.cfg.stage))
+        self.second_stage.logical_or_(correct / total >= self.cfg.stage)  # 0 / 0 before the first end: no
