@@ -79,9 +79,11 @@ def test_the_share_that_counts_is_the_accuracy(name: str):
 
 def test_counts_are_integers_and_ties_count():
     algorithm = policy("percentile-train", floor=0.0)
-    ladder = torch.arange(100) / 100
-    assert int(100 * 0.29) == 28
-    assert (ladder >= algorithm.percentile(ladder, torch.tensor([29, 100]))).sum() == 29
+    ladder, total = torch.arange(100) / 100, 300
+    for correct in range(total + 1):
+        threshold = algorithm.percentile(ladder, torch.tensor([correct, total]))
+        assert (ladder >= threshold).sum() == 100 * correct // total
+    assert int(100 * 0.29) == 28  # as a fraction
     tied = torch.tensor([0.9, 0.7, 0.7, 0.7, 0.2])
     assert algorithm.percentile(tied, torch.tensor([2, 5])) == torch.tensor(0.7)
     assert algorithm.percentile(torch.ones(4), torch.tensor([0, 0])) > 1

@@ -19,7 +19,6 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
 from semisonic.algorithms.parts import (
@@ -27,6 +26,7 @@ from semisonic.algorithms.parts import (
     check_block,
     linear_ramp,
     mixing_partners,
+    one_hot,
     pseudo_label_metrics,
     sigmoid_ramp,
 )
@@ -81,7 +81,7 @@ class ICT(Algorithm):
     def loss(self, batch: Batch) -> StepOutput:
         cfg, blocks = self.cfg, len(batch.y) // self.cfg.block
         draws = {name: draw[:, 0] for name, draw in batch.draws.items()}
-        x, u, y_BC = batch.x["weak"], batch.u["weak"], F.one_hot(batch.y, self.info.classes).to(self.pixel_mean.dtype)
+        x, u, y_BC = batch.x["weak"], batch.u["weak"], one_hot(batch.y, self.info.classes).to(self.pixel_mean.dtype)
         with torch.no_grad():
             teacher_UC = self.infer(u, net="ema", track=False)
             p_UC = teacher_UC.softmax(-1)

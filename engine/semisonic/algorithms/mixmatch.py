@@ -22,10 +22,16 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
-from semisonic.algorithms.parts import block_first, check_block, linear_ramp, mixing_partners, pseudo_label_metrics
+from semisonic.algorithms.parts import (
+    block_first,
+    check_block,
+    linear_ramp,
+    mixing_partners,
+    one_hot,
+    pseudo_label_metrics,
+)
 from semisonic.schema import Config
 from semisonic_kernels.losses import consistency_loss, probability_mse, sharpen, soft_labels
 from semisonic_kernels.mixup import mixup
@@ -97,7 +103,7 @@ class MixMatch(Algorithm):
         kept: which unlabelled samples take part [U]; the others are their own partners. None: all do.
         """
         images, partner_N, lam_N = self.plan(batch, kept_U)
-        y_BC = F.one_hot(batch.y, self.info.classes).to(target_UC.dtype)
+        y_BC = one_hot(batch.y, self.info.classes).to(target_UC.dtype)
         targets_NC = torch.cat([y_BC, *[target_UC] * self.cfg.views])
         images, targets_NC = mixup(
             images, targets_NC, partner_N, lam_N, self.pixel_mean, self.pixel_scale, dominant=True

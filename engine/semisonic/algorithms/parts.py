@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm
 
@@ -70,6 +69,11 @@ def ramp_length(over: float, steps: int | None) -> float:
     return over * steps if steps is not None and over <= 1 else over
 
 
+def one_hot(labels_N: Tensor, classes: int) -> Tensor:
+    """bool [N, C]. Other than torch's, it does not have the host check the labels on the CPU."""
+    return labels_N[:, None] == torch.arange(classes, device=labels_N.device)
+
+
 def pseudo_label_metrics(label_U: Tensor, mask_U: Tensor, true_U: Tensor, classes: int) -> dict[str, Tensor]:
     """What is logged about pseudo-labels: labels [U], which of them count (0..1) [U], true classes [U] (-1 unknown).
 
@@ -77,7 +81,7 @@ def pseudo_label_metrics(label_U: Tensor, mask_U: Tensor, true_U: Tensor, classe
     pseudo_label_correct / pseudo_label_known, and class_share [C] sums to `mask`.
     """
     mask_U = mask_U.detach().float()
-    shares_UC = F.one_hot(label_U, classes) * mask_U[:, None]
+    shares_UC = one_hot(label_U, classes) * mask_U[:, None]
     return {
         "mask": mask_U.mean(),
         "pseudo_label_correct": (mask_U * (label_U == true_U)).mean(),

@@ -46,11 +46,11 @@ class PolicyMixMatchConfig(MixMatchConfig):
     )
     """Where the threshold comes from."""
     threshold: float = Field(0.9, ge=0)
-    """Of fixed, mixed and the first stage of staged; where manual starts."""
+    """Of fixed, mixed and the first stage of staged; where manual begins."""
     floor: float = Field(0.5, ge=0)
     """Where manual ends; the least threshold of the percentiles."""
     fall: float = Field(1.0, ge=0)
-    """Steps over which manual falls; up to 1, a share of the run."""
+    """Steps that manual takes from there to the floor; up to 1, a share of the run."""
     stage: float = Field(0.2, ge=0, le=1)
     """Training accuracy of an epoch that ends the first stage of staged."""
     epoch_steps: int | None = Field(None, ge=1)
@@ -155,4 +155,4 @@ class PolicyMixMatch(MixMatch):
         self.last_counts.copy_(torch.where(ended, self.epoch_counts, self.last_counts))
         self.epoch_counts.mul_(~ended)
         correct, total = self.last_counts.double().unbind()
-        self.second_stage.logical_or_(ended & (correct / total >= self.cfg.stage))
+        self.second_stage.logical_or_(correct / total >= self.cfg.stage)  # 0 / 0 before the first end: no
