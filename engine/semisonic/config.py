@@ -104,8 +104,8 @@ class RunConfig(Config):
     compile=blocks, and in plain torch with compile=off."""
     replay: Literal["auto", "step", "backward", "off"] = "auto"
     """CUDA-graph replay: of the whole step (one process), or of forward and backward (several). auto = step in one
-    GPU process, off elsewhere and for methods with several optimisers. Not to be replayed: fp16, which checks its gradients on the host, and recompute of
-    blocks that draw random numbers (efficientnets' stochastic depth)."""
+    GPU process, off elsewhere and for methods with several optimisers. Not to be replayed: fp16, which checks its
+    gradients on the host, and recompute of blocks that draw random numbers (efficientnets' stochastic depth)."""
     deterministic: bool = False
     """Only deterministic GPU kernels, so that a resumed GPU run is equal bit for bit; the CPU always is."""
     threads: int = Field(0, ge=0)

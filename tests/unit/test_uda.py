@@ -111,7 +111,9 @@ def test_annealing_holds_back_what_is_learned(schedule: str, step: int):
     p_B = p_BC[torch.arange(6), given.y]
     ceiling = algorithm.ceiling()
     kept = p_B <= ceiling
-    assert (kept.all() if step == 100 else 0 < kept.sum() < 6) and not (step == 0 and (p_BC.max(-1).values <= ceiling).any())
+    assert (kept.all() if step == 100 else 0 < kept.sum() < 6) and not (
+        step == 0 and (p_BC.max(-1).values <= ceiling).any()
+    )
     output = algorithm.loss(given)
     torch.testing.assert_close(output.loss, -p_B.log()[kept].sum() / kept.sum())
     torch.testing.assert_close(output.metrics["labelled_kept"], kept.double().mean())

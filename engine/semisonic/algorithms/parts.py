@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm
 
@@ -76,7 +75,8 @@ def pseudo_label_metrics(label_U: Tensor, mask_U: Tensor, true_U: Tensor, classe
     pseudo_label_correct / pseudo_label_known, and class_share [C] sums to `mask`.
     """
     mask_U = mask_U.detach().float()
-    shares_UC = F.one_hot(label_U, classes) * mask_U[:, None]
+    # Not F.one_hot, which looks at the values.
+    shares_UC = (label_U[:, None] == torch.arange(classes, device=label_U.device)) * mask_U[:, None]
     return {
         "mask": mask_U.mean(),
         "pseudo_label_correct": (mask_U * (label_U == true_U)).mean(),

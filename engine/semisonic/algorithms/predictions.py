@@ -35,7 +35,7 @@ class Calibration(nn.Module):
 
 
 def read_predictions(path: Path, pool: int, classes: int) -> Tensor:
-    """The table float32 [U, C] of a .npy or .safetensors file: one row of probabilities per image of the pool, in order.
+    """The table float32 [U, C] of a .npy or .safetensors file: probabilities of each image of the pool, in its order.
 
     Raises `UserError` where the file cannot be read or does not fit.
     """
@@ -46,12 +46,12 @@ def read_predictions(path: Path, pool: int, classes: int) -> Tensor:
             table = load_file(path)[NAME]
     except OSError as error:
         raise UserError(f"algorithm.predictions: {path}: {error.strerror or error}") from error
-    except (ValueError, TypeError, KeyError, SafetensorError) as error:
+    except (ValueError, TypeError, KeyError, EOFError, SafetensorError) as error:
         raise UserError(f"algorithm.predictions: {path} is neither .npy nor .safetensors ({error})") from error
     if table.shape != (pool, classes) or not table.is_floating_point():
         raise UserError(
-            f"algorithm.predictions: {path} holds {table.dtype} {list(table.shape)}, but this run's pool needs floating "
-            f"[{pool}, {classes}]; make it with predict.py --pool from a run with the same data and split"
+            f"algorithm.predictions: {path} holds {table.dtype} {list(table.shape)}, but this run's pool needs "
+            f"floating [{pool}, {classes}]; make it with predict.py --pool from a run with the same data and split"
         )
     table = table.float()
     if not (table >= 0).all() or not ((table.sum(1) - 1).abs() < 1e-3).all():
