@@ -132,7 +132,7 @@ def predict(argv: Sequence[str]) -> int:
         "--out", type=Path, help="default predictions.csv (or .parquet); with --pool predictions.npy (or .safetensors)"
     )
     parser.add_argument("--net", choices=("ema", "raw"), default="ema", help="which weights (default: ema)")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     try:
         from semisonic import inference
 
