@@ -162,14 +162,28 @@ def evaluate(argv: Sequence[str]) -> int:
 
 def predict(argv: Sequence[str]) -> int:
     """launch/predict.py."""
-    parser = _parser("predict.py", "Predicts the classes of a folder of images.", batch=64)
-    parser.add_argument("folder", type=Path, help="a folder of images (searched to any depth), or one image")
-    parser.add_argument("--out", type=Path, default=Path("predictions.csv"), help="a .csv or .parquet file")
+    parser = _parser("predict.py", "Predicts the classes of a folder of images, or of a run's pool.", batch=64)
+    parser.add_argument("folder", type=Path, nargs="?", help="a folder of images (searched to any depth), or one image")
+    parser.add_argument("--pool", action="store_true", help="in place of a folder: the run's unlabelled pool, in order")
+    parser.add_argument("--root", type=Path, help="--pool: where the data set lies now, if not where the run found it")
+    parser.add_argument(
+        "--out", type=Path, help="default predictions.csv (or .parquet); with --pool predictions.npy (or .safetensors)"
+    )
     parser.add_argument("--net", choices=("ema", "raw"), default="ema", help="which weights (default: ema)")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     try:
         from semisonic import inference
 
+        if args.pool == (args.folder is not None):
+            raise UserError("--pool: name a folder of images or give --pool, one of the two")
+        if args.pool:
+            out = args.out or Path("predictions.npy")
+            inference.check_output(out, (".npy", ".safetensors"))
+            table = inference.predict_pool(args.checkpoint, args.net, args.root, args.batch)
+            inference.write_pool(table, out)
+            print(f"{len(table)} x {table.shape[1]} probabilities in {out}")
+            return 0
+        args.out = args.out or Path("predictions.csv")
         inference.check_output(args.out)
         classifier = inference.load_for(args.checkpoint, args.net)
         files, bad = inference.image_files(args.folder)

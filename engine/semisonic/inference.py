@@ -10,9 +10,11 @@ import numpy as np
 import torch
 import yaml
 from pydantic import ValidationError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from semisonic import state
+from semisonic.building import draw_split
 from semisonic.config import RunConfig
 from semisonic.data import manifest
 from semisonic.data.augment import Geometry
@@ -35,15 +37,7 @@ def evaluate_checkpoint(
 ) -> tuple[dict[str, Evaluation], DataSet]:
     """The figures of a checkpoint's networks on the test set it was trained beside; `root`: where the data lie now."""
     folder = state.find(path)
-    fields = yaml.safe_load((folder / "config.yaml").read_text())
-    if root is not None:
-        fields["data"]["root"] = str(root)
-    try:
-        cfg = RunConfig.model_validate(fields)
-    except ValidationError as error:
-        raise UserError(
-            f"{folder / 'config.yaml'}: not a configuration of this version ({error.errors()[0]['msg']})"
-        ) from error
+    cfg = configuration_of(folder, root)
     data = load_data(cfg.data)
     device = default_device()
     results = {}
@@ -55,6 +49,45 @@ def evaluate_checkpoint(
         slices = evaluation_slices(data, data.test, rows, batch, cfg.data, device)
         results[net] = evaluate(classifier, slices, len(data.classes))
     return results, data
+
+
+def configuration_of(folder: Path, root: Path | None = None) -> RunConfig:
+    """The configuration that a checkpoint's folder was trained with; `root`: where its data lie now."""
+    fields = yaml.safe_load((folder / "config.yaml").read_text())
+    if root is not None:
+        fields["data"]["root"] = str(root)
+    try:
+        return RunConfig.model_validate(fields)
+    except ValidationError as error:
+        raise UserError(
+            f"{folder / 'config.yaml'}: not a configuration of this version ({error.errors()[0]['msg']})"
+        ) from error
+
+
+@torch.no_grad()
+def predict_pool(path: Path, net: Literal["ema", "raw"] = "ema", root: Path | None = None, batch: int = 64) -> Tensor:
+    """A checkpoint's probabilities [N, classes] on the un-augmented images of its run's unlabelled pool, in its order.
+
+    Raises `UserError` where the data no longer give the split that the checkpoint was trained with.
+    """
+    folder = state.find(path)
+    cfg = configuration_of(folder, root)
+    data = load_data(cfg.data)
+    split = draw_split(cfg, data)
+    classifier = load_for(folder, net)
+    if state.load(folder).state["split"] != split.hash:
+        raise UserError(f"{folder}: the data no longer give the split that it was trained with")
+    device = next(classifier.parameters()).device
+    slices = evaluation_slices(data, data.train, split.unlabelled, batch, cfg.data, device)
+    return torch.cat([classifier(images).softmax(-1)[valid].cpu() for images, _, valid in slices])
+
+
+def write_pool(probabilities: Tensor, path: Path) -> None:
+    """What `algorithm.predictions` reads, as .npy or .safetensors by the file's ending."""
+    if path.suffix == ".npy":
+        np.save(path, probabilities.numpy())
+    else:
+        save_file({"predictions": probabilities}, path)
 
 
 def write_evaluation(results: dict[str, Evaluation], data: DataSet, folder: Path) -> None:
@@ -149,9 +182,9 @@ def write_predictions(predictions: list[Prediction], path: Path) -> None:
         csv.write_csv(table, path)
 
 
-def check_output(path: Path) -> None:
-    if path.suffix not in (".csv", ".parquet"):
-        raise UserError(f"--out {path}: the file must end in .csv or .parquet")
+def check_output(path: Path, endings: tuple[str, ...] = (".csv", ".parquet")) -> None:
+    if path.suffix not in endings:
+        raise UserError(f"--out {path}: the file must end in {' or '.join(endings)}")
     if path.exists():
         raise UserError(f"--out {path}: already exists; name another file")
     try:

@@ -16,7 +16,7 @@ from tests.unit.test_fit import trial_of
 from tests.unit.test_replay import OnTheHost, Reads, make_trainer
 
 FIELDS = ("--algorithm", "mpl", "--model", "small", "--steps", "20", "--algorithm.wait", "1", "--algorithm.baseline", "0.1",
-          "--algorithm.teacher-lr", "0.02", "--algorithm.strong", "fixmatch")  # fmt: skip
+          "--algorithm.teacher-lr", "0.02", "--algorithm.strong", "fixmatch", "--threads", "1")  # fmt: skip
 
 
 def trainer_in(folder: Path, *fields: str) -> Trainer:
@@ -68,7 +68,9 @@ def test_a_student_that_waits_stays_as_it_is(tmp_path: Path):
     for step in range(4):
         output = trainer.train_step(next(loader))
         assert (output.metrics["progress"] == 0) == (step < 3)
-        moved = {name.split(".")[0] for name, p in trainer.algorithm.named_parameters() if not torch.equal(p, before[name])}
+        moved = {
+            name.split(".")[0] for name, p in trainer.algorithm.named_parameters() if not torch.equal(p, before[name])
+        }
         assert moved == ({"teacher"} if step < 3 else {"teacher", "network"})
 
 
@@ -114,7 +116,9 @@ def test_a_step_needs_nothing_but_its_batch_and_fixed_tensors(tmp_path: Path):
     replayed.advance = Replay(replayed.body, OnTheHost())
     for trainer in (plain, replayed):
         addresses = [tensor.data_ptr() for tensor in trainer.algorithm.state_dict().values()]
-        train(trainer, 6)
+        loader = trainer.loader()
+        for _ in range(6):
+            trainer.train_step(next(loader))
         assert addresses == [tensor.data_ptr() for tensor in trainer.algorithm.state_dict().values()]
     expected, found = plain.algorithm.state_dict(), replayed.algorithm.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
@@ -140,7 +144,9 @@ def test_memory_counts_every_optimiser(tmp_path: Path):
 
 
 def test_the_trial_of_a_step_runs_both_networks(tmp_path: Path):
-    cfg = resolve(["--no-baseline", "--device", "cpu", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", *FIELDS])[1]
+    cfg = resolve(
+        ["--no-baseline", "--device", "cpu", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", *FIELDS]
+    )[1]
     trial = trial_of(cfg)
     for micro in (1, 2):
         trial.step(cfg.model_copy(update={"batch": cfg.batch.model_copy(update={"micro": micro})}), False)
@@ -150,6 +156,41 @@ def test_a_table_that_does_not_fit_is_refused_before_anything_is_written(tmp_pat
     from semisonic.cli import main
 
     (tmp_path / "table.npy").write_bytes(b"")
-    fields = ["--no-baseline", "--device", "cpu", *FIELDS, "--algorithm.variant", "reduced", "--out", str(tmp_path / "run")]
+    fields = [
+        "--no-baseline",
+        "--device",
+        "cpu",
+        *FIELDS,
+        "--algorithm.variant",
+        "reduced",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     assert main([*fields, "--algorithm.predictions", str(tmp_path / "table.npy")]) == 2
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_s_predictions_on_its_pool_make_a_teacher_of_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """In the pool's order, so that the rows of the table are those of `u_index`."""
+    from semisonic import cli
+
+    fields = ("--model", "small", "--threads", "1", "--data.labels", "40", "--no-data.unlabelled-includes-labelled")
+    large = make_trainer(tmp_path / "large", "--algorithm", "supervised", *fields)
+    large.save()
+    large.writer.finish()
+    table = tmp_path / "table.safetensors"
+    assert cli.predict([str(tmp_path / "large"), "--pool", "--out", str(table), "--net", "raw", "--batch", "100"]) == 0
+    assert "probabilities in" in capsys.readouterr().out
+    reduced = make_trainer(
+        tmp_path / "reduced", *FIELDS, "--algorithm.variant", "reduced", "--algorithm.predictions", str(table), *fields
+    )
+    batch = next(reduced.loader())
+    images = large.data.train.pixels[large.split.unlabelled[batch.u_index.numpy()]]
+    logits = large.algorithm.eval().infer(torch.from_numpy(images).permute(0, 3, 1, 2))
+    torch.testing.assert_close(
+        reduced.algorithm.table[batch.u_index], logits.detach().softmax(-1), rtol=1e-4, atol=1e-5
+    )
+    assert torch.equal(reduced.algorithm.label(batch), logits.argmax(-1))
+    reduced.train_step(batch)
+    for argv in (["--pool", "folder"], []):
+        assert cli.predict([str(tmp_path / "large"), *argv]) == 2

@@ -46,7 +46,7 @@ def read_predictions(path: Path, pool: int, classes: int) -> Tensor:
             table = load_file(path)[NAME]
     except OSError as error:
         raise UserError(f"algorithm.predictions: {path}: {error.strerror or error}") from error
-    except (ValueError, TypeError, KeyError, SafetensorError) as error:
+    except (ValueError, TypeError, KeyError, EOFError, SafetensorError) as error:
         raise UserError(f"algorithm.predictions: {path} is neither .npy nor .safetensors ({error})") from error
     if table.shape != (pool, classes) or not table.is_floating_point():
         raise UserError(
