@@ -33,7 +33,9 @@ from semisonic.trainer import Trainer
 ROOT = Path(__file__).parent.parent.parent
 TOTAL = 20
 """Steps of the schedule; jobs run fewer."""
-ALGORITHM_FIELDS: dict[str, list[str]] = {}
+ALGORITHM_FIELDS: dict[str, list[str]] = {
+    "remixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2", "--algorithm.window", "3"],
+}
 """What an algorithm is given beside the fields that all have: settings at which 10 steps of 8 + 16 images touch all of
 its terms, and at which 4 ranks can share them."""
 
