@@ -43,6 +43,7 @@ ALGORITHM_FIELDS: dict[str, list[str]] = {
     # Dropout draws on each rank for itself.
     "mpl": ["--algorithm.dropout", "0", "--algorithm.threshold", "0.2", "--algorithm.wait", "1", "--algorithm.baseline",
             "0.1", "--algorithm.warm-up", "0", "--algorithm.strong", "fixmatch", "--algorithm.teacher-lr", "0.02"],
+    "remixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2", "--algorithm.window", "3"],
     "uda": ["--algorithm.annealing", "linear", "--algorithm.threshold", "0.15"],
     "pseudo-label": ["--algorithm.threshold", "0.19"],
     # A pool so small that images come again, within a batch too.

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from semisonic.algorithms.base import shadow_of
 from semisonic.models import ModelConfig, build, check, models
-from semisonic.models.norm import BatchNorm2d, batch_statistics, convert_batch_norm
+from semisonic.models.norm import BatchNorm2d, batch_statistics, convert_batch_norm, running_statistics
 from semisonic.models.torchvision_nets import TorchvisionNet
 from semisonic.models.wide_resnet import Block, WideResNet, parse
 from semisonic.schema import UserError
@@ -378,6 +378,23 @@ def test_evaluation_uses_running_statistics_whether_tracking_or_not() -> None:
         with batch_statistics(track=track):
             torch.testing.assert_close(layer(images), expected)
     assert layer.num_batches_tracked == 0
+
+
+def test_running_statistics_are_used_in_training_and_left_alone() -> None:
+    network = build(ModelConfig(name="wrn-10-1"), 10, 8)
+    images = torch.randn(4, 3, 8, 8)
+    network(images)
+    before, trained = copy.deepcopy(network.state_dict()), network(images)
+    network.load_state_dict(before)
+    expected = network.eval()(images)
+    network.train()
+    for track in (True, False):
+        with running_statistics(), batch_statistics(track=track):
+            assert network(images).equal(expected) and not expected.equal(trained)
+    assert all(value.equal(before[key]) for key, value in network.state_dict().items())
+    with pytest.raises(RuntimeError, match="inside"), running_statistics():
+        raise RuntimeError("inside")
+    assert network(images).equal(trained)
 
 
 def run_two_forwards(backend: str | None) -> TwoForwards:
