@@ -1,4 +1,4 @@
-"""Pictures of what kernels do to a batch inside the step: MixUp, CutMix and EnAET's transformations."""
+"""Pictures of what kernels do to a batch inside the step: MixUp, CutMix, rotations and EnAET's transformations."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +17,7 @@ from semisonic_kernels.cutmix import cutmix, cutmix_boxes
 from semisonic_kernels.enhance import enhance
 from semisonic_kernels.fuse import reference_kernels
 from semisonic_kernels.mixup import mixup
+from semisonic_kernels.rotate import rotate
 from semisonic_kernels.warp import warp
 
 UNIFORMS = 12
@@ -37,6 +38,10 @@ def _mixup(images: Tensor, uniforms: Tensor) -> Tensor:
 def _cutmix(images: Tensor, uniforms: Tensor) -> Tensor:
     boxes = cutmix_boxes(uniforms[:, 0], uniforms[:, 1:3], *images.shape[2:])
     return cutmix(images, uniforms, _partner(images), boxes)[0]
+
+
+def _rotated(images: Tensor, uniforms: Tensor) -> Tensor:
+    return rotate(images, (4 * uniforms[:, 0]).long())
 
 
 def _warped(images: Tensor, matrices: Tensor) -> Tensor:
@@ -67,6 +72,7 @@ def _patch(images: Tensor, uniforms: Tensor) -> Tensor:
 CHANGES: dict[str, Change] = {
     "mixup": _mixup,
     "cutmix": _cutmix,
+    "rotations": _rotated,
     "enaet-projective": _projective,
     "enaet-affine": _of_family(0),
     "enaet-similarity": _of_family(1),

@@ -220,12 +220,16 @@ def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+SEVERAL = (("log", "trackers"), ("optim", "betas"), ("algorithm", "slopes"), ("algorithm", "most"))
+"""Section and name of the fields with several values."""
+
+
 def _validated(fields: dict[str, Any]) -> tuple[RunConfig, list[str]]:
     """The configuration, and one line per wrong field; wrong fields are then at their defaults."""
     fields = dict(fields)
     if isinstance(fields.get("algorithm"), dict):
         fields["algorithm"] = {"name": "fixmatch", **fields["algorithm"]}
-    for section, field in (("log", "trackers"), ("optim", "betas")):  # the fields with several values
+    for section, field in SEVERAL:
         inner = fields.get(section)
         if isinstance(inner, dict) and isinstance(inner.get(field), str):
             values = [value for value in inner[field].split(",") if value and value != "none"]
@@ -239,7 +243,8 @@ def _validated(fields: dict[str, Any]) -> tuple[RunConfig, list[str]]:
                 path = [str(part) for part in item["loc"]]
                 if path[0] == "algorithm" and len(path) > 1 and path[1] in ALGORITHMS:
                     del path[1]
-                problems.append(_describe(path, item, fields))
+                line = _describe(path, item, fields)
+                problems += [line] if line not in problems else []
                 fields = _without(fields, path)
 
 
@@ -265,6 +270,10 @@ def _describe(path: list[str], item: Any, fields: dict[str, Any]) -> str:
         return f"{name}: unknown field" + (f"; did you mean {near[0]}?" if near else " (--help lists all)")
     if item["type"] == "union_tag_invalid":
         return f"{name}.name: {item['ctx']['tag']!r} is unknown; one of {', '.join(ALGORITHMS)}"
+    if item["type"] == "missing" and path[-1].isdigit():
+        return f"{'.'.join(path[:-1])}: {','.join(map(str, item['input']))} are too few values"
+    if item["type"] == "too_long":
+        return f"{name}: {','.join(map(str, item['input']))} are too many values"
     message = item["msg"].removeprefix("Input should be ").removeprefix("a ").removeprefix("Value error, ")
     expected = next((text for start, text in EXPECTED.items() if item["type"].startswith(start)), message)
     return f"{name}: {item['input']!r} is not valid; expected {expected}"

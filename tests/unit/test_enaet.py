@@ -11,7 +11,9 @@ from semisonic.algorithms.base import Algorithm, Batch, EmaConfig
 from semisonic.algorithms.enaet import EnAET
 from semisonic.algorithms.mixmatch import MixMatch
 from semisonic.algorithms.supervised import Supervised
+from semisonic.commandline import resolve
 from semisonic.models.wide_resnet import WideResNet
+from semisonic.schema import UserError
 from semisonic_kernels.fuse import set_kernels
 from tests.contract.test_contract import batch_for
 from tests.unit.test_algorithms import CLASSES, SIZE, gradients, images, info, same, tiny_network
@@ -262,3 +264,12 @@ def test_blocks_make_mixing_independent_of_micro_batches(mix: str):
     assert Supervised.check(Supervised.Config(mix=mix), 12, 0)[0].startswith("algorithm.block")
     other = copy.deepcopy(batch)._replace(draws=batch.draws | {"partner": batch.draws["partner"].flip(0)})
     assert not torch.equal(algorithm.loss(other).loss, whole)
+
+
+def test_five_weights_on_the_command_line():
+    cfg = resolve(["--algorithm", "enaet", "--algorithm.slopes", "1,2,3,4,5", "--device", "cpu"])[1]
+    assert cfg.algorithm.slopes == (1, 2, 3, 4, 5)
+    for given, complaint in (("1,2", "are too few values"), ("1,2,3,4,5,6", "are too many values")):
+        with pytest.raises(UserError) as error:
+            resolve(["--algorithm", "enaet", "--algorithm.slopes", given, "--device", "cpu"])
+        assert error.value.messages == [f"algorithm.slopes: {given} {complaint}"]
