@@ -220,16 +220,28 @@ def cells(row: Row) -> list[str]:
     ]  # fmt: skip
 
 
+LESS_NEEDED = ("images/s", "labels", "x sup.", "precision %", "mask %", "last-20 %")
+"""Columns that a narrow terminal goes without, in this order; the page and the CSV files have all."""
+
+
 def show(rows: Sequence[Row], console: Console) -> None:
-    table = Table(
-        title="Test error of the EMA network at the last step and last-20 median, mean ± 95 % interval over seeds",
-        title_justify="left", box=None, padding=(0, 1), pad_edge=False,
-    )  # fmt: skip
-    for column in COLUMNS:
-        words = column == "entry"
-        table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, cells(row)), style="bold" if row.better else "")
+    several = len({row.labels for row in rows}) > 1
+    hidden = [None, *(name for name in LESS_NEEDED if not (several and name == "labels"))]
+    columns = list(COLUMNS)
+    for name in hidden:
+        columns = [column for column in columns if column != name]
+        table = Table(
+            title="Test error of the EMA network at the last step, mean ± 95 % interval over seeds",
+            title_justify="left", box=None, padding=(0, 1), pad_edge=False,
+        )  # fmt: skip
+        for column in columns:
+            words = column == "entry"
+            table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
+        for row in rows:
+            line = dict(zip(COLUMNS, cells(row), strict=True))
+            table.add_row(*(Text(line[column]) for column in columns), style="bold" if row.better else "")
+        if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
+            break
     console.print(table, highlight=False)
 
 

@@ -30,7 +30,7 @@ from semisonic.compare import (
     state_of,
 )
 from semisonic.compare_page import COLOURS, POINTS, collect, page, scalar, spread, style
-from semisonic.compare_report import discover, interval, notes_of, rows_of, write_report
+from semisonic.compare_report import discover, interval, notes_of, rows_of, show, write_report
 from semisonic.compare_runs import BUSY, last_step, log_file, outcome, read_reason, seconds_left
 from semisonic.schema import UserError
 
@@ -356,6 +356,16 @@ def test_the_report_is_one_page_and_two_tables(comparison: Path, capfd: pytest.C
     again = content
     write_report(comparison, ["fixmatch", "supervised"], console, {})
     assert (comparison / "compare.html").read_text() == again  # the same files give the same page
+
+
+def test_the_table_fits_the_terminal(comparison: Path, capfd: pytest.CaptureFixture):
+    rows = rows_of(discover(comparison), ["supervised", "fixmatch", "fixmatch:threshold=0.5"])
+    for width, columns in ((200, 11), (100, 8), (80, 6)):
+        show(rows, Console(width=width))
+        printed = capfd.readouterr().out.splitlines()
+        assert all(len(line) <= width for line in printed) and len(printed) == 5
+        assert len(re.findall(r"\S+(?: \S+)*", printed[1])) == columns
+        assert "fixmatch (threshold=0.5)" in printed[4] and "-10.00 ± 2.48" in printed[3]
 
 
 def test_the_report_says_where_runs_differ(comparison: Path):
