@@ -27,8 +27,14 @@ $(VENV)/.ready: pyproject.toml
 train: $(VENV)/.ready
 	$(BIN)/accelerate launch launch/train.py $(ARGS)
 
+# What starts several processes, or measures memory, has the machine for itself; the rest shares it.
 test: $(VENV)/.ready
+ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)
+else
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile tests/contract tests/golden tests/unit
+	$(BIN)/python -m pytest tests/dist tests/gpu
+endif
 
 dist-full: $(VENV)/.ready
 	$(BIN)/python -m pytest tests/dist --full -m full $(TESTS)

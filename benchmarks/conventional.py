@@ -165,6 +165,7 @@ class Average:
 def learning_rate_factor(step: int, cfg: Any, total: int) -> float:
     """The schedule of `semisonic.schedules` in Python numbers."""
     warm_up = min(1.0, (step + 1) / (cfg.warm_up + 1))
+    step, total = max(0, step - cfg.warm_up), max(1, total - cfg.warm_up)
     if cfg.schedule == "fixmatch":
         return warm_up * max(0.0, math.cos(7 * math.pi * step / (16 * total)))
     if cfg.schedule == "cosine":

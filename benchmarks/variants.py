@@ -58,9 +58,7 @@ def data_set(plan: Plan, cfg: Any) -> tuple[Any, Any]:
 
 
 def views_of(cfg: Any) -> Any:
-    from semisonic.algorithms.registry import ALGORITHMS
-
-    return ALGORITHMS[cfg.algorithm.name].views(cfg.algorithm)
+    return cfg.algorithm_class.views(cfg.algorithm)
 
 
 def images_per_step(cfg: Any) -> int:

@@ -6,13 +6,13 @@ import torch
 
 from semisonic import state
 from semisonic.algorithms.base import Algorithm, Info
-from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config import RunConfig
 from semisonic.data.base import DataSet, Files
 from semisonic.data.splits import Split, make_split
 from semisonic.models import build
 from semisonic.models.norm import BatchNorm2d
 from semisonic.models.pretrained import load_weights
+from semisonic.models.torchvision_nets import TorchvisionNet
 from semisonic.schema import UserError
 
 
@@ -20,7 +20,7 @@ def draw_split(cfg: RunConfig, data: DataSet) -> Split:
     """The run's split. Raises `UserError` where the algorithm is left without unlabelled images."""
     paths = data.train.paths if isinstance(data.train, Files) else None
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths)
-    views = ALGORITHMS[cfg.algorithm.name].views(cfg.algorithm)
+    views = cfg.algorithm_class.views(cfg.algorithm)
     if views.unlabelled and not len(split.unlabelled):
         raise UserError(
             f"data.labels: every image is labelled, which leaves {cfg.algorithm.name} no unlabelled pool; "
@@ -52,6 +52,7 @@ def build_algorithm(cfg: RunConfig, data: DataSet, split: Split, fresh: bool = T
     def network() -> torch.nn.Module:
         built = build(cfg.model, len(data.classes), data.size)
         if cfg.model.weights is not None and fresh:
+            assert isinstance(built, TorchvisionNet)  # `models.check` refuses weights for others
             load_weights(built, cfg.model.weights, cfg.model.stem)
         for module in built.modules():
             if isinstance(module, BatchNorm2d) and module.momentum is not None:
@@ -59,7 +60,7 @@ def build_algorithm(cfg: RunConfig, data: DataSet, split: Split, fresh: bool = T
                 module.momentum = 1 - (1 - module.momentum) ** (1 / cfg.batch.micro)
         return built
 
-    return ALGORITHMS[cfg.algorithm.name](cfg.algorithm, network, info, cfg.ema, cfg.autocast)
+    return cfg.algorithm_class(cfg.algorithm, network, info, cfg.ema, cfg.autocast)
 
 
 def initialise(algorithm: Algorithm, path: Path) -> str:

@@ -19,7 +19,12 @@ TRAIN = """Train a semi-supervised image classifier.
 
   accelerate launch launch/train.py [OPTIONS] [FIELDS]
   torchrun --nproc_per_node 2 launch/train.py --device cpu [OPTIONS] [FIELDS]"""
-VIEWS = """Write a picture of each augmentation into --out (default: views).
+PRETRAIN = """Pre-train a network on a pretext task, without labels: simclr, or --algorithm rotnet.
+The labelled images train a linear probe on its features alone, whose accuracy the evaluations show.
+
+  accelerate launch launch/pretrain.py [OPTIONS] [FIELDS]
+  accelerate launch launch/train.py --init RUN                   # then train from its weights, with any algorithm"""
+VIEWS = """Write a picture of each augmentation, and of each kernel on batches, into --out (default: views).
 A row is an image, and its first column the image itself.
 
   python launch/views.py [--data NAME] [--out FOLDER] [FIELDS]"""
@@ -27,8 +32,17 @@ A row is an image, and its first column the image itself.
 
 def main(argv: Sequence[str]) -> int:
     """launch/train.py."""
+    return _guarded(argv, TRAIN)
+
+
+def pretrain(argv: Sequence[str]) -> int:
+    """launch/pretrain.py: launch/train.py for the pretext tasks."""
+    return _guarded(argv, PRETRAIN, "simclr")
+
+
+def _guarded(argv: Sequence[str], usage: str, pretext: str | None = None) -> int:
     try:
-        return _main(argv)
+        return _main(argv, usage, pretext)
     except UserError as error:
         if "--debug" in argv:
             raise
@@ -47,16 +61,19 @@ def report(error: UserError, code: int = 2) -> int:
     return code
 
 
-def _main(argv: Sequence[str]) -> int:
+def _main(argv: Sequence[str], usage: str, pretext: str | None) -> int:
+    """`pretext`: the algorithm where none is named; others than pretext tasks are then refused."""
     from semisonic import answers
     from semisonic.commandline import Invocation, parse_arguments, resolve
 
     quick, _ = parse_arguments(argv)
     if quick.help:
-        return answers.show_help(TRAIN, quick.fields)
+        return answers.show_help(usage, {"algorithm": pretext, **quick.fields} if pretext else quick.fields)
     if quick.list:
         return answers.show_lists()
-    args, cfg = resolve(argv)
+    args, cfg = resolve(argv, pretext)
+    if pretext:
+        _check_pretext(cfg.algorithm.name)
     if args.print_config:
         print(cfg.dump(), end="")
         return 0
@@ -69,8 +86,17 @@ def _main(argv: Sequence[str]) -> int:
     return execute(Invocation(cfg, resume=args.resume, debug=args.debug))
 
 
+def _check_pretext(name: str) -> None:
+    from semisonic.algorithms.pretext import Pretext
+    from semisonic.algorithms.registry import ALGORITHMS
+
+    tasks = [known for known, kind in ALGORITHMS.items() if issubclass(kind, Pretext)]
+    if name not in tasks:
+        raise UserError(f"algorithm.name: {name} is no pretext task; use {' or '.join(tasks)}, or launch/train.py")
+
+
 def views(argv: Sequence[str]) -> int:
-    """launch/views.py: a grid PNG for each augmentation and for each view of the configured algorithm."""
+    """launch/views.py: a grid PNG for each augmentation, view of the configured algorithm, and kernel on batches."""
     from semisonic import answers
     from semisonic.commandline import parse_arguments, resolve
 
@@ -79,17 +105,29 @@ def views(argv: Sequence[str]) -> int:
         return answers.show_help(VIEWS, quick.fields)
     try:
         cfg = resolve(argv)[1]
-        from semisonic.algorithms.registry import ALGORITHMS
+        from semisonic.batch_gallery import save_changes
         from semisonic.data.augment import EXAMPLES
         from semisonic.data.sources import load
         from semisonic.gallery import save_views
 
         data = load(cfg.data)
-        wanted = ALGORITHMS[cfg.algorithm.name].views(cfg.algorithm)
+        wanted = cfg.algorithm_class.views(cfg.algorithm)
         recipes = dict.fromkeys([*EXAMPLES, *wanted.labelled.values(), *wanted.unlabelled.values()])
-        for file in save_views(cfg, data, list(recipes), cfg.out or Path("views")):
+        folder = cfg.out or Path("views")
+        for file in [*save_views(cfg, data, list(recipes), folder), *save_changes(cfg, data, folder)]:
             print(file)
         return 0
+    except UserError as error:
+        return report(error)
+
+
+def compare(argv: Sequence[str]) -> int:
+    """launch/compare.py: several algorithms, seeds and label counts, each a run of its own, and a report."""
+    from semisonic.compare import parse
+    from semisonic.compare_runs import compare as run
+
+    try:
+        return run(parse(argv))
     except UserError as error:
         return report(error)
 

@@ -83,8 +83,11 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
     return args, problems
 
 
-def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
-    """The configuration that a command line asks for. Raises `UserError` with every mistake found."""
+def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Arguments, RunConfig]:
+    """The configuration that a command line asks for. Raises `UserError` with every mistake found.
+
+    algorithm: the one of a command line that names none, in place of the recipe's, and without its baseline.
+    """
     args, problems = parse_arguments(argv)
     from_line, more = _nested(args.fields)
     problems += more
@@ -98,6 +101,8 @@ def resolve(argv: Sequence[str]) -> tuple[Arguments, RunConfig]:
 
     # The user's own layers first: what a file says of one optimiser is not said of another on the command line.
     own = _merge(from_file, from_line)
+    if algorithm:
+        own = _merge({"algorithm": {"name": algorithm}, "baseline": False}, own)
     name = args.recipe or _data_name(own) or "digits"
     if name not in RECIPES and args.recipe:
         problems.append(f"--recipe {name}: unknown; one of {', '.join(RECIPES)}")

@@ -9,9 +9,14 @@ import yaml
 from pydantic import Field
 
 from semisonic import parallel
-from semisonic.algorithms.base import EmaConfig
+from semisonic.algorithms import ctaugment
+from semisonic.algorithms.auxiliary import AuxiliaryConfig, with_auxiliary
+from semisonic.algorithms.auxiliary import check as check_auxiliary
+from semisonic.algorithms.base import Algorithm, EmaConfig
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.data import augment, sources
+from semisonic.data.feedback import CALLS_AHEAD
+from semisonic.data.pipeline import steps_per_call
 from semisonic.models import ModelConfig, blocks
 from semisonic.models import check as check_model
 from semisonic.optim import OptimConfig
@@ -56,6 +61,11 @@ class LogConfig(Config):
     """Steps between lines of metrics.jsonl; the only moments at which the host waits for the device."""
     trackers: tuple[str, ...] = ("tensorboard",)
     """Trackers of Accelerate to log to: tensorboard, wandb, mlflow, ..."""
+    collapse: float = Field(0.1, ge=0, lt=0.5)
+    """A class that gets less than this part of its share among the pseudo-labels that count has collapsed, which is
+    printed and logged. Its share is that among the labelled images. 0 = no such alarm."""
+    collapse_coverage: float = Field(0.3, ge=0, le=1)
+    """Share of the unlabelled images that must get a pseudo-label before collapsed classes are looked for."""
 
 
 class CheckpointConfig(Config):
@@ -104,8 +114,9 @@ class RunConfig(Config):
     compile=blocks, and in plain torch with compile=off."""
     replay: Literal["auto", "step", "backward", "off"] = "auto"
     """CUDA-graph replay: of the whole step (one process), or of forward and backward (several). auto = step in one
-    GPU process, off elsewhere. Not to be replayed: fp16, which checks its gradients on the host, and recompute of
-    blocks that draw random numbers (efficientnets' stochastic depth, Shake-Shake)."""
+    GPU process, off elsewhere and for methods with several optimisers. Not to be replayed: fp16, which checks its
+    gradients on the host, and recompute of blocks that draw random numbers (efficientnets' stochastic depth,
+    Shake-Shake)."""
     deterministic: bool = False
     """Only deterministic GPU kernels, so that a resumed GPU run is equal bit for bit; the CPU always is."""
     threads: int = Field(0, ge=0)
@@ -118,6 +129,7 @@ class RunConfig(Config):
     batch: BatchConfig = BatchConfig()
     model: ModelConfig = ModelConfig()
     algorithm: AlgorithmConfig = ALGORITHMS["fixmatch"].Config()
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
     optim: OptimConfig = OptimConfig()
     ema: EmaConfig = EmaConfig()
     eval: EvalConfig = EvalConfig()
@@ -130,6 +142,12 @@ class RunConfig(Config):
     def folder(self) -> Path:
         labels = "all" if self.data.labels is None else self.data.labels
         return self.out or Path("runs") / f"{self.data.name}-{self.algorithm.name}-{labels}-seed{self.seed}"
+
+    @property
+    def algorithm_class(self) -> type[Algorithm]:
+        """The algorithm, with the auxiliary losses that have a weight, and the probe of a learned augmentation."""
+        kind = with_auxiliary(ALGORITHMS[self.algorithm.name], self.auxiliary)
+        return ctaugment.probing(kind, self.algorithm, self.data.ctaugment_lag)
 
     @property
     def torch_device(self) -> str:
@@ -170,7 +188,7 @@ class RunConfig(Config):
         alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
         if self.replay == "auto":
             fits = self.precision != "fp16" and not (self.recompute and blocks.draws(self.model.name))
-            fits = fits and alone and not self.zero_stage
+            fits = fits and alone and not self.zero_stage and ALGORITHMS[self.algorithm.name].roles == ("network",)
             return "step" if self.torch_device == "cuda" and fits else "off"
         return self.replay
 
@@ -185,7 +203,8 @@ class RunConfig(Config):
     def supervised_baseline(self) -> "RunConfig":
         """The same run without unlabelled images."""
         cfg = ALGORITHMS["supervised"].Config()
-        return self.model_copy(update={"algorithm": cfg, "baseline": False, "out": self.folder / "supervised"})
+        changes = {"algorithm": cfg, "auxiliary": AuxiliaryConfig(), "baseline": False}
+        return self.model_copy(update={**changes, "out": self.folder / "supervised"})
 
 
 def check(cfg: RunConfig) -> list[str]:
@@ -208,14 +227,21 @@ def check(cfg: RunConfig) -> list[str]:
         problems.append("device: cuda was asked for, but torch sees no GPU; use cpu or auto")
     if cfg.precision == "fp16" and cfg.torch_device == "cpu":
         problems.append("precision: fp16 needs a GPU; use bf16 or fp32 on the CPU")
-    algorithm = ALGORITHMS[cfg.algorithm.name]
+    algorithm = cfg.algorithm_class
+    problems += check_auxiliary(algorithm, cfg.algorithm.name, cfg.auxiliary)
     problems += (_check_deepspeed(cfg) or _check_replay(cfg, world_size)) + _check_blocks(cfg)
     if cfg.kernels == "reference" and cfg.data.operations == "kernel":
         problems.append("data.operations: with kernels=reference the operations are DALI's; use auto or dali")
     if cfg.batch.micro > 1 and not algorithm.micro_batches:
-        problems.append(f"batch.micro: {cfg.algorithm.name} couples all samples of a batch; use 1")
+        coupling = "auxiliary.simclr" if ALGORITHMS[cfg.algorithm.name].micro_batches else cfg.algorithm.name
+        problems.append(f"batch.micro: {coupling} couples all samples of a batch; use 1")
     elif not problems:
         problems += algorithm.check(cfg.algorithm, cfg.batch.labelled // share, cfg.batch.unlabelled // share)
+    if algorithm.reads_held_out(cfg.algorithm) and not cfg.data.held_out:
+        problems.append(
+            f"data.held_out: {cfg.algorithm.name} as configured reads the accuracy on held-out images, of which there "
+            "are none; hold some out"
+        )
     views = algorithm.views(cfg.algorithm)
     device = "gpu" if cfg.torch_device == "cuda" else "cpu"
     geometry = augment.Geometry(size=32, pad=0, flip=False, fill=(0, 0, 0), device=device)
@@ -223,7 +249,10 @@ def check(cfg: RunConfig) -> list[str]:
         try:
             augment.build_view(recipe, geometry, equalize=cfg.data.equalize, operations=cfg.loading.operations)
         except UserError as error:
-            problems += [f"algorithm.{_field_of(cfg.algorithm, recipe)}: {line}" for line in error.messages]
+            problems += [f"{_field_of(cfg, recipe)}: {line}" for line in error.messages]
+    size, largest = sources.image_size(cfg.data), max(cfg.batch.labelled, cfg.batch.unlabelled) // world_size
+    ahead = CALLS_AHEAD * steps_per_call(cfg.data, max(1, largest), size, torch.device(cfg.torch_device))
+    problems += ctaugment.check(algorithm, cfg.algorithm, cfg.data.ctaugment_lag, ahead)
     if cfg.baseline and cfg.algorithm.name == "supervised":
         problems.append("baseline: a supervised run is its own baseline; use --no-baseline")
     problems += sources.check(cfg.data)
@@ -274,7 +303,7 @@ def _check_replay(cfg: RunConfig, world_size: int) -> list[str]:
         ]
     if cfg.replay == "step" and world_size > 1:
         return [f"replay: the whole step of {world_size} ranks cannot be replayed; use backward or off"]
-    if cfg.replay == "backward" and ALGORITHMS[cfg.algorithm.name].roles != ("network",):
+    if cfg.replay == "backward" and cfg.algorithm_class.roles != ("network",):
         return [f"replay: {cfg.algorithm.name} has several optimisers and cannot be replayed in part; use off"]
     return []
 
@@ -305,8 +334,14 @@ def _check_trackers(names: tuple[str, ...]) -> list[str]:
     return problems
 
 
-def _field_of(cfg: Config, value: str) -> str:
-    return next((name for name in type(cfg).model_fields if getattr(cfg, name) == value), "name")
+def _field_of(cfg: RunConfig, recipe: str) -> str:
+    """The field that names an augmentation."""
+    for section in ("algorithm", "auxiliary"):
+        fields = getattr(cfg, section)
+        for name in type(fields).model_fields:
+            if getattr(fields, name) == recipe:
+                return f"{section}.{name}"
+    return "algorithm.name"
 
 
 def algorithm_name(fields: dict[str, Any]) -> str:

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from semisonic import memory
 from semisonic.algorithms.base import Algorithm, Batch, cut
-from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.building import build_algorithm
 from semisonic.config import RunConfig
 from semisonic.data.base import DataSet, Images
@@ -33,6 +32,7 @@ from semisonic.data.synthetic import synthetic_batch
 from semisonic.folder import saved_micro
 from semisonic.models.blocks import use_blocks
 from semisonic.models.norm import BatchNorm2d
+from semisonic.optim import OptimConfig
 from semisonic.report import Console
 from semisonic.runtime import on_main, optimizer_share
 from semisonic.schema import UserError
@@ -134,8 +134,7 @@ class Trial:
         for parameter in algorithm.parameters():
             if parameter.requires_grad:
                 parameter.grad = torch.zeros_like(parameter)  # as DDP's buckets, they are there throughout the step
-        weights = sum(parameter.nbytes for parameter in algorithm.parameters())
-        sizes = [int(cfg.optim.states * weights * self.optimizer_share), *self.of_the_data(cfg)]
+        sizes = [int(optimizer_bytes(algorithm, cfg.optim) * self.optimizer_share), *self.of_the_data(cfg)]
         return algorithm, [torch.empty(size, dtype=torch.uint8, device=self.device) for size in sizes]
 
     def of_the_data(self, cfg: RunConfig) -> list[int]:
@@ -148,7 +147,7 @@ class Trial:
             resident = len(images) * (height + 2 * self.data.pad) * (width + 2 * self.data.pad) * channels
             if resident <= GPU_SHARE * torch.cuda.mem_get_info(self.device)[0]:
                 sizes.append(resident)
-        views = ALGORITHMS[cfg.algorithm.name].views(cfg.algorithm)
+        views = cfg.algorithm_class.views(cfg.algorithm)
         labelled, unlabelled = cfg.batch.labelled // self.world_size, cfg.batch.unlabelled // self.world_size
         largest = max(labelled if views.labelled else 0, unlabelled if views.unlabelled else 0)
         made = len(views.labelled) * labelled + len(views.unlabelled) * unlabelled
@@ -157,6 +156,16 @@ class Trial:
 
     def random_numbers_kept(self) -> AbstractContextManager[None]:
         return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
+
+
+def optimizer_bytes(algorithm: Algorithm, optim: OptimConfig) -> int:
+    """Bytes of the state of all roles' optimisers."""
+    return sum(
+        algorithm.role_optim(role, optim).states * parameter.nbytes
+        for role in algorithm.roles
+        for parameter in algorithm.role_module(role).parameters()
+        if parameter.requires_grad
+    )
 
 
 class Shortage(NamedTuple):
@@ -244,7 +253,7 @@ def fitted(cfg: RunConfig, trial: Trial, resumed: bool = False) -> tuple[RunConf
 
 def larger_counts(cfg: RunConfig, world_size: int) -> list[int]:
     """The numbers of micro-batches, above the configured one, that every rank's shares and the algorithm allow."""
-    algorithm = ALGORITHMS[cfg.algorithm.name]
+    algorithm = cfg.algorithm_class
     if not algorithm.micro_batches:
         return []
     labelled, unlabelled = cfg.batch.labelled // world_size, cfg.batch.unlabelled // world_size
@@ -298,7 +307,7 @@ def _agreed(action: Callable[[], None], trial: Trial, group: Any) -> Shortage | 
 
 def _images(cfg: RunConfig, share: int = 1) -> str:
     """Images of a step, or of one of `share` parts of it: 64 + 448 images."""
-    unlabelled = ALGORITHMS[cfg.algorithm.name].views(cfg.algorithm).unlabelled
+    unlabelled = cfg.algorithm_class.views(cfg.algorithm).unlabelled
     rest = f" + {cfg.batch.unlabelled // share}" if unlabelled else ""
     return f"{cfg.batch.labelled // share}{rest} images"
 
@@ -331,7 +340,7 @@ def _refusal(cfg: RunConfig, shortage: Shortage, resumed: bool) -> str:
 
 def _impossible(cfg: RunConfig, shortage: Shortage) -> str:
     """Why the last candidate was the last."""
-    if not ALGORITHMS[cfg.algorithm.name].micro_batches:
+    if not cfg.algorithm_class.micro_batches:
         return (
             f"batch.labelled: a {_step(cfg)} does not fit into {shortage}, and {cfg.algorithm.name} couples all "
             f"samples of a batch, so that it cannot be cut; lower it or batch.unlabelled_ratio ({shortage.cause})"

@@ -129,3 +129,11 @@ def read_status(folder: Path) -> str:
         return json.loads((folder / "status.json").read_text())["status"]
     except (OSError, ValueError):
         return "unknown"
+
+
+def read_code(folder: Path) -> int | None:
+    """The exit code that a run's status was written with last; None where there is none."""
+    try:
+        return json.loads((folder / "status.json").read_text())["exit_code"]
+    except (OSError, ValueError, KeyError):
+        return None

@@ -20,28 +20,31 @@ def save_views(
     cfg: RunConfig, data: DataSet, recipes: Sequence[str], folder: Path, images: int = 8, draws: int = 9
 ) -> list[Path]:
     """Writes a grid of `images` rows and 1 + `draws` columns for each recipe; returns the files."""
-    count = len(data.train)
-    rows = np.arange(count)[:: max(1, count // images)][:images]
-    device = torch.device(cfg.torch_device)
-    geometry = geometry_of(data, device)
     folder.mkdir(parents=True, exist_ok=True)
-
-    def stream(recipe: str) -> Stream:
-        return Stream(
-            "views", data.train, {"view": recipe}, geometry, lambda step: rows,
-            lambda step: step * len(rows) + np.arange(len(rows)), cfg.seed, data.std, equalize=cfg.data.equalize,
-            device=device, operations=cfg.loading.operations,
-        )  # fmt: skip
-
-    original = next(stream("plain"))["view"]
+    original = plain_images(cfg, data, images)
     files = []
     for recipe in recipes:
-        views = stream(recipe)
+        views = _views_of(cfg, data, recipe, images)
         columns = [original, *(next(views)["view"] for _ in range(draws))]
         file = folder / f"{recipe.replace('(', '-').replace(')', '').replace(',', '-')}.png"
         grid(columns).save(file)
         files.append(file)
     return files
+
+
+def plain_images(cfg: RunConfig, data: DataSet, images: int) -> Tensor:
+    """Training images from all over the data set, uint8 [N, 3, H, W]."""
+    return next(_views_of(cfg, data, "plain", images))["view"]
+
+
+def _views_of(cfg: RunConfig, data: DataSet, recipe: str, images: int) -> Stream:
+    count, device = len(data.train), torch.device(cfg.torch_device)
+    rows = np.arange(count)[:: max(1, count // images)][:images]
+    return Stream(
+        "views", data.train, {"view": recipe}, geometry_of(data, device), lambda step: rows,
+        lambda step: step * len(rows) + np.arange(len(rows)), cfg.seed, data.std, equalize=cfg.data.equalize,
+        device=device, operations=cfg.loading.operations,
+    )  # fmt: skip
 
 
 def grid(columns: Sequence[Tensor], gap: int = 2) -> Image.Image:

@@ -89,6 +89,11 @@ class Evaluation:
     confusion: list[list[int]]
     """[true class][predicted class] counts."""
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Images that are classified correctly, and all."""
+        return sum(row[c] for c, row in enumerate(self.confusion)), sum(map(sum, self.confusion))
+
     def scalars(self) -> dict[str, float]:
         return {"top1": self.top1, "top5": self.top5, "loss": self.loss}
 

@@ -125,10 +125,11 @@ def plugin(content: dict[str, Any], clip: float | None) -> DeepSpeedPlugin:
     return DeepSpeedPlugin(hf_ds_config=filled, zero3_init_flag=False)
 
 
-def set_batch(accelerator: Accelerator, micro: int, images: int) -> None:
-    """Tells DeepSpeed the number of micro-batches of a step, and the images of each on this rank; it wants to know."""
+def set_role(accelerator: Accelerator, clip: float | None, micro: int, images: int) -> None:
+    """Tells DeepSpeed how the next engine clips, the micro-batches of a step, and the images of each on this rank."""
     accelerator.gradient_accumulation_steps = micro
     accelerator.deepspeed_plugin.deepspeed_config |= {
+        "gradient_clipping": clip or 0.0,
         "gradient_accumulation_steps": micro,
         "train_micro_batch_size_per_gpu": images,
         "train_batch_size": micro * images * accelerator.num_processes,

@@ -20,7 +20,7 @@ from semisonic.commandline import Invocation
 from semisonic.config import RunConfig
 from semisonic.data.sources import load
 from semisonic.data.stream import PREFETCH
-from semisonic.fit import fit_steps
+from semisonic.fit import fit_steps, optimizer_bytes
 from semisonic.folder import continued, saved_micro
 from semisonic.replay import WARM_UP, WARM_UP_DDP
 from semisonic.report import Console
@@ -209,10 +209,9 @@ def timed_checkpoint(trainer: Trainer) -> tuple[int, float, float]:
     cfg, begin = trainer.cfg, time.perf_counter()
     with trainer.whole_parameters():
         tensors = [value.detach().cpu() for value in trainer.algorithm.state_dict().values()]
-        trained = sum(value.nbytes for value in trainer.algorithm.parameters() if value.requires_grad)
+        optimizer = optimizer_bytes(trainer.algorithm, cfg.optim)
     seconds = time.perf_counter() - begin
     model = sum(tensor.nbytes for tensor in tensors)
-    optimizer = trained * cfg.optim.states
     size = model + optimizer
     copy = seconds * size / model
     written = [0.0]

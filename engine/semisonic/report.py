@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from semisonic.config import RunConfig
+from semisonic.utilisation import describe
 
 if TYPE_CHECKING:
     from semisonic.trainer import Trainer
@@ -33,9 +34,11 @@ class Lines:
         if self.bar and self.task is not None:
             self.bar.update(self.task, completed=step)
 
-    def trained(self, step: int, figures: dict[str, float]) -> None:
+    def trained(self, step: int, figures: dict[str, Any]) -> None:
         speed, wait = figures["images_per_second"], figures["data_wait"]
         text = f"loss {figures['train/loss']:.3f}  {speed:,.0f} images/s  data wait {wait:.0%}"
+        if labels := describe(figures):
+            text += f"  {labels}"
         if self.bar and self.task is not None:
             self.bar.update(self.task, note=f"{text}  {self.note}")
             return

@@ -78,10 +78,11 @@ def _execute(invocation: Invocation, accelerator: Accelerator, watch: Watch, tri
     started = on_main(accelerator, lambda: check_resumable(cfg, resume))
     data = load(cfg.data)  # the ranks share the manifest of a folder through a lock: one of them scans
     split = draw_split(cfg, data)
-    if (cfg.init or cfg.model.weights) and not started:  # refuses what does not fit, before anything is written
-        algorithm = build_algorithm(cfg, data, split)
+    if not started:  # refuses what does not fit, before anything is written
+        built = build_algorithm(cfg, data, split)
         if cfg.init:
-            initialise(algorithm, cfg.init)
+            initialise(built, cfg.init)
+        del built
     if started:
         on_main(accelerator, lambda: check_split(cfg, split))
     cfg, baseline = fit_steps(cfg, asked, started, data, split, accelerator, console, trial)

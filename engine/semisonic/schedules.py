@@ -26,10 +26,10 @@ LEARNING_RATE = {"fixmatch": fixmatch_cosine, "cosine": half_cosine, "constant":
 
 
 def learning_rate(step: Tensor, base: float, schedule: str, total: int, warm_up: int, wait: int = 0) -> Tensor:
-    """`base` times the schedule's factor; during warm-up rising linearly to it, (t+1)/(warm_up+1) of it at step t.
+    """`base` times the schedule's factor; before that a linear warm-up, (t+1)/(warm_up+1) of `base` at step t.
 
-    wait: steps at a rate of 0 before all that, which then runs over the steps that are left.
+    wait: steps at a rate of 0 before all that. The schedule runs over the steps after both.
     """
     step = step.double() - wait
-    factor = LEARNING_RATE[schedule](step.clamp(min=0), total - wait)
+    factor = LEARNING_RATE[schedule]((step - warm_up).clamp(min=0), max(1, total - wait - warm_up))
     return base * factor * ((step + 1) / (warm_up + 1)).clamp(0, 1) * (step >= 0)

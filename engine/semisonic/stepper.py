@@ -11,12 +11,14 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput, cut
+from semisonic.algorithms.ctaugment import CTAugmentRates
 from semisonic.config import RunConfig
 from semisonic.data.draws import sample_keys
+from semisonic.data.feedback import Feedback
 from semisonic.metrics import Meter
 from semisonic.models.blocks import use_blocks
 from semisonic.optim import OptimConfig, build_optimizer, set_learning_rate
-from semisonic.parallel import Engine, ZeroEngine, offloads_optimizer, read_deepspeed, set_batch
+from semisonic.parallel import Engine, ZeroEngine, offloads_optimizer, read_deepspeed, set_role
 from semisonic.replay import WARM_UP_DDP, CudaGraph, Replay
 from semisonic_kernels.fuse import Kernels, set_kernels
 
@@ -41,6 +43,8 @@ class Stepper:
         self.kernels: Kernels = "reference" if cfg.kernels == "reference" else "fused" if cfg.compiled else "eager"
         self.averages_parameters = True
         """Whether the EMA moves the averages of parameters, or an optimiser does in its own step."""
+        rates = getattr(self.algorithm, "augment", None)
+        self.feedback = Feedback(rates) if isinstance(rates, CTAugmentRates) else None
         self.replay = cfg.replayed
         recorder = CudaGraph() if self.replay != "off" else None
         if cfg.recompute or cfg.graphs == "blocks":
@@ -65,10 +69,12 @@ class Stepper:
 
     def prepare(self, module: torch.nn.Module, optim: OptimConfig) -> Engine:
         """A role's module and its optimiser, wrapped for the ranks."""
-        cfg, zero = self.cfg, read_deepspeed(self.cfg.parallel)
+        cfg, zero, accelerator = self.cfg, read_deepspeed(self.cfg.parallel), self.accelerator
         if zero is not None:
+            if self.engines:
+                accelerator = Accelerator()  # it takes over all settings; one holds one engine of DeepSpeed's
             share = (cfg.batch.labelled + cfg.batch.unlabelled) // (self.world_size * cfg.batch.micro)
-            set_batch(self.accelerator, cfg.batch.micro, share)
+            set_role(accelerator, optim.clip, cfg.batch.micro, share)
         averaged = zero is None and self.averaged_by_optimizer(module, optim)
         averages = self.algorithm.averaged_parameters() if averaged else None
         self.averages_parameters &= not averaged
@@ -77,7 +83,7 @@ class Stepper:
         )
         scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
         kind = Engine if zero is None else ZeroEngine
-        return kind(self.accelerator, module, optimizer, scaler, optim.clip, self.names)
+        return kind(accelerator, module, optimizer, scaler, optim.clip, self.names)
 
     def train_step(self, batch: Batch) -> StepOutput:
         """One optimiser step on the rank's share of a global batch; moves everything that a step moves.
@@ -89,6 +95,8 @@ class Stepper:
         torch.manual_seed(int(sample_keys(self.cfg.seed, f"step/{self.rank}", np.array([self.step]))[0]))
         output = self.advance(batch)
         self.step += 1
+        if self.feedback:
+            self.feedback.send(self.step)
         return output
 
     def body(self, batch: Batch) -> StepOutput:
@@ -133,7 +141,9 @@ class Stepper:
         return cut(batch, self.cfg.batch.micro)
 
     def forward(self, role: str, *args: Any) -> Any:
-        return self.engines[role](*args)
+        engine = self.engines[role]
+        # DDP and DeepSpeed expect a backward after each forward; without gradients there is none.
+        return engine(*args) if torch.is_grad_enabled() else engine.module(*args)
 
     def backward(self, role: str, loss: Tensor) -> None:
         self.engines[role].backward(loss)

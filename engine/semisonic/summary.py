@@ -4,6 +4,7 @@ import json
 import statistics
 from typing import Any
 
+from semisonic import utilisation
 from semisonic.runtime import environment, peak_memory_bytes
 from semisonic.trainer import Trainer
 
@@ -28,10 +29,14 @@ def summarise(trainer: Trainer) -> dict[str, Any]:
         result["labels_used"] = len(split.labelled) + len(split.held_out)
     lines = [json.loads(line) for line in (trainer.folder / "metrics.jsonl").read_text().splitlines()]
     speed = [line for line in lines if "images_per_second" in line]
-    return result | {
-        "images_per_second": statistics.median(line["images_per_second"] for line in speed),
-        "data_wait": statistics.fmean(line["data_wait"] for line in speed),
-        "peak_memory_bytes": peak_memory_bytes(trainer.device),
-        "wall_seconds": trainer.elapsed,
-        **environment(trainer.accelerator),
-    }
+    return (
+        result
+        | utilisation.summary(lines)
+        | {
+            "images_per_second": statistics.median(line["images_per_second"] for line in speed),
+            "data_wait": statistics.fmean(line["data_wait"] for line in speed),
+            "peak_memory_bytes": peak_memory_bytes(trainer.device),
+            "wall_seconds": trainer.elapsed,
+            **environment(trainer.accelerator),
+        }
+    )

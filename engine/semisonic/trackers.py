@@ -3,7 +3,9 @@
 import json
 import math
 import os
+import re
 import time
+from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,15 @@ from accelerate import Accelerator
 from semisonic.config import RunConfig, describe_fields
 from semisonic.files import write_text, writing
 
+PER_CLASS = 100
+"""Vectors up to this length are sent to the trackers entry by entry too; of longer ones the extremes only."""
+
 
 class Tracker:
     """Writes one object a line to `metrics.jsonl` on the main process, and the same scalars to the trackers."""
 
-    def __init__(self, accelerator: Accelerator, cfg: RunConfig, folder: Path, step: int):
-        self.accelerator = accelerator
+    def __init__(self, accelerator: Accelerator, cfg: RunConfig, folder: Path, step: int, classes: Sequence[str] = ()):
+        self.accelerator, self.classes = accelerator, classes
         self.path = folder / "metrics.jsonl"
         self.discarded = 0
         if accelerator.is_main_process:
@@ -39,9 +44,9 @@ class Tracker:
             append(self.file, json.dumps({"step": step, "time": round(time.time(), 3), **figures}) + "\n")
 
     def send(self, step: int, figures: dict[str, Any]) -> None:
-        """The scalars, to the trackers."""
-        scalars = {name: value for name, value in figures.items() if isinstance(value, int | float)}
-        self.accelerator.log(scalars, step=step)
+        """The scalars, and vectors as scalars, to the trackers."""
+        if self.accelerator.trackers:
+            self.accelerator.log(scalars(figures, self.classes), step=step)
 
     def close(self) -> None:
         if self.file:
@@ -49,6 +54,31 @@ class Tracker:
         for tracker in self.accelerator.trackers:  # end_training() would also leave the process group
             tracker.finish()
         self.accelerator.trackers = []
+
+
+def scalars(figures: dict[str, Any], classes: Sequence[str]) -> dict[str, float]:
+    """What trackers can take: numbers, and of a vector its extremes and, up to 100 of them, its entries by class.
+
+    `train/class_share` [C] becomes train/class_share_min, train/class_share_max and class_share/CLASS.
+    """
+    result: dict[str, float] = {}
+    for name, value in figures.items():
+        if isinstance(value, int | float):
+            result[name] = value
+        elif isinstance(value, list) and (known := [v for v in value if isinstance(v, int | float) and v == v]):
+            result |= {f"{name}_min": min(known), f"{name}_max": max(known)}
+            if len(value) <= PER_CLASS:
+                leaf = name.rpartition("/")[2]
+                labels = classes if len(classes) == len(value) else [""] * len(value)
+                entries = zip(map(_label, range(len(value)), labels), value, strict=True)
+                result |= {f"{leaf}/{label}": entry for label, entry in entries if entry == entry}
+    return result
+
+
+def _label(index: int, name: str) -> str:
+    """A class as part of a tag: its number, and its name in characters that every tracker takes."""
+    name = re.sub(r"[^\w. -]+", "_", name)
+    return str(index) if name in ("", str(index)) else f"{index} {name}"
 
 
 def append(file: FileIO, text: str) -> None:

@@ -25,6 +25,7 @@ from semisonic.runtime import thread_count
 from semisonic.schema import UserError
 from semisonic.stepper import Stepper
 from semisonic.trackers import Tracker
+from semisonic.utilisation import Utilisation
 from semisonic.writer import Writer
 
 AGREE_EVERY = 1.0
@@ -68,7 +69,10 @@ class Trainer(Stepper):
         self.next_vote = self.last_vote = self.step
         self.voted_at = time.monotonic()
         loader, throughput = self.loader(), Throughput(self.images_per_step)
-        tracker = Tracker(self.accelerator, cfg, self.folder, self.step)
+        tracker = Tracker(self.accelerator, cfg, self.folder, self.step, self.data.classes)
+        usage = Utilisation(cfg, self.data.classes, self.algorithm.info.class_prior)
+        if self.accelerator.is_main_process:
+            usage.replay(tracker.path, self.step)
         if tracker.discarded:
             console.print(f"{tracker.discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
         self.writer.say = console.print
@@ -87,8 +91,11 @@ class Trainer(Stepper):
                 logged = last or self.step % cfg.log.every == 0
                 if logged:
                     self.pulse.at(FIGURES)
-                    figures = self.read() | throughput.read(loader.wait_seconds)
+                    figures, alarm = usage.read(self.step, self.read())
+                    figures |= throughput.read(loader.wait_seconds)
                     self.log(tracker, figures)
+                    if alarm:
+                        console.print(alarm)
                 with throughput.paused():
                     if last or self.step % cfg.eval.every == 0:
                         self.log(tracker, self.evaluate_all())
@@ -121,18 +128,21 @@ class Trainer(Stepper):
 
     def loader(self) -> Loader:
         cfg = self.cfg
+        if self.feedback:
+            self.feedback.restart(self.step)
         return Loader(
             self.data, self.split, self.algorithm.views(cfg.algorithm), cfg.loading, cfg.seed, cfg.batch.labelled,
             cfg.batch.unlabelled, self.device, self.rank, self.world_size, self.step, thread_count(cfg),
-            cfg.batch.micro,
+            cfg.batch.micro, self.feedback,
         )  # fmt: skip
 
     def read(self) -> dict[str, Any]:
         """The training figures since the last reading; waits for the device."""
         figures = {f"train/{name}": value for name, value in self.meter.read().items()}
         self.check_finite()
-        engine = next(iter(self.engines.values()))
-        return figures | {"lr": float(engine.param_groups[0]["lr"])}
+        rates = {role: float(engine.param_groups[0]["lr"]) for role, engine in self.engines.items()}
+        first, *others = rates
+        return figures | {"lr": rates[first]} | {f"lr/{role}": rates[role] for role in others}
 
     def agree(self, reason: str | None) -> str | None:
         """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""
@@ -191,6 +201,8 @@ class Trainer(Stepper):
                 result = self.evaluate(net, which)
                 name = prefix if net == "ema" else f"{prefix}_raw"
                 figures |= {f"{name}/{key}": value for key, value in result.scalars().items()}
+                if which == "held_out" and net == "ema":
+                    self.algorithm.held_out_counts.copy_(torch.tensor(result.counts))
                 if which == "test" and net == "ema":
                     figures["eval/per_class"] = result.per_class
                     if self.accelerator.is_main_process and self.step == self.cfg.steps:

@@ -5,12 +5,17 @@ from torch import Tensor
 
 from semisonic_kernels.augment_reference import (
     AUTO_CONTRAST,
+    BLUR,
     BRIGHTNESS,
     COLOR,
     CONTRAST,
     EQUALIZE,
+    HOLE,
+    HUE,
+    INVERT,
     NONE,
     POSTERIZE,
+    RESCALE,
     SHARPNESS,
     SOLARIZE,
     WARP,
@@ -20,12 +25,17 @@ from semisonic_kernels.augment_triton import augment_launch
 
 __all__ = [
     "AUTO_CONTRAST",
+    "BLUR",
     "BRIGHTNESS",
     "COLOR",
     "CONTRAST",
     "EQUALIZE",
+    "HOLE",
+    "HUE",
+    "INVERT",
     "NONE",
     "POSTERIZE",
+    "RESCALE",
     "SHARPNESS",
     "SOLARIZE",
     "WARP",
@@ -42,22 +52,24 @@ def augment(
     holes: Tensor | None,
     fill: tuple[int, int, int],
     equalize: str = "dali",
+    extended: bool = False,
 ) -> Tensor:
     """L operations on each image, one after the other, and then a hole: uint8 [N, H, W, 3], a new tensor.
 
     images: uint8 RGB [N, H, W, 3]. operations: int32 [N, L], codes of this module. values: float32 [N, L] and
     matrices: float32 [N, L, 2, 3], what the operations read; see the codes. holes: int32 [N, 4], first row, first
     column, last row + 1, last column + 1, painted in the colour `fill` (0..255); None: no holes. equalize: "dali" for
-    OpenCV's formula, "pil" for Pillow's, whose integer steps saturate.
+    OpenCV's formula, "pil" for Pillow's, whose integer steps saturate. extended: whether codes from INVERT on may
+    occur; on CUDA they need a kernel of their own, with more registers, and are ignored by the other.
 
     The pixels are the same on both devices. On CUDA, one launch of a Triton kernel per level, nothing that waits for
     the device, and a code that is none leaves the image as it is. On the CPU, `augment_reference`. Raises ValueError
     where shapes, dtypes or devices do not fit and, on the CPU, for values out of range.
     """
     if not images.is_cuda:
-        return augment_reference(images, operations, values, matrices, holes, fill, equalize)
+        return augment_reference(images, operations, values, matrices, holes, fill, equalize, extended)
     _check(images, operations, values, matrices, holes, fill, equalize)
-    return augment_launch(images, operations, values, matrices, holes, fill, equalize == "pil")
+    return augment_launch(images, operations, values, matrices, holes, fill, equalize == "pil", extended)
 
 
 def augment_reference(
@@ -68,11 +80,13 @@ def augment_reference(
     holes: Tensor | None,
     fill: tuple[int, int, int],
     equalize: str = "dali",
+    extended: bool = False,
 ) -> Tensor:
     """`augment` in plain torch, one group of samples with the same operation after the other."""
     _check(images, operations, values, matrices, holes, fill, equalize)
-    if operations.numel() and not (operations.min() >= NONE and operations.max() <= EQUALIZE):
-        raise ValueError(f"augment: operations must be codes {NONE}..{EQUALIZE}")
+    last = RESCALE if extended else EQUALIZE
+    if operations.numel() and not (operations.min() >= NONE and operations.max() <= last):
+        raise ValueError(f"augment: operations must be codes {NONE}..{last}")
     if not (values.isfinite().all() and matrices.isfinite().all()):
         raise ValueError("augment: values and matrices must be finite")
     return augment_pixels(images, operations, values, matrices, holes, fill, equalize == "pil")

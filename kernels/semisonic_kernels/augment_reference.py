@@ -9,12 +9,19 @@ Shape suffixes: N samples, L levels, C samples that share an operation, H and W 
 import torch
 from torch import Tensor
 
+from semisonic_kernels.augment_more import rescale, shift_hue
+
 NONE, WARP, BRIGHTNESS, CONTRAST, COLOR, SHARPNESS, POSTERIZE, SOLARIZE, AUTO_CONTRAST, EQUALIZE = range(10)
+INVERT, BLUR, HUE, HOLE, RESCALE = range(10, 15)
 """Codes of the operations.
 
 WARP: nearest neighbour, black outside; reads the matrix, which maps output to input (x, y), pixel centres at halves.
 BRIGHTNESS, CONTRAST, COLOR, SHARPNESS: the value is the factor, 1 = unchanged. POSTERIZE: the value is the bit mask.
-SOLARIZE: inverts pixels from the value on. AUTO_CONTRAST, EQUALIZE: each channel on its own; nothing is read.
+SOLARIZE: inverts pixels from the value on. AUTO_CONTRAST, EQUALIZE, each channel on its own, and INVERT and BLUR (the
+ring of 16 pixels around a 3x3 square): the value is the factor away from the result, 0 = the whole effect, 1 =
+unchanged. HUE: the value is the shift in turns. HOLE: the matrix holds first row, first column, last row + 1, last
+column + 1 of a hole. RESCALE: the value is the number of the filter, see augment_more.py; of the matrix, scales and
+offsets are read. The codes from INVERT on want `extended=True`.
 """
 
 GREY = (19595, 38470, 7471)
@@ -35,18 +42,24 @@ def augment_pixels(
     """`augment` after its checks, on any device; elsewhere than on the CPU it waits for the device."""
     pixels = images_NHW3.contiguous()
     for level in range(operations_NL.shape[1]):
-        pixels = _level(pixels, operations_NL[:, level], values_NL[:, level], matrices_NL23[:, level], pillow_equalize)
+        own = (operations_NL[:, level], values_NL[:, level], matrices_NL23[:, level])
+        pixels = _level(pixels, *own, fill, pillow_equalize)
     if holes_N4 is not None:
         return _cut_out(pixels, holes_N4, fill)
     return pixels.clone() if pixels.data_ptr() == images_NHW3.data_ptr() else pixels
 
 
 def _level(
-    pixels_NHW3: Tensor, codes_N: Tensor, values_N: Tensor, matrices_N23: Tensor, pillow_equalize: bool
+    pixels_NHW3: Tensor,
+    codes_N: Tensor,
+    values_N: Tensor,
+    matrices_N23: Tensor,
+    fill: tuple[int, int, int],
+    pillow_equalize: bool,
 ) -> Tensor:
     """Samples sorted by their operation, one operation after the other, and back."""
     codes_N, order_N = codes_N.sort(stable=True)
-    counts = torch.bincount(codes_N, minlength=EQUALIZE + 1).tolist()
+    counts = torch.bincount(codes_N, minlength=RESCALE + 1).tolist()
     if counts[NONE] == len(codes_N):
         return pixels_NHW3
     groups = pixels_NHW3.index_select(0, order_N).split(counts)
@@ -57,9 +70,14 @@ def _level(
         if len(pixels) and code == WARP:
             pixels = _warp(pixels, matrices[code])
         elif len(pixels) and code in (AUTO_CONTRAST, EQUALIZE):
-            pixels = _through_tables(pixels, code, pillow_equalize)
+            changed, share = _through_tables(pixels, code, pillow_equalize), values[code]
+            pixels = _blend(pixels, changed, share.view(-1, 1, 1, 1)) if share.any() else changed
+        elif len(pixels) and code == HOLE:
+            pixels = _cut_out(pixels, matrices[code].flatten(1)[:, :4].int(), fill)
+        elif len(pixels) and code == RESCALE:
+            pixels = rescale(pixels, values[code], matrices[code])
         elif len(pixels) and code != NONE:
-            pixels = _POINTWISE[code](pixels, values[code].view(-1, 1, 1, 1))
+            pixels = POINTWISE[code](pixels, values[code].view(-1, 1, 1, 1))
         parts.append(pixels)
     back_N = torch.empty_like(order_N).scatter_(0, order_N, torch.arange(len(order_N), device=order_N.device))
     return torch.cat(parts).index_select(0, back_N)
@@ -93,7 +111,7 @@ def _grey(pixels_CHW3: Tensor) -> Tensor:
 def _contrast(pixels_CHW3: Tensor, factor: Tensor) -> Tensor:
     """Away from the mean grey, rounded. Above 65,793 pixels DALI's own sum is inexact, and pixels may differ by 1."""
     total = _grey(pixels_CHW3).sum(dim=(1, 2), keepdim=True).float()
-    mean = total * total.new_tensor(1 / pixels_CHW3[0, ..., 0].numel())
+    mean = total * total.new_full((), 1 / pixels_CHW3[0, ..., 0].numel())
     return _blend(pixels_CHW3, (mean + 0.5).floor(), factor)
 
 
@@ -116,6 +134,29 @@ def _sharpness(pixels_CHW3: Tensor, factor: Tensor) -> Tensor:
     return result
 
 
+def _invert(pixels_CHW3: Tensor, factor: Tensor) -> Tensor:
+    return _blend(pixels_CHW3, 255 - pixels_CHW3, factor)
+
+
+def _blur(pixels_CHW3: Tensor, factor: Tensor) -> Tensor:
+    """Away from the mean of the ring of 16 pixels around each 3x3 square; a border of two pixels stays as it is."""
+    height, width = pixels_CHW3.shape[1:3]
+    if min(height, width) < 5:
+        return pixels_CHW3
+    pixels = pixels_CHW3.to(torch.int16)
+
+    def square(side: int) -> Tensor:
+        start = 2 - side // 2
+        moved = [slice(start + k, start + k - 4 + size) for k in range(side) for size in (height, width)]
+        rows = torch.stack([pixels[:, rows] for rows in moved[::2]]).sum(0)
+        return torch.stack([rows[:, :, columns] for columns in moved[1::2]]).sum(0)
+
+    result = pixels_CHW3.clone()
+    ring = (square(5) - square(3) + 8) >> 4
+    result[:, 2:-2, 2:-2] = _blend(pixels[:, 2:-2, 2:-2], ring, factor)
+    return result
+
+
 def _posterize(pixels_CHW3: Tensor, mask: Tensor) -> Tensor:
     return pixels_CHW3 & mask.round().clamp(0, 255).to(torch.uint8)
 
@@ -126,14 +167,18 @@ def _solarize(pixels_CHW3: Tensor, threshold: Tensor) -> Tensor:
     return pixels_CHW3 ^ (pixels_CHW3 >= first).to(torch.uint8).mul_(255)
 
 
-_POINTWISE = {
+POINTWISE = {
     BRIGHTNESS: _brightness,
     CONTRAST: _contrast,
     COLOR: _color,
     SHARPNESS: _sharpness,
     POSTERIZE: _posterize,
     SOLARIZE: _solarize,
+    INVERT: _invert,
+    BLUR: _blur,
+    HUE: shift_hue,
 }
+"""Operations on uint8 pixels [C, H, W, 3] and their values, float32 [C, 1, 1, 1]; also inside a compiled graph."""
 
 
 # --- tables -----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from semisonic_kernels import augment_reference as codes
+from semisonic_kernels.augment_more import filter_table, rescaled, shifted_hue
 
 _WARP = tl.constexpr(codes.WARP)
 _CONTRAST = tl.constexpr(codes.CONTRAST)
@@ -20,6 +21,11 @@ _POSTERIZE = tl.constexpr(codes.POSTERIZE)
 _SOLARIZE = tl.constexpr(codes.SOLARIZE)
 _AUTO_CONTRAST = tl.constexpr(codes.AUTO_CONTRAST)
 _EQUALIZE = tl.constexpr(codes.EQUALIZE)
+_INVERT = tl.constexpr(codes.INVERT)
+_BLUR = tl.constexpr(codes.BLUR)
+_HUE = tl.constexpr(codes.HUE)
+_HOLE = tl.constexpr(codes.HOLE)
+_RESCALE = tl.constexpr(codes.RESCALE)
 _RED, _GREEN, _BLUE = (tl.constexpr(weight) for weight in codes.GREY)
 _CHECKPOINT = tl.constexpr(codes.CHECKPOINT)
 _TILE = tl.constexpr(256)
@@ -38,6 +44,7 @@ def augment_launch(
     holes: Tensor | None,
     fill: tuple[int, int, int],
     pillow_equalize: bool,
+    extended: bool = False,
 ) -> Tensor:
     """`augment` after its checks. Every tensor is allocated by its shape alone, so that a CUDA graph can hold it."""
     count, height, width, _ = images.shape
@@ -47,13 +54,15 @@ def augment_launch(
     holes = holes if holes is None else holes.contiguous()
     if not count or (not levels and holes is None):
         return source.clone()
+    table = filter_table(images.device) if extended else None
     # With holes but no level, one pass that applies no operation.
     for level in range(max(levels, 1)):
         target = torch.empty_like(source)
         _level_kernel[(count,)](
-            source, target, operations, values, matrices, holes,
+            source, target, operations, values, matrices, holes, table,
             level, int(level >= levels - 1), height, width, 1 / (height * width), *fill,
-            LEVELS=levels, HOLES=holes is not None, PILLOW=pillow_equalize, num_warps=4, enable_fp_fusion=False,
+            LEVELS=levels, HOLES=holes is not None, PILLOW=pillow_equalize, EXTENDED=extended,
+            num_warps=4, enable_fp_fusion=False,
         )  # fmt: skip
         source = target
     return source
@@ -61,9 +70,9 @@ def augment_launch(
 
 @triton.jit(do_not_specialize=["level", "last", "red", "green", "blue"])
 def _level_kernel(
-    sources, targets, operations, values, matrices, holes,
+    sources, targets, operations, values, matrices, holes, table,
     level, last, height, width, inverse_area, red, green, blue,
-    LEVELS: tl.constexpr, HOLES: tl.constexpr, PILLOW: tl.constexpr,
+    LEVELS: tl.constexpr, HOLES: tl.constexpr, PILLOW: tl.constexpr, EXTENDED: tl.constexpr,
 ):  # fmt: skip
     sample = tl.program_id(0).to(tl.int64)
     source = sources + sample * (height * width * 3)
@@ -83,11 +92,16 @@ def _level_kernel(
         if code == _WARP:
             _warp(source, target, matrices + row * 6, height, width, hole)
         elif code == _EQUALIZE:
-            _equalize(source, target, height, width, hole, PILLOW)
+            _equalize(source, target, value, height, width, hole, PILLOW)
         elif code == _AUTO_CONTRAST:
-            _auto_contrast(source, target, height, width, hole)
+            _auto_contrast(source, target, value, height, width, hole)
         elif (code >= _BRIGHTNESS) & (code <= _SHARPNESS):
             _blend(source, target, code, value, height, width, inverse_area, hole)
+        elif EXTENDED:
+            if code >= _INVERT:
+                _more(source, target, code, value, matrices + row * 6, table, height, width, hole)
+            else:
+                _pointwise(source, target, code, value, height, width, hole)
         else:
             _pointwise(source, target, code, value, height, width, hole)
 
@@ -119,6 +133,12 @@ def _store(target, offsets, mask, pixels, width, hole, results):
 @triton.jit
 def _bytes(values):
     return tl.minimum(tl.maximum(tl.floor(values), 0.0), 255.0).to(tl.int32)
+
+
+@triton.jit
+def _away(image, degenerate, factor):
+    """Integers -> integers 0..255."""
+    return _bytes((image - degenerate).to(tl.float32) * factor + degenerate.to(tl.float32))
 
 
 @triton.jit
@@ -156,8 +176,7 @@ def _blend(source, target, code, factor, height, width, inverse_area, hole):
             degenerate += _smooth(source, offsets, mask, pixels, image, height, width)
         else:
             degenerate += mean.to(tl.int32)
-        results = (image - degenerate).to(tl.float32) * factor + degenerate.to(tl.float32)
-        _store(target, offsets, mask, pixels, width, hole, _bytes(results))
+        _store(target, offsets, mask, pixels, width, hole, _away(image, degenerate, factor))
 
 
 @triton.jit
@@ -184,7 +203,50 @@ def _pointwise(source, target, code, value, height, width, hole):
 
 
 @triton.jit
-def _auto_contrast(source, target, height, width, hole):
+def _more(source, target, code, value, matrix, table, height, width, hole):
+    """The operations from INVERT on."""
+    channels = tl.arange(0, 4)[None, :]
+    for first in range(0, height * width, _TILE):
+        offsets, mask, pixels = _tile(first, height * width)
+        image = tl.load(source + offsets, mask=mask, other=0).to(tl.int32)
+        results = image
+        if code == _INVERT:
+            results = _away(image, 255 - image, value)
+        elif code == _BLUR:
+            results = _away(image, _ring(source, offsets, mask, pixels, image, height, width), value)
+        elif code == _HUE:
+            results = shifted_hue(image, value)
+        elif code == _HOLE:
+            own = _rectangle(matrix, hole)
+            results = _painted(image, pixels // width, pixels % width, channels, own).to(tl.int32)
+        elif code == _RESCALE:
+            results = rescaled(source, pixels, mask, value, matrix, table, height, width)
+        _store(target, offsets, mask, pixels, width, hole, results)
+
+
+@triton.jit
+def _rectangle(matrix, hole):
+    """The hole that an operation's matrix describes, in the colour of the last one."""
+    top, left = tl.load(matrix).to(tl.int32), tl.load(matrix + 1).to(tl.int32)
+    bottom, right = tl.load(matrix + 2).to(tl.int32), tl.load(matrix + 3).to(tl.int32)
+    return top, left, bottom, right, hole[4], hole[5], hole[6]
+
+
+@triton.jit
+def _ring(source, offsets, mask, pixels, image, height, width):
+    y, x = pixels // width, pixels % width
+    inner = mask & (y > 1) & (y < height - 2) & (x > 1) & (x < width - 2)
+    total = tl.zeros(mask.shape, tl.int32)
+    for neighbour in range(25):
+        row, column = neighbour // 5 - 2, neighbour % 5 - 2
+        on_ring = (row * row == 4) | (column * column == 4)
+        shift = 3 * (row * width + column)
+        total += tl.load(source + offsets + shift, mask=inner & on_ring, other=0).to(tl.int32)
+    return tl.where(inner, (total + 8) >> 4, image)
+
+
+@triton.jit
+def _auto_contrast(source, target, value, height, width, hole):
     area = height * width
     lows, highs = tl.full([_TILE, 4], 255, tl.int32), tl.zeros([_TILE, 4], tl.int32)
     for first in range(0, area, _TILE):
@@ -198,12 +260,13 @@ def _auto_contrast(source, target, height, width, hole):
     start = low * scale - low * flat
     for first in range(0, area, _TILE):
         offsets, mask, pixels = _tile(first, area)
-        image = tl.load(source + offsets, mask=mask, other=0)
-        _store(target, offsets, mask, pixels, width, hole, _bytes(image.to(tl.float64) * scale - start))
+        image = tl.load(source + offsets, mask=mask, other=0).to(tl.int32)
+        stretched = _bytes(image.to(tl.float64) * scale - start)
+        _store(target, offsets, mask, pixels, width, hole, _away(image, stretched, value))
 
 
 @triton.jit
-def _equalize(source, target, height, width, hole, PILLOW: tl.constexpr):
+def _equalize(source, target, value, height, width, hole, PILLOW: tl.constexpr):
     area = height * width
     for channel in tl.static_range(3):
         counts = tl.zeros([256], tl.int32)
@@ -215,7 +278,7 @@ def _equalize(source, target, height, width, hole, PILLOW: tl.constexpr):
         for first in range(0, area, _CHANNEL_TILE):
             pixels = first + tl.arange(0, _CHANNEL_TILE)
             image = tl.load(source + pixels * 3 + channel, mask=pixels < area, other=0).to(tl.int32)
-            results = tl.gather(table, image, axis=0)
+            results = _away(image, tl.gather(table, image, axis=0), value)
             painted = _painted(results, pixels // width, pixels % width, channel, hole)
             tl.store(target + pixels * 3 + channel, painted, mask=pixels < area)
 

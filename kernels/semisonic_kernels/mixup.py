@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from semisonic_kernels.fuse import fused
+from semisonic_kernels.images import described, laid_out_like
 
 
 def mixup_reference(
@@ -24,7 +25,7 @@ def mixup_reference(
     lam_x, lam_y = lam_N.to(x.dtype).view(-1, 1, 1, 1), lam_N.to(y.dtype).view(-1, 1)
     x = lam_x * x + (1 - lam_x) * x[partner_N]
     y = lam_y * y + (1 - lam_y) * y[partner_N]
-    return _laid_out_like(x.to(_image_dtype(images, mean)), images), y.to(targets_NC.dtype)
+    return laid_out_like(x.to(_image_dtype(images, mean)), images), y.to(targets_NC.dtype)
 
 
 def _check(
@@ -37,14 +38,14 @@ def _check(
     dominant: bool = False,
 ) -> None:
     if images.dim() != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
-        raise ValueError(f"mixup: images must be uint8 or floating [N, C, H, W], not {_described(images)}")
+        raise ValueError(f"mixup: images must be uint8 or floating [N, C, H, W], not {described(images)}")
     count, channels = images.shape[:2]
     if targets_NC.dim() != 2 or len(targets_NC) != count or not targets_NC.is_floating_point():
-        raise ValueError(f"mixup: targets must be probabilities, floating [{count}, C], not {_described(targets_NC)}")
+        raise ValueError(f"mixup: targets must be probabilities, floating [{count}, C], not {described(targets_NC)}")
     if tuple(partner_N.shape) != (count,) or partner_N.dtype != torch.int64:
-        raise ValueError(f"mixup: partner must be int64 [{count}], not {_described(partner_N)}")
+        raise ValueError(f"mixup: partner must be int64 [{count}], not {described(partner_N)}")
     if tuple(lam_N.shape) != (count,) or not lam_N.is_floating_point():
-        raise ValueError(f"mixup: lam must be floating [{count}], not {_described(lam_N)}")
+        raise ValueError(f"mixup: lam must be floating [{count}], not {described(lam_N)}")
     if (mean is None) != (scale is None):
         raise ValueError("mixup: give both of mean and scale, or neither")
     for name, value in (("mean", mean), ("scale", scale)):
@@ -52,7 +53,7 @@ def _check(
             value.is_floating_point() and tuple(value.shape) in ((channels,), (1, channels, 1, 1))
         ):
             raise ValueError(
-                f"mixup: {name} must be floating [{channels}] or [1, {channels}, 1, 1], not {_described(value)}"
+                f"mixup: {name} must be floating [{channels}] or [1, {channels}, 1, 1], not {described(value)}"
             )
 
 
@@ -86,19 +87,10 @@ def mixup(
     y = torch.lerp(y.index_select(0, partner_N), y, lam_N.to(y.dtype).view(-1, 1))
     if mean is not None and scale is not None:
         x = (x - mean.to(x.dtype).view(1, -1, 1, 1)) * scale.to(x.dtype).view(1, -1, 1, 1)
-    return _laid_out_like(x.to(_image_dtype(images, mean)), images), y.to(targets_NC.dtype)
+    return laid_out_like(x.to(_image_dtype(images, mean)), images), y.to(targets_NC.dtype)
 
 
 def _image_dtype(images: Tensor, mean: Tensor | None) -> torch.dtype:
     if images.is_floating_point():
         return images.dtype
     return torch.float32 if mean is None else torch.promote_types(mean.dtype, torch.float32)
-
-
-def _laid_out_like(mixed: Tensor, images: Tensor) -> Tensor:
-    last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
-    return mixed.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
-
-
-def _described(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {list(tensor.shape)}"

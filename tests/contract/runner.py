@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semisonic.algorithms.base import Algorithm, Batch, StepOutput
+from semisonic.algorithms.base import Algorithm, Batch, StepOutput, cut
 
 
 class Runner:
     """What the trainer offers to `Algorithm.train_step`, with plain SGD for each role, and the step around it."""
 
-    def __init__(self, algorithm: Algorithm, lr: float = 0.05):
-        self.algorithm = algorithm
+    def __init__(self, algorithm: Algorithm, lr: float = 0.05, micro: int = 1):
+        self.algorithm, self.micro = algorithm, micro
         self.modules = {role: algorithm.role_module(role) for role in algorithm.roles}
         self.optimizers = {
             role: torch.optim.SGD(module.parameters(), lr=lr, momentum=0.9) for role, module in self.modules.items()
@@ -27,12 +27,18 @@ class Runner:
         if train:
             self.algorithm.train()
         self.gradients = {}
+        torch.manual_seed(int(self.algorithm.step))  # for dropout
         output = self.algorithm.train_step(batch, self)
         with torch.no_grad():
             self.algorithm.update(output.observed)
             self.algorithm.update_ema()
         self.algorithm.step += 1
         return output
+
+    def set_rate(self, rate: float) -> None:
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate
 
     def state(self) -> dict[str, Any]:
         return {"algorithm": self.algorithm.state_dict()} | {r: o.state_dict() for r, o in self.optimizers.items()}
@@ -45,7 +51,7 @@ class Runner:
     # `algorithms.base.Runner`
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
-        return [batch]
+        return cut(batch, self.micro)
 
     def forward(self, role: str, *args: Any) -> Any:
         return self.modules[role](*args)

@@ -22,6 +22,7 @@ EXACT = [
     for frozen in (True, False)
     for micro in (1, 2)
 ] + [Job(name, name, dtype="float64", steps=4) for name in ALGORITHMS if name not in CLOSELY]
+EXACT.append(Job("ctaugment", "ctaugment", dtype="float64", steps=7))  # from step 5 on, drawn by learned rates
 SINGLE = [Job(f"{algorithm} float32", algorithm, frozen=True, steps=5) for algorithm in CLOSELY]
 COMPILED = [Job(mode, model="small", compile=mode, steps=4, dtype="float64") for mode in ("whole", "off")]
 ZERO = [
@@ -57,7 +58,7 @@ def test_evaluation_does_not_depend_on_the_ranks(results: Results):
 
 def difference(one: torch.Tensor, two: torch.Tensor) -> float:
     """Largest difference relative to the largest value."""
-    one, two = torch.as_tensor(one).double(), torch.as_tensor(two).double()
+    one, two = torch.as_tensor(one, dtype=torch.float64), torch.as_tensor(two, dtype=torch.float64)
     return float((one - two).abs().max() / one.abs().max().clamp(min=1e-30))
 
 

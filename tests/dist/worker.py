@@ -34,9 +34,20 @@ ROOT = Path(__file__).parent.parent.parent
 TOTAL = 20
 """Steps of the schedule; jobs run fewer."""
 ALGORITHM_FIELDS: dict[str, list[str]] = {
+    "enaet": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
     "flexmatch": ["--algorithm.threshold", "0.165"],
+    "ict": ["--algorithm.block", "2"],
     "mixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
-}
+    "policy-mixmatch": ["--algorithm.block", "2", "--algorithm.epoch-steps", "1", "--algorithm.floor", "0",
+                        "--algorithm.normaliser", "kept"],
+    # Dropout draws on each rank for itself.
+    "mpl": ["--algorithm.dropout", "0", "--algorithm.threshold", "0.2", "--algorithm.wait", "1", "--algorithm.baseline",
+            "0.1", "--algorithm.warm-up", "0", "--algorithm.strong", "fixmatch", "--algorithm.teacher-lr", "0.02"],
+    "uda": ["--algorithm.annealing", "linear", "--algorithm.threshold", "0.15"],
+    "pseudo-label": ["--algorithm.threshold", "0.19"],
+    # A pool so small that images come again, within a batch too.
+    "temporal-ensembling": ["--data.held-out", "1300", "--batch.unlabelled-ratio", "8"],
+}  # fmt: skip
 """What an algorithm is given beside the fields that all have: settings at which 10 steps of 8 + 16 images touch all of
 its terms, and at which 4 ranks can share them."""
 
@@ -45,7 +56,7 @@ its terms, and at which 4 ranks can share them."""
 class Job:
     name: str
     algorithm: str = "fixmatch"
-    """One of the registry, or "remembering"."""
+    """One of the registry, "remembering", or "ctaugment": FixMatch with learned strengths."""
     strategy: str = "ddp"
     """ddp, zero1, zero2, zero3."""
     dtype: str = "float32"
@@ -71,10 +82,12 @@ class Result:
     loss: list[float] = field(default_factory=list)
     """Mean over the ranks, step by step; and so below."""
     mask: list[float] = field(default_factory=list)
-    rate: list[float] = field(default_factory=list)
+    rate: list[list[float]] = field(default_factory=list)
+    """Of every role."""
     seen: list[list[int]] = field(default_factory=list)
     """Positions in the pool of a step's unlabelled samples, in global order."""
     gradients: list[dict[str, Tensor]] = field(default_factory=list)
+    """One for each step of an optimiser."""
     state: dict[str, Tensor] = field(default_factory=dict)
     wrapper: str = ""
     """Class of what DDP or DeepSpeed made of the algorithm."""
@@ -109,7 +122,7 @@ class Remembering(FixMatch):
 
 
 def configuration(job: Job) -> RunConfig:
-    algorithm = "fixmatch" if job.algorithm == "remembering" else job.algorithm
+    algorithm = "fixmatch" if job.algorithm in ("remembering", "ctaugment") else job.algorithm
     fields = ["--algorithm", algorithm, "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--device", "cpu",
               "--steps", str(TOTAL), "--log.trackers", "none", "--threads", "1", "--no-baseline", "--optim", job.optim,
               "--optim.lr", "0.01", "--model", job.model, "--batch.micro", str(job.micro), "--compile", job.compile,
@@ -118,6 +131,8 @@ def configuration(job: Job) -> RunConfig:
     fields += ALGORITHM_FIELDS.get(algorithm, [])
     if algorithm == "fixmatch":
         fields += ["--algorithm.threshold", "0.165" if job.frozen else "0.19"]  # some samples pass, others do not
+    if job.algorithm == "ctaugment":
+        fields += ["--algorithm.strong", "ctaugment", "--data.ctaugment-lag", "4"]
     if job.clip:
         fields += ["--optim.clip", str(job.clip)]
     if job.strategy != "ddp":
@@ -153,12 +168,13 @@ def make_trainer(job: Job) -> Trainer:
     return Trainer(cfg, algorithm, data, split, accelerator)
 
 
-def gradients_of(trainer: Trainer) -> dict[str, Tensor]:
-    """Of a step whose backward is done and whose optimiser has not stepped yet, reduced over the ranks."""
+def gradients_of(trainer: Trainer, role: str) -> dict[str, Tensor]:
+    """Of a role whose backward is done and whose optimiser has not stepped yet, reduced over the ranks."""
     from deepspeed.utils import safe_get_full_grad
 
-    zero = isinstance(trainer.engines["network"], ZeroEngine)
-    found = {name: safe_get_full_grad(p) if zero else p.grad for name, p in trainer.algorithm.named_parameters()}
+    engine = trainer.engines[role]
+    zero = isinstance(engine, ZeroEngine)
+    found = {name: safe_get_full_grad(p) if zero else p.grad for p, name in engine.names.items()}
     return {name: gradient.clone() for name, gradient in found.items() if gradient is not None}
 
 
@@ -169,7 +185,7 @@ def train(job: Job) -> Result:
     inner = trainer.optimizer_step
 
     def recorded(role: str) -> None:
-        result.gradients.append(gradients_of(trainer))
+        result.gradients.append(gradients_of(trainer, role))
         inner(role)
 
     trainer.optimizer_step = recorded  # type: ignore[method-assign]
@@ -181,7 +197,7 @@ def train(job: Job) -> Result:
         loss, mask = trainer.accelerator.reduce(both, reduction="mean").tolist()
         result.loss.append(loss)
         result.mask.append(mask)
-        result.rate.append(float(trainer.engines["network"].param_groups[0]["lr"]))
+        result.rate.append([float(engine.param_groups[0]["lr"]) for engine in trainer.engines.values()])
         result.seen.append(trainer.gather({"index": batch.u_index})["index"].tolist())
         if job.save and trainer.step == job.save_at:
             trainer.save()
@@ -189,7 +205,7 @@ def train(job: Job) -> Result:
         result.state = {name: value.clone() for name, value in trainer.algorithm.state_dict().items()}
     for role, engine in trainer.engines.items():
         result.state |= {f"optimizer/{role}/{name}": value.clone() for name, value in engine.state()}
-    result.wrapper = type(trainer.engines["network"].wrapped).__name__
+    (result.wrapper,) = {type(engine.wrapped).__name__ for engine in trainer.engines.values()}
     result.split = trainer.split.hash
     result.confusion = {net: trainer.evaluate(net, "test").confusion for net in ("ema", "raw")}
     return result

@@ -34,6 +34,7 @@ def _apply(name: str, image: Image.Image, magnitude: float) -> Image.Image:
         "solarize": lambda: ImageOps.solarize(image, magnitude),
         "auto_contrast": lambda: ImageOps.autocontrast(image),
         "equalize": lambda: ImageOps.equalize(image),
+        "invert": lambda: ImageOps.invert(image),
     }[name]()
 
 

@@ -96,6 +96,7 @@ def difference(ours, theirs):
 MAGNITUDES = {
     "identity": [0],
     "auto_contrast": [0],
+    "invert": [0],
     "brightness": [0, 0.05, 0.37, 0.5, 0.95, 1.7],
     "color": [0, 0.05, 0.37, 0.5, 0.95, 1.7],
     "contrast": [0, 0.05, 0.37, 0.5, 0.95, 1.7],
@@ -206,7 +207,7 @@ def draws_by_name(recipe, count=60_000, **changes):
 )
 def test_operations_are_equally_frequent(recipe, probability):
     drawn, idle = draws_by_name(recipe)
-    assert set(drawn) == set(operations.OPERATIONS) and len(drawn) == 14
+    assert set(drawn) | {"invert"} == set(operations.OPERATIONS) and len(drawn) == 14
     counts = np.array([len(values) for values in drawn.values()])
     expected = 60_000 * probability / 14
     assert idle == pytest.approx(1 - probability, abs=0.01)
@@ -242,7 +243,7 @@ def test_magnitudes_of_kekmodel():
     assert list(np.unique(drawn["posterize"])) == [4, 5, 6, 7]
     view = build_view("kekmodel", geometry())
     index = np.full(9, list(view.policy.operations).index("translate_x"))
-    shift = view._encode(index, 0.03 * levels)[2][:, 0, 2]
+    shift = view.encode(index, 0.03 * levels)[2][:, 0, 2]
     assert list(shift) == [int(0.03 * level * 32) for level in levels]
 
 
@@ -301,7 +302,9 @@ def test_pool_equals_pillow_end_to_end(recipe, where):
 
 
 @pytest.mark.parametrize("size", [32, 33])
-@pytest.mark.parametrize("recipe", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)", "randaugment(4,30)"])
+@pytest.mark.parametrize(
+    "recipe", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)", "randaugment(4,30)", "mpl", "cutout(9)"]
+)
 def test_kernel_equals_dali(recipe, size):
     np.testing.assert_array_equal(*run_alike(recipe, size=size))
 
@@ -457,7 +460,9 @@ def test_resized_crop_distribution():
 # --- mistakes ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe", ["", "fixmtach", "weak(1)", "plain(2)", "noise(a)", "noise(1,2)", "cutout", "a b"])
+@pytest.mark.parametrize(
+    "recipe", ["", "fixmtach", "weak(1)", "plain(2)", "noise(a)", "noise(1,2)", "cutouts", "augmix(1,2)", "a b"]
+)
 def test_unknown_recipe_lists_the_valid_ones(recipe):
     with pytest.raises(UserError) as error:
         build_view(recipe, geometry())
@@ -474,6 +479,13 @@ def test_unknown_recipe_lists_the_valid_ones(recipe):
         "randaugment(2,31)",
         "randaugment(2,-1)",
         "noise(-0.1)",
+        "augmix(0)",
+        "augmix(11)",
+        "simclr(-1)",
+        "cutout",
+        "cutout(0)",
+        "cutout(1.5)",
+        "cutout(nan)",
         "randaugment(nan,1)",
     ],
 )

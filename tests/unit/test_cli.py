@@ -11,6 +11,7 @@ from PIL import Image
 
 import semisonic
 from semisonic import cli
+from semisonic.batch_gallery import CHANGES
 from semisonic.data.base import DataConfig
 from semisonic.data.sources import load
 from tests.conftest import Run
@@ -311,4 +312,7 @@ def test_views_writes_a_grid_for_each_recipe(tmp_path: Path):
     other = [pixels[row * 66 : row * 66 + 64, 70 + 66 : 70 + 66 + 64] for row in range(8)]
     assert all((a != b).any() for a, b in zip(first, other, strict=True))
     plain = np.asarray(Image.open(tmp_path / "plain.png"))
+    for kernel in CHANGES:
+        changed = np.asarray(Image.open(tmp_path / f"batch-{kernel}.png"))
+        assert (changed[:, :64] == plain[:, :64]).all() and (changed[:, 70:] != plain[:, 70:]).any(), kernel
     assert all((plain[row * 66 : row * 66 + 64, :64] == first[row]).all() for row in range(8))

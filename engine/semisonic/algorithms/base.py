@@ -121,7 +121,9 @@ class Runner(Protocol):
         ...
 
     def forward(self, role: str, *args: Any) -> Any:
-        """Calls the wrapped (DDP, DeepSpeed, compiled) module of a role."""
+        """Calls the wrapped (DDP, DeepSpeed, compiled) module of a role; one backward must follow, before the next
+        such call. Under `torch.no_grad` it calls the module itself (compiled), as often as is wanted.
+        """
         ...
 
     def backward(self, role: str, loss: Tensor) -> None: ...
@@ -156,6 +158,8 @@ class Algorithm(nn.Module):
     step: Tensor
     """Finished optimiser steps, 0-d int64."""
     ema_updates: Tensor
+    held_out_counts: Tensor
+    """Held-out images, those that the EMA network classified correctly and all, at the last evaluation: int64 [2]."""
     pixel_mean: Tensor
     pixel_scale: Tensor
 
@@ -175,6 +179,7 @@ class Algorithm(nn.Module):
         self._averages: Any = None
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("ema_updates", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("held_out_counts", torch.zeros(2, dtype=torch.int64))
         self.register_buffer("pixel_mean", 255 * torch.tensor(info.mean).view(1, 3, 1, 1))
         self.register_buffer("pixel_scale", 1 / (255 * torch.tensor(info.std).view(1, 3, 1, 1)))
         self.setup(info)
@@ -190,6 +195,11 @@ class Algorithm(nn.Module):
     def check(cls, cfg: Any, labelled: int, unlabelled: int) -> list[str]:
         """What speaks against these micro-batch sizes of a rank, one line each naming its field."""
         return []
+
+    @classmethod
+    def reads_held_out(cls, cfg: Any) -> bool:
+        """Whether the method reads `held_out_counts`, so that it cannot run without held-out images."""
+        return False
 
     def setup(self, info: Info) -> None:
         """Registers the method's own buffers and heads."""

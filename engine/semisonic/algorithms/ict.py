@@ -79,17 +79,19 @@ class ICT(Algorithm):
         return check_block(cfg.block, labelled)
 
     def loss(self, batch: Batch) -> StepOutput:
-        cfg, probabilities = self.cfg, self.cfg.targets == "probabilities"
+        cfg, blocks = self.cfg, len(batch.y) // self.cfg.block
+        draws = {name: draw[:, 0] for name, draw in batch.draws.items()}
+        x, u, y_BC = batch.x["weak"], batch.u["weak"], F.one_hot(batch.y, self.info.classes).to(self.pixel_mean.dtype)
         with torch.no_grad():
-            teacher_UC = self.infer(batch.u["weak"], net="ema", track=False)
+            teacher_UC = self.infer(u, net="ema", track=False)
             p_UC = teacher_UC.softmax(-1)
-        x, y_BC = batch.x["weak"], F.one_hot(batch.y, self.info.classes).to(p_UC.dtype)
         if cfg.mix_labelled:
-            x, y_BC = self.mix(x, y_BC, batch.draws["labelled_partner"], batch.draws["labelled_lam"])
-        u, q_UC = self.mix(
-            batch.u["weak"], p_UC if probabilities else teacher_UC, batch.draws["partner"], batch.draws["lam"]
-        )
-        q_UC = q_UC if probabilities else q_UC.softmax(-1)
+            x, y_BC = self.mix(x, y_BC, draws["labelled_partner"], draws["labelled_lam"], blocks)
+        if cfg.targets == "probabilities":
+            u, q_UC = self.mix(u, p_UC, draws["partner"], draws["lam"], blocks)
+        else:
+            u, q_UC = self.mix(u, teacher_UC, draws["partner"], draws["lam"], blocks)
+            q_UC = q_UC.softmax(-1)
         logits_BC, logits_UC = self.classify(x, u)
 
         labelled = consistency_loss(logits_BC, y_BC)
@@ -106,14 +108,11 @@ class ICT(Algorithm):
         }
         return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})
 
-    def mix(self, images: Tensor, targets_NC: Tensor, keys_N1: Tensor, lam_N1: Tensor) -> tuple[Tensor, Tensor]:
-        """One stream's images, normalised, and targets, mixed with partners from the same stream."""
-        key_N, lam_N = keys_N1[:, 0], lam_N1[:, 0]
-        share = self.cfg.block * self.info.unlabelled_batch // self.info.labelled_batch
-        blocks = len(key_N) // (self.cfg.block if targets_NC is None else share)
+    def mix(self, images: Tensor, targets_NC: Tensor, key_N: Tensor, lam_N: Tensor, blocks: int) -> tuple[Tensor, ...]:
+        """One stream's images, normalised, and its targets, mixed with partners from the same stream."""
         if self.cfg.lam == "block":
             lam_N = block_first(lam_N, len(lam_N), blocks)
+        partner_N = mixing_partners([key_N], blocks)
         return mixup(
-            images, targets_NC, mixing_partners([key_N], blocks), lam_N, self.pixel_mean, self.pixel_scale,
-            dominant=self.cfg.dominant,
-        )  # fmt: skip
+            images, targets_NC, partner_N, lam_N, self.pixel_mean, self.pixel_scale, dominant=self.cfg.dominant
+        )

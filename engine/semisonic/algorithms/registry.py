@@ -1,24 +1,40 @@
 """Every algorithm by its name on the command line. Adding one is adding its file and one line here."""
 
 from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.enaet import EnAET
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.flexmatch import FlexMatch
+from semisonic.algorithms.ict import ICT
 from semisonic.algorithms.mean_teacher import MeanTeacher
 from semisonic.algorithms.mixmatch import MixMatch
+from semisonic.algorithms.mpl import MPL
 from semisonic.algorithms.pi_model import PiModel
+from semisonic.algorithms.policy_mixmatch import PolicyMixMatch
 from semisonic.algorithms.pseudo_label import PseudoLabel
+from semisonic.algorithms.remixmatch import ReMixMatch
+from semisonic.algorithms.rotnet import RotNet
+from semisonic.algorithms.simclr import SimCLR
 from semisonic.algorithms.supervised import Supervised
 from semisonic.algorithms.temporal_ensembling import TemporalEnsembling
+from semisonic.algorithms.uda import UDA
 from semisonic.algorithms.vat import VAT
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
+    "enaet": EnAET,
     "fixmatch": FixMatch,
     "flexmatch": FlexMatch,
+    "ict": ICT,
     "mean-teacher": MeanTeacher,
     "mixmatch": MixMatch,
+    "mpl": MPL,
     "pi-model": PiModel,
+    "policy-mixmatch": PolicyMixMatch,
     "pseudo-label": PseudoLabel,
+    "remixmatch": ReMixMatch,
+    "rotnet": RotNet,
+    "simclr": SimCLR,
     "supervised": Supervised,
     "temporal-ensembling": TemporalEnsembling,
+    "uda": UDA,
     "vat": VAT,
 }

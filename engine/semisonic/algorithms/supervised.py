@@ -3,17 +3,24 @@
     L = mean_B H(y, p(weak(x)))
 
 With all labels it is the fully-supervised bound; with the split of a semi-supervised run it is the baseline
-that shows what the unlabelled images bring.
+that shows what the unlabelled images bring. Optionally images and labels are mixed in pairs, with lam ~ Beta(a, a) for
+each image: MixUp (arXiv 1710.09412), x = lam x_i + (1 - lam) x_j, or CutMix (arXiv 1905.04899), x_i with a box of x_j
+that covers about 1 - lam of it; labels are mixed by lam, for CutMix by the share of pixels.
 Shape suffixes: B labelled batch, C classes.
 """
 
 from typing import Literal
 
 from pydantic import Field
+from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.algorithms.parts import check_block, mixing_partners
 from semisonic.schema import Config
+from semisonic_kernels.cutmix import cutmix, cutmix_boxes
+from semisonic_kernels.losses import consistency_loss
+from semisonic_kernels.mixup import mixup
 
 
 class SupervisedConfig(Config):
@@ -22,6 +29,12 @@ class SupervisedConfig(Config):
     """Augmentation of the labelled images."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """s in y <- (1-s) y + s/C."""
+    mix: Literal["none", "mixup", "cutmix"] = "none"
+    """What mixes pairs of images: nothing, MixUp or CutMix."""
+    mix_alpha: float = Field(1.0, gt=0)
+    """Of the Beta(alpha, alpha) distribution of the mixing weight."""
+    block: int = Field(8, ge=1)
+    """Labelled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
 
 
 class Supervised(Algorithm):
@@ -29,10 +42,36 @@ class Supervised(Algorithm):
 
     @classmethod
     def views(cls, cfg: SupervisedConfig) -> Views:
-        return Views(labelled={"weak": cfg.view})
+        if cfg.mix == "none":
+            return Views(labelled={"weak": cfg.view})
+        draws = {"partner": 1, "lam": 1} | ({"centre": 2} if cfg.mix == "cutmix" else {})
+        return Views(labelled={"weak": cfg.view}, labelled_draws=draws, betas={"lam": cfg.mix_alpha})
+
+    @classmethod
+    def check(cls, cfg: SupervisedConfig, labelled: int, unlabelled: int) -> list[str]:
+        return [] if cfg.mix == "none" else check_block(cfg.block, labelled)
 
     def loss(self, batch: Batch) -> StepOutput:
-        (logits_BC,) = self.classify(batch.x["weak"])
-        loss = F.cross_entropy(logits_BC, batch.y, label_smoothing=self.cfg.label_smoothing)
-        accuracy = logits_BC.detach().argmax(-1).eq(batch.y).float().mean()
+        if self.cfg.mix == "none":
+            (logits_BC,) = self.classify(batch.x["weak"])
+            label_B = batch.y
+            loss = F.cross_entropy(logits_BC, batch.y, label_smoothing=self.cfg.label_smoothing)
+        else:
+            images, targets_BC = self.mixed(batch)
+            (logits_BC,) = self.classify(images)
+            label_B = targets_BC.argmax(-1)
+            loss = consistency_loss(logits_BC, targets_BC)
+        accuracy = logits_BC.detach().argmax(-1).eq(label_B).float().mean()
         return StepOutput(loss, {"labelled_accuracy": accuracy}, {})
+
+    def mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mixed images [B, 3, H, W] and targets [B, C]."""
+        images, draws, smoothing = batch.x["weak"], batch.draws, self.cfg.label_smoothing
+        dtype = self.pixel_mean.dtype
+        targets_BC = (1 - smoothing) * F.one_hot(batch.y, self.info.classes).to(dtype) + smoothing / self.info.classes
+        partner_B = mixing_partners([draws["partner"][:, 0]], len(batch.y) // self.cfg.block)
+        lam_B = draws["lam"][:, 0]
+        if self.cfg.mix == "mixup":
+            return mixup(images, targets_BC, partner_B, lam_B, self.pixel_mean, self.pixel_scale)
+        boxes_B4 = cutmix_boxes(lam_B, draws["centre"], images.shape[2], images.shape[3])
+        return cutmix(images, targets_BC, partner_B, boxes_B4)

@@ -67,7 +67,14 @@ def _factor(factor_C: np.ndarray) -> np.ndarray:
     return np.maximum(factor_C, 0)
 
 
+def _whole(unused_C: np.ndarray) -> np.ndarray:
+    return np.zeros_like(unused_C)
+
+
 VALUES = {
+    "auto_contrast": _whole,
+    "equalize": _whole,
+    "invert": _whole,
     "posterize": _posterize_mask,
     "solarize": _solarize_threshold,
     "brightness": _factor,
@@ -90,6 +97,17 @@ def warp(image: DataNode, matrix: DataNode, size: int) -> DataNode:
         fill_value=0,
         inverse_map=True,
     )
+
+
+def hole_matrix(start_C2: np.ndarray, stop_C2: np.ndarray) -> np.ndarray:
+    """A hole as a [C, 2, 3] that the kernel's HOLE reads, first and last + 1 (y, x), and `erase`, with its shape."""
+    return np.concatenate([start_C2, stop_C2, stop_C2 - start_C2], axis=1).reshape(-1, 2, 3)
+
+
+def erase(image: DataNode, matrix: DataNode, fill: tuple[int, int, int]) -> DataNode:
+    """Paints the hole of a `hole_matrix`."""
+    anchor, shape = matrix[0, 0:2], matrix[1, 1:3]
+    return fn.erase(image, anchor=anchor, shape=shape, axis_names="HW", fill_value=list(map(float, fill)))
 
 
 def _bytes(pixels: DataNode) -> DataNode:
@@ -141,6 +159,10 @@ def _solarize(image: DataNode, threshold: DataNode) -> DataNode:
     return image ^ ((image >= threshold) * Constant(255, DALIDataType.UINT8))
 
 
+def _invert(image: DataNode, unused: DataNode) -> DataNode:
+    return image ^ Constant(255, DALIDataType.UINT8)
+
+
 def _auto_contrast(image: DataNode, unused: DataNode) -> DataNode:
     """In double precision, as Pillow computes its table. A flat channel stays as it is."""
     low = fn.cast(fn.reductions.min(image, axis_names="HW", keep_dims=True), dtype=DALIDataType.FLOAT64)
@@ -173,6 +195,8 @@ CODES = {
     "sharpness": kernel.SHARPNESS,
     "posterize": kernel.POSTERIZE,
     "solarize": kernel.SOLARIZE,
+    "invert": kernel.INVERT,
+    "cutout": kernel.HOLE,
 }
 """Codes of the operations in the fused kernel."""
 
@@ -184,10 +208,11 @@ _BRANCHES = {
     "contrast": _contrast,
     "posterize": _posterize,
     "solarize": _solarize,
+    "invert": _invert,
 }
 
 OPERATIONS = [*MATRICES, *_BRANCHES, "sharpness"]
-"""Names of all operations."""
+"""Names of all operations of one magnitude; "cutout", a square hole, needs its centre as well."""
 
 
 def branch(name: str, size: int, device: str, equalize: str) -> Callable[[DataNode, DataNode], DataNode]:

@@ -14,6 +14,7 @@ from semisonic.algorithms.base import Batch, Views
 from semisonic.data import draws
 from semisonic.data.augment import Geometry
 from semisonic.data.base import DataConfig, DataSet, Files, Images
+from semisonic.data.feedback import CALLS_AHEAD, Feedback
 from semisonic.data.resident import Pool, upload
 from semisonic.data.sampler import Sampler
 from semisonic.data.splits import Split
@@ -86,7 +87,10 @@ class Wait:
 
 
 class Loader:
-    """Batches of both streams from `start` on, and how long the caller waited for them."""
+    """Batches of both streams from `start` on, and how long the caller waited for them.
+
+    With `feedback`, each batch must be followed by its training step, which sends what later ones are drawn by.
+    """
 
     def __init__(
         self,
@@ -103,6 +107,7 @@ class Loader:
         start: int = 0,
         threads: int = 2,
         micro: int = 1,
+        feedback: Feedback | None = None,
     ):
         self.device, self.views, self.seed = device, views, seed
         self.labels = data.train.labels
@@ -119,6 +124,8 @@ class Loader:
         }
         largest = max((sampler.share for sampler in self.samplers.values()), default=1)
         self.steps_per_call = steps_per_call(cfg, largest, data.size, device)
+        if feedback and feedback.lag < CALLS_AHEAD * self.steps_per_call:
+            raise ValueError(f"a lag of {feedback.lag} steps for calls of {self.steps_per_call}")
         self.streams = {
             name: Stream(
                 name,
@@ -138,6 +145,7 @@ class Loader:
                 pool=self.resident,
                 columns=partial(self._columns, name),
                 wanted=views.params,
+                tables=feedback.table if feedback else None,
             )
             for name, wanted in recipes.items()
         }

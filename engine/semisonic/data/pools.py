@@ -59,6 +59,9 @@ class Policy:
     whole_pixels: bool = False
     """Whether translations are cut to whole pixels."""
     cutout: Cutout | None = None
+    """Hole after all operations."""
+    hole_fill: tuple[int, int, int] | None = None
+    """Colour of the operation "cutout"; None means the data set's mean."""
 
     @cached_property
     def table(self) -> dict[str, np.ndarray]:
@@ -114,6 +117,35 @@ RANDAUGMENT_POOL = _pool(
     translate=Range(0, 10 / 32, signed=True),
 )
 
+_FACTOR = Range(0, 1.8, base=0.1)
+MPL_POOL = {name: magnitudes for name, magnitudes in RANDAUGMENT_POOL.items() if name != "identity"} | {
+    **dict.fromkeys(("brightness", "color", "contrast", "sharpness"), _FACTOR),
+    "posterize": Range(0, 4, whole="truncated"),
+    "solarize": Range(256, 0, whole="truncated"),
+    "translate_x": Range(0, 4 / 32, signed=True),
+    "translate_y": Range(0, 4 / 32, signed=True),
+    "invert": None,
+    "cutout": Range(0, 4 / 32),
+}
+
+AUGMIX_POOL: dict[str, Range | None] = {
+    "auto_contrast": None,
+    "equalize": None,
+    "posterize": Range(4, 0, whole="truncated"),
+    "rotate": Range(0, 30, signed=True, whole="truncated"),
+    "solarize": Range(256, 0, whole="truncated"),
+    "shear_x": Range(0, 0.3, signed=True),
+    "shear_y": Range(0, 0.3, signed=True),
+    "translate_x": Range(0, 1 / 3, signed=True),
+    "translate_y": Range(0, 1 / 3, signed=True),
+}
+"""Those of AugMix, arXiv 1912.02781, at tenths of their range: none that the corruptions of its benchmark use."""
+
+
+def _same_strength(strength: float, uniform_N: np.ndarray) -> np.ndarray:
+    return np.full(len(uniform_N), strength)
+
+
 POLICIES = {
     "fixmatch": Policy(FIXMATCH_POOL, levels=2, cutout=Cutout()),
     "usb": Policy(FIXMATCH_POOL, levels=3, cutout=Cutout(fill=(125, 123, 114))),
@@ -125,6 +157,9 @@ POLICIES = {
         whole_pixels=True,
         cutout=Cutout(pixels=16, fill=(127, 127, 127)),
     ),
+    "mpl": Policy(
+        MPL_POOL, levels=2, strength=partial(_same_strength, 1.6), probability=0.5, hole_fill=(127, 127, 127)
+    ),
 }
 """Rows of configuration of `RandAugment`.
 
@@ -133,6 +168,9 @@ usb: the same with three operations and a fixed colour, as the USB benchmark doe
 kekmodel: after the widely used PyTorch port of FixMatch of that name. Strength v/10 with v in 1..9, so
 factors 0.14..0.86, ±3..27 degrees, translations in whole pixels; p = 0.5 for each operation. Its Cutout is
 exactly 16 pixels whatever the image size, clipped alike on all sides, where the port clamps at the left and top.
+mpl: after the PyTorch port of Meta Pseudo Labels of the same author. 15 operations, with inversion, without the
+identity, and with grey Cutout among them, 2 drawn with p = 0.5 each, all at magnitude 16 of 10: factor 2.98, 6 bits,
+threshold 0, ±48 degrees, shear ±0.48, translation ±6.4 and a hole of 6 pixels at a width of 32.
 """
 
 
@@ -150,10 +188,6 @@ def randaugment_policy(recipe: str, arguments: list[float]) -> Policy:
         )
     levels, magnitude = int(arguments[0]), arguments[1]
     return Policy(RANDAUGMENT_POOL, levels=levels, strength=partial(_same_strength, magnitude / 10))
-
-
-def _same_strength(strength: float, uniform_N: np.ndarray) -> np.ndarray:
-    return np.full(len(uniform_N), strength)
 
 
 def draw_operations(policy: Policy, uniforms_N4: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -177,5 +211,10 @@ def draw_hole(cutout: Cutout, uniforms_N4: np.ndarray, size: int) -> tuple[np.nd
     side_N1 = np.floor(cutout.share * size * uniforms_N4[:, :1] + 0.5)
     if cutout.pixels is not None:
         side_N1 = np.full_like(side_N1, cutout.pixels)
-    start_N2 = np.floor(uniforms_N4[:, 1:3] * size) - side_N1 // 2
+    return clipped_hole(side_N1, uniforms_N4[:, 1:3], size)
+
+
+def clipped_hole(side_N1: np.ndarray, centres_N2: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """`draw_hole` for given sides, and centres as uniforms."""
+    start_N2 = np.floor(centres_N2 * size) - side_N1 // 2
     return np.clip(start_N2, 0, size), np.clip(start_N2 + side_N1, 0, size)

@@ -105,7 +105,8 @@ class Stream:
     numbers of these samples, ascending, which key their random numbers. `columns(steps)` gives further arrays of the
     samples of some steps; they go to the device along with the images, as do the parameters of the views named in
     `wanted`. `pool` keeps resident images padded, for several streams; without one they are padded call by call.
-    Nothing from step `stop` on is begun beyond what DALI's queue must be fed.
+    Nothing from step `stop` on is begun beyond what DALI's queue must be fed. `tables(step)` is what the adaptive views
+    of a step draw by; without it, by their first table.
     """
 
     def __init__(
@@ -128,10 +129,11 @@ class Stream:
         columns: Callable[[range], Mapping[str, np.ndarray]] | None = None,
         wanted: Collection[str] = (),
         stop: int | None = None,
+        tables: Callable[[int], np.ndarray] | None = None,
     ):
         self.name, self.images, self.order, self.numbers = name, images, order, numbers
         self.seed, self.start, self.step, self.steps_per_call = seed, start, start, steps_per_call
-        self.columns, self.wanted, self.stop = columns, set(wanted), stop
+        self.columns, self.wanted, self.stop, self.tables = columns, set(wanted), stop, tables
         self.device = device or torch.device("cpu")
         self.pool = pool
         if pool is None and isinstance(images, Images):
@@ -150,7 +152,9 @@ class Stream:
         self._received: Received | None = None
         first = self._call(0)
         self.samples = len(first.rows) // steps_per_call
-        self._fed = {name: sorted(first.params[name].keys() - set(view.finishing)) for name, view in self.views.items()}
+        self._fed = {
+            name: sorted(first.params[name].keys() - {*view.finishing, *view.told}) for name, view in self.views.items()
+        }
         self.pipeline = self._build(geometry, threads)
 
     def _build(self, geometry: Geometry, threads: int) -> Any:
@@ -194,13 +198,25 @@ class Stream:
         arrays, params = {("column", "", name): array for name, array in columns.items()}, {}
         for name, view in self.views.items():
             uniforms_NK = draws.uniforms(self.seed, f"view/{self.name}/{name}", numbers, view.uniforms)
-            params[name] = view.params(uniforms_NK, shapes_N2)
+            params[name] = self._params(view, steps, uniforms_NK, shapes_N2)
             for param, array in params[name].items():
                 if name in self.wanted or param in view.finishing:
                     arrays["param", name, param] = array
             if view.noise_std:
                 arrays["noise", name, "keys"] = draws.sample_keys(self.seed, f"noise/{self.name}/{name}", numbers)
         return Call(rows, images, params, arrays)
+
+    def _params(
+        self, view: View, steps: range, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None
+    ) -> dict[str, np.ndarray]:
+        if not view.adaptive or self.tables is None:
+            return view.params(uniforms_NK, shapes_N2)
+        shapes = [None] * len(steps) if shapes_N2 is None else np.split(shapes_N2, len(steps))
+        parts = [
+            view.informed(self.tables(step)).params(uniforms, own)
+            for step, uniforms, own in zip(steps, np.split(uniforms_NK, len(steps)), shapes, strict=True)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _call(self, number: int) -> Call:
         """What was prepared for a call; the next one is begun meanwhile."""

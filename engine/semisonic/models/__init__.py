@@ -3,6 +3,9 @@
 * `features(images)`: [N, 3, H, W] -> [N, feature_dim];
 * `head`: the nn.Linear such that `forward(images)` is `head(features(images))`;
 * `feature_dim`: D.
+
+Wide ResNets also have `trunk(images)`, the maps before their last stage; `top(maps)`, the features from there; and
+`last_stage()`, the modules of `top` as one module.
 """
 
 import difflib

@@ -10,6 +10,7 @@ from semisonic_kernels.sync_batch_norm import batch_norm
 
 _track = True
 _again = False
+_running = False
 
 
 class batch_statistics:
@@ -31,6 +32,26 @@ class batch_statistics:
     ) -> None:
         global _track
         _track = self.outside.pop()
+
+
+class running_statistics:
+    """Inside `with running_statistics():`, layers in training mode normalise by their running statistics, as they do in
+    evaluation, and leave them alone. Traces into one compiled graph.
+    """
+
+    def __init__(self) -> None:
+        self.outside: list[bool] = []
+
+    def __enter__(self) -> None:
+        global _running
+        self.outside.append(_running)
+        _running = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _running
+        _running = self.outside.pop()
 
 
 class computed_again:
@@ -85,12 +106,13 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
-        training = self.training or self.running_mean is None
-        tracked = _track or not self.training
+        learning = self.training and not _running
+        training = learning or self.running_mean is None
+        tracked = _track or not learning
         mean, var = (self.running_mean, self.running_var) if tracked else (None, None)
-        if self.training and _again:
+        if learning and _again:
             mean, var = (None if value is None else value.clone() for value in (mean, var))
-        elif self.training and _track and self.num_batches_tracked is not None:
+        elif learning and _track and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         return batch_norm(
             input,

@@ -100,7 +100,7 @@ class WideResNet(nn.Module):
                         skip_first_norm=opens and stage > 0 and residual == "port",
                     )
                 )
-        self.blocks = nn.Sequential(*layers)
+        self.blocks, self.last = nn.Sequential(*layers), blocks
         self.norm = BatchNorm2d(width, EPS, MOMENTUM, slope=SLOPE)
         self.feature_dim = width
         self.head = nn.Linear(width, classes)
@@ -108,7 +108,24 @@ class WideResNet(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """[N, 3, H, W] -> pooled activations [N, D]."""
-        return self.norm(self.blocks(self.stem(images))).mean((2, 3))
+        return self.top(self.trunk(images))
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """[N, 3, H, W] -> what enters the last stage, [N, C, H', W']."""
+        maps = self.stem(images)
+        for block in list(self.blocks)[: -self.last]:
+            maps = block(maps)
+        return maps
+
+    def top(self, maps: Tensor) -> Tensor:
+        """What `trunk` gives -> pooled activations [N, D]."""
+        for block in list(self.blocks)[-self.last :]:
+            maps = block(maps)
+        return self.norm(maps).mean((2, 3))
+
+    def last_stage(self) -> nn.Module:
+        """The modules of `top`, not copied, as one module: maps [N, C, H', W'] -> [N, D]."""
+        return nn.Sequential(*list(self.blocks)[-self.last :], self.norm, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
     def forward(self, images: Tensor) -> Tensor:
         """[N, 3, H, W] -> logits [N, classes]."""

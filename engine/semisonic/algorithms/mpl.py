@@ -1,0 +1,214 @@
+"""Meta Pseudo Labels: a teacher that learns from its student's progress (Pham et al. 2020, arXiv 2003.10580).
+
+    y_u    = argmax T(strong(u))                                     the teacher T's pseudo-labels
+    S     <- S - lr grad mean_U H(y_u, S(strong(u)))                 a step of the student S on them
+    h      = L_old - L_new,  L = mean_B H(y, S(weak(x)))             before and after it: > 0 where the labels helped
+    L_MPL  = h mean_U H(y_u, T(strong(u)))                           reinforces labels that helped
+    L_sup  = mean_B H(y, T(weak(x)))
+    L_UDA  = r(t) mean_U 1[max q >= threshold] H(q, T(strong(u))),   q = softmax(T(weak(u)) / temperature)
+    T     <- T - lr grad (L_sup + weight L_UDA + L_MPL),             r(t) = min(1, (t+1) / uda_steps)
+
+h stands for lr grad L(S') . grad L_u(S), which makes h grad H(y_u, T) an estimate of the gradient of L_new by the
+teacher (times the number of unlabelled images). So h is old minus new, and both networks use the same hard labels: with
+soft ones of the teacher itself, grad L_MPL would vanish. Both L are means over all ranks on the labelled images alone,
+without dropout, so that a student that does not move gives h = 0. Labels are smoothed in the student's loss and L_sup.
+Variants: "uda" as above; "plain" without L_sup and L_UDA; "reduced", where a small network on stored predictions of a
+large, trained teacher takes the teacher's place, without both as well.
+
+`network`, and so its EMA, is the student. One forward of each network a step tracks BatchNorm: the teacher's on all its
+views, the student's on [weak(x), strong(u)]. Micro-batches: the labels come from a forward of their own.
+Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semisonic.algorithms.base import Algorithm, Batch, Info, Part, Runner, StepOutput, Views, merge
+from semisonic.algorithms.parts import linear_ramp, pseudo_label_metrics
+from semisonic.algorithms.predictions import Calibration, read_predictions
+from semisonic.schema import Config, UserError
+from semisonic_kernels.losses import consistency_loss, pseudo_labels, soft_labels
+
+
+class MPLConfig(Config):
+    """The defaults are those of the public CIFAR-10 command line with 4000 labels, of 300,000 steps."""
+
+    name: Literal["mpl"] = "mpl"
+    variant: Literal["uda", "plain", "reduced"] = "uda"
+    """uda = the teacher also learns from the labels and by UDA; plain = from the student's progress alone; reduced = a
+    small network on stored `predictions` in place of the teacher."""
+    predictions: Path | None = None
+    """reduced: a large teacher's probabilities on this run's pool, from predict.py --pool (.npy or .safetensors)."""
+    label_smoothing: float = Field(0.15, ge=0, lt=1)
+    """s in y <- (1-s) y + s/C; in the student's loss on pseudo-labels and in the teacher's on labels."""
+    threshold: float = Field(0.6, ge=0)
+    """UDA: confidence, after the temperature, from which an unlabelled image counts."""
+    temperature: float = Field(0.7, gt=0)
+    """UDA: sharpens the targets."""
+    uda_weight: float = Field(8.0, ge=0)
+    """UDA: weight of the teacher's unlabelled loss."""
+    uda_steps: int | None = Field(None, ge=0)
+    """UDA: steps over which the weight rises from 0; default: a sixtieth of all, 5,000 of 300,000."""
+    baseline: float = Field(0.0, ge=0, le=1)
+    """Rate of a running mean of h that is taken off it; 0 = none. The authors' code has 0.01."""
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """Before the head of both networks, in the forwards that they learn from."""
+    wait: int | None = Field(None, ge=0)
+    """Steps before the student begins to learn; default: a hundredth of all, 3,000 of 300,000."""
+    warm_up: int | None = Field(None, ge=0)
+    """The student's steps of linear warm-up after that; default: a sixtieth of all, 5,000 of 300,000."""
+    teacher_lr: float | None = Field(None, gt=0)
+    """The teacher's peak learning rate; default: `optim.lr`, which is the student's."""
+    teacher_weight_decay: float | None = Field(None, ge=0)
+    """The teacher's; default: `optim.weight_decay`."""
+    weak: str = "weak"
+    """Augmentation of the labelled images and of the views that give UDA's targets."""
+    strong: str = "randaugment(2,16)"
+    """Augmentation of the views that get pseudo-labels."""
+
+
+class Lesson(NamedTuple):
+    """What the teacher's forward on a micro-batch gives."""
+
+    labels: Tensor
+    """Pseudo-labels [U]."""
+    loss: Tensor
+    """Of the teacher by itself."""
+    response: Tensor
+    """mean_U H(labels, T(strong(u))), to be weighted by h."""
+    metrics: dict[str, Tensor]
+
+
+class MPL(Algorithm):
+    Config = MPLConfig
+    roles = ("student", "teacher")
+    baseline: Tensor
+    table: Tensor
+
+    @classmethod
+    def views(cls, cfg: MPLConfig) -> Views:
+        weak = {"weak": cfg.weak} if cfg.variant == "uda" else {}
+        return Views(labelled={"weak": cfg.weak}, unlabelled={**weak, "strong": cfg.strong})
+
+    @classmethod
+    def check(cls, cfg: MPLConfig, labelled: int, unlabelled: int) -> list[str]:
+        if (cfg.variant == "reduced") == (cfg.predictions is not None):
+            return []
+        return ["algorithm.predictions: belongs to algorithm.variant reduced, which needs it; give both or neither"]
+
+    def setup(self, info: Info) -> None:
+        if self.steps_of(self.cfg.wait, 100) >= info.steps:
+            raise UserError(f"algorithm.wait: the student would wait for all {info.steps} steps; lower it")
+        self.teacher: nn.Module
+        if self.cfg.variant == "reduced":
+            self.teacher = Calibration(info.classes)
+            self.register_buffer("table", read_predictions(self.cfg.predictions, info.unlabelled, info.classes))
+        else:
+            self.teacher = self.build()
+        self.register_buffer("baseline", torch.zeros(()))
+        self.parts = {"student": Part(self.network, self.phase), "teacher": Part(self.teacher, self.phase)}
+
+    def steps_of(self, given: int | None, share: int) -> int:
+        return self.info.steps // share if given is None else given
+
+    def role_module(self, role: str) -> nn.Module:
+        return self.parts[role]
+
+    def role_optim(self, role: str, optim: Any) -> Any:
+        cfg = self.cfg
+        if role == "student":
+            change = {"wait": self.steps_of(cfg.wait, 100), "warm_up": self.steps_of(cfg.warm_up, 60)}
+        else:
+            change = {"lr": cfg.teacher_lr, "weight_decay": cfg.teacher_weight_decay}
+        return optim.model_copy(update={name: value for name, value in change.items() if value is not None})
+
+    def train_step(self, batch: Batch, run: Runner) -> StepOutput:
+        micros = run.micro_batches(batch)
+        count = len(micros)
+        if count == 1:  # the forward that gives the labels waits for its backward
+            lessons = [run.forward("teacher", "teach", batch, None)]
+            labels = [lessons[0].labels]
+        else:
+            with torch.no_grad():
+                labels = [run.forward("teacher", "label", micro) for micro in micros]
+        old, studied = self.judged(micros, run), []
+        for k, micro in enumerate(micros):
+            with run.accumulate("student", last=k == count - 1):
+                studied.append(run.forward("student", "study", micro, labels[k]))
+                run.backward("student", studied[k][0] / count)
+        run.optimizer_step("student")
+        progress = run.mean(old - self.judged(micros, run))
+        outputs = []
+        for k, micro in enumerate(micros):
+            with run.accumulate("teacher", last=k == count - 1):
+                lesson = lessons[k] if count == 1 else run.forward("teacher", "teach", micro, labels[k])
+                loss = lesson.loss + (progress - self.baseline) * lesson.response
+                run.backward("teacher", loss / count)
+            metrics = {"progress": progress, "loss_teacher": loss.detach(), **lesson.metrics, **studied[k][1]}
+            outputs.append(StepOutput((studied[k][0] + loss).detach(), metrics, {"progress": progress}))
+        run.optimizer_step("teacher")
+        return merge(outputs)
+
+    def judged(self, micros: list[Batch], run: Runner) -> Tensor:
+        """L of the student as it is, on this rank's labelled images."""
+        with torch.no_grad():
+            return torch.stack([run.forward("student", "judge", micro) for micro in micros]).mean()
+
+    def update(self, observed: dict[str, Tensor]) -> None:
+        self.baseline.lerp_(observed["progress"], self.cfg.baseline)
+
+    # What the two parts do in a step; each is a graph of its own when compiled.
+
+    def phase(self, name: str, *args: Any) -> Any:
+        return getattr(self, name)(*args)
+
+    def judge(self, batch: Batch) -> Tensor:
+        (logits_BC,) = self.classify(batch.x["weak"], track=False)
+        return F.cross_entropy(logits_BC, batch.y)
+
+    def study(self, batch: Batch, label_U: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        logits_BC, strong_UC = self.learn("network", batch.x["weak"], batch.u["strong"])
+        loss = F.cross_entropy(strong_UC, label_U, label_smoothing=self.cfg.label_smoothing)
+        return loss, {
+            "loss_labelled": F.cross_entropy(logits_BC, batch.y).detach(),
+            "loss_unlabelled": loss.detach(),
+            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+        }
+
+    def label(self, batch: Batch) -> Tensor:
+        return self.taught(batch, track=False)["strong"].argmax(-1)
+
+    def teach(self, batch: Batch, label_U: Tensor | None) -> Lesson:
+        """label_U: the labels that the student learns; None takes those of this forward."""
+        cfg, logits = self.cfg, self.taught(batch)
+        strong_UC = logits["strong"]
+        label_U = strong_UC.argmax(-1) if label_U is None else label_U
+        metrics = pseudo_label_metrics(label_U, torch.ones_like(label_U), batch.u_true, self.info.classes)
+        loss = torch.zeros_like(strong_UC[0, 0])
+        if cfg.variant == "uda":
+            mask_U = pseudo_labels(logits["weak"], cfg.threshold, cfg.temperature).mask
+            labelled = F.cross_entropy(logits["x"], batch.y, label_smoothing=cfg.label_smoothing)
+            uda = consistency_loss(strong_UC, soft_labels(logits["weak"], cfg.temperature), mask_U)
+            ramp = linear_ramp(self.step + 1, self.steps_of(cfg.uda_steps, 60))
+            loss = labelled + cfg.uda_weight * ramp * uda
+            metrics |= {"loss_teacher_labelled": labelled, "loss_uda": uda, "uda_mask": mask_U.mean()}
+        response = F.cross_entropy(strong_UC, label_U)
+        return Lesson(label_U, loss, response, {name: value.detach() for name, value in metrics.items()})
+
+    def taught(self, batch: Batch, track: bool = True) -> dict[str, Tensor]:
+        """The teacher's logits: "strong" [U, C], and with UDA "x" [B, C] and "weak" [U, C]."""
+        if self.cfg.variant == "reduced":
+            return {"strong": self.teacher(self.table[batch.u_index])}
+        views = {"x": batch.x["weak"], **batch.u} if self.cfg.variant == "uda" else batch.u
+        return dict(zip(views, self.learn("teacher", *views.values(), track=track), strict=True))
+
+    def learn(self, net: str, *views: Tensor, track: bool = True) -> tuple[Tensor, ...]:
+        """Logits of one forward over all views, with dropout before the head."""
+        features = torch.cat(self.features(*views, net=net, track=track))
+        logits = self.head(F.dropout(features, self.cfg.dropout, self.training), f"{net}.head")
+        return logits.split([len(view) for view in views])

@@ -1,0 +1,158 @@
+"""Which pseudo-labels count: threshold policies on a MixMatch base (`mixmatch.py`, arXiv 1905.02249).
+
+    c   = max over classes of the guess (or of the sharpened guess), for each unlabelled image
+    m   = 1[c >= tau]
+    L_u = mean over KU of m * l(softmax(f(u')), q')         l: squared error, a mean over classes, or cross-entropy
+
+    none                 tau = 0; ramp
+    fixed                tau = threshold
+    manual               tau goes linearly from threshold to floor over `fall`, step by step
+    percentile-train     tau = least of the k highest c of the global batch, k = floor(U * A), but at least floor;
+                         A = training accuracy of the last finished epoch. Ties at tau count
+    percentile-held-out  the same with A = accuracy of the EMA on the held-out images at the last evaluation
+    staged               as fixed until A of an epoch reaches `stage`, from then on as percentile-train
+    mixed                as fixed, with a ramp
+
+An epoch is `epoch_steps` steps; A counts the mixed labelled images by their own, dominant label, in integers. Before
+the first epoch (or evaluation) has ended A is 0 and no pseudo-label counts. The held-out labels thus steer the
+training: report on images that are neither trained on nor held out.
+
+Rejected images either leave the pool before mixing: nobody's partner and unmixed themselves, with loss weight 0; shapes
+stay fixed, so they remain in the forward and in BatchNorm's statistics. Or they stay partners (mask after mixing) and
+lend their targets to others. Forwards and BatchNorm are MixMatch's.
+Shape suffixes: B labelled batch, U unlabelled batch, G that of all ranks, K views, N = KU, C classes.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from semisonic.algorithms.base import Batch, Info, StepOutput
+from semisonic.algorithms.mixmatch import MixMatch, MixMatchConfig
+from semisonic.algorithms.parts import linear_ramp, pseudo_label_metrics
+from semisonic_kernels import collectives
+from semisonic_kernels.losses import consistency_loss, sharpen
+
+NONE_COUNTS = 1.01
+"""A threshold above every confidence."""
+
+
+class PolicyMixMatchConfig(MixMatchConfig):
+    name: Literal["policy-mixmatch"] = "policy-mixmatch"  # type: ignore[assignment]
+    policy: Literal["none", "fixed", "manual", "percentile-train", "percentile-held-out", "staged", "mixed"] = (
+        "percentile-train"
+    )
+    """Where the threshold comes from."""
+    threshold: float = Field(0.9, ge=0)
+    """Of fixed, mixed and the first stage of staged; where manual starts."""
+    floor: float = Field(0.5, ge=0)
+    """Where manual ends; the least threshold of the percentiles."""
+    fall: float = Field(1.0, ge=0)
+    """Steps over which manual falls; up to 1, a share of the run."""
+    stage: float = Field(0.2, ge=0, le=1)
+    """Training accuracy of an epoch that ends the first stage of staged."""
+    epoch_steps: int | None = Field(None, ge=1)
+    """Steps of an epoch, after which its training accuracy is used; null = one pass over the labelled set."""
+    loss: Literal["mse", "ce"] = "mse"
+    """Unlabelled loss: squared error of the probabilities, or cross-entropy with soft targets."""
+    weight: float | None = Field(None, ge=0)  # type: ignore[assignment]
+    """Weight of the unlabelled loss; null = 150 for mse (with 10 classes: a mean over them), 1 for ce."""
+    ramp: float | None = Field(None, ge=0)  # type: ignore[assignment]
+    """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start;
+    null = 16,000 for the policies none and mixed, 0 for the others."""
+    confidence: Literal["before", "after"] = "before"
+    """Whether the threshold judges the guess before or after sharpening."""
+    rejected: Literal["dropped", "partners"] = "dropped"
+    """Rejected images leave the pool before mixing, or remain partners of others."""
+    normaliser: Literal["batch", "kept"] = "batch"
+    """The unlabelled loss is a mean over all images, or over those that count."""
+
+
+class PolicyMixMatch(MixMatch):
+    Config = PolicyMixMatchConfig
+    micro_batches = False  # percentiles and counts are those of the whole batch
+    epoch_counts: Tensor
+    last_counts: Tensor
+    second_stage: Tensor
+
+    @classmethod
+    def reads_held_out(cls, cfg: PolicyMixMatchConfig) -> bool:
+        return cfg.policy == "percentile-held-out"
+
+    def setup(self, info: Info) -> None:
+        steps = self.cfg.epoch_steps or -(-info.labelled // info.labelled_batch)
+        self.epoch_images = steps * info.labelled_batch
+        for name in ("epoch_counts", "last_counts"):  # correct and all images: of this epoch so far, of the last one
+            self.register_buffer(name, torch.zeros(2, dtype=torch.int64))
+        self.register_buffer("second_stage", torch.zeros((), dtype=torch.bool))
+        ramped = 16_000.0 if self.cfg.policy in ("none", "mixed") else 0.0
+        self.ramp = ramped if self.cfg.ramp is None else self.cfg.ramp
+        self.weight = {"mse": 150.0, "ce": 1.0}[self.cfg.loss] if self.cfg.weight is None else self.cfg.weight
+
+    def loss(self, batch: Batch) -> StepOutput:
+        cfg, guess_UC = self.cfg, self.guess(batch)
+        target_UC = sharpen(guess_UC, cfg.temperature)
+        confidence_U = (guess_UC if cfg.confidence == "before" else target_UC).amax(-1)
+        threshold = self.threshold(confidence_U)
+        kept_U = confidence_U >= threshold
+        taking_part_U = kept_U if cfg.rejected == "dropped" else None
+        logits_BC, y_BC, logits_NC, q_NC = self.mixed(batch, target_UC, taking_part_U)
+
+        labelled = consistency_loss(logits_BC, y_BC)
+        unlabelled = self.unlabelled(logits_NC, q_NC, kept_U.to(q_NC.dtype))
+        loss = labelled + self.weight * linear_ramp(self.step, self.ramp, self.info.steps) * unlabelled
+
+        correct_B = logits_BC.argmax(-1).eq(batch.y)
+        metrics = {
+            "loss_labelled": labelled,
+            "loss_unlabelled": unlabelled,
+            "labelled_accuracy": correct_B.float().mean(),
+            "threshold": threshold,
+            **pseudo_label_metrics(target_UC.argmax(-1), kept_U, batch.u_true, self.info.classes),
+        }
+        observed = {"correct": correct_B.long()}
+        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, observed)
+
+    def unlabelled(self, logits_NC: Tensor, q_NC: Tensor, kept_U: Tensor) -> Tensor:
+        """The loss of the mixed unlabelled images whose base counts: 0-d."""
+        kept_N = kept_U.repeat(self.cfg.views)
+        if self.cfg.loss == "ce":
+            loss = consistency_loss(logits_NC, q_NC, kept_N)
+        else:
+            loss = (kept_N * (logits_NC.softmax(-1) - q_NC).square().mean(-1)).mean()
+        if self.cfg.normaliser == "kept":
+            loss = loss / collectives.mean(kept_U.mean()).clamp(min=1 / self.info.unlabelled_batch)
+        return loss
+
+    def threshold(self, confidence_U: Tensor) -> Tensor:
+        """The least confidence that counts in this step, the same on all ranks: 0-d."""
+        cfg = self.cfg
+        fixed = confidence_U.new_full((), 0.0 if cfg.policy == "none" else cfg.threshold)
+        if cfg.policy == "manual":
+            return fixed - (cfg.threshold - cfg.floor) * linear_ramp(self.step, cfg.fall, self.info.steps)
+        if cfg.policy == "percentile-train":
+            return self.percentile(confidence_U, self.last_counts)
+        if cfg.policy == "percentile-held-out":
+            return self.percentile(confidence_U, self.held_out_counts)
+        if cfg.policy == "staged":
+            return torch.where(self.second_stage, self.percentile(confidence_U, self.last_counts), fixed)
+        return fixed
+
+    def percentile(self, confidence_U: Tensor, counts: Tensor) -> Tensor:
+        """The least of the floor(G * correct / all) highest confidences of all ranks, but at least the floor: 0-d."""
+        descending_G = collectives.gather(confidence_U).sort(descending=True).values
+        correct, total = counts.unbind()
+        k = len(descending_G) * correct // total.clamp(min=1)  # in integers: 100 * 0.29 is 28 in floating point
+        least = descending_G.gather(0, (k - 1).clamp(min=0).view(1))[0].clamp(min=self.cfg.floor)
+        return torch.where(k > 0, least, NONE_COUNTS)
+
+    def update(self, observed: dict[str, Tensor]) -> None:
+        correct_G = observed["correct"]
+        self.epoch_counts += torch.stack([correct_G.sum(), torch.full_like(correct_G[0], len(correct_G))])
+        ended = self.epoch_counts[1] >= self.epoch_images
+        self.last_counts.copy_(torch.where(ended, self.epoch_counts, self.last_counts))
+        self.epoch_counts.mul_(~ended)
+        correct, total = self.last_counts.double().unbind()
+        self.second_stage.logical_or_(ended & (correct / total >= self.cfg.stage))

@@ -1,0 +1,40 @@
+"""What pretext tasks share: a loss on unlabelled images alone, and a linear probe that shows what the features know.
+
+    L = pretext(u) + H(y, head(features(weak(x)))), no gradient from the probe into the features
+
+The probe is the network's own head, so the run's evaluation shows its accuracy, and a checkpoint is a valid --init. Its
+features come from a forward of their own without gradient, normalised by running statistics as in the evaluation: by
+the labelled batch's own, a probe learns features that no evaluation sees. So the labelled images have no part in what
+the features learn. The pretext's forward tracks BatchNorm.
+Shape suffixes: B labelled batch, D features, C classes.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from semisonic.algorithms.base import Algorithm, Batch, StepOutput
+from semisonic.models.norm import running_statistics
+
+
+class Pretext(Algorithm):
+    """Base of the pretext tasks. A subclass states `views`, with a labelled one named "weak", and `pretext`."""
+
+    def pretext(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss on the unlabelled views, 0-d, and metrics; its forward tracks BatchNorm."""
+        raise NotImplementedError
+
+    def loss(self, batch: Batch) -> StepOutput:
+        pretext, metrics = self.pretext(batch)
+        with torch.no_grad(), running_statistics():
+            (features_BD,) = self.features(batch.x["weak"], track=False)
+        logits_BC = self.head(features_BD)
+        probe = F.cross_entropy(logits_BC, batch.y)
+
+        metrics = {
+            "loss_labelled": probe,
+            "loss_unlabelled": pretext,
+            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+            **metrics,
+        }
+        return StepOutput(pretext + probe, {name: value.detach() for name, value in metrics.items()}, {})

@@ -1,0 +1,156 @@
+"""ReMixMatch: distribution alignment and augmentation anchoring (Berthelot et al. 2020, arXiv 1911.09785).
+
+    p   = softmax(f(weak(u))), no gradient;   p_run = mean of the last 128 batches' mean p, this one's included
+    q   = sharpen_T(normalise(p * p_lab / p_run)), p_lab the class frequencies of the labelled set
+    mixed = MixUp of {weak(x), strong_1..K(u), weak(u)} with targets {y, q, .., q}; lam = max(lam, 1 - lam), Beta(a, a)
+    L   = H(y', f(x')) + w_m r H(q', f(u')) + w_kl r H(q, f(strong_1(u))) + w_rot H(k, g(rot_k(strong_1(u))))
+
+H are means over samples, r(t) ramps up linearly, g is a rotation head on the features, k a random quarter turn.
+Mixed, anchored and rotated images go through one forward, which tracks BatchNorm; the guess is a forward of its own.
+Shape suffixes: B labelled batch, U unlabelled batch, N = B + (K + 1) U, C classes, D features, R rows of the window.
+"""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semisonic.algorithms.base import Algorithm, Batch, Info, StepOutput, Views
+from semisonic.algorithms.parts import check_block, linear_ramp, mixing_partners, pseudo_label_metrics
+from semisonic.schema import Config
+from semisonic_kernels import collectives
+from semisonic_kernels.losses import consistency_loss, sharpen
+from semisonic_kernels.mixup import mixup
+from semisonic_kernels.rotate import rotate
+
+EPSILON = 1e-6
+
+
+class ReMixMatchConfig(Config):
+    name: Literal["remixmatch"] = "remixmatch"
+    temperature: float = Field(0.5, gt=0)
+    """Sharpens the guessed labels; 1 leaves them as they are."""
+    alpha: float = Field(0.75, gt=0)
+    """MixUp's lambda follows Beta(alpha, alpha)."""
+    strong_views: int = Field(2, ge=1)
+    """Strongly augmented views of each unlabelled image (K); the paper's CIFAR-10 results have 8."""
+    w_m: float = Field(1.5, ge=0)
+    """Weight of the mixed unlabelled images."""
+    w_kl: float = Field(0.5, ge=0)
+    """Weight of the first strong view, not mixed, against the guess."""
+    w_rot: float = Field(0.5, ge=0)
+    """Weight of the rotation loss."""
+    ramp: float = Field(16384, ge=0)
+    """Steps over which w_m and w_kl grow from 0, linearly; 0 = at once."""
+    window: int = Field(128, ge=0)
+    """Batches in the running mean of predictions, to which the guesses are aligned; 0 = no alignment."""
+    block: int = Field(8, ge=1)
+    """Labelled images, with their share of unlabelled ones, among which mixing partners are drawn; must divide a
+    rank's labelled batch."""
+    weak: str = "weak"
+    """Augmentation of the labelled images and of the views that are guessed from."""
+    strong: str = "fixmatch"
+    """Augmentation of the strong views; the paper's is CTAugment."""
+
+
+class ReMixMatch(Algorithm):
+    Config = ReMixMatchConfig
+    micro_batches = False  # guesses are aligned to the mean of the whole batch
+    prior_C: Tensor
+    window_RC: Tensor
+    """Mean predictions of the last batches, in a ring."""
+    batches: Tensor
+    """How many there were in all, 0-d int64."""
+
+    @classmethod
+    def views(cls, cfg: ReMixMatchConfig) -> Views:
+        strong = {f"strong_{k}": cfg.strong for k in range(cfg.strong_views)}
+        return Views(
+            labelled={"weak": cfg.weak},
+            unlabelled={"weak": cfg.weak, **strong},
+            draws={"lam_u": cfg.strong_views + 1, "partner_u": cfg.strong_views + 1, "turns": 1},
+            labelled_draws={"lam_x": 1, "partner_x": 1},
+            betas={"lam_u": cfg.alpha, "lam_x": cfg.alpha},
+        )
+
+    @classmethod
+    def check(cls, cfg: ReMixMatchConfig, labelled: int, unlabelled: int) -> list[str]:
+        return check_block(cfg.block, labelled)
+
+    def setup(self, info: Info) -> None:
+        width: Any = self.network.feature_dim
+        self.rotation = nn.Linear(width, 4)
+        self.register_buffer("prior_C", torch.tensor(info.class_prior))
+        self.register_buffer("window_RC", torch.zeros(max(1, self.cfg.window), info.classes))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+
+    def loss(self, batch: Batch) -> StepOutput:
+        cfg, size = self.cfg, len(batch.y)
+        anchor = batch.u["strong_0"]
+        guess_UC, mean_C = self.guess(batch.u["weak"])
+        images, targets_NC = self.mixed(batch, guess_UC)
+        turns_U = (4 * batch.draws["turns"][:, 0]).long()
+        mixed_ND, anchor_UD, rotated_UD = self.features(images, anchor, rotate(anchor, turns_U))
+        mixed_NC, anchor_UC = self.head(mixed_ND), self.head(anchor_UD)
+
+        labelled = consistency_loss(mixed_NC[:size], targets_NC[:size])
+        unlabelled = consistency_loss(mixed_NC[size:], targets_NC[size:])
+        anchored = consistency_loss(anchor_UC, guess_UC)
+        rotation = F.cross_entropy(self.head(rotated_UD, "rotation"), turns_U)
+        ramp = linear_ramp(self.step, cfg.ramp)
+        loss = labelled + ramp * (cfg.w_m * unlabelled + cfg.w_kl * anchored) + cfg.w_rot * rotation
+
+        label_U, all_U = guess_UC.argmax(-1), torch.ones_like(guess_UC[:, 0])
+        metrics = {
+            "loss_labelled": labelled,
+            "loss_unlabelled": unlabelled,
+            "loss_anchored": anchored,
+            "loss_rotation": rotation,
+            "ramp": ramp,
+            "labelled_accuracy": mixed_NC[:size].argmax(-1).eq(batch.y).float().mean(),
+            **pseudo_label_metrics(label_U, all_U, batch.u_true, self.info.classes),
+        }
+        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {"mean": mean_C[None]})
+
+    @torch.no_grad()
+    def guess(self, weak: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels [U, C] guessed from weak views, and the global batch's mean prediction [C] before its alignment."""
+        p_UC = self.infer(weak, track=False).softmax(-1)
+        mean_C = collectives.mean(p_UC.mean(0))
+        if self.cfg.window:
+            p_UC = p_UC * (self.prior_C + EPSILON) / (self.running(mean_C) + EPSILON)
+        return sharpen(p_UC / p_UC.sum(-1, keepdim=True), self.cfg.temperature), mean_C
+
+    def running(self, mean_C: Tensor) -> Tensor:
+        """The mean [C] of the last batches' means, this one's included."""
+        return self.extended(mean_C).sum(0) / (self.batches + 1).clamp(max=len(self.window_RC))
+
+    def extended(self, mean_C: Tensor) -> Tensor:
+        """The window [R, C] after this batch, whose mean takes the place of the oldest."""
+        rows_R = torch.arange(len(self.window_RC), device=mean_C.device)
+        newest_R1 = (rows_R == self.batches % len(rows_R))[:, None]
+        return torch.where(newest_R1, mean_C.to(self.window_RC.dtype), self.window_RC)
+
+    def mixed(self, batch: Batch, guess_UC: Tensor) -> tuple[Tensor, Tensor]:
+        """All images mixed with a partner [N, 3, H, W], normalised, and their targets [N, C]; labelled ones first."""
+        count, draws = self.cfg.strong_views, batch.draws
+        views = [*(batch.u[f"strong_{k}"] for k in range(count)), batch.u["weak"]]
+        labels_BC = F.one_hot(batch.y, self.info.classes).to(guess_UC.dtype)
+        # A batch of less than a block, which `check` refuses, is one block.
+        blocks = max(1, len(batch.y) // self.cfg.block)
+        partners_N = mixing_partners([draws["partner_x"][:, 0], *draws["partner_u"].unbind(1)], blocks)
+        return mixup(
+            torch.cat([batch.x["weak"], *views]),
+            torch.cat([labels_BC, *[guess_UC] * len(views)]),
+            partners_N,
+            torch.cat([draws["lam_x"][:, 0], *draws["lam_u"].unbind(1)]),
+            self.pixel_mean,
+            self.pixel_scale,
+            dominant=True,
+        )
+
+    def update(self, observed: dict[str, Tensor]) -> None:
+        self.window_RC.copy_(self.extended(observed["mean"][0]))  # each rank's row is the global mean
+        self.batches += 1

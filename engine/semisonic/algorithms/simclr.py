@@ -1,0 +1,61 @@
+"""SimCLR: contrastive pre-training (Chen et al. 2020, arXiv 2002.05709).
+
+    z_i = unit vector of g(features(view_1(u))) and of g(features(view_2(u))), 2U of them over all ranks
+    L   = mean over i of -log exp(z_i z_j / T) / sum over k != i of exp(z_i z_k / T), j the other view of i's image
+          + linear probe (see pretext.py)
+
+Both views go through one forward, which tracks BatchNorm; statistics and negatives are those of the global batch, so
+that it cannot be cut into micro-batches. g is Linear, ReLU, Linear. The paper's CIFAR-10 recipe: ResNet-18, 512 images
+a step, 1,000 epochs, LARS with rate 1.0, warm-up and cosine, weight decay 1e-6, T 0.5. Here the optimiser is the run's
+own (LARS, made for batches of thousands, is not among them), and g has no BatchNorm, which the authors' code has.
+Shape suffixes: U unlabelled batch, D features, P dimensions of z.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semisonic.algorithms.base import Batch, Info, Views
+from semisonic.algorithms.pretext import Pretext
+from semisonic.schema import Config
+from semisonic_kernels.contrastive import contrastive_loss
+
+DIMENSIONS = 128
+
+
+class SimCLRConfig(Config):
+    name: Literal["simclr"] = "simclr"
+    temperature: float = Field(0.5, gt=0)
+    """Divides the cosines of two views (T)."""
+    dimensions: int = Field(DIMENSIONS, ge=1)
+    """Of the space in which views are compared."""
+    view: str = "simclr"
+    """Augmentation of both views of the unlabelled images."""
+    weak: str = "weak"
+    """Augmentation of the labelled images, which the linear probe alone learns from."""
+
+
+class SimCLR(Pretext):
+    Config = SimCLRConfig
+    micro_batches = False  # the negatives are those of the whole batch
+
+    @classmethod
+    def views(cls, cfg: SimCLRConfig) -> Views:
+        return Views(labelled={"weak": cfg.weak}, unlabelled={"view_1": cfg.view, "view_2": cfg.view})
+
+    def setup(self, info: Info) -> None:
+        width: Any = self.network.feature_dim
+        self.projector = projector(width, self.cfg.dimensions)
+
+    def pretext(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        first_UD, second_UD = self.features(batch.u["view_1"], batch.u["view_2"])
+        first_UP, second_UP = self.head(first_UD, "projector"), self.head(second_UD, "projector")
+        similarity = F.cosine_similarity(first_UP, second_UP).mean()
+        return contrastive_loss(first_UP, second_UP, self.cfg.temperature), {"partner_similarity": similarity}
+
+
+def projector(features: int, dimensions: int) -> nn.Module:
+    """g: features [N, D] -> [N, P], with a hidden layer as wide as the features."""
+    return nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, dimensions))

@@ -1,0 +1,86 @@
+"""UDA: unsupervised data augmentation with training signal annealing (Xie et al. 2019, arXiv 1904.12848).
+
+    q   = softmax(f(weak(u)) / temperature), no gradient
+    L_u = mean over all U of 1[max softmax(f(weak(u))) >= threshold] * KL(q || softmax(f(strong(u))))
+    L_x = sum_B k H(y, p(weak(x))) / max(1, sum_B k),  k = 1[p_y <= eta(t)],  eta(t) = a(t) (1 - 1/C) + 1/C
+    a(t) = t/T (linear), exp(5 (t/T - 1)) (exp), 1 - exp(-5 t/T) (log); without annealing all count
+    L   = L_x + weight * L_u
+
+Annealing holds back labelled images that the network has learned already, so that few labels are not overfitted: k
+looks at the probability of the true class, and the number kept is that of all ranks (of one micro-batch). The threshold
+is compared with the probability before the temperature. All three views go through one forward, so they share
+BatchNorm statistics. Masked samples count in the mean of L_u.
+Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.algorithms.parts import pseudo_label_metrics
+from semisonic.schema import Config
+from semisonic_kernels import collectives
+from semisonic_kernels.losses import kl_divergence, pseudo_labels
+
+
+class UDAConfig(Config):
+    name: Literal["uda"] = "uda"
+    threshold: float = Field(0.8, ge=0)
+    """Confidence from which an unlabelled image counts; above 1 none does."""
+    temperature: float = Field(0.4, gt=0)
+    """Sharpens the targets; 1 leaves them as they are, near 0 they are FixMatch's."""
+    weight: float = Field(1.0, ge=0)
+    """Weight of the unlabelled loss."""
+    annealing: Literal["none", "linear", "exp", "log"] = "none"
+    """Training signal annealing: how the probability up to which a labelled image counts rises from 1/C to 1. exp holds
+    back longest, for very few labels; log shortest."""
+    weak: str = "weak"
+    """Augmentation of the labelled images and of the views that give targets."""
+    strong: str = "fixmatch"
+    """Augmentation of the views that are trained on the targets."""
+
+
+class UDA(Algorithm):
+    Config = UDAConfig
+
+    @classmethod
+    def views(cls, cfg: UDAConfig) -> Views:
+        return Views(labelled={"weak": cfg.weak}, unlabelled={"weak": cfg.weak, "strong": cfg.strong})
+
+    def loss(self, batch: Batch) -> StepOutput:
+        logits_BC, weak_UC, strong_UC = self.classify(batch.x["weak"], batch.u["weak"], batch.u["strong"])
+        label_U, _, mask_U = pseudo_labels(weak_UC, self.cfg.threshold)
+
+        labelled, kept = self.annealed(logits_BC, batch.y)
+        divergence_U = kl_divergence(weak_UC.detach() / self.cfg.temperature, strong_UC)
+        unlabelled = (mask_U * divergence_U).mean()
+        loss = labelled + self.cfg.weight * unlabelled
+
+        metrics = {
+            "loss_labelled": labelled,
+            "loss_unlabelled": unlabelled,
+            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+            "labelled_kept": kept,
+            **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),
+        }
+        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})
+
+    def annealed(self, logits_BC: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The labelled loss, and the share of the labelled images that count in it; both 0-d."""
+        losses_B = F.cross_entropy(logits_BC, y, reduction="none")
+        if self.cfg.annealing == "none":
+            return losses_B.mean(), torch.ones_like(losses_B[0])
+        kept_B = ((-losses_B.detach()).exp() <= self.ceiling()).to(losses_B.dtype)
+        # A rank's share of a mean over the global number: the mean over the ranks of the quotients is that mean.
+        kept = collectives.mean(kept_B.sum()).clamp(min=1 / collectives.ranks())
+        return (kept_B * losses_B).sum() / kept, kept_B.mean()
+
+    def ceiling(self) -> Tensor:
+        """eta(t), the probability of the true class up to which a labelled image counts: 0-d float64."""
+        done = self.step.double() / self.info.steps
+        risen = {"linear": done, "exp": (5 * (done - 1)).exp(), "log": 1 - (-5 * done).exp()}[self.cfg.annealing]
+        return risen * (1 - 1 / self.info.classes) + 1 / self.info.classes

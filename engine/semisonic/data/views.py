@@ -1,0 +1,180 @@
+"""What a view of an image is, and the simplest ones: the window itself, and the weak augmentation.
+
+A view has two halves. `params` turns uniforms into the parameters of a whole batch, in numpy, on the host; `graph`
+builds the DALI operators that apply them, on the CPU or the GPU, and `finish` applies the rest, if any, to DALI's
+output in one fused kernel. Neither draws anything, so a sample looks the same whatever the batch size, thread count
+or number of processes.
+
+Shape suffixes: N samples, K uniforms of one sample.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from nvidia.dali import fn
+from nvidia.dali.data_node import DataNode
+from nvidia.dali.types import DALIImageType, DALIInterpType
+from torch import Tensor
+
+from semisonic.data.operations import warp
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a view's pixels come from and how large it is."""
+
+    size: int
+    """Output height and width, in pixels."""
+    pad: int
+    """Reflect padding that resident images already carry on each side: [size + 2 pad, size + 2 pad, 3]."""
+    flip: bool
+    """Whether the data set allows horizontal flips."""
+    fill: tuple[int, int, int]
+    """The data set's mean colour, 0..255 (fills Cutout)."""
+    encoded: bool = False
+    """True: the source is encoded image bytes (JPEG, PNG, ...) instead of a resident array."""
+    device: str = "cpu"
+    """Where the DALI operators run: "cpu" or "gpu"."""
+
+
+class View(ABC):
+    """One augmentation of an image at one geometry."""
+
+    uniforms: int
+    """How many U[0, 1) doubles a sample needs; a multiple of 4, 0 for a view without randomness."""
+    noise_std: float = 0.0
+    """Standard deviation, in normalised units, of the noise that is to be added after the hand-over."""
+    finishing: tuple[str, ...] = ()
+    """Names of the arrays of `params` that `finish` needs on the images' device; () where it has nothing to do."""
+    told: tuple[str, ...] = ()
+    """Names of the arrays of `params` that neither `graph` nor `finish` reads, but a loss may."""
+    adaptive: bool = False
+    """Whether its draws depend on a table that the model gives, step by step: see `informed`."""
+
+    def informed(self, table: np.ndarray) -> "View":
+        """An adaptive view that draws by another table; it starts with the first one."""
+        return self
+
+    @abstractmethod
+    def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
+        """The parameters of a batch, float32 or int32 arrays with leading N; empty for a resident "plain".
+
+        `uniforms_NK` has `uniforms` columns. `shapes_N2` holds (height, width) of every encoded image after
+        its EXIF orientation, and is None for resident images.
+        """
+
+    @abstractmethod
+    def graph(self, source: DataNode, params: Mapping[str, DataNode]) -> DataNode:
+        """Inside a pipeline definition with `enable_conditionals`: source -> uint8 HWC [size, size, 3].
+
+        `source` is a CPU or GPU batch of uint8 HWC images, or of bytes on the CPU if `geometry.encoded`;
+        `params` holds one CPU batch for every array of `params`, except those that only `finish` or a loss needs.
+        """
+
+    def finish(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
+        """What the graph left to do: uint8 [N, size, size, 3] -> the same, on the device, without waiting for it.
+
+        `params` holds at least the arrays named in `finishing`, as tensors on the images' device.
+        """
+        return images
+
+
+class Plain(View):
+    """The central window.
+
+    Resident: size x size pixels. Encoded: the square of 0.875 of the shorter side, or the `whole` image, resized.
+    """
+
+    uniforms = 0
+
+    def __init__(self, geometry: Geometry, whole: bool = False):
+        self.geometry, self.whole = geometry, whole
+
+    def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
+        if not self.geometry.encoded:
+            return {}
+        shapes_N2 = known(shapes_N2)
+        if self.whole:
+            return {"start": int32(np.zeros_like(shapes_N2)), "shape": int32(shapes_N2)}
+        side_N1 = np.maximum(np.floor(0.875 * shapes_N2.min(axis=1, keepdims=True) + 0.5), 1)
+        shape_N2 = np.repeat(side_N1, 2, axis=1)
+        return {"start": int32((shapes_N2 - shape_N2) // 2), "shape": int32(shape_N2)}
+
+    def graph(self, source: DataNode, params: Mapping[str, DataNode]) -> DataNode:
+        if self.geometry.encoded:
+            return decode(source, params["start"], params["shape"], self.geometry)
+        size, pad = self.geometry.size, self.geometry.pad
+        return fn.slice(place(source, self.geometry), start=[pad, pad], shape=[size, size], axis_names="HW")
+
+
+class Weak(View):
+    """Random crop, and a horizontal flip with p = 0.5 where the geometry allows it.
+
+    Resident: one of the (2 pad + 1)^2 windows of the padded image, all equally likely. Encoded: a crop with
+    area share U(0.2, 1) and log-uniform ratio 3/4..4/3, its sides clamped to the image, resized.
+    """
+
+    def __init__(self, geometry: Geometry, noise_std: float = 0.0):
+        self.geometry = geometry
+        self.noise_std = noise_std
+        self.uniforms = 8 if geometry.encoded else 4
+
+    def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
+        flip_N = (uniforms_NK[:, 2] < 0.5) & self.geometry.flip
+        if self.geometry.encoded:
+            start_N2, shape_N2 = resized_crop(uniforms_NK[:, [0, 1, 3, 4]], known(shapes_N2))
+            return {"start": int32(start_N2), "shape": int32(shape_N2), "mirror": int32(flip_N)}
+        offset_N2 = np.floor(uniforms_NK[:, :2] * (2 * self.geometry.pad + 1))
+        window_N23 = np.tile(np.eye(2, 3, dtype=np.float32), (len(flip_N), 1, 1))
+        window_N23[:, 0, 0] = np.where(flip_N, -1, 1)
+        window_N23[:, 0, 2] = offset_N2[:, 1] + np.where(flip_N, self.geometry.size, 0)
+        window_N23[:, 1, 2] = offset_N2[:, 0]
+        return {"window": window_N23}
+
+    def graph(self, source: DataNode, params: Mapping[str, DataNode]) -> DataNode:
+        size = self.geometry.size
+        if self.geometry.encoded:
+            image = decode(source, params["start"], params["shape"], self.geometry)
+            return fn.flip(image, horizontal=params["mirror"])
+        # One warp is faster than crop + flip, and exact: all coordinates are half-integers.
+        return warp(place(source, self.geometry), params["window"], size)
+
+
+def resized_crop(uniforms_N4: np.ndarray, shapes_N2: np.ndarray, least: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+    """Start and shape, (y, x) each, from uniforms for y, x, area share (from `least` on) and aspect ratio."""
+    area_N = shapes_N2.prod(axis=1, dtype=np.float64) * (least + (1 - least) * uniforms_N4[:, 2])
+    ratio_N = np.exp(np.log(4 / 3) * (2 * uniforms_N4[:, 3] - 1))
+    shape_N2 = np.sqrt(np.stack([area_N / ratio_N, area_N * ratio_N], axis=1))
+    shape_N2 = np.clip(np.round(shape_N2), 1, shapes_N2)
+    return np.floor(uniforms_N4[:, :2] * (shapes_N2 - shape_N2 + 1)), shape_N2
+
+
+def decode(source: DataNode, start: DataNode, shape: DataNode, geometry: Geometry) -> DataNode:
+    device = "mixed" if geometry.device == "gpu" else "cpu"
+    window = fn.decoders.image_slice(
+        source, start=start, shape=shape, axis_names="HW", device=device, output_type=DALIImageType.RGB
+    )
+    return resize(window, geometry.size)
+
+
+def resize(image: DataNode, size: int) -> DataNode:
+    """To a square, bilinear, smoothed where it shrinks."""
+    resized = fn.resize(image, size=[size, size], interp_type=DALIInterpType.INTERP_LINEAR, antialias=True)
+    return resized  # type: ignore[return-value]
+
+
+def place(source: DataNode, geometry: Geometry) -> DataNode:
+    """On the device where the operators run."""
+    return source.gpu() if geometry.device == "gpu" else source
+
+
+def int32(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def known(shapes_N2: np.ndarray | None) -> np.ndarray:
+    if shapes_N2 is None:
+        raise ValueError("encoded images need their shapes")
+    return shapes_N2
