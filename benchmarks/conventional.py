@@ -102,7 +102,7 @@ def _norm(cfg: ModelConfig, momentum: float, eps: float) -> dict[str, float]:
 def build_network(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
     """The engine's network in torch's own layers, with the same initial weights.
 
-    Wide ResNets and `small` are written out here; a torchvision network is taken with torch's BatchNorm in it.
+    Wide ResNets and `small` are written out here; another network is taken with torch's BatchNorm in it.
     """
     ours = build(cfg, classes, image_size)
     if wide_resnet.parse(cfg.name) is not None:
@@ -128,7 +128,9 @@ def copy_weights(source: nn.Module, target: nn.Module) -> None:
 def _restore_batch_norm(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            plain = nn.BatchNorm2d(child.num_features, child.eps, child.momentum, child.affine)
+            plain: nn.Module = nn.BatchNorm2d(child.num_features, child.eps, child.momentum, child.affine)
+            if child.slope is not None:  # the engine's layer has its activation inside
+                plain = nn.Sequential(plain, nn.LeakyReLU(child.slope) if child.slope else nn.ReLU())
             setattr(module, name, plain)
         else:
             _restore_batch_norm(child)

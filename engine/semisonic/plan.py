@@ -82,7 +82,7 @@ def plan(invocation: Invocation) -> int:
     started = invocation.resume and on_main(accelerator, lambda: saved_micro(cfg.folder) is not None)
     cfg, _ = fit_steps(main_run, asked, started, data, split, accelerator, console)
     torch.manual_seed(cfg.seed)
-    algorithm = build_algorithm(cfg, data, split)
+    algorithm = build_algorithm(cfg, data, split, fresh=not started)
     if cfg.init:
         console.print(initialise(algorithm, cfg.init))
     trainer = Trainer(cfg, algorithm, data, split, accelerator)

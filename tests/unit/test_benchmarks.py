@@ -179,6 +179,7 @@ def test_an_unknown_field_is_one_line(capsys):
         ModelConfig(name="wrn-16-2", residual="port", norm_momentum=0.1, norm_eps=1e-5),
         ModelConfig(name="small"),
         ModelConfig(name="resnet18"),
+        ModelConfig(name="shake-shake-8-2x4d"),
     ],
     ids=lambda cfg: cfg.name,
 )
@@ -190,7 +191,11 @@ def test_the_conventional_network_is_the_engines(cfg: ModelConfig):
     assert count[0] == count[1]
     conventional.copy_weights(ours, theirs)
     images = torch.randn(4, 3, 32, 32)
-    assert torch.allclose(ours(images), theirs(images), atol=1e-5)
+    found = []
+    for network in (ours, theirs):
+        torch.manual_seed(1)  # for those that draw
+        found.append(network(images))
+    assert torch.allclose(*found, atol=1e-5)
     # The running statistics that this moved are the same ones too.
     assert torch.allclose(ours.eval()(images), theirs.eval()(images), atol=1e-5)
 

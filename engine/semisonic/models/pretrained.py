@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from semisonic.models.torchvision_nets import TorchvisionNet
 from semisonic.schema import UserError
@@ -34,10 +34,12 @@ def read(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def load_weights(network: TorchvisionNet, path: Path, stem: Literal["auto", "3x3", "7x7"]) -> None:
+def load_weights(network: nn.Module, path: Path, stem: Literal["auto", "3x3", "7x7"]) -> None:
     """Puts the weights of a file in torchvision's own naming into the network; the head stays random where the file's
     has another number of classes. Raises UserError where anything else is missing, left over or of another shape.
     """
+    if not isinstance(network, TorchvisionNet):
+        raise UserError(f"model.weights: is for torchvision's networks, not for {type(network).__name__}; remove it")
     given, wanted = {}, network.state_dict()
     head = network.head_path + "."
     for key, value in read(path).items():

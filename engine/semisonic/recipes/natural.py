@@ -29,9 +29,9 @@ def cifar10() -> dict[str, Any]:
 
 
 def cifar100() -> dict[str, Any]:
-    """CIFAR-100, 4 labels a class, WRN-28-8, weight decay 1e-3. Paper: 48.85 +- 1.75 % error (400 labels), 28.29 %
-    (2,500), 22.60 % (10,000).
+    """CIFAR-100, 4 labels a class, WRN-28-8. Paper: 48.85 % error (400 labels), 28.29 % (2,500), 22.60 % (10,000).
 
+    Weight decay 1e-3.
     Command: accelerate launch launch/train.py --data cifar100 --data.download true [--data.labels 2500]
     Estimated: 2.0e19 operations, 45 hours.
     """
@@ -43,9 +43,9 @@ def cifar100() -> dict[str, Any]:
 
 
 def svhn() -> dict[str, Any]:
-    """SVHN with its extra images, 4 labels a class, WRN-28-2, no flips. Paper: 3.96 +- 2.17 % error (40 labels), 2.48 %
-    (250), 2.28 % (1,000).
+    """SVHN, 4 labels a class, WRN-28-2. Paper: 3.96 +- 2.17 % error (40 labels), 2.48 % (250), 2.28 % (1,000).
 
+    With its extra images, no flips.
     Command: accelerate launch launch/train.py --data svhn --data.download true [--data.labels 250]
     Estimated: 1.3e18 operations, 3 hours.
     """
