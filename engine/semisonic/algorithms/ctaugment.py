@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, Info, StepOutput, Views
+from semisonic.algorithms.parts import one_hot
 from semisonic.models.norm import running_statistics
 
 OPERATIONS: dict[str, tuple[int, ...]] = {
@@ -117,7 +117,7 @@ def probing(kind: type[Algorithm], cfg: Any, lag: int = 1) -> type[Algorithm]:
             output = super().loss(batch)
             with torch.no_grad(), running_statistics():
                 probability_BC = self.infer(batch.x[PROBE], net="ema", track=False).softmax(-1)
-            right_BC = F.one_hot(batch.y, self.info.classes)
+            right_BC = one_hot(batch.y, self.info.classes).to(probability_BC.dtype)
             omega_B = 1 - 0.5 * (probability_BC - right_BC).abs().sum(-1)
             observed = {"probe_omega": omega_B, "probe_bins": batch.params[PROBE]["bins"]}
             return StepOutput(

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 from semisonic.algorithms.base import Batch, Info, StepOutput, Views
 from semisonic.algorithms.mixmatch import MixMatch, MixMatchConfig
-from semisonic.algorithms.parts import linear_ramp, pseudo_label_metrics
+from semisonic.algorithms.parts import linear_ramp, one_hot, pseudo_label_metrics
 from semisonic.models.decoder import Decoder
 from semisonic_kernels import transformations
 from semisonic_kernels.boxes import boxes_around, mean_filled
@@ -137,7 +137,7 @@ class EnAET(MixMatch):
     def mixture(self, batch: Batch, target_UC: Tensor) -> tuple[Tensor, Tensor]:
         """MixMatch's mixed images [N, 3, H, W], normalised, and their targets [N, C]."""
         images, partner_N, lam_N = self.plan(batch, None)
-        y_BC = F.one_hot(batch.y, self.info.classes).to(target_UC.dtype)
+        y_BC = one_hot(batch.y, self.info.classes).to(target_UC.dtype)
         q_NC = torch.cat([y_BC, *[target_UC] * len(batch.u)])
         return mixup(images, q_NC, partner_N, lam_N, self.pixel_mean, self.pixel_scale, dominant=True)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, Info, StepOutput, Views
-from semisonic.algorithms.parts import check_block, linear_ramp, mixing_partners, pseudo_label_metrics
+from semisonic.algorithms.parts import check_block, linear_ramp, mixing_partners, one_hot, pseudo_label_metrics
 from semisonic.schema import Config
 from semisonic_kernels import collectives
 from semisonic_kernels.losses import consistency_loss, sharpen
@@ -137,7 +137,7 @@ class ReMixMatch(Algorithm):
         """All images mixed with a partner [N, 3, H, W], normalised, and their targets [N, C]; labelled ones first."""
         count, draws = self.cfg.strong_views, batch.draws
         views = [*(batch.u[f"strong_{k}"] for k in range(count)), batch.u["weak"]]
-        labels_BC = F.one_hot(batch.y, self.info.classes).to(guess_UC.dtype)
+        labels_BC = one_hot(batch.y, self.info.classes).to(guess_UC.dtype)
         # A batch of less than a block, which `check` refuses, is one block.
         blocks = max(1, len(batch.y) // self.cfg.block)
         partners_N = mixing_partners([draws["partner_x"][:, 0], *draws["partner_u"].unbind(1)], blocks)

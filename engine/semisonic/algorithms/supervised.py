@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
-from semisonic.algorithms.parts import check_block, mixing_partners
+from semisonic.algorithms.parts import check_block, mixing_partners, one_hot
 from semisonic.schema import Config
 from semisonic_kernels.cutmix import cutmix, cutmix_boxes
 from semisonic_kernels.losses import consistency_loss
@@ -68,7 +68,7 @@ class Supervised(Algorithm):
         """Mixed images [B, 3, H, W] and targets [B, C]."""
         images, draws, smoothing = batch.x["weak"], batch.draws, self.cfg.label_smoothing
         dtype = self.pixel_mean.dtype
-        targets_BC = (1 - smoothing) * F.one_hot(batch.y, self.info.classes).to(dtype) + smoothing / self.info.classes
+        targets_BC = (1 - smoothing) * one_hot(batch.y, self.info.classes).to(dtype) + smoothing / self.info.classes
         partner_B = mixing_partners([draws["partner"][:, 0]], len(batch.y) // self.cfg.block)
         lam_B = draws["lam"][:, 0]
         if self.cfg.mix == "mixup":
