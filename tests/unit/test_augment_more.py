@@ -344,7 +344,7 @@ def test_mistakes_of_a_mixture(index, message):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("recipe", ["mpl", "augmix", "simclr", "cutout(16)"])
+@pytest.mark.parametrize("recipe", ["mpl", "ctaugment", "ctaugment-probe", "augmix", "simclr", "cutout(16)"])
 def test_finished_on_a_gpu_equals_cpu(recipe):
     images, outputs = reflect(pictures(96, 32), 4), []
     for device, device_id in (("cpu", None), ("gpu", 0)):

@@ -314,11 +314,31 @@ def test_a_batch_without_its_step_is_an_error_and_not_a_deadlock():
         feedback.table(5)
 
 
+@pytest.mark.gpu
+def test_tables_leave_the_gpu_without_waiting():
+    remembered = Scripted(4)
+    remembered.rates, remembered.history = remembered.rates.cuda(), remembered.history.cuda()
+    feedback = Feedback(remembered)
+    tables = [table_after(number).cuda() for number in range(1, 10)]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for number, table in enumerate(tables, start=1):
+            remembered.rates.copy_(table)
+            feedback.send(number)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for number in range(5, 10):
+        assert np.array_equal(feedback.table(number + 4), table_after(number).numpy())
+        assert torch.equal(remembered.history[number % 5].cpu(), table_after(number))
+
+
 def test_a_lag_shorter_than_what_is_drawn_ahead_is_refused():
     def problems(*fields: str) -> str:
         return "\n".join(check(resolve(["--algorithm.strong", "ctaugment", "--device", "cpu", *fields])[1]))
 
     assert problems("--data.ctaugment-lag", str(CALLS_AHEAD)) == ""
+    with pytest.raises(ValueError, match="a lag of 7 steps for calls of 2"):
+        scripted_batches(2, lag=7, per_call=2)
     with pytest.raises(UserError, match=r"data\.ctaugment_lag: .* take at least 4"):
         resolve(["--algorithm.strong", "ctaugment", "--device", "cpu", "--data.ctaugment-lag", "3"])
     with pytest.raises(UserError, match="take at least 40"):
