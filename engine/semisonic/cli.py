@@ -24,7 +24,7 @@ The labelled images train a linear probe on its features alone, whose accuracy t
 
   accelerate launch launch/pretrain.py [OPTIONS] [FIELDS]
   accelerate launch launch/train.py --init RUN                   # then train from its weights, with any algorithm"""
-VIEWS = """Write a picture of each augmentation, and of each kernel on batches, into --out (default: views).
+VIEWS = """Write pictures of all augmentations and batch kernels to --out (or views).
 A row is an image, and its first column the image itself.
 
   python launch/views.py [--data NAME] [--out FOLDER] [FIELDS]"""
