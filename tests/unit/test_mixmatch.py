@@ -187,6 +187,8 @@ def test_micro_batches_sum_to_the_batch():
     assert same(whole, {name: p.grad for name, p in algorithm.named_parameters()})
     assert check_block(4, 6) and MixMatch.check(algorithm.cfg, 4, 8)[0].startswith("algorithm.block: ")
     assert MixMatch.check(algorithm.cfg, 6, 12) == []
+    assert "a multiple of 2 that divides 6" in MixMatch.check(algorithm.cfg, 6, 15)[0]  # 3 labelled, 7.5 unlabelled
+    assert check_block(2, 6, 15) == check_block(6, 6, 15) == []
 
 
 def test_true_labels_of_the_unlabelled_images_never_reach_the_loss():

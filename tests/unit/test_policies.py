@@ -253,7 +253,7 @@ RUN = ["--algorithm", "policy-mixmatch", "--algorithm.policy", "percentile-held-
 
 def test_impossible_combinations_name_their_field():
     for more, field in ((["--data.held-out", "0"], "data.held_out"), (["--data.held-out", "10", "--batch.micro", "2"], "batch.micro"),
-                        (["--data.held-out", "10", "--batch.labelled", "12"], "algorithm.block")):  # fmt: skip
+                        (["--data.held-out", "10", "--algorithm.block", "5"], "algorithm.block")):  # fmt: skip
         with pytest.raises(UserError) as caught:
             resolve([*RUN, *more])
         assert [line.split(":")[0] for line in caught.value.messages] == [field]

@@ -76,7 +76,7 @@ class ICT(Algorithm):
 
     @classmethod
     def check(cls, cfg: ICTConfig, labelled: int, unlabelled: int) -> list[str]:
-        return check_block(cfg.block, labelled)
+        return check_block(cfg.block, labelled, unlabelled)
 
     def loss(self, batch: Batch) -> StepOutput:
         cfg, blocks = self.cfg, len(batch.y) // self.cfg.block

@@ -72,7 +72,7 @@ class MixMatch(Algorithm):
 
     @classmethod
     def check(cls, cfg: MixMatchConfig, labelled: int, unlabelled: int) -> list[str]:
-        return check_block(cfg.block, labelled)
+        return check_block(cfg.block, labelled, unlabelled)
 
     def loss(self, batch: Batch) -> StepOutput:
         target_UC = sharpen(self.guess(batch), self.cfg.temperature)

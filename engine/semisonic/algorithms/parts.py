@@ -3,6 +3,7 @@
 Shape suffixes: B labelled batch, U unlabelled batch, C classes.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -119,11 +120,16 @@ def block_first(values: Tensor, count: int, blocks: int) -> Tensor:
     return values.view(blocks, -1)[:, :1].expand(-1, count // blocks).flatten()
 
 
-def check_block(block: int, labelled: int) -> list[str]:
-    """What speaks against mixing in blocks of so many labelled images, with a share of `labelled` per micro-batch."""
-    if labelled % block == 0:
-        return []
-    return [
-        f"algorithm.block: blocks of {block} labelled images do not divide a rank's micro-batch of {labelled}; "
-        "take a divisor of it"
-    ]
+def check_block(block: int, labelled: int, unlabelled: int = 0) -> list[str]:
+    """What speaks against mixing in blocks of so many labelled images, with such shares of a rank's micro-batch."""
+    if labelled % block:
+        return [
+            f"algorithm.block: blocks of {block} labelled images do not divide a rank's micro-batch of {labelled}; "
+            "take a divisor of it"
+        ]
+    if block * unlabelled % labelled:
+        return [
+            f"algorithm.block: {block} labelled images have no whole number of the {unlabelled} unlabelled ones beside "
+            f"{labelled}; take a multiple of {labelled // math.gcd(labelled, unlabelled)} that divides {labelled}"
+        ]
+    return []

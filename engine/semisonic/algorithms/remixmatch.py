@@ -77,7 +77,7 @@ class ReMixMatch(Algorithm):
 
     @classmethod
     def check(cls, cfg: ReMixMatchConfig, labelled: int, unlabelled: int) -> list[str]:
-        return check_block(cfg.block, labelled)
+        return check_block(cfg.block, labelled, unlabelled)
 
     def setup(self, info: Info) -> None:
         width: Any = self.network.feature_dim
