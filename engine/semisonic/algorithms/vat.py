@@ -1,4 +1,4 @@
-"""Virtual Adversarial Training: no small change of an image changes its prediction (Miyato et al. 2017, 1704.03976).
+"""VAT: no small change of an image changes its prediction (Miyato et al. 2017, arXiv 1704.03976).
 
     q   = softmax(f(u)), no gradient, u a weak view
     d   ~ N(0, I) per sample; `power` times: d <- gradient at r = xi d / |d| of KL(q || softmax(f(u + r)))
@@ -95,7 +95,7 @@ class VAT(Algorithm):
         return self.cfg.eps * unit(d)
 
     def perturbed(self, x: Tensor, images: Tensor, autocast: bool) -> Tensor:
-        """Logits of perturbed images [U, 3, H, W], with the batch statistics that the clean ones had the likes of."""
+        """Logits of perturbed images [U, 3, H, W], with the kind of batch statistics that the clean ones had."""
         if self.cfg.statistics == "all":
             return self.infer(torch.cat([x, images]), track=False, autocast=autocast)[len(x) :]
         return self.infer(images, track=False, autocast=autocast)
