@@ -76,7 +76,9 @@ def test_progress_is_the_dot_product_of_the_gradients_to_second_order():
         algorithm, given = mpl(), batch()
         labels = algorithm.label(given)
         learned = F.cross_entropy(
-            algorithm.network(algorithm.normalise(given.u["strong"])), labels, label_smoothing=algorithm.cfg.label_smoothing
+            algorithm.network(algorithm.normalise(given.u["strong"])),
+            labels,
+            label_smoothing=algorithm.cfg.label_smoothing,
         )
         before = gradients_of(learned, algorithm.network, "network")
         progress = step(algorithm, rate).output.metrics["progress"].item()
@@ -227,7 +229,9 @@ def test_the_plain_variant_reads_no_weak_view_and_no_label_for_the_teacher():
     algorithm = mpl(variant="plain")
     assert algorithm.views(algorithm.cfg).unlabelled.keys() == {"strong"}
     given = batch(u={"strong": batch().u["strong"]})
-    assert not any(value.any() for value in part(step(algorithm, given=given, progress=0.0).gradients, "teacher").values())
+    assert not any(
+        value.any() for value in part(step(algorithm, given=given, progress=0.0).gradients, "teacher").values()
+    )
 
 
 def test_the_average_and_what_is_evaluated_are_the_student_s():
@@ -301,7 +305,9 @@ def test_a_small_teacher_begins_with_the_stored_labels_and_learns_from_progress(
     assert max(float(value.abs().max()) for value in part(run.gradients, "teacher").values()) > 0
     logits = algorithm.teacher(algorithm.table[given.u_index])
     assert (algorithm.table[given.u_index] - logits.softmax(-1)).abs().max() > 1e-6  # it has moved
-    assert not any(value.any() for value in part(step(algorithm, given=given, progress=0.0).gradients, "teacher").values())
+    assert not any(
+        value.any() for value in part(step(algorithm, given=given, progress=0.0).gradients, "teacher").values()
+    )
 
 
 def test_both_formats_are_read(table: Path):
@@ -312,7 +318,10 @@ def test_both_formats_are_read(table: Path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (np.full((39, CLASSES), 1 / CLASSES), r"holds torch.float64 \[39, 4\], but this run's pool needs floating \[40, 4\]"),
+        (
+            np.full((39, CLASSES), 1 / CLASSES),
+            r"holds torch.float64 \[39, 4\], but this run's pool needs floating \[40, 4\]",
+        ),
         (np.full((40, CLASSES), 0.5), "rows must be probabilities that sum to 1"),
         (np.full((40, CLASSES), np.nan), "rows must be probabilities that sum to 1"),
         (np.full((40, CLASSES), 1), r"holds torch.int64"),

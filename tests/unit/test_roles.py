@@ -68,7 +68,9 @@ def test_a_student_that_waits_stays_as_it_is(tmp_path: Path):
     for step in range(4):
         output = trainer.train_step(next(loader))
         assert (output.metrics["progress"] == 0) == (step < 3)
-        moved = {name.split(".")[0] for name, p in trainer.algorithm.named_parameters() if not torch.equal(p, before[name])}
+        moved = {
+            name.split(".")[0] for name, p in trainer.algorithm.named_parameters() if not torch.equal(p, before[name])
+        }
         assert moved == ({"teacher"} if step < 3 else {"teacher", "network"})
 
 
@@ -140,7 +142,9 @@ def test_memory_counts_every_optimiser(tmp_path: Path):
 
 
 def test_the_trial_of_a_step_runs_both_networks(tmp_path: Path):
-    cfg = resolve(["--no-baseline", "--device", "cpu", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", *FIELDS])[1]
+    cfg = resolve(
+        ["--no-baseline", "--device", "cpu", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", *FIELDS]
+    )[1]
     trial = trial_of(cfg)
     for micro in (1, 2):
         trial.step(cfg.model_copy(update={"batch": cfg.batch.model_copy(update={"micro": micro})}), False)
@@ -150,6 +154,15 @@ def test_a_table_that_does_not_fit_is_refused_before_anything_is_written(tmp_pat
     from semisonic.cli import main
 
     (tmp_path / "table.npy").write_bytes(b"")
-    fields = ["--no-baseline", "--device", "cpu", *FIELDS, "--algorithm.variant", "reduced", "--out", str(tmp_path / "run")]
+    fields = [
+        "--no-baseline",
+        "--device",
+        "cpu",
+        *FIELDS,
+        "--algorithm.variant",
+        "reduced",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     assert main([*fields, "--algorithm.predictions", str(tmp_path / "table.npy")]) == 2
     assert not (tmp_path / "run").exists()
