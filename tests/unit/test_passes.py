@@ -57,7 +57,13 @@ def rows_of_stems(algorithm: nn.Module, action: Callable[[], object]) -> int:
     return sum(rows)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+QUICK = (*KNOWN, "enaet", "mpl", "remixmatch")
+"""Those whose passes differ most."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in ALGORITHMS]
+)
 def test_no_pass_of_a_step_is_missed(name: str, monkeypatch: pytest.MonkeyPatch):
     """Neither when they are counted nor when they are repeated."""
     stepped: list[int] = []
