@@ -1,0 +1,149 @@
+"""Defects of public code for these methods, and the tests that keep them out of here.
+
+What is only about methods that are not here (Dash, SimMatch, CRMatch, SoftMatch, FreeMatch) has no entry.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from semisonic.algorithms.supervised import Supervised
+from semisonic.building import build_algorithm
+from semisonic.commandline import resolve
+from semisonic.data.sources import load
+from semisonic.data.splits import make_split
+from semisonic.optim import OptimConfig, build_optimizer
+from semisonic.parallel import Engine
+from semisonic.runtime import start
+from semisonic.trainer import Trainer
+from tests.conftest import ROOT
+from tests.unit.test_algorithms import batch, make
+
+KEPT_OUT = {
+    "the teacher's logits stand for the student's, and the consistency loss is 0": (
+        "unit/test_consistency.py::test_the_unlabelled_loss_moves_the_network",
+        "contract/test_extremes.py::test_the_unlabelled_images_move_the_weights",
+    ),
+    "soft labels ignore their temperature": ("unit/test_uda.py::test_the_temperature_changes_loss_and_gradient",),
+    "training signal annealing looks at the largest probability, not at the label's": (
+        "unit/test_uda.py::test_annealing_holds_back_what_is_learned",
+    ),
+    "each rank has a table of its own, and checkpoints have none": (
+        "dist/test_world_size.py::test_ranks_equal_one_process",
+        "contract/test_extremes.py::test_a_resumed_algorithm_goes_on_bit_for_bit",
+    ),
+    "the teacher is rewarded where the student became worse": (
+        "unit/test_mpl.py::test_progress_is_old_minus_new",
+        "unit/test_mpl.py::test_labels_that_helped_become_more_likely_and_others_less",
+    ),
+    "student and teacher learn different pseudo-labels, or soft ones without a gradient": (
+        "unit/test_mpl.py::test_student_and_teacher_learn_the_same_hard_labels_of_the_strong_view",
+        "unit/test_mpl.py::test_soft_labels_of_the_teacher_itself_would_teach_it_nothing",
+    ),
+    "each rank rewards its teacher by its own student's progress": (
+        "unit/test_mpl.py::test_progress_weights_the_teacher_s_own_labels_and_comes_from_all_ranks",
+    ),
+    "a resumed run starts with a new student": (
+        "unit/test_roles.py::test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimisers",
+    ),
+    "the global batch grows with the number of GPUs": (
+        "dist/test_world_size.py::test_ranks_equal_one_process",
+        "unit/test_sampler.py::test_ranks_share_the_global_order",
+    ),
+    "the order of the samples ignores the seed": (
+        "unit/test_sampler.py::test_seeds_and_streams_have_orders_of_their_own",
+    ),
+    "digits are flipped": ("unit/test_augment_more.py::test_digits_are_not_flipped",),
+    "crops leave out the last offset": ("unit/test_augment.py::test_weak_offsets_are_uniform",),
+    "Shake-Shake's backward keeps the coefficients of the forward": (
+        "unit/test_shake_shake.py::test_forward_and_backward_have_coefficients_of_their_own",
+    ),
+    "weight decay shrinks the running statistics": (
+        "unit/test_known_defects.py::test_weight_decay_leaves_statistics_alone",
+    ),
+    "Wide ResNets have BatchNorm layers without gradient": ("unit/test_models.py::test_port_has_four_dead_tensors",),
+    "scaled gradients are clipped before they are scaled back": (
+        "unit/test_known_defects.py::test_clipping_follows_the_scaling_back",
+    ),
+    "the test set chooses the best checkpoint": ("unit/test_known_defects.py::test_the_test_set_chooses_nothing",),
+    "steps that nobody counts, or statistics of images kept for evaluation": (
+        "unit/test_known_defects.py::test_training_reads_the_labelled_images_and_the_pool_only",
+    ),
+}
+
+
+@pytest.mark.parametrize("defect", KEPT_OUT)
+def test_it_has_a_test(defect: str):
+    for path in KEPT_OUT[defect]:
+        file, name = path.split("::")
+        functions = {
+            node.name
+            for node in ast.walk(ast.parse((ROOT / "tests" / file).read_text()))
+            if isinstance(node, ast.FunctionDef)
+        }
+        assert name in functions, path
+
+
+def test_weight_decay_leaves_statistics_alone():
+    algorithm = make(Supervised).float()
+    algorithm.loss(batch()).loss.backward()
+    before = {name: value.clone() for name, value in algorithm.named_buffers()}
+    optimizer = build_optimizer(algorithm, OptimConfig(lr=0.1, weight_decay=0.5, decay_all=True))
+    for _ in range(3):
+        optimizer.step()
+    assert all(torch.equal(value, before[name]) for name, value in algorithm.named_buffers())
+
+
+def test_clipping_follows_the_scaling_back():
+    """A gradient of norm 0.3 is below the largest one of 0.5, however it is scaled meanwhile."""
+    module = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        module.weight.zero_()
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    engine = Engine(Accelerator(cpu=True), module, torch.optim.SGD(module.parameters(), lr=1.0), scaler, 0.5, names)
+    engine.backward(0.3 * module.weight.sum())
+    engine.step()
+    assert module.weight.item() == pytest.approx(-0.3)
+
+
+def trainer(out: Path, *fields: str) -> Trainer:
+    cfg = resolve(["--out", str(out), "--device", "cpu", "--steps", "3", "--no-baseline", "--log.trackers", "none",
+                   "--batch.labelled", "4", "--eval.every", "1", *fields])[1]  # fmt: skip
+    data = load(cfg.data)
+    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
+    return Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
+
+
+def test_the_test_set_chooses_nothing(tmp_path: Path):
+    without, held_out = trainer(tmp_path / "a"), trainer(tmp_path / "b", "--data.held-out", "10")
+    for run in (without, held_out):
+        run.history = [
+            {"step": 1, "eval/top1": 99.0, "held_out/top1": 10.0},
+            {"step": 2, "eval/top1": 50.0, "held_out/top1": 20.0},
+        ]
+    assert without.best_step is None and held_out.best_step == 2
+
+
+def test_training_reads_the_labelled_images_and_the_pool_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = trainer(tmp_path / "run", "--data.held-out", "1300")
+    asked: list[int] = []
+    resident = type(run.loader().resident)
+    gather = resident.gather
+
+    def noted(self, rows):
+        asked.extend(rows.tolist())
+        return gather(self, rows)
+
+    monkeypatch.setattr(resident, "gather", noted)
+    loader = run.loader()
+    for _ in range(8):
+        run.train_step(next(loader))
+    assert run.step == 8 == int(run.algorithm.step)
+    allowed = {*run.split.labelled.tolist(), *run.split.unlabelled.tolist()}
+    assert set(asked) <= allowed and not set(asked) & set(run.split.held_out.tolist())
+    assert len(set(asked)) > 0.9 * len(allowed)  # 8 steps of 28 go over a pool of 97 twice
