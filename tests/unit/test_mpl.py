@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from semisonic.algorithms.base import Batch, EmaConfig
 from semisonic.algorithms.mpl import MPL
 from semisonic.algorithms.uda import UDA
+from semisonic.models.head import DropoutLinear
 from semisonic.optim import OptimConfig
 from semisonic.schedules import learning_rate
 from semisonic.schema import UserError
@@ -252,6 +253,16 @@ def test_dropout_is_for_learning_only():
     assert torch.equal(algorithm.judge(batch()), algorithm.judge(batch()))
 
 
+def test_dropout_of_the_network_itself_is_refused():
+    def network() -> torch.nn.Module:
+        built = tiny_network()
+        built.head = DropoutLinear(built.head, 0.2)
+        return built
+
+    with pytest.raises(UserError, match=r"model\.dropout: .* algorithm\.dropout"):
+        MPL(MPL.Config(), network, info())
+
+
 # The optimisers
 
 
@@ -320,7 +331,7 @@ def test_both_formats_are_read(table: Path):
     [
         (
             np.full((39, CLASSES), 1 / CLASSES),
-            r"holds torch.float64 \[39, 4\], but this run's pool needs floating \[40, 4\]",
+            r"holds torch.float64 \[39, 4\], but the pool needs floating \[40, 4\]",
         ),
         (np.full((40, CLASSES), 0.5), "rows must be probabilities that sum to 1"),
         (np.full((40, CLASSES), np.nan), "rows must be probabilities that sum to 1"),

@@ -104,6 +104,8 @@ class MPL(Algorithm):
     def setup(self, info: Info) -> None:
         if self.steps_of(self.cfg.wait, 100) >= info.steps:
             raise UserError(f"algorithm.wait: the student would wait for all {info.steps} steps; lower it")
+        if getattr(self.network.head, "rate", 0):
+            raise UserError("model.dropout: would act on L too, and h be noise; use 0, and algorithm.dropout instead")
         self.teacher: nn.Module
         if self.cfg.variant == "reduced":
             self.teacher = Calibration(info.classes)
