@@ -15,8 +15,10 @@ from torch.nn import functional as F
 
 from semisonic.models import ModelConfig, build
 from semisonic_kernels import losses
+from semisonic_kernels.contrastive import nt_xent, nt_xent_reference
 from semisonic_kernels.ema import MovingAverage, ema_update_reference
 from semisonic_kernels.mixup import mixup, mixup_reference
+from semisonic_kernels.rotate import rotate, rotate_reference
 from semisonic_kernels.sgd import SgdWithAverage, sgd_with_average_reference
 from semisonic_kernels.sync_batch_norm import batch_norm, batch_norm_reference
 from without_dali import do_without_dali
@@ -195,6 +197,40 @@ def mixing(rows: int, size: int, device: torch.device) -> dict[str, Action]:
     }
 
 
+def turning(rows: int, size: int, device: torch.device) -> dict[str, Action]:
+    """Each image by its own quarter turns. Peers: image by image, which reads every angle back from the device."""
+    images = torch.randint(256, (rows, size, size, 3), dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
+    turns = torch.randint(4, (rows,), device=device)
+
+    def peers() -> Tensor:
+        return torch.stack([torch.rot90(image, int(k), (1, 2)) for image, k in zip(images, turns, strict=True)])
+
+    return {
+        "ours": lambda: rotate(images, turns),
+        "reference": lambda: rotate_reference(images, turns),
+        "peers": peers,
+    }
+
+
+def contrast(rows: int, width: int, device: torch.device) -> dict[str, Action]:
+    """NT-Xent of two views of `rows` samples, with its gradient. Peers: rows without their diagonal, selected."""
+    views = F.normalize(torch.randn(2 * rows, width, device=device), dim=1)
+    own = torch.eye(2 * rows, dtype=torch.bool, device=device)
+    partner = own.roll(rows, 0)
+
+    def peers(views: Tensor) -> Tensor:
+        similarity = views @ views.T / 0.5
+        positives, negatives = similarity[partner].view(2 * rows, 1), similarity[~own & ~partner].view(2 * rows, -1)
+        labels = torch.zeros(2 * rows, dtype=torch.int64, device=device)
+        return F.cross_entropy(torch.cat([positives, negatives], 1), labels)
+
+    return {
+        "ours": with_gradient(lambda views: nt_xent(views, views), views),
+        "reference": with_gradient(lambda views: nt_xent_reference(views, views), views),
+        "peers": with_gradient(peers, views),
+    }
+
+
 def norm_and_activation(rows: int, channels: int, size: int, device: torch.device) -> dict[str, Action]:
     """BatchNorm and leaky ReLU in training: forward and backward. Ours compiled, channels_last; peers eager, NCHW."""
     images = torch.randn(rows, channels, size, size, device=device)
@@ -238,6 +274,8 @@ CASES: dict[str, Builder] = {
     "sharpen, 448 x 10": partial(sharpening, 448, 10),
     "sharpen, 5120 x 1000": partial(sharpening, 5120, 1000),
     "mixup, 512 x 32 px": partial(mixing, 512, 32),
+    "rotate, 448 x 32 px": partial(turning, 448, 32),
+    "nt_xent, 2 x 448 x 128": partial(contrast, 448, 128),
     "batch norm + leaky relu, 120 x 32 x 32 px": partial(norm_and_activation, 120, 32, 32),
     "batch norm + leaky relu, 960 x 32 x 32 px": partial(norm_and_activation, 960, 32, 32),
 }

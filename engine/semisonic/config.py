@@ -339,7 +339,7 @@ def _field_of(cfg: RunConfig, recipe: str) -> str:
     for section in ("algorithm", "auxiliary"):
         fields = getattr(cfg, section)
         for name in type(fields).model_fields:
-            if getattr(fields, name) == recipe:
+            if name != "name" and getattr(fields, name) == recipe:
                 return f"{section}.{name}"
     return "algorithm.name"
 

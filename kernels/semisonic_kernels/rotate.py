@@ -1,6 +1,6 @@
 """Quarter turns of square images, exact: no interpolation, no shape that depends on the data.
 
-Shape suffixes: N images, M images that come out.
+Shape suffixes: N images, M images that come out, P pixels of an image, C channels.
 """
 
 import torch
@@ -57,17 +57,13 @@ def rotations(images: Tensor) -> Tensor:
 
 
 def _turned(images: Tensor, source_M: Tensor, turns_M: Tensor) -> Tensor:
-    """Image `source` turned so often, each pixel read once from where it was."""
-    last = images.shape[2] - 1
-    rows, columns = (torch.arange(last + 1, device=images.device).view(shape) for shape in ((1, -1, 1), (1, 1, -1)))
-    turns_M = turns_M.view(-1, 1, 1)
-    odd, first, second = turns_M % 2 == 1, (turns_M + 1) % 4 >= 2, turns_M % 4 >= 2
-    # Turned once, pixel (i, j) was at (j, last - i); twice, at (last - i, last - j); thrice, at (last - j, i).
-    row, column = torch.where(odd, columns, rows), torch.where(odd, rows, columns)
-    row, column = torch.where(second, last - row, row), torch.where(first, last - column, column)
-    # Indices around a slice put it last, so that the pixels of all channels are read, and lie, together.
-    pixels = images[source_M.view(-1, 1, 1), :, row, column]
-    return _laid_out_like(pixels.permute(0, 3, 1, 2), images)
+    """Image `source` turned so often: a table says where each pixel comes from, whose channels are read together."""
+    count, channels, size, _ = images.shape
+    places = torch.arange(size * size, device=images.device).view(size, size)
+    table_4P = torch.stack([torch.rot90(places, k) for k in range(4)]).view(4, -1)
+    pixels_NPC = images.permute(0, 2, 3, 1).reshape(count, -1, channels)
+    turned_MPC = pixels_NPC[source_M[:, None], table_4P[turns_M % 4]]
+    return _laid_out_like(turned_MPC.view(-1, size, size, channels).permute(0, 3, 1, 2), images)
 
 
 def _laid_out_like(turned: Tensor, images: Tensor) -> Tensor:

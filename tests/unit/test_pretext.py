@@ -367,6 +367,7 @@ def test_every_part_of_the_engine_sees_the_auxiliary_views(tmp_path: Path, capfd
     [
         (["--auxiliary.rotation", "1", "--auxiliary.rotation-view", "nope"], "auxiliary.rotation_view: augmentation 'nope'"),
         (["--auxiliary.simclr", "1", "--auxiliary.view", "nope"], "auxiliary.view: augmentation 'nope'"),
+        (["--algorithm", "rotnet", "--algorithm.view", "rotnet"], "algorithm.view: augmentation 'rotnet'"),
         (["--auxiliary.simclr", "-1"], "auxiliary.simclr: '-1' is not valid"),
         (["--auxiliary.simclr", "1", "--auxiliary.view", "weak", "--batch.micro", "2"],
          "batch.micro: auxiliary.simclr couples all samples of a batch; use 1"),
