@@ -3,8 +3,8 @@
 #
 #   benchmarks/gpu.sh [FOLDER] [MINUTES]
 #
-# GPU tests, kernels, the throughput of a step in its variants, on parts of its batch and under ZeRO-2, DALI by itself,
-# and the memory of ResNet-50. Results (JSON, pictures, a trace, a log) go into FOLDER (default gpu-results), named after
+# GPU tests, kernels, the throughput of a step in its variants, of every algorithm, on parts of its batch and under
+# ZeRO-2, DALI by itself, and the memory of ResNet-50. Results (JSON, pictures, a trace, a log) go into FOLDER (default gpu-results), named after
 # the GPU. What does not fit into MINUTES (default 9) is left out, most important first. Goes on after a failure; the
 # exit code is 1 if anything failed or was left out.
 # PYTHON names the interpreter (default python3). Without DALI, what needs no data still runs.
@@ -74,6 +74,7 @@ scaling=(--rounds 3 --seconds 1)
 step scaling 60 "$python" benchmarks/scaling.py "${scaling[@]}" --out "$out/scaling-$gpu.json"
 [[ $deepspeed == no ]] || step scaling-zero2 60 "$python" benchmarks/scaling.py "${scaling[@]}" \
   --deepspeed launch/deepspeed/zero2.json --out "$out/scaling-$gpu-zero2.json"
+throughput methods 120 --algorithm all --precision bf16 --rounds 3 --seconds 0.5
 step backbones 90 "$python" benchmarks/backbones.py --model resnet50 --out "$out/backbones-$gpu-resnet50.json"
 throughput bf16-eager 30 --precision bf16 --no-compile --no-conventional --rounds 3 --seconds 1
 throughput fp32 60 --precision fp32 --no-conventional --rounds 3 --seconds 1
