@@ -54,6 +54,8 @@ class Stepper:
         for role in algorithm.roles:
             module = algorithm.role_module(role)
             if cfg.graphs == "whole":
+                # True: under DDP the compiler cuts the graph where the buckets of gradients end.
+                torch._dynamo.config.optimize_ddp = not algorithm.inner_gradients
                 # The bound method, not the module: keys stay clean, and DDP and DeepSpeed wrap it from outside.
                 module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False)
             prepare = partial(self.prepare, module, self.optims[role])

@@ -1,6 +1,7 @@
 """The properties that VAT's paper and its numerics promise."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from semisonic_kernels.fuse import set_kernels
 from semisonic_kernels.losses import kl_divergence
 from semisonic_kernels.noise import normal_noise
 from tests.unit.test_algorithms import CLASSES, SIZE, batch, frozen, gradients, images, info, make, same, tiny_network
+from tests.unit.test_replay import make_trainer
 
 
 @pytest.fixture(autouse=True)
@@ -207,3 +209,10 @@ def test_noise_belongs_to_the_sample_and_draws_nothing(monkeypatch: pytest.Monke
     torch.testing.assert_close(perturbation(algorithm, half), r[6:])
     monkeypatch.setattr(vat, "normal_noise", lambda keys, shape: torch.ones(len(keys), *shape))
     assert not torch.allclose(perturbation(algorithm, one), r)
+
+
+def test_no_compiler_cuts_the_graph_inside_the_power_iteration(tmp_path: Path):
+    """Under DDP it cuts the others' graphs where buckets of gradients end, which fails inside an inner gradient."""
+    for name, cut in (("vat", False), ("fixmatch", True)):
+        make_trainer(tmp_path / name, "--algorithm", name, "--compile", "whole")
+        assert torch._dynamo.config.optimize_ddp is cut

@@ -155,6 +155,8 @@ class Algorithm(nn.Module):
     """Parts with an optimiser of their own. `role_module(name)` is what the trainer wraps."""
     micro_batches: ClassVar[bool] = True
     """False where a loss couples all samples of the batch, so that slices of it mean something else."""
+    inner_gradients: ClassVar[bool] = False
+    """True where a loss takes a gradient itself (`parts.input_gradient`), inside which no graph may be cut."""
     step: Tensor
     """Finished optimiser steps, 0-d int64."""
     ema_updates: Tensor

@@ -54,6 +54,7 @@ class VATConfig(Config):
 
 class VAT(Algorithm):
     Config = VATConfig
+    inner_gradients = True
 
     @classmethod
     def views(cls, cfg: VATConfig) -> Views:
