@@ -114,7 +114,10 @@ class _Normalise(torch.autograd.Function):
         normalised = (x.to(mean.dtype) - _like(mean, x)) * _like(inv, x)
         bias_C = grad.sum(_reduced(x))
         weight_C = (grad * normalised).sum(_reduced(x))
-        sums = collectives.all_reduce(torch.cat([bias_C, weight_C]), "sum", ctx.group_name) / ctx.count
+        # Divided before it is reduced: a compiler makes bias_C and weight_C parts of what cat makes and reduces that in
+        # place, so that where they are needed afterwards (sums over several forwards) they would be every rank's.
+        shares = torch.cat([bias_C, weight_C]) / ctx.count
+        sums = collectives.all_reduce(shares, "sum", ctx.group_name)
         sum_C, sum_normalised_C = sums.chunk(2)
         grad_x = (grad - _like(sum_C, x) - normalised * _like(sum_normalised_C, x)) * _like(weight * inv, x)
         # The gradients of weight and bias stay those of this rank's loss: averaging them is DDP's part.

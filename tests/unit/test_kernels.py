@@ -11,7 +11,8 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn import functional as F
 
-from semisonic.models.norm import BatchNorm2d
+from semisonic.algorithms.parts import input_gradient
+from semisonic.models.norm import BatchNorm2d, batch_statistics
 from semisonic_kernels.noise import normal_noise, normal_noise_reference
 from semisonic_kernels.sync_batch_norm import _Normalise, batch_norm, batch_norm_reference
 
@@ -91,12 +92,33 @@ def one_case(case: str, rank: int, compiled: bool, device: str) -> dict[str, Ten
     return {key: (nothing if value is None else value.detach()).cpu() for key, value in found.items()}
 
 
+def several_forwards(rank: int, compiled: bool, device: str) -> dict[str, Tensor]:
+    """Gradients of a loss of two forwards through two layers, the second at an input moved along an inner gradient."""
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 8, 3, padding=1), BatchNorm2d(8, slope=0.1)]
+    layers += [torch.nn.Conv2d(8, 8, 3, padding=1), BatchNorm2d(8, slope=0.1)]
+    network = torch.nn.Sequential(*layers).double().to(device)
+    torch.manual_seed(1 + rank)
+    x, u = torch.randn(2, 4, 3, 6, 6, dtype=torch.float64).to(device)
+
+    def second(u: Tensor) -> Tensor:
+        with batch_statistics(track=False):
+            return network(u).exp().mean()
+
+    def loss(x: Tensor, u: Tensor) -> Tensor:
+        return network(x).square().mean((0, 2, 3))[0] + second(u + input_gradient(second, u))
+
+    (torch.compile(loss, fullgraph=True) if compiled else loss)(x, u).backward()
+    return {name: parameter.grad.cpu() for name, parameter in network.named_parameters()}
+
+
 def work(rank: int, folder: str, compiled: bool, device: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=WORLD)
     try:
         cases = COMPILED_CASES if compiled else list(CASES)
         found = {case: one_case(case, rank, compiled, device) for case in cases}
+        found["several forwards"] = several_forwards(rank, compiled, device)
         if not compiled:
             found |= {f"{case} again": one_case(case, rank, compiled, device) for case in cases}
         torch.save(found, f"{folder}/{rank}.pt")
@@ -167,6 +189,15 @@ def test_batch_norm_of_two_ranks_is_that_of_the_joint_batch(eager_ranks: Ranks, 
 @pytest.mark.parametrize("case", COMPILED_CASES)
 def test_compiled_batch_norm_of_two_ranks_is_that_of_the_joint_batch(compiled_ranks: Ranks, case: str) -> None:
     check_case(compiled_ranks, case)
+
+
+@pytest.mark.slow
+def test_several_compiled_forwards_of_two_ranks_have_the_gradients_of_eager_ones(
+    eager_ranks: Ranks, compiled_ranks: Ranks
+) -> None:
+    for eager, compiled in zip(eager_ranks, compiled_ranks, strict=True):
+        for name, gradient in eager["several forwards"].items():
+            torch.testing.assert_close(compiled["several forwards"][name], gradient, rtol=1e-10, atol=1e-12)
 
 
 def test_batch_norm_of_two_ranks_repeats_bit_for_bit(eager_ranks: Ranks) -> None:
