@@ -61,9 +61,9 @@ def _turned(images: Tensor, source_M: Tensor, turns_M: Tensor) -> Tensor:
     count, channels, size, _ = images.shape
     places = torch.arange(size * size, device=images.device).view(size, size)
     table_4P = torch.stack([torch.rot90(places, k) for k in range(4)]).view(4, -1)
-    pixels_NPC = images.permute(0, 2, 3, 1).reshape(count, -1, channels)
+    pixels_NPC = images.permute(0, 2, 3, 1).reshape(count, size * size, channels)
     turned_MPC = pixels_NPC[source_M[:, None], table_4P[turns_M % 4]]
-    return _laid_out_like(turned_MPC.view(-1, size, size, channels).permute(0, 3, 1, 2), images)
+    return _laid_out_like(turned_MPC.view(len(source_M), size, size, channels).permute(0, 3, 1, 2), images)
 
 
 def _laid_out_like(turned: Tensor, images: Tensor) -> Tensor:
