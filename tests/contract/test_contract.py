@@ -49,7 +49,8 @@ def test_output_follows_the_contract(kind: type[Algorithm]):
     algorithm = make(kind)
     output = Runner(algorithm).step(batch_for(algorithm))
     assert output.loss.ndim == 0 and output.loss.dtype == torch.float32
-    assert {"loss_labelled", "labelled_accuracy"} <= output.metrics.keys() or kind is ALGORITHMS["supervised"]
+    assert {"loss_labelled", "labelled_accuracy"} <= output.metrics.keys()
+    assert "loss_unlabelled" in output.metrics or not algorithm.views(algorithm.cfg).unlabelled
     for name, value in output.metrics.items():
         assert value.ndim <= 1 and not value.requires_grad, name
     for name, value in output.observed.items():

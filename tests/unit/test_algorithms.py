@@ -11,6 +11,7 @@ from semisonic.algorithms.base import Algorithm, Batch, EmaConfig, Info, shadow_
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.supervised import Supervised
 from semisonic.models.norm import BatchNorm2d
+from tests.contract.runner import Runner
 
 CLASSES, SIZE = 4, 6
 
@@ -226,6 +227,21 @@ def test_ema_start_up(start_up: str, expected: list[float]):
         decays.append(algorithm.ema_decay().item())
         algorithm.update_ema()
     assert decays == pytest.approx(expected)
+
+
+def test_the_ema_does_not_touch_the_network():
+    """Whatever its decay, the network's own course is the same bit for bit."""
+    courses = []
+    for decay in (0.0, 0.999):
+        torch.manual_seed(0)
+        algorithm = FixMatch(FixMatch.Config(threshold=0.3), tiny_network, info(), EmaConfig(decay=decay))
+        run = Runner(algorithm)
+        for _ in range(3):
+            run.step(batch())
+        courses.append((algorithm.network.state_dict(), algorithm.ema.state_dict()))
+    (one, shadow), (two, other_shadow) = courses
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+    assert not torch.equal(shadow["conv.weight"], other_shadow["conv.weight"])
 
 
 def test_averaged_buffers():

@@ -82,9 +82,10 @@ def test_the_first_step_is_supervised(kind: type[Algorithm]):
 
 
 @each
-def test_the_ramp(kind: type[Algorithm]):
-    """The unlabelled loss's share of the loss grows as the paper says, over the configured share of 100 steps."""
-    algorithm = frozen(ready(kind, ramp=0.2))
+@pytest.mark.parametrize("ramp", [0.2, 20.0])
+def test_the_ramp(kind: type[Algorithm], ramp: float):
+    """The unlabelled loss's share of the loss grows as the paper says, over so many steps or that share of the 100."""
+    algorithm = frozen(ready(kind, ramp=ramp))
     expected = {0: 0.0, 10: 0.5, 20: 1.0, 90: 1.0}
     if kind is TemporalEnsembling:
         expected = {step: float(torch.tensor(-5 * (1 - share) ** 2).exp()) for step, share in expected.items()}

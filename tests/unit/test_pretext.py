@@ -325,6 +325,22 @@ def test_auxiliary_losses_are_added_and_only_the_algorithm_s_forward_tracks():
     assert algorithm.network.norm.num_batches_tracked == 1
 
 
+@pytest.mark.parametrize("name", [name for name, kind in ALGORITHMS.items() if kind.roles == ("network",)])
+def test_every_algorithm_computes_its_own_loss_beside_auxiliary_ones(name: str):
+    """Also those whose own views are all that the batch has, such as MixMatch."""
+    kind = ALGORITHMS[name]
+    cfg = kind.Config(**({"block": 2} if "block" in kind.Config.model_fields else {}))
+    torch.manual_seed(0)
+    plain = kind(cfg, tiny_network, info()).double()
+    extended = with_auxiliary(kind, BOTH)(cfg, tiny_network, info()).double()
+    extended.load_state_dict(plain.state_dict(), strict=False)
+    of = batch_for(extended)
+    own = of._replace(u={view: of.u[view] for view in plain.views(cfg).unlabelled})
+    found, expected = extended.loss(of).metrics, plain.loss(own).metrics
+    assert expected.keys() < found.keys()
+    assert all(torch.equal(found[metric], value) for metric, value in expected.items())
+
+
 def test_an_extended_algorithm_keeps_the_contract():
     torch._dynamo.reset()
     torch.manual_seed(0)

@@ -132,9 +132,11 @@ def test_the_window_holds_the_last_batches_and_counts_from_the_first():
     assert make().window_RC.shape == (128, CLASSES)
 
 
-def test_the_weight_ramps_up_over_16384_steps():
-    algorithm = frozen(make(ramp=ReMixMatch.Config().ramp))
-    for step, share in ((0, 0.0), (4096, 0.25), (16384, 1.0), (20000, 1.0)):
+@pytest.mark.parametrize(("ramp", "ends"), [(ReMixMatch.Config().ramp, 16384), (0.4, 40)], ids=["steps", "share"])
+def test_the_weight_ramps_up_over_16384_steps_or_a_share_of_the_run(ramp: float, ends: int):
+    algorithm = frozen(make(ramp=ramp))
+    assert algorithm.info.steps == 100
+    for step, share in ((0, 0.0), (ends // 4, 0.25), (ends, 1.0), (ends + 1, 1.0)):
         algorithm.step.fill_(step)
         output = algorithm.loss(given())
         m = output.metrics

@@ -2,7 +2,7 @@
 
 Every operation's parameters are cut into bins, each with a rate m, at first 1. Strong views draw their bins by the
 rates (data/ctaugment.py). One further view of every labelled image, the probe, draws them uniformly, and the EMA
-network scores it, with its running statistics:
+network scores it as in an evaluation, with its running statistics:
 
     omega = 1 - 1/2 ||softmax(f_ema(probe(x))) - onehot(y)||_1,     m_bin <- 0.99 m_bin + 0.01 omega
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from semisonic.algorithms.base import Algorithm, Batch, Info, StepOutput, Views
 from semisonic.algorithms.parts import one_hot
 from semisonic.models.norm import running_statistics
+from semisonic.models.randomness import without_draws
 
 OPERATIONS: dict[str, tuple[int, ...]] = {
     "auto_contrast": (17,),
@@ -115,7 +116,7 @@ def probing(kind: type[Algorithm], cfg: Any, lag: int = 1) -> type[Algorithm]:
 
         def loss(self, batch: Batch) -> StepOutput:
             output = super().loss(batch)
-            with torch.no_grad(), running_statistics():
+            with torch.no_grad(), running_statistics(), without_draws():
                 probability_BC = self.infer(batch.x[PROBE], net="ema", track=False).softmax(-1)
             right_BC = one_hot(batch.y, self.info.classes).to(probability_BC.dtype)
             omega_B = 1 - 0.5 * (probability_BC - right_BC).abs().sum(-1)

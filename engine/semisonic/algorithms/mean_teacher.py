@@ -4,7 +4,7 @@
     L_u = mean over U and C of (q - softmax(f(weak_2(u))))^2
     L   = mean_B H(y, softmax(f(weak(x)))) + weight * r(t) * L_u
 
-r rises linearly from 0 to 1 over the share `ramp` of the steps. The decay of the EMA is the run's `ema.decay`;
+r rises linearly from 0 to 1 over `ramp`, steps or a share of the run. The decay of the EMA is the run's `ema.decay`;
 `ema.start_up=mean_teacher` is the paper's min(decay, 1 - 1/(t+1)).
 The student's forward of x and weak_2(u) tracks BatchNorm's running statistics. The teacher is given x with weak_1(u)
 likewise, so that its batch statistics are those of the same kind of batch, and moves none; see `statistics`.
@@ -28,7 +28,7 @@ class MeanTeacherConfig(Config):
     weight: float = Field(50.0, ge=0)
     """Weight of the unlabelled loss after the ramp."""
     ramp: float = Field(0.4, ge=0)
-    """Share of the run's steps over which the weight rises linearly from 0; 0 = full weight from the start."""
+    """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start."""
     statistics: Statistics = "all"
     """all: one forward of each network, BatchNorm statistics of all its images; labelled: of each stream by itself,
     and only the labelled images move the running ones."""
@@ -49,7 +49,7 @@ class MeanTeacher(Algorithm):
         )
         labelled = F.cross_entropy(logits_BC, batch.y)
         unlabelled = probability_mse(student_UC, soft_labels(self.teach(batch)))
-        ramp = linear_ramp(self.step, self.cfg.ramp * self.info.steps)
+        ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
         loss = labelled + self.cfg.weight * ramp * unlabelled
 
         metrics = {

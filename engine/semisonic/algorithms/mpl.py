@@ -11,7 +11,8 @@
 h stands for lr grad L(S') . grad L_u(S), which makes h grad H(y_u, T) an estimate of the gradient of L_new by the
 teacher (times the number of unlabelled images). So h is old minus new, and both networks use the same hard labels: with
 soft ones of the teacher itself, grad L_MPL would vanish. Both L are means over all ranks on the labelled images alone,
-without dropout, so that a student that does not move gives h = 0. Labels are smoothed in the student's loss and L_sup.
+without dropout or other random numbers, so that a student that does not move gives h = 0. Labels are smoothed in the
+student's loss and L_sup.
 Variants: "uda" as above; "plain" without L_sup and L_UDA; "reduced", where a small network on stored predictions of a
 large, trained teacher takes the teacher's place, without both as well.
 
@@ -31,6 +32,7 @@ from torch.nn import functional as F
 from semisonic.algorithms.base import Algorithm, Batch, Info, Part, Runner, StepOutput, Views, merge
 from semisonic.algorithms.parts import linear_ramp, pseudo_label_metrics
 from semisonic.algorithms.predictions import Calibration, read_predictions
+from semisonic.models.randomness import without_draws
 from semisonic.schema import Config, UserError
 from semisonic_kernels.losses import consistency_loss, pseudo_labels, soft_labels
 
@@ -105,7 +107,7 @@ class MPL(Algorithm):
         if self.steps_of(self.cfg.wait, 100) >= info.steps:
             raise UserError(f"algorithm.wait: the student would wait for all {info.steps} steps; lower it")
         if getattr(self.network.head, "rate", 0):
-            raise UserError("model.dropout: would act on L too, and h be noise; use 0, and algorithm.dropout instead")
+            raise UserError("model.dropout: would come on top of algorithm.dropout; use 0, and that instead")
         self.teacher: nn.Module
         if self.cfg.variant == "reduced":
             self.teacher = Calibration(info.classes)
@@ -170,7 +172,8 @@ class MPL(Algorithm):
         return getattr(self, name)(*args)
 
     def judge(self, batch: Batch) -> Tensor:
-        (logits_BC,) = self.classify(batch.x["weak"], track=False)
+        with without_draws():
+            (logits_BC,) = self.classify(batch.x["weak"], track=False)
         return F.cross_entropy(logits_BC, batch.y)
 
     def study(self, batch: Batch, label_U: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -4,7 +4,7 @@
     L_u = mean over U and C of (p_1 - p_2)^2
     L   = mean_B H(y, softmax(f(weak(x)))) + weight * r(t) * L_u
 
-r rises linearly from 0 to 1 over the share `ramp` of the steps. Weight and ramp are those of the comparisons of
+r rises linearly from 0 to 1 over `ramp`, steps or a share of the run. Weight and ramp are those of the comparisons of
 FixMatch's authors; the paper has a weight of 100 and the ramp exp(-5 (1 - t)^2).
 By default one forward of all three views tracks BatchNorm's running statistics; see `statistics`.
 Shape suffixes: B labelled batch, U unlabelled batch, C classes.
@@ -26,7 +26,7 @@ class PiModelConfig(Config):
     weight: float = Field(10.0, ge=0)
     """Weight of the unlabelled loss after the ramp."""
     ramp: float = Field(0.4, ge=0)
-    """Share of the run's steps over which the weight rises linearly from 0; 0 = full weight from the start."""
+    """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start."""
     statistics: Statistics = "all"
     """all: one forward, BatchNorm statistics of all images; labelled: of each stream by itself, and only the labelled
     images move the running ones."""
@@ -47,7 +47,7 @@ class PiModel(Algorithm):
         )
         labelled = F.cross_entropy(logits_BC, batch.y)
         unlabelled = probability_mse(second_UC, soft_labels(first_UC))
-        ramp = linear_ramp(self.step, self.cfg.ramp * self.info.steps)
+        ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
         loss = labelled + self.cfg.weight * ramp * unlabelled
 
         metrics = {

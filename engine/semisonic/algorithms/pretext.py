@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput
 from semisonic.models.norm import running_statistics
+from semisonic.models.randomness import without_draws
 
 
 class Pretext(Algorithm):
@@ -26,7 +27,7 @@ class Pretext(Algorithm):
 
     def loss(self, batch: Batch) -> StepOutput:
         pretext, metrics = self.pretext(batch)
-        with torch.no_grad(), running_statistics():
+        with torch.no_grad(), running_statistics(), without_draws():
             (features_BD,) = self.features(batch.x["weak"], track=False)
         logits_BC = self.head(features_BD)
         probe = F.cross_entropy(logits_BC, batch.y)

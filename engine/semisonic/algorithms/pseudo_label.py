@@ -4,9 +4,9 @@
     L_u = mean over all U of 1[max q >= threshold] * H(argmax q, q), label and prediction from the same forward
     L   = mean_B H(y, softmax(f(weak(x)))) + weight * r(t) * L_u
 
-r rises linearly from 0 to 1 over the share `ramp` of the steps. Threshold, weight and ramp are those of the comparisons
-of FixMatch's authors; Lee takes every label (`threshold` 0) with a weight of 3 and a linear ramp between the epochs 100
-and 600. Masked samples count in the mean.
+r rises linearly from 0 to 1 over `ramp`, steps or a share of the run. Threshold, weight and ramp are those of the
+comparisons of FixMatch's authors; Lee takes every label (`threshold` 0) with a weight of 3 and a linear ramp between
+the epochs 100 and 600. Masked samples count in the mean.
 By default one forward of both views tracks BatchNorm's running statistics; see `statistics`.
 Shape suffixes: B labelled batch, U unlabelled batch, C classes.
 """
@@ -29,7 +29,7 @@ class PseudoLabelConfig(Config):
     weight: float = Field(1.0, ge=0)
     """Weight of the unlabelled loss after the ramp."""
     ramp: float = Field(0.4, ge=0)
-    """Share of the run's steps over which the weight rises linearly from 0; 0 = full weight from the start."""
+    """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start."""
     statistics: Statistics = "all"
     """all: one forward, BatchNorm statistics of all images; labelled: of each stream by itself, and only the labelled
     images move the running ones."""
@@ -50,7 +50,7 @@ class PseudoLabel(Algorithm):
 
         labelled = F.cross_entropy(logits_BC, batch.y)
         unlabelled = consistency_loss(logits_UC, label_U, mask_U)
-        ramp = linear_ramp(self.step, self.cfg.ramp * self.info.steps)
+        ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
         loss = labelled + self.cfg.weight * ramp * unlabelled
 
         metrics = {

@@ -43,7 +43,7 @@ class ReMixMatchConfig(Config):
     w_rot: float = Field(0.5, ge=0)
     """Weight of the rotation loss."""
     ramp: float = Field(16384, ge=0)
-    """Steps over which w_m and w_kl grow from 0, linearly; 0 = at once."""
+    """Steps over which w_m and w_kl rise from 0; up to 1, a share of the run; 0 = both whole from the start."""
     window: int = Field(128, ge=0)
     """Batches in the running mean of predictions, to which the guesses are aligned; 0 = no alignment."""
     block: int = Field(8, ge=1)
@@ -99,7 +99,7 @@ class ReMixMatch(Algorithm):
         unlabelled = consistency_loss(mixed_NC[size:], targets_NC[size:])
         anchored = consistency_loss(anchor_UC, guess_UC)
         rotation = F.cross_entropy(self.head(rotated_UD, "rotation"), turns_U)
-        ramp = linear_ramp(self.step, cfg.ramp)
+        ramp = linear_ramp(self.step, cfg.ramp, self.info.steps)
         loss = labelled + ramp * (cfg.w_m * unlabelled + cfg.w_kl * anchored) + cfg.w_rot * rotation
 
         label_U, all_U = guess_UC.argmax(-1), torch.ones_like(guess_UC[:, 0])

@@ -62,7 +62,7 @@ class Supervised(Algorithm):
             label_B = targets_BC.argmax(-1)
             loss = consistency_loss(logits_BC, targets_BC)
         accuracy = logits_BC.detach().argmax(-1).eq(label_B).float().mean()
-        return StepOutput(loss, {"labelled_accuracy": accuracy}, {})
+        return StepOutput(loss, {"loss_labelled": loss.detach(), "labelled_accuracy": accuracy}, {})
 
     def mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mixed images [B, 3, H, W] and targets [B, C]."""

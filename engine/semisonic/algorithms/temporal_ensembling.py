@@ -7,7 +7,7 @@
     at each visit: Z_i <- a Z_i + (1 - a) p_i, e_i <- e_i + 1
 
 Z starts at 0. Every image has its own counter, where the paper counts epochs: the same where each is seen once an
-epoch, with no ends of epochs inside a batch. r = exp(-5 (1 - t/T)^2), T the share `ramp` of the steps.
+epoch, with no ends of epochs inside a batch. r = exp(-5 (1 - t/T)^2), T = `ramp`, steps or a share of the run.
 State: Z, 4 bytes for each image of the pool and class on every rank, and the counters. An image that comes twice in
 a batch is visited twice, in the batch's order.
 By default one forward of both views tracks BatchNorm's running statistics; see `statistics`.
@@ -33,8 +33,8 @@ class TemporalEnsemblingConfig(Config):
     weight: float = Field(30.0, ge=0)
     """Weight of the unlabelled loss after the ramp."""
     ramp: float = Field(0.27, ge=0)
-    """Share of the run's steps over which the weight rises from e^-5 to 1 (the paper's 80 of 300 epochs); 0 = full
-    weight from the start."""
+    """Steps over which the weight rises from e^-5 of itself; up to 1, a share of the run (the paper's 80 of 300
+    epochs); 0 = the whole weight from the start."""
     statistics: Statistics = "all"
     """all: one forward, BatchNorm statistics of all images; labelled: of each stream by itself, and only the labelled
     images move the running ones."""
@@ -64,7 +64,7 @@ class TemporalEnsembling(Algorithm):
 
         labelled = F.cross_entropy(logits_BC, batch.y)
         unlabelled = (visited_U[:, None] * (p_UC - target_UC).square()).mean()
-        ramp = sigmoid_ramp(self.step, self.cfg.ramp * self.info.steps)
+        ramp = sigmoid_ramp(self.step, self.cfg.ramp, self.info.steps)
         loss = labelled + self.cfg.weight * ramp * unlabelled
 
         metrics = {

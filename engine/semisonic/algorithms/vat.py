@@ -5,9 +5,9 @@
     L_u = mean over U of KL(q || softmax(f(u + eps d / |d|)))
     L   = mean_B H(y, softmax(f(weak(x)))) + weight * r(t) * L_u + entropy * mean over U of H(softmax(f(u)))
 
-r rises linearly from 0 to 1 over the share `ramp` of the steps. |.| is the L2 norm over an image that is normalised by
-the data set's mean and deviation, so the eps of the paper (8 and 10 for CIFAR-10, 3.5 and 2.5 for SVHN, with and
-without augmentation) belong to its own scale of images.
+r rises linearly from 0 to 1 over `ramp`, steps or a share of the run. |.| is the L2 norm over an image that is
+normalised by the data set's mean and deviation, so the eps of the paper (8 and 10 for CIFAR-10, 3.5 and 2.5 for SVHN,
+with and without augmentation) belong to its own scale of images.
 q and d are computed in float32 also where the rest is in half precision, in which r would be rounded away, as the
 paper's xi of 1e-6 is even in float32. GPUs round the operands of float32 convolutions to TF32, which blurs d at
 xi = 1e-2 but hardly changes the divergence along it; xi = 0.1 finds it better there.
@@ -44,7 +44,7 @@ class VATConfig(Config):
     power: int = Field(1, ge=1)
     """Power iterations; each costs a forward and a backward of the unlabelled images."""
     ramp: float = Field(0.4, ge=0)
-    """Share of the run's steps over which the weight rises linearly from 0; 0 = full weight from the start."""
+    """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start."""
     statistics: Statistics = "labelled"
     """labelled: BatchNorm statistics of each stream by itself, and only the labelled images move the running ones.
     all: the labelled images go along in every forward of the unlabelled ones, and the clean one moves them."""
@@ -72,7 +72,7 @@ class VAT(Algorithm):
         labelled = F.cross_entropy(logits_BC, batch.y)
         unlabelled = kl_divergence(clean_UC.detach(), adversarial_UC).mean()
         entropy = soft_cross_entropy(clean_UC, clean_UC.softmax(-1)).mean()
-        ramp = linear_ramp(self.step, self.cfg.ramp * self.info.steps)
+        ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
         loss = labelled + self.cfg.weight * ramp * unlabelled + self.cfg.entropy * entropy
 
         metrics = {

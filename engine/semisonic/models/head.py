@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semisonic.models.randomness import draws_now
+
 
 class DropoutLinear(nn.Linear):
     """A linear layer that sets each of its inputs to zero with probability `rate` in training and divides the others
@@ -18,4 +20,4 @@ class DropoutLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """[N, in_features] -> [N, out_features]."""
-        return super().forward(F.dropout(input, self.rate, self.training))
+        return super().forward(F.dropout(input, self.rate, draws_now(self)))

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.models.norm import BatchNorm2d
+from semisonic.models.randomness import draws_now
 
 STEM_WIDTH = 16
 MOMENTUM = 0.1
@@ -110,7 +111,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         activated = F.relu(x)
         one, two = self.branch1(activated), self.branch2(activated)
-        if self.training:
+        if draws_now(self):
             a, b = torch.rand(2, len(x), 1, 1, 1, device=x.device).to(one.dtype)
             mixed = shake(one, two, a, b)
         else:

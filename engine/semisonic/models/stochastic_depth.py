@@ -7,6 +7,8 @@ code.
 import torch
 from torch import Tensor, nn
 
+from semisonic.models.randomness import draws_now
+
 
 class StochasticDepth(nn.Module):
     """Sets samples of a residual branch [N, ...] to zero with probability `rate` in training, and divides the others
@@ -22,7 +24,7 @@ class StochasticDepth(nn.Module):
         self.register_buffer("rate", torch.tensor(rate), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
+        if not draws_now(self):
             return x
         kept_N = torch.rand(len(x), device=x.device) >= self.rate
         scale_N = (kept_N / (1 - self.rate)).to(x.dtype)

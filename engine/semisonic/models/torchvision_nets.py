@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from semisonic.models.norm import convert_batch_norm
+from semisonic.models.randomness import convert_dropout
 from semisonic.schema import UserError
 
 SMALL_IMAGE = 64
@@ -66,7 +67,7 @@ class TorchvisionNet(nn.Module):
     convolution of stride 1 and no max-pooling, for efficientnets stride 1 in the first convolution. "7x7" is
     the network's own stem; "auto" takes "3x3" where it exists and images have at most 64 px.
     SqueezeNet's head is a linear layer on the pooled features, not a 1x1 convolution, ReLU and pooling.
-    Inception and GoogLeNet are built without auxiliary heads. BatchNorm and stochastic depth are ours.
+    Inception and GoogLeNet are built without auxiliary heads. BatchNorm, dropout and stochastic depth are ours.
     Raises UserError where the network has no linear classifier to replace.
     """
 
@@ -93,7 +94,7 @@ class TorchvisionNet(nn.Module):
         if has_small_stem(name) and (stem == "3x3" or (stem == "auto" and image_size <= SMALL_IMAGE)):
             _shrink_stem(body, name)
         self.head_path, self.head = _detach_head(body, name, classes)
-        self.body = convert_stochastic_depth(convert_batch_norm(body))
+        self.body = convert_dropout(convert_stochastic_depth(convert_batch_norm(body)))
         self.feature_dim = self.head.in_features
 
     def features(self, images: Tensor) -> Tensor:
