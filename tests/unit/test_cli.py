@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from PIL import Image
 
 import semisonic
 from semisonic import cli
+from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.batch_gallery import CHANGES
+from semisonic.config import describe_fields
 from semisonic.data.base import DataConfig
 from semisonic.data.sources import load
 from tests.conftest import Run
@@ -280,7 +283,24 @@ def test_help_fits_a_terminal(script, capfd: pytest.CaptureFixture, monkeypatch:
     monkeypatch.setenv("COLUMNS", "80")
     assert script(["-h"]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= 80 and "Default: 0.95." in " ".join(" ".join(lines).split())
+    text = " ".join(" ".join(lines).split())
+    assert max(map(len, lines)) <= 80 and "Default: 0.95." in text
+    assert "--optim.betas float,float AdamW only. Default: 0.9,0.999." in text
+    assert ("--plan" in text) == (script is cli.main)
+
+
+def test_views_refuses_what_it_does_not_do(capfd: pytest.CaptureFixture, tmp_path: Path):
+    assert cli.views(["--plan", "--out", str(tmp_path)]) == 2
+    assert capfd.readouterr().err == "error: --plan: is for launch/train.py\n" and not any(tmp_path.iterdir())
+
+
+def test_options_named_in_texts_exist():
+    root = Path(__file__).parents[2]
+    files = [root / "README.md", *root.glob("engine/semisonic/*/*.py"), *root.glob("benchmarks/*.py")]
+    known = {name.replace("_", "-") for algorithm in ALGORITHMS for name, *_ in describe_fields(algorithm)}
+    for file in files:
+        for option in re.findall(r"--([a-z-]+(?:\.[a-z-]+)+)", file.read_text()):
+            assert option.removeprefix("no-") in known, f"{file}: --{option}"
 
 
 def test_predict_and_evaluate_refuse_a_batch_of_nothing(run: Path, capfd: pytest.CaptureFixture):

@@ -105,7 +105,7 @@ class MPL(Algorithm):
         if self.steps_of(self.cfg.wait, 100) >= info.steps:
             raise UserError(f"algorithm.wait: the student would wait for all {info.steps} steps; lower it")
         if getattr(self.network.head, "rate", 0):
-            raise UserError("model.dropout: would act on L too, and h be noise; use 0, and algorithm.dropout instead")
+            raise UserError("model.dropout: would make noise of the student's progress; use 0, and algorithm.dropout")
         self.teacher: nn.Module
         if self.cfg.variant == "reduced":
             self.teacher = Calibration(info.classes)
