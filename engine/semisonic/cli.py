@@ -23,7 +23,7 @@ PRETRAIN = """Pre-train a network on a pretext task, without labels: simclr, or 
 The labelled images train a linear probe on its features alone, whose accuracy the evaluations show.
 
   accelerate launch launch/pretrain.py [OPTIONS] [FIELDS]
-  accelerate launch launch/train.py --init RUN                   # then train from its weights, with any algorithm"""
+  accelerate launch launch/train.py --init RUN --model NAME      # then train from its weights, with any algorithm"""
 VIEWS = """Write pictures of all augmentations and batch kernels to --out (or views).
 A row is an image, and its first column the image itself.
 

@@ -119,9 +119,7 @@ def test_predict_writes_a_table_that_agrees_with_the_network(run: Path, tmp_path
     assert cli.predict([str(run), str(tmp_path / "images"), "--out", str(out)]) == 2  # never overwrites
 
 
-def test_init_starts_from_the_weights_and_reports_what_does_not_fit(
-    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture
-):
+def test_init_starts_from_the_weights(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
     fields = [*QUICK, "--no-baseline", "--steps", "1", "--log.trackers", "none", "--init", str(run)]
     assert cli.main([*fields, "--out", str(tmp_path / "a")]) == 0
     output = capfd.readouterr().out
@@ -129,9 +127,22 @@ def test_init_starts_from_the_weights_and_reports_what_does_not_fit(
     lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
     start = next(line["eval/top1"] for line in lines if "eval/top1" in line)
     assert abs(start - json.loads((run / "summary.json").read_text())["test_top1"]) < 10
-    assert cli.main([*fields, "--model", "wrn-10-1", "--out", str(tmp_path / "b")]) == 0
+
+
+def test_init_reports_what_does_not_fit(tmp_path: Path, capfd: pytest.CaptureFixture):
+    fields = [*QUICK, "--algorithm", "supervised", "--steps", "1", "--log.trackers", "none"]
+    assert cli.main([*fields, "--model", "wrn-10-1", "--out", str(tmp_path / "a")]) == 0
+    deeper = [*fields, "--model", "wrn-16-1", "--init", str(tmp_path / "a"), "--out", str(tmp_path / "b")]
+    assert cli.main(deeper) == 0
     output = capfd.readouterr().out
     assert "freshly initialised: " in output and "in the checkpoint only, or of another shape: " in output
+
+
+def test_init_refuses_weights_of_another_network(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
+    """Of which the head's bias always fits."""
+    fields = [*QUICK, "--no-baseline", "--init", str(run), "--model", "wrn-10-1", "--out", str(tmp_path / "b")]
+    assert cli.main(fields) == 2 and not (tmp_path / "b").exists()
+    assert capfd.readouterr().err == f"error: init: no layer of {run} fits; give its network, --model small\n"
 
 
 def test_max_hours_ends_with_a_checkpoint_and_resumes(tmp_path: Path, capfd: pytest.CaptureFixture):
