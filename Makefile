@@ -49,7 +49,7 @@ format: $(VENV)/.ready
 	$(BIN)/ruff format .
 
 accuracy: $(VENV)/.ready
-	$(BIN)/python benchmarks/accuracy.py $(ARGS)
+	$(BIN)/python launch/compare.py --algorithms supervised,fixmatch --seeds 0,1,2 --processes 1 --out runs/accuracy $(ARGS)
 
 throughput: $(VENV)/.ready
 	$(BIN)/python benchmarks/throughput.py $(ARGS)

@@ -25,14 +25,18 @@ model and optim. A switch is turned on by --switch and off by --no-switch; null 
 beats recipe beats default."""
 
 
-def show_help(usage: str, fields: dict[str, Any]) -> int:
-    """Options and every field with its type, default and meaning, for the algorithm that the command line names."""
+def show_help(usage: str, fields: dict[str, Any], without: Sequence[str] = ()) -> int:
+    """Options and every field with its type, default and meaning, for the algorithm that the command line names.
+
+    without: options that the command does not have.
+    """
     from semisonic.config import algorithm_name, describe_fields
 
     width = min(Console().width, 110)
     print(f"{usage}\n\nOptions")
     for option, text in OPTIONS.items():
-        _entry(option, text, width)
+        if option not in without:
+            _entry(option, text, width)
     print("\nFields\n" + textwrap.fill(" ".join(FORMS.split()), width, initial_indent="  ", subsequent_indent="  "))
     section = None
     for name, kind, default, text in describe_fields(algorithm_name(fields)):
@@ -40,7 +44,7 @@ def show_help(usage: str, fields: dict[str, Any]) -> int:
         if here != section:
             section = here
             print(f"\n{section or 'run'}")
-        _entry(f"--{name.replace('_', '-')} {kind}", f"{text} Default: {default}." if default else text, width)
+        _entry(f"--{name.replace('_', '-')} {kind}", f"{text} Default: {default}.".lstrip() if default else text, width)
     return 0
 
 
@@ -80,8 +84,8 @@ def show_lists() -> int:
     for title, entries in groups.items():
         console.print(table(title, list(entries.items()), ("", "")), highlight=False, markup=False)
         if title.startswith("Models"):
-            text = ", ".join(others)
-            print(textwrap.fill(f"torchvision's, with random weights: {text}", min(console.width, 110)))
+            text = f"torchvision's, with random weights or those of model.weights: {', '.join(others)}"
+            print(textwrap.fill(text, min(console.width, 110)))
         print()
     return 0
 

@@ -65,12 +65,13 @@ def build_algorithm(cfg: RunConfig, data: DataSet, split: Split, fresh: bool = T
 
 def initialise(algorithm: Algorithm, path: Path) -> str:
     """Loads the EMA weights of a checkpoint into the network and its EMA; returns a report of what did not match."""
-    tensors = state.load(path).model
+    checkpoint = state.load(path)
     wanted = algorithm.network.state_dict()
-    given = {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
+    given = {name.removeprefix("ema."): value for name, value in checkpoint.model.items() if name.startswith("ema.")}
     fitting = {k: v for k, v in given.items() if k in wanted and v.shape == wanted[k].shape}
-    if not fitting:
-        raise UserError(f"--init {path}: no weight of it fits model.name={type(algorithm.network).__name__}")
+    # The head's alone would be another network's: its bias has the shape of any with as many classes.
+    if not any(value.ndim > 1 and not name.startswith("head.") for name, value in fitting.items()):
+        raise UserError(f"init: no layer of {path} fits; give its network, --model {checkpoint.state['model']['name']}")
     algorithm.network.load_state_dict(fitting, strict=False)
     shadow = dict(algorithm.ema.named_buffers())
     for name, value in algorithm.network.state_dict().items():

@@ -23,7 +23,7 @@ PRETRAIN = """Pre-train a network on a pretext task, without labels: simclr, or 
 The labelled images train a linear probe on its features alone, whose accuracy the evaluations show.
 
   accelerate launch launch/pretrain.py [OPTIONS] [FIELDS]
-  accelerate launch launch/train.py --init RUN                   # then train from its weights, with any algorithm"""
+  accelerate launch launch/train.py --init RUN --model NAME      # then train from its weights, with any algorithm"""
 VIEWS = """Write pictures of all augmentations and batch kernels to --out (or views).
 A row is an image, and its first column the image itself.
 
@@ -98,12 +98,15 @@ def _check_pretext(name: str) -> None:
 def views(argv: Sequence[str]) -> int:
     """launch/views.py: a grid PNG for each augmentation, view of the configured algorithm, and kernel on batches."""
     from semisonic import answers
-    from semisonic.commandline import parse_arguments, resolve
+    from semisonic.commandline import FLAGS, parse_arguments, resolve
 
+    others = [f"--{flag.replace('_', '-')}" for flag in FLAGS if flag not in ("help", "debug")]
     quick, _ = parse_arguments(argv)
     if quick.help:
-        return answers.show_help(VIEWS, quick.fields)
+        return answers.show_help(VIEWS, quick.fields, without=[*others, "--debug"])
     try:
+        if found := [flag for flag in others if flag in argv]:
+            raise UserError(f"{found[0]}: is for launch/train.py")
         cfg = resolve(argv)[1]
         from semisonic.batch_gallery import save_changes
         from semisonic.data.augment import EXAMPLES

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config import RunConfig, algorithm_name, check, describe_fields
 from semisonic.recipes import RECIPES, method_changes
-from semisonic.schema import UserError
+from semisonic.schema import Config, UserError
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,7 @@ NAMED = ("data", "model", "algorithm", "optim")
 
 def _expand_names(fields: dict[str, Any]) -> dict[str, Any]:
     """`algorithm: fixmatch` is short for `algorithm: {name: fixmatch}`; so for data, model and optim."""
-    named = ("data", "model", "algorithm", "optim")
-    return {key: {"name": value} if key in named and isinstance(value, str) else value for key, value in fields.items()}
+    return {key: {"name": value} if key in NAMED and isinstance(value, str) else value for key, value in fields.items()}
 
 
 def _section(fields: dict[str, Any], name: str) -> dict[str, Any]:
@@ -220,8 +219,13 @@ def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-SEVERAL = (("log", "trackers"), ("optim", "betas"), ("algorithm", "slopes"), ("algorithm", "most"))
-"""Section and name of the fields with several values."""
+def _model(section: str, fields: dict[str, Any]) -> type[Config] | None:
+    """What a section's fields are, or None where there is no such section."""
+    if section == "algorithm":
+        return ALGORITHMS[algorithm_name(fields)].Config
+    info = RunConfig.model_fields.get(section)
+    kind = info.annotation if info else None
+    return kind if isinstance(kind, type) and issubclass(kind, Config) else None
 
 
 def _validated(fields: dict[str, Any]) -> tuple[RunConfig, list[str]]:
@@ -229,11 +233,12 @@ def _validated(fields: dict[str, Any]) -> tuple[RunConfig, list[str]]:
     fields = dict(fields)
     if isinstance(fields.get("algorithm"), dict):
         fields["algorithm"] = {"name": "fixmatch", **fields["algorithm"]}
-    for section, field in SEVERAL:
-        inner = fields.get(section)
-        if isinstance(inner, dict) and isinstance(inner.get(field), str):
-            values = [value for value in inner[field].split(",") if value and value != "none"]
-            fields[section] = {**inner, field: values}
+    for section, inner in fields.items():
+        own = _model(section, fields) if isinstance(inner, dict) else None
+        for field, info in own.model_fields.items() if own else ():
+            if get_origin(info.annotation) is tuple and isinstance(inner.get(field), str):
+                values = [value for value in inner[field].split(",") if value and value != "none"]
+                inner = fields[section] = {**inner, field: values}
     problems: list[str] = []
     while True:
         try:
@@ -264,7 +269,9 @@ def _describe(path: list[str], item: Any, fields: dict[str, Any]) -> str:
         leaf = path[-1]
         owners = [kind for kind, algorithm in ALGORITHMS.items() if leaf in algorithm.Config.model_fields]
         if path[0] == "algorithm" and owners:
-            return f"{name}: {algorithm_name(fields)} has no such field; {' and '.join(owners)} has"
+            *some, last = owners
+            others = f"{', '.join(some)} and {last} have" if some else f"{last} has"
+            return f"{name}: {algorithm_name(fields)} has no such field; {others} it"
         near = [known for known in names if known.rpartition(".")[2] == leaf]
         near = near or difflib.get_close_matches(name, names, n=1)
         return f"{name}: unknown field" + (f"; did you mean {near[0]}?" if near else " (--help lists all)")

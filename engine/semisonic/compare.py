@@ -204,10 +204,13 @@ def parse_entries(text: str) -> tuple[list[Entry], list[str]]:
 
 
 def dotted(algorithm: str, field: str) -> str:
-    """A field as the configuration names it; one without a dot is the algorithm's, or else the run's."""
+    """A field as the configuration names it; one without a dot is the algorithm's, or else the run's.
+
+    One of neither is taken for the algorithm's, so that those of similar names are offered.
+    """
     field = field.strip().replace("-", "_")
-    own = "." not in field and field in ALGORITHMS[algorithm].Config.model_fields
-    return f"algorithm.{field}" if own else field
+    own, other = ALGORITHMS[algorithm].Config.model_fields, {*RunConfig.model_fields, "recipe", "config"}
+    return f"algorithm.{field}" if "." not in field and (field in own or field not in other) else field
 
 
 def numbers(option: str, text: str, words: Sequence[str] = ()) -> tuple[list[str], list[str]]:

@@ -72,9 +72,7 @@ def interval(values: Sequence[float]) -> Estimate:
     mean = statistics.fmean(values)
     if count < 2:
         return Estimate(mean, None, count)
-    from scipy.special import (
-        stdtrit,
-    )  # the inverse of Student's distribution; scipy.stats would take a second to import
+    from scipy.special import stdtrit  # inverse of Student's distribution; scipy.stats would take a second to import
 
     t = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
     return Estimate(mean, t * statistics.stdev(values) / math.sqrt(count), count)

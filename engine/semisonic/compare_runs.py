@@ -29,6 +29,7 @@ from semisonic.cli import report
 from semisonic.commandline import Invocation
 from semisonic.compare import DIVERGED, Comparison, Job, state_of
 from semisonic.compare_report import write_report
+from semisonic.folder import read_step
 from semisonic.schema import UserError
 from semisonic.state import Preemption
 
@@ -38,7 +39,7 @@ BUSY = 76
 """Exit code of a run's process that found another one at work on the run."""
 PRELOADED = (
     "semisonic.run", "semisonic.cli", "nvidia.dali", "nvidia.dali.fn", "sklearn.datasets", "torch._dynamo",
-    "matplotlib.figure", "matplotlib.backends.backend_agg", "scipy.stats", "torch.utils.tensorboard",
+    "matplotlib.figure", "matplotlib.backends.backend_agg", "torch.utils.tensorboard",
 )  # fmt: skip
 TAIL = 2**16
 """Bytes at the end of metrics.jsonl in which the last step is looked for."""
@@ -217,7 +218,8 @@ def outcome(job: Job, code: int | None, seconds: float) -> Outcome:
     if code == BUSY:
         return Outcome(job, "failed", "another process is at work on it", seconds)
     if code in (0, STOPPED, -signal.SIGTERM, -signal.SIGINT, 130):
-        return Outcome(job, "stopped", f"at step {last_step(job.folder):,}", seconds)
+        step = max(last_step(job.folder), read_step(job.folder))
+        return Outcome(job, "stopped", f"at step {step:,}", seconds)
     if code is not None and code < 0:
         return Outcome(job, "failed", f"killed by {signal.Signals(-code).name}; its output is in {log_file(job)}")
     text = read_reason(job)

@@ -372,6 +372,8 @@ def describe_fields(algorithm: str = "fixmatch") -> list[tuple[str, str, str, st
 def _type_name(annotation: Any) -> str:
     if annotation is type(None):
         return "none"
+    if get_origin(annotation) is Annotated:
+        return _type_name(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return "|".join(map(str, get_args(annotation)))
     if get_origin(annotation) is tuple:

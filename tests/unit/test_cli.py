@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from PIL import Image
 
 import semisonic
 from semisonic import cli
+from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.batch_gallery import CHANGES
+from semisonic.config import describe_fields
 from semisonic.data.base import DataConfig
 from semisonic.data.sources import load
 from tests.conftest import Run
@@ -116,9 +119,7 @@ def test_predict_writes_a_table_that_agrees_with_the_network(run: Path, tmp_path
     assert cli.predict([str(run), str(tmp_path / "images"), "--out", str(out)]) == 2  # never overwrites
 
 
-def test_init_starts_from_the_weights_and_reports_what_does_not_fit(
-    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture
-):
+def test_init_starts_from_the_weights(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
     fields = [*QUICK, "--no-baseline", "--steps", "1", "--log.trackers", "none", "--init", str(run)]
     assert cli.main([*fields, "--out", str(tmp_path / "a")]) == 0
     output = capfd.readouterr().out
@@ -126,9 +127,22 @@ def test_init_starts_from_the_weights_and_reports_what_does_not_fit(
     lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
     start = next(line["eval/top1"] for line in lines if "eval/top1" in line)
     assert abs(start - json.loads((run / "summary.json").read_text())["test_top1"]) < 10
-    assert cli.main([*fields, "--model", "wrn-10-1", "--out", str(tmp_path / "b")]) == 0
+
+
+def test_init_reports_what_does_not_fit(tmp_path: Path, capfd: pytest.CaptureFixture):
+    fields = [*QUICK, "--algorithm", "supervised", "--steps", "1", "--log.trackers", "none"]
+    assert cli.main([*fields, "--model", "wrn-10-1", "--out", str(tmp_path / "a")]) == 0
+    deeper = [*fields, "--model", "wrn-16-1", "--init", str(tmp_path / "a"), "--out", str(tmp_path / "b")]
+    assert cli.main(deeper) == 0
     output = capfd.readouterr().out
     assert "freshly initialised: " in output and "in the checkpoint only, or of another shape: " in output
+
+
+def test_init_refuses_weights_of_another_network(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
+    """Of which the head's bias always fits."""
+    fields = [*QUICK, "--no-baseline", "--init", str(run), "--model", "wrn-10-1", "--out", str(tmp_path / "b")]
+    assert cli.main(fields) == 2 and not (tmp_path / "b").exists()
+    assert capfd.readouterr().err == f"error: init: no layer of {run} fits; give its network, --model small\n"
 
 
 def test_max_hours_ends_with_a_checkpoint_and_resumes(tmp_path: Path, capfd: pytest.CaptureFixture):
@@ -280,7 +294,24 @@ def test_help_fits_a_terminal(script, capfd: pytest.CaptureFixture, monkeypatch:
     monkeypatch.setenv("COLUMNS", "80")
     assert script(["-h"]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= 80 and "Default: 0.95." in " ".join(" ".join(lines).split())
+    text = " ".join(" ".join(lines).split())
+    assert max(map(len, lines)) <= 80 and "Default: 0.95." in text
+    assert "--optim.betas float,float AdamW only. Default: 0.9,0.999." in text
+    assert ("--plan" in text) == (script is cli.main)
+
+
+def test_views_refuses_what_it_does_not_do(capfd: pytest.CaptureFixture, tmp_path: Path):
+    assert cli.views(["--plan", "--out", str(tmp_path)]) == 2
+    assert capfd.readouterr().err == "error: --plan: is for launch/train.py\n" and not any(tmp_path.iterdir())
+
+
+def test_options_named_in_texts_exist():
+    root = Path(__file__).parents[2]
+    files = [root / "README.md", *root.glob("engine/semisonic/*/*.py"), *root.glob("benchmarks/*.py")]
+    known = {name.replace("_", "-") for algorithm in ALGORITHMS for name, *_ in describe_fields(algorithm)}
+    for file in files:
+        for option in re.findall(r"--([a-z-]+(?:\.[a-z-]+)+)", file.read_text()):
+            assert option.removeprefix("no-") in known, f"{file}: --{option}"
 
 
 def test_predict_and_evaluate_refuse_a_batch_of_nothing(run: Path, capfd: pytest.CaptureFixture):

@@ -135,7 +135,7 @@ def test_all_mistakes_are_reported_together_and_nothing_is_written(tmp_path: Pat
         line.startswith("data.labels: 41") for line in found
     )
     assert any(line.startswith("fixmatch:threshold=high: algorithm.threshold: ") for line in found)
-    assert any(line.startswith("fixmatch:nothing=1: nothing: unknown field") for line in found)
+    assert any(line.startswith("fixmatch:nothing=1: algorithm.nothing: unknown field") for line in found)
     assert not out.exists()
 
 
@@ -206,7 +206,7 @@ def test_how_a_process_ended(tmp_path: Path):
     assert outcome(done, 0, 2.0).status == "finished"
     fabricate(made := job(tmp_path / "b"), status="failed", reason="the disk is full", lines=[{"step": 3}, {"step": 4}])
     assert [outcome(made, code, 1.0).status for code in (0, 75, -15, 130)] == ["stopped"] * 4
-    assert outcome(made, 75, 1.0).message == "at step 4"
+    assert outcome(made, 75, 1.0).message == "at step 5"  # of the checkpoint; the last line of figures is older
     failed = outcome(made, 2, 1.0)
     assert failed.status == "failed" and failed.message.startswith("the disk is full (exit code 2; its output is in ")
     assert "SIGSEGV" in outcome(made, -11, 1.0).message and "another process" in outcome(made, BUSY, 1.0).message

@@ -98,7 +98,7 @@ def test_another_optimiser_or_algorithm_than_a_written_configuration_s(tmp_path:
         (["--lr", "1"], "lr: unknown field; did you mean optim.lr?"),
         (
             ["--algorithm", "supervised", "--algorithm.threshold", "1"],
-            "algorithm.threshold: supervised has no such field",
+            "algorithm.threshold: supervised has no such field; fixmatch, flexmatch, ",
         ),
         (["--algorithm", "supervised", "--baseline"], "baseline: a supervised run is its own baseline"),
         (["--steps", "many"], "steps: 'many' is not valid; expected a whole number"),

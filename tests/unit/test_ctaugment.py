@@ -353,7 +353,7 @@ def test_only_methods_with_labelled_images_and_one_network_learn_strengths():
 
     cfg = FixMatch.Config(strong="ctaugment")
     assert ctaugment.check(FixMatch, cfg, lag=4, ahead=4) == []
-    assert "algorithm.name: ctaugment learns" in ctaugment.check(Two, cfg, lag=4, ahead=4)[0]
+    assert "algorithm.strong: ctaugment learns" in ctaugment.check(Two, cfg, lag=4, ahead=4)[0]
     assert ctaugment.check(Two, FixMatch.Config(), lag=1, ahead=4) == []
 
 

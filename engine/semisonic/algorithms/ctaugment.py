@@ -91,10 +91,14 @@ class CTAugmentRates(nn.Module):
         self.rates.copy_(self.rates * kept_R.view_as(self.rates) + added_R.view_as(self.rates))
 
 
+def learned(recipe: str) -> bool:
+    """Whether a recipe draws by learned rates."""
+    return recipe.partition("(")[0].strip() in RECIPES
+
+
 def uses(views: Views) -> bool:
-    """Whether any view of an algorithm draws by learned rates."""
-    recipes = (*views.labelled.values(), *views.unlabelled.values())
-    return any(recipe.partition("(")[0].strip() in RECIPES for recipe in recipes)
+    """Whether any view of an algorithm does."""
+    return any(map(learned, (*views.labelled.values(), *views.unlabelled.values())))
 
 
 def probing(kind: type[Algorithm], cfg: Any, lag: int = 1) -> type[Algorithm]:
@@ -140,9 +144,10 @@ def check(kind: type[Algorithm], cfg: Any, lag: int, ahead: int) -> list[str]:
         return []
     problems = []
     if kind.roles != ("network",) or not views.labelled:
+        field = next((name for name, value in cfg if isinstance(value, str) and learned(value)), "name")
         problems.append(
-            "algorithm.name: ctaugment learns from the labelled images of a method with one network; choose another "
-            f"augmentation for {cfg.name}"
+            f"algorithm.{field}: ctaugment learns from the labelled images of a method with one network; choose "
+            f"another augmentation for {cfg.name}"
         )
     if lag < ahead:
         problems.append(

@@ -82,7 +82,7 @@ def folder_16000() -> dict[str, Any]:
     Command: accelerate launch launch/train.py --recipe folder-16000 --data.root IMAGES --algorithm.policy staged
     20 + 50 images of 224 px a step, ResNet-50 (--model efficientnet_b3 or efficientnet_b4; --model.weights FILE starts
     from ImageNet's), SGD at a constant 5e-4, squared error with weight 150; the ramp of the policies none and mixed
-    ends after 16,000 steps, 20 epochs. With cross-entropy: --algorithm.error ce, weight 1.
+    ends after 16,000 steps, 20 epochs. With cross-entropy: --algorithm.loss ce, weight 1.
     Estimated: 9e17 operations, 2.5 hours at 100 TFLOP/s. Accuracies noted for EfficientNet-B3 on data that
     are not public: 72.5 to 74.9 % (percentile of the training accuracy with floor and cross-entropy the best).
     """
