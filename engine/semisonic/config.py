@@ -232,8 +232,9 @@ def check(cfg: RunConfig) -> list[str]:
     problems += (_check_deepspeed(cfg) or _check_replay(cfg, world_size)) + _check_blocks(cfg)
     if cfg.kernels == "reference" and cfg.data.operations == "kernel":
         problems.append("data.operations: with kernels=reference the operations are DALI's; use auto or dali")
-    if cfg.batch.micro > 1 and not algorithm.micro_batches:
-        coupling = "auxiliary.simclr" if ALGORITHMS[cfg.algorithm.name].micro_batches else cfg.algorithm.name
+    if cfg.batch.micro > 1 and not algorithm.takes_micro_batches(cfg.algorithm):
+        alone = ALGORITHMS[cfg.algorithm.name].takes_micro_batches(cfg.algorithm)
+        coupling = "auxiliary.simclr" if alone else cfg.algorithm.name
         problems.append(f"batch.micro: {coupling} couples all samples of a batch; use 1")
     elif not problems:
         problems += algorithm.check(cfg.algorithm, cfg.batch.labelled // share, cfg.batch.unlabelled // share)

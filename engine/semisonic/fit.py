@@ -254,7 +254,7 @@ def fitted(cfg: RunConfig, trial: Trial, resumed: bool = False) -> tuple[RunConf
 def larger_counts(cfg: RunConfig, world_size: int) -> list[int]:
     """The numbers of micro-batches, above the configured one, that every rank's shares and the algorithm allow."""
     algorithm = cfg.algorithm_class
-    if not algorithm.micro_batches:
+    if not algorithm.takes_micro_batches(cfg.algorithm):
         return []
     labelled, unlabelled = cfg.batch.labelled // world_size, cfg.batch.unlabelled // world_size
     divisors = [k for k in range(cfg.batch.micro + 1, labelled + 1) if labelled % k == 0 and unlabelled % k == 0]
@@ -340,7 +340,7 @@ def _refusal(cfg: RunConfig, shortage: Shortage, resumed: bool) -> str:
 
 def _impossible(cfg: RunConfig, shortage: Shortage) -> str:
     """Why the last candidate was the last."""
-    if not cfg.algorithm_class.micro_batches:
+    if not cfg.algorithm_class.takes_micro_batches(cfg.algorithm):
         return (
             f"batch.labelled: a {_step(cfg)} does not fit into {shortage}, and {cfg.algorithm.name} couples all "
             f"samples of a batch, so that it cannot be cut; lower it or batch.unlabelled_ratio ({shortage.cause})"

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.uda import UDA
+from semisonic.commandline import resolve
+from semisonic.schema import UserError
 from semisonic_kernels import collectives
 from semisonic_kernels.fuse import set_kernels
 from tests.unit.test_algorithms import CLASSES, batch, frozen, gradients, make, same
@@ -154,3 +156,10 @@ def test_targets_carry_no_gradient():
     weak = algorithm.normalise(given.u["weak"]).requires_grad_()
     algorithm.loss(given._replace(u={"weak": weak, "strong": given.u["strong"]})).loss.backward()
     assert weak.grad is None or not weak.grad.any()
+
+
+def test_annealing_divides_by_the_number_kept_of_the_whole_batch():
+    fields = ["--algorithm", "uda", "--batch.micro", "2", "--device", "cpu"]
+    resolve(fields)
+    with pytest.raises(UserError, match=r"batch.micro: uda couples all samples of a batch; use 1"):
+        resolve([*fields, "--algorithm.annealing", "linear"])

@@ -203,6 +203,11 @@ class Algorithm(nn.Module):
         """Whether the method reads `held_out_counts`, so that it cannot run without held-out images."""
         return False
 
+    @classmethod
+    def takes_micro_batches(cls, cfg: Any) -> bool:
+        """Whether slices of a batch mean the same as the whole, as configured."""
+        return cls.micro_batches
+
     def setup(self, info: Info) -> None:
         """Registers the method's own buffers and heads."""
 

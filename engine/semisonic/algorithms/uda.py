@@ -7,9 +7,9 @@
     L   = L_x + weight * L_u
 
 Annealing holds back labelled images that the network has learned already, so that few labels are not overfitted: k
-looks at the probability of the true class, and the number kept is that of all ranks (of one micro-batch). The threshold
-is compared with the probability before the temperature. All three views go through one forward, so they share
-BatchNorm statistics. Masked samples count in the mean of L_u.
+looks at the probability of the true class, and the number kept is that of all ranks, so that no micro-batches are
+taken. The threshold is compared with the probability before the temperature. All three views go through one forward, so
+they share BatchNorm statistics. Masked samples count in the mean of L_u.
 Shape suffixes: B labelled batch, U unlabelled batch, C classes.
 """
 
@@ -50,6 +50,10 @@ class UDA(Algorithm):
     @classmethod
     def views(cls, cfg: UDAConfig) -> Views:
         return Views(labelled={"weak": cfg.weak}, unlabelled={"weak": cfg.weak, "strong": cfg.strong})
+
+    @classmethod
+    def takes_micro_batches(cls, cfg: UDAConfig) -> bool:
+        return cls.micro_batches and cfg.annealing == "none"
 
     def loss(self, batch: Batch) -> StepOutput:
         logits_BC, weak_UC, strong_UC = self.classify(batch.x["weak"], batch.u["weak"], batch.u["strong"])
