@@ -1,8 +1,11 @@
 """What --help and --list answer."""
 
 import inspect
+import os
+import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +28,17 @@ model and optim. A switch is turned on by --switch and off by --no-switch; null 
 beats recipe beats default."""
 
 
+@contextmanager
+def for_a_pipe() -> Iterator[None]:
+    """A reader that has seen enough, such as `head`, is no error."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+
+
+@for_a_pipe()
 def show_help(usage: str, fields: dict[str, Any], without: Sequence[str] = ()) -> int:
     """Options and every field with its type, default and meaning, for the algorithm that the command line names.
 
@@ -53,6 +67,7 @@ def _entry(head: str, text: str, width: int) -> None:
     print(textwrap.fill(text, width, initial_indent="      ", subsequent_indent="      ", break_long_words=False))
 
 
+@for_a_pipe()
 def show_lists() -> int:
     """Recipes, algorithms, data sets, models and augmentations, a line each."""
     from semisonic.algorithms.registry import ALGORITHMS

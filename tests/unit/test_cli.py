@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -298,6 +300,14 @@ def test_help_fits_a_terminal(script, capfd: pytest.CaptureFixture, monkeypatch:
     assert max(map(len, lines)) <= 80 and "Default: 0.95." in text
     assert "--optim.betas float,float AdamW only. Default: 0.9,0.999." in text
     assert ("--plan" in text) == (script is cli.main)
+
+
+def test_help_ends_quietly_where_nobody_reads_on():
+    script = Path(__file__).parents[2] / "launch" / "train.py"
+    shown = subprocess.Popen([sys.executable, script, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert shown.stdout is not None and shown.stderr is not None
+    shown.stdout.close()
+    assert shown.stderr.read() == b"" and shown.wait() == 0
 
 
 def test_views_refuses_what_it_does_not_do(capfd: pytest.CaptureFixture, tmp_path: Path):
