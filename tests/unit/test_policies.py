@@ -145,9 +145,10 @@ def test_staged_goes_over_to_percentiles():
 
 @pytest.mark.parametrize("labelled", [2, 64])
 def test_only_none_and_mixed_ramp_and_end_at_step_16000(labelled: int):
-    def weight(name: str, step: int, **fields: object) -> float:
+    def weight(name: str, step: int, steps: int = 240_000, **fields: object) -> float:
         algorithm = make(PolicyMixMatch, policy=name, threshold=0.0, floor=0.0, block=3, **fields)
-        algorithm.info = replace(algorithm.info, labelled_batch=labelled, steps=240_000)
+        algorithm.info = replace(algorithm.info, labelled_batch=labelled, steps=steps)
+        algorithm.setup(algorithm.info)
         known(algorithm, 1, 1).step += step
         output = algorithm.loss(given)
         assert output.metrics["loss_unlabelled"] > 0
@@ -160,6 +161,7 @@ def test_only_none_and_mixed_ramp_and_end_at_step_16000(labelled: int):
     for name in ("fixed", "manual", "percentile-train", "percentile-held-out", "staged"):
         assert weight(name, 0) == pytest.approx(150, rel=1e-6)
     assert weight("fixed", 0, loss="ce") == pytest.approx(1, rel=1e-6)
+    assert [weight("none", t, steps=1000) for t in (200, 400)] == pytest.approx([75, 150], rel=1e-6)
     assert weight("fixed", 0, ramp=100.0) == 0 and weight("fixed", 0, weight=7.0) == pytest.approx(7)
 
 

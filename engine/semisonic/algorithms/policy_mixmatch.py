@@ -61,7 +61,7 @@ class PolicyMixMatchConfig(MixMatchConfig):
     """Weight of the unlabelled loss; null = 150 for mse (with 10 classes: a mean over them), 1 for ce."""
     ramp: float | None = Field(None, ge=0)  # type: ignore[assignment]
     """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start;
-    null = 16,000 for the policies none and mixed, 0 for the others."""
+    null = 16,000 for the policies none and mixed, but at most 0.4 of the run; 0 for the others."""
     confidence: Literal["before", "after"] = "before"
     """Whether the threshold judges the guess before or after sharpening."""
     rejected: Literal["dropped", "partners"] = "dropped"
@@ -87,7 +87,7 @@ class PolicyMixMatch(MixMatch):
         for name in ("epoch_counts", "last_counts"):  # correct and all images: of this epoch so far, of the last one
             self.register_buffer(name, torch.zeros(2, dtype=torch.int64))
         self.register_buffer("second_stage", torch.zeros((), dtype=torch.bool))
-        ramped = 16_000.0 if self.cfg.policy in ("none", "mixed") else 0.0
+        ramped = min(16_000.0, 0.4 * info.steps) if self.cfg.policy in ("none", "mixed") else 0.0
         self.ramp = ramped if self.cfg.ramp is None else self.cfg.ramp
         self.weight = {"mse": 150.0, "ce": 1.0}[self.cfg.loss] if self.cfg.weight is None else self.cfg.weight
 

@@ -227,7 +227,6 @@ def enaet(s: Setting) -> Changes:
 def policy_mixmatch(s: Setting) -> Changes:
     """Threshold policies on MixMatch: MixMatch's batch and optimiser. For 16,000 labels: --recipe folder-16000.
 
-    The ramp of the policies none and mixed is 16,000 steps whatever the data; shorter runs want --algorithm.ramp 0.4.
     Cost: 0.24. There are no published errors on these data sets.
     """
     return (ONE_TO_ONE | ADAM if s.paper else {}) | {"algorithm": s.block()}
