@@ -129,7 +129,7 @@ def ict(s: Setting) -> Changes:
     """
     alpha = {"alpha": 0.1} if s.data in ("svhn", *GREY) else {}
     if s.data in GREY:  # in short runs the consistency must weigh more to matter
-        return {"algorithm": {"weight": 1000.0, "ramp": 0.5} | alpha | s.block()}
+        return {"algorithm": {"weight": 300.0, "ramp": 0.5} | alpha | s.block()}
     if not s.paper:
         return {"algorithm": s.block()}
     return {
