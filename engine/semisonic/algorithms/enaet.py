@@ -32,13 +32,12 @@ from torch.nn import functional as F
 
 from semisonic.algorithms.base import Batch, Info, StepOutput, Views
 from semisonic.algorithms.mixmatch import MixMatch, MixMatchConfig
-from semisonic.algorithms.parts import linear_ramp, one_hot, pseudo_label_metrics
+from semisonic.algorithms.parts import linear_ramp, loss_metrics, pseudo_label_metrics
 from semisonic.models.decoder import Decoder
 from semisonic_kernels import transformations
 from semisonic_kernels.boxes import boxes_around, mean_filled
 from semisonic_kernels.enhance import enhance
 from semisonic_kernels.losses import consistency_loss, probability_mse, sharpen
-from semisonic_kernels.mixup import mixup
 from semisonic_kernels.warp import warp
 
 PARAMETERS = (8, 6, 5, 4, 4)
@@ -125,21 +124,12 @@ class EnAET(MixMatch):
 
         label_U = target_UC.argmax(-1)
         metrics = {
-            "loss_labelled": labelled,
-            "loss_unlabelled": unlabelled,
-            "loss_decoders": decoded,
-            "loss_consistency": divergence,
-            "labelled_accuracy": logits[:labels].argmax(-1).eq(batch.y).float().mean(),  # of mixed images
+            **loss_metrics(labelled, unlabelled, logits[:labels], batch.y),
+            "loss_decoders": decoded.detach(),
+            "loss_consistency": divergence.detach(),
             **pseudo_label_metrics(label_U, torch.ones_like(label_U), batch.u_true, self.info.classes),
         }
-        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})
-
-    def mixture(self, batch: Batch, target_UC: Tensor) -> tuple[Tensor, Tensor]:
-        """MixMatch's mixed images [N, 3, H, W], normalised, and their targets [N, C]."""
-        images, partner_N, lam_N = self.plan(batch, None)
-        y_BC = one_hot(batch.y, self.info.classes).to(target_UC.dtype)
-        q_NC = torch.cat([y_BC, *[target_UC] * len(batch.u)])
-        return mixup(images, q_NC, partner_N, lam_N, self.pixel_mean, self.pixel_scale, dominant=True)
+        return StepOutput(loss, metrics, {})
 
     def transform(self, pixels: Tensor, draws: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """t1 to t5 of images given as bytes [U, 3, H, W], normalised, and their parameters theta_k [U, .]."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, Info, StepOutput, Views
-from semisonic.algorithms.parts import pseudo_label_metrics
+from semisonic.algorithms.parts import loss_metrics, pseudo_label_metrics
 from semisonic.schema import Config
 from semisonic_kernels.losses import consistency_loss, pseudo_labels
 
@@ -67,22 +67,20 @@ class FlexMatch(Algorithm):
     def loss(self, batch: Batch) -> StepOutput:
         logits_BC, weak_UC, strong_UC = self.classify(batch.x["weak"], batch.u["weak"], batch.u["strong"])
         threshold_C = self.thresholds()
-        label_U, _, mask_U = pseudo_labels(weak_UC, threshold_C)
-        _, _, learned_U = pseudo_labels(weak_UC, self.cfg.threshold)
+        label_U, confidence_U, mask_U = pseudo_labels(weak_UC, threshold_C)
+        learned_U = confidence_U >= self.cfg.threshold
 
         labelled = F.cross_entropy(logits_BC, batch.y)
         unlabelled = consistency_loss(strong_UC, label_U, mask_U)
         loss = labelled + self.cfg.weight * unlabelled
 
         metrics = {
-            "loss_labelled": labelled.detach(),
-            "loss_unlabelled": unlabelled.detach(),
-            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+            **loss_metrics(labelled, unlabelled, logits_BC, batch.y),
             "threshold": threshold_C.float(),
             "learned": (self.learned >= 0).float().mean(),
             **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),
         }
-        return StepOutput(loss, metrics, {"index": batch.u_index, "label": torch.where(learned_U > 0, label_U, -1)})
+        return StepOutput(loss, metrics, {"index": batch.u_index, "label": torch.where(learned_U, label_U, -1)})
 
     def update(self, observed: dict[str, Tensor]) -> None:
         index_U, label_U = observed["index"], observed["label"]

@@ -25,6 +25,7 @@ from semisonic.algorithms.parts import (
     block_first,
     check_block,
     linear_ramp,
+    loss_metrics,
     mixing_partners,
     one_hot,
     pseudo_label_metrics,
@@ -101,12 +102,10 @@ class ICT(Algorithm):
 
         label_U = p_UC.argmax(-1)
         metrics = {
-            "loss_labelled": labelled,
-            "loss_unlabelled": unlabelled,
-            "labelled_accuracy": logits_BC.argmax(-1).eq(y_BC.argmax(-1)).float().mean(),  # of mixed images
+            **loss_metrics(labelled, unlabelled, logits_BC, y_BC.argmax(-1)),
             **pseudo_label_metrics(label_U, torch.ones_like(label_U), batch.u_true, self.info.classes),
         }
-        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})
+        return StepOutput(loss, metrics, {})
 
     def mix(self, images: Tensor, targets_NC: Tensor, key_N: Tensor, lam_N: Tensor, blocks: int) -> tuple[Tensor, ...]:
         """One stream's images, normalised, and its targets, mixed with partners from the same stream."""

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
-from semisonic.algorithms.parts import Statistics, classify_streams, linear_ramp
+from semisonic.algorithms.parts import Statistics, classify_streams, linear_ramp, loss_metrics
 from semisonic.schema import Config
 from semisonic_kernels.losses import probability_mse, soft_labels
 
@@ -52,12 +52,7 @@ class MeanTeacher(Algorithm):
         ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
         loss = labelled + self.cfg.weight * ramp * unlabelled
 
-        metrics = {
-            "loss_labelled": labelled,
-            "loss_unlabelled": unlabelled,
-            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
-        }
-        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})
+        return StepOutput(loss, loss_metrics(labelled, unlabelled, logits_BC, batch.y), {})
 
     @torch.no_grad()
     def teach(self, batch: Batch) -> torch.Tensor:

@@ -28,6 +28,7 @@ from semisonic.algorithms.parts import (
     block_first,
     check_block,
     linear_ramp,
+    loss_metrics,
     mixing_partners,
     one_hot,
     pseudo_label_metrics,
@@ -84,12 +85,10 @@ class MixMatch(Algorithm):
 
         label_U = target_UC.argmax(-1)
         metrics = {
-            "loss_labelled": labelled,
-            "loss_unlabelled": unlabelled,
-            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),  # of mixed images
+            **loss_metrics(labelled, unlabelled, logits_BC, batch.y),
             **pseudo_label_metrics(label_U, torch.ones_like(label_U), batch.u_true, self.info.classes),
         }
-        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})
+        return StepOutput(loss, metrics, {})
 
     @torch.no_grad()
     def guess(self, batch: Batch) -> Tensor:
@@ -100,24 +99,29 @@ class MixMatch(Algorithm):
     def mixed(self, batch: Batch, target_UC: Tensor, kept_U: Tensor | None = None) -> tuple[Tensor, ...]:
         """Logits and targets of the mixed images: [B, C] and [B, C] of the labelled, [KU, C] and [KU, C] of the others.
 
+        kept: as in `mixture`.
+        """
+        images, targets_NC = self.mixture(batch, target_UC, kept_U)
+        (logits_NC,) = self.classify(images)
+        labelled = len(batch.y)
+        return logits_NC[:labelled], targets_NC[:labelled], logits_NC[labelled:], targets_NC[labelled:]
+
+    def mixture(self, batch: Batch, target_UC: Tensor, kept_U: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """All images mixed with a partner [N, 3, H, W], normalised, and their targets [N, C]; labelled ones first.
+
         kept: which unlabelled samples take part [U]; the others are their own partners. None: all do.
         """
         images, partner_N, lam_N = self.plan(batch, kept_U)
         y_BC = one_hot(batch.y, self.info.classes).to(target_UC.dtype)
-        targets_NC = torch.cat([y_BC, *[target_UC] * self.cfg.views])
-        images, targets_NC = mixup(
-            images, targets_NC, partner_N, lam_N, self.pixel_mean, self.pixel_scale, dominant=True
-        )
-        (logits_NC,) = self.classify(images)
-        labelled = len(batch.y)
-        return logits_NC[:labelled], targets_NC[:labelled], logits_NC[labelled:], targets_NC[labelled:]
+        targets_NC = torch.cat([y_BC, *[target_UC] * len(batch.u)])
+        return mixup(images, targets_NC, partner_N, lam_N, self.pixel_mean, self.pixel_scale, dominant=True)
 
     def plan(self, batch: Batch, kept_U: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """All images, unmixed [N, 3, H, W], and the partner [N] and mixing weight [N] of each."""
         keys = [batch.draws["labelled_partner"][:, 0], *batch.draws["partner"].unbind(1)]
         lams = [batch.draws["labelled_lam"][:, 0], *batch.draws["lam"].unbind(1)]
         blocks = len(batch.y) // self.cfg.block
-        kept = None if kept_U is None else [torch.ones_like(batch.y, dtype=torch.bool), *[kept_U] * self.cfg.views]
+        kept = None if kept_U is None else [torch.ones_like(batch.y, dtype=torch.bool), *[kept_U] * len(batch.u)]
         if self.cfg.lam == "block":
             lams = [block_first(lams[0], len(lam), blocks) for lam in lams]
         images = torch.cat([batch.x["weak"], *batch.u.values()])

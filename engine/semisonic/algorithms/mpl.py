@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, Info, Part, Runner, StepOutput, Views, merge
-from semisonic.algorithms.parts import linear_ramp, pseudo_label_metrics
+from semisonic.algorithms.parts import linear_ramp, loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.predictions import Calibration, read_predictions
 from semisonic.models.randomness import without_draws
 from semisonic.schema import Config, UserError
@@ -179,11 +179,7 @@ class MPL(Algorithm):
     def study(self, batch: Batch, label_U: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         logits_BC, strong_UC = self.learn("network", batch.x["weak"], batch.u["strong"])
         loss = F.cross_entropy(strong_UC, label_U, label_smoothing=self.cfg.label_smoothing)
-        return loss, {
-            "loss_labelled": F.cross_entropy(logits_BC, batch.y).detach(),
-            "loss_unlabelled": loss.detach(),
-            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
-        }
+        return loss, loss_metrics(F.cross_entropy(logits_BC, batch.y), loss, logits_BC, batch.y)
 
     def label(self, batch: Batch) -> Tensor:
         return self.taught(batch, track=False)["strong"].argmax(-1)

@@ -75,6 +75,15 @@ def one_hot(labels_N: Tensor, classes: int) -> Tensor:
     return labels_N[:, None] == torch.arange(classes, device=labels_N.device)
 
 
+def loss_metrics(labelled: Tensor, unlabelled: Tensor, logits_BC: Tensor, label_B: Tensor) -> dict[str, Tensor]:
+    """What every method with unlabelled images logs: both losses, and the accuracy on the labelled images; detached."""
+    return {
+        "loss_labelled": labelled.detach(),
+        "loss_unlabelled": unlabelled.detach(),
+        "labelled_accuracy": logits_BC.argmax(-1).eq(label_B).float().mean(),
+    }
+
+
 def pseudo_label_metrics(label_U: Tensor, mask_U: Tensor, true_U: Tensor, classes: int) -> dict[str, Tensor]:
     """What is logged about pseudo-labels: labels [U], which of them count (0..1) [U], true classes [U] (-1 unknown).
 

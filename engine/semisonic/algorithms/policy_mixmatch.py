@@ -31,7 +31,7 @@ from torch import Tensor
 
 from semisonic.algorithms.base import Batch, Info, StepOutput
 from semisonic.algorithms.mixmatch import MixMatch, MixMatchConfig
-from semisonic.algorithms.parts import linear_ramp, pseudo_label_metrics
+from semisonic.algorithms.parts import linear_ramp, loss_metrics, pseudo_label_metrics
 from semisonic_kernels import collectives
 from semisonic_kernels.losses import consistency_loss, sharpen
 
@@ -106,14 +106,12 @@ class PolicyMixMatch(MixMatch):
 
         correct_B = logits_BC.argmax(-1).eq(batch.y)
         metrics = {
-            "loss_labelled": labelled,
-            "loss_unlabelled": unlabelled,
-            "labelled_accuracy": correct_B.float().mean(),
+            **loss_metrics(labelled, unlabelled, logits_BC, batch.y),
             "threshold": threshold,
             **pseudo_label_metrics(target_UC.argmax(-1), kept_U, batch.u_true, self.info.classes),
         }
         observed = {"correct": correct_B.long()}
-        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, observed)
+        return StepOutput(loss, metrics, observed)
 
     def unlabelled(self, logits_NC: Tensor, q_NC: Tensor, kept_U: Tensor) -> Tensor:
         """The loss of the mixed unlabelled images whose base counts: 0-d."""

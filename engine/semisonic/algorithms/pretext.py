@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput
+from semisonic.algorithms.parts import loss_metrics
 from semisonic.models.norm import running_statistics
 from semisonic.models.randomness import without_draws
 
@@ -33,9 +34,7 @@ class Pretext(Algorithm):
         probe = F.cross_entropy(logits_BC, batch.y)
 
         metrics = {
-            "loss_labelled": probe,
-            "loss_unlabelled": pretext,
-            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+            **loss_metrics(probe, pretext, logits_BC, batch.y),
             **metrics,
         }
-        return StepOutput(pretext + probe, {name: value.detach() for name, value in metrics.items()}, {})
+        return StepOutput(pretext + probe, metrics, {})

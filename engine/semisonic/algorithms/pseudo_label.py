@@ -17,7 +17,7 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
-from semisonic.algorithms.parts import Statistics, classify_streams, linear_ramp, pseudo_label_metrics
+from semisonic.algorithms.parts import Statistics, classify_streams, linear_ramp, loss_metrics, pseudo_label_metrics
 from semisonic.schema import Config
 from semisonic_kernels.losses import consistency_loss, pseudo_labels
 
@@ -54,9 +54,7 @@ class PseudoLabel(Algorithm):
         loss = labelled + self.cfg.weight * ramp * unlabelled
 
         metrics = {
-            "loss_labelled": labelled,
-            "loss_unlabelled": unlabelled,
-            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+            **loss_metrics(labelled, unlabelled, logits_BC, batch.y),
             **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),
         }
-        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})
+        return StepOutput(loss, metrics, {})

@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, Info, StepOutput, Views
-from semisonic.algorithms.parts import check_block, linear_ramp, mixing_partners, one_hot, pseudo_label_metrics
+from semisonic.algorithms.parts import (
+    check_block,
+    linear_ramp,
+    loss_metrics,
+    mixing_partners,
+    one_hot,
+    pseudo_label_metrics,
+)
 from semisonic.schema import Config
 from semisonic_kernels import collectives
 from semisonic_kernels.losses import consistency_loss, sharpen
@@ -104,15 +111,13 @@ class ReMixMatch(Algorithm):
 
         label_U, all_U = guess_UC.argmax(-1), torch.ones_like(guess_UC[:, 0])
         metrics = {
-            "loss_labelled": labelled,
-            "loss_unlabelled": unlabelled,
-            "loss_anchored": anchored,
-            "loss_rotation": rotation,
+            **loss_metrics(labelled, unlabelled, mixed_NC[:size], batch.y),
+            "loss_anchored": anchored.detach(),
+            "loss_rotation": rotation.detach(),
             "ramp": ramp,
-            "labelled_accuracy": mixed_NC[:size].argmax(-1).eq(batch.y).float().mean(),
             **pseudo_label_metrics(label_U, all_U, batch.u_true, self.info.classes),
         }
-        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {"mean": mean_C[None]})
+        return StepOutput(loss, metrics, {"mean": mean_C[None]})
 
     @torch.no_grad()
     def guess(self, weak: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,8 +143,7 @@ class ReMixMatch(Algorithm):
         count, draws = self.cfg.strong_views, batch.draws
         views = [*(batch.u[f"strong_{k}"] for k in range(count)), batch.u["weak"]]
         labels_BC = one_hot(batch.y, self.info.classes).to(guess_UC.dtype)
-        # A batch of less than a block, which `check` refuses, is one block.
-        blocks = max(1, len(batch.y) // self.cfg.block)
+        blocks = len(batch.y) // self.cfg.block
         partners_N = mixing_partners([draws["partner_x"][:, 0], *draws["partner_u"].unbind(1)], blocks)
         return mixup(
             torch.cat([batch.x["weak"], *views]),

@@ -53,7 +53,7 @@ class SimCLR(Pretext):
         first_UD, second_UD = self.features(batch.u["view_1"], batch.u["view_2"])
         first_UP, second_UP = self.head(first_UD, "projector"), self.head(second_UD, "projector")
         similarity = F.cosine_similarity(first_UP, second_UP).mean()
-        return contrastive_loss(first_UP, second_UP, self.cfg.temperature), {"partner_similarity": similarity}
+        return contrastive_loss(first_UP, second_UP, self.cfg.temperature), {"partner_similarity": similarity.detach()}
 
 
 def projector(features: int, dimensions: int) -> nn.Module:

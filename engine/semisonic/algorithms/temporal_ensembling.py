@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, Info, StepOutput, Views
-from semisonic.algorithms.parts import Statistics, classify_streams, sigmoid_ramp
+from semisonic.algorithms.parts import Statistics, classify_streams, loss_metrics, sigmoid_ramp
 from semisonic.schema import Config
 
 
@@ -68,13 +68,11 @@ class TemporalEnsembling(Algorithm):
         loss = labelled + self.cfg.weight * ramp * unlabelled
 
         metrics = {
-            "loss_labelled": labelled,
-            "loss_unlabelled": unlabelled,
-            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+            **loss_metrics(labelled, unlabelled, logits_BC, batch.y),
             "visited": visited_U.mean(),
         }
         observed = {"index": batch.u_index, "prediction": p_UC.detach()}
-        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, observed)
+        return StepOutput(loss, metrics, observed)
 
     def targets(self, index_U: Tensor) -> tuple[Tensor, Tensor]:
         """The running means z~ [U, C], and 1 where there is one [U]: an image was visited before."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
-from semisonic.algorithms.parts import pseudo_label_metrics
+from semisonic.algorithms.parts import loss_metrics, pseudo_label_metrics
 from semisonic.schema import Config
 from semisonic_kernels import collectives
 from semisonic_kernels.losses import kl_divergence, pseudo_labels
@@ -65,13 +65,11 @@ class UDA(Algorithm):
         loss = labelled + self.cfg.weight * unlabelled
 
         metrics = {
-            "loss_labelled": labelled,
-            "loss_unlabelled": unlabelled,
-            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+            **loss_metrics(labelled, unlabelled, logits_BC, batch.y),
             "labelled_kept": kept,
             **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),
         }
-        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})
+        return StepOutput(loss, metrics, {})
 
     def annealed(self, logits_BC: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The labelled loss, and the share of the labelled images that count in it; both 0-d."""

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
-from semisonic.algorithms.parts import Statistics, input_gradient, linear_ramp
+from semisonic.algorithms.parts import Statistics, input_gradient, linear_ramp, loss_metrics
 from semisonic.schema import Config
 from semisonic_kernels.losses import kl_divergence, soft_cross_entropy
 from semisonic_kernels.noise import normal_noise
@@ -76,12 +76,10 @@ class VAT(Algorithm):
         loss = labelled + self.cfg.weight * ramp * unlabelled + self.cfg.entropy * entropy
 
         metrics = {
-            "loss_labelled": labelled,
-            "loss_unlabelled": unlabelled,
-            "loss_entropy": entropy,
-            "labelled_accuracy": logits_BC.argmax(-1).eq(batch.y).float().mean(),
+            **loss_metrics(labelled, unlabelled, logits_BC, batch.y),
+            "loss_entropy": entropy.detach(),
         }
-        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()}, {})
+        return StepOutput(loss, metrics, {})
 
     def perturbation(self, x: Tensor, u: Tensor, clean_UC: Tensor, key_U: Tensor) -> Tensor:
         """The adversarial change r [U, 3, H, W] of each image, detached; 0 where no change of it changes anything."""
