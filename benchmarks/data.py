@@ -26,7 +26,7 @@ from rich.table import Table
 
 from conventional_data import PilViews, make_loader
 from measure import describe, environment, ratio, settle, spread, timed, write_json
-from semisonic.algorithms.base import Views
+from semisonic.contract import Views
 from semisonic.data.augment import View, single_operation
 from semisonic.data.base import DataConfig, DataSet, Images
 from semisonic.data.operations import OPERATIONS

@@ -210,7 +210,7 @@ def profiled(action: Callable[[], object], device: torch.device, trace: Path | N
 
 def random_batch(cfg: Any, plan: Plan, device: torch.device) -> Any:
     """A batch of random uint8 images in every view, as the loader would hand it over."""
-    from semisonic.algorithms.base import Batch
+    from semisonic.contract import Batch
     from semisonic.schema import UserError
 
     views, size = views_of(cfg), plan.image_size

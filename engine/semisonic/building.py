@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 
 from semisonic import state
-from semisonic.algorithms.base import Algorithm, Info
+from semisonic.algorithms.base import Algorithm
 from semisonic.config import RunConfig
+from semisonic.contract import Info
 from semisonic.data.base import DataSet, Files
 from semisonic.data.splits import Split, make_split
 from semisonic.models import build

@@ -12,13 +12,14 @@ from semisonic import parallel
 from semisonic.algorithms import ctaugment
 from semisonic.algorithms.auxiliary import AuxiliaryConfig, with_auxiliary
 from semisonic.algorithms.auxiliary import check as check_auxiliary
-from semisonic.algorithms.base import Algorithm, EmaConfig
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.data import augment, sources
 from semisonic.data.feedback import CALLS_AHEAD
 from semisonic.data.pipeline import steps_per_call
 from semisonic.models import ModelConfig, blocks
 from semisonic.models import check as check_model
+from semisonic.models.ema import EmaConfig
 from semisonic.optim import OptimConfig
 from semisonic.parallel import ParallelConfig
 from semisonic.schema import Config, UserError

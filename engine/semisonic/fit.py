@@ -20,9 +20,10 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from semisonic import memory
-from semisonic.algorithms.base import Algorithm, Batch, cut
+from semisonic.algorithms.base import Algorithm
 from semisonic.building import build_algorithm
 from semisonic.config import RunConfig
+from semisonic.contract import Batch, cut
 from semisonic.data.base import DataSet, Images
 from semisonic.data.pipeline import steps_per_call
 from semisonic.data.resident import GPU_SHARE

@@ -10,9 +10,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from semisonic.algorithms.base import Algorithm, Batch, StepOutput, cut
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.ctaugment import CTAugmentRates
 from semisonic.config import RunConfig
+from semisonic.contract import Batch, StepOutput, cut
 from semisonic.data.draws import sample_keys
 from semisonic.data.feedback import Feedback
 from semisonic.metrics import Meter
@@ -24,7 +25,7 @@ from semisonic_kernels.fuse import Kernels, set_kernels
 
 
 class Stepper:
-    """Steps an algorithm; the implementation of `algorithms.base.Runner`.
+    """Steps an algorithm; the implementation of `contract.Runner`.
 
     `step` counts finished optimiser steps. Everything else that changes is in the algorithm's buffers, the optimisers
     and the gradient scalers.

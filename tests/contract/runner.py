@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semisonic.algorithms.base import Algorithm, Batch, StepOutput, cut
+from semisonic.algorithms.base import Algorithm
+from semisonic.contract import Batch, StepOutput, cut
 
 
 class Runner:
@@ -48,7 +49,7 @@ class Runner:
         for role, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state[role])
 
-    # `algorithms.base.Runner`
+    # `contract.Runner`
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
         return cut(batch, self.micro)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from semisonic.algorithms.base import Algorithm, Batch
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.contract import Batch
 from tests.contract.runner import Runner
 from tests.unit.test_algorithms import batch, images, info, tiny_network
 

@@ -20,7 +20,8 @@ import sklearn.datasets  # noqa: F401
 import torch
 
 import semisonic.run  # noqa: F401
-from semisonic.algorithms.base import Algorithm, Batch, StepOutput
+from semisonic.algorithms.base import Algorithm
+from semisonic.contract import Batch, StepOutput
 from semisonic.cli import main
 from semisonic.data.pipeline import Loader
 from semisonic.schema import UserError

@@ -17,7 +17,7 @@ from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor
 
 from semisonic import state
-from semisonic.algorithms.base import Batch, Info, StepOutput
+from semisonic.contract import Batch, Info, StepOutput
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.commandline import resolve

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch.distributed import _functional_collectives as collectives
 
 from communication import Counter, count_step, observed, summary
-from semisonic.algorithms.base import StepOutput
+from semisonic.contract import StepOutput
 from variants import Engine, Plan
 
 

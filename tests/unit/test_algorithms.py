@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Algorithm, Batch, EmaConfig, Info, shadow_of
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.supervised import Supervised
+from semisonic.contract import Batch, Info
+from semisonic.models.ema import EmaConfig, shadow_of
 from semisonic.models.norm import BatchNorm2d
 from tests.contract.runner import Runner
 
@@ -224,7 +226,7 @@ def test_ema_start_up(start_up: str, expected: list[float]):
     algorithm = Supervised(Supervised.Config(), tiny_network, info(), EmaConfig(decay=0.999, start_up=start_up))
     decays = []
     for _ in expected:
-        decays.append(algorithm.ema_decay().item())
+        decays.append((1 - algorithm.ema_weight()).item())
         algorithm.update_ema()
     assert decays == pytest.approx(expected)
 

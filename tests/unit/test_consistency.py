@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Algorithm, Batch, EmaConfig
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.mean_teacher import MeanTeacher
 from semisonic.algorithms.parts import input_gradient
 from semisonic.algorithms.pi_model import PiModel
@@ -15,6 +15,8 @@ from semisonic.algorithms.pseudo_label import PseudoLabel
 from semisonic.algorithms.supervised import Supervised
 from semisonic.algorithms.temporal_ensembling import TemporalEnsembling
 from semisonic.algorithms.vat import VAT
+from semisonic.contract import Batch
+from semisonic.models.ema import EmaConfig
 from semisonic.models.norm import batch_statistics
 from semisonic_kernels.fuse import set_kernels
 from tests.unit.test_algorithms import CLASSES, batch, frozen, gradients, images, info, make, same, tiny_network

@@ -270,7 +270,7 @@ class Scripted:
 
 
 def scripted_batches(steps: int, lag: int, per_call: int, start: int = 0, pause: float = 0.0) -> list[torch.Tensor]:
-    from semisonic.algorithms.base import Views
+    from semisonic.contract import Views
     from semisonic.data.base import DataConfig
     from semisonic.data.pipeline import Loader
     from tests.unit.test_pipeline import CPU, data_set, split

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Algorithm, Batch, EmaConfig
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.enaet import EnAET
 from semisonic.algorithms.mixmatch import MixMatch
 from semisonic.algorithms.supervised import Supervised
 from semisonic.commandline import resolve
+from semisonic.contract import Batch
+from semisonic.models.ema import EmaConfig
 from semisonic.models.wide_resnet import WideResNet
 from semisonic.schema import UserError
 from semisonic_kernels.fuse import set_kernels

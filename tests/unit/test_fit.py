@@ -12,12 +12,12 @@ import yaml
 from safetensors.torch import load_file
 
 from semisonic import cli, memory
-from semisonic.algorithms.base import Views
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.building import build_algorithm
 from semisonic.commandline import Invocation, resolve
 from semisonic.config import RunConfig
+from semisonic.contract import Views
 from semisonic.data.base import DataConfig, DataSet
 from semisonic.data.pipeline import Loader
 from semisonic.data.sources import load

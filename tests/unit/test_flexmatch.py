@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from semisonic.algorithms.base import EmaConfig
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.flexmatch import FlexMatch
+from semisonic.models.ema import EmaConfig
 from tests.unit.test_algorithms import batch, frozen, gradients, info, make, same, tiny_network
 
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Algorithm, Batch
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.ict import ICT
+from semisonic.contract import Batch
 from semisonic_kernels.fuse import set_kernels
 from tests.unit.test_algorithms import CLASSES, SIZE, batch, frozen, gradients, images, info, make, same
 

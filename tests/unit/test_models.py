@@ -10,8 +10,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from semisonic.algorithms.base import shadow_of
 from semisonic.models import ModelConfig, build, check, models
+from semisonic.models.ema import shadow_of
 from semisonic.models.norm import BatchNorm2d, batch_statistics, convert_batch_norm, running_statistics
 from semisonic.models.torchvision_nets import TorchvisionNet
 from semisonic.models.wide_resnet import Block, WideResNet, parse

@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Batch, EmaConfig
 from semisonic.algorithms.mpl import MPL
 from semisonic.algorithms.uda import UDA
+from semisonic.contract import Batch
+from semisonic.models.ema import EmaConfig
 from semisonic.models.head import DropoutLinear
 from semisonic.optim import OptimConfig
 from semisonic.schedules import learning_rate

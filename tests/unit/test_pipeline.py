@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from semisonic.algorithms.base import Views
+from semisonic.contract import Views
 from semisonic.data import resident
 from semisonic.data.base import DataConfig, DataSet, Files, Images
 from semisonic.data.pipeline import Loader, evaluation_slices, geometry_of, steps_per_call

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from semisonic.algorithms.base import Algorithm, Batch
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.policy_mixmatch import NONE_COUNTS, PolicyMixMatch
 from semisonic.algorithms.supervised import Supervised
 from semisonic.building import build_algorithm
 from semisonic.commandline import resolve
+from semisonic.contract import Batch
 from semisonic.data.sources import load
 from semisonic.data.splits import make_split
 from semisonic.runtime import start

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from semisonic import cli, state
 from semisonic.algorithms.auxiliary import AuxiliaryConfig, with_auxiliary
-from semisonic.algorithms.base import Algorithm, Batch, EmaConfig
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.algorithms.rotnet import RotNet
@@ -20,8 +20,10 @@ from semisonic.algorithms.simclr import SimCLR
 from semisonic.algorithms.supervised import Supervised
 from semisonic.building import build_algorithm
 from semisonic.commandline import resolve
+from semisonic.contract import Batch
 from semisonic.data.sources import load
 from semisonic.data.splits import make_split
+from semisonic.models.ema import EmaConfig
 from semisonic.runtime import start
 from semisonic.schema import UserError
 from semisonic.trainer import Trainer

@@ -8,11 +8,11 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import shadow_of
 from semisonic.building import build_algorithm, draw_split
 from semisonic.commandline import resolve
 from semisonic.data import sources
 from semisonic.models import ModelConfig, build, check
+from semisonic.models.ema import shadow_of
 from semisonic.models.pretrained import load_weights, read
 from semisonic.schema import UserError
 

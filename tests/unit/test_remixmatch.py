@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Batch, EmaConfig
 from semisonic.algorithms.parts import mixing_partners
 from semisonic.algorithms.remixmatch import ReMixMatch
 from semisonic.commandline import resolve
+from semisonic.contract import Batch
+from semisonic.models.ema import EmaConfig
 from semisonic.schema import UserError
 from semisonic_kernels.fuse import set_kernels
 from tests.unit.test_algorithms import CLASSES, batch, frozen, gradients, images, info, same, tiny_network

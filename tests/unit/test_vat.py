@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms import vat
-from semisonic.algorithms.base import Algorithm, Batch
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.vat import VAT, unit
+from semisonic.contract import Batch
 from semisonic_kernels.fuse import set_kernels
 from semisonic_kernels.losses import kl_divergence
 from semisonic_kernels.noise import normal_noise

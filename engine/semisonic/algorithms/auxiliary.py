@@ -16,8 +16,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Algorithm, Batch, Info, StepOutput, Views
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.simclr import DIMENSIONS, projector
+from semisonic.contract import Batch, Info, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels.contrastive import contrastive_loss
 from semisonic_kernels.rotate import rotate

@@ -1,144 +1,19 @@
-"""The contract that every algorithm keeps: what it is given, what it returns, and who updates what.
+"""The base of all algorithms: what a method states, and what every method uses.
 
 Shape suffixes: B labelled batch, U unlabelled batch, C classes, H height, W width, D features.
 All batch sizes here are those of one rank and one micro-batch.
 """
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
+from semisonic.contract import Batch, Info, Runner, StepOutput, Views, merge
+from semisonic.models.ema import Averages, EmaConfig, averaged_parameters, ema_decay, shadow_of
 from semisonic.models.norm import batch_statistics
 from semisonic.schema import Config
-from semisonic_kernels.ema import MovingAverage
-
-
-@dataclass(frozen=True)
-class Views:
-    """The augmented views that an algorithm wants of each stream: name of the view -> augmentation recipe.
-
-    An empty stream is not read at all. `draws` names the random numbers that
-    a method needs besides its views (per unlabelled sample, uniform in [0, 1)): name -> how many; `labelled_draws` the
-    same per labelled sample. `betas` gives those draws that follow Beta(a, a) in place of the uniform distribution:
-    name -> a. `params` lists the views whose augmentation parameters the loss reads.
-    """
-
-    labelled: Mapping[str, str] = field(default_factory=dict)
-    unlabelled: Mapping[str, str] = field(default_factory=dict)
-    draws: Mapping[str, int] = field(default_factory=dict)
-    labelled_draws: Mapping[str, int] = field(default_factory=dict)
-    betas: Mapping[str, float] = field(default_factory=dict)
-    params: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if repeated := sorted(self.draws.keys() & self.labelled_draws.keys()):
-            raise ValueError(f"Views: {repeated} are drawn for both streams; give them names of their own")
-        if unknown := sorted(self.betas.keys() - self.draws.keys() - self.labelled_draws.keys()):
-            raise ValueError(f"Views: betas {unknown} name no draws")
-        if ambiguous := sorted(set(self.params) & self.labelled.keys() & self.unlabelled.keys()):
-            raise ValueError(f"Views: params {ambiguous} name views of both streams; give them names of their own")
-
-
-class Batch(NamedTuple):
-    """One micro-batch on the device. Images are uint8 [N, 3, H, W], channels_last; indices are int64.
-
-    A stream that the algorithm has no view of gives an empty dict and index tensors of length 0.
-    """
-
-    x: dict[str, Tensor]
-    """Labelled views, each [B, 3, H, W]."""
-    y: Tensor
-    """Labels [B]."""
-    x_index: Tensor
-    """Position of each labelled sample in the labelled set [B]."""
-    u: dict[str, Tensor]
-    """Unlabelled views, each [U, 3, H, W]."""
-    u_index: Tensor
-    """Position of each unlabelled sample in the pool [U]."""
-    u_true: Tensor
-    """True class of the unlabelled samples [U], -1 where unknown. For metrics only, never for a loss."""
-    u_key: Tensor
-    """A random key of each unlabelled sample [U], another one each time it is drawn; see `semisonic_kernels.noise`."""
-    draws: dict[str, Tensor]
-    """The random numbers that `Views` asked for: float32 [U, n] or [B, n]."""
-    params: dict[str, dict[str, Tensor]]
-    """The augmentation parameters of the views named in `Views.params` (warp matrices, ...), each [N, ...]."""
-
-
-class StepOutput(NamedTuple):
-    loss: Tensor
-    """Scalar; a mean over the rank's share of the global batch, so that the mean over ranks is the global loss."""
-    metrics: dict[str, Tensor]
-    """Detached scalars, or vectors [K], averaged over micro-batches, ranks and steps before they are logged."""
-    observed: dict[str, Tensor]
-    """Detached tensors that `update` needs: [N, ...] are gathered over micro-batches and ranks in global-sample order,
-    0-d ones averaged."""
-
-
-@dataclass(frozen=True)
-class Info:
-    """What an algorithm may know about the run when it sets up its state."""
-
-    classes: int
-    image_size: int
-    labelled: int
-    """Size of the labelled set."""
-    unlabelled: int
-    """Size of the unlabelled pool."""
-    steps: int
-    labelled_batch: int
-    """Global."""
-    unlabelled_batch: int
-    """Global."""
-    class_prior: tuple[float, ...]
-    """Class frequencies of the labelled set, [C]."""
-    mean: tuple[float, float, float]
-    """Per channel, on the 0..1 scale."""
-    std: tuple[float, float, float]
-
-
-class EmaConfig(Config):
-    decay: float = Field(0.999, ge=0, lt=1)
-    """Weight of the old average in each update."""
-    start_up: Literal["none", "tf", "mean_teacher"] = "none"
-    """Start-up correction at update t: none; tf = min(decay, (1+t)/(10+t)); mean_teacher = min(decay, t/(t+1))."""
-    buffers: Literal["copied", "averaged"] = "copied"
-    """Floating BatchNorm buffers of the EMA model: copied from the live network, or averaged like parameters."""
-
-
-class Runner(Protocol):
-    """What the trainer offers to `Algorithm.train_step`."""
-
-    def micro_batches(self, batch: Batch) -> list[Batch]:
-        """Proportional micro-batches of all streams, in order."""
-        ...
-
-    def forward(self, role: str, *args: Any) -> Any:
-        """Calls the wrapped (DDP, DeepSpeed, compiled) module of a role; one backward must follow, before the next
-        such call. Under `torch.no_grad` it calls the module itself (compiled), as often as is wanted.
-        """
-        ...
-
-    def backward(self, role: str, loss: Tensor) -> None: ...
-
-    def accumulate(self, role: str, last: bool) -> AbstractContextManager[None]:
-        """Gradients are synchronised over the ranks only inside the last micro-batch's context."""
-        ...
-
-    def mean(self, value: Tensor) -> Tensor:
-        """The mean of a tensor over the ranks, detached; for use outside the wrapped modules."""
-        ...
-
-    def optimizer_step(self, role: str) -> None:
-        """Clips (if asked), steps and zeroes the role's optimiser."""
-        ...
 
 
 class Algorithm(nn.Module):
@@ -178,7 +53,7 @@ class Algorithm(nn.Module):
         self.build = build  # for methods with further networks
         self.network = build()
         self.ema = shadow_of(self.network)
-        self._averages: Any = None
+        self._averages: Averages | None = None
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("ema_updates", torch.zeros((), dtype=torch.int64))
         self.register_buffer("held_out_counts", torch.zeros(2, dtype=torch.int64))
@@ -294,8 +169,7 @@ class Algorithm(nn.Module):
 
     def averaged_parameters(self) -> dict[Tensor, Tensor]:
         """Parameter of `network` -> its average, both kept in place."""
-        shadow = dict(self.ema.named_buffers())
-        return {parameter: shadow[name] for name, parameter in self.network.named_parameters()}
+        return averaged_parameters(self.network, self.ema)
 
     @torch.no_grad()
     def update_ema(self, parameters: bool = True) -> None:
@@ -304,29 +178,9 @@ class Algorithm(nn.Module):
         `parameters=False` leaves out the parameters, where the optimiser has moved their averages itself.
         """
         if self._averages is None:
-            self._averages = self._averaged()
-        averages, averaged_buffers, copied = self._averages
-        weight = self.ema_weight()
-        if parameters:
-            averages.update(weight)
-        averaged_buffers.update(weight)
-        for shadows, live in copied:
-            torch._foreach_copy_(shadows, live)
+            self._averages = Averages(self.network, self.ema, self.ema_cfg.buffers)
+        self._averages.update(self.ema_weight(), parameters)
         self.ema_updates += 1
-
-    def _averaged(self) -> tuple[MovingAverage, MovingAverage, list[tuple[list[Tensor], list[Tensor]]]]:
-        """Averages of parameters, of buffers, and the buffers to be copied (to, from), in groups of one dtype."""
-        pairs, shadow = self.averaged_parameters(), dict(self.ema.named_buffers())
-        averaged: dict[Tensor, Tensor] = {}
-        copied: dict[torch.dtype, dict[Tensor, Tensor]] = {}
-        for name, buffer in self.network.named_buffers():
-            mean = self.ema_cfg.buffers == "averaged" and buffer.is_floating_point()
-            (averaged if mean else copied.setdefault(buffer.dtype, {}))[buffer] = shadow[name]
-        return (
-            MovingAverage(list(pairs.values()), list(pairs)),
-            MovingAverage(list(averaged.values()), list(averaged)),
-            [(list(group.values()), list(group)) for group in copied.values()],
-        )
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Algorithm":
         self._averages = None  # moving or casting a module makes new tensors
@@ -334,17 +188,7 @@ class Algorithm(nn.Module):
 
     def ema_weight(self) -> Tensor:
         """1 - decay of the next update: 0-d float64 on the device."""
-        return 1 - self.ema_decay()
-
-    def ema_decay(self) -> Tensor:
-        """Decay of the next update, with the start-up correction (t = 0 at the first): a 0-d float tensor."""
-        t = self.ema_updates.double()
-        decay = torch.full_like(t, self.ema_cfg.decay)
-        if self.ema_cfg.start_up == "tf":
-            decay = torch.minimum(decay, (1 + t) / (10 + t))
-        elif self.ema_cfg.start_up == "mean_teacher":
-            decay = torch.minimum(decay, t / (t + 1))
-        return decay
+        return 1 - ema_decay(self.ema_cfg, self.ema_updates)
 
 
 class Part(nn.Module):
@@ -359,41 +203,3 @@ class Part(nn.Module):
 
     def forward(self, *args: Any) -> Any:
         return self.method(*args)
-
-
-def cut(batch: Batch, count: int) -> list[Batch]:
-    """Equal micro-batches of a rank's share, in order; each has its part of both streams."""
-    if count == 1:
-        return [batch]
-    return [tree_map(lambda value, k=k: value.tensor_split(count)[k], batch) for k in range(count)]
-
-
-def merge(outputs: Sequence[StepOutput]) -> StepOutput:
-    """The step's output from those of its micro-batches: losses and metrics averaged, observations concatenated."""
-    if len(outputs) == 1:
-        return outputs[0]
-
-    def joined(values: list[Tensor]) -> Tensor:
-        return torch.cat(values) if values[0].ndim else torch.stack(values).mean()
-
-    first = outputs[0]
-    return StepOutput(
-        loss=joined([output.loss.detach() for output in outputs]),
-        metrics={name: torch.stack([output.metrics[name] for output in outputs]).mean(0) for name in first.metrics},
-        observed={name: joined([output.observed[name] for output in outputs]) for name in first.observed},
-    )
-
-
-def shadow_of(network: nn.Module) -> nn.Module:
-    """A deep copy of the network whose parameters are float32 buffers.
-
-    As buffers they stay out of optimisers, gradients and DDP buckets, and DeepSpeed does not cast them: an
-    average with decay 0.999 kept in bfloat16 would stand still.
-    """
-    shadow = copy.deepcopy(network)
-    for module in shadow.modules():
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            delattr(module, name)
-            value = parameter.detach()
-            module.register_buffer(name, value.to(torch.promote_types(value.dtype, torch.float32)).clone())
-    return shadow

@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semisonic.algorithms.base import Algorithm, Batch, Info, StepOutput, Views
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.parts import one_hot
+from semisonic.contract import Batch, Info, StepOutput, Views
 from semisonic.models.norm import running_statistics
 from semisonic.models.randomness import without_draws
 

@@ -30,9 +30,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Batch, Info, StepOutput, Views
 from semisonic.algorithms.mixmatch import MixMatch, MixMatchConfig
 from semisonic.algorithms.parts import linear_ramp, loss_metrics, pseudo_label_metrics
+from semisonic.contract import Batch, Info, StepOutput, Views
 from semisonic.models.decoder import Decoder
 from semisonic_kernels import transformations
 from semisonic_kernels.boxes import boxes_around, mean_filled

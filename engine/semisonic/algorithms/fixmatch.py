@@ -13,8 +13,9 @@ from typing import Literal
 from pydantic import Field
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.parts import loss_metrics, pseudo_label_metrics
+from semisonic.contract import Batch, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels.losses import consistency_loss, pseudo_labels
 

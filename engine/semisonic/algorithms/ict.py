@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.parts import (
     block_first,
     check_block,
@@ -31,6 +31,7 @@ from semisonic.algorithms.parts import (
     pseudo_label_metrics,
     sigmoid_ramp,
 )
+from semisonic.contract import Batch, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels.losses import consistency_loss, probability_mse
 from semisonic_kernels.mixup import mixup

@@ -17,8 +17,9 @@ import torch
 from pydantic import Field
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.parts import Statistics, classify_streams, linear_ramp, loss_metrics
+from semisonic.contract import Batch, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels.losses import probability_mse, soft_labels
 

@@ -23,7 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.parts import (
     block_first,
     check_block,
@@ -33,6 +33,7 @@ from semisonic.algorithms.parts import (
     one_hot,
     pseudo_label_metrics,
 )
+from semisonic.contract import Batch, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels.losses import consistency_loss, probability_mse, sharpen, soft_labels
 from semisonic_kernels.mixup import mixup

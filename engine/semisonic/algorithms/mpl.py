@@ -29,9 +29,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Algorithm, Batch, Info, Part, Runner, StepOutput, Views, merge
+from semisonic.algorithms.base import Algorithm, Part
 from semisonic.algorithms.parts import linear_ramp, loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.predictions import Calibration, read_predictions
+from semisonic.contract import Batch, Info, Runner, StepOutput, Views, merge
 from semisonic.models.randomness import without_draws
 from semisonic.schema import Config, UserError
 from semisonic_kernels.losses import consistency_loss, pseudo_labels, soft_labels

@@ -29,9 +29,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semisonic.algorithms.base import Batch, Info, StepOutput
 from semisonic.algorithms.mixmatch import MixMatch, MixMatchConfig
 from semisonic.algorithms.parts import linear_ramp, loss_metrics, pseudo_label_metrics
+from semisonic.contract import Batch, Info, StepOutput
 from semisonic_kernels import collectives
 from semisonic_kernels.losses import consistency_loss, sharpen
 

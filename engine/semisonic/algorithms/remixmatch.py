@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Algorithm, Batch, Info, StepOutput, Views
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.parts import (
     check_block,
     linear_ramp,
@@ -26,6 +26,7 @@ from semisonic.algorithms.parts import (
     one_hot,
     pseudo_label_metrics,
 )
+from semisonic.contract import Batch, Info, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels import collectives
 from semisonic_kernels.losses import consistency_loss, sharpen

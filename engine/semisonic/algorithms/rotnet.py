@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Batch, Info, Views
 from semisonic.algorithms.pretext import Pretext
+from semisonic.contract import Batch, Info, Views
 from semisonic.schema import Config
 from semisonic_kernels.rotate import rotations
 

@@ -15,8 +15,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.parts import check_block, mixing_partners, one_hot
+from semisonic.contract import Batch, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels.cutmix import cutmix, cutmix_boxes
 from semisonic_kernels.losses import consistency_loss

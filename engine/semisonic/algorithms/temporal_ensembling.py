@@ -21,8 +21,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Algorithm, Batch, Info, StepOutput, Views
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.parts import Statistics, classify_streams, loss_metrics, sigmoid_ramp
+from semisonic.contract import Batch, Info, StepOutput, Views
 from semisonic.schema import Config
 
 

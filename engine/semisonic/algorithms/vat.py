@@ -24,8 +24,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Algorithm, Batch, StepOutput, Views
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.parts import Statistics, input_gradient, linear_ramp, loss_metrics
+from semisonic.contract import Batch, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels.losses import kl_divergence, soft_cross_entropy
 from semisonic_kernels.noise import normal_noise

@@ -10,7 +10,7 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
-from semisonic.algorithms.base import Batch, Views
+from semisonic.contract import Batch, Views
 from semisonic.data import draws
 from semisonic.data.augment import Geometry
 from semisonic.data.base import DataConfig, DataSet, Files, Images

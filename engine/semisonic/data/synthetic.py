@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semisonic.algorithms.base import Batch, Views
+from semisonic.contract import Batch, Views
 from semisonic.data.augment import build_view
 from semisonic.data.base import DataConfig, DataSet, Files
 from semisonic.data.pipeline import geometry_of
