@@ -1,6 +1,7 @@
 """Semisonic: a distributed, high-performance training engine for semi-supervised image classification."""
 
-__version__ = "0.1.0"
+from semisonic.version import __version__
+
 __all__ = ["__version__", "load"]
 
 

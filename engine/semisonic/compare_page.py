@@ -16,7 +16,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from semisonic.compare import label
-from semisonic.compare_report import COLUMNS, Row, cells
+from semisonic.compare_rows import COLUMNS, Row, cells
 
 COLOURS = (
     "#000000", "#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e377c2",

@@ -102,7 +102,7 @@ def run_jobs(asked: Comparison, console: Console) -> list[Outcome]:
     )  # fmt: skip
     if queue:
         with Preemption() as preemption, board(console, total, done) as show:
-            outcomes += Pool(asked, show, preemption).run(queue)
+            outcomes += Workers(asked, show, preemption).run(queue)
     return outcomes
 
 
@@ -114,7 +114,7 @@ class Running:
     begin: float = field(default_factory=time.monotonic)
 
 
-class Pool:
+class Workers:
     """Keeps as many processes at work as the comparison wants; a signal stops them with checkpoints."""
 
     def __init__(self, asked: Comparison, show: "Board", preemption: Preemption):

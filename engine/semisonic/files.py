@@ -30,14 +30,14 @@ DTYPES = {
 """The names that safetensors has for types."""
 
 
-class Entry(TypedDict):
+class FileRecord(TypedDict):
     """What a file must be: its size in bytes, and the CRC-32 of its content in hexadecimal."""
 
     bytes: int
     crc32: str
 
 
-def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> Entry:
+def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> FileRecord:
     """Writes a file and waits until it is on the disk. Raises `OSError`; what is there then is half a file."""
     size, crc = 0, 0
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
@@ -55,7 +55,7 @@ def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> Entry:
     return {"bytes": size, "crc32": f"{crc:08x}"}
 
 
-def check_file(path: Path, entry: Entry) -> str | None:
+def check_file(path: Path, record: FileRecord) -> str | None:
     """What is wrong with a file that should be as it was written; None if nothing is."""
     try:
         size, crc = 0, 0
@@ -65,14 +65,14 @@ def check_file(path: Path, entry: Entry) -> str | None:
                 size += len(piece)
     except OSError as error:
         return f"{path.name}: {error.strerror}"
-    if size != entry["bytes"]:
-        return f"{path.name} has {size:,} bytes and should have {entry['bytes']:,}"
-    if f"{crc:08x}" != entry["crc32"]:
+    if size != record["bytes"]:
+        return f"{path.name} has {size:,} bytes and should have {record['bytes']:,}"
+    if f"{crc:08x}" != record["crc32"]:
         return f"{path.name} is damaged: its checksum differs"
     return None
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> Entry:
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> FileRecord:
     """Writes CPU tensors of any strides as a safetensors file, piece by piece: no second copy of them is held.
 
     Other threads go on meanwhile. Raises `OSError`, and `TypeError` for a type that the format has not.

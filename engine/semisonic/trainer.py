@@ -11,7 +11,7 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from torch import Tensor
 
-from semisonic import __version__, state
+from semisonic import state
 from semisonic.algorithms.base import Algorithm
 from semisonic.config import RunConfig
 from semisonic.data.base import DataSet, Files
@@ -26,6 +26,7 @@ from semisonic.schema import UserError
 from semisonic.stepper import Stepper
 from semisonic.trackers import Tracker
 from semisonic.utilisation import Utilisation
+from semisonic.version import __version__
 from semisonic.writer import Writer
 
 AGREE_EVERY = 1.0

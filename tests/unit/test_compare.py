@@ -30,7 +30,8 @@ from semisonic.compare import (
     state_of,
 )
 from semisonic.compare_page import COLOURS, POINTS, collect, page, scalar, spread, style
-from semisonic.compare_report import discover, interval, notes_of, rows_of, show, write_report
+from semisonic.compare_report import show, write_report
+from semisonic.compare_rows import discover, interval, notes_of, rows_of
 from semisonic.compare_runs import BUSY, last_step, log_file, outcome, read_reason, seconds_left
 from semisonic.schema import UserError
 

@@ -16,7 +16,7 @@ from semisonic.data.listing import (
     read_csv_header,
     subfolders,
 )
-from semisonic.data.manifest import VIA_PILLOW, Entry, scan
+from semisonic.data.manifest import VIA_PILLOW, ScannedFile, scan
 from semisonic.schema import UserError
 
 _SHOWN = 20  # bad files
@@ -142,7 +142,7 @@ def _scan(cfg: DataConfig, listing: Listing, classes: tuple[str, ...], notes: li
     return train, test
 
 
-def _files(root: Path, items: list[tuple[str, int]], entries: list[Entry]) -> Files:
+def _files(root: Path, items: list[tuple[str, int]], entries: list[ScannedFile]) -> Files:
     kept = [(*item, entry) for item, entry in zip(items, entries, strict=True) if entry.sound]
     return Files(
         root,

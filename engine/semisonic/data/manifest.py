@@ -32,7 +32,7 @@ _POOL_FROM = 512  # files; below it, starting processes costs more than it saves
 _PROGRESS_FROM = 2000  # files
 
 
-class Entry(NamedTuple):
+class ScannedFile(NamedTuple):
     """What is known of a file; `height` and `width` in pixels after EXIF orientation, 0 if not sound."""
 
     bytes: int
@@ -51,7 +51,7 @@ class Entry(NamedTuple):
 class Scan:
     """The entries of the files asked for, in their order, and how many of them had to be decoded."""
 
-    entries: list[Entry]
+    entries: list[ScannedFile]
     decoded: int
 
 
@@ -139,7 +139,7 @@ def scan(root: Path, paths: Sequence[str], workers: int | None = None) -> Scan:
         missing = [i for i, path in enumerate(paths) if (entry := known.get(path)) is None or entry[:2] != stats[i]]
         results = _inspect_all([str(root / paths[i]) for i in missing], workers)
         for i, (height, width, status, reason) in zip(missing, results, strict=True):
-            known[paths[i]] = Entry(*stats[i], height, width, status, reason)
+            known[paths[i]] = ScannedFile(*stats[i], height, width, status, reason)
         if missing:
             _write(file, {path: entry for path, entry in known.items() if entry.status != UNREADABLE})
     return Scan([known[path] for path in paths], len(missing))
@@ -185,7 +185,7 @@ _COLUMNS = {
 }
 
 
-def _write(file: Path, known: dict[str, Entry]) -> None:
+def _write(file: Path, known: dict[str, ScannedFile]) -> None:
     columns = {name: np.array([getattr(e, name) for e in known.values()], kind) for name, kind in _COLUMNS.items()}
     columns["paths"] = _pack(known)
     columns["reasons"] = _pack(entry.reason for entry in known.values())
@@ -195,7 +195,7 @@ def _write(file: Path, known: dict[str, Entry]) -> None:
     os.replace(partial, file)
 
 
-def _read(file: Path) -> dict[str, Entry]:
+def _read(file: Path) -> dict[str, ScannedFile]:
     """The manifest's entries by path; empty where it is missing, damaged or of another version."""
     try:
         with np.load(file, allow_pickle=False) as stored:
@@ -203,7 +203,7 @@ def _read(file: Path) -> dict[str, Entry]:
                 return {}
             columns = [stored[name].tolist() for name in _COLUMNS]
             rows = zip(*columns, _unpack(stored["reasons"]), strict=True)
-            return dict(zip(_unpack(stored["paths"]), (Entry(*row) for row in rows), strict=True))
+            return dict(zip(_unpack(stored["paths"]), (ScannedFile(*row) for row in rows), strict=True))
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return {}  # it is a cache: the scan that follows rebuilds it
 
