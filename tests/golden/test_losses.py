@@ -1,47 +1,47 @@
-"""Loss curves of a tiny configuration, stored: a refactoring must not move them.
+"""The losses that `losses.py` makes are those that are stored.
 
 On the machine and with the versions that wrote the file they are bit-identical. Elsewhere kernels and instruction sets
 differ, and a label or a ReLU that flips on a rounding error shows in later steps: without oneDNN the first five steps
-differ by 5e-5 relative at most, the twelfth by 2e-2. `python -m tests.golden.test_losses` writes them anew.
+differ by 1.3e-4 relative at most, the twelfth by 2.3e-2.
 """
 
 import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.building import build_algorithm
-from semisonic.commandline import resolve
-from semisonic.data.sources import load
-from semisonic.data.splits import make_split
-from semisonic.runtime import start
-from semisonic.trainer import Trainer
-
-FILE = Path(__file__).with_name("losses.json")
+from tests.golden.losses import FULL, KINDS, STEPS, losses, main, stored, write
 
 
-def losses(algorithm: str) -> list[float]:
-    fields = ["--algorithm", algorithm, "--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--log.trackers",
-              "none", "--batch.unlabelled-ratio", "2", "--no-baseline", "--optim.lr", "0.01"]  # fmt: skip
-    if algorithm == "fixmatch":
-        fields += ["--algorithm.threshold", "0.3"]
-    cfg = resolve(fields)[1]
-    data = load(cfg.data)
-    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
-    torch.manual_seed(0)
-    trainer = Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
-    loader = trainer.loader()
-    return [trainer.train_step(next(loader)).loss.item() for _ in range(12)]
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_losses_have_not_moved(algorithm: str, kind: str):
+    expected, found = stored()[algorithm][kind], losses(algorithm, kind)
+    assert found[:5] == pytest.approx(expected[:5], rel=1e-3)
+    assert found == pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_losses_have_not_moved(algorithm: str):
-    stored, found = json.loads(FILE.read_text())[algorithm], losses(algorithm)
-    assert found[:5] == pytest.approx(stored[:5], rel=1e-3)
-    assert found == pytest.approx(stored, rel=0.1)
+def test_the_full_weights_move_the_losses_of_what_has_any(algorithm: str):
+    start, full = (stored()[algorithm][kind] for kind in KINDS)
+    assert len(start) == len(full) == STEPS
+    assert (start != full) == (algorithm in FULL)
 
 
-if __name__ == "__main__":
-    FILE.write_text(json.dumps({name: losses(name) for name in ALGORITHMS}, indent=1) + "\n")
+def test_writing_one_algorithm_leaves_the_others_alone(tmp_path: Path):
+    file = tmp_path / "losses.json"
+    file.write_text(json.dumps({name: {kind: [1.0] for kind in KINDS} for name in ("a", "b", "c")}))
+    write(["b", "d"], file, lambda name, kind: [2.0 if kind == "start" else 3.0])
+    old, new = {"start": [1.0], "full": [1.0]}, {"start": [2.0], "full": [3.0]}
+    assert stored(file) == {"a": old, "b": new, "c": old, "d": new}
+
+
+def test_the_command_prints_losses_exactly(capsys: pytest.CaptureFixture):
+    assert main(["supervised", "--hex"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[:2] for line in lines] == [["supervised", kind] for kind in KINDS]
+    assert [float.fromhex(value) for value in lines[0][2:]] == losses("supervised", "start")
+    with pytest.raises(SystemExit):
+        main(["fixmach"])
+    assert "no algorithm fixmach" in capsys.readouterr().err

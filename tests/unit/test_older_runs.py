@@ -1,0 +1,37 @@
+"""Runs that an older version began go on, and are used, as that version would have done: see `tests/fixtures`.
+
+To the bit on the machine and with the versions that made them. Elsewhere a run's last ten steps may differ as the
+golden losses do: without oneDNN, figures and norms differ by 5e-2 relative at most, and what needs no training by 1e-5.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.fixtures.older_runs import NAMES, STORED, WAYS, Seen, differences, machine, nearly
+
+ELSEWHERE = {"resumed": nearly(0.1, percent=10)}
+UNTRAINED = nearly(1e-4, percent=2.5)  # one of the 40 test images of a class
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_older_run(name: str, way: str, tmp_path: Path):
+    expected = json.loads((STORED / f"{name}.expected.json").read_text())
+    run = tmp_path / "run"
+    shutil.copytree(STORED / name, run)
+    found = WAYS[way](ROOT / "launch", run, tmp_path)
+    exact = machine() == expected["machine"]
+    assert not differences(Seen(**expected[way]), found, None if exact else ELSEWHERE.get(way, UNTRAINED))
+
+
+def test_the_last_bit_of_a_figure_counts_where_it_must():
+    expected = Seen({"sum": "1a"}, {"loss": [(1.0).hex()], "10: eval/top1": [(50.0).hex()]})
+    other = Seen({"sum": "1b"}, {"loss": [(1.0 + 2**-52).hex()], "10: eval/top1": [(52.0).hex()], "new": ["0x0p+0"]})
+    assert [line.split(":")[0] for line in differences(expected, other)] == ["sum", "loss", "10"]
+    assert differences(expected, other, nearly(1e-4, percent=2.5)) == []
+    assert len(differences(expected, other, nearly(1e-4, percent=1))) == 1
+    assert len(differences(expected, Seen({}, {}), nearly(0.5, percent=50))) == 2
