@@ -25,6 +25,7 @@ from semisonic.fit import Trial, fit_steps
 from semisonic.folder import check_resumable, check_split, continued, create, read_status, read_step, write_status
 from semisonic.health import EXIT_LOST, Note, Watch
 from semisonic.memory import explained
+from semisonic.preemption import Preemption
 from semisonic.report import Console
 from semisonic.runtime import on_main, start, thread_count
 from semisonic.schema import UserError
@@ -90,7 +91,7 @@ def _execute(invocation: Invocation, accelerator: Accelerator, watch: Watch, tri
     for note in data.notes:
         console.print(note)
     # The main run notes its own failures; this is for the baseline's, and for what goes wrong around both.
-    with state.Preemption() as preemption, watch.noting(failure(cfg)):
+    with Preemption() as preemption, watch.noting(failure(cfg)):
 
         def stop() -> str | None:
             late = cfg.max_hours is not None and time.monotonic() - begin > 3600 * cfg.max_hours

@@ -20,6 +20,7 @@ from semisonic.data.splits import Split
 from semisonic.divergence import check_equal, check_finite, equal_tensors
 from semisonic.health import DATA, EVALUATING, FIGURES, FINISHING, SAVING, STEP, Pulse, patience
 from semisonic.metrics import Evaluation, Throughput, evaluate
+from semisonic.preemption import Preemption
 from semisonic.report import Console, save_confusion
 from semisonic.runtime import thread_count
 from semisonic.schema import UserError
@@ -152,7 +153,7 @@ class Trainer(Stepper):
             return reason
         if self.step < self.next_vote:
             return None
-        codes = [None, "max_hours", *(number.name for number in state.Preemption.SIGNALS)]
+        codes = [None, "max_hours", *(number.name for number in Preemption.SIGNALS)]
         now = time.monotonic()
         vote = torch.tensor([codes.index(reason), now - self.voted_at, self.writer.failed], dtype=torch.float64)
         dist.all_reduce(vote, dist.ReduceOp.MAX, group=self.host_group)
