@@ -30,8 +30,8 @@ from semisonic.commandline import Invocation
 from semisonic.compare import DIVERGED, Comparison, Job, state_of
 from semisonic.compare_report import write_report
 from semisonic.folder import read_step
+from semisonic.preemption import Preemption
 from semisonic.schema import UserError
-from semisonic.state import Preemption
 
 FAILED, STOPPED = 1, 75
 """Exit codes of a comparison: some run failed; some run was stopped, and the same command continues."""

@@ -17,6 +17,7 @@ from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.data import augment, sources
 from semisonic.data.feedback import CALLS_AHEAD
 from semisonic.data.pipeline import steps_per_call
+from semisonic.health import HealthConfig
 from semisonic.models import ModelConfig, blocks
 from semisonic.models import check as check_model
 from semisonic.models.ema import EmaConfig
@@ -74,15 +75,6 @@ class CheckpointConfig(Config):
     """Steps between checkpoints; the last step and, with held-out images, each new best write one too."""
     keep: int = Field(2, ge=1)
     """Newest checkpoints that are kept, beside the one that the held-out images choose."""
-
-
-class HealthConfig(Config):
-    heartbeat: float = Field(20, ge=2)
-    """Seconds without a sign of life after which a rank counts as lost and the job ends."""
-    progress: float = Field(900, ge=2)
-    """Seconds without a finished step, slice of an evaluation or checkpoint after which a rank counts as stuck."""
-    compare_every: int = Field(1000, ge=1)
-    """Steps between comparisons of the ranks' parameters and state; each checkpoint is preceded by one as well."""
 
 
 class RunConfig(Config):

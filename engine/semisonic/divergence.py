@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from semisonic.health import Agreed, named
+from semisonic.failures import RaisedByAllRanks, format_ranks
 from semisonic.models.norm import BatchNorm2d
 
 ELEMENTS = 2**22
@@ -18,11 +18,11 @@ INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 MULTIPLIER = -7046029254386353131  # the golden ratio times 2^64, odd
 
 
-class Diverged(Agreed):
+class Diverged(RaisedByAllRanks):
     """A loss or a weight was not finite."""
 
 
-class RanksDiffer(Agreed):
+class RanksDiffer(RaisedByAllRanks):
     """Tensors that must be the same on all ranks are not."""
 
 
@@ -103,10 +103,10 @@ def check_equal(tensors: dict[str, Tensor], step: int, last_good: Callable[[], s
         return
     (common, most), *rest = Counter(rows).most_common()
     if rest[0][1] == most:
-        who, common = f"{named(list(range(len(rows))))} differ from each other", rows[0]
+        who, common = f"{format_ranks(list(range(len(rows))))} differ from each other", rows[0]
     else:
         odd = [rank for rank, row in enumerate(rows) if row != common]
-        who = f"{named(odd)} {'differs' if len(odd) == 1 else 'differ'} from the other ranks"
+        who = f"{format_ranks(odd)} {'differs' if len(odd) == 1 else 'differ'} from the other ranks"
     wrong = [name for column, name in enumerate(tensors) if any(row[column] != common[column] for row in rows)]
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
     raise RanksDiffer(f"{who} at step {step}, in {', '.join(wrong[:3])}{more}; nothing was saved since. {last_good()}")
@@ -128,7 +128,7 @@ def check_finite(first_bad_step: Tensor, last_good: Callable[[], str]) -> None:
         return
     first = min(step for step in steps if step >= 0)
     ranks = [rank for rank, step in enumerate(steps) if step == first]
-    where = f" on {named(ranks)}" if len(ranks) < world_size else ""
+    where = f" on {format_ranks(ranks)}" if len(ranks) < world_size else ""
     raise Diverged(
         f"the loss or the weights were not finite at step {first}{where}; nothing was saved since. {last_good()}; "
         "if it happens again, lower optim.lr, set optim.clip or use precision fp32"

@@ -1,6 +1,6 @@
 """Restarts by a launcher (`torchrun --max-restarts`): the same command line continues the run that it has begun.
 
-torchrun's agents keep a key-value store as long as the job lives. A run is noted there before its folder is made, so
+torchrun's agents keep a key-value store as long as the job lives. A run is recorded there before its folder is made, so
 that a worker that is started again tells its own run, which it continues, from one that was there before, which it
 must not touch.
 """
@@ -23,14 +23,14 @@ def _key(folder: Path) -> str:
     return f"semisonic/run/{folder.absolute()}"
 
 
-def note(folder: Path) -> None:
-    """Notes that this job trains the run in `folder`. One process calls it, before it makes or continues the run."""
+def record_run(folder: Path) -> None:
+    """Records that this job trains the run in `folder`. One process calls it, before it makes or continues the run."""
     store = job_store(WAIT)
     if store is not None:
         store.set(_key(folder), "begun")
 
 
-def continues(folder: Path) -> bool:
+def was_begun(folder: Path) -> bool:
     """Whether this job has begun the run in `folder` before, so that it goes on without --resume.
 
     Raises what the run has failed with where it would fail again.

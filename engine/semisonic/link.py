@@ -1,49 +1,107 @@
 """What the ranks tell each other about their health, over a store of their own and in a thread of their own.
 
 Every rank says about once a second that it lives and where its training loop stands. Rank 0, which serves the store,
-reads all of that with one request; the others read what rank 0 says of itself, and the verdict, which is given once.
-Whoever calls the store can be stuck in it for ever where rank 0 stands still, so nothing here decides anything: the
-watch (`health.py`) looks at what was heard last, and when.
+reads all of that with one request; the others read what rank 0 says of itself, and the job's failure, of which there is
+one. Whoever calls the store can be stuck in it for ever where rank 0 stands still, so nothing here decides anything:
+the watchdog looks at what was heard last, and when.
 """
 
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import NamedTuple
+from enum import StrEnum
+from typing import NamedTuple, TypeVar
 
 import torch.distributed as dist
 
-NONE, TOLD, VERDICT = "none", "told", "verdict"
-HURRY = 0.05
+T = TypeVar("T")
+
+FAILURE_KEY, REPORTED_KEY = "failure", "reported"
+UNSET = "none"
+"""What the store holds under these keys until there is something."""
+
+CLOSING_INTERVAL = 0.05
 """Seconds between exchanges once the job ends."""
 
 
-class Beat(NamedTuple):
+class Phase(StrEnum):
+    """What a rank's main thread is doing, in the words of the messages."""
+
+    STARTING = "starting up"
+    DATA = "waiting for data"
+    STEP = "in the step"
+    METRICS = "waiting for the device"
+    EVALUATING = "evaluating"
+    SAVING = "writing a checkpoint"
+    FINISHING = "finishing"
+
+
+class Position(NamedTuple):
+    """Where a rank's main thread stands."""
+
+    step: int
+    phase: Phase
+    moves: int
+    """How often it has gone on to something else; the same sequence on every rank."""
+
+
+class Activity:
+    """What the main thread does: one assignment each time that it goes on to something else."""
+
+    def __init__(self) -> None:
+        self.now = Position(0, Phase.STARTING, 0)
+
+    def enter(self, phase: Phase, step: int | None = None) -> None:
+        before, _, moves = self.now
+        self.now = Position(before if step is None else step, phase, moves + 1)
+
+    def each(self, phase: Phase, items: Iterable[T]) -> Iterator[T]:
+        """The items, each of which is progress."""
+        self.enter(phase)
+        for item in items:
+            yield item
+            self.enter(phase)
+
+
+class Heartbeat(NamedTuple):
     """A sign of life of a rank."""
 
     number: int
-    step: int
-    phase: str
-    turns: int
-    """How often its main thread has gone on; the same sequence on every rank."""
+    position: Position
     stalled: float
-    """Seconds since it last did."""
+    """Seconds since its main thread last went on."""
     suspects: bool = False
     """A collective has failed here: some rank has gone."""
     left: bool = False
-    """It needs the store no more: its run is over, or it knows that the verdict has been reported."""
+    """It needs the store no more: its run is over, or it knows that the failure has been reported."""
+
+    @classmethod
+    def from_json(cls, text: str) -> "Heartbeat":
+        number, (step, phase, moves), *rest = json.loads(text)
+        return cls(number, Position(step, Phase(phase), moves), *rest)
 
 
-class Verdict(NamedTuple):
-    """Why the job ends; the first one given stands."""
+FIRST = Heartbeat(0, Position(0, Phase.STARTING, 0), 0.0)
 
-    kind: str
-    """lost: a rank does not answer; stuck: it makes no progress; raised: it raised an error."""
+
+class FailureKind(StrEnum):
+    LOST = "lost"
+    """A rank does not answer."""
+    STUCK = "stuck"
+    """A rank makes no progress."""
+    RAISED = "raised"
+    """A rank raised an error."""
+
+
+class Failure(NamedTuple):
+    """Why the job ends; the first one that the store gets stands."""
+
+    kind: FailureKind
     rank: int
     step: int
-    phase: str
+    phase: Phase
     lines: list[str]
     """What people read, one mistake a line."""
     reason: str
@@ -51,94 +109,98 @@ class Verdict(NamedTuple):
     code: int
     """The exit code of every rank."""
     trace: str = ""
-    agreed: bool = False
-    """All ranks raised it."""
+    by_all_ranks: bool = False
+    """All ranks raised it together."""
     ranks: list[int] = []
     """All that are lost or stuck."""
 
+    @classmethod
+    def from_json(cls, text: str) -> "Failure":
+        kind, rank, step, phase, *rest = json.loads(text)
+        return cls(FailureKind(kind), rank, step, Phase(phase), *rest)
 
-FIRST = Beat(0, 0, "starting up", 0, 0.0)
 
-
-class Link:
+class HeartbeatClient:
     """One rank's side of the store.
 
-    beat(number): what to say next. interval: seconds between exchanges. patience: the longest that a request may take.
-    Every rank must make its link at the same time. `verdict`, `told` (the verdict has been reported), `beats` (what
-    was heard last, by rank), `exchanges` (how many succeeded), `broken` (rank 0's store has gone) and `over`
-    (it was left in order) are only read elsewhere.
+    heartbeat(number): what to say next. interval: seconds between exchanges. timeout: seconds that a request may take.
+    Every rank must make its client at the same time. `failure`, `reported` (somebody has reported it), `heartbeats`
+    (what was heard last, by rank), `exchanges` (how many succeeded), `disconnected` (rank 0's store has gone) and
+    `closed` (it was left in order) are only read elsewhere.
     """
 
-    def __init__(self, beat: Callable[[int], Beat], interval: float, patience: float):
+    def __init__(self, heartbeat: Callable[[int], Heartbeat], interval: float, timeout: float):
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
-        self._beat, self.interval = beat, interval
-        self.verdict: Verdict | None = None
-        self.told = self.broken = self.over = False
+        self._heartbeat, self.interval = heartbeat, interval
+        self.failure: Failure | None = None
+        self.reported = self.disconnected = self.closed = False
         self.exchanges = 0
-        self.beats = dict.fromkeys(self._read(), FIRST)
-        self._post: str | None = None
-        self._tell = self._leaving = False
+        self.heartbeats = dict.fromkeys(self._heard_ranks(), FIRST)
+        self._posted: str | None = None
+        self._reports = self._leaving = False
         self._wake = threading.Event()
-        self._store = self._join(timedelta(seconds=patience))
-        self._thread = threading.Thread(target=self._run, name="health-link", daemon=True)
+        self._store = self._join(timedelta(seconds=timeout))
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
 
-    def _join(self, patience: timedelta) -> dist.TCPStore:
+    def _join(self, timeout: timedelta) -> dist.TCPStore:
         host, port = os.environ.get("MASTER_ADDR", "localhost"), [0]
         if self.rank == 0:
-            store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=patience)
-            keys = [VERDICT, TOLD, *map(str, range(self.world_size))]
-            for key in keys:
-                store.set(key, NONE if key in (VERDICT, TOLD) else json.dumps(FIRST))
+            store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=timeout)
+            for key in (FAILURE_KEY, REPORTED_KEY):
+                store.set(key, UNSET)
+            for rank in range(self.world_size):
+                store.set(str(rank), json.dumps(FIRST))
             port = [store.port]
             dist.broadcast_object_list(port, src=0)
             return store
         dist.broadcast_object_list(port, src=0)
-        return dist.TCPStore(host, port[0], is_master=False, wait_for_workers=False, timeout=patience)
+        return dist.TCPStore(host, port[0], is_master=False, wait_for_workers=False, timeout=timeout)
 
     def _run(self) -> None:
         try:
             while not self._exchange():
-                self._wake.wait(HURRY if self.verdict or self._leaving else self.interval)
+                self._wake.wait(CLOSING_INTERVAL if self.failure or self._leaving else self.interval)
                 self._wake.clear()
-            self.over = True
+            self.closed = True
         except dist.DistError:
-            self.broken = True
+            self.disconnected = True
 
     def _exchange(self) -> bool:
         """One round; returns whether it was the last."""
-        left = self._leaving or (self.told and self.rank > 0)
-        beat = self._beat(self.exchanges)._replace(left=left)
-        self._store.set(str(self.rank), json.dumps(beat))
-        if self._post:
-            self._store.compare_set(VERDICT, NONE, self._post)
-        if self._tell:
-            self._store.set(TOLD, "yes")
-        ranks = self._read()
-        verdict, told, *beats = (value.decode() for value in self._store.multi_get([VERDICT, TOLD, *map(str, ranks)]))
-        self.beats = {rank: Beat(*json.loads(value)) for rank, value in zip(ranks, beats, strict=True)}
-        self.told = told != NONE
-        if verdict != NONE:
-            self.verdict = Verdict(*json.loads(verdict))
+        left = self._leaving or (self.reported and self.rank > 0)
+        heartbeat = self._heartbeat(self.exchanges)._replace(left=left)
+        self._store.set(str(self.rank), json.dumps(heartbeat))
+        if self._posted:
+            self._store.compare_set(FAILURE_KEY, UNSET, self._posted)
+        if self._reports:
+            self._store.set(REPORTED_KEY, "yes")
+        ranks = self._heard_ranks()
+        values = self._store.multi_get([FAILURE_KEY, REPORTED_KEY, *map(str, ranks)])
+        failure, reported, *heartbeats = (value.decode() for value in values)
+        self.heartbeats = {rank: Heartbeat.from_json(text) for rank, text in zip(ranks, heartbeats, strict=True)}
+        self.reported = reported != UNSET
+        if failure != UNSET:
+            self.failure = Failure.from_json(failure)
         self.exchanges += 1
-        return left and (self.rank > 0 or all(other.left for other in self.beats.values()))
+        return left and (self.rank > 0 or all(other.left for other in self.heartbeats.values()))
 
-    def _read(self) -> range:
-        """The ranks whose beats this one reads: rank 0 those of all, the others that of rank 0."""
+    def _heard_ranks(self) -> range:
+        """The ranks whose heartbeats this one reads: rank 0 those of all, the others that of rank 0."""
         return range(self.world_size if self.rank == 0 else 1)
 
-    def post(self, verdict: Verdict) -> None:
-        """Gives a verdict, unless one was given before."""
-        self._post = json.dumps(verdict)
+    def post(self, failure: Failure) -> None:
+        """Has a failure end the job, unless there is one already, of this rank or another."""
+        self._posted = self._posted or json.dumps(failure)
         self._wake.set()
 
-    def tell(self) -> None:
-        """Says that the verdict has been reported, so that the ranks may end."""
-        self._tell = True
+    def mark_reported(self) -> None:
+        """Says that the failure has been reported, so that the ranks may end."""
+        self._reports = True
         self._wake.set()
 
     def leave(self) -> None:
-        """Ends the link in order: rank 0, whose store the others use, goes last. Returns early where a rank is lost."""
+        """Ends the exchange in order: rank 0, whose store the others use, goes last. Returns if its store has gone."""
         self._leaving = True
         self._wake.set()
         self._thread.join()

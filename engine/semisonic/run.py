@@ -20,11 +20,13 @@ from semisonic.data.base import DataSet
 from semisonic.data.sources import load
 from semisonic.data.splits import Split
 from semisonic.divergence import Diverged, RanksDiffer
+from semisonic.failures import EXIT_LOST
 from semisonic.files import write_text, writing
 from semisonic.fit import Trial, fit_steps
 from semisonic.folder import check_resumable, check_split, continued, create, read_status, read_step, write_status
-from semisonic.health import EXIT_LOST, Note, Watch
+from semisonic.health import StatusWriter, Watchdog
 from semisonic.memory import explained
+from semisonic.preemption import Preemption
 from semisonic.report import Console
 from semisonic.runtime import on_main, start, thread_count
 from semisonic.schema import UserError
@@ -45,7 +47,7 @@ class Session:
     split: Split
     stop: Callable[[], str | None]
     """Why to stop now: a signal's name, "max_hours", or None."""
-    watch: Watch
+    watchdog: Watchdog
     baseline: RunConfig | None = None
     """The supervised baseline's configuration, where there is to be one."""
 
@@ -61,17 +63,17 @@ def execute(invocation: Invocation, trial: type[Trial] | None = None) -> int:
     the kernel kills a process that takes too much memory.
     """
     accelerator = start(invocation.cfg)
-    with Watch(invocation.cfg.health, exit_code, invocation.debug) as watch:
-        code = _execute(invocation, accelerator, watch, trial)
+    with Watchdog(invocation.cfg.health, exit_code, invocation.debug) as watchdog:
+        code = _execute(invocation, accelerator, watchdog, trial)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return code
 
 
-def _execute(invocation: Invocation, accelerator: Accelerator, watch: Watch, trial: type[Trial] | None) -> int:
+def _execute(invocation: Invocation, accelerator: Accelerator, watchdog: Watchdog, trial: type[Trial] | None) -> int:
     asked, begin = invocation.cfg, time.monotonic()
     console = Console(accelerator.is_main_process)
-    resume = invocation.resume or on_main(accelerator, lambda: elastic.continues(asked.folder))
+    resume = invocation.resume or on_main(accelerator, lambda: elastic.was_begun(asked.folder))
     cfg = on_main(accelerator, lambda: continued(asked)) if resume else asked
     if cfg != asked:
         console.print(f"batch.micro: the run goes on with its {cfg.batch.micro} micro-batches a step")
@@ -89,27 +91,27 @@ def _execute(invocation: Invocation, accelerator: Accelerator, watch: Watch, tri
     on_main(accelerator, lambda: begin_run(cfg, split))
     for note in data.notes:
         console.print(note)
-    # The main run notes its own failures; this is for the baseline's, and for what goes wrong around both.
-    with state.Preemption() as preemption, watch.noting(failure(cfg)):
+    # The main run records its own failures; this is for the baseline's, and for what goes wrong around both.
+    with Preemption() as preemption, watchdog.recording(status_writer(cfg)):
 
         def stop() -> str | None:
             late = cfg.max_hours is not None and time.monotonic() - begin > 3600 * cfg.max_hours
             return preemption.received or ("max_hours" if late else None)
 
-        session = Session(accelerator, console, data, split, stop, watch, baseline)
+        session = Session(accelerator, console, data, split, stop, watchdog, baseline)
         code, summary = train_with_baseline(cfg, session)
     if summary:
         console.result(summary, cfg.folder)
     return code
 
 
-def failure(cfg: RunConfig) -> Note:
+def status_writer(cfg: RunConfig) -> StatusWriter:
     """What writes into the run's status.json why it failed, unless that has been written already.
 
     Where it cannot be written, the error itself stays the one to report.
     """
 
-    def note(step: int, reason: str, code: int) -> bool:
+    def write(step: int, reason: str, code: int) -> bool:
         if read_status(cfg.folder) == "failed":
             return False
         try:
@@ -118,12 +120,12 @@ def failure(cfg: RunConfig) -> Note:
             print(f"{error}", file=sys.stderr)
         return True
 
-    return note
+    return write
 
 
 def begin_run(cfg: RunConfig, split: Split) -> None:
     """Makes the run's folder, or marks the run in it as running again: what it failed with before is over."""
-    elastic.note(cfg.folder)
+    elastic.record_run(cfg.folder)
     create(cfg, split)
     write_status(cfg.folder, "running", read_step(cfg.folder), cfg.steps)
 
@@ -188,8 +190,8 @@ def train(
     torch.manual_seed(cfg.seed)
     algorithm = build_algorithm(cfg, session.data, session.split, fresh=not latest)
     report = initialise(algorithm, cfg.init) if cfg.init and not latest else None
-    trainer = Trainer(cfg, algorithm, session.data, session.split, session.accelerator, session.watch.pulse)
-    session.watch.settle = trainer.writer.rest
+    trainer = Trainer(cfg, algorithm, session.data, session.split, session.accelerator, session.watchdog.activity)
+    session.watchdog.wait_for_checkpoint = trainer.writer.rest
     console.start_up(cfg, trainer, thread_count(cfg))
     if latest:
         trainer.restore(state.load(latest))
@@ -198,7 +200,7 @@ def train(
         console.print(report)
         trainer.save()  # so that a resumed run starts from these weights too
     status("running", trainer.step)
-    with session.watch.noting(failure(cfg)), explained(trainer):
+    with session.watchdog.recording(status_writer(cfg)), explained(trainer):
         try:
             reason = trainer.fit(console, session.stop)
         except BaseException:

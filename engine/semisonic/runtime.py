@@ -25,7 +25,7 @@ from accelerate.utils import (
 
 from semisonic import parallel
 from semisonic.config import RunConfig
-from semisonic.health import patience
+from semisonic.health import collective_timeout
 from semisonic.launching import check_launcher, join
 from semisonic.schema import UserError
 
@@ -40,7 +40,7 @@ def start(cfg: RunConfig) -> Accelerator:
     on_cpu = cfg.torch_device == "cpu"
     check_launcher(cfg.torch_device)
     os.environ.setdefault("NCCL_DEBUG", "WARN")  # says why it failed; by default it says nothing
-    # Else NCCL aborts the process as soon as a peer is gone, before `health` can say which, and with it a checkpoint.
+    # Else NCCL aborts the process as soon as a peer is gone, before the watchdog says which, and with it a checkpoint.
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
     threads = thread_count(cfg)
     if on_cpu:
@@ -70,7 +70,7 @@ def start(cfg: RunConfig) -> Accelerator:
     if "RANK" in os.environ:
         # Said, not left to Accelerate: without a backend DeepSpeed's processes on the CPU train alone, each for itself.
         backend = "gloo" if on_cpu else "nccl"
-        join(backend, cfg.parallel.join_minutes, timedelta(seconds=patience(cfg.health)))
+        join(backend, cfg.parallel.join_minutes, timedelta(seconds=collective_timeout(cfg.health)))
         handlers.append(InitProcessGroupKwargs(backend=backend))
     accelerator = Accelerator(
         cpu=on_cpu and zero is None,  # on the CPU too, DeepSpeed is found only where Accelerate looks for a device

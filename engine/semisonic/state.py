@@ -14,10 +14,8 @@ import errno
 import json
 import os
 import shutil
-import signal
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from safetensors import SafetensorError
@@ -27,7 +25,7 @@ from torch import Tensor
 from semisonic.files import check_file, stage, sync_folder, write_file, write_tensors, write_text
 from semisonic.schema import UserError
 
-__all__ = ["Checkpoint", "Preemption", "find", "latest", "load", "save", "saved", "write_text"]
+__all__ = ["Checkpoint", "find", "latest", "load", "save", "saved", "write_text"]
 
 FORMAT = 2
 
@@ -193,26 +191,3 @@ def find(path: Path) -> Path:
         if folder.is_dir() and (found := latest(folder)):
             return found
     raise UserError(f"{path}: neither a checkpoint nor a run's folder with one")
-
-
-class Preemption:
-    """Turns SIGTERM, SIGUSR1 and a first Ctrl-C into a flag that the training loop reads between steps."""
-
-    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-
-    def __init__(self) -> None:
-        self.received: str | None = None
-        self._before: dict[int, Any] = {}
-
-    def _set(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.received:
-            raise KeyboardInterrupt
-        self.received = signal.Signals(number).name
-
-    def __enter__(self) -> "Preemption":
-        self._before = {number: signal.signal(number, self._set) for number in self.SIGNALS}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

@@ -18,8 +18,10 @@ from semisonic.data.base import DataSet, Files
 from semisonic.data.pipeline import Loader, evaluation_slices
 from semisonic.data.splits import Split
 from semisonic.divergence import check_equal, check_finite, equal_tensors
-from semisonic.health import DATA, EVALUATING, FIGURES, FINISHING, SAVING, STEP, Pulse, patience
+from semisonic.health import collective_timeout
+from semisonic.link import Activity, Phase
 from semisonic.metrics import Evaluation, Throughput, evaluate
+from semisonic.preemption import Preemption
 from semisonic.report import Console, save_confusion
 from semisonic.runtime import thread_count
 from semisonic.schema import UserError
@@ -47,17 +49,17 @@ class Trainer(Stepper):
         data: DataSet,
         split: Split,
         accelerator: Accelerator,
-        pulse: Pulse | None = None,
+        activity: Activity | None = None,
     ):
         super().__init__(cfg, algorithm, accelerator)
         self.data, self.split, self.folder = data, split, cfg.folder
         self.elapsed = 0.0
-        self.pulse = pulse or Pulse()
+        self.activity = activity or Activity()
         # The ranks agree on stopping over the host, where asking costs no wait for the device.
         self.next_vote, self.last_vote, self.voted_at = 0, 0, time.monotonic()
         self.host_group: Any = None
         if self.world_size > 1:
-            self.host_group = dist.new_group(backend="gloo", timeout=timedelta(seconds=patience(cfg.health)))
+            self.host_group = dist.new_group(backend="gloo", timeout=timedelta(seconds=collective_timeout(cfg.health)))
         self.writer = Writer(self.folder / "checkpoints", cfg.checkpoint.keep, self.host_group)
         self.history: list[dict[str, float]] = []
 
@@ -81,9 +83,9 @@ class Trainer(Stepper):
         reason = None
         with console.progress(cfg.steps, self.step) as progress:
             while self.step < cfg.steps and reason is None:
-                self.pulse.at(DATA, self.step)
+                self.activity.enter(Phase.DATA, self.step)
                 batch = next(loader)
-                self.pulse.at(STEP)
+                self.activity.enter(Phase.STEP)
                 self.train_step(batch)
                 throughput.steps += 1
                 progress.stepped(self.step)
@@ -91,7 +93,7 @@ class Trainer(Stepper):
                 last = self.step == cfg.steps
                 logged = last or self.step % cfg.log.every == 0
                 if logged:
-                    self.pulse.at(FIGURES)
+                    self.activity.enter(Phase.METRICS)
                     figures, alarm = usage.read(self.step, self.read())
                     figures |= throughput.read(loader.wait_seconds)
                     self.log(tracker, figures)
@@ -109,11 +111,11 @@ class Trainer(Stepper):
                     elif self.step % cfg.health.compare_every == 0:
                         self.compare_ranks()
                     if last or reason:
-                        self.pulse.at(SAVING, self.step)
+                        self.activity.enter(Phase.SAVING, self.step)
                         self.writer.finish()
                     for written in self.writer.written():
                         progress.saved(written)
-        self.pulse.at(FINISHING, self.step)
+        self.activity.enter(Phase.FINISHING, self.step)
         tracker.close()
         return reason if self.step < cfg.steps else None
 
@@ -153,7 +155,7 @@ class Trainer(Stepper):
             return reason
         if self.step < self.next_vote:
             return None
-        codes = [None, "max_hours", *(number.name for number in state.Preemption.SIGNALS)]
+        codes = [None, "max_hours", *(number.name for number in Preemption.SIGNALS)]
         now = time.monotonic()
         vote = torch.tensor([codes.index(reason), now - self.voted_at, self.writer.failed], dtype=torch.float64)
         dist.all_reduce(vote, dist.ReduceOp.MAX, group=self.host_group)
@@ -190,7 +192,7 @@ class Trainer(Stepper):
             thread_count(self.cfg),
         )  # fmt: skip
         self.algorithm.eval()
-        slices = self.pulse.each(EVALUATING, slices)
+        slices = self.activity.each(Phase.EVALUATING, slices)
         return evaluate(lambda x: self.algorithm.infer(x, NETS[net]), slices, len(self.data.classes))
 
     def evaluate_all(self) -> dict[str, Any]:
@@ -228,7 +230,7 @@ class Trainer(Stepper):
 
         All ranks must call it.
         """
-        self.pulse.at(SAVING, self.step)
+        self.activity.enter(Phase.SAVING, self.step)
         # No barrier: every rank is past this step, and rank 0 holds all that is written. Its last write is waited for.
         self.writer.finish()
         with self.whole_parameters():

@@ -34,6 +34,8 @@ def strike(trainer: Trainer, fault: str) -> None:
     Path(f"{trainer.folder}.struck").write_text(str(time.time()))
     if fault == "raise":
         raise ValueError("this is a fault")
+    if fault == "runtime":
+        raise RuntimeError("this is no collective's")
     if fault == "mistake":
         raise UserError("data.root: this is a mistake")
     if fault == "buffer":

@@ -83,21 +83,21 @@ class Store(dict):
 def test_what_a_restarted_worker_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(elastic, "job_store", lambda wait: None)
     (tmp_path / "config.yaml").write_text("seed: 0\n")
-    assert not elastic.continues(tmp_path)  # without a launcher
+    assert not elastic.was_begun(tmp_path)  # without a launcher
     store = Store()
     monkeypatch.setattr(elastic, "job_store", lambda wait: store)
-    assert not elastic.continues(tmp_path)  # somebody else's run
-    elastic.note(tmp_path)
+    assert not elastic.was_begun(tmp_path)  # somebody else's run
+    elastic.record_run(tmp_path)
     folder.write_status(tmp_path, "running", 3, 9)
-    assert elastic.continues(tmp_path) and not elastic.continues(tmp_path / "other")
+    assert elastic.was_begun(tmp_path) and not elastic.was_begun(tmp_path / "other")
     folder.write_status(tmp_path, "failed", 3, 9, "RuntimeError: a rank is gone", 1)
-    assert elastic.continues(tmp_path)
+    assert elastic.was_begun(tmp_path)
     folder.write_status(tmp_path, "failed", 3, 9, "UserError: data: two\nbatch: lines", 2)
     with pytest.raises(UserError) as error:
-        elastic.continues(tmp_path)
+        elastic.was_begun(tmp_path)
     assert error.value.messages == ["data: two", "batch: lines"]
     folder.write_status(tmp_path, "failed", 3, 9, "Diverged: the loss was not finite", 3)
     with pytest.raises(Diverged, match="the loss was not finite"):
-        elastic.continues(tmp_path)
+        elastic.was_begun(tmp_path)
     (tmp_path / "config.yaml").unlink()
-    assert not elastic.continues(tmp_path)  # half made: it is made afresh
+    assert not elastic.was_begun(tmp_path)  # half made: it is made afresh

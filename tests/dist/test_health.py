@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,15 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semisonic.health import SUSPICION
+from semisonic.failures import SUSPICION
+from semisonic.health import GRACE
 from tests.conftest import ROOT, Run, Start, processes_of, starting, wait_for
 
-FAULTY = Path(__file__).with_name("faulty.py")
+FAULTY, LOST_PEER = (Path(__file__).with_name(name) for name in ("faulty.py", "lost_peer.py"))
 FIELDS = ["--device", "cpu", "--threads", "1", "--model", "small", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2",
           "--steps", "20", "--checkpoint.every", "5", "--eval.every", "1000", "--log.every", "5", "--log.trackers", "none",
           "--no-baseline"]  # fmt: skip
 HEARTBEAT = 8
-FAULTS = ["hang:1", "stop0", "kill", "raise", "mistake", "buffer", "nan", "image", "kill0"]  # those that mostly wait first
+FAULTS = ["hang:1", "stop0", "kill", "runtime", "raise", "mistake", "buffer", "nan", "image", "kill0"]  # those that mostly wait first
 
 
 def write_images(folder: Path) -> None:
@@ -88,6 +90,21 @@ def test_an_error_of_one_rank_ends_the_others(runs: Path):
     assert message(runs, "mistake") == "data.root: this is a mistake (rank 1, step 7, in the step)"
     assert [code for code, _ in ended(runs, "mistake")] == [2, 2]
     assert "Traceback" not in (runs / "mistake.0").read_text() + (runs / "mistake.1").read_text()
+
+
+def test_an_error_of_the_kind_that_collectives_raise_is_reported_as_what_it_is(runs: Path):
+    """Once the heartbeats have had the time to say that no rank is lost."""
+    assert message(runs, "runtime") == "RuntimeError: this is no collective's (rank 1, step 7, in the step)"
+    assert [code for code, _ in ended(runs, "runtime")] == [1, 1]
+    assert all(seconds < SUSPICION + 2 * GRACE + 10 for _, seconds in ended(runs, "runtime"))
+
+
+def test_what_torch_raises_when_a_rank_dies_is_suspected():
+    """By its type, in every way to use a process group or a store; the words are torch's to change."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, LOST_PEER], env=environment, capture_output=True, text=True, timeout=200)
+    found = json.loads(done.stdout)
+    assert found == dict.fromkeys(["all_reduce", "all_gather", "objects", "barrier", "ddp", "store"], True), done.stderr
 
 
 def test_ranks_that_differ_write_no_checkpoint(runs: Path):
