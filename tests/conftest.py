@@ -32,18 +32,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if torch.cuda.is_available():
         return
     for item in items:
-        if "gpu" in item.keywords:
+        if item.get_closest_marker("gpu"):  # not a keyword: those hold the names of folders too
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
 @pytest.fixture(autouse=True)
 def process_wide_settings() -> Iterator[None]:
     """What a run sets for its whole process: the next test starts with the defaults again."""
-    convolutions = torch.backends.cudnn.conv.fp32_precision
+    # One family of TF32's switches, as in `runtime.set_arithmetic`.
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     yield
     set_kernels("fused")
     torch.use_deterministic_algorithms(False)
-    torch.backends.cudnn.conv.fp32_precision = convolutions
+    torch.backends.cudnn.benchmark = False
+    inductor = sys.modules.get("torch._inductor.config")
+    if getattr(inductor, "deterministic", False):
+        inductor.deterministic = False
+    if torch.backends.cudnn.allow_tf32 != convolutions:
+        torch.backends.cudnn.allow_tf32 = convolutions
+    if torch.get_float32_matmul_precision() != products:
+        torch.set_float32_matmul_precision(products)
 
 
 def free_port() -> int:
