@@ -108,7 +108,7 @@ def set_arithmetic(on_gpu: bool, deterministic: bool) -> None:
         inductor.deterministic = True
     else:
         warnings.warn(
-            f"torch {torch.__version__} has no torch._inductor.config.deterministic: a compiled run repeats bit for bit "
+            f"torch {torch.__version__} has no torch._inductor.config.deterministic: compiled runs repeat bit for bit "
             "only while its compiler caches are kept (TORCHINDUCTOR_CACHE_DIR, TRITON_CACHE_DIR)",
             stacklevel=2,
         )
