@@ -19,6 +19,8 @@ if not torch.cuda.is_available():
 from semisonic_kernels.fuse import set_kernels
 
 ROOT = Path(__file__).parent.parent
+GPU_SECONDS = 100
+"""Time limit of a test on a GPU, where a kernel or a collective that never ends would hold the card."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,10 +31,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("--full"):
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
         items[:] = [item for item in items if not item.get_closest_marker("full")]
-    if torch.cuda.is_available():
-        return
     for item in items:
-        if item.get_closest_marker("gpu"):  # not a keyword: those hold the names of folders too
+        if not item.get_closest_marker("gpu"):  # not a keyword: those hold the names of folders too
+            continue
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(GPU_SECONDS))
+        if not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
