@@ -55,7 +55,7 @@ def tensors(batch: Batch) -> dict[str, Tensor]:
 
 
 def late_copies(loader: Any, steps: int, device: torch.device) -> list[dict[str, Tensor]]:
-    """The tensors of some steps, copied on a device that is behind; memory that a batch frees is overwritten at once."""
+    """The tensors of some steps, copied on a device that is behind. What a batch frees is overwritten at once."""
     kept = []
     for _ in range(steps):
         if device.type == "cuda":

@@ -42,7 +42,7 @@ class Machine:
 
 
 def plan(machine: Machine) -> list[Part]:
-    """All parts, in the order of their groups. Without DALI, what can be measured without data loads none; the rest fails."""
+    """All parts, in the order of their groups. Without DALI, steps are measured without data; what loads any fails."""
     return [*_layers(machine), *_speed(machine), *_tests(machine), *_trials(machine)]
 
 
