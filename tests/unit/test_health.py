@@ -1,4 +1,4 @@
-"""The watchdog's course, checksums of tensors, and files that changed since the scan; without other processes."""
+"""The watchdog's course from state to state; without its thread, and without other processes."""
 
 import itertools
 import json
@@ -9,27 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import cast
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
-from torch import nn
 
-from semisonic import divergence, folder, health
+from semisonic import folder, health
 from semisonic.config import HealthConfig
-from semisonic.data.augment import Geometry
-from semisonic.data.base import DataConfig, Files
-from semisonic.data.damage import explained
-from semisonic.data.sources import load
-from semisonic.data.stream import Stream
-from semisonic.divergence import Diverged, RanksDiffer, check_equal, check_finite, checksums, equal_tensors
+from semisonic.divergence import Diverged, RanksDiffer
 from semisonic.failures import EXIT_LOST, SUSPICION, failure_from, failure_of
 from semisonic.health import TRANSITIONS, State, StateMachine, Watchdog
 from semisonic.link import FIRST, Activity, Failure, FailureKind, Heartbeat, HeartbeatClient, Phase, Position
-from semisonic.models.norm import BatchNorm2d
 from semisonic.run import exit_code
 from semisonic.schema import UserError
 
@@ -279,6 +268,23 @@ def test_an_error_after_the_failure_changes_nothing(monkeypatch: pytest.MonkeyPa
         assert watched.state is State.REPORTED and not watched.client.posted
 
 
+def test_a_failure_that_a_leaving_rank_meets_is_reported_before_it_goes_on(monkeypatch: pytest.MonkeyPatch):
+    watched = Watched(monkeypatch)
+
+    def look_late() -> None:
+        threading.Event().wait(0.2)
+        watched.watchdog.look(0.5)
+
+    def meet() -> None:
+        watched.client.failure, watched.client.closed = LOST, True
+
+    watched.watchdog._thread = threading.Thread(target=look_late)
+    watched.watchdog._thread.start()
+    watched.client.leave = meet  # type: ignore[method-assign]
+    watched.watchdog.__exit__(None, None, None)
+    assert watched.state is State.REPORTED and watched.done == [EXIT_LOST]
+
+
 def test_the_end_of_a_job_waits_for_the_checkpoint_in_flight(monkeypatch: pytest.MonkeyPatch):
     watched = Watched(monkeypatch)
     watched.watchdog.wait_for_checkpoint = lambda seconds: watched.done.append(seconds)
@@ -351,184 +357,3 @@ def test_only_the_named_rank_of_the_same_job_is_killed(monkeypatch: pytest.Monke
         for child in children:
             child.kill()
             child.wait()
-
-
-# Tensors that must be equal.
-
-
-def several() -> list[torch.Tensor]:
-    torch.manual_seed(0)
-    return [
-        torch.randn(3, 4), torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last), torch.tensor(7),
-        torch.tensor([True, False, False]), torch.randn(5, dtype=torch.float64), torch.randn(6).bfloat16(),
-        torch.randn(4, dtype=torch.complex128), torch.zeros(0), torch.tensor(1.5), torch.arange(9, dtype=torch.uint8),
-    ]  # fmt: skip
-
-
-def check_checksums(device: str) -> None:
-    def of(tensors: list[torch.Tensor]) -> list[int]:
-        return checksums([tensor.to(device) for tensor in tensors]).tolist()
-
-    expected = of(several())
-    assert of(several()) == expected and len(set(expected)) == len(expected)
-    for number, tensor in enumerate(several()):
-        if not tensor.numel():
-            continue
-        bits = tensor.flatten().view(torch.uint8).clone()
-        for change in (0x80, 1):
-            bits[-1] ^= change
-            changed = [*several()[:number], bits.view(tensor.dtype).reshape(tensor.shape), *several()[number + 1 :]]
-            differ = [a != b for a, b in zip(of(changed), expected, strict=True)]
-            assert differ == [other == number for other in range(len(expected))], (tensor.dtype, change)
-    swapped = several()
-    swapped[0] = swapped[0].flip(0)
-    assert of(swapped)[0] != expected[0] and of(swapped)[1:] == expected[1:]
-    assert of([torch.tensor([0.0])]) != of([torch.tensor([-0.0])])  # the bits count
-
-
-def test_checksums_see_every_bit_and_place():
-    check_checksums("cpu")
-
-
-@pytest.mark.gpu
-def test_checksums_on_a_gpu():
-    torch.use_deterministic_algorithms(True)
-    check_checksums("cuda")
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        tensors = [torch.ones(5, device="cuda"), torch.ones(3, device="cuda").half()]
-        checksums(tensors)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-
-
-def test_large_tensors_are_hashed_in_parts(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(divergence, "ELEMENTS", 10)
-    check_checksums("cpu")
-    ones = torch.ones(25)
-    changed = ones.clone()
-    changed[[3, 13]] = 0
-    other = ones.clone()
-    other[[4, 14]] = 0
-    assert len({int(checksums([tensor])) for tensor in (ones, changed, other)}) == 3
-
-
-def test_own_statistics_of_ranks_may_differ():
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), BatchNorm2d(4), BatchNorm2d(4))
-    net[2].sync = False
-    names = set(equal_tensors(net))
-    assert {"1.running_mean", "1.running_var", "2.weight", "0.weight"} < names
-    assert not {"2.running_mean", "2.running_var"} & names
-    assert set(equal_tensors(net, parameters=False)) == {n for n in names if "running" in n or "num_batches" in n}
-
-
-def pretend(monkeypatch: pytest.MonkeyPatch, others: list[torch.Tensor]) -> None:
-    """Has this process be one rank among others, which contribute the given tensors to every gathering."""
-
-    def all_gather(out: list[torch.Tensor], own: torch.Tensor) -> None:
-        for into, value in zip(out, [own, *others], strict=True):
-            into.copy_(value)
-
-    monkeypatch.setattr(divergence.dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(divergence.dist, "get_world_size", lambda: len(others) + 1)
-    monkeypatch.setattr(divergence.dist, "all_gather", all_gather)
-
-
-def test_ranks_that_differ_are_named(monkeypatch: pytest.MonkeyPatch):
-    tensors = {f"t{i}": torch.full((3,), float(i)) for i in range(6)}
-    good = checksums(tensors.values())
-    pretend(monkeypatch, [good, good])
-    check_equal(tensors, 7, lambda: "")
-    pretend(monkeypatch, [good, checksums(value + (name > "t1") for name, value in tensors.items())])
-    with pytest.raises(RanksDiffer) as caught:
-        check_equal(tensors, 7, lambda: "Go back")
-    says = "rank 2 differs from the other ranks at step 7, in t2, t3, t4 and 1 more; nothing was saved since. Go back"
-    assert caught.value.messages == [says]
-    with pytest.raises(RanksDiffer, match=r"ranks 0, 1 and 2 differ from each other at step 7, in t0"):
-        pretend(monkeypatch, [good + 1, good + 2])
-        check_equal(tensors, 7, lambda: "")
-
-
-def test_the_first_rank_that_saw_a_bad_step_is_named(monkeypatch: pytest.MonkeyPatch):
-    check_finite(torch.tensor(-1), lambda: "")
-    with pytest.raises(Diverged, match="not finite at step 4; nothing"):
-        check_finite(torch.tensor(4), lambda: "")
-    pretend(monkeypatch, [torch.tensor([-1]), torch.tensor([3])])
-    with pytest.raises(Diverged, match="not finite at step 3 on rank 2; nothing"):
-        check_finite(torch.tensor(4), lambda: "")
-
-
-# Files.
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Files:
-    rng = np.random.default_rng(0)
-    for part, label, i in [(p, c, i) for p in ("train", "test") for c in "ab" for i in range(4)]:
-        (tmp_path / part / label).mkdir(parents=True, exist_ok=True)
-        kind = ("png", "jpg")[i % 2]
-        Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(tmp_path / part / label / f"{i}.{kind}")
-    found = load(DataConfig(name="folder", root=tmp_path, size=16, labels=None)).train
-    assert isinstance(found, Files)
-    return found
-
-
-def stream_of(images: Files, **options) -> Stream:
-    def rows(step: int) -> np.ndarray:
-        return np.arange(8)
-
-    geometry = Geometry(size=16, pad=0, flip=False, fill=(0, 0, 0), encoded=True, device="cpu")
-    return Stream("t", images, {"v": "plain"}, geometry, rows, rows, 0, (1.0, 1.0, 1.0), **options)
-
-
-def gone(path: Path) -> None:
-    path.unlink()
-
-
-def truncated(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-30])
-
-
-def garbage(path: Path) -> None:
-    path.write_bytes(b"x" * path.stat().st_size)
-
-
-def another(path: Path) -> None:
-    """A sound image of another shape and, as far as the size tells, the same file."""
-    size = path.stat().st_size
-    Image.new("RGB", (10, 12)).save(path)
-    path.write_bytes(path.read_bytes().ljust(size, b"\0"))
-
-
-@pytest.mark.parametrize("name", ["a/1.jpg", "b/2.png"])
-@pytest.mark.parametrize("damage", [gone, truncated, garbage, another])
-def test_a_file_that_changed_is_named(images: Files, damage, name: str):
-    path = images.root / "train" / name
-    damage(path)
-    with pytest.raises(UserError) as caught:
-        next(stream_of(images))
-    (line,) = caught.value.messages
-    assert line.startswith(f"data.root: cannot decode {path}") and line.endswith(
-        "; repair it and continue with --resume"
-    )
-
-
-def test_only_the_first_files_of_many_are_listed(images: Files):
-    for path in images.root.rglob("train/*/*"):
-        gone(path)
-    with pytest.raises(UserError) as caught:
-        next(stream_of(images))
-    assert len(caught.value.messages) == 6 and caught.value.messages[-1].startswith(
-        "data.root: 3 more files of the batch;"
-    )
-
-
-def test_an_error_of_another_kind_stays_what_it_is(images: Files):
-    error = RuntimeError("out of memory")
-    assert explained(error, images, [0, 1]) is error
-
-    def broken(steps: range) -> dict:
-        raise KeyError("label")
-
-    with pytest.raises(KeyError, match="label"):  # from a thread, not a hang
-        next(stream_of(images, columns=broken))
