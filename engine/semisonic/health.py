@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING, TypeVar
 import torch.distributed as dist
 
 from semisonic.link import Beat, Link, Verdict
-from semisonic.schema import UserError
+from semisonic.schema import ExitCode, UserError
 
 if TYPE_CHECKING:
     from semisonic.config import HealthConfig
 
 T = TypeVar("T")
 
-EXIT_LOST = 4
-"""Exit code: a rank was lost or hung, a loader stopped, or ranks that must be equal were not."""
+EXIT_LOST = ExitCode.LOST
 
 STARTING, FINISHING = "starting up", "finishing"
 DATA, STEP, FIGURES = "waiting for data", "in the step", "waiting for the device"
