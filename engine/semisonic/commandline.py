@@ -15,7 +15,9 @@ import yaml
 from pydantic import ValidationError
 
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.config import RunConfig, algorithm_name, check, describe_fields
+from semisonic.config import RunConfig
+from semisonic.config_checks import find_problems
+from semisonic.fields import algorithm_name, describe_fields
 from semisonic.recipes import RECIPES, method_changes
 from semisonic.schema import Config, UserError
 
@@ -118,7 +120,7 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
     if cfg.model.weights and not args.resume and not cfg.model.weights.expanduser().is_file():
         problems.append(f"model.weights: there is no file {cfg.model.weights}")
     # What can still be checked is checked even when some fields are wrong, so that all mistakes show at once.
-    problems += [problem for problem in check(cfg) if problem not in problems]
+    problems += [problem for problem in find_problems(cfg) if problem not in problems]
     if problems:
         raise UserError(problems)
     return args, cfg

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from semisonic.config import RunConfig, check
+from semisonic.config import RunConfig
+from semisonic.config_checks import find_problems
 from semisonic.data.splits import Split, load_split, save_split
 from semisonic.files import sync_file, write_text, writing
 from semisonic.schema import UserError
@@ -56,7 +57,7 @@ def continued(cfg: RunConfig) -> RunConfig:
     if micro is None or micro <= cfg.batch.micro or not cfg.batch.fit:
         return cfg
     cfg = cfg.model_copy(update={"batch": cfg.batch.model_copy(update={"micro": micro})})
-    if problems := check(cfg):
+    if problems := find_problems(cfg):
         raise UserError(problems)
     return cfg
 

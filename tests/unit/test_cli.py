@@ -16,10 +16,10 @@ import semisonic
 from semisonic import cli
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.batch_gallery import CHANGES
-from semisonic.config import describe_fields
 from semisonic.data.base import DataConfig
 from semisonic.data.sources import load
 from semisonic.divergence import Diverged, RanksDiffer
+from semisonic.fields import describe_fields
 from semisonic.schema import ExitCode, UserError, exit_code
 from tests.conftest import Run
 

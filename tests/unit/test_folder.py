@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from semisonic.data import manifest
 from semisonic.data.manifest import BAD, OK, VIA_PILLOW
-from semisonic.data.sources import DataConfig, DataSet, Files, check, load
+from semisonic.data.sources import DataConfig, DataSet, Files, data_problems, load
 from semisonic.data.splits import make_split
 from semisonic.schema import UserError
 
@@ -180,7 +180,7 @@ def test_mistakes_in_a_csv(tmp_path: Path):
 
 def test_mistakes_in_a_folder(tmp_path: Path):
     def only(root: Path | None, **fields) -> str:
-        (line,) = check(DataConfig(**{"name": "folder", "root": root, "size": 16} | fields))
+        (line,) = data_problems(DataConfig(**{"name": "folder", "root": root, "size": 16} | fields))
         assert errors_of(root, **fields) == [line]
         return line
 
@@ -196,7 +196,7 @@ def test_mistakes_in_a_folder(tmp_path: Path):
     assert only(tmp_path, test_root=tmp_path / "none").startswith("data.test_root: cannot read")
     write_images(tmp_path / "labelled/a", "1.png")
     assert "has both labelled/ and train/" in only(tmp_path)
-    assert "data.labels: 0" in check(DataConfig(name="folder", root=tmp_path / "train", size=16, labels=0))[0]
+    assert "data.labels: 0" in data_problems(DataConfig(name="folder", root=tmp_path / "train", size=16, labels=0))[0]
 
 
 def test_mistakes_that_show_in_the_listing(tmp_path: Path):

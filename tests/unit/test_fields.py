@@ -1,0 +1,49 @@
+"""Fields by their dotted names, of whatever algorithm."""
+
+from typing import Literal
+
+from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.config import RunConfig
+from semisonic.fields import algorithm_name, choices, describe_fields
+from semisonic.schema import Config
+from semisonic.tracker_names import tracker_problems
+
+
+class Inner(Config):
+    shade: Literal["gray", "black"] | None = None
+    """Which one."""
+    widths: tuple[int, int] = (1, 2)
+
+
+class Outer(Config):
+    inner: Inner = Inner()
+    count: int = 3
+
+
+def test_every_field_of_every_algorithm_is_described():
+    for algorithm, kind in ALGORITHMS.items():
+        names = [name for name, *_ in describe_fields(algorithm)]
+        assert len(set(names)) == len(names)
+        own = {f"algorithm.{field}" for field in kind.Config.model_fields}
+        assert {name for name in names if name.startswith("algorithm.")} == own
+        assert {name.partition(".")[0] for name in names} == set(RunConfig.model_fields)
+
+
+def test_choices_are_those_of_all_algorithms_together():
+    assert choices(Outer) == {"inner.shade": {"gray", "black"}, "inner.widths": set(), "count": set()}
+    found = choices()
+    assert found["algorithm.name"] == set(ALGORITHMS) and found["precision"] == {"fp32", "bf16", "fp16"}
+    assert found["algorithm.threshold"] == set() and found["model.first_stride"] == {1, 2}
+
+
+def test_the_algorithm_that_fields_name():
+    assert algorithm_name({"algorithm": {"name": "vat"}}) == algorithm_name({"algorithm.name": "vat"}) == "vat"
+    assert algorithm_name({}) == algorithm_name({"algorithm": {"name": "no such"}}) == "fixmatch"
+
+
+def test_trackers_are_those_of_accelerate():
+    assert tracker_problems(()) == [] and tracker_problems(("tensorboard",)) == []
+    (unknown,) = tracker_problems(("tensorboard", "tensorbord"))
+    assert unknown.startswith("log.trackers: tensorbord is unknown; any of ") and "wandb" in unknown
+    (missing,) = tracker_problems(("comet_ml",))
+    assert missing == "log.trackers: the package of comet_ml is not installed; install it or leave comet_ml out"
