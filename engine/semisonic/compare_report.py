@@ -18,6 +18,7 @@ from rich.text import Text
 
 from semisonic.compare import label, parse_folder
 from semisonic.files import write_text, writing
+from semisonic.renamed import saved_fields
 
 BASELINE = "supervised"
 CONFIDENCE = 0.95
@@ -115,7 +116,7 @@ def discover(out: Path) -> list[Run]:
         finished = folder / "summary.json"
         runs.append(
             Run(
-                *parsed, folder, yaml.safe_load((folder / "config.yaml").read_text()),
+                *parsed, folder, saved_fields(yaml.safe_load((folder / "config.yaml").read_text())),
                 json.loads(finished.read_text()) if finished.is_file() else None, _status(folder),
             )
         )  # fmt: skip

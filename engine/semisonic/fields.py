@@ -1,4 +1,4 @@
-"""Every field of a run by its dotted name: types, defaults, documentation, and the values to choose from."""
+"""Every field of a run by its dotted name: its type, default and documentation."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -36,23 +36,6 @@ def describe_fields(algorithm: str = "fixmatch") -> list[tuple[str, str, str, st
         default = ",".join(map(str, default)) if isinstance(default, tuple) else default
         rows.append((name, _type_name(annotation), str(default), " ".join((info.description or "").split())))
     return rows
-
-
-def choices(model: type[Config] = RunConfig) -> dict[str, set[Any]]:
-    """Every field that any algorithm has, by its dotted name, with the values that it is to be chosen from, if so."""
-    result: dict[str, set[Any]] = {}
-    for algorithm in ALGORITHMS:
-        for name, _, annotation in walk_fields(model, algorithm):
-            result.setdefault(name, set()).update(_literals(annotation))
-    return result
-
-
-def _literals(annotation: Any) -> Iterator[Any]:
-    for part in get_args(annotation):
-        if get_origin(annotation) is Literal:
-            yield part
-        else:
-            yield from _literals(part)
 
 
 def _type_name(annotation: Any) -> str:

@@ -94,7 +94,7 @@ def test_another_optimiser_or_algorithm_than_a_written_configuration_s(tmp_path:
     ("argv", "expected"),
     [
         (["--optim.learning_rate", "1"], "optim.learning_rate: unknown field"),
-        (["--batch.labeled", "8"], "batch.labeled: unknown field; did you mean batch.labelled?"),
+        (["--batch.labeld", "8"], "batch.labeld: unknown field; did you mean batch.labelled?"),
         (["--lr", "1"], "lr: unknown field; did you mean optim.lr?"),
         (
             ["--algorithm", "supervised", "--algorithm.threshold", "1"],

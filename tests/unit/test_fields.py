@@ -1,23 +1,9 @@
 """Fields by their dotted names, of whatever algorithm."""
 
-from typing import Literal
-
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config import RunConfig
-from semisonic.fields import algorithm_name, choices, describe_fields
-from semisonic.schema import Config
+from semisonic.fields import algorithm_name, describe_fields
 from semisonic.tracker_names import tracker_problems
-
-
-class Inner(Config):
-    shade: Literal["gray", "black"] | None = None
-    """Which one."""
-    widths: tuple[int, int] = (1, 2)
-
-
-class Outer(Config):
-    inner: Inner = Inner()
-    count: int = 3
 
 
 def test_every_field_of_every_algorithm_is_described():
@@ -27,13 +13,6 @@ def test_every_field_of_every_algorithm_is_described():
         own = {f"algorithm.{field}" for field in kind.Config.model_fields}
         assert {name for name in names if name.startswith("algorithm.")} == own
         assert {name.partition(".")[0] for name in names} == set(RunConfig.model_fields)
-
-
-def test_choices_are_those_of_all_algorithms_together():
-    assert choices(Outer) == {"inner.shade": {"gray", "black"}, "inner.widths": set(), "count": set()}
-    found = choices()
-    assert found["algorithm.name"] == set(ALGORITHMS) and found["precision"] == {"fp32", "bf16", "fp16"}
-    assert found["algorithm.threshold"] == set() and found["model.first_stride"] == {1, 2}
 
 
 def test_the_algorithm_that_fields_name():
