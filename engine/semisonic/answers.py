@@ -44,7 +44,7 @@ def show_help(usage: str, fields: dict[str, Any], without: Sequence[str] = ()) -
 
     without: options that the command does not have.
     """
-    from semisonic.config import algorithm_name, describe_fields
+    from semisonic.fields import algorithm_name, describe_fields
 
     width = min(Console().width, 110)
     print(f"{usage}\n\nOptions")

@@ -53,7 +53,7 @@ def build_algorithm(cfg: RunConfig, data: DataSet, split: Split, fresh: bool = T
     def network() -> torch.nn.Module:
         built = build(cfg.model, len(data.classes), data.size)
         if cfg.model.weights is not None and fresh:
-            assert isinstance(built, TorchvisionNet)  # `models.check` refuses weights for others
+            assert isinstance(built, TorchvisionNet)  # `model_problems` refuses weights for others
             load_weights(built, cfg.model.weights, cfg.model.stem)
         for module in built.modules():
             if isinstance(module, BatchNorm2d) and module.momentum is not None:

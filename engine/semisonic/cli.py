@@ -1,15 +1,17 @@
-"""The command lines under launch/: parse, answer --help and its kin, run, and turn mistakes into exit codes."""
+"""The command lines of launch/ and `python -m semisonic`: parse, answer, run, and turn mistakes into exit codes."""
 
 import argparse
+import functools
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import getdoc
 from pathlib import Path
 
 from rich.console import Console as RichConsole
 
-from semisonic.schema import UserError
+from semisonic.schema import ExitCode, UserError
 
 MAIN = int(os.environ.get("RANK", "0")) == 0
 AFTER_MAIN = 1.0
@@ -30,38 +32,48 @@ A row is an image, and its first column the image itself.
   python launch/views.py [--data NAME] [--out FOLDER] [FIELDS]"""
 
 
-def main(argv: Sequence[str]) -> int:
-    """launch/train.py."""
-    return _guarded(argv, TRAIN)
+Command = Callable[[Sequence[str]], int]
+"""Takes the arguments of a command line and returns the process's exit code."""
 
 
-def pretrain(argv: Sequence[str]) -> int:
-    """launch/pretrain.py: launch/train.py for the pretext tasks."""
-    return _guarded(argv, PRETRAIN, "simclr")
-
-
-def _guarded(argv: Sequence[str], usage: str, pretext: str | None = None) -> int:
-    try:
-        return _main(argv, usage, pretext)
-    except UserError as error:
-        if "--debug" in argv:
-            raise
-        from semisonic.run import exit_code
-
-        return report(error, exit_code(error))
-
-
-def report(error: UserError, code: int = 2) -> int:
-    """Prints one line per mistake, on the main process, or on every one that it happens to."""
+def report(error: UserError) -> ExitCode:
+    """Prints one line per mistake, on the main process or on every one that it happens to; returns the exit code."""
     if MAIN or error.everywhere:
         for message in error.messages:
             print(f"error: {message}", file=sys.stderr)
     else:
         time.sleep(AFTER_MAIN)
-    return code
+    return error.exit_code
 
 
-def _main(argv: Sequence[str], usage: str, pretext: str | None) -> int:
+def guarded(command: Command) -> Command:
+    """The command, its users' mistakes as lines and an exit code; with --debug they are raised."""
+
+    @functools.wraps(command)
+    def run(argv: Sequence[str]) -> int:
+        try:
+            return command(argv)
+        except UserError as error:
+            if "--debug" in argv:
+                raise
+            return report(error)
+
+    return run
+
+
+@guarded
+def main(argv: Sequence[str]) -> int:
+    """Trains a semi-supervised image classifier (launch/train.py)."""
+    return _train(argv, TRAIN)
+
+
+@guarded
+def pretrain(argv: Sequence[str]) -> int:
+    """Pre-trains a network on a pretext task, without labels (launch/pretrain.py)."""
+    return _train(argv, PRETRAIN, "simclr")
+
+
+def _train(argv: Sequence[str], usage: str, pretext: str | None = None) -> int:
     """`pretext`: the algorithm where none is named; others than pretext tasks are then refused."""
     from semisonic import answers
     from semisonic.commandline import Invocation, parse_arguments, resolve
@@ -95,8 +107,9 @@ def _check_pretext(name: str) -> None:
         raise UserError(f"algorithm.name: {name} is no pretext task; use {' or '.join(tasks)}, or launch/train.py")
 
 
+@guarded
 def views(argv: Sequence[str]) -> int:
-    """launch/views.py: a grid PNG for each augmentation, view of the configured algorithm, and kernel on batches."""
+    """Writes a grid PNG for each augmentation, view of the algorithm, and kernel on batches (launch/views.py)."""
     from semisonic import answers
     from semisonic.commandline import FLAGS, parse_arguments, resolve
 
@@ -104,67 +117,61 @@ def views(argv: Sequence[str]) -> int:
     quick, _ = parse_arguments(argv)
     if quick.help:
         return answers.show_help(VIEWS, quick.fields, without=[*others, "--debug"])
-    try:
-        if found := [flag for flag in others if flag in argv]:
-            raise UserError(f"{found[0]}: is for launch/train.py")
-        cfg = resolve(argv)[1]
-        from semisonic.batch_gallery import save_changes
-        from semisonic.data.augment import EXAMPLES
-        from semisonic.data.sources import load
-        from semisonic.gallery import save_views
+    if found := [flag for flag in others if flag in argv]:
+        raise UserError(f"{found[0]}: is for launch/train.py")
+    cfg = resolve(argv)[1]
+    from semisonic.batch_gallery import save_changes
+    from semisonic.data.augment import EXAMPLES
+    from semisonic.data.sources import load
+    from semisonic.gallery import save_views
 
-        data = load(cfg.data)
-        wanted = cfg.algorithm_class.views(cfg.algorithm)
-        recipes = dict.fromkeys([*EXAMPLES, *wanted.labelled.values(), *wanted.unlabelled.values()])
-        folder = cfg.out or Path("views")
-        for file in [*save_views(cfg, data, list(recipes), folder), *save_changes(cfg, data, folder)]:
-            print(file)
-        return 0
-    except UserError as error:
-        return report(error)
+    data = load(cfg.data)
+    wanted = cfg.algorithm_class.views(cfg.algorithm)
+    recipes = dict.fromkeys([*EXAMPLES, *wanted.labelled.values(), *wanted.unlabelled.values()])
+    folder = cfg.out or Path("views")
+    for file in [*save_views(cfg, data, list(recipes), folder), *save_changes(cfg, data, folder)]:
+        print(file)
+    return 0
 
 
+@guarded
 def compare(argv: Sequence[str]) -> int:
-    """launch/compare.py: several algorithms, seeds and label counts, each a run of its own, and a report."""
+    """Compares several algorithms, seeds and label counts, each a run of its own (launch/compare.py)."""
     from semisonic.compare import parse
     from semisonic.compare_runs import compare as run
 
-    try:
-        return run(parse(argv))
-    except UserError as error:
-        return report(error)
+    return run(parse(argv))
 
 
+@guarded
 def evaluate(argv: Sequence[str]) -> int:
-    """launch/evaluate.py."""
+    """Evaluates a checkpoint on its data set's test images (launch/evaluate.py)."""
     parser = _parser("evaluate.py", "Evaluates a checkpoint on its data set's test images.", batch=256)
     parser.add_argument("--net", choices=("ema", "raw", "both"), default="both", help="which weights (default: both)")
     parser.add_argument("--root", type=Path, help="where the data set lies now, if not where the run found it")
     parser.add_argument("--out", type=Path, help="folder for evaluation.json and pictures of the confusion matrices")
     args = parser.parse_args(argv)
-    try:
-        from semisonic.answers import table
-        from semisonic.inference import evaluate_checkpoint, write_evaluation
+    from semisonic.answers import table
+    from semisonic.inference import evaluate_checkpoint, write_evaluation
 
-        nets = ("ema", "raw") if args.net == "both" else (args.net,)
-        results, data = evaluate_checkpoint(args.checkpoint, nets, args.root, args.batch)
-        rows = [(net, f"{r.top1:.2f} %", f"{r.top5:.2f} %", f"{r.loss:.4f}") for net, r in results.items()]
-        console = RichConsole()
-        console.print(table(f"{len(data.test)} test images of {data.name}", rows, ("net", "top-1", "top-5", "loss")))
-        per_class = [
-            (name, *(f"{result.per_class[index]:.2f} %" for result in results.values()))
-            for index, name in enumerate(data.classes)
-        ]
-        console.print(table("Per class", per_class, ("class", *results)))
-        if args.out:
-            write_evaluation(results, data, args.out)
-        return 0
-    except UserError as error:
-        return report(error)
+    nets = ("ema", "raw") if args.net == "both" else (args.net,)
+    results, data = evaluate_checkpoint(args.checkpoint, nets, args.root, args.batch)
+    rows = [(net, f"{r.top1:.2f} %", f"{r.top5:.2f} %", f"{r.loss:.4f}") for net, r in results.items()]
+    console = RichConsole()
+    console.print(table(f"{len(data.test)} test images of {data.name}", rows, ("net", "top-1", "top-5", "loss")))
+    per_class = [
+        (name, *(f"{result.per_class[index]:.2f} %" for result in results.values()))
+        for index, name in enumerate(data.classes)
+    ]
+    console.print(table("Per class", per_class, ("class", *results)))
+    if args.out:
+        write_evaluation(results, data, args.out)
+    return 0
 
 
+@guarded
 def predict(argv: Sequence[str]) -> int:
-    """launch/predict.py."""
+    """Predicts the classes of a folder of images, or of a run's pool (launch/predict.py)."""
     parser = _parser("predict.py", "Predicts the classes of a folder of images, or of a run's pool.", batch=64)
     parser.add_argument("folder", type=Path, nargs="?", help="a folder of images (searched to any depth), or one image")
     parser.add_argument("--pool", action="store_true", help="in place of a folder: the run's unlabelled pool, in order")
@@ -174,30 +181,52 @@ def predict(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--net", choices=("ema", "raw"), default="ema", help="which weights (default: ema)")
     args = parser.parse_intermixed_args(argv)
-    try:
-        from semisonic import inference
+    from semisonic import inference
 
-        if args.pool == (args.folder is not None):
-            raise UserError("--pool: name a folder of images or give --pool, one of the two")
-        if args.pool:
-            out = args.out or Path("predictions.npy")
-            inference.check_output(out, (".npy", ".safetensors"))
-            table = inference.predict_pool(args.checkpoint, args.net, args.root, args.batch)
-            inference.write_pool(table, out)
-            print(f"{len(table)} x {table.shape[1]} probabilities in {out}")
-            return 0
-        args.out = args.out or Path("predictions.csv")
-        inference.check_output(args.out)
-        classifier = inference.load_for(args.checkpoint, args.net)
-        files, bad = inference.image_files(args.folder)
-        for line in bad:
-            print(f"left out: {line}", file=sys.stderr)
-        predictions = list(inference.predict(classifier, files, args.batch))
-        inference.write_predictions(predictions, args.out)
-        print(f"{len(predictions)} predictions in {args.out}" + (f"; {len(bad)} files left out" if bad else ""))
+    if args.pool == (args.folder is not None):
+        raise UserError("--pool: name a folder of images or give --pool, one of the two")
+    if args.pool:
+        out = args.out or Path("predictions.npy")
+        inference.check_output(out, (".npy", ".safetensors"))
+        table = inference.predict_pool(args.checkpoint, args.net, args.root, args.batch)
+        inference.write_pool(table, out)
+        print(f"{len(table)} x {table.shape[1]} probabilities in {out}")
         return 0
-    except UserError as error:
-        return report(error)
+    args.out = args.out or Path("predictions.csv")
+    inference.check_output(args.out)
+    classifier = inference.load_for(args.checkpoint, args.net)
+    files, bad = inference.image_files(args.folder)
+    for line in bad:
+        print(f"left out: {line}", file=sys.stderr)
+    predictions = list(inference.predict(classifier, files, args.batch))
+    inference.write_predictions(predictions, args.out)
+    print(f"{len(predictions)} predictions in {args.out}" + (f"; {len(bad)} files left out" if bad else ""))
+    return 0
+
+
+COMMANDS: dict[str, Command] = {
+    "train": main,
+    "pretrain": pretrain,
+    "compare": compare,
+    "evaluate": evaluate,
+    "predict": predict,
+    "views": views,
+}
+
+
+@guarded
+def dispatch(argv: Sequence[str]) -> int:
+    """`python -m semisonic COMMAND ...`: the command lines of launch/, from anywhere."""
+    name, *rest = argv or ["--help"]
+    if name in COMMANDS:
+        return COMMANDS[name](rest)
+    if name not in ("-h", "--help"):
+        raise UserError(f"{name}: no such command; one of {', '.join(COMMANDS)}")
+    print("python -m semisonic COMMAND [OPTIONS]\n")
+    for command, function in COMMANDS.items():
+        print(f"  {command:<10}{getdoc(function)}")
+    print("\nCOMMAND --help shows its options.")
+    return ExitCode.OK
 
 
 def _parser(name: str, description: str, batch: int) -> argparse.ArgumentParser:

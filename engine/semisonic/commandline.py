@@ -5,6 +5,7 @@ A recipe is a data set's, changed to what the algorithm's paper says for it; see
 Every mistake is found before anything is built, and all are reported together, each naming its field.
 """
 
+import dataclasses
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,11 @@ import yaml
 from pydantic import ValidationError
 
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.config import RunConfig, algorithm_name, check, describe_fields
+from semisonic.config import RunConfig
+from semisonic.config_checks import find_problems
+from semisonic.fields import algorithm_name, describe_fields
 from semisonic.recipes import RECIPES, method_changes
+from semisonic.renamed import announce, current, rename
 from semisonic.schema import Config, UserError
 
 
@@ -35,6 +39,9 @@ class Arguments:
     """A command line, taken apart: options of the launcher, and dotted fields of the configuration."""
 
     fields: dict[str, Any]
+    """Under their present names."""
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """What to tell about old ones."""
     config: Path | None = None
     recipe: str | None = None
     resume: bool = False
@@ -80,7 +87,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
             args.recipe = value
         else:
             args.fields[name] = None if value == "null" else value
-    return args, problems
+    args.fields, args.notes, both = rename(args.fields, dotted=True)
+    return args, problems + both
 
 
 def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Arguments, RunConfig]:
@@ -91,13 +99,14 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
     args, problems = parse_arguments(argv)
     from_line, more = _nested(args.fields)
     problems += more
-    out = from_line.get("out")
+    out, named = from_line.get("out"), args.config is not None
     if args.resume and args.config is None and isinstance(out, str):
         # `--resume --out RUN` needs no other field: the run's own configuration is read.
         written = Path(out) / "config.yaml"
         args.config = written if written.exists() else None
-    from_file, file_problems = _read_file(args.config)
+    from_file, file_problems, file_notes = _read_file(args.config)
     problems += file_problems
+    announce(args.notes + (file_notes if named else []))
 
     # The user's own layers first: what a file says of one optimiser is not said of another on the command line.
     own = _merge(from_file, from_line)
@@ -118,7 +127,7 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
     if cfg.model.weights and not args.resume and not cfg.model.weights.expanduser().is_file():
         problems.append(f"model.weights: there is no file {cfg.model.weights}")
     # What can still be checked is checked even when some fields are wrong, so that all mistakes show at once.
-    problems += [problem for problem in check(cfg) if problem not in problems]
+    problems += [problem for problem in find_problems(cfg) if problem not in problems]
     if problems:
         raise UserError(problems)
     return args, cfg
@@ -147,27 +156,29 @@ def _recipe(name: str, own: dict[str, Any]) -> dict[str, Any]:
 def _is_switch(name: str) -> bool:
     """Whether a dotted field is a boolean (or `compile`, which --no-compile turns off)."""
     model: Any = RunConfig
-    *sections, leaf = name.split(".")
+    *sections, leaf = current().fields.get(name, name).split(".")
     for section in sections:
         model = model.model_fields[section].annotation if section in getattr(model, "model_fields", {}) else None
     info = getattr(model, "model_fields", {}).get(leaf)
     return name == "compile" or (info is not None and (info.annotation is bool or bool in get_args(info.annotation)))
 
 
-def _read_file(path: Path | None) -> tuple[dict[str, Any], list[str]]:
+def _read_file(path: Path | None) -> tuple[dict[str, Any], list[str], list[str]]:
+    """The fields of a file under their present names, what is wrong with it, and what to tell about old names."""
     if path is None:
-        return {}, []
+        return {}, [], []
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        return {}, [f"--config {path}: {error.strerror}"]
+        return {}, [f"--config {path}: {error.strerror}"], []
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        return {}, [f"--config {path}: not YAML ({' '.join(str(error).split())})"]
+        return {}, [f"--config {path}: not YAML ({' '.join(str(error).split())})"], []
     if not isinstance(content, dict):
-        return {}, [f"--config {path}: expected fields and sections, found {type(content).__name__}"]
+        return {}, [f"--config {path}: expected fields and sections, found {type(content).__name__}"], []
     if strange := [key for key in content if not isinstance(key, str)]:
-        return {}, [f"--config {path}: {strange[0]!r} is not a field"]
-    return _expand_names(content), []
+        return {}, [f"--config {path}: {strange[0]!r} is not a field"], []
+    fields, notes, both = rename(content)
+    return _expand_names(fields), [f"--config {path}: {line}" for line in both], notes
 
 
 NAMED = ("data", "model", "algorithm", "optim")

@@ -20,14 +20,13 @@ from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.commandline import parse_arguments, resolve
 from semisonic.config import RunConfig
 from semisonic.folder import check_resumable, check_same, continued, read_code
-from semisonic.schema import UserError
+from semisonic.schema import ExitCode, UserError
 
 OWN = {
     "out": "--out", "seed": "--seeds", "algorithm": "--algorithms", "algorithm.name": "--algorithms",
     "data.labels": "--labels", "baseline": "--algorithms supervised,...",
 }  # fmt: skip
 """Fields of a run that the comparison sets itself, and by which option."""
-DIVERGED = 3
 
 State = Literal["new", "stopped", "finished", "diverged"]
 
@@ -365,7 +364,7 @@ def state_of(job: Job) -> State:
     check_same(continued(job.cfg), folder)
     if (folder / "summary.json").is_file():
         return "finished"
-    return "diverged" if read_code(folder) == DIVERGED else "stopped"
+    return "diverged" if read_code(folder) == ExitCode.DIVERGED else "stopped"
 
 
 def visible_gpus() -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from semisonic.compare import label, parse_folder
+from semisonic.renamed import saved_fields
 
 BASELINE = "supervised"
 CONFIDENCE = 0.95
@@ -109,7 +110,7 @@ def discover(out: Path) -> list[Run]:
         finished = folder / "summary.json"
         runs.append(
             Run(
-                *parsed, folder, yaml.safe_load((folder / "config.yaml").read_text()),
+                *parsed, folder, saved_fields(yaml.safe_load((folder / "config.yaml").read_text())),
                 json.loads(finished.read_text()) if finished.is_file() else None, _status(folder),
             )
         )  # fmt: skip

@@ -27,14 +27,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from semisonic.cli import report
 from semisonic.commandline import Invocation
-from semisonic.compare import DIVERGED, Comparison, Job, state_of
+from semisonic.compare import Comparison, Job, state_of
 from semisonic.compare_report import write_report
 from semisonic.folder import read_step
 from semisonic.preemption import Preemption
-from semisonic.schema import UserError
+from semisonic.schema import ExitCode, UserError
 
-FAILED, STOPPED = 1, 75
-"""Exit codes of a comparison: some run failed; some run was stopped, and the same command continues."""
 BUSY = 76
 """Exit code of a run's process that found another one at work on the run."""
 PRELOADED = (
@@ -75,10 +73,10 @@ def compare(asked: Comparison) -> int:
     elif asked.report_only:
         raise UserError(f"--out: {asked.out} holds no finished run of a comparison")
     if any(outcome.status == "failed" for outcome in bad):
-        return FAILED
+        return ExitCode.ERROR
     if bad:
         print("The same command continues what was stopped", file=sys.stderr)
-    return STOPPED if bad else 0
+    return ExitCode.STOPPED if bad else ExitCode.OK
 
 
 def run_jobs(asked: Comparison, console: Console) -> list[Outcome]:
@@ -194,13 +192,13 @@ def train(job: Job, resume: bool, gpu: str | None) -> None:
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    from semisonic.run import execute, exit_code
+    from semisonic.run import execute
 
     print(f"$ train.py {' '.join(job.argv)}{' --resume' if resume else ''}", flush=True)
     try:
         code = execute(Invocation(job.cfg, resume=resume))
     except UserError as error:
-        code = report(error, exit_code(error))
+        code = report(error)
     sys.exit(code)
 
 
@@ -213,17 +211,17 @@ def _end_with_the_parent() -> None:
 
 def outcome(job: Job, code: int | None, seconds: float) -> Outcome:
     """What a process's exit code and its run's folder say together."""
-    if code == 0 and (job.folder / "summary.json").is_file():
+    if code == ExitCode.OK and (job.folder / "summary.json").is_file():
         return Outcome(job, "finished", seconds=seconds)
     if code == BUSY:
         return Outcome(job, "failed", "another process is at work on it", seconds)
-    if code in (0, STOPPED, -signal.SIGTERM, -signal.SIGINT, 130):
+    if code in (ExitCode.OK, ExitCode.STOPPED, ExitCode.INTERRUPTED, -signal.SIGTERM, -signal.SIGINT):
         step = max(last_step(job.folder), read_step(job.folder))
         return Outcome(job, "stopped", f"at step {step:,}", seconds)
     if code is not None and code < 0:
         return Outcome(job, "failed", f"killed by {signal.Signals(-code).name}; its output is in {log_file(job)}")
     text = read_reason(job)
-    if code == DIVERGED:
+    if code == ExitCode.DIVERGED:
         text += f"; to run it again, remove {job.folder}"
     return Outcome(job, "failed", f"{text} (exit code {code}; its output is in {log_file(job)})", seconds)
 

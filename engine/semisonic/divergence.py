@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from semisonic.failures import RaisedByAllRanks, format_ranks
 from semisonic.models.norm import BatchNorm2d
+from semisonic.schema import ExitCode
 
 ELEMENTS = 2**22
 """Elements that are hashed at once: 8 bytes each, a few times."""
@@ -21,9 +22,13 @@ MULTIPLIER = -7046029254386353131  # the golden ratio times 2^64, odd
 class Diverged(RaisedByAllRanks):
     """A loss or a weight was not finite."""
 
+    exit_code = ExitCode.DIVERGED
+
 
 class RanksDiffer(RaisedByAllRanks):
     """Tensors that must be the same on all ranks are not."""
+
+    exit_code = ExitCode.LOST
 
 
 def equal_tensors(module: nn.Module, parameters: bool = True) -> dict[str, Tensor]:

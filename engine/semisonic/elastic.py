@@ -11,9 +11,9 @@ from pathlib import Path
 
 from semisonic.divergence import Diverged
 from semisonic.launching import job_store
-from semisonic.schema import UserError
+from semisonic.schema import ExitCode, UserError
 
-REFUSED = {2: UserError, 3: Diverged}
+REFUSED = {ExitCode.USER: UserError, ExitCode.DIVERGED: Diverged}
 """Exit codes of a run that would fail again in the same way, and what a worker that is started again raises."""
 
 WAIT = timedelta(minutes=1)

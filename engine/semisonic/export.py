@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from semisonic import state
 from semisonic.models import ModelConfig, build
+from semisonic.renamed import saved_section
 from semisonic.schema import UserError
 
 
@@ -41,7 +42,8 @@ def load(path: str | Path, net: Literal["ema", "raw"] = "ema") -> Classifier:
     """
     checkpoint = state.load(Path(path))
     about = checkpoint.state
-    network = build(ModelConfig.model_validate(about["model"]), len(about["classes"]), about["image_size"])
+    model = ModelConfig.model_validate(saved_section("model", ModelConfig, about["model"]))
+    network = build(model, len(about["classes"]), about["image_size"])
     prefix = "ema." if net == "ema" else "network."
     weights = {k.removeprefix(prefix): v for k, v in checkpoint.model.items() if k.startswith(prefix)}
     if not weights:

@@ -8,10 +8,7 @@ import traceback
 import torch.distributed as dist
 
 from semisonic.link import Failure, FailureKind, Heartbeat, Phase, Position
-from semisonic.schema import UserError
-
-EXIT_LOST = 4
-"""Exit code: a rank was lost or hung, a loader stopped, or ranks that must be equal were not."""
+from semisonic.schema import ExitCode, UserError
 
 SUSPICION = 5.0
 """Seconds of silence after which a rank is lost where a collective has failed: then some rank surely is."""
@@ -53,7 +50,7 @@ def failure_of(kind: FailureKind, heartbeats: dict[int, Heartbeat], seconds: flo
     line += "; --resume continues from the last checkpoint"
     if kind is FailureKind.STUCK:
         line += ", and health.progress allows for longer steps"
-    return Failure(kind, rank, last.step, last.phase, [line], line, EXIT_LOST, ranks=ranks)
+    return Failure(kind, rank, last.step, last.phase, [line], line, ExitCode.LOST, ranks=ranks)
 
 
 def failure_from(error: BaseException, rank: int, position: Position, code: int, debug: bool = False) -> Failure:

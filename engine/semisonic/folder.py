@@ -3,12 +3,15 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from semisonic.config import RunConfig, check
+from semisonic.config import RunConfig
+from semisonic.config_checks import find_problems
 from semisonic.data.splits import Split, load_split, save_split
 from semisonic.files import sync_file, write_text, writing
+from semisonic.renamed import saved_fields
 from semisonic.schema import UserError
 
 UNFINISHED = {"split.npz", ".split.npz.tmp", "status.json", ".status.json.tmp", ".config.yaml.tmp"}
@@ -41,10 +44,14 @@ def check_resumable(cfg: RunConfig, resume: bool) -> bool:
     return False
 
 
+def _saved(folder: Path) -> dict[str, Any]:
+    return saved_fields(yaml.safe_load((folder / "config.yaml").read_text()))
+
+
 def saved_micro(folder: Path) -> int | None:
     """The number of micro-batches of the run in a folder; None where there is no run."""
     file = folder / "config.yaml"
-    return yaml.safe_load(file.read_text())["batch"].get("micro", 1) if file.is_file() else None
+    return _saved(folder)["batch"].get("micro", 1) if file.is_file() else None
 
 
 def continued(cfg: RunConfig) -> RunConfig:
@@ -56,14 +63,14 @@ def continued(cfg: RunConfig) -> RunConfig:
     if micro is None or micro <= cfg.batch.micro or not cfg.batch.fit:
         return cfg
     cfg = cfg.model_copy(update={"batch": cfg.batch.model_copy(update={"micro": micro})})
-    if problems := check(cfg):
+    if problems := find_problems(cfg):
         raise UserError(problems)
     return cfg
 
 
 def check_same(cfg: RunConfig, folder: Path) -> None:
     """Refuses to continue a run whose configuration differs in anything that changes its figures."""
-    saved = yaml.safe_load((folder / "config.yaml").read_text())
+    saved = _saved(folder)
     now = cfg.model_dump(mode="json")
     problems = []
     for name in sorted((now.keys() | saved.keys()) - MAY_CHANGE):

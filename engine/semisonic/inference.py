@@ -24,6 +24,7 @@ from semisonic.data.pipeline import Stream, evaluation_slices
 from semisonic.data.sources import load as load_data
 from semisonic.export import Classifier, load
 from semisonic.metrics import Evaluation, evaluate
+from semisonic.renamed import saved_fields
 from semisonic.report import save_confusion
 from semisonic.schema import UserError
 
@@ -53,7 +54,7 @@ def evaluate_checkpoint(
 
 def configuration_of(folder: Path, root: Path | None = None) -> RunConfig:
     """The configuration that a checkpoint's folder was trained with; `root`: where its data lie now."""
-    fields = yaml.safe_load((folder / "config.yaml").read_text())
+    fields = saved_fields(yaml.safe_load((folder / "config.yaml").read_text()))
     if root is not None:
         fields["data"]["root"] = str(root)
     try:

@@ -65,7 +65,7 @@ def zero_stage(content: Any) -> int:
     return stage if isinstance(stage, int) else 0
 
 
-def check(content: dict[str, Any], path: Path, clip: float | None, micro: int) -> list[str]:
+def deepspeed_problems(content: dict[str, Any], path: Path, clip: float | None, micro: int) -> list[str]:
     """What a DeepSpeed configuration says that is not its to say, one line each."""
     problems = []
     owners = {

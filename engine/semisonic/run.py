@@ -19,8 +19,6 @@ from semisonic.config import RunConfig
 from semisonic.data.base import DataSet
 from semisonic.data.sources import load
 from semisonic.data.splits import Split
-from semisonic.divergence import Diverged, RanksDiffer
-from semisonic.failures import EXIT_LOST
 from semisonic.files import write_text, writing
 from semisonic.fit import Trial, fit_steps
 from semisonic.folder import check_resumable, check_split, continued, create, read_status, read_step, write_status
@@ -29,12 +27,9 @@ from semisonic.memory import explained
 from semisonic.preemption import Preemption
 from semisonic.report import Console
 from semisonic.runtime import on_main, start, thread_count
-from semisonic.schema import UserError
+from semisonic.schema import ExitCode, UserError, exit_code
 from semisonic.summary import summarise
 from semisonic.trainer import Trainer
-
-EXIT_USER, EXIT_DIVERGED, EXIT_STOPPED = 2, 3, 75
-"""Exit codes: a user's mistake; a loss that was not finite; stopped by a signal, to be continued with --resume."""
 
 
 @dataclass
@@ -130,12 +125,6 @@ def begin_run(cfg: RunConfig, split: Split) -> None:
     write_status(cfg.folder, "running", read_step(cfg.folder), cfg.steps)
 
 
-def exit_code(error: BaseException) -> int:
-    """The exit code that an error ends the process with."""
-    codes = {Diverged: EXIT_DIVERGED, RanksDiffer: EXIT_LOST, UserError: EXIT_USER, KeyboardInterrupt: 130}
-    return next((code for kind, code in codes.items() if isinstance(error, kind)), 1)
-
-
 def train_with_baseline(cfg: RunConfig, session: Session) -> tuple[int, dict[str, Any] | None]:
     """The main run, after its supervised baseline where one is asked for."""
     baseline_cfg = session.baseline
@@ -180,13 +169,13 @@ def train(
 
     done, latest = on_main(session.accelerator, found)
     if done:
-        status("finished", cfg.steps, code=0)
+        status("finished", cfg.steps, code=ExitCode.OK)
         console.print(f"{folder} is finished")
         summary = on_main(session.accelerator, lambda: json.loads(finished.read_text()))
         if baseline and "baseline" not in summary:
             summary["baseline"] = baseline
             on_main(session.accelerator, write_summary)
-        return 0, summary
+        return ExitCode.OK, summary
     torch.manual_seed(cfg.seed)
     algorithm = build_algorithm(cfg, session.data, session.split, fresh=not latest)
     report = initialise(algorithm, cfg.init) if cfg.init and not latest else None
@@ -209,11 +198,11 @@ def train(
                 console.print(f"{trainer.writer.error}")
             raise
     if reason:
-        code = 0 if reason == "max_hours" else EXIT_STOPPED
+        code = ExitCode.OK if reason == "max_hours" else ExitCode.STOPPED
         status("stopped", trainer.step, reason, code)
         console.print(f"Stopped at step {trainer.step:,} ({reason}) with a checkpoint; --resume continues")
         return code, None
     summary = summarise(trainer) | ({"baseline": baseline} if baseline else {}) if session.main else {}
     on_main(session.accelerator, write_summary)
-    status("finished", trainer.step, code=0)
-    return 0, summary
+    status("finished", trainer.step, code=ExitCode.OK)
+    return ExitCode.OK, summary

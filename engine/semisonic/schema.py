@@ -1,6 +1,7 @@
-"""What every configuration class and every user-facing error is built from."""
+"""What every configuration class and every user-facing error is built from, and the exit codes of a process."""
 
 from collections.abc import Iterable
+from enum import IntEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -19,11 +20,32 @@ class Config(BaseModel):
     )
 
 
+class ExitCode(IntEnum):
+    """How a process of this project ends. Job scripts decide by these numbers, which status.json holds as well."""
+
+    OK = 0
+    """Done, or stopped by `max_hours` with a checkpoint."""
+    ERROR = 1
+    """Anything unforeseen; of a comparison: a run failed."""
+    USER = 2
+    """A mistake in what the user asked for. The same command would fail again."""
+    DIVERGED = 3
+    """A loss or a weight was not finite. The same command would fail again."""
+    LOST = 4
+    """A rank was lost or hung, a loader stopped, or ranks that must be equal were not; --resume continues."""
+    STOPPED = 75
+    """Stopped by a signal, with a checkpoint; --resume continues. The number is EX_TEMPFAIL of sysexits.h."""
+    INTERRUPTED = 130
+    """A second Ctrl-C, as shells say it: 128 and the number of SIGINT."""
+
+
 class UserError(Exception):
-    """A mistake in what the user asked for: one line per mistake, shown without a traceback, exit code 2."""
+    """A mistake in what the user asked for: one line per mistake, shown without a traceback."""
 
     everywhere = False
     """Whether every rank shows it, and not rank 0 for all of them."""
+    exit_code = ExitCode.USER
+    """What the process ends with; kinds of errors that job scripts must tell apart have codes of their own."""
 
     def __init__(self, messages: str | Iterable[str]):
         self.messages = [messages] if isinstance(messages, str) else list(messages)
@@ -31,3 +53,10 @@ class UserError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.messages,)
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """What an error ends the process with."""
+    if isinstance(error, UserError):
+        return error.exit_code
+    return ExitCode.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitCode.ERROR

@@ -12,7 +12,8 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from semisonic.config import RunConfig, describe_fields
+from semisonic.config import RunConfig
+from semisonic.fields import describe_fields
 from semisonic.files import write_text, writing
 
 PER_CLASS = 100

@@ -126,7 +126,7 @@ def test_files_leave_accelerate_nothing_to_guess(file: Path):
         path = Path(config.deepspeed_config["deepspeed_config_file"])
         assert path == Path("launch", "deepspeed", f"{file.stem}.json")
         content = json.loads((ROOT / path).read_text())
-        assert parallel.check(content, path, None, 1) == [] and parallel.zero_stage(content) == int(file.stem[4])
+        assert parallel.deepspeed_problems(content, path, None, 1) == [] and parallel.zero_stage(content) == int(file.stem[4])
         assert parallel.offloads_optimizer(content) == ("offload" in file.stem)
 
 

@@ -16,9 +16,11 @@ import semisonic
 from semisonic import cli
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.batch_gallery import CHANGES
-from semisonic.config import describe_fields
 from semisonic.data.base import DataConfig
 from semisonic.data.sources import load
+from semisonic.divergence import Diverged, RanksDiffer
+from semisonic.fields import describe_fields
+from semisonic.schema import ExitCode, UserError, exit_code
 from tests.conftest import Run
 
 QUICK = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--steps", "30",
@@ -288,7 +290,40 @@ def test_the_process_exits_2_without_a_traceback(tmp_path: Path, launch: Run):
     assert not any(tmp_path.iterdir())
 
 
+def test_debug_raises_a_mistake():
+    for script in (cli.main, cli.views, cli.compare):
+        with pytest.raises(UserError):
+            script(["--algorithms", "supervised", "--stepz", "3", "--debug"])
+
+
+def test_exit_codes_are_those_that_job_scripts_know():
+    """These numbers are outside of the project too: none may ever change."""
+    assert {code.name: int(code) for code in ExitCode} == {
+        "OK": 0, "ERROR": 1, "USER": 2, "DIVERGED": 3, "LOST": 4, "STOPPED": 75, "INTERRUPTED": 130,
+    }  # fmt: skip
+    script = (Path(__file__).parents[2] / "launch" / "slurm" / "train.sbatch").read_text()
+    assert f'"stopped {ExitCode.STOPPED}") again' in script and f'"failed {ExitCode.LOST}") again' in script
+    assert f"exit codes {ExitCode.USER} and {ExitCode.DIVERGED}" in script
+
+
+def test_every_error_knows_its_exit_code():
+    errors = {UserError(""): 2, Diverged(""): 3, RanksDiffer(""): 4, KeyboardInterrupt(): 130, ValueError(): 1}
+    assert [exit_code(error) for error in errors] == list(errors.values())
+    assert json.dumps({"exit_code": ExitCode.LOST}) == '{"exit_code": 4}'
+
+
 # Answers
+
+
+def test_python_m_semisonic_runs_the_same_commands(capfd: pytest.CaptureFixture):
+    assert cli.dispatch([]) == cli.dispatch(["--help"]) == 0
+    shown = capfd.readouterr().out
+    launchers = {path.stem for path in (Path(__file__).parents[2] / "launch").glob("*.py")}
+    assert launchers == set(cli.COMMANDS) and all(f"\n  {name} " in shown for name in launchers)
+    assert cli.dispatch(["train", "--print-config", "--seed", "9"]) == 0 and "seed: 9" in capfd.readouterr().out
+    assert cli.dispatch(["trian"]) == 2 and "trian: no such command; one of train, " in capfd.readouterr().err
+    done = subprocess.run([sys.executable, "-m", "semisonic", "views", "--plan"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "error: --plan: is for launch/train.py\n")
 
 
 @pytest.mark.parametrize("script", [cli.main, cli.views])

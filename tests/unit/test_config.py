@@ -94,7 +94,7 @@ def test_another_optimiser_or_algorithm_than_a_written_configuration_s(tmp_path:
     ("argv", "expected"),
     [
         (["--optim.learning_rate", "1"], "optim.learning_rate: unknown field"),
-        (["--batch.labeled", "8"], "batch.labeled: unknown field; did you mean batch.labelled?"),
+        (["--batch.labeld", "8"], "batch.labeld: unknown field; did you mean batch.labelled?"),
         (["--lr", "1"], "lr: unknown field; did you mean optim.lr?"),
         (
             ["--algorithm", "supervised", "--algorithm.threshold", "1"],
@@ -151,13 +151,13 @@ def test_a_strange_file_is_an_error_and_no_crash(tmp_path: Path, content: str):
 def test_another_data_set_than_the_file_s_starts_from_its_own_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     file = tmp_path / "c.yaml"
     file.write_text("data: {name: mnist, labels: 100}\n")
-    monkeypatch.setattr("semisonic.data.sources.check", lambda cfg: [])
+    monkeypatch.setattr("semisonic.data.sources.data_problems", lambda cfg: [])
     assert config("--config", file).data.labels == 100
     assert config("--config", file, "--data", "stl10").data.labels == 1000
 
 
 def test_the_model_is_checked_at_the_data_set_s_size(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("semisonic.data.sources.check", lambda cfg: [])
+    monkeypatch.setattr("semisonic.data.sources.data_problems", lambda cfg: [])
     assert config("--data", "stl10", "--model", "inception_v3").model.name == "inception_v3"
     assert any(line.startswith("model.name") for line in mistakes("--data", "cifar10", "--model", "inception_v3"))
 

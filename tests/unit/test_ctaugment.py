@@ -15,7 +15,7 @@ from semisonic.algorithms.ctaugment import BINS, DECAY, MOST, OPERATIONS, CTAugm
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.supervised import Supervised
 from semisonic.commandline import resolve
-from semisonic.config import check
+from semisonic.config_checks import find_problems
 from semisonic.data import ctaugment as views
 from semisonic.data.augment import build_view
 from semisonic.data.draws import uniforms as counted
@@ -334,7 +334,7 @@ def test_tables_leave_the_gpu_without_waiting():
 
 def test_a_lag_shorter_than_what_is_drawn_ahead_is_refused():
     def problems(*fields: str) -> str:
-        return "\n".join(check(resolve(["--algorithm.strong", "ctaugment", "--device", "cpu", *fields])[1]))
+        return "\n".join(find_problems(resolve(["--algorithm.strong", "ctaugment", "--device", "cpu", *fields])[1]))
 
     assert problems("--data.ctaugment-lag", str(CALLS_AHEAD)) == ""
     with pytest.raises(ValueError, match="a lag of 7 steps for calls of 2"):
@@ -352,9 +352,9 @@ def test_only_methods_with_labelled_images_and_one_network_learn_strengths():
         roles = ("student", "teacher")
 
     cfg = FixMatch.Config(strong="ctaugment")
-    assert ctaugment.check(FixMatch, cfg, lag=4, ahead=4) == []
-    assert "algorithm.strong: ctaugment learns" in ctaugment.check(Two, cfg, lag=4, ahead=4)[0]
-    assert ctaugment.check(Two, FixMatch.Config(), lag=1, ahead=4) == []
+    assert ctaugment.ctaugment_problems(FixMatch, cfg, lag=4, ahead=4) == []
+    assert "algorithm.strong: ctaugment learns" in ctaugment.ctaugment_problems(Two, cfg, lag=4, ahead=4)[0]
+    assert ctaugment.ctaugment_problems(Two, FixMatch.Config(), lag=1, ahead=4) == []
 
 
 def stepped(trainer, until: int) -> list[torch.Tensor]:

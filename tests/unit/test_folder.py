@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import os
 import struct
 import zlib
@@ -14,7 +15,8 @@ from PIL import Image, ImageOps
 
 from semisonic.data import manifest
 from semisonic.data.manifest import BAD, OK, VIA_PILLOW
-from semisonic.data.sources import DataConfig, DataSet, Files, check, load
+from semisonic.data.sources import DataConfig, DataSet, Files, data_problems, load
+from semisonic.data.spellings import LABELED_FOLDERS, UNLABELED_FOLDERS
 from semisonic.data.splits import make_split
 from semisonic.schema import UserError
 
@@ -71,7 +73,7 @@ def test_train_and_test_trees(tmp_path: Path):
     assert data.notes == ("1 files are not images by name, such as train/dog/notes.txt",)
 
 
-@pytest.mark.parametrize("names", [("labelled", "unlabelled"), ("labeled", "unlabeled"), ("train", "unlabelled")])
+@pytest.mark.parametrize("names", itertools.product(LABELED_FOLDERS, UNLABELED_FOLDERS))
 def test_labelled_and_unlabelled(tmp_path: Path, names):
     labelled, unlabelled = names
     write_images(tmp_path / labelled / "a", "1.png 2.png")
@@ -88,6 +90,14 @@ def test_labelled_and_unlabelled(tmp_path: Path, names):
     split = make_split(DataConfig(labels=None), data.train.labels, 2, seed=0)
     assert split.labelled.tolist() == [0, 1, 2]
     assert split.unlabelled.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_folder_in_two_spellings_is_a_mistake(tmp_path: Path):
+    for first, second in ((LABELED_FOLDERS[0], LABELED_FOLDERS[1]), UNLABELED_FOLDERS):
+        for name in (first, second):
+            write_images(tmp_path / first / name / "a", "1.png")
+        lines = data_problems(DataConfig(name="folder", root=tmp_path / first, size=16))
+        assert f"data.root: {tmp_path / first} has both {first}/ and {second}/; keep one of them" in lines
 
 
 def test_bare_tree_keeps_a_fixed_share_for_the_test(tmp_path: Path):
@@ -180,7 +190,7 @@ def test_mistakes_in_a_csv(tmp_path: Path):
 
 def test_mistakes_in_a_folder(tmp_path: Path):
     def only(root: Path | None, **fields) -> str:
-        (line,) = check(DataConfig(**{"name": "folder", "root": root, "size": 16} | fields))
+        (line,) = data_problems(DataConfig(**{"name": "folder", "root": root, "size": 16} | fields))
         assert errors_of(root, **fields) == [line]
         return line
 
@@ -196,7 +206,7 @@ def test_mistakes_in_a_folder(tmp_path: Path):
     assert only(tmp_path, test_root=tmp_path / "none").startswith("data.test_root: cannot read")
     write_images(tmp_path / "labelled/a", "1.png")
     assert "has both labelled/ and train/" in only(tmp_path)
-    assert "data.labels: 0" in check(DataConfig(name="folder", root=tmp_path / "train", size=16, labels=0))[0]
+    assert "data.labels: 0" in data_problems(DataConfig(name="folder", root=tmp_path / "train", size=16, labels=0))[0]
 
 
 def test_mistakes_that_show_in_the_listing(tmp_path: Path):

@@ -16,11 +16,11 @@ import pytest
 from semisonic import folder, health
 from semisonic.config import HealthConfig
 from semisonic.divergence import Diverged, RanksDiffer
-from semisonic.failures import EXIT_LOST, SUSPICION, failure_from, failure_of
+from semisonic.failures import SUSPICION, failure_from, failure_of
 from semisonic.health import TRANSITIONS, State, StateMachine, Watchdog
 from semisonic.link import FIRST, Activity, Failure, FailureKind, Heartbeat, HeartbeatClient, Phase, Position
 from semisonic.run import exit_code
-from semisonic.schema import UserError
+from semisonic.schema import ExitCode, UserError
 
 
 class FakeClient:
@@ -208,7 +208,7 @@ def test_a_rank_that_falls_silent_is_lost_sooner_where_a_collective_failed(
     assert not watched.client.posted
     watched.fall_silent(1)
     posted = watched.client.posted[0]
-    assert (posted.kind, posted.ranks, posted.code) == ("lost", [1], EXIT_LOST)
+    assert (posted.kind, posted.ranks, posted.code) == ("lost", [1], ExitCode.LOST)
     assert posted.lines[0].startswith(
         f"rank 1 has not answered for {seconds:g} s; its last sign was step 7, in the step;"
     )
@@ -247,7 +247,7 @@ def test_rank_0_reports_the_error_of_another_and_tells_that_it_has(monkeypatch: 
 def test_a_rank_that_is_not_to_report_says_nothing(monkeypatch: pytest.MonkeyPatch):
     watched = Watched(monkeypatch)
     watched.fail()
-    assert watched.done == [EXIT_LOST]
+    assert watched.done == [ExitCode.LOST]
 
 
 def test_what_all_ranks_find_is_reported_by_rank_0_once_its_checkpoint_is_written(monkeypatch: pytest.MonkeyPatch):
@@ -282,14 +282,14 @@ def test_a_failure_that_a_leaving_rank_meets_is_reported_before_it_goes_on(monke
     watched.watchdog._thread.start()
     watched.client.leave = meet  # type: ignore[method-assign]
     watched.watchdog.__exit__(None, None, None)
-    assert watched.state is State.REPORTED and watched.done == [EXIT_LOST]
+    assert watched.state is State.REPORTED and watched.done == [ExitCode.LOST]
 
 
 def test_the_end_of_a_job_waits_for_the_checkpoint_in_flight(monkeypatch: pytest.MonkeyPatch):
     watched = Watched(monkeypatch)
     watched.watchdog.wait_for_checkpoint = lambda seconds: watched.done.append(seconds)
     watched.fail()
-    assert watched.done == [health.CHECKPOINT_WAIT, EXIT_LOST]
+    assert watched.done == [health.CHECKPOINT_WAIT, ExitCode.LOST]
 
 
 def test_a_single_process_that_is_stuck_ends(monkeypatch: pytest.MonkeyPatch):

@@ -10,7 +10,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from semisonic.models import ModelConfig, build, check, models
+from semisonic.models import ModelConfig, build, model_problems, models
 from semisonic.models.ema import shadow_of
 from semisonic.models.norm import BatchNorm2d, batch_statistics, convert_batch_norm, running_statistics
 from semisonic.models.torchvision_nets import TorchvisionNet
@@ -299,7 +299,7 @@ def test_norm_fields_reach_every_layer() -> None:
 )
 def test_check(fields: dict[str, object], image_size: int, errors: list[str]) -> None:
     cfg = ModelConfig(**fields)
-    found = check(cfg, image_size)
+    found = model_problems(cfg, image_size)
     assert len(found) == len(errors)
     for line, start in zip(found, errors, strict=True):
         assert line.startswith(start)

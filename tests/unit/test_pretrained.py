@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from semisonic.building import build_algorithm, draw_split
 from semisonic.commandline import resolve
 from semisonic.data import sources
-from semisonic.models import ModelConfig, build, check
+from semisonic.models import ModelConfig, build, model_problems
 from semisonic.models.ema import shadow_of
 from semisonic.models.pretrained import load_weights, read
 from semisonic.schema import UserError
@@ -141,8 +141,12 @@ def test_strange_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_impossible_weights_are_found_beforehand(weights: Path):
-    assert check(ModelConfig(name="wrn-28-2", weights=weights), 32)[0].startswith("model.weights: is for torchvision's")
-    assert check(ModelConfig(name="resnet18", weights=Path("x.bin")), 32)[0].startswith("model.weights: x.bin must end")
+    assert model_problems(ModelConfig(name="wrn-28-2", weights=weights), 32)[0].startswith(
+        "model.weights: is for torchvision's"
+    )
+    assert model_problems(ModelConfig(name="resnet18", weights=Path("x.bin")), 32)[0].startswith(
+        "model.weights: x.bin must end"
+    )
     fields = ["--model", "resnet18", "--no-baseline"]
     with pytest.raises(UserError) as caught:
         resolve([*fields, "--model.weights", "absent.pth"])

@@ -30,7 +30,7 @@ LABELS: dict[str, tuple[str, ...]] = {
 @pytest.fixture(autouse=True)
 def no_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Data sets that do not lie on this machine are configured all the same."""
-    monkeypatch.setattr("semisonic.data.sources.check", lambda cfg: [])
+    monkeypatch.setattr("semisonic.data.sources.data_problems", lambda cfg: [])
 
 
 def config(recipe: str, *fields: str) -> Any:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from semisonic.models import ModelConfig, build, check
+from semisonic.models import ModelConfig, build, model_problems
 from semisonic.models.blocks import _draws, blocks_of, draws, has_blocks, use_blocks
 from semisonic.models.norm import BatchNorm2d, batch_statistics
 from semisonic.models.shake_shake import Block, ShakeShake, Shortcut, parse, shake
@@ -63,11 +63,11 @@ def test_names(name: str, shape: tuple[int, int] | None):
 
 
 def test_a_wrong_name_says_which_are_right():
-    assert check(ModelConfig(name="shake-shake-27-2x32d"), 32) == [
+    assert model_problems(ModelConfig(name="shake-shake-27-2x32d"), 32) == [
         "model.name: shake-shake-27-2x32d does not exist; shake-shake-D-2xWd needs D = 6n+2, W even, as "
         "shake-shake-26-2x32d"
     ]
-    assert check(ModelConfig(name="shake-shake-26-2x32d"), 32) == []
+    assert model_problems(ModelConfig(name="shake-shake-26-2x32d"), 32) == []
 
 
 def test_initial_values_and_live_parameters():

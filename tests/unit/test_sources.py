@@ -13,7 +13,7 @@ import pytest
 
 from semisonic.data import digits, torchvision_sets
 from semisonic.data.idx import FILES, read_idx
-from semisonic.data.sources import DataConfig, DataSet, Images, check, data_sets, load
+from semisonic.data.sources import DataConfig, DataSet, Images, data_problems, data_sets, load
 from semisonic.schema import UserError
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -210,7 +210,7 @@ def test_svhn_with_and_without_extra(tmp_path: Path, monkeypatch):
     assert data.train.labels[:10].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]  # 10 stands for the digit 0
     (tmp_path / "extra_32x32.mat").unlink()
     assert len(load(DataConfig(name="svhn", root=tmp_path, svhn_extra=False)).train) == 10
-    assert "extra_32x32.mat" in check(DataConfig(name="svhn", root=tmp_path))[0]
+    assert "extra_32x32.mat" in data_problems(DataConfig(name="svhn", root=tmp_path))[0]
 
 
 def test_stl10_pool_holds_the_unlabelled_images(tmp_path: Path, monkeypatch):
@@ -240,13 +240,13 @@ def test_stl10_pool_holds_the_unlabelled_images(tmp_path: Path, monkeypatch):
 def test_absent_files_give_one_line(tmp_path: Path, name: str):
     known = torchvision_sets.KNOWN[name]
     labels = 4 * known.classes
-    (line,) = check(DataConfig(name=name, root=tmp_path, labels=labels))
+    (line,) = data_problems(DataConfig(name=name, root=tmp_path, labels=labels))
     assert line.startswith(f"data.root: {name} misses ")
     assert str(tmp_path) in line
     assert "data.download=true" in line
     assert all(file in line for file in known.files or FILES.values())
     assert errors_of(name=name, root=tmp_path, labels=labels) == [line]
-    assert check(DataConfig(name=name, root=tmp_path, labels=labels, download=True)) == []
+    assert data_problems(DataConfig(name=name, root=tmp_path, labels=labels, download=True)) == []
     assert not list(tmp_path.iterdir())
 
 
@@ -285,12 +285,12 @@ def test_default_root_is_in_the_cache(monkeypatch):
     ],
 )
 def test_mistakes_in_the_configuration(fields, expected):
-    (line,) = check(DataConfig(**fields))
+    (line,) = data_problems(DataConfig(**fields))
     assert line.startswith(expected) or expected in line
 
 
 def test_all_mistakes_at_once():
-    lines = check(DataConfig(size=32, pad=99, labels=45, held_out=7))
+    lines = data_problems(DataConfig(size=32, pad=99, labels=45, held_out=7))
     assert [line.split(":")[0] for line in lines] == ["data.size", "data.pad", "data.held_out", "data.labels"]
 
 

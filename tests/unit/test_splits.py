@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from semisonic.data.base import DataConfig
+from semisonic.data.spellings import ARRAYS, SAVED_ARRAYS
 from semisonic.data.splits import Split, check_labels, load_split, make_split, save_split
 from semisonic.schema import UserError
 
@@ -169,24 +170,48 @@ OF_EACH = list(range(10))
 @pytest.mark.parametrize(
     ("arrays", "expected"),
     [
-        ({"labelled": [*OF_EACH, 200]}, "labelled of .* holds index 200; the training pool has 0 to 199"),
+        ({"labelled": [*OF_EACH, 200]}, "labeled of .* holds index 200; the training pool has 0 to 199"),
         ({"labelled": [*OF_EACH, -1]}, "holds index -1"),
         ({"labelled": [*OF_EACH, 4]}, "holds index 4 more than once"),
-        ({"labelled": OF_EACH, "held_out": [9]}, "1 images in held_out and in labelled, such as 9"),
+        ({"labelled": OF_EACH, "held_out": [9]}, "1 images in held_out and in labeled, such as 9"),
         (
             {"labelled": OF_EACH, "held_out": [50], "unlabelled": [50, 51]},
-            "1 images in held_out and in unlabelled",
+            "1 images in held_out and in unlabeled",
         ),
         ({"labelled": [0, 5]}, "no labelled image of class 1, 2, 3, 4"),
-        ({"labelled": [0.0, 1.0]}, "array labelled of .* is float64"),
+        ({"labelled": [0.0, 1.0]}, "array labeled of .* is float64"),
         ({"labelled": [[0, 1]]}, r"is int64 \[1, 2\]"),
-        ({"indices": OF_EACH}, "has no array labelled"),
+        ({"indices": OF_EACH}, "has no array labeled"),
     ],
 )
 def test_mistakes_in_a_given_split(tmp_path: Path, arrays, expected):
     np.savez(tmp_path / "s.npz", **arrays)
     with pytest.raises(UserError, match="data.split: .*" + expected):
         split_of(split=tmp_path / "s.npz")
+
+
+@pytest.mark.parametrize("spelling", [0, 1])
+def test_arrays_in_either_spelling(tmp_path: Path, spelling: int):
+    first, second, third = (names[min(spelling, len(names) - 1)] for names in ARRAYS)
+    np.savez(tmp_path / "s.npz", **{first: OF_EACH, second: np.arange(20, 90), third: [99, 100]})
+    expected = Split(np.arange(10), np.arange(20, 90), np.array([99, 100]))
+    assert load_split(tmp_path / "s.npz").hash == split_of(split=tmp_path / "s.npz").hash == expected.hash
+
+
+def test_an_array_in_both_spellings_is_a_mistake(tmp_path: Path):
+    for american, british in ARRAYS[:2]:
+        np.savez(tmp_path / "s.npz", **{american: OF_EACH, british: OF_EACH})
+        (line,) = errors_of(split=tmp_path / "s.npz")
+        assert line.endswith(f"s.npz has both arrays {american} and {british}; keep one of them")
+
+
+def test_a_run_s_split_is_written_as_it_always_was(tmp_path: Path):
+    """Checkpoints hold its hash, which the names of the arrays are part of."""
+    split = Split(np.array([0]), np.array([0, 1]), np.array([2]))
+    save_split(split, tmp_path / "split.npz")
+    with np.load(tmp_path / "split.npz") as stored:
+        assert tuple(stored.files) == SAVED_ARRAYS
+    assert split.hash == "de12cdbf41f61de2c6e6a4d57722be6a3c6cbfaf81d6927b03ef7976a132bc28"
 
 
 def test_labelled_images_need_a_label(tmp_path: Path):

@@ -44,7 +44,7 @@ class AuxiliaryConfig(Config):
         return rotated | pair
 
 
-def check(kind: type[Algorithm], name: str, auxiliary: AuxiliaryConfig) -> list[str]:
+def auxiliary_problems(kind: type[Algorithm], name: str, auxiliary: AuxiliaryConfig) -> list[str]:
     """What speaks against these losses beside an algorithm of that name, one line each naming its field."""
     if auxiliary.recipes and kind.roles != ("network",):
         field = "rotation" if auxiliary.rotation else "simclr"

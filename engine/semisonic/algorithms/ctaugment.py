@@ -138,7 +138,7 @@ def probing(kind: type[Algorithm], cfg: Any, lag: int = 1) -> type[Algorithm]:
     return Probing
 
 
-def check(kind: type[Algorithm], cfg: Any, lag: int, ahead: int) -> list[str]:
+def ctaugment_problems(kind: type[Algorithm], cfg: Any, lag: int, ahead: int) -> list[str]:
     """What speaks against CTAugment's feedback, if any view uses it; `ahead`: steps that drawing may be ahead."""
     views = kind.views(cfg)
     if not uses(views):

@@ -9,10 +9,12 @@ import hashlib
 
 import numpy as np
 
+from semisonic.data.spellings import hashed
+
 
 def generator(seed: int, purpose: str) -> np.random.Philox:
     """The bit generator of (seed, purpose), at counter 0."""
-    digest = hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=16).digest()
+    digest = hashlib.blake2b(f"{seed}/{hashed(purpose)}".encode(), digest_size=16).digest()
     return np.random.Philox(key=np.frombuffer(digest, dtype=np.uint64))
 
 

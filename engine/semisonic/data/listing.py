@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semisonic.data.base import DataConfig
+from semisonic.data.spellings import LABELED_FOLDERS, UNLABELED_FOLDERS
 from semisonic.schema import UserError
 
 EXTENSIONS = frozenset(
@@ -22,8 +23,6 @@ EXTENSIONS = frozenset(
 )
 """Of files that are taken for images."""
 
-_LABELLED = ("labelled", "labeled", "train")
-_UNLABELLED = ("unlabelled", "unlabeled")
 _TEST = ("test", "val")
 _SHOWN = 20  # mistakes of a kind
 
@@ -58,7 +57,9 @@ def find_layout(cfg: DataConfig) -> Layout:
     names, problems = subfolders("data.root", root)
     if problems:
         return Layout(root, problems=problems)
-    labelled, unlabelled, test = ([n for n in part if n in names] for part in (_LABELLED, _UNLABELLED, _TEST))
+    labelled, unlabelled, test = (
+        [n for n in part if n in names] for part in (LABELED_FOLDERS, UNLABELED_FOLDERS, _TEST)
+    )
     for found in (labelled, unlabelled):
         if len(found) > 1:
             problems.append(f"data.root: {root} has both {found[0]}/ and {found[1]}/; keep one of them")
@@ -68,7 +69,7 @@ def find_layout(cfg: DataConfig) -> Layout:
         layout.test = cfg.test_root.expanduser()
     elif test:
         layout.test = root / test[0]
-    special = () if labelled else (*_UNLABELLED, *_TEST)
+    special = () if labelled else (*UNLABELED_FOLDERS, *_TEST)
     problems += class_folders("data.root", layout.labelled, special)[1]
     if layout.test is not None and cfg.test_root is None:
         problems += class_folders("data.root", layout.test)[1]
@@ -99,7 +100,7 @@ def list_tree(cfg: DataConfig) -> Listing:
     if layout.problems:
         return listing
     at_top = layout.labelled == listing.root
-    special = (*_UNLABELLED, *_TEST) if at_top else ()
+    special = (*UNLABELED_FOLDERS, *_TEST) if at_top else ()
     unused = [name for name in subfolders("data.root", listing.root)[0] if not at_top or name in special]
     unused = [n for n in unused if listing.root / n not in (layout.labelled, layout.unlabelled, layout.test)]
     if unused:

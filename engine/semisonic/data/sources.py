@@ -13,14 +13,14 @@ from semisonic.data.splits import check_labels
 from semisonic.data.torchvision_sets import KNOWN, check_known, load_known
 from semisonic.schema import UserError
 
-__all__ = ["DataConfig", "DataSet", "Files", "Images", "check", "data_sets", "image_size", "load"]
+__all__ = ["DataConfig", "DataSet", "Files", "Images", "data_problems", "data_sets", "image_size", "load"]
 
 
 @dataclass(frozen=True)
 class _Source:
     summary: str
     load: Callable[[DataConfig], DataSet]
-    check: Callable[[DataConfig], list[str]] = lambda cfg: []
+    problems: Callable[[DataConfig], list[str]] = lambda cfg: []
     """Mistakes that show without reading images, one line each."""
     size: int | None = None
     """Side of its images; None: the user chooses."""
@@ -57,12 +57,12 @@ def image_size(cfg: DataConfig) -> int:
     return cfg.size or (source.size if source else None) or 32
 
 
-def check(cfg: DataConfig) -> list[str]:
+def data_problems(cfg: DataConfig) -> list[str]:
     """Every mistake in `cfg` that shows without reading images, one line each, naming the field; else []."""
     source = _SOURCES.get(cfg.name)
     if source is None:
         return [f"data.name: there is no data set {cfg.name!r}; valid: {', '.join(_SOURCES)}"]
-    problems = source.check(cfg)
+    problems = source.problems(cfg)
     if source.size is not None and cfg.size not in (None, source.size):
         problems.append(
             f"data.size: the images of {cfg.name} are {source.size} pixels wide, not {cfg.size}; leave it out"
@@ -86,7 +86,7 @@ def check(cfg: DataConfig) -> list[str]:
 
 def load(cfg: DataConfig) -> DataSet:
     """Read the data set. Raises UserError with every problem found, one line each."""
-    if problems := check(cfg):
+    if problems := data_problems(cfg):
         raise UserError(problems)
     data = _SOURCES[cfg.name].load(cfg)
     return replace(data, mean=IMAGENET_MEAN, std=IMAGENET_STD) if cfg.normalise == "imagenet" else data

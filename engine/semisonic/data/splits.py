@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from semisonic.data.base import DataConfig
+from semisonic.data.spellings import HELD_OUT, LABELED, SAVED_ARRAYS, UNLABELED, find_arrays
 from semisonic.schema import UserError
 
 _KEY = 0x53504C4954  # second half of the Philox key: no other draws of a run share it
@@ -33,11 +34,15 @@ class Split:
     held_out: np.ndarray
 
     @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.labelled, self.unlabelled, self.held_out
+
+    @property
     def hash(self) -> str:
         """SHA-256 (hex) of the three arrays, the same on every machine."""
         digest = hashlib.sha256()
-        for name in ("labelled", "unlabelled", "held_out"):
-            indices = getattr(self, name).astype("<i8")
+        for name, array in zip(SAVED_ARRAYS, self.arrays, strict=True):
+            indices = array.astype("<i8")
             digest.update(f"{name} {len(indices)}\n".encode())
             digest.update(indices.tobytes())
         return digest.hexdigest()
@@ -136,7 +141,7 @@ def _complete(cfg: DataConfig, images: int, labelled: np.ndarray, held_out: np.n
 def save_split(split: Split, path: Path) -> None:
     """Write `split` as an .npz that `load_split` and `data.split` read."""
     with open(path, "wb") as file:
-        np.savez(file, labelled=split.labelled, unlabelled=split.unlabelled, held_out=split.held_out)
+        np.savez(file, **dict(zip(SAVED_ARRAYS, split.arrays, strict=True)))  # type: ignore[arg-type]
 
 
 def load_split(path: Path, labels_N: np.ndarray | None = None, classes: int | None = None) -> Split:
@@ -145,22 +150,22 @@ def load_split(path: Path, labels_N: np.ndarray | None = None, classes: int | No
     Raises UserError with every mistake found, each naming the file.
     """
     arrays = _read_npz(path)
-    if missing := [name for name in ("labelled", "unlabelled", "held_out") if name not in arrays]:
+    if missing := [name for name in (LABELED, UNLABELED, HELD_OUT) if name not in arrays]:
         raise UserError(f"data.split: {path} has no array {' and no '.join(missing)}")
     if labels_N is not None and (problems := _check_split(path, arrays, labels_N, classes)):
         raise UserError(problems)
-    return Split(*(np.sort(arrays[name]) for name in ("labelled", "unlabelled", "held_out")))
+    return Split(*(np.sort(arrays[name]) for name in (LABELED, UNLABELED, HELD_OUT)))
 
 
 def _user_split(cfg: DataConfig, labels_N: np.ndarray, classes: int, seed: int, paths: Sequence[str] | None) -> Split:
     assert cfg.split is not None
     file = cfg.split.expanduser()
     problems = check_labels(cfg, classes)
-    arrays = _read_npz(file) if file.suffix == ".npz" else {"labelled": _read_list(file, cfg.root, paths)}
+    arrays = _read_npz(file) if file.suffix == ".npz" else {LABELED: _read_list(file, cfg.root, paths)}
     problems += _check_split(file, arrays, labels_N, classes)
-    if "labelled" not in arrays:
-        problems.append(f"data.split: {file} has no array labelled; arrays: {', '.join(arrays) or 'none'}")
-    given = arrays.get("held_out")
+    if LABELED not in arrays:
+        problems.append(f"data.split: {file} has no array {LABELED}; arrays: {', '.join(arrays) or 'none'}")
+    given = arrays.get(HELD_OUT)
     if given is not None and cfg.held_out not in (0, len(given)):
         problems.append(
             f"data.held_out: {cfg.held_out}, but {file} holds out {len(given)} images; give 0 or {len(given)}"
@@ -168,12 +173,12 @@ def _user_split(cfg: DataConfig, labels_N: np.ndarray, classes: int, seed: int, 
     if problems:
         raise UserError(problems)
 
-    labelled = arrays["labelled"]
+    labelled = arrays[LABELED]
     if given is None:
-        given = _draw_held_out(cfg, labels_N, classes, labelled, _seed(cfg, seed), arrays.get("unlabelled"))
+        given = _draw_held_out(cfg, labels_N, classes, labelled, _seed(cfg, seed), arrays.get(UNLABELED))
     split = _complete(cfg, len(labels_N), labelled, given)
-    if "unlabelled" in arrays:
-        split = Split(split.labelled, np.sort(arrays["unlabelled"]), split.held_out)
+    if UNLABELED in arrays:
+        split = Split(split.labelled, np.sort(arrays[UNLABELED]), split.held_out)
     return split
 
 
@@ -205,8 +210,10 @@ def _read_npz(file: Path) -> dict[str, np.ndarray]:
         with np.load(file, allow_pickle=False) as stored:
             if not isinstance(stored, np.lib.npyio.NpzFile):
                 raise UserError(f"data.split: {file} is a single array; an .npz with named arrays is needed")
-            names = [name for name in ("labelled", "unlabelled", "held_out") if name in stored.files]
-            arrays = {name: stored[name] for name in names}
+            names, problems = find_arrays(stored.files)
+            if problems:
+                raise UserError(f"data.split: {file} {problem}" for problem in problems)
+            arrays = {name: stored[own] for name, own in names.items()}
     except FileNotFoundError:
         raise UserError(f"data.split: no such file: {file}") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -270,16 +277,16 @@ def _check_split(file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndarray
         elif len(np.unique(indices)) < len(indices):
             values, counts = np.unique(indices, return_counts=True)
             problems.append(f"{where} holds index {values[counts > 1][0]} more than once")
-        elif name != "unlabelled" and (labels_N[indices] < 0).any():
+        elif name != UNLABELED and (labels_N[indices] < 0).any():
             problems.append(f"{where} holds index {indices[labels_N[indices] < 0][0]}, whose label is not known")
     if problems:
         return problems
-    held_out = arrays.get("held_out", np.empty(0, np.int64))
-    for name in ("labelled", "unlabelled"):
+    held_out = arrays.get(HELD_OUT, np.empty(0, np.int64))
+    for name in (LABELED, UNLABELED):
         if name in arrays and len(both := np.intersect1d(held_out, arrays[name])):
             problems.append(f"data.split: {file} has {len(both)} images in held_out and in {name}, such as {both[0]}")
-    if "labelled" in arrays and classes is not None:
-        counts = np.bincount(labels_N[arrays["labelled"]], minlength=classes)
+    if LABELED in arrays and classes is not None:
+        counts = np.bincount(labels_N[arrays[LABELED]], minlength=classes)
         if len(empty := np.flatnonzero(counts == 0)):
             problems.append(f"data.split: {file} has no labelled image of class {', '.join(map(str, empty[:10]))}")
     return problems

@@ -62,7 +62,7 @@ def models() -> dict[str, str]:
     }
 
 
-def check(cfg: ModelConfig, image_size: int) -> list[str]:
+def model_problems(cfg: ModelConfig, image_size: int) -> list[str]:
     """What is wrong with the configuration for images of this size in pixels; builds nothing."""
     wide = wide_resnet.parse(cfg.name) is not None
     own = wide or cfg.name == "small" or shake_shake.parse(cfg.name) is not None
@@ -87,9 +87,9 @@ def check(cfg: ModelConfig, image_size: int) -> list[str]:
 def build(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
     """The network in training mode, its random weights drawn from torch's generator; `cfg.weights` is not read here.
 
-    image_size: in pixels, one side. Raises UserError with the lines of `check`.
+    image_size: in pixels, one side. Raises UserError with the lines of `model_problems`.
     """
-    if errors := check(cfg, image_size):
+    if errors := model_problems(cfg, image_size):
         raise UserError(errors)
     network: nn.Module
     if (shape := wide_resnet.parse(cfg.name)) is not None:

@@ -1,0 +1,21 @@
+"""Which trackers there are: asked of Accelerate, which makes them, so that no list of ours goes stale."""
+
+from collections.abc import Sequence
+
+
+def tracker_problems(names: Sequence[str]) -> list[str]:
+    """What is wrong with `log.trackers`, one line each: an unknown name, or a package that is not installed."""
+    if not names:
+        return []
+    # Not at the top: what only shows or reads a configuration need not wait for Accelerate.
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    available = [str(getattr(name, "value", name)) for name in get_available_trackers()]
+    known = sorted(str(getattr(name, "value", name)) for name in LOGGER_TYPE_TO_CLASS)
+    problems = []
+    for name in names:
+        if name not in known:
+            problems.append(f"log.trackers: {name} is unknown; any of {', '.join(known)}")
+        elif name not in available:
+            problems.append(f"log.trackers: the package of {name} is not installed; install it or leave {name} out")
+    return problems
