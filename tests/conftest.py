@@ -16,7 +16,7 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton kernels on CPU tensors; read when a kernel is defined
 
-from semisonic_kernels.fuse import set_kernels
+from semisonic_kernels.fuse import use_kernels
 
 ROOT = Path(__file__).parent.parent
 
@@ -41,9 +41,15 @@ def process_wide_settings() -> Iterator[None]:
     """What a run sets for its whole process: the next test starts with the defaults again."""
     convolutions = torch.backends.cudnn.conv.fp32_precision
     yield
-    set_kernels("fused")
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.conv.fp32_precision = convolutions
+
+
+@pytest.fixture
+def eager_kernels() -> Iterator[None]:
+    """No compiler: kernels are compared with their references elsewhere; compiled they would take most of the time."""
+    with use_kernels("eager"):
+        yield
 
 
 def free_port() -> int:

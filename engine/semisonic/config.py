@@ -8,7 +8,7 @@ import torch
 import yaml
 from pydantic import Field
 
-from semisonic import parallel
+from semisonic import deepspeed_config
 from semisonic.algorithms import ctaugment
 from semisonic.algorithms.auxiliary import AuxiliaryConfig, with_auxiliary
 from semisonic.algorithms.auxiliary import check as check_auxiliary
@@ -17,11 +17,11 @@ from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.data import augment, sources
 from semisonic.data.feedback import CALLS_AHEAD
 from semisonic.data.pipeline import steps_per_call
+from semisonic.deepspeed_config import ParallelConfig
 from semisonic.models import ModelConfig, blocks
 from semisonic.models import check as check_model
 from semisonic.models.ema import EmaConfig
 from semisonic.optim import OptimConfig
-from semisonic.parallel import ParallelConfig
 from semisonic.schema import Config, UserError
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class RunConfig(Config):
     def zero_stage(self) -> int:
         """Stage of DeepSpeed's ZeRO; 0 without DeepSpeed, or with a file that `check` refuses."""
         try:
-            return parallel.zero_stage(parallel.read_deepspeed(self.parallel))
+            return deepspeed_config.zero_stage(deepspeed_config.read_deepspeed(self.parallel))
         except UserError:
             return 0
 
@@ -268,21 +268,21 @@ def check(cfg: RunConfig) -> list[str]:
 
 def _check_deepspeed(cfg: RunConfig) -> list[str]:
     try:
-        content = parallel.read_deepspeed(cfg.parallel)
+        content = deepspeed_config.read_deepspeed(cfg.parallel)
     except UserError as error:
         return error.messages
     if content is None:
         launched = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
         inline = "parallel.deepspeed: accelerate's configuration asks for DeepSpeed but names no deepspeed_config_file"
         return [inline + "; use launch/accelerate/zero2.yaml or --parallel.deepspeed FILE"] if launched else []
-    path = parallel.deepspeed_file(cfg.parallel)
+    path = deepspeed_config.deepspeed_file(cfg.parallel)
     assert path is not None
-    problems = parallel.check(content, path, cfg.optim.clip, cfg.batch.micro)
+    problems = deepspeed_config.check(content, path, cfg.optim.clip, cfg.batch.micro)
     if cfg.precision == "fp16":
         problems.append("precision: fp16 is not for DeepSpeed here; use bf16 or fp32")
     if cfg.replay not in ("auto", "off"):
         problems.append(f"replay: {cfg.replay} cannot record DeepSpeed's step, which reads the device; use auto or off")
-    if parallel.zero_stage(content) == 3 and cfg.compile not in ("auto", "off"):
+    if deepspeed_config.zero_stage(content) == 3 and cfg.compile not in ("auto", "off"):
         problems.append(f"compile: {cfg.compile} cannot hold ZeRO-3, which gathers layer by layer; use off, or ZeRO-2")
     if cfg.torch_device == "cpu" and torch.cuda.is_available():
         problems.append("device: DeepSpeed takes the GPU where there is one; hide it with CUDA_VISIBLE_DEVICES=")

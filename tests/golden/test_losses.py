@@ -9,15 +9,10 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.building import build_algorithm
+from semisonic.building import build_trainer
 from semisonic.commandline import resolve
-from semisonic.data.sources import load
-from semisonic.data.splits import make_split
-from semisonic.runtime import start
-from semisonic.trainer import Trainer
 
 FILE = Path(__file__).with_name("losses.json")
 
@@ -28,12 +23,9 @@ def losses(algorithm: str) -> list[float]:
     if algorithm == "fixmatch":
         fields += ["--algorithm.threshold", "0.3"]
     cfg = resolve(fields)[1]
-    data = load(cfg.data)
-    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
-    torch.manual_seed(0)
-    trainer = Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
+    trainer = build_trainer(cfg)
     loader = trainer.loader()
-    return [trainer.train_step(next(loader)).loss.item() for _ in range(12)]
+    return [trainer.training_step(next(loader)).loss.item() for _ in range(12)]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
