@@ -45,15 +45,10 @@ class Case:
 
     def __init__(self, plan: Plan):
         cfg = configuration(plan)
-        from semisonic.building import build_algorithm
-        from semisonic.runtime import start
-        from semisonic.trainer import Trainer
+        from semisonic.building import build_trainer
 
-        accelerator = start(cfg)
-        data, split = data_set(plan, cfg)
-        torch.manual_seed(cfg.seed)
-        self.trainer = Trainer(cfg, build_algorithm(cfg, data, split), data, split, accelerator)
-        self.device = accelerator.device
+        self.trainer = build_trainer(cfg, *data_set(plan, cfg))
+        self.device = self.trainer.device
         self.batch = random_batch(cfg, plan, self.device)
         begin = time.perf_counter()
         self.step()
@@ -69,7 +64,7 @@ class Case:
         }
 
     def step(self) -> None:
-        self.trainer.train_step(self.batch)
+        self.trainer.training_step(self.batch)
 
     def wait(self) -> None:
         if self.device.type == "cuda":

@@ -6,9 +6,10 @@ DeepSpeed alike. What a CUDA graph replays is not dispatched: count steps that a
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -122,8 +123,6 @@ PURPOSES = (
     "gradients", "parameters", "BatchNorm forward", "BatchNorm backward", "algorithm state", "optimiser checks",
     "meter", "vote", "other",
 )  # fmt: skip
-PHASES = {"forward": "forward", "backward": "backward", "optimizer_step": "optimiser", "gather": "state"}
-"""Method of the trainer -> the phase of what it does."""
 
 
 def purpose(call: Call, channels: Iterable[int]) -> str:
@@ -170,7 +169,15 @@ def norm_channels(module: torch.nn.Module) -> list[int]:
 
 @contextmanager
 def observed(trainer: Any, counter: Counter) -> Iterator[None]:
-    """Inside, what the trainer's methods do is counted in their phases."""
+    """Inside, what the trainer's step does is counted in phases: forward, backward, optimiser and state."""
+    step = trainer.training_step
+    methods = [(step, "gather", "state")]
+    for engine in step.engines.values():
+        methods += [
+            (engine.wrapped, "forward", "forward"),
+            (engine, "backward", "backward"),
+            (engine, "step", "optimiser"),
+        ]
 
     def marked(method: Callable[..., Any], phase: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -179,25 +186,22 @@ def observed(trainer: Any, counter: Counter) -> Iterator[None]:
 
         return call
 
-    for name, phase in PHASES.items():
-        setattr(trainer, name, marked(getattr(trainer, name), phase))
-    try:
+    with ExitStack() as stack:
+        for owner, name, phase in methods:
+            stack.enter_context(mock.patch.object(owner, name, marked(getattr(owner, name), phase)))
         yield
-    finally:
-        for name in PHASES:
-            delattr(trainer, name)
 
 
 def count_step(trainer: Any, batch: Any) -> dict[str, Any]:
-    """What one more step of a warmed-up trainer communicates, and what reading its figures and one vote do.
+    """What one more step of a warmed-up trainer communicates, and what reading its metrics and one vote do.
 
     "step": summary of the step; "reading": of the moments that come every log.every steps and about every second.
     Every rank must call it. Raises ValueError where steps are replayed.
     """
-    if trainer.replay != "off":
+    if trainer.cfg.replayed != "off":
         raise ValueError("a replayed step dispatches nothing: count with replay off")
     with Counter() as counter, observed(trainer, counter):
-        trainer.train_step(batch)
+        trainer.training_step(batch)
     step, counter.calls = counter.calls, []
     with counter:
         with counter.phase("meter"):
@@ -205,8 +209,8 @@ def count_step(trainer: Any, batch: Any) -> dict[str, Any]:
         with counter.phase("vote"):
             trainer.next_vote = 0
             trainer.agree(None)
-    channels, ranks = norm_channels(trainer.algorithm.network), trainer.world_size
-    parameters = [p for role in trainer.engines for p in trainer.algorithm.role_module(role).parameters()]
+    channels, ranks = norm_channels(trainer.algorithm.network), trainer.rank.world_size
+    parameters = [p for role in trainer.algorithm.roles for p in trainer.algorithm.role_module(role).parameters()]
     return {
         "ranks": ranks,
         "norm_layers": len(channels),

@@ -36,11 +36,11 @@ class Rank(Engine):
         """Seconds a step took last."""
         self.info |= {
             "environment": measure.environment(self.device),
-            "rank": trainer.rank,
-            "ranks": trainer.world_size,
+            "rank": trainer.rank.rank,
+            "ranks": trainer.rank.world_size,
             "threads": torch.get_num_threads(),
             "backend": dist.get_backend() if dist.is_initialized() else None,
-            "replayed": trainer.replay,
+            "replayed": trainer.cfg.replayed,
             "gpus": torch.cuda.device_count(),
         }
 

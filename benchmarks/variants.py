@@ -110,24 +110,19 @@ class Bare:
 def counted_passes(plan: Plan, cfg: Any) -> tuple[Any, list[Any], torch.device]:
     """The algorithm, the passes of its step, and the device; everything else is gone."""
     from passes import record
-    from semisonic.building import build_algorithm
+    from semisonic.building import build_trainer
     from semisonic.data.synthetic import synthetic_batch
-    from semisonic.runtime import start
-    from semisonic.trainer import Trainer
 
-    accelerator = start(cfg)
-    device, ranks = accelerator.device, accelerator.num_processes
     data, split = data_set(plan, cfg)
-    torch.manual_seed(cfg.seed)
-    algorithm = build_algorithm(cfg, data, split)
     eager = cfg.model_copy(update={"compile": "off", "replay": "off", "recompute": False})
-    trainer = Trainer(eager, algorithm, data, split, accelerator)
+    trainer = build_trainer(eager, data, split)
+    algorithm, device, ranks = trainer.algorithm, trainer.device, trainer.rank.world_size
     if plan.with_data:
         sizes = cfg.batch.labelled // ranks, cfg.batch.unlabelled // ranks
         batch = synthetic_batch(data, split, views_of(cfg), cfg.loading, *sizes, device)
     else:
         batch = random_batch(cfg, plan, device)
-    found = record(algorithm, partial(trainer.train_step, batch))
+    found = record(algorithm, partial(trainer.training_step, batch))
     del trainer, batch
     gc.collect()
     if device.type == "cuda":
@@ -141,21 +136,16 @@ class Engine:
 
     def __init__(self, plan: Plan):
         cfg = configuration(plan)
-        from semisonic.building import build_algorithm
-        from semisonic.runtime import start
-        from semisonic.trainer import Trainer
+        from semisonic.building import build_trainer
 
-        accelerator = start(cfg)
         data, split = data_set(plan, cfg)
-        torch.manual_seed(cfg.seed)
-        algorithm = build_algorithm(cfg, data, split)
-        self.trainer = Trainer(cfg, algorithm, data, split, accelerator)
-        self.plan, self.device = plan, accelerator.device
+        self.trainer = build_trainer(cfg, data, split)
+        self.plan, self.device = plan, self.trainer.device
         self.loader = self.trainer.loader() if plan.with_data else None
         if self.loader is None:
             whole = random_batch(cfg, plan, self.device)
-            ranks, rank = accelerator.num_processes, accelerator.process_index
-            self.batch = tree_map(lambda value: value.tensor_split(ranks)[rank], whole)
+            own = self.trainer.rank
+            self.batch = tree_map(lambda value: value.tensor_split(own.world_size)[own.rank], whole)
         else:
             self.batch = tree_map(Tensor.clone, next(self.loader))
         # Untimed steps of a window: as many as DALI holds in its queue and the loader in the call it is slicing.
@@ -166,11 +156,11 @@ class Engine:
         self.info: dict[str, Any] = {"data": f"{data.name}, {len(data.train):,} images"}
 
     def step(self) -> object:
-        return self.trainer.train_step(self.batch)
+        return self.trainer.training_step(self.batch)
 
     def end_to_end(self) -> object:
         assert self.loader is not None
-        return self.trainer.train_step(next(self.loader))
+        return self.trainer.training_step(next(self.loader))
 
     def measure(self, what: str, seconds: float) -> Reading:
         if what == "step":

@@ -16,7 +16,7 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton kernels on CPU tensors; read when a kernel is defined
 
-from semisonic_kernels.fuse import set_kernels
+from semisonic_kernels.fuse import use_kernels
 
 ROOT = Path(__file__).parent.parent
 GPU_SECONDS = 100
@@ -46,7 +46,6 @@ def process_wide_settings() -> Iterator[None]:
     # One family of TF32's switches, as in `runtime.set_arithmetic`.
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     yield
-    set_kernels("fused")
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.benchmark = False
     inductor = sys.modules.get("torch._inductor.config")
@@ -56,6 +55,13 @@ def process_wide_settings() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = convolutions
     if torch.get_float32_matmul_precision() != products:
         torch.set_float32_matmul_precision(products)
+
+
+@pytest.fixture
+def eager_kernels() -> Iterator[None]:
+    """No compiler: kernels are compared with their references elsewhere; compiled they would take most of the time."""
+    with use_kernels("eager"):
+        yield
 
 
 def free_port() -> int:

@@ -15,7 +15,7 @@ from semisonic_kernels import transformations
 from semisonic_kernels.boxes import boxes_around, mean_filled
 from semisonic_kernels.cutmix import cutmix, cutmix_boxes
 from semisonic_kernels.enhance import enhance
-from semisonic_kernels.fuse import reference_kernels
+from semisonic_kernels.fuse import use_kernels
 from semisonic_kernels.mixup import mixup
 from semisonic_kernels.rotate import rotate
 from semisonic_kernels.warp import warp
@@ -96,7 +96,7 @@ def save_changes(cfg: RunConfig, data: DataSet, folder: Path, images: int = 8, c
         for column in range(columns):
             numbers = column * len(original) + np.arange(len(original))
             uniforms = draws.uniforms(cfg.seed, "batch-gallery", numbers, UNIFORMS).astype(np.float32)
-            with reference_kernels():  # no compiler for a few pictures
+            with use_kernels("reference"):  # no compiler for a few pictures
                 cells.append(change(original, torch.from_numpy(uniforms).to(original.device)))
         files.append(folder / f"batch-{name}.png")
         grid(cells).save(files[-1])

@@ -1,5 +1,6 @@
-"""From a configuration to what is trained: the split, and the algorithm with its network."""
+"""From a configuration to what is trained: the split, the algorithm with its network, and its trainer."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -9,12 +10,43 @@ from semisonic.algorithms.base import Algorithm
 from semisonic.config import RunConfig
 from semisonic.contract import Info
 from semisonic.data.base import DataSet, Files
+from semisonic.data.sources import load
 from semisonic.data.splits import Split, make_split
+from semisonic.link import Activity
 from semisonic.models import build
 from semisonic.models.norm import BatchNorm2d
 from semisonic.models.pretrained import load_weights
 from semisonic.models.torchvision_nets import TorchvisionNet
+from semisonic.parallel import Accelerator
+from semisonic.runtime import start
 from semisonic.schema import UserError
+from semisonic.trainer import Trainer
+
+
+def build_trainer(
+    cfg: RunConfig,
+    data: DataSet | None = None,
+    split: Split | None = None,
+    accelerator: Accelerator | None = None,
+    *,
+    fresh: bool = True,
+    say: Callable[[str], None] = lambda report: None,
+    activity: Activity | None = None,
+) -> Trainer:
+    """The trainer of a run at step 0; to be called by all ranks.
+
+    What is not given is made: the accelerator by joining the process group, the data by loading them, the split by
+    drawing it. fresh: `model.weights` and `init` are read, of which `say` is told; otherwise a checkpoint will be.
+    Raises `UserError` where the configuration fits neither the launcher nor the data.
+    """
+    accelerator = accelerator or start(cfg)
+    data = data or load(cfg.data)
+    split = split or draw_split(cfg, data)
+    torch.manual_seed(cfg.seed)
+    algorithm = build_algorithm(cfg, data, split, fresh)
+    if cfg.init and fresh:
+        say(initialise(algorithm, cfg.init))
+    return Trainer(cfg, algorithm, data, split, accelerator, activity)
 
 
 def draw_split(cfg: RunConfig, data: DataSet) -> Split:

@@ -8,17 +8,17 @@ import torch
 import yaml
 from pydantic import Field
 
-from semisonic import parallel
+from semisonic import deepspeed_config
 from semisonic.algorithms import ctaugment
 from semisonic.algorithms.auxiliary import AuxiliaryConfig, with_auxiliary
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.data.base import DataConfig
+from semisonic.deepspeed_config import ParallelConfig
 from semisonic.health import HealthConfig
 from semisonic.models import ModelConfig, blocks
 from semisonic.models.ema import EmaConfig
 from semisonic.optim import OptimConfig
-from semisonic.parallel import ParallelConfig
 from semisonic.schema import Config, UserError
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class RunConfig(Config):
     def zero_stage(self) -> int:
         """Stage of DeepSpeed's ZeRO; 0 without DeepSpeed, or with a file that `find_problems` refuses."""
         try:
-            return parallel.zero_stage(parallel.read_deepspeed(self.parallel))
+            return deepspeed_config.zero_stage(deepspeed_config.read_deepspeed(self.parallel))
         except UserError:
             return 0
 

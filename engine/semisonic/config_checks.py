@@ -8,7 +8,7 @@ import os
 
 import torch
 
-from semisonic import parallel
+from semisonic import deepspeed_config
 from semisonic.algorithms.auxiliary import auxiliary_problems
 from semisonic.algorithms.ctaugment import ctaugment_problems
 from semisonic.algorithms.registry import ALGORITHMS
@@ -75,21 +75,21 @@ def _device_problems(cfg: RunConfig) -> list[str]:
 
 def _engine_problems(cfg: RunConfig) -> list[str]:
     try:
-        content = parallel.read_deepspeed(cfg.parallel)
+        content = deepspeed_config.read_deepspeed(cfg.parallel)
     except UserError as error:
         return error.messages
     if content is None:
         launched = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
         inline = "parallel.deepspeed: accelerate's configuration asks for DeepSpeed but names no deepspeed_config_file"
         return [inline + "; use launch/accelerate/zero2.yaml or --parallel.deepspeed FILE"] if launched else []
-    path = parallel.deepspeed_file(cfg.parallel)
+    path = deepspeed_config.deepspeed_file(cfg.parallel)
     assert path is not None
-    problems = parallel.deepspeed_problems(content, path, cfg.optim.clip, cfg.batch.micro)
+    problems = deepspeed_config.deepspeed_problems(content, path, cfg.optim.clip, cfg.batch.micro)
     if cfg.precision == "fp16":
         problems.append("precision: fp16 is not for DeepSpeed here; use bf16 or fp32")
     if cfg.replay not in ("auto", "off"):
         problems.append(f"replay: {cfg.replay} cannot record DeepSpeed's step, which reads the device; use auto or off")
-    if parallel.zero_stage(content) == 3 and cfg.compile not in ("auto", "off"):
+    if deepspeed_config.zero_stage(content) == 3 and cfg.compile not in ("auto", "off"):
         problems.append(f"compile: {cfg.compile} cannot hold ZeRO-3, which gathers layer by layer; use off, or ZeRO-2")
     if cfg.torch_device == "cpu" and torch.cuda.is_available():
         problems.append("device: DeepSpeed takes the GPU where there is one; hide it with CUDA_VISIBLE_DEVICES=")

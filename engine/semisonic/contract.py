@@ -4,13 +4,13 @@ Shape suffixes: B labelled batch, U unlabelled batch, C classes, H height, W wid
 All batch sizes here are those of one rank and one micro-batch. This module imports torch alone.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 
@@ -110,32 +110,66 @@ class Info:
     std: tuple[float, float, float]
 
 
-class Runner(Protocol):
-    """What the trainer offers to `Algorithm.train_step`."""
+class Engine(Protocol):
+    """One role's module and its optimizer, as `Algorithm.train_step` uses them."""
 
-    def micro_batches(self, batch: Batch) -> list[Batch]:
-        """Proportional micro-batches of all streams, in order."""
-        ...
-
-    def forward(self, role: str, *args: Any) -> Any:
-        """Calls the wrapped (DDP, DeepSpeed, compiled) module of a role; one backward must follow, before the next
-        such call. Under `torch.no_grad` it calls the module itself (compiled), as often as is wanted.
+    def __call__(self, *args: Any) -> Any:
+        """The module's forward, wrapped (DDP, DeepSpeed, compiled); one `backward` must follow before the next call.
+        Under `torch.no_grad` the module's own (compiled), as often as is wanted.
         """
         ...
 
-    def backward(self, role: str, loss: Tensor) -> None: ...
-
-    def accumulate(self, role: str, last: bool) -> AbstractContextManager[None]:
-        """Gradients are synchronised over the ranks only inside the last micro-batch's context."""
+    def accumulate(self, last: bool) -> AbstractContextManager[None]:
+        """Around forward and backward of a micro-batch: gradients are reduced over the ranks with the last one."""
         ...
+
+    def backward(self, loss: Tensor) -> None: ...
+
+    def step(self) -> None:
+        """Clips (if asked), steps the optimizer and zeroes the gradients."""
+        ...
+
+
+class Alone:
+    """An engine without ranks and without an optimizer: forward and backward in this process, and no more."""
+
+    def __init__(self, module: nn.Module):
+        self.module = module
+
+    def __call__(self, *args: Any) -> Any:
+        return self.module(*args)
+
+    def accumulate(self, last: bool) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def step(self) -> None:
+        """There is nothing to step."""
+
+
+class Runner:
+    """What a step is taken with: `run[role]` is the engine of a role.
+
+    micro: micro-batches of a step. mean: the mean of a detached tensor over the ranks; by default there is one rank.
+    """
+
+    def __init__(
+        self, engines: Mapping[str, Engine], micro: int = 1, mean: Callable[[Tensor], Tensor] = lambda value: value
+    ):
+        self.engines, self.micro, self._mean = engines, micro, mean
+
+    def __getitem__(self, role: str) -> Engine:
+        return self.engines[role]
+
+    def micro_batches(self, batch: Batch) -> list[Batch]:
+        """Proportional micro-batches of all streams, in order."""
+        return cut(batch, self.micro)
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a tensor over the ranks, detached; for use outside the wrapped modules."""
-        ...
-
-    def optimizer_step(self, role: str) -> None:
-        """Clips (if asked), steps and zeroes the role's optimiser."""
-        ...
+        return self._mean(value.detach())
 
 
 def cut(batch: Batch, count: int) -> list[Batch]:

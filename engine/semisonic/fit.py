@@ -10,20 +10,19 @@ float32 copy of one layer that synchronised BatchNorm makes. A run that fails fo
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
 from torch import Tensor
 
 from semisonic import memory
 from semisonic.algorithms.base import Algorithm
 from semisonic.building import build_algorithm
 from semisonic.config import RunConfig
-from semisonic.contract import Batch, cut
+from semisonic.contract import Alone, Runner
 from semisonic.data.base import DataSet, Images
 from semisonic.data.pipeline import steps_per_call
 from semisonic.data.resident import GPU_SHARE
@@ -31,39 +30,15 @@ from semisonic.data.splits import Split
 from semisonic.data.stream import PREFETCH
 from semisonic.data.synthetic import synthetic_batch
 from semisonic.folder import saved_micro
-from semisonic.models.blocks import use_blocks
+from semisonic.metrics import evaluation_mode
 from semisonic.models.norm import BatchNorm2d
 from semisonic.optim import OptimConfig
+from semisonic.parallel import Accelerator
 from semisonic.report import Console
 from semisonic.runtime import on_main, optimizer_share
 from semisonic.schema import UserError
-from semisonic_kernels.fuse import set_kernels
-
-
-class Alone:
-    """A `Runner` for one rank by itself, that neither talks to others nor steps an optimiser."""
-
-    def __init__(self, algorithm: Algorithm, micro: int):
-        self.modules = {role: algorithm.role_module(role) for role in algorithm.roles}
-        self.micro = micro
-
-    def micro_batches(self, batch: Batch) -> list[Batch]:
-        return cut(batch, self.micro)
-
-    def forward(self, role: str, *args: Any) -> Any:
-        return self.modules[role](*args)
-
-    def backward(self, role: str, loss: Tensor) -> None:
-        loss.backward()
-
-    def accumulate(self, role: str, last: bool) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def mean(self, value: Tensor) -> Tensor:
-        return value.detach()
-
-    def optimizer_step(self, role: str) -> None:
-        pass
+from semisonic.stepper import compile_modules, kernels_for, place
+from semisonic_kernels.fuse import use_kernels
 
 
 class Trial:
@@ -87,21 +62,15 @@ class Trial:
 
     def step(self, cfg: RunConfig, compiled: bool) -> None:
         """Forward and backward of a whole step of this rank, eagerly or as the compiler makes it."""
-        set_kernels("reference" if cfg.kernels == "reference" else "fused" if compiled else "eager")
-        with self.random_numbers_kept():
+        with self.random_numbers_kept(), use_kernels(kernels_for(cfg, compiled)):
             algorithm, aside = self.prepared(cfg)
-            graphs = cfg.graphs if compiled else "off"
-            if cfg.recompute or graphs == "blocks":
-                use_blocks(algorithm, cfg.recompute, graphs == "blocks")
-            if graphs == "whole":
-                for role in algorithm.roles:
-                    module = algorithm.role_module(role)
-                    module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False)  # type: ignore[method-assign]
+            compile_modules(algorithm, cfg.graphs if compiled else "off", cfg.recompute)
             labelled, unlabelled = cfg.batch.labelled // self.world_size, cfg.batch.unlabelled // self.world_size
             views = algorithm.views(cfg.algorithm)
             batch = synthetic_batch(self.data, self.split, views, cfg.loading, labelled, unlabelled, self.device)
+            engines = {role: Alone(algorithm.role_module(role)) for role in algorithm.roles}
             try:
-                algorithm.train().train_step(batch, Alone(algorithm, cfg.batch.micro))
+                algorithm.train().train_step(batch, Runner(engines, cfg.batch.micro))
                 self.wait()
             finally:
                 if compiled:
@@ -115,7 +84,8 @@ class Trial:
             algorithm, aside = self.prepared(cfg)
             size = self.data.size
             images = torch.zeros(cfg.eval.batch, 3, size, size, dtype=torch.uint8, device=self.device)
-            algorithm.eval().infer(images.to(memory_format=torch.channels_last), "ema")
+            with evaluation_mode(algorithm):
+                algorithm.infer(images.to(memory_format=torch.channels_last), "ema")
             self.wait()
         del aside
 
@@ -126,9 +96,7 @@ class Trial:
 
     def prepared(self, cfg: RunConfig) -> tuple[Algorithm, list[Tensor]]:
         """The algorithm on the device, with gradients and without collectives, and blocks of memory set aside."""
-        algorithm = self.build(cfg).to(self.device)
-        if not cfg.zero_stage:
-            algorithm.to(memory_format=torch.channels_last)
+        algorithm = place(self.build(cfg), cfg, self.device)
         for module in algorithm.modules():
             if isinstance(module, BatchNorm2d):
                 module.sync = False

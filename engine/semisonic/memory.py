@@ -2,16 +2,14 @@
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 
+from semisonic.config import BatchConfig
+from semisonic.contract import Rank
 from semisonic.schema import UserError
-
-if TYPE_CHECKING:
-    from semisonic.trainer import Trainer
 
 TEXTS = (
     "out of memory",  # torch's allocator, CUDA and HIP themselves, Triton, NCCL
@@ -72,19 +70,21 @@ def readable(size: float) -> str:
 
 
 @contextmanager
-def explained(trainer: "Trainer") -> Iterator[None]:
-    """Turns running out of memory inside the `with` into a `UserError` with the rank, the step and what to change."""
+def explained(batch: BatchConfig, rank: Rank, device: torch.device, step: Callable[[], int]) -> Iterator[None]:
+    """Turns running out of memory inside the `with` into a `UserError` with the rank, the step and what to change.
+
+    step: the number of the step that a run is in.
+    """
     try:
         yield
     except Exception as error:
         if not out_of_memory(error):
             raise
-        batch, world_size = trainer.cfg.batch, trainer.world_size
         micro = f" in {batch.micro} micro-batches" if batch.micro > 1 else ""
-        memory = readable(total(trainer.device))
+        memory = readable(total(device))
         explanation = UserError(
-            f"batch.labelled: rank {trainer.rank} of {world_size} ran out of memory ({memory} in all) in step "
-            f"{trainer.step:,}, of {batch.labelled} labelled + {batch.unlabelled} unlabelled images over all "
+            f"batch.labelled: rank {rank.rank} of {rank.world_size} ran out of memory ({memory} in all) in step "
+            f"{step():,}, of {batch.labelled} labelled + {batch.unlabelled} unlabelled images over all "
             f"ranks{micro}; {FIELDS}. The last checkpoint stands. Cause: {first_line(error)}"
         )
         explanation.everywhere = True  # the others do not know

@@ -1,4 +1,4 @@
-"""Figures on the device: sums while training, exact counts in evaluation. Reading them is the only host sync."""
+"""Metrics on the device: sums while training, exact counts in evaluation. Reading them is the only host sync."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -21,7 +21,7 @@ class Meter:
         self.sizes: dict[str, int | None] = {}
         """Name -> length of a vector; None for a scalar."""
         self.sums: Tensor | None = None
-        """Every figure's sum, one after the other, and the number of steps: [K + 1]."""
+        """Every metric's sum, one after the other, and the number of steps: [K + 1]."""
 
     @torch.no_grad()
     def add(self, metrics: dict[str, Tensor]) -> None:
@@ -44,10 +44,10 @@ class Meter:
         *sums, count = totals.tolist()
         if not count:
             return {}
-        means, figures = iter([total / count for total in sums]), dict[str, float | list[float]]()
+        means, metrics = iter([total / count for total in sums]), dict[str, float | list[float]]()
         for name, size in self.sizes.items():
-            figures[name] = next(means) if size is None else [next(means) for _ in range(size)]
-        return figures
+            metrics[name] = next(means) if size is None else [next(means) for _ in range(size)]
+        return metrics
 
 
 class Throughput:
@@ -79,7 +79,7 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of one network on one set of images; accuracies in percent."""
+    """Metrics of one network on one set of images; accuracies in percent."""
 
     top1: float
     top5: float
@@ -98,13 +98,25 @@ class Evaluation:
         return {"top1": self.top1, "top5": self.top5, "loss": self.loss}
 
 
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Inside, a module and all that it holds is in evaluation mode; after it, each in the mode that it was in."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
 @torch.no_grad()
 def evaluate(
     predict: Callable[[Tensor], Tensor], slices: Iterable[tuple[Tensor, Tensor, Tensor]], classes: int
 ) -> Evaluation:
     """Evaluates `predict` (images -> logits [N, C]) over (images, labels [N], valid [N]) slices of every rank.
 
-    Integer counts and float64 loss sums are reduced over the ranks, so figures do not depend on the world size.
+    Integer counts and float64 loss sums are reduced over the ranks, so metrics do not depend on the world size.
     Images without a label (-1) do not count.
     """
     counts: Tensor | None = None

@@ -1,139 +1,21 @@
 """How a role's module is trained over the ranks: alone, under DDP, or under DeepSpeed's ZeRO.
 
-All of them are one problem: gradients are the mean over the ranks, micro-batches are summed before it, and optimiser
+All of them are one problem: gradients are the mean over the ranks, micro-batches are summed before it, and optimizer
 state is read and written whole, under parameter names, so that a checkpoint of any continues under any other.
 """
 
-import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DeepSpeedPlugin
-from pydantic import Field
 from torch import Tensor, nn
 
-from semisonic.optim import load_optimizer_state, optimizer_state
-from semisonic.schema import Config, UserError
+from semisonic.deepspeed_config import of_a_role
+from semisonic.optim import OptimConfig, load_optimizer_state, optimizer_state
 
-
-class ParallelConfig(Config):
-    deepspeed: Path | None = None
-    """A DeepSpeed configuration such as launch/deepspeed/zero2.json, instead of DDP. Default: that of `accelerate
-    launch`, where its own configuration names one."""
-    gradients: Literal["fp32", "bf16"] = "fp32"
-    """DDP: precision in which gradients travel between ranks; bf16 halves the traffic and rounds them."""
-    bucket_mb: int = Field(25, ge=1)
-    """DDP: gradients travel in buckets of so many MiB, each as soon as it is full."""
-    join_minutes: float = Field(10, gt=0)
-    """How long ranks wait for each other at the start."""
-
-
-def deepspeed_file(cfg: ParallelConfig) -> Path | None:
-    """The DeepSpeed configuration of this run, from its own field or from `accelerate launch`."""
-    if cfg.deepspeed is not None:
-        return cfg.deepspeed
-    launched = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
-    name = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")
-    return Path(name) if launched and name != "none" else None
-
-
-def read_deepspeed(cfg: ParallelConfig) -> dict[str, Any] | None:
-    """The content of the DeepSpeed configuration, or None without one. Raises `UserError` where it is none."""
-    path = deepspeed_file(cfg)
-    if path is None:
-        return None
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"parallel.deepspeed: {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"parallel.deepspeed: {path} is not JSON ({error})") from error
-    if not isinstance(content, dict) or zero_stage(content) not in (1, 2, 3):
-        raise UserError(f"parallel.deepspeed: {path} needs a section zero_optimization with a stage of 1, 2 or 3")
-    return content
-
-
-def zero_stage(content: Any) -> int:
-    """Stage of a DeepSpeed configuration; 0 for none."""
-    section = content.get("zero_optimization") if isinstance(content, dict) else None
-    stage = section.get("stage", 0) if isinstance(section, dict) else 0
-    return stage if isinstance(stage, int) else 0
-
-
-def deepspeed_problems(content: dict[str, Any], path: Path, clip: float | None, micro: int) -> list[str]:
-    """What a DeepSpeed configuration says that is not its to say, one line each."""
-    problems = []
-    owners = {
-        "optimizer": "the optimiser is that of optim.name",
-        "scheduler": "the schedule is that of optim.schedule",
-        "fp16": "precision is that of --precision",
-        "bf16": "precision is that of --precision",
-        "torch_autocast": "precision is that of --precision",
-        "amp": "precision is that of --precision",
-    }
-    for key, owner in owners.items():
-        section = content.get(key)
-        if section is not None and not (isinstance(section, dict) and section.get("enabled") is False):
-            problems.append(f"{key}: {owner}; remove it, or set its enabled to false")
-    allowed = {
-        "gradient_clipping": (0, "auto", clip),
-        "gradient_accumulation_steps": (1, "auto", micro),
-        "train_batch_size": ("auto",),
-        "train_micro_batch_size_per_gpu": ("auto",),
-        "prescale_gradients": (False,),
-        "gradient_predivide_factor": (1,),
-    }
-    reasons = {
-        "gradient_clipping": "optim.clip decides; use 0, auto or the same number",
-        "gradient_accumulation_steps": "batch.micro decides; use auto",
-        "train_batch_size": "batch.labelled decides; use auto",
-        "train_micro_batch_size_per_gpu": "batch.labelled decides; use auto",
-        "prescale_gradients": "gradients are the mean over the ranks; use false",
-        "gradient_predivide_factor": "gradients are the mean over the ranks; use 1.0",
-    }
-    for key, values in allowed.items():
-        if key in content and content[key] not in values:
-            problems.append(f"{key}: {content[key]!r}, but {reasons[key]}")
-    return [f"parallel.deepspeed: {path}: {problem}" for problem in problems]
-
-
-def offloads_optimizer(content: dict[str, Any] | None) -> bool:
-    section = (content or {}).get("zero_optimization", {}).get("offload_optimizer") or {}
-    return section.get("device", "none") != "none"
-
-
-def plugin(content: dict[str, Any], clip: float | None) -> DeepSpeedPlugin:
-    """Accelerate's plugin for a DeepSpeed configuration, with nothing left for either to fill in by itself.
-
-    Left alone, Accelerate would clip gradients to a norm of 1 and replace an offloaded optimiser by one of DeepSpeed's.
-    """
-    filled = content | {
-        "gradient_clipping": clip or 0.0,
-        "gradient_accumulation_steps": 1,
-        "train_micro_batch_size_per_gpu": 1,
-        "zero_allow_untested_optimizer": True,
-        "zero_force_ds_cpu_optimizer": False,
-    }
-    filled.pop("train_batch_size", None)
-    # Accelerate refuses a configuration beside fields that `accelerate launch` has put into the environment.
-    os.environ.pop("ACCELERATE_CONFIG_DS_FIELDS", None)
-    return DeepSpeedPlugin(hf_ds_config=filled, zero3_init_flag=False)
-
-
-def set_role(accelerator: Accelerator, clip: float | None, micro: int, images: int) -> None:
-    """Tells DeepSpeed how the next engine clips, the micro-batches of a step, and the images of each on this rank."""
-    accelerator.gradient_accumulation_steps = micro
-    accelerator.deepspeed_plugin.deepspeed_config |= {
-        "gradient_clipping": clip or 0.0,
-        "gradient_accumulation_steps": micro,
-        "train_micro_batch_size_per_gpu": images,
-        "train_batch_size": micro * images * accelerator.num_processes,
-    }
+__all__ = ["Accelerator", "Engine", "ForwardBackward", "ZeroEngine"]
 
 
 class Engine:
@@ -148,21 +30,20 @@ class Engine:
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
-        clip: float | None,
+        optim: OptimConfig,
         names: Mapping[Tensor, str],
     ):
-        self.accelerator, self.module, self.scaler, self.clip = accelerator, module, scaler, clip
+        self.accelerator, self.module, self.scaler, self.optim = accelerator, module, scaler, optim
         self.names: dict[Tensor, str] = {parameter: names[parameter] for parameter in module.parameters()}
         self.wrapped, self.optimizer = accelerator.prepare(module, optimizer)
         self.skipped = False
         """Whether the last step was left out because fp16's gradients overflowed, which its scaling allows for."""
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        return self.optimizer.param_groups
+        self.overflowed = False
+        """Whether gradients were not finite although nothing allows for it: in fp16, at a scale below 1."""
 
     def __call__(self, *args: Any) -> Any:
-        return self.wrapped(*args)
+        # DDP and DeepSpeed expect a backward after each forward; without gradients there is none.
+        return self.wrapped(*args) if torch.is_grad_enabled() else self.module(*args)
 
     def accumulate(self, last: bool) -> AbstractContextManager[None]:
         """Around forward and backward of a micro-batch: gradients are reduced over the ranks with the last one."""
@@ -172,22 +53,25 @@ class Engine:
         # Not Accelerate's, which divides by a number of accumulation steps from the environment.
         self.scaler.scale(loss).backward()
 
+    def step(self) -> None:
+        """Clips (if asked), steps the optimizer and zeroes the gradients."""
+        self.optimizer_step()
+        self.zero_grad()
+
     def zero_grad(self) -> None:
         self.optimizer.zero_grad()
 
-    def step(self) -> None:
-        """Clips (if asked) and steps."""
-        scale = self.scaler.get_scale()  # 1 without fp16
-        if self.clip is not None:
+    def optimizer_step(self) -> None:
+        """Clips (if asked) and steps the optimizer; the gradients stay."""
+        before = self.scaler.get_scale()  # 1 without fp16
+        if self.optim.clip is not None:
             self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.wrapped.parameters(), self.clip)
+            torch.nn.utils.clip_grad_norm_(self.wrapped.parameters(), self.optim.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.skipped = self.scaler.get_scale() < scale
-
-    def overflowed(self) -> bool:
-        """Whether gradients are not finite although nothing allows for it: in fp16, at a scale below 1."""
-        return self.skipped and self.scaler.get_scale() < 1
+        scale = self.scaler.get_scale()
+        self.skipped = scale < before
+        self.overflowed = self.skipped and scale < 1
 
     def whole_parameters(self, write: bool = False) -> AbstractContextManager[Any]:
         return nullcontext()
@@ -201,24 +85,47 @@ class Engine:
         load_optimizer_state(self.optimizer, self.names, tensors)
 
 
+class ForwardBackward:
+    """An engine without its `step`: for a CUDA graph of forward and backward, which the optimizer's step follows."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        self.accumulate, self.backward = engine.accumulate, engine.backward
+
+    def __call__(self, *args: Any) -> Any:
+        return self.engine(*args)
+
+    def step(self) -> None:
+        """Left to the caller."""
+
+
 class ZeroEngine(Engine):
     """One role's module and its optimiser under DeepSpeed's ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054).
 
     DeepSpeed keeps a flat float32 copy of each rank's part of the parameters, with the optimiser's state beside it.
     """
 
-    def __init__(self, *args: Any):
-        super().__init__(*args)
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        optim: OptimConfig,
+        names: Mapping[Tensor, str],
+        micro: int,
+        images: int,
+    ):
+        """micro: micro-batches of a step. images: of each of them on this rank, both streams together."""
+        accelerator.gradient_accumulation_steps = micro
+        accelerator.deepspeed_plugin.deepspeed_config |= of_a_role(optim.clip, micro, images, accelerator.num_processes)
+        super().__init__(accelerator, module, optimizer, scaler, optim, names)
         self.partitioned = self.wrapped.zero_optimization_stage() == 3
 
     @property
     def base(self) -> torch.optim.Optimizer:
         """torch's optimiser of this rank's flat parts."""
         return self.wrapped.optimizer.optimizer
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        return self.wrapped.optimizer.param_groups
 
     @contextmanager
     def accumulate(self, last: bool) -> Iterator[None]:
@@ -231,12 +138,10 @@ class ZeroEngine(Engine):
     def zero_grad(self) -> None:
         """DeepSpeed's step does it."""
 
-    def step(self) -> None:
-        self.wrapped.step()
-
-    def overflowed(self) -> bool:
+    def optimizer_step(self) -> None:
         """DeepSpeed leaves out a step whose float32 gradients are not finite and goes on; a run must not."""
-        return bool(self.wrapped.optimizer.overflow)
+        self.wrapped.step()
+        self.overflowed = bool(self.wrapped.optimizer.overflow)
 
     def whole_parameters(self, write: bool = False) -> AbstractContextManager[Any]:
         """Inside, every rank sees whole parameters; what rank 0 writes to them is kept where `write` says so."""

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from semisonic import memory
 from semisonic.answers import table
-from semisonic.building import build_algorithm, draw_split, initialise
+from semisonic.building import build_trainer, draw_split
 from semisonic.commandline import Invocation
 from semisonic.config import RunConfig
 from semisonic.data.sources import load
@@ -81,15 +81,11 @@ def plan(invocation: Invocation) -> int:
     main_run = cfg.model_copy(update={"baseline": False})
     started = invocation.resume and on_main(accelerator, lambda: saved_micro(cfg.folder) is not None)
     cfg, _ = fit_steps(main_run, asked, started, data, split, accelerator, console)
-    torch.manual_seed(cfg.seed)
-    algorithm = build_algorithm(cfg, data, split, fresh=not started)
-    if cfg.init:
-        console.print(initialise(algorithm, cfg.init))
-    trainer = Trainer(cfg, algorithm, data, split, accelerator)
+    trainer = build_trainer(cfg, data, split, accelerator, fresh=not started, say=console.print)
     for note in data.notes:
         console.print(note)
-    console.start_up(cfg, trainer, thread_count(cfg))
-    with memory.explained(trainer):
+    console.start_up(cfg, data, split, trainer.rank, trainer.device, thread_count(cfg))
+    with memory.explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step):
         measured = measure(trainer, begin)
     console.rich.print(table("Plan: nothing was written", rows(trainer, measured), ("", "")), highlight=False)
     if asked.baseline:
@@ -135,20 +131,20 @@ def timed_steps(trainer: Trainer) -> tuple[list[float], float, float]:
     data. On a GPU by the device's clock, so that the host runs ahead as in a run."""
     loader = trainer.loader()
     a_call = loader.steps_per_call
-    recorded = {"off": WARM_UP, "step": WARM_UP + 1, "backward": WARM_UP_DDP + 1}[trainer.replay]
+    recorded = {"off": WARM_UP, "step": WARM_UP + 1, "backward": WARM_UP_DDP + 1}[trainer.cfg.replayed]
     # Long enough that nothing of what DALI made during the compilation is left.
     before = math.ceil((recorded + (PREFETCH + 2) * a_call) / a_call) * a_call
     count = math.ceil(STEPS / a_call) * a_call
     clock = Clock(trainer.device)
     begin = time.perf_counter()
     for _ in range(before):
-        trainer.train_step(next(loader))
+        trainer.training_step(next(loader))
     clock.synchronize()
     first_steps = time.perf_counter() - begin
     waited = loader.wait_seconds
     clock.mark()
     for _ in range(count):
-        trainer.train_step(next(loader))
+        trainer.training_step(next(loader))
         clock.mark()
     times = clock.seconds()
     return times, first_steps, (loader.wait_seconds - waited) / sum(times)
@@ -189,9 +185,9 @@ def slice_count(images: int, cfg: RunConfig, world_size: int) -> int:
 
 def timed_slices(trainer: Trainer) -> tuple[float, float]:
     """Seconds of an evaluation of one network: without its slices, and for each of them."""
-    a_slice = trainer.cfg.eval.batch * trainer.world_size
+    a_slice = trainer.cfg.eval.batch * trainer.rank.world_size
     seconds = []
-    most = min(SLICES, slice_count(len(trainer.data.test), trainer.cfg, trainer.world_size))
+    most = min(SLICES, slice_count(len(trainer.data.test), trainer.cfg, trainer.rank.world_size))
     for slices in (1, 1, most):  # the first tunes and allocates
         begin = time.perf_counter()
         trainer.evaluate("ema", "test", slices * a_slice)
@@ -207,7 +203,7 @@ def timed_checkpoint(trainer: Trainer) -> tuple[int, float, float]:
     The main process writes, into a file without a name, of which nothing remains.
     """
     cfg, begin = trainer.cfg, time.perf_counter()
-    with trainer.whole_parameters():
+    with trainer.training_step.whole_parameters():
         tensors = [value.detach().cpu() for value in trainer.algorithm.state_dict().values()]
         optimizer = optimizer_bytes(trainer.algorithm, cfg.optim)
     seconds = time.perf_counter() - begin
@@ -282,9 +278,9 @@ def estimate(cfg: RunConfig, measured: Measured, test: int, held_out: int, world
 def rows(trainer: Trainer, measured: Measured) -> list[tuple[str, str]]:
     """The lines of the table: what, and how much."""
     cfg, split, views = trainer.cfg, trainer.split, trainer.algorithm.views(trainer.cfg.algorithm)
-    whole = estimate(cfg, measured, len(trainer.data.test), len(split.held_out), trainer.world_size)
+    whole = estimate(cfg, measured, len(trainer.data.test), len(split.held_out), trainer.rank.world_size)
     mean, median = statistics.fmean(measured.steps), statistics.median(measured.steps)
-    worst_rank = " of the worst rank" if trainer.world_size > 1 else ""
+    worst_rank = " of the worst rank" if trainer.rank.world_size > 1 else ""
     readable = memory.readable
     if trainer.device.type == "cuda":
         peak = (

@@ -71,7 +71,7 @@ class CudaGraph:
         self.graph.replay()
 
 
-class Replay(Generic[Result]):
+class GraphedFunction(Generic[Result]):
     """Calls `action(batch)`; from call `warm_up` on by copying the batch into fixed tensors and replaying a graph.
 
     batch: a nested structure of tensors, of the same shapes each time. The result's tensors are detached and, once

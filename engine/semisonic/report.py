@@ -6,19 +6,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from semisonic.config import RunConfig
+from semisonic.contract import Rank
+from semisonic.data.base import DataSet
+from semisonic.data.splits import Split
 from semisonic.utilisation import describe
-
-if TYPE_CHECKING:
-    from semisonic.trainer import Trainer
 
 
 class Lines:
@@ -34,10 +35,10 @@ class Lines:
         if self.bar and self.task is not None:
             self.bar.update(self.task, completed=step)
 
-    def trained(self, step: int, figures: dict[str, Any]) -> None:
-        speed, wait = figures["images_per_second"], figures["data_wait"]
-        text = f"loss {figures['train/loss']:.3f}  {speed:,.0f} images/s  data wait {wait:.0%}"
-        if labels := describe(figures):
+    def trained(self, step: int, metrics: dict[str, Any]) -> None:
+        speed, wait = metrics["images_per_second"], metrics["data_wait"]
+        text = f"loss {metrics['train/loss']:.3f}  {speed:,.0f} images/s  data wait {wait:.0%}"
+        if labels := describe(metrics):
             text += f"  {labels}"
         if self.bar and self.task is not None:
             self.bar.update(self.task, note=f"{text}  {self.note}")
@@ -76,12 +77,14 @@ class Console:
         with Progress(*columns, console=self.rich) as bar:
             yield Lines(self.rich, bar, total, done)
 
-    def start_up(self, cfg: RunConfig, trainer: "Trainer", threads: int) -> None:
-        """What will run, before it runs."""
-        data, split, world_size, device = trainer.data, trainer.split, trainer.world_size, trainer.device
+    def start_up(
+        self, cfg: RunConfig, data: DataSet, split: Split, rank: Rank, device: torch.device, threads: int
+    ) -> None:
+        """What will run, before it runs. threads: those on the CPU of a rank."""
+        world_size = rank.world_size
         counts = np.bincount(data.train.labels[split.labelled], minlength=len(data.classes))
         per_class = str(counts[0]) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
-        batch, views = cfg.batch, trainer.algorithm.views(cfg.algorithm)
+        batch, views = cfg.batch, cfg.algorithm_class.views(cfg.algorithm)
         pool, size = (split.unlabelled, batch.unlabelled) if views.unlabelled else (split.labelled, batch.labelled)
         share = world_size * batch.micro
 
@@ -109,7 +112,7 @@ class Console:
             "precision": cfg.precision,
             "compile": compiled[cfg.graphs],
             "activations": "of each block computed again in the backward" if cfg.recompute else "kept",
-            "CUDA graph": {"step": "the whole step", "backward": "forward and backward", "off": "off"}[trainer.replay],
+            "CUDA graph": {"step": "the whole step", "backward": "forward and backward", "off": "off"}[cfg.replayed],
             "seed": str(cfg.seed),
         }
         if batch.micro > 1:
@@ -138,7 +141,7 @@ class Console:
         if "held_out_selected" in summary:
             chosen = summary["held_out_selected"]
             self.print(f"Chosen on the held-out images: step {chosen['step']:,}, test {chosen['test_top1']:.2f} %")
-        self.print(f"In {folder}; more figures: python launch/evaluate.py {folder}")
+        self.print(f"In {folder}; more metrics: python launch/evaluate.py {folder}")
 
 
 def save_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> None:

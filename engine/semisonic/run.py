@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from semisonic import elastic, state
-from semisonic.building import build_algorithm, draw_split, initialise
+from semisonic.building import build_algorithm, build_trainer, draw_split, initialise
 from semisonic.commandline import Invocation
 from semisonic.config import RunConfig
 from semisonic.data.base import DataSet
@@ -24,12 +23,12 @@ from semisonic.fit import Trial, fit_steps
 from semisonic.folder import check_resumable, check_split, continued, create, read_status, read_step, write_status
 from semisonic.health import StatusWriter, Watchdog
 from semisonic.memory import explained
+from semisonic.parallel import Accelerator
 from semisonic.preemption import Preemption
 from semisonic.report import Console
 from semisonic.runtime import on_main, start, thread_count
 from semisonic.schema import ExitCode, UserError, exit_code
 from semisonic.summary import summarise
-from semisonic.trainer import Trainer
 
 
 @dataclass
@@ -176,22 +175,24 @@ def train(
             summary["baseline"] = baseline
             on_main(session.accelerator, write_summary)
         return ExitCode.OK, summary
-    torch.manual_seed(cfg.seed)
-    algorithm = build_algorithm(cfg, session.data, session.split, fresh=not latest)
-    report = initialise(algorithm, cfg.init) if cfg.init and not latest else None
-    trainer = Trainer(cfg, algorithm, session.data, session.split, session.accelerator, session.watchdog.activity)
+    reports: list[str] = []
+    trainer = build_trainer(
+        cfg, session.data, session.split, session.accelerator,
+        fresh=not latest, say=reports.append, activity=session.watchdog.activity,
+    )  # fmt: skip
     session.watchdog.wait_for_checkpoint = trainer.writer.rest
-    console.start_up(cfg, trainer, thread_count(cfg))
+    console.start_up(cfg, session.data, session.split, trainer.rank, trainer.device, thread_count(cfg))
     if latest:
         trainer.restore(state.load(latest))
         console.print(f"Resumed from {latest}")
-    elif report:
+    for report in reports:
         console.print(report)
         trainer.save()  # so that a resumed run starts from these weights too
     status("running", trainer.step)
-    with session.watchdog.recording(status_writer(cfg)), explained(trainer):
+    memory_explained = explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step)
+    with session.watchdog.recording(status_writer(cfg)), memory_explained:
         try:
-            reason = trainer.fit(console, session.stop)
+            reason = trainer.train(console, session.stop)
         except BaseException:
             trainer.writer.settle()  # the write in flight may be the last good checkpoint
             if trainer.writer.failed:

@@ -23,7 +23,7 @@ from accelerate.utils import (
     broadcast_object_list,
 )
 
-from semisonic import parallel
+from semisonic import deepspeed_config
 from semisonic.config import RunConfig
 from semisonic.health import collective_timeout
 from semisonic.launching import check_launcher, join
@@ -56,7 +56,7 @@ def start(cfg: RunConfig) -> Accelerator:
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
     # Steps before the capture of a CUDA graph are not captured; that is no mistake.
     warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
-    zero = parallel.read_deepspeed(cfg.parallel)
+    zero = deepspeed_config.read_deepspeed(cfg.parallel)
     if zero is not None:
         stand_alone()
     handlers: list[Any] = [ddp]
@@ -120,7 +120,9 @@ def deepspeed_plugin(cfg: RunConfig, content: dict[str, Any]) -> DeepSpeedPlugin
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # it warns that it has not tested torch's SGD
     # DeepSpeed calls collectives by names that torch has replaced; they do the same.
     warnings.filterwarnings("ignore", message=".*torch.distributed.*is deprecated", category=FutureWarning)
-    return parallel.plugin(content, cfg.optim.clip)
+    # Accelerate refuses a configuration beside fields that `accelerate launch` has put into the environment.
+    os.environ.pop("ACCELERATE_CONFIG_DS_FIELDS", None)
+    return DeepSpeedPlugin(hf_ds_config=deepspeed_config.filled(content, cfg.optim.clip), zero3_init_flag=False)
 
 
 def stand_alone() -> None:
@@ -194,7 +196,7 @@ def optimizer_share(accelerator: Accelerator) -> float:
     if plugin is None:
         return 1.0
     zero = plugin.deepspeed_config.get("zero_optimization", {})
-    if parallel.offloads_optimizer(plugin.deepspeed_config):
+    if deepspeed_config.offloads_optimizer(plugin.deepspeed_config):
         return 0.0
     return 1 / accelerator.num_processes if zero.get("stage", 0) in (1, 2, 3) else 1.0
 

@@ -1,170 +1,97 @@
-"""One optimiser step over the ranks: compiled, wrapped, replayed; from a batch to the algorithm's new state."""
+"""One optimizer step over the ranks, from a batch to the algorithm's new state: `TrainingStep`, from top to bottom.
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+Below it is what a step is made of: the compiled modules, an engine for each role, and CUDA graphs.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.ctaugment import CTAugmentRates
 from semisonic.config import RunConfig
-from semisonic.contract import Batch, StepOutput, cut
+from semisonic.contract import Batch, Rank, Runner, StepOutput
 from semisonic.data.draws import sample_keys
 from semisonic.data.feedback import Feedback
+from semisonic.deepspeed_config import offloads_optimizer, read_deepspeed
 from semisonic.metrics import Meter
 from semisonic.models.blocks import use_blocks
-from semisonic.optim import OptimConfig, build_optimizer, set_learning_rate
-from semisonic.parallel import Engine, ZeroEngine, offloads_optimizer, read_deepspeed, set_role
-from semisonic.replay import WARM_UP_DDP, CudaGraph, Replay
-from semisonic_kernels.fuse import Kernels, set_kernels
+from semisonic.optim import AveragingSGD, OptimConfig, build_optimizer, set_learning_rate
+from semisonic.parallel import Accelerator, Engine, ForwardBackward, ZeroEngine
+from semisonic.replay import WARM_UP_DDP, CudaGraph, GraphedFunction, Recorder
+from semisonic_kernels.fuse import Kernels, use_kernels
 
 
-class Stepper:
-    """Steps an algorithm; the implementation of `contract.Runner`.
+class TrainingStep:
+    """`training_step(batch)` takes an optimizer step on the rank's share of a global batch.
 
-    `step` counts finished optimiser steps. Everything else that changes is in the algorithm's buffers, the optimisers
-    and the gradient scalers.
+    `number` counts the finished steps. All else that must be kept is in the algorithm's buffers and the engines.
     """
 
     def __init__(self, cfg: RunConfig, algorithm: Algorithm, accelerator: Accelerator):
         self.cfg, self.accelerator, self.device = cfg, accelerator, accelerator.device
-        self.rank, self.world_size = accelerator.process_index, accelerator.num_processes
-        self.algorithm = algorithm.to(self.device)
-        if not cfg.zero_stage:  # DeepSpeed lays all parameters out one after the other, and takes contiguous ones only
-            self.algorithm.to(memory_format=torch.channels_last)
-        self.step = 0
+        self.rank = Rank(accelerator.process_index, accelerator.num_processes)
+        self.algorithm = place(algorithm, cfg, self.device)
+        self.number = 0
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+        """The first step whose loss was not finite, or -1."""
         self.meter = Meter()
-        self.names: dict[Tensor, str] = {parameter: name for name, parameter in algorithm.named_parameters()}
-        self.kernels: Kernels = "reference" if cfg.kernels == "reference" else "fused" if cfg.compiled else "eager"
-        self.averages_parameters = True
-        """Whether the EMA moves the averages of parameters, or an optimiser does in its own step."""
-        rates = getattr(self.algorithm, "augment", None)
+        self.kernels = kernels_for(cfg, cfg.compiled)
+        rates = getattr(algorithm, "augment", None)
         self.feedback = Feedback(rates) if isinstance(rates, CTAugmentRates) else None
-        self.replay = cfg.replayed
-        recorder = CudaGraph() if self.replay != "off" else None
-        if cfg.recompute or cfg.graphs == "blocks":
-            use_blocks(algorithm, cfg.recompute, cfg.graphs == "blocks")
-        self.engines: dict[str, Engine] = {}
-        self.optims = {role: algorithm.role_optim(role, cfg.optim) for role in algorithm.roles}
-        for role in algorithm.roles:
-            module = algorithm.role_module(role)
-            if cfg.graphs == "whole":
-                # True: under DDP the compiler cuts the graph where the buckets of gradients end.
-                torch._dynamo.config.optimize_ddp = not algorithm.inner_gradients
-                # The bound method, not the module: keys stay clean, and DDP and DeepSpeed wrap it from outside.
-                module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False)
-            prepare = partial(self.prepare, module, self.optims[role])
-            # DDP makes nodes of the autograd graph, which stay on the stream that they were made on.
-            self.engines[role] = recorder.warm_up(prepare) if recorder else prepare()
+        replayed = cfg.replayed
+        graph = None if replayed == "off" else CudaGraph()
+        self.engines = build_engines(cfg, algorithm, accelerator, graph)
         self.partitioned = any(engine.partitioned for engine in self.engines.values())
-        self.advance: Callable[[Batch], StepOutput] = self.body
-        self.gradients: Callable[[Batch], StepOutput] = self.compute_gradients
-        if recorder and self.replay == "step":
-            self.advance = Replay(self.body, recorder)
-        elif recorder:
-            self.gradients = Replay(self.compute_gradients, recorder, WARM_UP_DDP)
+        self.averages_parameters = not any(averages(engine) for engine in self.engines.values())
+        """Whether the EMA moves the averages of parameters, or an optimizer does in its own step."""
+        run = Runner(self.engines, cfg.batch.micro, partial(accelerator.reduce, reduction="mean"))
+        self._train: Callable[[Batch], StepOutput] = partial(algorithm.train_step, run=run)
+        """Forward, backward and the optimizers' steps."""
+        if graph and replayed == "backward":
+            self._train = self.replaying_backward(graph)
+        self._replayed: Callable[[Batch], StepOutput] = self.device_step
+        if graph and replayed == "step":
+            self._replayed = GraphedFunction(self.device_step, graph)
 
-    def prepare(self, module: torch.nn.Module, optim: OptimConfig) -> Engine:
-        """A role's module and its optimiser, wrapped for the ranks."""
-        cfg, zero, accelerator = self.cfg, read_deepspeed(self.cfg.parallel), self.accelerator
-        if zero is not None:
-            if self.engines:
-                accelerator = Accelerator()  # it takes over all settings; one holds one engine of DeepSpeed's
-            share = (cfg.batch.labelled + cfg.batch.unlabelled) // (self.world_size * cfg.batch.micro)
-            set_role(accelerator, optim.clip, cfg.batch.micro, share)
-        averaged = zero is None and self.averaged_by_optimizer(module, optim)
-        averages = self.algorithm.averaged_parameters() if averaged else None
-        self.averages_parameters &= not averaged
-        optimizer = build_optimizer(
-            module, optim, averages, self.algorithm.ema_weight, self.replay == "step", offloads_optimizer(zero)
-        )
-        scaler = torch.amp.GradScaler(self.device.type, enabled=cfg.precision == "fp16")
-        kind = Engine if zero is None else ZeroEngine
-        return kind(accelerator, module, optimizer, scaler, optim.clip, self.names)
-
-    def train_step(self, batch: Batch) -> StepOutput:
-        """One optimiser step on the rank's share of a global batch; moves everything that a step moves.
-
-        Where the step is replayed, the output's tensors are overwritten by the next one.
-        """
-        set_kernels(self.kernels)
+    def __call__(self, batch: Batch) -> StepOutput:
+        """Moves everything that a step moves. The output of a replayed step is overwritten by the next one."""
         # Only dropout-like layers draw in a step; seeded here, they need no state in the checkpoint.
-        torch.manual_seed(int(sample_keys(self.cfg.seed, f"step/{self.rank}", np.array([self.step]))[0]))
-        output = self.advance(batch)
-        self.step += 1
+        key = sample_keys(self.cfg.seed, f"step/{self.rank.rank}", np.array([self.number]))[0]
+        torch.manual_seed(int(key))
+        with use_kernels(self.kernels):
+            output = self._replayed(batch)
+        self.number += 1
         if self.feedback:
-            self.feedback.send(self.step)
+            self.feedback.send(self.number)
         return output
 
-    def body(self, batch: Batch) -> StepOutput:
-        """All that a step does on the device, from tensors on the device alone, so that it can be replayed."""
-        self.algorithm.train()
-        for role, engine in self.engines.items():
-            set_learning_rate(engine.param_groups, self.optims[role], self.algorithm.step, self.cfg.steps)
-        output = self.gradients(batch)
-        if self.replay == "backward":
-            self.engines["network"].step()
+    def device_step(self, batch: Batch) -> StepOutput:
+        """All that a step does on the device, from tensors on the device alone, so that a CUDA graph can hold it."""
+        algorithm, engines = self.algorithm.train(), self.engines.values()
+        for engine in engines:
+            set_learning_rate(engine.optimizer.param_groups, engine.optim, algorithm.step, self.cfg.steps)
+        output = self._train(batch)
         bad = ~torch.isfinite(output.loss.detach())
-        if any(engine.overflowed() for engine in self.engines.values()):
+        if any(engine.overflowed for engine in engines):
             bad = torch.ones_like(bad)
-        first = torch.where(bad & (self.first_bad_step < 0), self.algorithm.step, self.first_bad_step)
-        self.first_bad_step.copy_(first)
-        if not any(engine.skipped for engine in self.engines.values()):
-            self.update(output.observed)
-        self.algorithm.step += 1
+        self.first_bad_step.copy_(torch.where(bad & (self.first_bad_step < 0), algorithm.step, self.first_bad_step))
+        if not any(engine.skipped for engine in engines):
+            observed = self.gather(output.observed)
+            with torch.no_grad(), self.whole_parameters():
+                algorithm.update(observed)
+                algorithm.update_ema(self.averages_parameters)
+        algorithm.step += 1
         self.meter.add({"loss": output.loss, **output.metrics})
         return output
 
-    @torch.no_grad()
-    def update(self, observed: dict[str, Tensor]) -> None:
-        """What follows an optimiser's step: the algorithm's own state, and the average of the network."""
-        self.algorithm.update(self.gather(observed))
-        with self.whole_parameters():
-            self.algorithm.update_ema(self.averages_parameters)
-
-    def compute_gradients(self, batch: Batch) -> StepOutput:
-        """The algorithm's step; without the optimiser's where only forward and backward are replayed."""
-        if self.replay == "backward":
-            self.engines["network"].zero_grad()
-        return self.algorithm.train_step(batch, self)
-
-    def averaged_by_optimizer(self, module: torch.nn.Module, optim: OptimConfig) -> bool:
-        """Whether the optimiser of a role's module moves the averages of the network's parameters in its own pass."""
-        cfg, own = self.cfg, set(module.parameters())
-        fits = optim.name == "sgd" and cfg.precision != "fp16" and cfg.kernels == "fused"
-        return fits and self.device.type == "cuda" and own.issuperset(self.algorithm.averaged_parameters())
-
-    def micro_batches(self, batch: Batch) -> list[Batch]:
-        return cut(batch, self.cfg.batch.micro)
-
-    def forward(self, role: str, *args: Any) -> Any:
-        engine = self.engines[role]
-        # DDP and DeepSpeed expect a backward after each forward; without gradients there is none.
-        return engine(*args) if torch.is_grad_enabled() else engine.module(*args)
-
-    def backward(self, role: str, loss: Tensor) -> None:
-        self.engines[role].backward(loss)
-
-    def accumulate(self, role: str, last: bool) -> AbstractContextManager[None]:
-        return self.engines[role].accumulate(last)
-
-    def optimizer_step(self, role: str) -> None:
-        if self.replay != "backward":
-            self.engines[role].step()
-            self.engines[role].zero_grad()
-
-    def mean(self, value: Tensor) -> Tensor:
-        return self.accelerator.reduce(value.detach(), reduction="mean")
-
     def gather(self, observed: dict[str, Tensor]) -> dict[str, Tensor]:
         """Every rank's tensors in global-sample order: a step's micro-batches are cut before its ranks."""
-        if self.world_size == 1:
+        if self.rank.world_size == 1:
             return observed
         gathered = {}
         for name, value in observed.items():
@@ -172,14 +99,105 @@ class Stepper:
             if value.ndim == 0:
                 gathered[name] = everywhere.double().mean().to(value.dtype)
             else:
-                parts = everywhere.unflatten(0, (self.world_size, self.cfg.batch.micro, -1))
+                parts = everywhere.unflatten(0, (self.rank.world_size, self.cfg.batch.micro, -1))
                 gathered[name] = parts.transpose(0, 1).flatten(0, 2)
         return gathered
 
-    @contextmanager
-    def whole_parameters(self, write: bool = False) -> Iterator[None]:
+    def whole_parameters(self, write: bool = False) -> AbstractContextManager[object]:
         """Inside, parameters that are spread over the ranks are whole; `write` keeps what rank 0 changes."""
         with ExitStack() as stack:
             for engine in self.engines.values():
                 stack.enter_context(engine.whole_parameters(write))
-            yield
+            return stack.pop_all()
+
+    def replaying_backward(self, graph: Recorder) -> Callable[[Batch], StepOutput]:
+        """`Algorithm.train_step` as a CUDA graph of forward and backward, which the optimizer's step follows."""
+        engine = self.engines["network"]
+        run = Runner({"network": ForwardBackward(engine)}, self.cfg.batch.micro)
+
+        def gradients(batch: Batch) -> StepOutput:
+            engine.zero_grad()
+            return self.algorithm.train_step(batch, run)
+
+        replayed = GraphedFunction(gradients, graph, WARM_UP_DDP)
+
+        def train(batch: Batch) -> StepOutput:
+            output = replayed(batch)
+            engine.optimizer_step()
+            return output
+
+        return train
+
+
+def kernels_for(cfg: RunConfig, compiled: bool) -> Kernels:
+    """The implementation of the kernels in a step that is compiled, or not."""
+    return "reference" if cfg.kernels == "reference" else "fused" if compiled else "eager"
+
+
+def place(algorithm: Algorithm, cfg: RunConfig, device: torch.device) -> Algorithm:
+    """The algorithm on the device, images' channels last."""
+    algorithm.to(device)
+    if not cfg.zero_stage:  # DeepSpeed lays all parameters out one after the other, and takes contiguous ones only
+        algorithm.to(memory_format=torch.channels_last)
+    return algorithm
+
+
+def compile_modules(algorithm: Algorithm, graphs: str, recompute: bool) -> None:
+    """Compiles every role's module as a whole, or each block, or nothing (graphs: whole, blocks, off).
+
+    recompute: activations of each block are computed again in the backward.
+    """
+    if recompute or graphs == "blocks":
+        use_blocks(algorithm, recompute, graphs == "blocks")
+    if graphs != "whole":
+        return
+    for role in algorithm.roles:
+        module = algorithm.role_module(role)
+        # The bound method, not the module: keys stay clean, and DDP and DeepSpeed wrap it from outside.
+        forward = torch.compile(module.forward, fullgraph=True, dynamic=False)
+        if algorithm.inner_gradients:
+            # Under DDP the compiler cuts the graph where buckets of gradients end: not inside an inner gradient.
+            forward = torch._dynamo.config.patch(optimize_ddp=False)(forward)
+        module.forward = forward
+
+
+def build_engines(
+    cfg: RunConfig, algorithm: Algorithm, accelerator: Accelerator, graph: Recorder | None
+) -> dict[str, Engine]:
+    """Every role's module, compiled and wrapped for the ranks, with its optimizer."""
+    compile_modules(algorithm, cfg.graphs, cfg.recompute)
+    zero = read_deepspeed(cfg.parallel)
+    names: dict[Tensor, str] = {parameter: name for name, parameter in algorithm.named_parameters()}
+    engines: dict[str, Engine] = {}
+
+    def build(role: str) -> Engine:
+        module, optim = algorithm.role_module(role), algorithm.role_optim(role, cfg.optim)
+        averaged = zero is None and can_average(cfg, algorithm, module, optim)
+        optimizer = build_optimizer(
+            module, optim, algorithm.averaged_parameters() if averaged else None, algorithm.ema_weight,
+            captured=cfg.replayed == "step", on_host=offloads_optimizer(zero),
+        )  # fmt: skip
+        scaler = torch.amp.GradScaler(accelerator.device.type, enabled=cfg.precision == "fp16")
+        if zero is None:
+            return Engine(accelerator, module, optimizer, scaler, optim, names)
+        # A second accelerator takes over all settings; one holds one engine of DeepSpeed's.
+        own = Accelerator() if engines else accelerator
+        images = (cfg.batch.labelled + cfg.batch.unlabelled) // (own.num_processes * cfg.batch.micro)
+        return ZeroEngine(own, module, optimizer, scaler, optim, names, cfg.batch.micro, images)
+
+    for role in algorithm.roles:
+        # DDP makes nodes of the autograd graph, which stay on the stream that they were made on: that of the graph.
+        engines[role] = graph.warm_up(partial(build, role)) if graph else build(role)
+    return engines
+
+
+def can_average(cfg: RunConfig, algorithm: Algorithm, module: nn.Module, optim: OptimConfig) -> bool:
+    """Whether the optimizer of a role's module can move the averages of the network's parameters in its own pass."""
+    averaged = algorithm.averaged_parameters()
+    on_gpu = all(parameter.is_cuda for parameter in averaged)
+    fits = optim.name == "sgd" and cfg.precision != "fp16" and cfg.kernels == "fused" and on_gpu
+    return fits and set(module.parameters()).issuperset(averaged)
+
+
+def averages(engine: Engine) -> bool:
+    return isinstance(engine.optimizer.optimizer, AveragingSGD)

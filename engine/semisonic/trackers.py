@@ -1,4 +1,4 @@
-"""Where figures go: metrics.jsonl always, and the trackers of Accelerate that the configuration names."""
+"""Where metrics go: metrics.jsonl always, and the trackers of Accelerate that the configuration names."""
 
 import json
 import math
@@ -10,11 +10,10 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-
 from semisonic.config import RunConfig
 from semisonic.fields import describe_fields
 from semisonic.files import write_text, writing
+from semisonic.parallel import Accelerator
 
 PER_CLASS = 100
 """Vectors up to this length are sent to the trackers entry by entry too; of longer ones the extremes only."""
@@ -39,15 +38,15 @@ class Tracker:
         # Unbuffered: a line is with the system when it is logged, whatever happens to the process.
         self.file = self.path.open("ab", buffering=0) if accelerator.is_main_process else None
 
-    def write(self, step: int, figures: dict[str, Any]) -> None:
+    def write(self, step: int, metrics: dict[str, Any]) -> None:
         """A line of metrics.jsonl. Raises `OSError` where the file system refuses; the lines before are whole then."""
         if self.file:
-            append(self.file, json.dumps({"step": step, "time": round(time.time(), 3), **figures}) + "\n")
+            append(self.file, json.dumps({"step": step, "time": round(time.time(), 3), **metrics}) + "\n")
 
-    def send(self, step: int, figures: dict[str, Any]) -> None:
+    def send(self, step: int, metrics: dict[str, Any]) -> None:
         """The scalars, and vectors as scalars, to the trackers."""
         if self.accelerator.trackers:
-            self.accelerator.log(scalars(figures, self.classes), step=step)
+            self.accelerator.log(scalars(metrics, self.classes), step=step)
 
     def close(self) -> None:
         if self.file:
@@ -57,13 +56,13 @@ class Tracker:
         self.accelerator.trackers = []
 
 
-def scalars(figures: dict[str, Any], classes: Sequence[str]) -> dict[str, float]:
+def scalars(metrics: dict[str, Any], classes: Sequence[str]) -> dict[str, float]:
     """What trackers can take: numbers, and of a vector its extremes and, up to 100 of them, its entries by class.
 
     `train/class_share` [C] becomes train/class_share_min, train/class_share_max and class_share/CLASS.
     """
     result: dict[str, float] = {}
-    for name, value in figures.items():
+    for name, value in metrics.items():
         if isinstance(value, int | float):
             result[name] = value
         elif isinstance(value, list) and (known := [v for v in value if isinstance(v, int | float) and v == v]):
@@ -96,7 +95,7 @@ def append(file: FileIO, text: str) -> None:
 def discard_after(path: Path, step: int) -> int:
     """Moves lines after `step` to metrics.discarded.jsonl, since a resumed run writes them again; returns how many.
 
-    So it does with what is no line of figures: half a line after a kill, or what a file system lost.
+    So it does with what is no line of metrics: half a line after a kill, or what a file system lost.
     """
     if not path.exists():
         return 0

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
 from torch import Tensor
 
 from semisonic import state
@@ -20,12 +19,13 @@ from semisonic.data.splits import Split
 from semisonic.divergence import check_equal, check_finite, equal_tensors
 from semisonic.health import collective_timeout
 from semisonic.link import Activity, Phase
-from semisonic.metrics import Evaluation, Throughput, evaluate
+from semisonic.metrics import Evaluation, Throughput, evaluate, evaluation_mode
+from semisonic.parallel import Accelerator
 from semisonic.preemption import Preemption
 from semisonic.report import Console, save_confusion
 from semisonic.runtime import thread_count
 from semisonic.schema import UserError
-from semisonic.stepper import Stepper
+from semisonic.stepper import TrainingStep
 from semisonic.trackers import Tracker
 from semisonic.utilisation import Utilisation
 from semisonic.version import __version__
@@ -36,10 +36,10 @@ AGREE_EVERY = 1.0
 
 
 NETS = {"ema": "ema", "raw": "network"}
-"""What is evaluated, and its name in the algorithm."""
+"""The networks that are evaluated, and the module of the algorithm that each is."""
 
 
-class Trainer(Stepper):
+class Trainer:
     """Trains one algorithm on one data set. All that changes is in every checkpoint, with the `history`."""
 
     def __init__(
@@ -51,21 +51,28 @@ class Trainer(Stepper):
         accelerator: Accelerator,
         activity: Activity | None = None,
     ):
-        super().__init__(cfg, algorithm, accelerator)
-        self.data, self.split, self.folder = data, split, cfg.folder
+        self.training_step = TrainingStep(cfg, algorithm, accelerator)
+        self.cfg, self.algorithm, self.data, self.split = cfg, algorithm, data, split
+        self.accelerator, self.device, self.rank = accelerator, accelerator.device, self.training_step.rank
+        self.folder = cfg.folder
         self.elapsed = 0.0
         self.activity = activity or Activity()
         # The ranks agree on stopping over the host, where asking costs no wait for the device.
         self.next_vote, self.last_vote, self.voted_at = 0, 0, time.monotonic()
         self.host_group: Any = None
-        if self.world_size > 1:
+        if self.rank.world_size > 1:
             self.host_group = dist.new_group(backend="gloo", timeout=timedelta(seconds=collective_timeout(cfg.health)))
         self.writer = Writer(self.folder / "checkpoints", cfg.checkpoint.keep, self.host_group)
         self.history: list[dict[str, float]] = []
 
+    @property
+    def step(self) -> int:
+        """Finished optimizer steps."""
+        return self.training_step.number
+
     # The loop.
 
-    def fit(self, console: Console, stop: Callable[[], str | None]) -> str | None:
+    def train(self, console: Console, stop: Callable[[], str | None]) -> str | None:
         """Trains to the last step. Returns why `stop` had it end early, or None at the end."""
         cfg = self.cfg
         begin, before = time.perf_counter(), self.elapsed
@@ -75,7 +82,7 @@ class Trainer(Stepper):
         tracker = Tracker(self.accelerator, cfg, self.folder, self.step, self.data.classes)
         usage = Utilisation(cfg, self.data.classes, self.algorithm.info.class_prior)
         if self.accelerator.is_main_process:
-            usage.replay(tracker.path, self.step)
+            usage.restore(tracker.path, self.step)
         if tracker.discarded:
             console.print(f"{tracker.discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
         self.writer.say = console.print
@@ -86,7 +93,7 @@ class Trainer(Stepper):
                 self.activity.enter(Phase.DATA, self.step)
                 batch = next(loader)
                 self.activity.enter(Phase.STEP)
-                self.train_step(batch)
+                self.training_step(batch)
                 throughput.steps += 1
                 progress.stepped(self.step)
                 self.elapsed = before + time.perf_counter() - begin
@@ -94,9 +101,9 @@ class Trainer(Stepper):
                 logged = last or self.step % cfg.log.every == 0
                 if logged:
                     self.activity.enter(Phase.METRICS)
-                    figures, alarm = usage.read(self.step, self.read())
-                    figures |= throughput.read(loader.wait_seconds)
-                    self.log(tracker, figures)
+                    metrics, alarm = usage.read(self.step, self.read())
+                    metrics |= throughput.read(loader.wait_seconds)
+                    self.log(tracker, metrics)
                     if alarm:
                         console.print(alarm)
                 with throughput.paused():
@@ -104,7 +111,7 @@ class Trainer(Stepper):
                         self.log(tracker, self.evaluate_all())
                         progress.evaluated(self.history[-1])
                     if logged:
-                        progress.trained(self.step, figures)
+                        progress.trained(self.step, metrics)
                     reason = self.agree(stop())
                     if last or reason or self.step % cfg.checkpoint.every == 0 or self.best_step == self.step:
                         self.save()
@@ -119,10 +126,10 @@ class Trainer(Stepper):
         tracker.close()
         return reason if self.step < cfg.steps else None
 
-    def log(self, tracker: Tracker, figures: dict[str, Any]) -> None:
+    def log(self, tracker: Tracker, metrics: dict[str, Any]) -> None:
         with self.writer.guard(tracker.path):
-            tracker.write(self.step, figures)
-        tracker.send(self.step, figures)
+            tracker.write(self.step, metrics)
+        tracker.send(self.step, metrics)
 
     @property
     def images_per_step(self) -> int:
@@ -130,22 +137,23 @@ class Trainer(Stepper):
         return (batch.labelled if views.labelled else 0) + (batch.unlabelled if views.unlabelled else 0)
 
     def loader(self) -> Loader:
-        cfg = self.cfg
-        if self.feedback:
-            self.feedback.restart(self.step)
+        cfg, feedback = self.cfg, self.training_step.feedback
+        if feedback:
+            feedback.restart(self.step)
         return Loader(
             self.data, self.split, self.algorithm.views(cfg.algorithm), cfg.loading, cfg.seed, cfg.batch.labelled,
-            cfg.batch.unlabelled, self.device, self.rank, self.world_size, self.step, thread_count(cfg),
-            cfg.batch.micro, self.feedback,
+            cfg.batch.unlabelled, self.device, self.rank.rank, self.rank.world_size, self.step, thread_count(cfg),
+            cfg.batch.micro, feedback,
         )  # fmt: skip
 
     def read(self) -> dict[str, Any]:
-        """The training figures since the last reading; waits for the device."""
-        figures = {f"train/{name}": value for name, value in self.meter.read().items()}
+        """The training metrics since the last reading; waits for the device."""
+        metrics = {f"train/{name}": value for name, value in self.training_step.meter.read().items()}
         self.check_finite()
-        rates = {role: float(engine.param_groups[0]["lr"]) for role, engine in self.engines.items()}
+        engines = self.training_step.engines
+        rates = {role: float(engine.optimizer.param_groups[0]["lr"]) for role, engine in engines.items()}
         first, *others = rates
-        return figures | {"lr": rates[first]} | {f"lr/{role}": rates[role] for role in others}
+        return metrics | {"lr": rates[first]} | {f"lr/{role}": rates[role] for role in others}
 
     def agree(self, reason: str | None) -> str | None:
         """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""
@@ -169,11 +177,12 @@ class Trainer(Stepper):
         return codes[int(code)]
 
     def check_finite(self) -> None:
-        check_finite(self.first_bad_step, self.last_good)
+        check_finite(self.training_step.first_bad_step, self.last_good)
 
     def compare_ranks(self) -> None:
         """Raises `RanksDiffer` where the ranks no longer hold the same parameters and state; waits for the device."""
-        check_equal(equal_tensors(self.algorithm, parameters=not self.partitioned), self.step, self.last_good)
+        whole = not self.training_step.partitioned
+        check_equal(equal_tensors(self.algorithm, parameters=whole), self.step, self.last_good)
 
     def last_good(self) -> str:
         self.writer.settle()
@@ -188,33 +197,33 @@ class Trainer(Stepper):
         if which == "held_out":
             images, rows = self.data.train, self.split.held_out
         slices = evaluation_slices(
-            self.data, images, rows[:most], self.cfg.eval.batch, self.cfg.data, self.device, self.rank, self.world_size,
-            thread_count(self.cfg),
+            self.data, images, rows[:most], self.cfg.eval.batch, self.cfg.data, self.device,
+            self.rank.rank, self.rank.world_size, thread_count(self.cfg),
         )  # fmt: skip
-        self.algorithm.eval()
         slices = self.activity.each(Phase.EVALUATING, slices)
-        return evaluate(lambda x: self.algorithm.infer(x, NETS[net]), slices, len(self.data.classes))
+        with evaluation_mode(self.algorithm):
+            return evaluate(lambda x: self.algorithm.infer(x, NETS[net]), slices, len(self.data.classes))
 
     def evaluate_all(self) -> dict[str, Any]:
         """Evaluates both networks, extends the history and returns what is logged."""
-        figures: dict[str, Any] = {}
+        metrics: dict[str, Any] = {}
         for which in ("test", "held_out")[: 2 if len(self.split.held_out) else 1]:
             prefix = "eval" if which == "test" else which
             for net in NETS:
                 result = self.evaluate(net, which)
                 name = prefix if net == "ema" else f"{prefix}_raw"
-                figures |= {f"{name}/{key}": value for key, value in result.scalars().items()}
+                metrics |= {f"{name}/{key}": value for key, value in result.scalars().items()}
                 if which == "held_out" and net == "ema":
                     self.algorithm.held_out_counts.copy_(torch.tensor(result.counts))
                 if which == "test" and net == "ema":
-                    figures["eval/per_class"] = result.per_class
+                    metrics["eval/per_class"] = result.per_class
                     if self.accelerator.is_main_process and self.step == self.cfg.steps:
                         picture = self.folder / "confusion.png"
                         with self.writer.guard(picture):
                             save_confusion(picture, result.confusion, self.data.classes)
-        scalars = {key: value for key, value in figures.items() if not isinstance(value, list)}
+        scalars = {key: value for key, value in metrics.items() if not isinstance(value, list)}
         self.history.append({"step": self.step, **scalars})
-        return figures
+        return metrics
 
     @property
     def best_step(self) -> int | None:
@@ -233,15 +242,16 @@ class Trainer(Stepper):
         self.activity.enter(Phase.SAVING, self.step)
         # No barrier: every rank is past this step, and rank 0 holds all that is written. Its last write is waited for.
         self.writer.finish()
-        with self.whole_parameters():
+        step = self.training_step
+        with step.whole_parameters():
             # A finite loss can have had gradients that were not: the weights of the last step decide.
             finite = torch.stack([parameter.isfinite().all() for parameter in self.algorithm.parameters()]).all()
-            bad = ~finite & (self.first_bad_step < 0)
-            self.first_bad_step.copy_(torch.where(bad, self.step - 1, self.first_bad_step))
+            bad = ~finite & (step.first_bad_step < 0)
+            step.first_bad_step.copy_(torch.where(bad, step.number - 1, step.first_bad_step))
             self.check_finite()
             self.compare_ranks()
             optimizer: dict[str, Tensor] = {}
-            for role, engine in self.engines.items():
+            for role, engine in step.engines.items():
                 for name, value in engine.state():
                     if self.accelerator.is_main_process:
                         optimizer[f"{role}/{name}"] = value
@@ -257,10 +267,10 @@ class Trainer(Stepper):
             "version": __version__,
             "step": self.step,
             "elapsed": self.elapsed,
-            "world_size": self.world_size,
+            "world_size": self.rank.world_size,
             "split": self.split.hash,
             "history": self.history,
-            "scaler": {role: engine.scaler.state_dict() for role, engine in self.engines.items()},
+            "scaler": {role: engine.scaler.state_dict() for role, engine in self.training_step.engines.items()},
             "classes": list(self.data.classes),
             "image_size": self.data.size,
             "preprocess": {
@@ -277,11 +287,11 @@ class Trainer(Stepper):
         """Continues from a checkpoint, which may come from another world size."""
         if checkpoint.state["split"] != self.split.hash:
             raise UserError("data: the split differs from the checkpoint's; resume with the same data and split")
-        with self.whole_parameters(write=True):
+        with self.training_step.whole_parameters(write=True):
             self.algorithm.load_state_dict(checkpoint.model)
-        for role, engine in self.engines.items():
+        for role, engine in self.training_step.engines.items():
             own = {k.removeprefix(f"{role}/"): v for k, v in checkpoint.optimizer.items() if k.startswith(f"{role}/")}
             engine.load_state(own)
             engine.scaler.load_state_dict(checkpoint.state["scaler"][role])
-        self.step, self.elapsed = checkpoint.state["step"], checkpoint.state["elapsed"]
+        self.training_step.number, self.elapsed = checkpoint.state["step"], checkpoint.state["elapsed"]
         self.history = checkpoint.state["history"]

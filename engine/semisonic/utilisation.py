@@ -35,7 +35,7 @@ NAMED = 10
 
 
 class Utilisation:
-    """Derives the figures of pseudo-labels from the training figures, and keeps the alarm's window.
+    """Derives the metrics of pseudo-labels from the training metrics, and keeps the alarm's window.
 
     classes: names. prior: share of each class among the labelled images, [C].
     """
@@ -49,8 +49,8 @@ class Utilisation:
         self.collapsed_C = np.zeros(len(prior), bool)
         self.step = 0
 
-    def replay(self, path: Path, step: int) -> None:
-        """Takes up the window and the verdict of a run that continues from `step`, from the figures that it wrote."""
+    def restore(self, path: Path, step: int) -> None:
+        """Takes up the window and the verdict of a run that continues from `step`, from the metrics that it wrote."""
         self.step = 0
         if step and path.exists():
             with path.open() as file:
@@ -59,14 +59,14 @@ class Utilisation:
                         self._judge(line["step"], line["train/class_share"])
         self.step = step
 
-    def read(self, step: int, figures: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-        """The figures of a reading with what follows from them, and a line to print where the alarm's verdict changed.
+    def read(self, step: int, metrics: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """The metrics of a reading with what follows from them, and a line to print where the alarm's verdict changed.
 
-        Figures of a method without pseudo-labels come back as they are.
+        Metrics of a method without pseudo-labels come back as they are.
         """
-        if "train/mask" not in figures:
-            return figures, None
-        result = dict(figures)
+        if "train/mask" not in metrics:
+            return metrics, None
+        result = dict(metrics)
         coverage = result["train/coverage"] = result.pop("train/mask")
         correct, known = (result.pop(f"train/pseudo_label_{name}", 0.0) for name in ("correct", "known"))
         if known:
@@ -117,22 +117,22 @@ def normalised_entropy(shares_C: Sequence[float]) -> float:
     return float(-(p * np.log(p)).sum() / math.log(len(weights))) if len(weights) > 1 else 1.0
 
 
-def describe(figures: dict[str, Any]) -> str:
+def describe(metrics: dict[str, Any]) -> str:
     """Coverage and precision for the progress line; empty where there are no pseudo-labels."""
     parts = []
-    if "train/coverage" in figures:
-        parts.append(f"mask {100 * figures['train/coverage']:.0f} %")
-    if "train/pseudo_label_precision" in figures:
-        parts.append(f"precision {100 * figures['train/pseudo_label_precision']:.0f} %")
-    if figures.get("train/collapsed"):
-        parts.append(f"{figures['train/collapsed']} collapsed")
+    if "train/coverage" in metrics:
+        parts.append(f"mask {100 * metrics['train/coverage']:.0f} %")
+    if "train/pseudo_label_precision" in metrics:
+        parts.append(f"precision {100 * metrics['train/pseudo_label_precision']:.0f} %")
+    if metrics.get("train/collapsed"):
+        parts.append(f"{metrics['train/collapsed']} collapsed")
     return " ".join(parts)
 
 
 def summary(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What summary.json says of pseudo-labels, from the lines of metrics.jsonl; empty where there are none.
 
-    The last reading's figures, and every change of the alarm's verdict.
+    The last reading's metrics, and every change of the alarm's verdict.
     """
     readings = [line for line in lines if "train/coverage" in line]
     if not readings:

@@ -16,16 +16,28 @@ Kernels = Literal["fused", "eager", "reference"]
 _kernels: Kernels = "fused"
 
 
-def set_kernels(which: Kernels) -> None:
-    """Which implementation the kernels of this process use from now on. At first: "fused".
+class use_kernels:
+    """Inside `with use_kernels(which):` the kernels of this process use that implementation. Outside of any: "fused".
 
     fused: every kernel's own. eager: the reference for those that torch would compile, for runs without a compiler.
     reference: plain torch for all. A compiled graph that holds such functions is compiled anew for each.
+    It holds for all threads, as a backward on a GPU runs in one of autograd's.
     """
-    global _kernels
-    if which not in ("fused", "eager", "reference"):
-        raise ValueError(f"set_kernels: expected 'fused', 'eager' or 'reference', not {which!r}")
-    _kernels = which
+
+    def __init__(self, which: Kernels):
+        if which not in ("fused", "eager", "reference"):
+            raise ValueError(f"use_kernels: expected 'fused', 'eager' or 'reference', not {which!r}")
+        self.which = which
+        self.outside: list[Kernels] = []
+
+    def __enter__(self) -> None:
+        global _kernels
+        self.outside.append(_kernels)
+        _kernels = self.which
+
+    def __exit__(self, *error: object) -> None:
+        global _kernels
+        _kernels = self.outside.pop()
 
 
 def plain() -> bool:
@@ -33,21 +45,10 @@ def plain() -> bool:
     return _kernels == "reference"
 
 
-class reference_kernels:
-    """Inside `with reference_kernels():` every `fused` function of this process runs its reference."""
-
-    def __enter__(self) -> None:
-        self.outside = _kernels
-        set_kernels("reference")
-
-    def __exit__(self, *error: object) -> None:
-        set_kernels(self.outside)
-
-
 def fused(reference: Callable[P, R], check: Callable[P, None]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorator of a function of tensors and numbers that is to run as one compiled kernel.
 
-    reference: the same function in plain torch, called instead where `set_kernels` says so.
+    reference: the same function in plain torch, called instead where `use_kernels` says so.
     check: takes the same arguments and raises where they do not fit; reads no value of a tensor.
 
     Called while a graph is compiled, the function becomes part of that graph. Called from eager code, it runs a

@@ -107,7 +107,7 @@ def test_one_graph_and_no_recompile_from_step_two_on(kind: type[Algorithm]):
             if step == 0:
                 first = counter.frame_count
             module.eval()  # an evaluation between steps must not cost a recompile either
-            module.infer(images(4, 9), net="ema")
+            module.infer(images(4, 9), module="ema")
     assert counter.frame_count == first == GRAPHS.get(kind.Config().name, 1)
     assert algorithm.losses == pytest.approx(plain.losses, rel=1e-5)
     assert algorithm.state_dict().keys() == plain.state_dict().keys()  # no `_orig_mod.`
@@ -116,12 +116,8 @@ def test_one_graph_and_no_recompile_from_step_two_on(kind: type[Algorithm]):
 @pytest.mark.slow
 def test_the_trainer_s_compiled_step_equals_the_eager_one(tmp_path):
     """The real compiler on the real small network, through the trainer, for a few steps."""
-    from semisonic.building import build_algorithm
+    from semisonic.building import build_trainer
     from semisonic.commandline import resolve
-    from semisonic.data.sources import load
-    from semisonic.data.splits import make_split
-    from semisonic.runtime import start
-    from semisonic.trainer import Trainer
 
     losses = {}
     for mode in ("off", "whole"):
@@ -130,11 +126,8 @@ def test_the_trainer_s_compiled_step_equals_the_eager_one(tmp_path):
                   "none", "--batch.unlabelled-ratio", "2", "--algorithm.threshold", "0.12",
                   "--out", str(tmp_path / mode)]  # fmt: skip
         cfg = resolve(fields)[1]
-        data = load(cfg.data)
-        split = make_split(cfg.data, data.train.labels, 10, cfg.seed)
-        torch.manual_seed(0)
-        trainer = Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
+        trainer = build_trainer(cfg)
         loader = trainer.loader()
         with torch._dynamo.config.patch(error_on_recompile=True):
-            losses[mode] = [trainer.train_step(next(loader)).loss.item() for _ in range(4)]
+            losses[mode] = [trainer.training_step(next(loader)).loss.item() for _ in range(4)]
     assert losses["whole"] == pytest.approx(losses["off"], rel=1e-4)

@@ -23,16 +23,16 @@ def trainers(folder: Path) -> dict[str, Trainer]:
 
 
 def step(trainer: Trainer, batch) -> float:
-    return trainer.train_step(batch).loss.item()
+    return trainer.training_step(batch).loss.item()
 
 
 def copy_state(source: Trainer, target: Trainer) -> None:
     target.algorithm.load_state_dict(source.algorithm.state_dict())
     pairs = zip(source.algorithm.parameters(), target.algorithm.parameters(), strict=True)
     for parameter, own in pairs:
-        for name, value in source.engines["network"].optimizer.state[parameter].items():
+        for name, value in source.training_step.engines["network"].optimizer.state[parameter].items():
             if value is not None:
-                target.engines["network"].optimizer.state[own][name] = value.clone()
+                target.training_step.engines["network"].optimizer.state[own][name] = value.clone()
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ from semisonic.algorithms.auxiliary import AuxiliaryConfig, with_auxiliary
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.ctaugment import probing
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic_kernels.fuse import set_kernels
 from tests.contract.runner import Runner
 from tests.contract.test_contract import batch_for
 from tests.unit.test_algorithms import info, tiny_network
@@ -60,8 +59,8 @@ FIELDS: dict[str, list[dict[str, object]]] = {
     ("name", "fields"), [(name, fields) for name in ALGORITHMS for fields in FIELDS.get(name, [{}])], ids=str
 )
 @pytest.mark.parametrize("micro", [1, 2])
+@pytest.mark.usefixtures("eager_kernels")
 def test_a_step_never_waits(name: str, fields: dict, micro: int):
-    set_kernels("eager")
     kind: type[Algorithm] = ALGORITHMS[name]
     if micro > 1 and not kind.micro_batches:
         pytest.skip("refuses micro-batches")
@@ -84,8 +83,8 @@ def step(run: Runner, batch) -> None:
         algorithm.step += 1
 
 
+@pytest.mark.usefixtures("eager_kernels")
 def test_a_step_with_a_probe_and_auxiliary_losses_never_waits():
-    set_kernels("eager")
     fixmatch, cfg = ALGORITHMS["fixmatch"], ALGORITHMS["fixmatch"].Config(strong="ctaugment")
     extended = with_auxiliary(fixmatch, AuxiliaryConfig(rotation=1.0, simclr=1.0))
     torch.manual_seed(0)

@@ -19,10 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves, tree_map
 
+from semisonic import stepper
+from semisonic.building import build_trainer
+from semisonic.commandline import resolve
 from semisonic.data.draws import sample_keys
-from semisonic.replay import WARM_UP_DDP, Replay
+from semisonic.replay import WARM_UP_DDP
 from semisonic.trainer import Trainer
-from tests.unit.test_replay import make_trainer
+from tests.unit.test_replay import FIELDS
 
 RATE = 0.5
 HOST_WARM_UP = 2
@@ -71,24 +74,24 @@ def train(trainer: Trainer, steps: int) -> dict[str, Any]:
     draws, found = Draws(trainer.algorithm.network.head), []
     loader = trainer.loader()
     for _ in range(steps):
-        trainer.train_step(next(loader))
+        trainer.training_step(next(loader))
         assert draws.kept is not None
         found.append(draws.kept.clone())
     expected = []
     for step in range(steps):
         # A rank's numbers of a step, from its key alone, with nothing drawn before in the step.
-        torch.manual_seed(int(sample_keys(trainer.cfg.seed, f"step/{trainer.rank}", np.array([step]))[0]))
+        torch.manual_seed(int(sample_keys(trainer.cfg.seed, f"step/{trainer.rank.rank}", np.array([step]))[0]))
         expected.append(draw(found[step].float()))
     own = {name: value.cpu() for name, value in trainer.algorithm.state_dict().items()}
     return {"found": torch.stack(found).cpu(), "expected": torch.stack(expected).cpu(), "state": own}
 
 
 def main(out: str, *fields: str) -> None:
-    trainer, steps = make_trainer(Path(out), "--model.dropout", str(RATE), *fields), GPU_STEPS
-    if trainer.device.type == "cpu":
-        steps, trainer.replay = HOST_STEPS, "backward"
-        trainer.gradients = Replay(trainer.compute_gradients, HostGraph(), HOST_WARM_UP)
-    torch.save(train(trainer, steps), f"{out}.{os.environ.get('RANK', '0')}.pt")
+    cfg, steps = resolve([*FIELDS, "--out", out, "--model.dropout", str(RATE), *fields])[1], GPU_STEPS
+    if cfg.torch_device == "cpu":
+        stepper.CudaGraph, stepper.WARM_UP_DDP = HostGraph, HOST_WARM_UP
+        cfg, steps = cfg.model_copy(update={"replay": "backward"}), HOST_STEPS  # the command line refuses it on a CPU
+    torch.save(train(build_trainer(cfg), steps), f"{out}.{os.environ.get('RANK', '0')}.pt")
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

@@ -25,13 +25,13 @@ from semisonic.contract import Batch, StepOutput
 from semisonic.cli import main
 from semisonic.data.pipeline import Loader
 from semisonic.schema import UserError
-from semisonic.trainer import Trainer
+from semisonic.stepper import TrainingStep
 
 STEP, DEADLINE, TOGETHER = 7, 240, 3
 
 
-def strike(trainer: Trainer, fault: str) -> None:
-    Path(f"{trainer.folder}.struck").write_text(str(time.time()))
+def strike(step: TrainingStep, fault: str) -> None:
+    Path(f"{step.cfg.folder}.struck").write_text(str(time.time()))
     if fault == "raise":
         raise ValueError("this is a fault")
     if fault == "runtime":
@@ -39,9 +39,9 @@ def strike(trainer: Trainer, fault: str) -> None:
     if fault == "mistake":
         raise UserError("data.root: this is a mistake")
     if fault == "buffer":
-        next(iter(trainer.algorithm.averaged_parameters().values())).mul_(1 + 1e-6)
+        next(iter(step.algorithm.averaged_parameters().values())).mul_(1 + 1e-6)
     if fault == "image":
-        for path in (Path(trainer.folder).parent / "images" / "train").rglob("*.png"):
+        for path in (step.cfg.folder.parent / "images" / "train").rglob("*.png"):
             path.write_bytes(path.read_bytes()[:-40])
     if fault.startswith(("stop", "kill")):
         time.sleep(2)  # for a sign of this step
@@ -49,13 +49,13 @@ def strike(trainer: Trainer, fault: str) -> None:
 
 
 def put_in(fault: str) -> None:
-    train_step, loss, take = Trainer.train_step, Algorithm.forward, Loader.__next__
+    call, loss, take = TrainingStep.__call__, Algorithm.forward, Loader.__next__
     taken = 0
 
-    def faulty_step(self: Trainer, batch: Batch) -> StepOutput:
-        if self.step == STEP:
+    def faulty_step(self: TrainingStep, batch: Batch) -> StepOutput:
+        if self.number == STEP:
             strike(self, fault)
-        return train_step(self, batch)
+        return call(self, batch)
 
     def faulty_loss(self: Algorithm, batch: Batch) -> StepOutput:
         output = loss(self, batch)
@@ -68,7 +68,7 @@ def put_in(fault: str) -> None:
             threading.Event().wait()
         return take(self)
 
-    Trainer.train_step = faulty_step  # type: ignore[method-assign]
+    TrainingStep.__call__ = faulty_step  # type: ignore[method-assign]
     if fault == "nan":
         Algorithm.forward = faulty_loss  # type: ignore[method-assign]
     if fault == "hang":

@@ -13,24 +13,33 @@ import time
 from pathlib import Path
 
 from semisonic.cli import main
-from semisonic.trainer import Trainer
+from semisonic.contract import Batch, StepOutput
+from semisonic.parallel import Engine
+from semisonic.stepper import TrainingStep
 
 STEP = 30
 
 
 def put_in(rank: str) -> None:
-    optimizer_step = Trainer.optimizer_step
+    take, step = TrainingStep.__call__, Engine.step
+    current: list[TrainingStep] = []
 
-    def deadly(self: Trainer, role: str) -> None:
-        killed = Path(f"{self.folder}.{rank}.killed")
-        if self.step + 1 == STEP and self.cfg.algorithm.name != "supervised" and not killed.exists():
-            while not (self.folder / "checkpoints" / "latest").exists():
+    def taken(self: TrainingStep, batch: Batch) -> StepOutput:
+        current[:] = [self]
+        return take(self, batch)
+
+    def deadly(self: Engine) -> None:
+        cfg = current[0].cfg
+        killed = Path(f"{cfg.folder}.{rank}.killed")
+        if current[0].number + 1 == STEP and cfg.algorithm.name != "supervised" and not killed.exists():
+            while not (cfg.folder / "checkpoints" / "latest").exists():
                 time.sleep(0.01)
             killed.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        optimizer_step(self, role)
+        step(self)
 
-    Trainer.optimizer_step = deadly  # type: ignore[method-assign]
+    TrainingStep.__call__ = taken  # type: ignore[method-assign]
+    Engine.step = deadly  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import ClusterConfig
 
-from semisonic import parallel
+from semisonic import deepspeed_config
 from tests.conftest import ROOT, Start, free_port
 
 FILES = sorted((ROOT / "launch" / "accelerate").glob("*.yaml"))
@@ -126,8 +126,8 @@ def test_files_leave_accelerate_nothing_to_guess(file: Path):
         path = Path(config.deepspeed_config["deepspeed_config_file"])
         assert path == Path("launch", "deepspeed", f"{file.stem}.json")
         content = json.loads((ROOT / path).read_text())
-        assert parallel.deepspeed_problems(content, path, None, 1) == [] and parallel.zero_stage(content) == int(file.stem[4])
-        assert parallel.offloads_optimizer(content) == ("offload" in file.stem)
+        assert deepspeed_config.deepspeed_problems(content, path, None, 1) == [] and deepspeed_config.zero_stage(content) == int(file.stem[4])
+        assert deepspeed_config.offloads_optimizer(content) == ("offload" in file.stem)
 
 
 RUN_BY = {

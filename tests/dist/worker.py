@@ -8,7 +8,9 @@ JOBS.json is a list of `Job`s; OUT.pt maps each job's name to its `Result`, as a
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from semisonic.config import RunConfig
 from semisonic.data.sources import load
 from semisonic.data.splits import make_split
 from semisonic.models.norm import BatchNorm2d
-from semisonic.parallel import ZeroEngine
+from semisonic.parallel import Engine, ZeroEngine
 from semisonic.building import build_algorithm
 from semisonic.runtime import start
 from semisonic.trainer import Trainer
@@ -169,11 +171,10 @@ def make_trainer(job: Job) -> Trainer:
     return Trainer(cfg, algorithm, data, split, accelerator)
 
 
-def gradients_of(trainer: Trainer, role: str) -> dict[str, Tensor]:
+def gradients_of(engine: Engine) -> dict[str, Tensor]:
     """Of a role whose backward is done and whose optimiser has not stepped yet, reduced over the ranks."""
     from deepspeed.utils import safe_get_full_grad
 
-    engine = trainer.engines[role]
     zero = isinstance(engine, ZeroEngine)
     found = {name: safe_get_full_grad(p) if zero else p.grad for p, name in engine.names.items()}
     return {name: gradient.clone() for name, gradient in found.items() if gradient is not None}
@@ -183,30 +184,31 @@ def train(job: Job) -> Result:
     trainer, result = make_trainer(job), Result()
     if job.resume:
         trainer.restore(state.load(Path(job.resume)))
-    inner = trainer.optimizer_step
+    engines = trainer.training_step.engines
 
-    def recorded(role: str) -> None:
-        result.gradients.append(gradients_of(trainer, role))
-        inner(role)
+    def recorded(engine: Engine, step: Callable[[], None]) -> None:
+        result.gradients.append(gradients_of(engine))
+        step()
 
-    trainer.optimizer_step = recorded  # type: ignore[method-assign]
+    for engine in engines.values():
+        engine.step = partial(recorded, engine, engine.step)  # type: ignore[method-assign]
     loader = trainer.loader()
     while trainer.step < job.steps:
         batch = next(loader)
-        output = trainer.train_step(batch)
+        output = trainer.training_step(batch)
         both = torch.stack([output.loss.detach(), output.metrics.get("mask", output.loss.detach() * 0)]).double()
         loss, mask = trainer.accelerator.reduce(both, reduction="mean").tolist()
         result.loss.append(loss)
         result.mask.append(mask)
-        result.rate.append([float(engine.param_groups[0]["lr"]) for engine in trainer.engines.values()])
-        result.seen.append(trainer.gather({"index": batch.u_index})["index"].tolist())
+        result.rate.append([float(engine.optimizer.param_groups[0]["lr"]) for engine in engines.values()])
+        result.seen.append(trainer.training_step.gather({"index": batch.u_index})["index"].tolist())
         if job.save and trainer.step == job.save_at:
             trainer.save()
-    with trainer.whole_parameters():
+    with trainer.training_step.whole_parameters():
         result.state = {name: value.clone() for name, value in trainer.algorithm.state_dict().items()}
-    for role, engine in trainer.engines.items():
+    for role, engine in engines.items():
         result.state |= {f"optimizer/{role}/{name}": value.clone() for name, value in engine.state()}
-    (result.wrapper,) = {type(engine.wrapped).__name__ for engine in trainer.engines.values()}
+    (result.wrapper,) = {type(engine.wrapped).__name__ for engine in engines.values()}
     result.split = trainer.split.hash
     result.confusion = {net: trainer.evaluate(net, "test").confusion for net in ("ema", "raw")}
     return result

@@ -17,15 +17,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.building import build_algorithm
+from semisonic.building import build_trainer
 from semisonic.commandline import resolve
-from semisonic.data.sources import load
-from semisonic.data.splits import make_split
-from semisonic.runtime import start
-from semisonic.trainer import Trainer
 
 FILE = Path(__file__).with_name("losses.json")
 KINDS = ("start", "full")
@@ -71,12 +65,9 @@ def losses(algorithm: str, kind: str) -> list[float]:
     """The losses of the first steps; float32 values, which JSON and float.hex keep exactly."""
     fields = COMMON | START.get(algorithm, {}) | (FULL.get(algorithm, {}) if kind == "full" else {})
     cfg = resolve(["--algorithm", algorithm, *(f"--{name}={value}" for name, value in fields.items())])[1]
-    data = load(cfg.data)
-    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
-    torch.manual_seed(0)
-    trainer = Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
+    trainer = build_trainer(cfg)
     loader = trainer.loader()
-    return [trainer.train_step(next(loader)).loss.item() for _ in range(STEPS)]
+    return [trainer.training_step(next(loader)).loss.item() for _ in range(STEPS)]
 
 
 def stored(file: Path = FILE) -> dict[str, dict[str, list[float]]]:

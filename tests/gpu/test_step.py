@@ -8,13 +8,10 @@ from safetensors.torch import load_file
 
 from semisonic import cli
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.building import build_algorithm
+from semisonic.building import build_trainer
 from semisonic.commandline import resolve
-from semisonic.data.sources import load
-from semisonic.data.splits import make_split
 from semisonic.optim import AveragingSGD
 from semisonic.replay import WARM_UP_DDP
-from semisonic.runtime import start
 from semisonic.trainer import Trainer
 from tests.contract.test_fast_path import copy_state
 
@@ -35,10 +32,7 @@ FIELDS = [
 
 def make_trainer(*fields: str) -> Trainer:
     cfg = resolve([*FIELDS, *fields])[1]
-    data = load(cfg.data)
-    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
-    torch.manual_seed(0)
-    return Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
+    return build_trainer(cfg)
 
 
 def check_that_nothing_waits(trainer: Trainer) -> None:
@@ -46,15 +40,15 @@ def check_that_nothing_waits(trainer: Trainer) -> None:
     batch = next(trainer.loader())
     before = WARM_UP_DDP + 2
     for _ in range(before):
-        trainer.train_step(batch)
+        trainer.training_step(batch)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(3):
-            trainer.train_step(batch)
+            trainer.training_step(batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert int(trainer.first_bad_step) == -1 and int(trainer.algorithm.step) == before + 3
+    assert int(trainer.training_step.first_bad_step) == -1 and int(trainer.algorithm.step) == before + 3
 
 
 @pytest.mark.parametrize("replay", ["off", "step", "backward"])
@@ -80,10 +74,10 @@ def check_that_replay_changes_nothing(replay: str, *fields: str) -> None:
         trainer = make_trainer("--deterministic", "--replay", mode, *fields)
         loader = trainer.loader()
         for _ in range(WARM_UP_DDP + 6):
-            trainer.train_step(next(loader))
+            trainer.training_step(next(loader))
         found.append((trainer.read(), trainer.algorithm.state_dict()))
-    (figures, plain), (others, replayed) = found
-    assert figures == others
+    (metrics, plain), (others, replayed) = found
+    assert metrics == others
     assert all(torch.equal(value, replayed[name]) for name, value in plain.items())
 
 
@@ -94,8 +88,8 @@ def test_a_replayed_run_is_the_run(replay: str, optimizer: str):
 
 
 def test_sgd_moves_the_ema_in_its_own_launch():
-    trainer = make_trainer("--optim", "sgd")
-    assert isinstance(trainer.engines["network"].optimizer.optimizer, AveragingSGD) and not trainer.averages_parameters
+    step = make_trainer("--optim", "sgd").training_step
+    assert isinstance(step.engines["network"].optimizer.optimizer, AveragingSGD) and not step.averages_parameters
 
 
 def test_the_fast_path_follows_the_plain_one():
@@ -109,8 +103,8 @@ def test_the_fast_path_follows_the_plain_one():
     for step in range(50):
         copy_state(fast, plain)
         before = {name: value.clone() for name, value in fast.algorithm.named_parameters()}
-        one = fast.train_step(next(loader)).loss.item()
-        two = plain.train_step(next(other)).loss.item()
+        one = fast.training_step(next(loader)).loss.item()
+        two = plain.training_step(next(other)).loss.item()
         assert one == pytest.approx(two, rel=1e-3), step
         found, expected = fast.algorithm.state_dict(), plain.algorithm.state_dict()
         moved = max((expected[name] - value).abs().max().item() for name, value in before.items())

@@ -9,7 +9,6 @@ import torch.distributed as dist
 from torch.distributed import _functional_collectives as collectives
 
 from communication import Counter, count_step, observed, summary
-from semisonic.contract import StepOutput
 from variants import Engine, Plan
 
 
@@ -39,8 +38,8 @@ def gathered_state(built: Engine) -> dict[str, object]:
     """As if the algorithm had observed three numbers of each of a rank's two samples."""
     trainer = built.trainer
     with Counter() as counter, observed(trainer, counter):
-        trainer.gather(StepOutput(torch.zeros(()), {}, {"seen": torch.ones(2, 3)}).observed)
-    return summary(counter.calls, trainer.world_size, [])["algorithm state"]
+        trainer.training_step.gather({"seen": torch.ones(2, 3)})
+    return summary(counter.calls, trainer.rank.world_size, [])["algorithm state"]
 
 
 def main() -> None:

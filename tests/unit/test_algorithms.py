@@ -266,7 +266,7 @@ def test_ema_stays_out_of_gradients_and_in_float32():
 def test_ema_forward_in_training_mode_moves_no_statistics():
     algorithm = make(FixMatch)
     before = {name: value.clone() for name, value in algorithm.state_dict().items()}
-    algorithm.classify(images(8, 5), net="ema")
+    algorithm.classify(images(8, 5), module="ema")
     algorithm.classify(images(8, 5), track=False)
     assert all(torch.equal(value, before[name]) for name, value in algorithm.state_dict().items())
 

@@ -13,7 +13,7 @@ from semisonic_kernels import transformations
 from semisonic_kernels.boxes import boxes_around, inside_boxes, mean_filled, mean_filled_reference
 from semisonic_kernels.cutmix import cutmix, cutmix_boxes, cutmix_reference
 from semisonic_kernels.enhance import enhance, enhance_reference
-from semisonic_kernels.fuse import reference_kernels
+from semisonic_kernels.fuse import use_kernels
 from semisonic_kernels.warp import affine_matrices, corner_matrices, warp, warp_reference
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -363,7 +363,7 @@ def test_all_are_part_of_one_graph(device: str) -> None:
 
     given = pictures(6, 8, 8).to(device), uniforms(6, 10).to(device)
     found = torch.compile(step, fullgraph=True, backend="aot_eager")(*given)
-    with reference_kernels():
+    with use_kernels("reference"):
         expected = step(*given)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3 if one.is_floating_point() else 1)

@@ -247,17 +247,11 @@ def test_a_conventional_step_trains(algorithm: str):
 @pytest.mark.parametrize("start_up", ["none", "tf"])
 def test_the_two_loops_do_the_same_arithmetic(start_up: str):
     """One batch, ten steps: the engine's trainer and the conventional loop arrive at the same weights."""
-    from semisonic.building import build_algorithm
-    from semisonic.data.sources import load
-    from semisonic.data.splits import make_split
-    from semisonic.runtime import start
-    from semisonic.trainer import Trainer
+    from semisonic.building import build_trainer
 
     loop = tiny_loop("fixmatch", "--ema.start_up", start_up, "--algorithm.threshold", "0.2", "--optim.lr", "0.01")
     cfg = loop.cfg
-    data = load(cfg.data)
-    split = make_split(cfg.data, data.train.labels, 10, cfg.seed)
-    trainer = Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
+    trainer = build_trainer(cfg)
     conventional.copy_weights(loop.network, trainer.algorithm.network)
     # The engine's EMA keeps parameters as buffers, in another order.
     ema = [trainer.algorithm.ema.get_buffer(name) for name in trainer.algorithm.network.state_dict()]
@@ -268,7 +262,7 @@ def test_the_two_loops_do_the_same_arithmetic(start_up: str):
     batch = variants.random_batch(cfg, plan, torch.device("cpu"))
     batch = batch._replace(x={"weak": images}, y=labels, u={"weak": weak, "strong": strong})
     for _ in range(10):
-        trainer.train_step(batch)
+        trainer.training_step(batch)
         loop.step((images, labels, weak, strong))
     assert loop.figures["mask"] > 0
     network = trainer.algorithm.network.state_dict().values()

@@ -133,7 +133,7 @@ def test_a_training_run_is_the_same_bit_for_bit(tmp_path: Path, micro: str):
     plain, again = (make_trainer(tmp_path / way, f"--{way}", *fields) for way in ("no-recompute", "recompute"))
     for trainer in (plain, again):
         loader = trainer.loader()
-        trainer.losses = [trainer.train_step(next(loader)).loss.item() for _ in range(3)]
+        trainer.losses = [trainer.training_step(next(loader)).loss.item() for _ in range(3)]
     assert plain.losses == again.losses
     assert_equal(plain.algorithm.state_dict(), again.algorithm.state_dict())
 
@@ -178,7 +178,7 @@ def test_a_compiled_run_equals_the_eager_one(counter: CompileCounterWithBackend,
         loader, trainer.losses = trainer.loader(), []
         for step in range(4):
             with torch._dynamo.config.patch(error_on_recompile=step > 0):
-                trainer.losses.append(trainer.train_step(next(loader)).loss.item())
+                trainer.losses.append(trainer.training_step(next(loader)).loss.item())
                 trainer.evaluate("ema", "held_out"), trainer.evaluate("raw", "held_out")
     eager, compiled = both["off"].algorithm, both["blocks"].algorithm
     assert both["blocks"].losses == pytest.approx(both["off"].losses, rel=1e-4)

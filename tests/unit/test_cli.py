@@ -222,7 +222,7 @@ def test_init_is_part_of_the_run(run: Path, tmp_path: Path, capfd: pytest.Captur
 def test_init_survives_a_resume_before_the_first_checkpoint(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     out, losses = tmp_path / "run", []
     fields = [*QUICK, "--no-baseline", "--log.trackers", "none", "--log.every", "1", "--steps", "3", "--out", str(out)]
-    monkeypatch.setattr("semisonic.trainer.Trainer.fit", lambda *_: 1 / 0)
+    monkeypatch.setattr("semisonic.trainer.Trainer.train", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main([*fields, "--init", str(run)])
     monkeypatch.undo()

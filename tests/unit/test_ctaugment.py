@@ -225,7 +225,7 @@ def test_the_probe_changes_no_loss_and_observes_the_right_class(kind):
     output = probed.loss(own)
     assert all(torch.equal(buffers[name], value) for name, value in probed.ema.named_buffers())
     with torch.no_grad():
-        logits = probed.eval().infer(own.x["probe"], net="ema")
+        logits = probed.eval().infer(own.x["probe"], module="ema")
     right = logits.softmax(-1).gather(1, own.y[:, None])[:, 0]
     assert torch.allclose(output.observed["probe_omega"], right) and not output.observed["probe_omega"].requires_grad
     assert torch.equal(output.observed["probe_bins"], bins)
@@ -362,7 +362,7 @@ def stepped(trainer, until: int) -> list[torch.Tensor]:
     while trainer.step < until:
         own = next(loader)
         seen.append(own.u["strong"].clone())
-        trainer.train_step(own)
+        trainer.training_step(own)
     return seen
 
 

@@ -16,15 +16,10 @@ from semisonic.contract import Batch
 from semisonic.models.ema import EmaConfig
 from semisonic.models.wide_resnet import WideResNet
 from semisonic.schema import UserError
-from semisonic_kernels.fuse import set_kernels
 from tests.contract.test_contract import batch_for
 from tests.unit.test_algorithms import CLASSES, SIZE, gradients, images, info, same, tiny_network
 
-
-@pytest.fixture(autouse=True)
-def eager_kernels() -> None:
-    """Nothing here needs a compiler; that the fused kernels compute the same is tested with them."""
-    set_kernels("eager")
+pytestmark = pytest.mark.usefixtures("eager_kernels")
 
 
 OFF = {"slopes": (0, 0, 0, 0, 0), "consistency": 0, "patch": 0}

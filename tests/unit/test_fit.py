@@ -17,7 +17,7 @@ from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.building import build_algorithm
 from semisonic.commandline import Invocation, resolve
 from semisonic.config import RunConfig
-from semisonic.contract import Views
+from semisonic.contract import Batch, Views
 from semisonic.data.base import DataConfig, DataSet
 from semisonic.data.pipeline import Loader
 from semisonic.data.sources import load
@@ -28,7 +28,7 @@ from semisonic.report import Console
 from semisonic.run import execute
 from semisonic.runtime import optimizer_share, start
 from semisonic.schema import UserError
-from semisonic.trainer import Trainer
+from semisonic.stepper import TrainingStep
 
 FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--steps", "4",
           "--checkpoint.every", "4", "--eval.every", "4", "--log.every", "2", "--log.trackers", "none", "--algorithm.threshold",
@@ -355,14 +355,14 @@ def test_a_step_that_does_not_fit_leaves_no_folder(tmp_path: Path):
 
 
 def test_running_out_later_names_rank_step_and_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
-    inner, out = Trainer.train_step, tmp_path / "run"
+    inner, out = TrainingStep.__call__, tmp_path / "run"
 
-    def failing(self: Trainer, batch: object):
-        if self.step == 3:
+    def failing(self: TrainingStep, batch: Batch):
+        if self.number == 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
         return inner(self, batch)
 
-    monkeypatch.setattr(Trainer, "train_step", failing)
+    monkeypatch.setattr(TrainingStep, "__call__", failing)
     monkeypatch.setattr(cli, "MAIN", False)  # the rank that ran out is the one that knows
     assert cli.main([*FIELDS, "--no-baseline", "--out", str(out), "--checkpoint.every", "2"]) == 2
     lines = capfd.readouterr().err.strip().splitlines()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semisonic_kernels.fuse import fused, reference_kernels, set_kernels
+from semisonic_kernels.fuse import fused, use_kernels
 
 
 def _doubled_reference(x: Tensor, factor: float = 1.0) -> Tensor:
@@ -24,22 +24,20 @@ def _doubled(x: Tensor, factor: float = 1.0) -> Tensor:
 def test_reference_kernels_replace_the_fused_ones_and_come_back() -> None:
     x = torch.tensor([3.0])
     assert _doubled(x).item() == 6
-    with reference_kernels():
+    with use_kernels("reference"):
         assert _doubled(x).item() == 2
-        with reference_kernels():
+        with use_kernels("reference"):
             assert _doubled(x).item() == 2
         assert _doubled(x).item() == 2
-    with pytest.raises(RuntimeError, match="inside"), reference_kernels():
+    with pytest.raises(RuntimeError, match="inside"), use_kernels("reference"):
         raise RuntimeError("inside")
     assert _doubled(x).item() == 6
-    try:
-        for which, expected in (("reference", 2), ("eager", 2), ("fused", 6)):
-            set_kernels(which)
+    for which, expected in (("reference", 2), ("eager", 2), ("fused", 6)):
+        with use_kernels(which):
             assert _doubled(x).item() == expected
-    finally:
-        set_kernels("fused")
+    assert _doubled(x).item() == 6
     with pytest.raises(ValueError, match="expected 'fused', 'eager' or 'reference'"):
-        set_kernels("quick")
+        use_kernels("quick")
     with pytest.raises(ValueError, match="must be floating"):
         _doubled(x.long())
 
@@ -48,7 +46,7 @@ def test_a_compiled_graph_follows_the_switch() -> None:
     call = torch.compile(lambda x: _doubled(x) + 1, fullgraph=True, backend="eager")
     x = torch.tensor([3.0, 4.0])
     assert call(x).tolist() == [7, 9]
-    with reference_kernels():
+    with use_kernels("reference"):
         assert call(x).tolist() == [3, 4]
     with torch._dynamo.config.patch(error_on_recompile=True):
         assert call(x).tolist() == [7, 9]

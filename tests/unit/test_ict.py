@@ -10,14 +10,9 @@ from torch.nn import functional as F
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.ict import ICT
 from semisonic.contract import Batch
-from semisonic_kernels.fuse import set_kernels
 from tests.unit.test_algorithms import CLASSES, SIZE, batch, frozen, gradients, images, info, make, same
 
-
-@pytest.fixture(autouse=True)
-def eager_kernels() -> None:
-    """Nothing here needs a compiler; that the fused kernels compute the same is tested with them."""
-    set_kernels("eager")
+pytestmark = pytest.mark.usefixtures("eager_kernels")
 
 
 def mixing_batch(lam: float | None = None, seed: int = 0) -> Batch:
@@ -93,7 +88,7 @@ def test_unmixed_it_is_mean_teacher_with_one_view():
     plain = copy.deepcopy(algorithm)
     found = gradients(algorithm, given)
     with torch.no_grad():
-        (q_UC,) = plain.classify(given.u["weak"], net="ema")
+        (q_UC,) = plain.classify(given.u["weak"], module="ema")
     logits_BC, logits_UC = plain.classify(given.x["weak"], given.u["weak"])
     consistency = (logits_UC.softmax(-1) - q_UC.softmax(-1)).square().mean()
     plain.zero_grad()

@@ -12,13 +12,10 @@ from accelerate import Accelerator
 from torch import nn
 
 from semisonic.algorithms.supervised import Supervised
-from semisonic.building import build_algorithm
+from semisonic.building import build_trainer
 from semisonic.commandline import resolve
-from semisonic.data.sources import load
-from semisonic.data.splits import make_split
 from semisonic.optim import OptimConfig, build_optimizer
 from semisonic.parallel import Engine
-from semisonic.runtime import start
 from semisonic.trainer import Trainer
 from tests.conftest import ROOT
 from tests.unit.test_algorithms import batch, make
@@ -105,7 +102,8 @@ def test_clipping_follows_the_scaling_back():
         module.weight.zero_()
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     names = {parameter: name for name, parameter in module.named_parameters()}
-    engine = Engine(Accelerator(cpu=True), module, torch.optim.SGD(module.parameters(), lr=1.0), scaler, 0.5, names)
+    sgd = torch.optim.SGD(module.parameters(), lr=1.0)
+    engine = Engine(Accelerator(cpu=True), module, sgd, scaler, OptimConfig(clip=0.5), names)
     engine.backward(0.3 * module.weight.sum())
     engine.step()
     assert module.weight.item() == pytest.approx(-0.3)
@@ -114,9 +112,7 @@ def test_clipping_follows_the_scaling_back():
 def trainer(out: Path, *fields: str) -> Trainer:
     cfg = resolve(["--out", str(out), "--device", "cpu", "--steps", "3", "--no-baseline", "--log.trackers", "none",
                    "--batch.labelled", "4", "--eval.every", "1", *fields])[1]  # fmt: skip
-    data = load(cfg.data)
-    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
-    return Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
+    return build_trainer(cfg)
 
 
 def test_the_test_set_chooses_nothing(tmp_path: Path):
@@ -142,7 +138,7 @@ def test_training_reads_the_labelled_images_and_the_pool_only(tmp_path: Path, mo
     monkeypatch.setattr(resident, "gather", noted)
     loader = run.loader()
     for _ in range(8):
-        run.train_step(next(loader))
+        run.training_step(next(loader))
     assert run.step == 8 == int(run.algorithm.step)
     allowed = {*run.split.labelled.tolist(), *run.split.unlabelled.tolist()}
     assert set(asked) <= allowed and not set(asked) & set(run.split.held_out.tolist())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from semisonic_kernels import losses
-from semisonic_kernels.fuse import reference_kernels
+from semisonic_kernels.fuse import use_kernels
 from semisonic_kernels.losses import (
     consistency_loss,
     kl_divergence,
@@ -282,7 +282,7 @@ def test_refuses(position: int) -> None:
     call, message = BAD[position]
     with pytest.raises(ValueError, match=message):
         call(data((6, 4)))
-    with reference_kernels(), pytest.raises(ValueError, match=message):
+    with use_kernels("reference"), pytest.raises(ValueError, match=message):
         call(data((6, 4)))
 
 
@@ -302,7 +302,7 @@ def check_all(call: Callable, given: Data) -> dict[str, Tensor]:
         return torch.autograd.grad(sum(value.mean() for value in found.values()), given.logits)[0]
 
     found = call(given)
-    with reference_kernels():
+    with use_kernels("reference"):
         expected = all_kernels(given)
     for name, value in found.items():
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5, msg=lambda text, name=name: name + text)

@@ -11,14 +11,9 @@ from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.mixmatch import MixMatch
 from semisonic.algorithms.parts import block_first, check_block, linear_ramp, mixing_partners, sigmoid_ramp
 from semisonic.contract import Batch
-from semisonic_kernels.fuse import set_kernels
 from tests.unit.test_algorithms import CLASSES, batch, frozen, gradients, images, make, same
 
-
-@pytest.fixture(autouse=True)
-def eager_kernels() -> None:
-    """Nothing here needs a compiler; that the fused kernels compute the same is tested with them."""
-    set_kernels("eager")
+pytestmark = pytest.mark.usefixtures("eager_kernels")
 
 
 def mixing_batch(views: int = 2, lam: float | None = None, seed: int = 0) -> Batch:

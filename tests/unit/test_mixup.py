@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semisonic_kernels.fuse import reference_kernels
+from semisonic_kernels.fuse import use_kernels
 from semisonic_kernels.mixup import mixup, mixup_reference
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -175,7 +175,7 @@ def test_compiled_gradients(dtype: torch.dtype, layout: str, device: str) -> Non
         return [leaf.grad for leaf in leaves]
 
     found, again = gradients(), gradients()
-    with reference_kernels():
+    with use_kernels("reference"):
         expected = gradients()
     for one, other, wanted in zip(found, again, expected, strict=True):
         tolerance = 1e-6 if dtype == torch.float32 else 1e-2

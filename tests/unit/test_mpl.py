@@ -20,16 +20,13 @@ from semisonic.models.head import DropoutLinear
 from semisonic.optim import OptimConfig
 from semisonic.schedules import learning_rate
 from semisonic.schema import UserError
-from semisonic_kernels.fuse import set_kernels
 from tests.contract.runner import Runner
 from tests.unit.test_algorithms import CLASSES, batch, frozen, info, make, same, tiny_network
 
 FIELDS = {"dropout": 0.0, "threshold": 0.3, "temperature": 0.7}
 
 
-@pytest.fixture(autouse=True)
-def uncompiled() -> None:
-    set_kernels("eager")
+pytestmark = pytest.mark.usefixtures("eager_kernels")
 
 
 def mpl(**fields: object) -> MPL:

@@ -8,10 +8,13 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from semisonic import parallel
+from semisonic import deepspeed_config
 from semisonic.commandline import resolve
 from semisonic.config import RunConfig
-from semisonic.parallel import Engine, ParallelConfig
+from semisonic.deepspeed_config import ParallelConfig
+from semisonic.optim import OptimConfig
+from semisonic.parallel import Engine
+from semisonic.runtime import deepspeed_plugin
 from semisonic.schema import UserError
 
 FILES = sorted((Path(__file__).parent.parent.parent / "launch" / "deepspeed").glob("*.json"))
@@ -22,27 +25,26 @@ def engine(scale: float) -> Engine:
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
     scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     names = {parameter: name for name, parameter in module.named_parameters()}
-    return Engine(Accelerator(cpu=True), module, optimizer, scaler, None, names)
+    return Engine(Accelerator(cpu=True), module, optimizer, scaler, OptimConfig(), names)
 
 
 def step(made: Engine, factor: float) -> None:
     made.backward(made(torch.ones(3, 2)).sum() * factor)
     made.step()
-    made.zero_grad()
 
 
 def test_fp16_skips_a_step_that_overflows_and_gives_up_where_no_scale_helps():
     made = engine(4.0)
     step(made, 1.0)
-    assert not made.skipped and not made.overflowed()
+    assert not made.skipped and not made.overflowed
     before = made.module.weight.clone()
     step(made, float("inf"))
-    assert made.skipped and not made.overflowed()  # the scale is 2 now
+    assert made.skipped and not made.overflowed  # the scale is 2 now
     step(made, float("inf"))
     step(made, float("inf"))
-    assert made.skipped and made.overflowed() and torch.equal(made.module.weight, before)
+    assert made.skipped and made.overflowed and torch.equal(made.module.weight, before)
     step(made, 1.0)
-    assert not made.skipped and not made.overflowed()
+    assert not made.skipped and not made.overflowed
 
 
 def test_state_goes_under_parameter_names():
@@ -59,7 +61,7 @@ def test_the_files_that_come_along_are_accepted(path: Path, monkeypatch: pytest.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     cfg = resolve(["--parallel.deepspeed", str(path), "--device", "cpu"])[1]
     assert cfg.zero_stage == int(path.stem[4]) and not cfg.compiled
-    assert parallel.offloads_optimizer(json.loads(path.read_text())) == ("offload" in path.stem)
+    assert deepspeed_config.offloads_optimizer(json.loads(path.read_text())) == ("offload" in path.stem)
 
 
 @pytest.mark.parametrize(
@@ -85,15 +87,14 @@ def test_clipping_may_be_said_twice_if_it_is_the_same(tmp_path: Path):
     path.write_text(json.dumps(json.loads(FILES[0].read_text()) | {"gradient_clipping": 2.0}))
     cfg: RunConfig = resolve(["--parallel.deepspeed", str(path), "--optim.clip", "2", "--device", "cpu"])[1]
     assert (
-        parallel.plugin(parallel.read_deepspeed(cfg.parallel), cfg.optim.clip).deepspeed_config["gradient_clipping"]
-        == 2
+        deepspeed_plugin(cfg, deepspeed_config.read_deepspeed(cfg.parallel)).deepspeed_config["gradient_clipping"] == 2
     )
 
 
 def test_nothing_is_left_for_accelerate_to_fill_in():
     """Left alone it clips to a norm of 1, and swaps an offloaded optimiser for one of DeepSpeed's."""
-    content = parallel.read_deepspeed(ParallelConfig(deepspeed=FILES[0]))
-    filled = parallel.plugin(content, None).deepspeed_config
+    cfg = RunConfig(parallel=ParallelConfig(deepspeed=FILES[0]))
+    filled = deepspeed_plugin(cfg, deepspeed_config.read_deepspeed(cfg.parallel)).deepspeed_config
     assert filled["gradient_clipping"] == 0.0 and filled["zero_force_ds_cpu_optimizer"] is False
 
 

@@ -10,25 +10,17 @@ from torch import Tensor
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.policy_mixmatch import NONE_COUNTS, PolicyMixMatch
 from semisonic.algorithms.supervised import Supervised
-from semisonic.building import build_algorithm
+from semisonic.building import build_trainer
 from semisonic.commandline import resolve
 from semisonic.contract import Batch
-from semisonic.data.sources import load
-from semisonic.data.splits import make_split
-from semisonic.runtime import start
 from semisonic.schema import UserError
-from semisonic.trainer import Trainer
-from semisonic_kernels.fuse import set_kernels
 from tests.unit.test_algorithms import CLASSES, frozen, gradients, images, make, same
 from tests.unit.test_mixmatch import mixing_batch, mixmatch
 
 RAMP = {"weight": 20.0, "ramp": 60.0}
 
 
-@pytest.fixture(autouse=True)
-def eager_kernels() -> None:
-    """Nothing here needs a compiler; that the fused kernels compute the same is tested with them."""
-    set_kernels("eager")
+pytestmark = pytest.mark.usefixtures("eager_kernels")
 
 
 def policy(name: str, **fields: object) -> Algorithm:
@@ -264,11 +256,9 @@ def test_impossible_combinations_name_their_field():
 
 def test_the_trainer_tells_the_accuracy_on_the_held_out_images(tmp_path):
     cfg = resolve([*RUN, "--data.held-out", "20", "--out", str(tmp_path)])[1]
-    data = load(cfg.data)
-    split = make_split(cfg.data, data.train.labels, 10, cfg.seed)
-    trainer = Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
+    trainer = build_trainer(cfg)
     assert trainer.algorithm.held_out_counts.tolist() == [0, 0]
-    figures = trainer.evaluate_all()
+    metrics = trainer.evaluate_all()
     correct, total = trainer.algorithm.held_out_counts.tolist()
-    assert total == 20 and figures["held_out/top1"] == 100 * correct / total
+    assert total == 20 and metrics["held_out/top1"] == 100 * correct / total
     assert trainer.algorithm.state_dict()["held_out_counts"].tolist() == [correct, total]

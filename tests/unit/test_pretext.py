@@ -18,17 +18,14 @@ from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.algorithms.rotnet import RotNet
 from semisonic.algorithms.simclr import SimCLR
 from semisonic.algorithms.supervised import Supervised
-from semisonic.building import build_algorithm
+from semisonic.building import build_trainer
 from semisonic.commandline import resolve
 from semisonic.contract import Batch
-from semisonic.data.sources import load
-from semisonic.data.splits import make_split
 from semisonic.models.ema import EmaConfig
-from semisonic.runtime import start
 from semisonic.schema import UserError
 from semisonic.trainer import Trainer
 from semisonic_kernels.contrastive import contrastive_loss, nt_xent, nt_xent_reference
-from semisonic_kernels.fuse import set_kernels
+from semisonic_kernels.fuse import use_kernels
 from semisonic_kernels.rotate import rotate, rotate_reference, rotations, rotations_reference
 from tests.contract.test_contract import batch_for
 from tests.unit.test_algorithms import batch, frozen, gradients, images, info, make, same, tiny_network
@@ -36,10 +33,7 @@ from tests.unit.test_algorithms import batch, frozen, gradients, images, info, m
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
-@pytest.fixture(autouse=True)
-def without_compiler() -> None:
-    """Losses in plain torch, as in a run that is not compiled."""
-    set_kernels("eager")
+pytestmark = pytest.mark.usefixtures("eager_kernels")
 
 
 # Quarter turns
@@ -80,11 +74,11 @@ def test_the_gradient_of_a_rotation_turns_back():
 
 
 def test_compiled_kernels_equal_their_references():
-    set_kernels("fused")
     pixels, turns = images(5, 1), torch.tensor([0, 1, 2, 3, 1])
-    assert torch.equal(rotate(pixels, turns), rotate_reference(pixels, turns))
     one, two = (views(8).requires_grad_() for _ in range(2))
-    losses = [call(given, given, 0, 0.3) for call, given in ((nt_xent, one), (nt_xent_reference, two))]
+    with use_kernels("fused"):
+        assert torch.equal(rotate(pixels, turns), rotate_reference(pixels, turns))
+        losses = [call(given, given, 0, 0.3) for call, given in ((nt_xent, one), (nt_xent_reference, two))]
     torch.testing.assert_close(*losses)
     sum(losses).backward()
     torch.testing.assert_close(one.grad, two.grad)
@@ -285,10 +279,7 @@ def test_without_weights_the_algorithm_is_the_algorithm_itself():
 
 def trainer(*fields: str) -> Trainer:
     cfg = resolve([*QUICK, "--no-baseline", "--algorithm.threshold", "0.12", *fields])[1]
-    data = load(cfg.data)
-    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
-    torch.manual_seed(0)
-    return Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
+    return build_trainer(cfg)
 
 
 def test_the_weights_0_reproduce_the_run_bit_for_bit():
@@ -298,7 +289,7 @@ def test_the_weights_0_reproduce_the_run_bit_for_bit():
                    ["--auxiliary.rotation", "1e-300", "--auxiliary.simclr", "1e-300", "--auxiliary.view", "fixmatch"]):  # fmt: skip
         run = trainer(*fields)
         loader = run.loader()
-        losses.append([run.train_step(next(loader)).loss.item() for _ in range(3)])
+        losses.append([run.training_step(next(loader)).loss.item() for _ in range(3)])
         states.append({k: v for k, v in run.algorithm.state_dict().items() if not k.startswith("auxiliary_")})
     assert losses[0] == losses[1] == losses[2]
     for other in states[1:]:

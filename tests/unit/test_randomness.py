@@ -13,14 +13,10 @@ from semisonic.models.head import DropoutLinear
 from semisonic.models.randomness import Dropout, convert_dropout, without_draws
 from semisonic.models.shake_shake import Block
 from semisonic.models.stochastic_depth import StochasticDepth
-from semisonic_kernels.fuse import set_kernels
 from tests.contract.runner import Runner
 from tests.unit.test_algorithms import batch, images, info, tiny_network
 
-
-@pytest.fixture(autouse=True)
-def uncompiled() -> None:
-    set_kernels("eager")
+pytestmark = pytest.mark.usefixtures("eager_kernels")
 
 
 LAYERS = {
@@ -103,7 +99,7 @@ def test_probes_stand_for_an_evaluation():
     given.x["probe"] = images(6, 9)
     found = probed.loss(given).observed["probe_omega"]
     with torch.no_grad():
-        p_BC = probed.eval().infer(given.x["probe"], net="ema").softmax(-1)
+        p_BC = probed.eval().infer(given.x["probe"], module="ema").softmax(-1)
     torch.testing.assert_close(found, p_BC.gather(1, given.y[:, None])[:, 0])
 
     rotnet = RotNet(RotNet.Config(), lambda: Random(0.0), info())

@@ -8,14 +8,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from semisonic.building import build_algorithm
+from semisonic.building import build_trainer
 from semisonic.commandline import resolve
-from semisonic.data.sources import load
-from semisonic.data.splits import make_split
 from semisonic.optim import AveragingSGD, OptimConfig, build_optimizer
-from semisonic.replay import Replay
-from semisonic.runtime import start
+from semisonic.replay import GraphedFunction
 from semisonic.schema import UserError
+from semisonic.stepper import TrainingStep
 from semisonic.trainer import Trainer
 
 FIELDS = [
@@ -25,10 +23,7 @@ FIELDS = [
 
 def make_trainer(folder: Path, *fields: str) -> Trainer:
     cfg = resolve([*FIELDS, "--out", str(folder), *fields])[1]
-    data = load(cfg.data)
-    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
-    torch.manual_seed(0)
-    return Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
+    return build_trainer(cfg)
 
 
 class OnTheHost:
@@ -61,7 +56,7 @@ def test_batches_are_copied_into_fixed_tensors():
         return {"sum": batch["u"]["weak"].sum()}
 
     recorder = OnTheHost()
-    replay = Replay(action, recorder, warm_up=2)
+    replay = GraphedFunction(action, recorder, warm_up=2)
     for step in range(5):
         image = torch.full((2, 3, 4, 4), float(step)).to(memory_format=torch.channels_last)
         replay({"u": {"weak": image}, "none": torch.empty(0)})
@@ -71,7 +66,7 @@ def test_batches_are_copied_into_fixed_tensors():
 
 
 def test_another_shape_is_an_error():
-    replay = Replay(lambda batch: batch, OnTheHost(), warm_up=0)
+    replay = GraphedFunction(lambda batch: batch, OnTheHost(), warm_up=0)
     replay({"x": torch.zeros(4)})
     with pytest.raises(RuntimeError, match="size"):
         replay({"x": torch.zeros(5)})
@@ -83,25 +78,32 @@ def test_what_cannot_be_recorded_says_what_to_change():
             raise RuntimeError("operation not permitted when stream is capturing")
 
     with pytest.raises(UserError, match=r"--replay off .*not permitted"):
-        Replay(lambda batch: batch, Refuses(), warm_up=0)({"x": torch.zeros(1)})
+        GraphedFunction(lambda batch: batch, Refuses(), warm_up=0)({"x": torch.zeros(1)})
+
+
+def on_the_host(trainer: Trainer, part: str, monkeypatch: pytest.MonkeyPatch) -> TrainingStep:
+    """The trainer's step anew, with a part that is replayed without a CUDA graph."""
+    monkeypatch.setattr("semisonic.stepper.CudaGraph", OnTheHost)
+    cfg = trainer.cfg.model_copy(update={"replay": part})
+    return TrainingStep(cfg, trainer.algorithm, trainer.accelerator)
 
 
 @pytest.mark.parametrize("part", ["step", "backward"])
-def test_a_step_needs_nothing_but_its_batch_and_fixed_tensors(part: str, tmp_path: Path):
+def test_a_step_needs_nothing_but_its_batch_and_fixed_tensors(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """From fixed tensors the whole step goes on as from a batch's own; so does one in two parts, as for `backward`."""
     threshold = ("--algorithm.threshold", "0.12")  # some samples pass from the first step on
     plain, replayed = (make_trainer(tmp_path / name, *threshold) for name in ("plain", "replayed"))
-    if part == "step":
-        replayed.advance = Replay(replayed.body, OnTheHost())
-    else:
-        replayed.replay = "backward"
-        replayed.gradients = Replay(lambda batch: replayed.compute_gradients(batch), OnTheHost(), warm_up=100)
+    replayed.training_step = on_the_host(replayed, part, monkeypatch)
     for trainer in (plain, replayed):
         loader = trainer.loader()
-        addresses = [t.data_ptr() for t in (*trainer.algorithm.state_dict().values(), trainer.first_bad_step)]
+        addresses = [
+            t.data_ptr() for t in (*trainer.algorithm.state_dict().values(), trainer.training_step.first_bad_step)
+        ]
         for _ in range(6):
-            trainer.train_step(next(loader))
-        after = [t.data_ptr() for t in (*trainer.algorithm.state_dict().values(), trainer.first_bad_step)]
+            trainer.training_step(next(loader))
+        after = [t.data_ptr() for t in (*trainer.algorithm.state_dict().values(), trainer.training_step.first_bad_step)]
         assert addresses == after  # nothing that a step moves is replaced
     expected, found = plain.algorithm.state_dict(), replayed.algorithm.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
@@ -110,10 +112,10 @@ def test_a_step_needs_nothing_but_its_batch_and_fixed_tensors(part: str, tmp_pat
 
 def test_the_learning_rate_follows_the_step_on_the_device(tmp_path: Path):
     trainer = make_trainer(tmp_path, "--steps", "100", "--optim.lr", "0.5", "--optim.schedule", "cosine")
-    group, loader = trainer.engines["network"].param_groups[0], trainer.loader()
+    group, loader = trainer.training_step.engines["network"].optimizer.param_groups[0], trainer.loader()
     address, rates = group["lr"].data_ptr(), []
     for _ in range(3):
-        trainer.train_step(next(loader))
+        trainer.training_step(next(loader))
         rates.append(group["lr"].item())
     assert rates == pytest.approx([0.25 * (1 + torch.cos(torch.tensor(torch.pi * t / 100)).item()) for t in range(3)])
     assert group["lr"].data_ptr() == address
@@ -139,9 +141,9 @@ class Reads(TorchDispatchMode):
 def test_a_step_hands_no_value_to_the_host(algorithm: str, fields: tuple[str, ...], tmp_path: Path):
     trainer = make_trainer(tmp_path, "--algorithm", algorithm, *fields)
     batch = next(trainer.loader())
-    trainer.train_step(batch)
+    trainer.training_step(batch)
     with Reads() as reads:
-        trainer.train_step(batch)
+        trainer.training_step(batch)
         assert reads.found == []
         trainer.read()  # logging may
         assert reads.found
@@ -155,11 +157,12 @@ def test_the_averaging_optimiser_trains_as_torch_s_and_the_ema_do(tmp_path: Path
     options = (algorithm.averaged_parameters(), algorithm.ema_weight)
     optimizer = build_optimizer(algorithm, fused.cfg.optim, *options)
     assert isinstance(optimizer, AveragingSGD)
-    fused.engines["network"].optimizer, fused.averages_parameters = fused.accelerator.prepare(optimizer), False
+    step = fused.training_step
+    step.engines["network"].optimizer, step.averages_parameters = fused.accelerator.prepare(optimizer), False
     for trainer in (plain, fused):
         loader = trainer.loader()
         for _ in range(4):
-            trainer.train_step(next(loader))
+            trainer.training_step(next(loader))
     torch.testing.assert_close(algorithm.state_dict(), plain.algorithm.state_dict(), rtol=1e-4, atol=1e-6)
     moved = algorithm.averaged_parameters()
     assert all(not torch.equal(parameter, average) for parameter, average in moved.items())

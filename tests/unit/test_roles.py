@@ -9,11 +9,10 @@ from semisonic import state
 from semisonic.building import initialise
 from semisonic.commandline import resolve
 from semisonic.fit import optimizer_bytes
-from semisonic.replay import Replay
 from semisonic.schema import UserError
 from semisonic.trainer import Trainer
 from tests.unit.test_fit import trial_of
-from tests.unit.test_replay import OnTheHost, Reads, make_trainer
+from tests.unit.test_replay import Reads, make_trainer, on_the_host
 
 FIELDS = ("--algorithm", "mpl", "--model", "small", "--steps", "20", "--algorithm.wait", "1", "--algorithm.baseline", "0.1",
           "--algorithm.teacher-lr", "0.02", "--algorithm.strong", "fixmatch", "--threads", "1")  # fmt: skip
@@ -26,7 +25,7 @@ def trainer_in(folder: Path, *fields: str) -> Trainer:
 def train(trainer: Trainer, until: int) -> list[float]:
     loader, losses = trainer.loader(), []
     while trainer.step < until:
-        losses.append(float(trainer.train_step(next(loader)).loss))
+        losses.append(float(trainer.training_step(next(loader)).loss))
     return losses
 
 
@@ -49,8 +48,8 @@ def test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimisers(tmp
     assert train(resumed, 6) == losses[3:]
     found, expected = resumed.algorithm.state_dict(), whole.algorithm.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
-    for role, engine in whole.engines.items():
-        own = dict(resumed.engines[role].state())
+    for role, engine in whole.training_step.engines.items():
+        own = dict(resumed.training_step.engines[role].state())
         assert all(torch.equal(value, own[name]) for name, value in engine.state())
     # The fine-tuning that follows begins with the student's average, in both of its networks.
     tuned = make_trainer(tmp_path / "tuned", "--algorithm", "supervised", "--model", "small")
@@ -66,7 +65,7 @@ def test_a_student_that_waits_stays_as_it_is(tmp_path: Path):
     before = {name: value.clone() for name, value in trainer.algorithm.named_parameters()}
     loader = trainer.loader()
     for step in range(4):
-        output = trainer.train_step(next(loader))
+        output = trainer.training_step(next(loader))
         assert (output.metrics["progress"] == 0) == (step < 3)
         moved = {
             name.split(".")[0] for name, p in trainer.algorithm.named_parameters() if not torch.equal(p, before[name])
@@ -77,26 +76,26 @@ def test_a_student_that_waits_stays_as_it_is(tmp_path: Path):
 def test_each_role_has_its_own_rate_and_it_is_logged(tmp_path: Path):
     trainer = trainer_in(tmp_path, "--optim.lr", "0.05", "--optim.schedule", "cosine", "--algorithm.warm-up", "3")
     train(trainer, 2)
-    figures = trainer.read()
-    assert figures["lr"] == pytest.approx(0.05 / 4) and figures["lr/teacher"] == pytest.approx(0.02, rel=0.01)
-    assert {"train/loss_labelled", "train/loss_unlabelled", "train/loss_uda", "train/progress"} <= figures.keys()
+    metrics = trainer.read()
+    assert metrics["lr"] == pytest.approx(0.05 / 4) and metrics["lr/teacher"] == pytest.approx(0.02, rel=0.01)
+    assert {"train/loss_labelled", "train/loss_unlabelled", "train/loss_uda", "train/progress"} <= metrics.keys()
 
 
 @pytest.mark.parametrize("net", ["network", "teacher"])
 def test_a_loss_of_either_network_that_is_not_finite_is_found(net: str, tmp_path: Path):
     trainer = trainer_in(tmp_path)
     train(trainer, 2)
-    assert trainer.first_bad_step == -1
+    assert trainer.training_step.first_bad_step == -1
     with torch.no_grad():
         trainer.algorithm.get_submodule(net).head.bias[0] = float("inf")
     train(trainer, 4)
-    assert trainer.first_bad_step == 2
+    assert trainer.training_step.first_bad_step == 2
 
 
 def test_micro_batches_have_one_step_of_each_optimiser(tmp_path: Path):
     trainer, stepped = trainer_in(tmp_path, "--batch.micro", "2"), []
-    inner = trainer.optimizer_step
-    trainer.optimizer_step = lambda role: (stepped.append(role), inner(role))  # type: ignore[method-assign]
+    for role, engine in trainer.training_step.engines.items():
+        engine.step = lambda role=role, step=engine.step: (stepped.append(role), step())  # type: ignore[method-assign]
     train(trainer, 2)
     assert stepped == ["student", "teacher"] * 2
 
@@ -104,21 +103,21 @@ def test_micro_batches_have_one_step_of_each_optimiser(tmp_path: Path):
 def test_no_step_hands_a_value_to_the_host(tmp_path: Path):
     trainer = trainer_in(tmp_path)
     batch = next(trainer.loader())
-    trainer.train_step(batch)
+    trainer.training_step(batch)
     with Reads() as reads:
-        trainer.train_step(batch)
+        trainer.training_step(batch)
         assert reads.found == []
 
 
-def test_a_step_needs_nothing_but_its_batch_and_fixed_tensors(tmp_path: Path):
+def test_a_step_needs_nothing_but_its_batch_and_fixed_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """So that it can be recorded as a CUDA graph; tests/gpu records one."""
     plain, replayed = (trainer_in(tmp_path / name, "--algorithm.dropout", "0") for name in ("plain", "replayed"))
-    replayed.advance = Replay(replayed.body, OnTheHost())
+    replayed.training_step = on_the_host(replayed, "step", monkeypatch)
     for trainer in (plain, replayed):
         addresses = [tensor.data_ptr() for tensor in trainer.algorithm.state_dict().values()]
         loader = trainer.loader()
         for _ in range(6):
-            trainer.train_step(next(loader))
+            trainer.training_step(next(loader))
         assert addresses == [tensor.data_ptr() for tensor in trainer.algorithm.state_dict().values()]
     expected, found = plain.algorithm.state_dict(), replayed.algorithm.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
@@ -139,7 +138,9 @@ def test_memory_counts_every_optimiser(tmp_path: Path):
     one = sum(parameter.nbytes for parameter in trainer.algorithm.network.parameters())
     assert optimizer_bytes(trainer.algorithm, trainer.cfg.optim) == 2 * 2 * one
     train(trainer, 2)
-    held = sum(value.nbytes for engine in trainer.engines.values() for _, value in engine.state() if value.ndim)
+    held = sum(
+        value.nbytes for engine in trainer.training_step.engines.values() for _, value in engine.state() if value.ndim
+    )
     assert held == 2 * 2 * one
 
 
@@ -191,6 +192,6 @@ def test_a_run_s_predictions_on_its_pool_make_a_teacher_of_another(tmp_path: Pat
         reduced.algorithm.table[batch.u_index], logits.detach().softmax(-1), rtol=1e-4, atol=1e-5
     )
     assert torch.equal(reduced.algorithm.label(batch), logits.argmax(-1))
-    reduced.train_step(batch)
+    reduced.training_step(batch)
     for argv in (["--pool", "folder"], []):
         assert cli.predict([str(tmp_path / "large"), *argv]) == 2

@@ -218,7 +218,7 @@ def test_a_step_of_training_repeats_bit_for_bit(tmp_path: Path):
         loader = trainer.loader()
         for _ in range(2):
             torch.rand(3 + len(losses[0]))
-            own.append(trainer.train_step(next(loader)).loss.item())
+            own.append(trainer.training_step(next(loader)).loss.item())
     assert losses[0] == losses[1]
     assert_equal(runs[0].algorithm.state_dict(), runs[1].algorithm.state_dict())
     ema = copy.deepcopy(runs[0].algorithm.ema)

@@ -161,12 +161,12 @@ def test_a_resumed_run_takes_up_the_alarm_where_it_was(tmp_path: Path):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     for stop in range(len(shares)):
         again = usage()
-        again.replay(path, 50 * stop)
+        again.restore(path, 50 * stop)
         for step in range(stop, len(shares)):
             figures, line = again.read(50 * (step + 1), reading(*shares[step]))
             assert ({"step": 50 * (step + 1), **figures}, line) == (lines[step + 1], said[step])
     fresh = usage()
-    fresh.replay(tmp_path / "nothing", 0)
+    fresh.restore(tmp_path / "nothing", 0)
     assert not fresh.readings
 
 

@@ -78,9 +78,7 @@ def _extended(kind: Any, auxiliary: AuxiliaryConfig) -> Any:
                 self.auxiliary_projector = projector(width, DIMENSIONS)
 
         def loss(self, batch: Batch) -> StepOutput:
-            # Some methods take every unlabelled view for one of their own.
-            own = {name: view for name, view in batch.u.items() if name not in auxiliary.recipes}
-            output: StepOutput = super().loss(batch._replace(u=own))
+            output: StepOutput = super().loss(batch)
             terms = auxiliary_losses(self, batch, auxiliary)
             loss = output.loss + sum(getattr(auxiliary, name) * term for name, term in terms.items())
             metrics = {f"loss_auxiliary_{name}": term.detach() for name, term in terms.items()}

@@ -102,14 +102,14 @@ class Algorithm(nn.Module):
 
     def train_step(self, batch: Batch, run: Runner) -> StepOutput:
         """One optimiser step. Only methods with several optimisers override it."""
-        micros = run.micro_batches(batch)
+        engine, micros = run["network"], run.micro_batches(batch)
         outputs = []
         for position, micro in enumerate(micros, start=1):
-            with run.accumulate("network", last=position == len(micros)):
-                output = run.forward("network", micro)
-                run.backward("network", output.loss / len(micros))
+            with engine.accumulate(last=position == len(micros)):
+                output = engine(micro)
+                engine.backward(output.loss / len(micros))
             outputs.append(output)
-        run.optimizer_step("network")
+        engine.step()
         return merge(outputs)
 
     # What every method uses.
@@ -123,33 +123,33 @@ class Algorithm(nn.Module):
             return images
         return (images.to(self.pixel_mean.dtype) - self.pixel_mean) * self.pixel_scale
 
-    def classify(self, *views: Tensor, net: str = "network", track: bool = True) -> tuple[Tensor, ...]:
+    def classify(self, *views: Tensor, module: str = "network", track: bool = True) -> tuple[Tensor, ...]:
         """Logits [N, C] (float32) of each view [N, 3, H, W], from one forward over all views.
 
-        `net` names a submodule: "network", "ema", or one that `setup` made. The views share batch statistics, so any
+        `module` names a submodule: "network", "ema", or one that `setup` made. The views share batch statistics, so any
         interleaving would change nothing. Exactly one call a step has `track=True` and moves the running statistics;
         the EMA uses batch statistics in training mode and never moves its own. All views need the same H and W.
         """
         images = [self.normalise(view) for view in views]  # each: a method may give mixed or perturbed ones
-        logits = self.infer(torch.cat(images), net, track)
+        logits = self.infer(torch.cat(images), module, track)
         return logits.split([len(view) for view in views])
 
-    def infer(self, images: Tensor, net: str = "network", track: bool = True, autocast: bool = True) -> Tensor:
+    def infer(self, images: Tensor, module: str = "network", track: bool = True, autocast: bool = True) -> Tensor:
         """Logits [N, C] (float32) of images [N, 3, H, W], uint8 or already normalised.
 
         `autocast=False` keeps a computation in float32 that half precision would drown, such as VAT's perturbation.
         """
-        network = self.get_submodule(net)
-        return self._run(network, self.normalise(images), track and net != "ema", autocast)
+        network = self.get_submodule(module)
+        return self._run(network, self.normalise(images), track and module != "ema", autocast)
 
-    def features(self, *views: Tensor, net: str = "network", track: bool = True) -> tuple[Tensor, ...]:
+    def features(self, *views: Tensor, module: str = "network", track: bool = True) -> tuple[Tensor, ...]:
         """The input [N, D] (float32) of the network's head for each view; otherwise as `classify`.
 
         `self.head(features)` gives the logits; heads of the method's own take the same features.
         """
         images = torch.cat([self.normalise(view) for view in views])
-        function: Any = self.get_submodule(net).features
-        found = self._run(function, images, track and net != "ema")
+        function: Any = self.get_submodule(module).features
+        found = self._run(function, images, track and module != "ema")
         return found.split([len(view) for view in views])
 
     def head(self, features: Tensor, head: str = "network.head") -> Tensor:
@@ -191,7 +191,7 @@ class Algorithm(nn.Module):
         return 1 - ema_decay(self.ema_cfg, self.ema_updates)
 
 
-class Part(nn.Module):
+class RoleModule(nn.Module):
     """What is wrapped for one role of several (as in Meta Pseudo Labels): its network, and a method as its forward.
 
     Keep it in a plain dict, not as a submodule, so that every tensor has one name in the state dict.

@@ -122,7 +122,7 @@ def probing(kind: type[Algorithm], cfg: Any, lag: int = 1) -> type[Algorithm]:
         def loss(self, batch: Batch) -> StepOutput:
             output = super().loss(batch)
             with torch.no_grad(), running_statistics(), without_draws():
-                probability_BC = self.infer(batch.x[PROBE], net="ema", track=False).softmax(-1)
+                probability_BC = self.infer(batch.x[PROBE], module="ema", track=False).softmax(-1)
             right_BC = one_hot(batch.y, self.info.classes).to(probability_BC.dtype)
             omega_B = 1 - 0.5 * (probability_BC - right_BC).abs().sum(-1)
             observed = {"probe_omega": omega_B, "probe_bins": batch.params[PROBE]["bins"]}

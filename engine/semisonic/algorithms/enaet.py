@@ -131,6 +131,10 @@ class EnAET(MixMatch):
         }
         return StepOutput(loss, metrics, {})
 
+    def unlabelled_views(self, batch: Batch) -> list[Tensor]:
+        """MixMatch's, and the one with a square of mean colour where `loss` has made it."""
+        return [*super().unlabelled_views(batch), *([batch.u["patch"]] if self.cfg.patch else [])]
+
     def transform(self, pixels: Tensor, draws: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """t1 to t5 of images given as bytes [U, 3, H, W], normalised, and their parameters theta_k [U, .]."""
         cfg, size = self.cfg, pixels.shape[-1]

@@ -85,7 +85,7 @@ class ICT(Algorithm):
         draws = {name: draw[:, 0] for name, draw in batch.draws.items()}
         x, u, y_BC = batch.x["weak"], batch.u["weak"], one_hot(batch.y, self.info.classes).to(self.pixel_mean.dtype)
         with torch.no_grad():
-            teacher_UC = self.infer(u, net="ema", track=False)
+            teacher_UC = self.infer(u, module="ema", track=False)
             p_UC = teacher_UC.softmax(-1)
         if cfg.mix_labelled:
             x, y_BC = self.mix(x, y_BC, draws["labelled_partner"], draws["labelled_lam"], blocks)

@@ -59,5 +59,5 @@ class MeanTeacher(Algorithm):
     def teach(self, batch: Batch) -> torch.Tensor:
         """The teacher's logits [U, C]."""
         if self.cfg.statistics == "labelled":
-            return self.classify(batch.u["teacher"], net="ema")[0]
-        return self.classify(batch.x["weak"], batch.u["teacher"], net="ema")[1]
+            return self.classify(batch.u["teacher"], module="ema")[0]
+        return self.classify(batch.x["weak"], batch.u["teacher"], module="ema")[1]

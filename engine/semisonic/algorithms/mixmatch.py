@@ -59,6 +59,11 @@ class MixMatchConfig(Config):
     """Augmentation of all views."""
 
 
+def view_names(cfg: MixMatchConfig) -> list[str]:
+    """Of the K views of an unlabelled image."""
+    return [f"weak{k}" for k in range(1, cfg.views + 1)]
+
+
 class MixMatch(Algorithm):
     Config = MixMatchConfig
 
@@ -66,7 +71,7 @@ class MixMatch(Algorithm):
     def views(cls, cfg: MixMatchConfig) -> Views:
         return Views(
             labelled={"weak": cfg.weak},
-            unlabelled={f"weak{k}": cfg.weak for k in range(1, cfg.views + 1)},
+            unlabelled=dict.fromkeys(view_names(cfg), cfg.weak),
             draws={"lam": cfg.views, "partner": cfg.views},
             labelled_draws={"labelled_lam": 1, "labelled_partner": 1},
             betas={"lam": cfg.alpha, "labelled_lam": cfg.alpha},
@@ -91,10 +96,14 @@ class MixMatch(Algorithm):
         }
         return StepOutput(loss, metrics, {})
 
+    def unlabelled_views(self, batch: Batch) -> list[Tensor]:
+        """The K views of each unlabelled image, [U, 3, H, W] each, that are guessed from and mixed."""
+        return [batch.u[name] for name in view_names(self.cfg)]
+
     @torch.no_grad()
     def guess(self, batch: Batch) -> Tensor:
         """The mean prediction over the K views of an unlabelled image: [U, C]."""
-        logits_KUC = self.classify(*batch.u.values(), track=False)
+        logits_KUC = self.classify(*self.unlabelled_views(batch), track=False)
         return torch.stack([soft_labels(logits_UC) for logits_UC in logits_KUC]).mean(0)
 
     def mixed(self, batch: Batch, target_UC: Tensor, kept_U: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -114,16 +123,17 @@ class MixMatch(Algorithm):
         """
         images, partner_N, lam_N = self.plan(batch, kept_U)
         y_BC = one_hot(batch.y, self.info.classes).to(target_UC.dtype)
-        targets_NC = torch.cat([y_BC, *[target_UC] * len(batch.u)])
+        targets_NC = torch.cat([y_BC, *[target_UC] * len(self.unlabelled_views(batch))])
         return mixup(images, targets_NC, partner_N, lam_N, self.pixel_mean, self.pixel_scale, dominant=True)
 
     def plan(self, batch: Batch, kept_U: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """All images, unmixed [N, 3, H, W], and the partner [N] and mixing weight [N] of each."""
+        views = self.unlabelled_views(batch)
         keys = [batch.draws["labelled_partner"][:, 0], *batch.draws["partner"].unbind(1)]
         lams = [batch.draws["labelled_lam"][:, 0], *batch.draws["lam"].unbind(1)]
         blocks = len(batch.y) // self.cfg.block
-        kept = None if kept_U is None else [torch.ones_like(batch.y, dtype=torch.bool), *[kept_U] * len(batch.u)]
+        kept = None if kept_U is None else [torch.ones_like(batch.y, dtype=torch.bool), *[kept_U] * len(views)]
         if self.cfg.lam == "block":
             lams = [block_first(lams[0], len(lam), blocks) for lam in lams]
-        images = torch.cat([batch.x["weak"], *batch.u.values()])
+        images = torch.cat([batch.x["weak"], *views])
         return images, mixing_partners(keys, blocks, kept), torch.cat(lams)

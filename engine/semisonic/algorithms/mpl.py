@@ -29,10 +29,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semisonic.algorithms.base import Algorithm, Part
+from semisonic.algorithms.base import Algorithm, RoleModule
 from semisonic.algorithms.parts import linear_ramp, loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.predictions import Calibration, read_predictions
-from semisonic.contract import Batch, Info, Runner, StepOutput, Views, merge
+from semisonic.contract import Batch, Engine, Info, Runner, StepOutput, Views, merge
 from semisonic.models.randomness import without_draws
 from semisonic.schema import Config, UserError
 from semisonic_kernels.losses import consistency_loss, pseudo_labels, soft_labels
@@ -116,13 +116,14 @@ class MPL(Algorithm):
         else:
             self.teacher = self.build()
         self.register_buffer("baseline", torch.zeros(()))
-        self.parts = {"student": Part(self.network, self.phase), "teacher": Part(self.teacher, self.phase)}
+        networks = {"student": self.network, "teacher": self.teacher}
+        self.role_modules = {role: RoleModule(network, self.phase) for role, network in networks.items()}
 
     def steps_of(self, given: int | None, share: int) -> int:
         return self.info.steps // share if given is None else given
 
     def role_module(self, role: str) -> nn.Module:
-        return self.parts[role]
+        return self.role_modules[role]
 
     def role_optim(self, role: str, optim: Any) -> Any:
         cfg = self.cfg
@@ -133,41 +134,41 @@ class MPL(Algorithm):
         return optim.model_copy(update={name: value for name, value in change.items() if value is not None})
 
     def train_step(self, batch: Batch, run: Runner) -> StepOutput:
-        micros = run.micro_batches(batch)
+        student, teacher, micros = run["student"], run["teacher"], run.micro_batches(batch)
         count = len(micros)
         if count == 1:  # the forward that gives the labels waits for its backward
-            lessons = [run.forward("teacher", "teach", batch, None)]
+            lessons = [teacher("teach", batch, None)]
             labels = [lessons[0].labels]
         else:
             with torch.no_grad():
-                labels = [run.forward("teacher", "label", micro) for micro in micros]
-        old, studied = self.judged(micros, run), []
+                labels = [teacher("label", micro) for micro in micros]
+        old, studied = self.judged(student, micros), []
         for k, micro in enumerate(micros):
-            with run.accumulate("student", last=k == count - 1):
-                studied.append(run.forward("student", "study", micro, labels[k]))
-                run.backward("student", studied[k][0] / count)
-        run.optimizer_step("student")
-        progress = run.mean(old - self.judged(micros, run))
+            with student.accumulate(last=k == count - 1):
+                studied.append(student("study", micro, labels[k]))
+                student.backward(studied[k][0] / count)
+        student.step()
+        progress = run.mean(old - self.judged(student, micros))
         outputs = []
         for k, micro in enumerate(micros):
-            with run.accumulate("teacher", last=k == count - 1):
-                lesson = lessons[k] if count == 1 else run.forward("teacher", "teach", micro, labels[k])
+            with teacher.accumulate(last=k == count - 1):
+                lesson = lessons[k] if count == 1 else teacher("teach", micro, labels[k])
                 loss = lesson.loss + (progress - self.baseline) * lesson.response
-                run.backward("teacher", loss / count)
+                teacher.backward(loss / count)
             metrics = {"progress": progress, "loss_teacher": loss.detach(), **lesson.metrics, **studied[k][1]}
             outputs.append(StepOutput((studied[k][0] + loss).detach(), metrics, {"progress": progress}))
-        run.optimizer_step("teacher")
+        teacher.step()
         return merge(outputs)
 
-    def judged(self, micros: list[Batch], run: Runner) -> Tensor:
+    def judged(self, student: Engine, micros: list[Batch]) -> Tensor:
         """L of the student as it is, on this rank's labelled images."""
         with torch.no_grad():
-            return torch.stack([run.forward("student", "judge", micro) for micro in micros]).mean()
+            return torch.stack([student("judge", micro) for micro in micros]).mean()
 
     def update(self, observed: dict[str, Tensor]) -> None:
         self.baseline.lerp_(observed["progress"], self.cfg.baseline)
 
-    # What the two parts do in a step; each is a graph of its own when compiled.
+    # What the two roles do in a step; each is a graph of its own when compiled.
 
     def phase(self, name: str, *args: Any) -> Any:
         return getattr(self, name)(*args)
@@ -206,11 +207,13 @@ class MPL(Algorithm):
         """The teacher's logits: "strong" [U, C], and with UDA "x" [B, C] and "weak" [U, C]."""
         if self.cfg.variant == "reduced":
             return {"strong": self.teacher(self.table[batch.u_index])}
-        views = {"x": batch.x["weak"], **batch.u} if self.cfg.variant == "uda" else batch.u
+        views = {"strong": batch.u["strong"]}
+        if self.cfg.variant == "uda":
+            views = {"x": batch.x["weak"], "weak": batch.u["weak"], **views}
         return dict(zip(views, self.learn("teacher", *views.values(), track=track), strict=True))
 
-    def learn(self, net: str, *views: Tensor, track: bool = True) -> tuple[Tensor, ...]:
+    def learn(self, module: str, *views: Tensor, track: bool = True) -> tuple[Tensor, ...]:
         """Logits of one forward over all views, with dropout before the head."""
-        features = torch.cat(self.features(*views, net=net, track=track))
-        logits = self.head(F.dropout(features, self.cfg.dropout, self.training), f"{net}.head")
+        features = torch.cat(self.features(*views, module=module, track=track))
+        logits = self.head(F.dropout(features, self.cfg.dropout, self.training), f"{module}.head")
         return logits.split([len(view) for view in views])

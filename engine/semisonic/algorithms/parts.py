@@ -37,7 +37,7 @@ def sigmoid_ramp(step: Tensor, over: float, steps: int | None = None) -> Tensor:
 
 
 def classify_streams(
-    algorithm: Algorithm, labelled: Tensor, *unlabelled: Tensor, statistics: Statistics, net: str = "network"
+    algorithm: Algorithm, labelled: Tensor, *unlabelled: Tensor, statistics: Statistics, module: str = "network"
 ) -> tuple[Tensor, ...]:
     """Logits (float32) of the labelled view [B, 3, H, W] and of views [U, 3, H, W] of the unlabelled images.
 
@@ -46,8 +46,8 @@ def classify_streams(
     The EMA network never moves any.
     """
     if statistics == "all":
-        return algorithm.classify(labelled, *unlabelled, net=net)
-    return (*algorithm.classify(labelled, net=net), *algorithm.classify(*unlabelled, net=net, track=False))
+        return algorithm.classify(labelled, *unlabelled, module=module)
+    return (*algorithm.classify(labelled, module=module), *algorithm.classify(*unlabelled, module=module, track=False))
 
 
 def input_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
