@@ -9,6 +9,25 @@ import hashlib
 
 import numpy as np
 
+_FIRST_SPELLINGS = {"labeled": "labelled", "center": "centre"}
+"""Words of names as the first version of this engine wrote them; "unlabeled" has "labeled" in it."""
+
+
+def first_spelling(name: str) -> str:
+    """A name as the first version wrote it. Random numbers and hashes of the runs that it made depend on these."""
+    for word, first in _FIRST_SPELLINGS.items():
+        name = name.replace(word, first)
+    return name
+
+
+def purpose(kind: str, *names: str | int) -> str:
+    """What random numbers are for, as a key: purpose("view", "unlabeled", "weak") -> "view/unlabelled/weak".
+
+    Every purpose is built here, in the first version's spelling: whatever streams, views and draws are called in the
+    code today, a run of any version draws the same numbers.
+    """
+    return "/".join([kind, *(first_spelling(str(name)) for name in names)])
+
 
 def generator(seed: int, purpose: str) -> np.random.Philox:
     """The bit generator of (seed, purpose), at counter 0."""

@@ -190,9 +190,10 @@ class Loader:
         index_N = sampler.indices(steps.start, len(steps))
         columns = {"index": index_N, "label": self.labels[self.pools[name][index_N]]}
         if unlabelled:
-            columns["key"] = draws.sample_keys(self.seed, "key", numbers_N)
+            columns["key"] = draws.sample_keys(self.seed, draws.purpose("key"), numbers_N)
         for draw, width in (self.views.draws if unlabelled else self.views.labelled_draws).items():
-            uniforms_NK = draws.uniforms(self.seed, f"draw/{name}/{draw}", numbers_N, -(-width // 4) * 4)
+            drawn = draws.purpose("draw", name, draw)
+            uniforms_NK = draws.uniforms(self.seed, drawn, numbers_N, -(-width // 4) * 4)
             if draw in self.views.betas:
                 uniforms_NK = betaincinv(self.views.betas[draw], self.views.betas[draw], uniforms_NK)
             # The nearest float32 below 1, so that rounding keeps [0, 1) half open.

@@ -59,4 +59,4 @@ class Sampler:
         return np.concatenate([self._epoch(epoch)[part - epoch * self.pool] for epoch, part in parts if len(part)])
 
     def _epoch(self, epoch: int) -> np.ndarray:
-        return self._order(self.seed, f"order/{self.stream}/{epoch}", self.pool)
+        return self._order(self.seed, draws.purpose("order", self.stream, epoch), self.pool)

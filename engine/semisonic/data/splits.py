@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from semisonic.data.base import DataConfig
+from semisonic.data.draws import first_spelling
 from semisonic.schema import UserError
 
 _KEY = 0x53504C4954  # second half of the Philox key: no other draws of a run share it
@@ -34,11 +35,11 @@ class Split:
 
     @property
     def hash(self) -> str:
-        """SHA-256 (hex) of the three arrays, the same on every machine."""
+        """SHA-256 (hex) of the three arrays, the same on every machine and in every version."""
         digest = hashlib.sha256()
         for name in ("labelled", "unlabelled", "held_out"):
             indices = getattr(self, name).astype("<i8")
-            digest.update(f"{name} {len(indices)}\n".encode())
+            digest.update(f"{first_spelling(name)} {len(indices)}\n".encode())
             digest.update(indices.tobytes())
         return digest.hexdigest()
 

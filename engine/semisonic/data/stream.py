@@ -197,13 +197,14 @@ class Stream:
         columns = self.columns(steps) if self.columns else {}
         arrays, params = {("column", "", name): array for name, array in columns.items()}, {}
         for name, view in self.views.items():
-            uniforms_NK = draws.uniforms(self.seed, f"view/{self.name}/{name}", numbers, view.uniforms)
+            uniforms_NK = draws.uniforms(self.seed, draws.purpose("view", self.name, name), numbers, view.uniforms)
             params[name] = self._params(view, steps, uniforms_NK, shapes_N2)
             for param, array in params[name].items():
                 if name in self.wanted or param in view.finishing:
                     arrays["param", name, param] = array
             if view.noise_std:
-                arrays["noise", name, "keys"] = draws.sample_keys(self.seed, f"noise/{self.name}/{name}", numbers)
+                keyed = draws.purpose("noise", self.name, name)
+                arrays["noise", name, "keys"] = draws.sample_keys(self.seed, keyed, numbers)
         return Call(rows, images, params, arrays)
 
     def _params(
