@@ -1,7 +1,7 @@
 """CTAugment as a view (arXiv 1911.09785): two operations whose strengths are drawn by learned rates.
 
 A parameter's bin is drawn in proportion to m' = (m + 0.01) / max (m + 0.01), where m' below 0.8 counts as 0, and its
-value uniformly within the bin. The rates m and how they are learned: algorithms/ctaugment.py.
+value uniformly within the bin. The rates m and how they move: semisonic_kernels/ctaugment.py.
 
 Shape suffixes: N samples, K uniforms of one sample, D operations of a sample, C samples of one operation, P parameters
 of all operations, B bins, 2 parameters of an operation at most.
@@ -15,19 +15,19 @@ import numpy as np
 from nvidia.dali.data_node import DataNode
 from torch import Tensor
 
-from semisonic.algorithms.ctaugment import BINS, DECAY, MOST, OPERATIONS, first_rates
 from semisonic.data.operations import MATRICES, VALUES, hole_matrix
 from semisonic.data.pools import clipped_hole
 from semisonic.data.views import Geometry, View, Weak, int32
 from semisonic_kernels import augment as kernel
+from semisonic_kernels.ctaugment import BINS, DECAY, MOST_BINS, OPERATION_BINS, first_rates
 
 DEPTH = 2
 THRESHOLD = 0.8
 UNIFORMS = 8
 """Of one operation: which one, then bin and place within it for each of two parameters, and a hole's centre (y, x)."""
 
-_NAMES = list(OPERATIONS)
-_COUNTS = [len(bins) for bins in OPERATIONS.values()]
+_NAMES = list(OPERATION_BINS)
+_COUNTS = [len(bins) for bins in OPERATION_BINS.values()]
 _FIRST = np.array([end - count for end, count in zip(accumulate(_COUNTS), _COUNTS, strict=True)])
 _EFFECTS = {  # blends: level 1 is the whole effect; smoothing is the other end of sharpness
     "auto_contrast": kernel.AUTO_CONTRAST,
@@ -46,7 +46,7 @@ _FACTORS = {
 
 def probabilities(rates_PB: np.ndarray) -> np.ndarray:
     """Of the bins of every parameter, [P, B]."""
-    own_PB = np.arange(MOST) < np.array(BINS)[:, None]
+    own_PB = np.arange(MOST_BINS) < np.array(BINS)[:, None]
     share_PB = np.where(own_PB, rates_PB + (1 - DECAY), 0)
     share_PB = share_PB / share_PB.max(axis=1, keepdims=True)
     share_PB[share_PB < THRESHOLD] = 0
@@ -107,7 +107,7 @@ class CTAugment(View):
         bins = np.array(BINS)[row]
         chosen = np.minimum((uniforms[:, [1, 3], None] * limits[..., -1:] >= limits).sum(axis=-1), bins - 1)
         level = (chosen + uniforms[:, [2, 4]]) / bins
-        return operation, level, np.where(used, row * MOST + chosen, -1)
+        return operation, level, np.where(used, row * MOST_BINS + chosen, -1)
 
     def graph(self, source: DataNode, params: Mapping[str, DataNode]) -> DataNode:
         return self.weak.graph(source, params)
