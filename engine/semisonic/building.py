@@ -8,7 +8,7 @@ from semisonic import state
 from semisonic.algorithms.base import Algorithm
 from semisonic.config import RunConfig
 from semisonic.contract import Info
-from semisonic.data.base import DataSet, Files
+from semisonic.data.base import DataSet, ImageFiles
 from semisonic.data.splits import Split, make_split
 from semisonic.models import build
 from semisonic.models.norm import BatchNorm2d
@@ -19,7 +19,7 @@ from semisonic.schema import UserError
 
 def draw_split(cfg: RunConfig, data: DataSet) -> Split:
     """The run's split. Raises `UserError` where the algorithm is left without unlabelled images."""
-    paths = data.train.paths if isinstance(data.train, Files) else None
+    paths = data.train.paths if isinstance(data.train, ImageFiles) else None
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths)
     views = cfg.algorithm_class.views(cfg.algorithm)
     if views.unlabelled and not len(split.unlabelled):

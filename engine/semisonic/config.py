@@ -15,8 +15,7 @@ from semisonic.algorithms.auxiliary import check as check_auxiliary
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.data import augment, sources
-from semisonic.data.feedback import CALLS_AHEAD
-from semisonic.data.pipeline import steps_per_call
+from semisonic.data.calls import CALLS_AHEAD, steps_per_call
 from semisonic.models import ModelConfig, blocks
 from semisonic.models import check as check_model
 from semisonic.models.ema import EmaConfig
@@ -253,7 +252,7 @@ def check(cfg: RunConfig) -> list[str]:
         except UserError as error:
             problems += [f"{_field_of(cfg, recipe)}: {line}" for line in error.messages]
     size, largest = sources.image_size(cfg.data), max(cfg.batch.labelled, cfg.batch.unlabelled) // world_size
-    ahead = CALLS_AHEAD * steps_per_call(cfg.data, max(1, largest), size, torch.device(cfg.torch_device))
+    ahead = CALLS_AHEAD * steps_per_call(cfg.data.steps_per_call, max(1, largest), size, torch.device(cfg.torch_device))
     problems += ctaugment.check(algorithm, cfg.algorithm, cfg.data.ctaugment_lag, ahead)
     if cfg.baseline and cfg.algorithm.name == "supervised":
         problems.append("baseline: a supervised run is its own baseline; use --no-baseline")

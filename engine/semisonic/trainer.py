@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +15,11 @@ from torch import Tensor
 from semisonic import __version__, state
 from semisonic.algorithms.base import Algorithm
 from semisonic.config import RunConfig
-from semisonic.data.base import DataSet, Files
-from semisonic.data.pipeline import Loader, evaluation_slices
+from semisonic.contract import Rank
+from semisonic.data.base import DataSet, ImageFiles
+from semisonic.data.calls import Placement
+from semisonic.data.image_source import source_of
+from semisonic.data.pipeline import Loader, Sampling, evaluation_slices
 from semisonic.data.splits import Split
 from semisonic.divergence import check_equal, check_finite, equal_tensors
 from semisonic.health import DATA, EVALUATING, FIGURES, FINISHING, SAVING, STEP, Pulse, patience
@@ -68,7 +72,7 @@ class Trainer(Stepper):
         begin, before = time.perf_counter(), self.elapsed
         self.next_vote = self.last_vote = self.step
         self.voted_at = time.monotonic()
-        loader, throughput = self.loader(), Throughput(self.images_per_step)
+        throughput = Throughput(self.images_per_step)
         tracker = Tracker(self.accelerator, cfg, self.folder, self.step, self.data.classes)
         usage = Utilisation(cfg, self.data.classes, self.algorithm.info.class_prior)
         if self.accelerator.is_main_process:
@@ -76,9 +80,9 @@ class Trainer(Stepper):
         if tracker.discarded:
             console.print(f"{tracker.discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
         self.writer.say = console.print
-        console.print(f"Batches: {loader.describe()}")
         reason = None
-        with console.progress(cfg.steps, self.step) as progress:
+        with self.loader() as loader, console.progress(cfg.steps, self.step) as progress:
+            console.print(f"Batches: {loader.describe()}")
             while self.step < cfg.steps and reason is None:
                 self.pulse.at(DATA, self.step)
                 batch = next(loader)
@@ -130,10 +134,11 @@ class Trainer(Stepper):
         cfg = self.cfg
         if self.feedback:
             self.feedback.restart(self.step)
+        rank = Rank(self.rank, self.world_size)
+        sampling = Sampling(cfg.seed, cfg.batch.labelled, cfg.batch.unlabelled, cfg.batch.micro, rank, self.step)
         return Loader(
-            self.data, self.split, self.algorithm.views(cfg.algorithm), cfg.loading, cfg.seed, cfg.batch.labelled,
-            cfg.batch.unlabelled, self.device, self.rank, self.world_size, self.step, thread_count(cfg),
-            cfg.batch.micro, self.feedback,
+            self.data, self.split, self.algorithm.views(cfg.algorithm), sampling,
+            Placement.of(cfg.loading, self.device, thread_count(cfg)), self.feedback,
         )  # fmt: skip
 
     def read(self) -> dict[str, Any]:
@@ -181,16 +186,14 @@ class Trainer(Stepper):
 
     def evaluate(self, net: str, which: str, most: int | None = None) -> Evaluation:
         """Evaluates `net` ("raw" or "ema") on the "test" or "held_out" images, or on the first `most` of them."""
-        images, rows = self.data.test, np.arange(len(self.data.test.labels))
-        if which == "held_out":
-            images, rows = self.data.train, self.split.held_out
-        slices = evaluation_slices(
-            self.data, images, rows[:most], self.cfg.eval.batch, self.cfg.data, self.device, self.rank, self.world_size,
-            thread_count(self.cfg),
-        )  # fmt: skip
+        test = which == "test"
+        indices = np.arange(len(self.data.test.labels)) if test else self.split.held_out
+        source = source_of(self.data, self.device, indices[:most], test=test)
+        placement, rank = Placement(self.device, thread_count(self.cfg)), Rank(self.rank, self.world_size)
         self.algorithm.eval()
-        slices = self.pulse.each(EVALUATING, slices)
-        return evaluate(lambda x: self.algorithm.infer(x, NETS[net]), slices, len(self.data.classes))
+        with closing(evaluation_slices(source, self.cfg.eval.batch, placement, rank)) as slices:
+            watched = self.pulse.each(EVALUATING, slices)
+            return evaluate(lambda x: self.algorithm.infer(x, NETS[net]), watched, len(self.data.classes))
 
     def evaluate_all(self) -> dict[str, Any]:
         """Evaluates both networks, extends the history and returns what is logged."""
@@ -261,7 +264,7 @@ class Trainer(Stepper):
             "classes": list(self.data.classes),
             "image_size": self.data.size,
             "preprocess": {
-                "view": "plain" if isinstance(self.data.train, Files) else "whole",
+                "view": "plain" if isinstance(self.data.train, ImageFiles) else "whole",
                 "border": self.data.border,
             },
             "mean": list(self.data.mean),

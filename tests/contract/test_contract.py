@@ -118,7 +118,7 @@ def test_the_trainer_s_compiled_step_equals_the_eager_one(tmp_path):
     """The real compiler on the real small network, through the trainer, for a few steps."""
     from semisonic.building import build_algorithm
     from semisonic.commandline import resolve
-    from semisonic.data.sources import load
+    from semisonic.data.sources import load_data_set
     from semisonic.data.splits import make_split
     from semisonic.runtime import start
     from semisonic.trainer import Trainer
@@ -130,7 +130,7 @@ def test_the_trainer_s_compiled_step_equals_the_eager_one(tmp_path):
                   "none", "--batch.unlabelled-ratio", "2", "--algorithm.threshold", "0.12",
                   "--out", str(tmp_path / mode)]  # fmt: skip
         cfg = resolve(fields)[1]
-        data = load(cfg.data)
+        data = load_data_set(cfg.data)
         split = make_split(cfg.data, data.train.labels, 10, cfg.seed)
         torch.manual_seed(0)
         trainer = Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))

@@ -14,7 +14,7 @@ import torch
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.building import build_algorithm
 from semisonic.commandline import resolve
-from semisonic.data.sources import load
+from semisonic.data.sources import load_data_set
 from semisonic.data.splits import make_split
 from semisonic.runtime import start
 from semisonic.trainer import Trainer
@@ -28,7 +28,7 @@ def losses(algorithm: str) -> list[float]:
     if algorithm == "fixmatch":
         fields += ["--algorithm.threshold", "0.3"]
     cfg = resolve(fields)[1]
-    data = load(cfg.data)
+    data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
     torch.manual_seed(0)
     trainer = Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))

@@ -10,7 +10,7 @@ from semisonic import cli
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.building import build_algorithm
 from semisonic.commandline import resolve
-from semisonic.data.sources import load
+from semisonic.data.sources import load_data_set
 from semisonic.data.splits import make_split
 from semisonic.optim import AveragingSGD
 from semisonic.replay import WARM_UP_DDP
@@ -35,7 +35,7 @@ FIELDS = [
 
 def make_trainer(*fields: str) -> Trainer:
     cfg = resolve([*FIELDS, *fields])[1]
-    data = load(cfg.data)
+    data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
     torch.manual_seed(0)
     return Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))

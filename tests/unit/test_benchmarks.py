@@ -248,14 +248,14 @@ def test_a_conventional_step_trains(algorithm: str):
 def test_the_two_loops_do_the_same_arithmetic(start_up: str):
     """One batch, ten steps: the engine's trainer and the conventional loop arrive at the same weights."""
     from semisonic.building import build_algorithm
-    from semisonic.data.sources import load
+    from semisonic.data.sources import load_data_set
     from semisonic.data.splits import make_split
     from semisonic.runtime import start
     from semisonic.trainer import Trainer
 
     loop = tiny_loop("fixmatch", "--ema.start_up", start_up, "--algorithm.threshold", "0.2", "--optim.lr", "0.01")
     cfg = loop.cfg
-    data = load(cfg.data)
+    data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, 10, cfg.seed)
     trainer = Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
     conventional.copy_weights(loop.network, trainer.algorithm.network)

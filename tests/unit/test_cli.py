@@ -18,7 +18,7 @@ from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.batch_gallery import CHANGES
 from semisonic.config import describe_fields
 from semisonic.data.base import DataConfig
-from semisonic.data.sources import load
+from semisonic.data.sources import load_data_set
 from tests.conftest import Run
 
 QUICK = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--steps", "30",
@@ -86,7 +86,7 @@ def test_load_needs_no_data_set(run: Path):
     classifier = semisonic.load(run)
     assert not classifier.training and classifier.classes == [str(digit) for digit in range(10)]
     assert classifier.image_size == 16
-    data = load(DataConfig())
+    data = load_data_set(DataConfig())
     images = torch.from_numpy(data.test.pixels).permute(0, 3, 1, 2)
     with torch.no_grad():
         top1 = (classifier(images).argmax(-1).numpy() == data.test.labels).mean() * 100
@@ -95,7 +95,7 @@ def test_load_needs_no_data_set(run: Path):
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_predict_writes_a_table_that_agrees_with_the_network(run: Path, tmp_path: Path, ending: str):
-    data = load(DataConfig())
+    data = load_data_set(DataConfig())
     for index in range(20):
         (tmp_path / "images" / str(index % 3)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(data.test.pixels[index]).save(tmp_path / "images" / str(index % 3) / f"{index:03}.png")

@@ -18,8 +18,9 @@ from semisonic.commandline import resolve
 from semisonic.config import check
 from semisonic.data import ctaugment as views
 from semisonic.data.augment import build_view
+from semisonic.data.calls import CALLS_AHEAD, Placement
 from semisonic.data.draws import uniforms as counted
-from semisonic.data.feedback import CALLS_AHEAD, Feedback
+from semisonic.data.feedback import Feedback
 from semisonic.models.norm import running_statistics
 from semisonic.schema import UserError
 from semisonic_kernels.ctaugment import BINS, DECAY, MOST_BINS, OPERATION_BINS, first_rates
@@ -91,7 +92,7 @@ def test_draws_follow_the_rates():
     rotate = views._FIRST[NAMES.index("rotate")]
     table[rotate] = 0.1
     table[rotate, [3, 16]] = 0.9, 1.0
-    view = build_view("ctaugment", geometry(), operations="kernel").informed(table)
+    view = build_view("ctaugment", geometry(), operations="kernel").with_table(table)
     operation, level, position = view._draw(np.random.default_rng(0).random((60_000, 8)))
     counts = np.bincount(operation, minlength=19)
     assert ((counts - 60_000 / 19) ** 2 / (60_000 / 19)).sum() < 18 + 4 * np.sqrt(36)
@@ -108,7 +109,7 @@ def test_draws_follow_the_rates():
 
 def test_a_probe_draws_uniformly_says_its_bins_and_has_no_hole():
     view = build_view("ctaugment-probe", geometry(), operations="kernel")
-    assert view.told == ("bins",) and not view.adaptive and "holes" not in view.finishing
+    assert view.loss_params == ("bins",) and not view.adaptive and "holes" not in view.kernel_params
     params = view.params(uniforms(view, 30_000), None)
     assert params["bins"].shape == (30_000, 2, 2)
     counts = np.bincount(params["bins"][params["bins"] >= 0], minlength=len(BINS) * MOST_BINS).reshape(-1, MOST_BINS)
@@ -274,8 +275,7 @@ class Scripted:
 
 def scripted_batches(steps: int, lag: int, per_call: int, start: int = 0, pause: float = 0.0) -> list[torch.Tensor]:
     from semisonic.contract import Views
-    from semisonic.data.base import DataConfig
-    from semisonic.data.pipeline import Loader
+    from semisonic.data.pipeline import Loader, Sampling
     from tests.unit.test_pipeline import CPU, data_set, split
 
     remembered = Scripted(lag)
@@ -284,8 +284,8 @@ def scripted_batches(steps: int, lag: int, per_call: int, start: int = 0, pause:
         remembered.history[number % (lag + 1)] = remembered.rates
     feedback = Feedback(remembered, start)
     views = Views(labelled={"weak": "weak"}, unlabelled={"strong": "ctaugment"}, params=("strong",))
-    cfg = DataConfig(steps_per_call=per_call)
-    loader = Loader(data_set(), split(), views, cfg, 0, 4, 8, CPU, start=start, feedback=feedback)
+    sampling, placement = Sampling(0, 4, 8, start=start), Placement(CPU, steps_per_call=per_call)
+    loader = Loader(data_set(), split(), views, sampling, placement, feedback)
     found = []
     for step in range(start, steps):
         found.append(next(loader).params["strong"]["values"].clone())
@@ -304,7 +304,7 @@ def test_a_step_draws_by_the_rates_of_lag_steps_before():
         numbers = np.arange(8 * step, 8 * step + 8)
         drawn = counted(0, "view/unlabelled/strong", numbers, view.uniforms)
         table = table_after(max(0, step - lag)).numpy()
-        np.testing.assert_array_equal(values.numpy(), view.informed(table).params(drawn, None)["values"])
+        np.testing.assert_array_equal(values.numpy(), view.with_table(table).params(drawn, None)["values"])
     for others in (scripted_batches(steps, lag, 2, pause=0.01), scripted_batches(steps, lag, 1, start=11)):
         assert all(torch.equal(a, b) for a, b in zip(found[-len(others) :], others, strict=True))
 

@@ -14,7 +14,7 @@ from torch import nn
 from semisonic.algorithms.supervised import Supervised
 from semisonic.building import build_algorithm
 from semisonic.commandline import resolve
-from semisonic.data.sources import load
+from semisonic.data.sources import load_data_set
 from semisonic.data.splits import make_split
 from semisonic.optim import OptimConfig, build_optimizer
 from semisonic.parallel import Engine
@@ -114,7 +114,7 @@ def test_clipping_follows_the_scaling_back():
 def trainer(out: Path, *fields: str) -> Trainer:
     cfg = resolve(["--out", str(out), "--device", "cpu", "--steps", "3", "--no-baseline", "--log.trackers", "none",
                    "--batch.labelled", "4", "--eval.every", "1", *fields])[1]  # fmt: skip
-    data = load(cfg.data)
+    data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
     return Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
 

@@ -10,7 +10,7 @@ from semisonic import cli
 from semisonic.building import build_algorithm
 from semisonic.commandline import Invocation, resolve
 from semisonic.data.base import DataSet
-from semisonic.data.sources import load
+from semisonic.data.sources import load_data_set
 from semisonic.data.splits import make_split
 from semisonic.plan import Measured, duration, estimate, slice_count, timed_checkpoint, timed_slices, timed_steps
 from semisonic.run import execute
@@ -87,7 +87,7 @@ def test_the_estimate_adds_up():
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     cfg = resolve([*FIELDS, "--steps", "3", "--out", str(tmp_path_factory.mktemp("plan") / "run"), "--no-baseline"])[1]
-    data: DataSet = load(cfg.data)
+    data: DataSet = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
     return Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
 
@@ -97,9 +97,8 @@ def test_whole_calls_of_dali_are_measured(trainer: Trainer, monkeypatch, a_call:
     """Else a step that waits for a call counts too often or not at all; and what was made ahead must be used up."""
     taken: list[int] = []
     loader = SimpleNamespace(steps_per_call=a_call, wait_seconds=0.0)
-    monkeypatch.setattr(trainer, "loader", lambda: Endless(loader))
     monkeypatch.setattr(trainer, "train_step", lambda batch: taken.append(batch))
-    times, _, data_wait = timed_steps(trainer)
+    times, _, data_wait = timed_steps(trainer, Endless(loader))
     assert len(times) == count and len(taken) == count + before and before % a_call == 0 and data_wait == 0
 
 

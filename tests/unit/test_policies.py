@@ -13,7 +13,7 @@ from semisonic.algorithms.supervised import Supervised
 from semisonic.building import build_algorithm
 from semisonic.commandline import resolve
 from semisonic.contract import Batch
-from semisonic.data.sources import load
+from semisonic.data.sources import load_data_set
 from semisonic.data.splits import make_split
 from semisonic.runtime import start
 from semisonic.schema import UserError
@@ -264,7 +264,7 @@ def test_impossible_combinations_name_their_field():
 
 def test_the_trainer_tells_the_accuracy_on_the_held_out_images(tmp_path):
     cfg = resolve([*RUN, "--data.held-out", "20", "--out", str(tmp_path)])[1]
-    data = load(cfg.data)
+    data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, 10, cfg.seed)
     trainer = Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
     assert trainer.algorithm.held_out_counts.tolist() == [0, 0]

@@ -21,7 +21,7 @@ from semisonic.algorithms.supervised import Supervised
 from semisonic.building import build_algorithm
 from semisonic.commandline import resolve
 from semisonic.contract import Batch
-from semisonic.data.sources import load
+from semisonic.data.sources import load_data_set
 from semisonic.data.splits import make_split
 from semisonic.models.ema import EmaConfig
 from semisonic.runtime import start
@@ -285,7 +285,7 @@ def test_without_weights_the_algorithm_is_the_algorithm_itself():
 
 def trainer(*fields: str) -> Trainer:
     cfg = resolve([*QUICK, "--no-baseline", "--algorithm.threshold", "0.12", *fields])[1]
-    data = load(cfg.data)
+    data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
     torch.manual_seed(0)
     return Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))

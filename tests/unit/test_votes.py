@@ -7,7 +7,7 @@ import torch.distributed as dist
 
 from semisonic.building import build_algorithm
 from semisonic.commandline import resolve
-from semisonic.data.sources import load
+from semisonic.data.sources import load_data_set
 from semisonic.data.splits import make_split
 from semisonic.report import Console
 from semisonic.runtime import start
@@ -19,7 +19,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     cfg = resolve(
         ["--device", "cpu", "--no-baseline", "--log.trackers", "none", "--steps", "50000", "--out", str(tmp_path)]
     )[1]
-    data = load(cfg.data)
+    data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
     made = Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
     made.host_group = object()

@@ -10,9 +10,9 @@ of all operations, B bins, 2 parameters of an operation at most.
 import copy
 from collections.abc import Callable, Mapping
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import numpy as np
-from nvidia.dali.data_node import DataNode
 from torch import Tensor
 
 from semisonic.data.operations import MATRICES, VALUES, hole_matrix
@@ -20,6 +20,9 @@ from semisonic.data.pools import clipped_hole
 from semisonic.data.views import Geometry, View, Weak, int32
 from semisonic_kernels import augment as kernel
 from semisonic_kernels.ctaugment import BINS, DECAY, MOST_BINS, OPERATION_BINS, first_rates
+
+if TYPE_CHECKING:
+    from nvidia.dali.data_node import DataNode
 
 DEPTH = 2
 THRESHOLD = 0.8
@@ -70,13 +73,13 @@ class CTAugment(View):
         self.geometry, self.equalize, self.cutout = geometry, equalize, cutout and not probe
         self.weak = Weak(geometry)
         self.uniforms = self.weak.uniforms + DEPTH * UNIFORMS + 4 * self.cutout
-        self.finishing = ("operations", "values", "matrices", *(["holes"] if self.cutout else []))
-        self.told = ("bins",) if probe else ()
+        self.kernel_params = ("operations", "values", "matrices", *(["holes"] if self.cutout else []))
+        self.loss_params = ("bins",) if probe else ()
         self.adaptive = not probe
         self.chances_PB = probabilities(first_rates().numpy())  # all bins alike, as a probe draws them
         self.augment = kernel.augment_reference if operations == "dali" else kernel.augment
 
-    def informed(self, table: np.ndarray) -> "CTAugment":
+    def with_table(self, table: np.ndarray) -> "CTAugment":
         other = copy.copy(self)
         other.chances_PB = probabilities(table)
         return other
@@ -89,7 +92,7 @@ class CTAugment(View):
         encoded = _encode(operation, level, blocks[:, 5:7], self.geometry.size)
         code_ND, value_ND, matrix_ND23 = (array.reshape(count, DEPTH, *array.shape[1:]) for array in encoded)
         params |= {"operations": code_ND, "values": value_ND, "matrices": matrix_ND23}
-        if self.told:
+        if self.loss_params:
             params["bins"] = int32(position.reshape(count, DEPTH, 2))
         if self.cutout:
             half = (1 + int(0.499 * self.geometry.size)) // 2
@@ -109,10 +112,10 @@ class CTAugment(View):
         level = (chosen + uniforms[:, [2, 4]]) / bins
         return operation, level, np.where(used, row * MOST_BINS + chosen, -1)
 
-    def graph(self, source: DataNode, params: Mapping[str, DataNode]) -> DataNode:
+    def graph(self, source: "DataNode", params: Mapping[str, "DataNode"]) -> "DataNode":
         return self.weak.graph(source, params)
 
-    def finish(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
+    def apply_kernel(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
         operations, values, matrices = (params[name] for name in ("operations", "values", "matrices"))
         holes, fill = params.get("holes"), self.geometry.fill
         return self.augment(images, operations, values, matrices, holes, fill, self.equalize, extended=True)

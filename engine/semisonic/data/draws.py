@@ -6,6 +6,7 @@ its raw 64-bit output is used, which numpy keeps stable over versions (its distr
 """
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -67,3 +68,23 @@ def permutation(seed: int, purpose: str, size: int) -> np.ndarray:
 def sample_keys(seed: int, purpose: str, numbers_N: np.ndarray) -> np.ndarray:
     """One 63-bit key for each of the ascending sample numbers, to hash per-pixel noise from: int64 [N]."""
     return (raw(seed, purpose, numbers_N, 4)[:, 0] >> np.uint64(1)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one stream of a run, by what they are for."""
+
+    seed: int
+    stream: str
+
+    def uniforms(self, kind: str, name: str, numbers_N: np.ndarray, width: int) -> np.ndarray:
+        """float64 [N, width] in [0, 1): see `uniforms`."""
+        return uniforms(self.seed, purpose(kind, self.stream, name), numbers_N, width)
+
+    def sample_keys(self, kind: str, name: str, numbers_N: np.ndarray) -> np.ndarray:
+        """int64 [N]: see `sample_keys`."""
+        return sample_keys(self.seed, purpose(kind, self.stream, name), numbers_N)
+
+    def permutation(self, kind: str, number: int, size: int) -> np.ndarray:
+        """int64 [size]: see `permutation`."""
+        return permutation(self.seed, purpose(kind, self.stream, number), size)

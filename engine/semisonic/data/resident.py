@@ -38,7 +38,7 @@ def reflect_pad(images: np.ndarray, pad: int) -> np.ndarray:
     return out
 
 
-class Pool:
+class ResidentImages:
     """A data set's images with their reflected margins, to be gathered by row.
 
     Where they are kept is decided once: on the GPU if the device is one and they fit `GPU_SHARE` of its free memory,

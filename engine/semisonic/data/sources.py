@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from semisonic.data import digits
-from semisonic.data.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, Files, Images
+from semisonic.data.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, ImageFiles, Images
 from semisonic.data.folder import check_folder, load_folder
 from semisonic.data.splits import check_labels
 from semisonic.data.torchvision_sets import KNOWN, check_known, load_known
 from semisonic.schema import UserError
 
-__all__ = ["DataConfig", "DataSet", "Files", "Images", "check", "data_sets", "image_size", "load"]
+__all__ = ["DataConfig", "DataSet", "ImageFiles", "Images", "check", "data_sets", "image_size", "load_data_set"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def check(cfg: DataConfig) -> list[str]:
     return problems
 
 
-def load(cfg: DataConfig) -> DataSet:
+def load_data_set(cfg: DataConfig) -> DataSet:
     """Read the data set. Raises UserError with every problem found, one line each."""
     if problems := check(cfg):
         raise UserError(problems)
