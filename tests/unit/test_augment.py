@@ -192,7 +192,7 @@ def test_noise_is_weak_with_a_deviation():
     np.testing.assert_array_equal(weak.params(values, None)["window"], noise.params(values, None)["window"])
 
 
-# --- pools ------------------------------------------------------------------------------------------------
+# --- policies ---------------------------------------------------------------------------------------------
 
 
 def draws_by_name(spec, count=60_000, **changes):
@@ -274,7 +274,7 @@ def test_randaugment_at_magnitude_0_is_weak():
 
 @pytest.mark.parametrize("where", ["dali", "kernel"])
 @pytest.mark.parametrize("spec", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)"])
-def test_pool_equals_pillow_end_to_end(spec, where):
+def test_policy_equals_pillow_end_to_end(spec, where):
     """Weak, the drawn operations, Cutout. A rotated pixel may differ, and later operations spread it."""
     view, weak = build_view(spec, geometry(), equalize="pil", operations=where), build_view("weak", geometry())
     values, images = uniforms(view, 240, seed=3), pictures(240, 32, seed=4)
@@ -318,9 +318,9 @@ def test_views_without_operations_leave_nothing_to_do():
 
 @pytest.mark.parametrize("where", ["dali", "kernel"])
 def test_an_operation_that_is_not_applied_leaves_the_image(where):
-    """Also in a pool without geometric operations, whose levels have no branch for it otherwise."""
-    pool = {"solarize": pools.Range(0, 0), "brightness": pools.Range(0, 0)}
-    policy = pools.Policy(pool, levels=1, probability=0.5)
+    """Also in a policy without geometric operations, whose levels have no branch for it otherwise."""
+    ranges = {"solarize": pools.Range(0, 0), "brightness": pools.Range(0, 0)}
+    policy = pools.Policy(ranges, levels=1, probability=0.5)
     view = augment.RandAugment(geometry(pad=0, flip=False), policy, operations=where)
     images = pictures(40, 32)
     values = uniforms(view, 40)

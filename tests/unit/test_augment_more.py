@@ -1,4 +1,4 @@
-"""Further operations of the fused augmentation kernel, and the views that are made of them: the MPL pool, SimCLR's
+"""Further operations of the fused augmentation kernel, and the views that are made of them: MPL's operations, SimCLR's
 views, AugMix and Cutout."""
 
 import colorsys

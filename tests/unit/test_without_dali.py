@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-LOADED = 'import sys; found = sorted(n for n in sys.modules if n.startswith("nvidia.dali")); assert not found, found[:3]'
+LOADED = (
+    'import sys; found = sorted(n for n in sys.modules if n.startswith("nvidia.dali")); assert not found, found[:3]'
+)
 
 
 def without_dali(code: str) -> str:
@@ -36,7 +38,9 @@ assert check(resolve(["--algorithm.strong", "ctaugment", "--device", "cpu"])[1])
 """)
 
 
-@pytest.mark.parametrize("flag, expected", [("--print-config", "algorithm:"), ("--help", "--recipe"), ("--list", "usb")])
+@pytest.mark.parametrize(
+    "flag, expected", [("--print-config", "algorithm:"), ("--help", "--recipe"), ("--list", "usb")]
+)
 def test_the_command_line_answers_without_dali(flag: str, expected: str):
     shown = without_dali(f"from semisonic import cli\nassert cli.main([{flag!r}]) == 0")
     assert expected in shown

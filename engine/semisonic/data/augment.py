@@ -1,4 +1,4 @@
-"""The views of an image by the names of their specs.
+"""The views of an image by their specs, such as "weak" or "randaugment(2,9)".
 
 `views.py` says what a view is; each kind has a file of its own.
 """
@@ -17,7 +17,7 @@ VIEW_SPECS = {
     "plain": "the central window, no randomness",
     "whole": "the whole image, resized to the square, no randomness",
     "weak": "random crop (reflect-padded, or resized from a file), and a flip where the data set allows it",
-    "fixmatch": "weak, 2 operations of the paper's pool, uniform magnitudes, Cutout of up to half the width",
+    "fixmatch": "weak, 2 operations of the paper's list, uniform magnitudes, Cutout of up to half the width",
     "usb": "as fixmatch with 3 operations, Cutout filled with (125, 123, 114)",
     "kekmodel": "weak, 2 operations each with p = 0.5 at 9 magnitudes, a 16-pixel Cutout filled with 127",
     "mpl": "weak, 2 of 15 operations (with inversion and grey Cutout) at magnitude 16 of 10, each with p = 0.5",
@@ -38,11 +38,11 @@ EXAMPLES = [
     *("plain", "weak", "fixmatch", "usb", "kekmodel", "mpl", "randaugment(2,9)"),
     *("ctaugment", "ctaugment-probe", "augmix", "simclr", "cutout(16)", "noise"),
 ]
-"""One spec of every kind."""
+"""One view of every kind."""
 
 
 def build_view(spec: str, geometry: Geometry, equalize: str = "dali", operations: str = "dali") -> View:
-    """The view that a spec of `VIEW_SPECS` names, e.g. "fixmatch" or "randaugment(2,9)".
+    """The view of a spec of `VIEW_SPECS`, e.g. "fixmatch" or "randaugment(2,9)".
 
     `operations` says where RandAugment's operations and Cutout run: "dali", as DALI operators, or "kernel" (also
     "auto"), in `apply_kernel`; draws and pixels are the same. `equalize` chooses between DALI's histogram equalisation

@@ -129,7 +129,7 @@ class DataSet:
     pad: int
     """Reflected margin of the weak random crop, in pixels."""
     train: Images | ImageFiles
-    """The whole training pool: candidates for labelling (label >= 0) and images without a label (-1)."""
+    """All training images: candidates for labelling (label >= 0) and images without a label (-1)."""
     test: Images | ImageFiles
     border: int = 0
     """Black border around the image itself, in pixels (MNIST's 28x28 shown at 32x32: 2)."""

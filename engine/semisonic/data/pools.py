@@ -1,4 +1,4 @@
-"""The pools of operations that RandAugment and its descendants draw from, and their draws, in numpy.
+"""The operations that RandAugment and its descendants draw from, and their draws, in numpy.
 
 Shape suffixes: N samples.
 """

@@ -1,6 +1,6 @@
 """RandAugment as a view: DALI operators, or DALI's window and the fused kernel; same draws, same pixels.
 
-Shape suffixes: N samples, K uniforms of one sample, L levels of operations, O operations of a pool.
+Shape suffixes: N samples, K uniforms of one sample, L levels of operations, O operations of a policy.
 """
 
 from collections.abc import Mapping

@@ -73,7 +73,7 @@ class ResidentImages:
         return padded
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
-        """The rows' images in the host's memory, for a pool that is not on the GPU: uint8 [n, *shape]."""
+        """The rows' images in the host's memory, where they are not on the GPU: uint8 [n, *shape]."""
         if self._padded is not None:
             return self._padded[rows]
         return reflect_pad(self.pixels[rows], self.pad)
