@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,11 +28,14 @@ from conventional_data import PilViews, make_loader
 from measure import describe, environment, ratio, settle, spread, timed, write_json
 from semisonic.contract import Views
 from semisonic.data.augment import View, single_operation
-from semisonic.data.base import DataConfig, DataSet, Images
+from semisonic.data.base import DataSet, Images
+from semisonic.data.calls import Placement, steps_per_call
+from semisonic.data.draws import Draws
+from semisonic.data.image_source import geometry_of, source_of
 from semisonic.data.operations import OPERATIONS
-from semisonic.data.pipeline import Loader, geometry_of, steps_per_call
-from semisonic.data.resident import Pool
-from semisonic.data.sampler import Sampler
+from semisonic.data.pipeline import Loader, Sampling
+from semisonic.data.resident import ResidentImages
+from semisonic.data.sampler import TrainingSampler
 from semisonic.data.splits import Split
 from semisonic.data.stream import Stream
 from semisonic.runtime import keep_freed_memory
@@ -76,7 +79,7 @@ class Bench:
     def __post_init__(self) -> None:
         assert isinstance(self.data.train, Images)
         self.geometry = geometry_of(self.data, self.device)
-        self.pool = Pool(self.data.train, self.geometry.pad, self.device)
+        self.resident = ResidentImages(self.data.train, self.geometry.pad, self.device)
 
     def case(
         self,
@@ -89,11 +92,11 @@ class Bench:
     ) -> Case:
         """A stream of these views."""
         batch, steps = batch or self.batch, steps or self.steps
-        sampler = Sampler(0, "unlabelled", len(self.data.train), batch)
-        stream = Stream(
-            "unlabelled", self.data.train, views, self.geometry, sampler.indices, sampler.numbers, 0, self.data.std,
-            threads=self.threads, device=self.device, operations=operations, steps_per_call=steps, pool=self.pool,
-        )  # fmt: skip
+        draws = Draws(0, "unlabelled")
+        sampler = TrainingSampler(draws, len(self.data.train), batch)
+        source = source_of(self.data, self.device, resident=self.resident)
+        placement = Placement(self.device, self.threads, operations, steps_per_call=steps)
+        stream = Stream(draws, source, views, sampler, placement)
 
         def call() -> None:
             for _ in range(steps):
@@ -127,14 +130,13 @@ class Bench:
 
         On a GPU it launches the kernel too; on the CPU the kernel itself would be host time, so DALI does its work.
         """
-        operations: Literal["auto", "dali"] = "auto" if self.device.type == "cuda" else "dali"
+        operations = "auto" if self.device.type == "cuda" else "dali"
         count = len(self.data.train)
         split = Split(np.arange(LABELS), np.arange(count), np.array([], dtype=np.int64))
         for steps in (1, 8):
             loader = Loader(
-                self.data, split, Views({"weak": "weak"}, PAIR),
-                DataConfig(steps_per_call=steps, operations=operations), 0, max(1, self.batch // 7), self.batch,
-                self.device, threads=self.threads,
+                self.data, split, Views({"weak": "weak"}, PAIR), Sampling(0, max(1, self.batch // 7), self.batch),
+                Placement(self.device, self.threads, operations, steps_per_call=steps),
             )  # fmt: skip
             for stream in loader.streams.values():
                 stream.pipeline = Answering(stream)
@@ -175,10 +177,10 @@ def conventional(bench: Bench, batch: int, workers: int) -> Case:
 
 def build(args: argparse.Namespace, device: torch.device) -> list[Case]:
     threads = args.threads or len(os.sched_getaffinity(0))
-    steps = steps_per_call(DataConfig(steps_per_call=args.steps_per_call), args.batch, args.size, device)
+    steps = steps_per_call(args.steps_per_call, args.batch, args.size, device)
     count = max(2 * args.batch, min(50_000, 2**28 // (3 * args.size**2)))
     bench = Bench(synthetic(count, args.size, CLASSES), device, threads, args.batch, steps)
-    print(f"{count:,} images {args.size}x{args.size}, {bench.pool.describe()}; building", file=sys.stderr)
+    print(f"{count:,} images {args.size}x{args.size}, {bench.resident.describe()}; building", file=sys.stderr)
     cases = []
     if "loader" in args.parts:
         cases.append(conventional(bench, args.loader_batch or max(1, args.batch // 7), args.workers))
@@ -296,9 +298,7 @@ def main(argv: list[str]) -> int:
     speeds = measure(cases, device, args.seconds, args.rounds)
     result, compared = summarise(speeds), ratios(speeds)
     settings = {name: value for name, value in vars(args).items() if name != "out"}
-    settings["steps_per_call"] = steps_per_call(
-        DataConfig(steps_per_call=args.steps_per_call), args.batch, args.size, device
-    )
+    settings["steps_per_call"] = steps_per_call(args.steps_per_call, args.batch, args.size, device)
     settings["threads"] = args.threads or len(os.sched_getaffinity(0))
     found = environment(device)
     show(result, compared, found, settings)

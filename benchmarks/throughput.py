@@ -105,9 +105,9 @@ def make_plan(args: argparse.Namespace, rest: Sequence[str]) -> tuple[Plan, Any]
     plan = replace(plan, profile=args.profile or plan.profile)
     cfg = configuration(plan)
     if own_data:
-        from semisonic.data.sources import load
+        from semisonic.data.sources import load_data_set
 
-        data = load(cfg.data)
+        data = load_data_set(cfg.data)
         return replace(plan, image_size=data.size, classes=len(data.classes)), cfg
     # A gigabyte at most, and a few batches at least.
     most = 2**30 // (3 * args.image_size**2)

@@ -49,11 +49,11 @@ def configuration(plan: Plan) -> Any:
 
 def data_set(plan: Plan, cfg: Any) -> tuple[Any, Any]:
     """(DataSet, Split) that every variant reads."""
-    from semisonic.data.sources import load
+    from semisonic.data.sources import load_data_set
     from semisonic.data.splits import make_split
     from synthetic import synthetic
 
-    data = synthetic(plan.images, plan.image_size, plan.classes, cfg.seed) if plan.images else load(cfg.data)
+    data = synthetic(plan.images, plan.image_size, plan.classes, cfg.seed) if plan.images else load_data_set(cfg.data)
     return data, make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
 
 

@@ -17,8 +17,9 @@ from torch.utils._pytree import keystr, tree_flatten_with_path
 from semisonic.algorithms.base import Batch
 from semisonic.commandline import resolve
 from semisonic.config import RunConfig
-from semisonic.data.pipeline import Loader
-from semisonic.data.sources import load
+from semisonic.data.calls import Placement
+from semisonic.data.pipeline import Loader, Sampling
+from semisonic.data.sources import load_data_set
 from semisonic.data.splits import make_split
 
 LABELLED, UNLABELLED = 8, 56
@@ -41,12 +42,11 @@ def configuration(fields: Sequence[str], device: str) -> RunConfig:
 
 
 def make_loaders(cfg: RunConfig, devices: Sequence[torch.device]) -> list[Loader]:
-    data = load(cfg.data)
+    data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
     views = cfg.algorithm_class.views(cfg.algorithm)
-    return [
-        Loader(data, split, views, cfg.loading, cfg.seed, LABELLED, UNLABELLED, device, threads=2) for device in devices
-    ]
+    sampling = Sampling(cfg.seed, LABELLED, UNLABELLED)
+    return [Loader(data, split, views, sampling, Placement.of(cfg.loading, device)) for device in devices]
 
 
 def tensors(batch: Batch) -> dict[str, Tensor]:

@@ -71,7 +71,7 @@ def _entry(head: str, text: str, width: int) -> None:
 def show_lists() -> int:
     """Recipes, algorithms, data sets, models and augmentations, a line each."""
     from semisonic.algorithms.registry import ALGORITHMS
-    from semisonic.data.augment import RECIPES as VIEWS
+    from semisonic.data.augment import VIEW_SPECS
     from semisonic.data.sources import data_sets
     from semisonic.models import models
     from semisonic.recipes import METHODS, RECIPES
@@ -93,7 +93,7 @@ def show_lists() -> int:
         },
         "Data sets (--data)": data_sets(),
         "Models (--model)": named,
-        "Augmentations (fields of an algorithm, such as --algorithm.strong usb)": VIEWS,
+        "Augmentations (fields of an algorithm, such as --algorithm.strong usb)": VIEW_SPECS,
     }
     console = Console()
     for title, entries in groups.items():

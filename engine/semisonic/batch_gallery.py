@@ -95,7 +95,7 @@ def save_changes(cfg: RunConfig, data: DataSet, folder: Path, images: int = 8, c
         cells = [original]
         for column in range(columns):
             numbers = column * len(original) + np.arange(len(original))
-            uniforms = draws.uniforms(cfg.seed, "batch-gallery", numbers, UNIFORMS).astype(np.float32)
+            uniforms = draws.uniforms(cfg.seed, draws.purpose("batch-gallery"), numbers, UNIFORMS).astype(np.float32)
             with use_kernels("reference"):  # no compiler for a few pictures
                 cells.append(change(original, torch.from_numpy(uniforms).to(original.device)))
         files.append(folder / f"batch-{name}.png")

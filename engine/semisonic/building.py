@@ -9,8 +9,8 @@ from semisonic import state
 from semisonic.algorithms.base import Algorithm
 from semisonic.config import RunConfig
 from semisonic.contract import Info
-from semisonic.data.base import DataSet, Files
-from semisonic.data.sources import load
+from semisonic.data.base import DataSet, ImageFiles
+from semisonic.data.sources import load_data_set
 from semisonic.data.splits import Split, make_split
 from semisonic.link import Activity
 from semisonic.models import build
@@ -40,7 +40,7 @@ def build_trainer(
     Raises `UserError` where the configuration fits neither the launcher nor the data.
     """
     accelerator = accelerator or start(cfg)
-    data = data or load(cfg.data)
+    data = data or load_data_set(cfg.data)
     split = split or draw_split(cfg, data)
     torch.manual_seed(cfg.seed)
     algorithm = build_algorithm(cfg, data, split, fresh)
@@ -51,7 +51,7 @@ def build_trainer(
 
 def draw_split(cfg: RunConfig, data: DataSet) -> Split:
     """The run's split. Raises `UserError` where the algorithm is left without unlabelled images."""
-    paths = data.train.paths if isinstance(data.train, Files) else None
+    paths = data.train.paths if isinstance(data.train, ImageFiles) else None
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths)
     views = cfg.algorithm_class.views(cfg.algorithm)
     if views.unlabelled and not len(split.unlabelled):

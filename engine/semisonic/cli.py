@@ -122,10 +122,10 @@ def views(argv: Sequence[str]) -> int:
     cfg = resolve(argv)[1]
     from semisonic.batch_gallery import save_changes
     from semisonic.data.augment import EXAMPLES
-    from semisonic.data.sources import load
+    from semisonic.data.sources import load_data_set
     from semisonic.gallery import save_views
 
-    data = load(cfg.data)
+    data = load_data_set(cfg.data)
     wanted = cfg.algorithm_class.views(cfg.algorithm)
     recipes = dict.fromkeys([*EXAMPLES, *wanted.labelled.values(), *wanted.unlabelled.values()])
     folder = cfg.out or Path("views")

@@ -15,8 +15,7 @@ from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config import RunConfig
 from semisonic.data import sources
 from semisonic.data.augment import build_view
-from semisonic.data.feedback import CALLS_AHEAD
-from semisonic.data.pipeline import steps_per_call
+from semisonic.data.calls import CALLS_AHEAD, steps_per_call
 from semisonic.data.views import Geometry
 from semisonic.models import blocks, model_problems
 from semisonic.schema import UserError
@@ -160,7 +159,7 @@ def _augmentation_problems(cfg: RunConfig, world_size: int) -> list[str]:
         except UserError as error:
             problems += [f"{_field_of(cfg, recipe)}: {line}" for line in error.messages]
     size, largest = sources.image_size(cfg.data), max(cfg.batch.labelled, cfg.batch.unlabelled) // world_size
-    ahead = CALLS_AHEAD * steps_per_call(cfg.data, max(1, largest), size, torch.device(cfg.torch_device))
+    ahead = CALLS_AHEAD * steps_per_call(cfg.data.steps_per_call, max(1, largest), size, torch.device(cfg.torch_device))
     return problems + ctaugment_problems(algorithm, cfg.algorithm, cfg.data.ctaugment_lag, ahead)
 
 

@@ -26,9 +26,13 @@ class Rank:
         return self.rank == 0
 
 
+ALONE = Rank()
+"""The only process of a run."""
+
+
 @dataclass(frozen=True)
 class Views:
-    """The augmented views that an algorithm wants of each stream: name of the view -> augmentation recipe.
+    """The augmented views that an algorithm wants of each stream: name of the view -> augmentation spec.
 
     An empty stream is not read at all. `draws` names the random numbers that
     a method needs besides its views (per unlabelled sample, uniform in [0, 1)): name -> how many; `labelled_draws` the

@@ -24,10 +24,9 @@ from semisonic.building import build_algorithm
 from semisonic.config import RunConfig
 from semisonic.contract import Alone, Runner
 from semisonic.data.base import DataSet, Images
-from semisonic.data.pipeline import steps_per_call
+from semisonic.data.calls import PREFETCH, steps_per_call
 from semisonic.data.resident import GPU_SHARE
 from semisonic.data.splits import Split
-from semisonic.data.stream import PREFETCH
 from semisonic.data.synthetic import synthetic_batch
 from semisonic.folder import saved_micro
 from semisonic.metrics import evaluation_mode
@@ -120,7 +119,7 @@ class Trial:
         labelled, unlabelled = cfg.batch.labelled // self.world_size, cfg.batch.unlabelled // self.world_size
         largest = max(labelled if views.labelled else 0, unlabelled if views.unlabelled else 0)
         made = len(views.labelled) * labelled + len(views.unlabelled) * unlabelled
-        steps = steps_per_call(cfg.data, largest, side, self.device)
+        steps = steps_per_call(cfg.data.steps_per_call, largest, side, self.device)
         return [*sizes, (PREFETCH + 2) * steps * made * 3 * side**2]
 
     def random_numbers_kept(self) -> AbstractContextManager[None]:

@@ -1,6 +1,7 @@
 """Pictures of augmented views: one grid a view, a row per image, the image itself in the first column."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +11,26 @@ from torch import Tensor
 
 from semisonic.config import RunConfig
 from semisonic.data.base import DataSet
-from semisonic.data.pipeline import Stream, geometry_of
+from semisonic.data.calls import Placement
+from semisonic.data.draws import Draws
+from semisonic.data.image_source import source_of
+from semisonic.data.stream import Stream
 
 PIXELS = 64
 """Images smaller than this are enlarged without smoothing."""
 
 
 def save_views(
-    cfg: RunConfig, data: DataSet, recipes: Sequence[str], folder: Path, images: int = 8, draws: int = 9
+    cfg: RunConfig, data: DataSet, specs: Sequence[str], folder: Path, images: int = 8, draws: int = 9
 ) -> list[Path]:
-    """Writes a grid of `images` rows and 1 + `draws` columns for each recipe; returns the files."""
+    """Writes a grid of `images` rows and 1 + `draws` columns for each spec; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     original = plain_images(cfg, data, images)
     files = []
-    for recipe in recipes:
-        views = _views_of(cfg, data, recipe, images)
-        columns = [original, *(next(views)["view"] for _ in range(draws))]
-        file = folder / f"{recipe.replace('(', '-').replace(')', '').replace(',', '-')}.png"
+    for spec in specs:
+        with _views_of(cfg, data, spec, images) as views:
+            columns = [original, *(next(views)["view"] for _ in range(draws))]
+        file = folder / f"{spec.replace('(', '-').replace(')', '').replace(',', '-')}.png"
         grid(columns).save(file)
         files.append(file)
     return files
@@ -34,17 +38,28 @@ def save_views(
 
 def plain_images(cfg: RunConfig, data: DataSet, images: int) -> Tensor:
     """Training images from all over the data set, uint8 [N, 3, H, W]."""
-    return next(_views_of(cfg, data, "plain", images))["view"]
+    with _views_of(cfg, data, "plain", images) as views:
+        return next(views)["view"]
 
 
-def _views_of(cfg: RunConfig, data: DataSet, recipe: str, images: int) -> Stream:
+@dataclass(frozen=True)
+class SameImages:
+    """A sampler of the same images at every step, drawn anew."""
+
+    share: int
+
+    def numbers(self, step: int, count: int = 1) -> np.ndarray:
+        return np.arange(step * self.share, (step + count) * self.share)
+
+    def indices(self, step: int, count: int = 1) -> np.ndarray:
+        return self.numbers(step, count) % self.share
+
+
+def _views_of(cfg: RunConfig, data: DataSet, spec: str, images: int) -> Stream:
     count, device = len(data.train), torch.device(cfg.torch_device)
-    rows = np.arange(count)[:: max(1, count // images)][:images]
-    return Stream(
-        "views", data.train, {"view": recipe}, geometry_of(data, device), lambda step: rows,
-        lambda step: step * len(rows) + np.arange(len(rows)), cfg.seed, data.std, equalize=cfg.data.equalize,
-        device=device, operations=cfg.loading.operations,
-    )  # fmt: skip
+    source = source_of(data, device, np.arange(count)[:: max(1, count // images)][:images])
+    placement = Placement(device, operations=cfg.loading.operations, equalize=cfg.data.equalize)
+    return Stream(Draws(cfg.seed, "views"), source, {"view": spec}, SameImages(len(source)), placement)
 
 
 def grid(columns: Sequence[Tensor], gap: int = 2) -> Image.Image:

@@ -1,7 +1,8 @@
 """Using a trained checkpoint: its figures on its test set, and predictions for a folder of images."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,10 +19,15 @@ from semisonic.building import draw_split
 from semisonic.config import RunConfig
 from semisonic.data import manifest
 from semisonic.data.augment import Geometry
-from semisonic.data.base import DataSet, Files
+from semisonic.data.base import DataSet, ImageFiles
+from semisonic.data.calls import Placement, StepRange
+from semisonic.data.draws import Draws
+from semisonic.data.image_source import ImageSource, source_of
 from semisonic.data.listing import EXTENSIONS, is_image
-from semisonic.data.pipeline import Stream, evaluation_slices
-from semisonic.data.sources import load as load_data
+from semisonic.data.pipeline import evaluation_slices
+from semisonic.data.sampler import EvaluationSampler
+from semisonic.data.sources import load_data_set
+from semisonic.data.stream import Stream
 from semisonic.export import Classifier, load
 from semisonic.metrics import Evaluation, evaluate
 from semisonic.renamed import saved_fields
@@ -39,16 +45,15 @@ def evaluate_checkpoint(
     """The figures of a checkpoint's networks on the test set it was trained beside; `root`: where the data lie now."""
     folder = state.find(path)
     cfg = configuration_of(folder, root)
-    data = load_data(cfg.data)
+    data = load_data_set(cfg.data)
     device = default_device()
     results = {}
     for net in nets:
         classifier = load(folder, net=net).to(device)  # type: ignore[arg-type]
         if list(data.classes) != classifier.classes:
             raise UserError(f"--root: its classes {data.classes} are not the checkpoint's {tuple(classifier.classes)}")
-        rows = np.arange(len(data.test.labels))
-        slices = evaluation_slices(data, data.test, rows, batch, cfg.data, device)
-        results[net] = evaluate(classifier, slices, len(data.classes))
+        with closing(evaluation_slices(source_of(data, device, test=True), batch, Placement(device))) as slices:
+            results[net] = evaluate(classifier, slices, len(data.classes))
     return results, data
 
 
@@ -73,14 +78,14 @@ def predict_pool(path: Path, net: Literal["ema", "raw"] = "ema", root: Path | No
     """
     folder = state.find(path)
     cfg = configuration_of(folder, root)
-    data = load_data(cfg.data)
+    data = load_data_set(cfg.data)
     split = draw_split(cfg, data)
     classifier = load_for(folder, net)
     if state.load(folder).state["split"] != split.hash:
         raise UserError(f"{folder}: the data no longer give the split that it was trained with")
     device = next(classifier.parameters()).device
-    slices = evaluation_slices(data, data.train, split.unlabelled, batch, cfg.data, device)
-    return torch.cat([classifier(images).softmax(-1)[valid].cpu() for images, _, valid in slices])
+    with closing(evaluation_slices(source_of(data, device, split.unlabelled), batch, Placement(device))) as slices:
+        return torch.cat([classifier(images).softmax(-1)[valid].cpu() for images, _, valid in slices])
 
 
 def write_pool(probabilities: Tensor, path: Path) -> None:
@@ -112,7 +117,7 @@ class Prediction:
     """Up to five (class, probability), most probable first."""
 
 
-def image_files(folder: Path) -> tuple[Files, list[str]]:
+def image_files(folder: Path) -> tuple[ImageFiles, list[str]]:
     """All images below a folder (or one image), and one line for each file that cannot be decoded."""
     if not folder.exists():
         raise UserError(f"{folder}: no such file or folder")
@@ -126,7 +131,7 @@ def image_files(folder: Path) -> tuple[Files, list[str]]:
     good = [(p, e) for p, e in zip(paths, entries, strict=True) if e.status != manifest.BAD]
     if not good:
         raise UserError([f"{folder}: none of {len(bad)} files can be decoded", *bad[:20]])
-    files = Files(
+    files = ImageFiles(
         root=root,
         paths=[path for path, _ in good],
         labels=np.full(len(good), -1),
@@ -137,7 +142,7 @@ def image_files(folder: Path) -> tuple[Files, list[str]]:
 
 
 @torch.no_grad()
-def predict(classifier: Classifier, files: Files, batch: int = 64) -> Iterator[Prediction]:
+def predict(classifier: Classifier, files: ImageFiles, batch: int = 64) -> Generator[Prediction, None, None]:
     """Predictions for every file, in order; images are decoded by DALI as the un-augmented view of training."""
     device = next(classifier.parameters()).device
     about = classifier.preprocess
@@ -147,20 +152,17 @@ def predict(classifier: Classifier, files: Files, batch: int = 64) -> Iterator[P
     )  # fmt: skip
     count = len(files)
     batch = min(batch, count)
-    stream = Stream(
-        "predict", files, {"view": about["view"]}, geometry,
-        lambda step: np.minimum(step * batch + np.arange(batch), count - 1),
-        lambda step: step * batch + np.arange(batch), 0, (1.0, 1.0, 1.0),
-        device=device, stop=-(-count // batch),
-    )  # fmt: skip
-    for first in range(0, count, batch):
-        images: Tensor = torch.nn.functional.pad(next(stream)["view"], [about["border"]] * 4)
-        probabilities = classifier(images).softmax(-1)
-        values, indices = probabilities.topk(min(5, len(classifier.classes)))
-        for offset in range(min(batch, count - first)):
-            names = [classifier.classes[i] for i in indices[offset].tolist()]
-            top = list(zip(names, values[offset].tolist(), strict=True))
-            yield Prediction(files.paths[first + offset], top[0][0], top[0][1], top)
+    sampler = EvaluationSampler(count, batch)
+    views, steps = {"view": about["view"]}, StepRange(stop=sampler.steps)
+    with Stream(Draws(0, "predict"), ImageSource(files, geometry), views, sampler, Placement(device), steps) as stream:
+        for first in range(0, count, batch):
+            images: Tensor = torch.nn.functional.pad(next(stream)["view"], [about["border"]] * 4)
+            probabilities = classifier(images).softmax(-1)
+            values, indices = probabilities.topk(min(5, len(classifier.classes)))
+            for offset in range(min(batch, count - first)):
+                names = [classifier.classes[i] for i in indices[offset].tolist()]
+                top = list(zip(names, values[offset].tolist(), strict=True))
+                yield Prediction(files.paths[first + offset], top[0][0], top[0][1], top)
 
 
 def write_predictions(predictions: list[Prediction], path: Path) -> None:

@@ -18,8 +18,9 @@ from semisonic.answers import table
 from semisonic.building import build_trainer, draw_split
 from semisonic.commandline import Invocation
 from semisonic.config import RunConfig
-from semisonic.data.sources import load
-from semisonic.data.stream import PREFETCH
+from semisonic.data.calls import PREFETCH
+from semisonic.data.pipeline import Loader
+from semisonic.data.sources import load_data_set
 from semisonic.fit import fit_steps, optimizer_bytes
 from semisonic.folder import continued, saved_micro
 from semisonic.replay import WARM_UP, WARM_UP_DDP
@@ -75,7 +76,7 @@ def plan(invocation: Invocation) -> int:
     asked, begin = invocation.cfg, time.perf_counter()
     accelerator = start(asked)
     console = Console(accelerator.is_main_process)
-    data = load(asked.data)
+    data = load_data_set(asked.data)
     split = draw_split(asked, data)
     cfg = on_main(accelerator, lambda: continued(asked)) if invocation.resume else asked
     main_run = cfg.model_copy(update={"baseline": False})
@@ -98,7 +99,8 @@ def plan(invocation: Invocation) -> int:
 def measure(trainer: Trainer, begin: float) -> Measured:
     """Takes the first steps of the run, evaluates a few slices and tries how fast a checkpoint is written."""
     start_up = time.perf_counter() - begin
-    times, first_steps, data_wait = timed_steps(trainer)
+    with trainer.loader() as loader:
+        times, first_steps, data_wait = timed_steps(trainer, loader)
     evaluation, per_slice = timed_slices(trainer)
     size, copy, write = timed_checkpoint(trainer)
     gpu = trainer.device.type == "cuda"
@@ -126,10 +128,9 @@ def worst(trainer: Trainer, values: list[float]) -> list[float]:
     return tensor.tolist()
 
 
-def timed_steps(trainer: Trainer) -> tuple[list[float], float, float]:
+def timed_steps(trainer: Trainer, loader: Loader) -> tuple[list[float], float, float]:
     """Seconds of each measured step, seconds of those before, and the share of the measured time spent on waiting for
     data. On a GPU by the device's clock, so that the host runs ahead as in a run."""
-    loader = trainer.loader()
     a_call = loader.steps_per_call
     recorded = {"off": WARM_UP, "step": WARM_UP + 1, "backward": WARM_UP_DDP + 1}[trainer.cfg.replayed]
     # Long enough that nothing of what DALI made during the compilation is left.

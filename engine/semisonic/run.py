@@ -16,7 +16,7 @@ from semisonic.building import build_algorithm, build_trainer, draw_split, initi
 from semisonic.commandline import Invocation
 from semisonic.config import RunConfig
 from semisonic.data.base import DataSet
-from semisonic.data.sources import load
+from semisonic.data.sources import load_data_set
 from semisonic.data.splits import Split
 from semisonic.files import write_text, writing
 from semisonic.fit import Trial, fit_steps
@@ -72,7 +72,7 @@ def _execute(invocation: Invocation, accelerator: Accelerator, watchdog: Watchdo
     if cfg != asked:
         console.print(f"batch.micro: the run goes on with its {cfg.batch.micro} micro-batches a step")
     started = on_main(accelerator, lambda: check_resumable(cfg, resume))
-    data = load(cfg.data)  # the ranks share the manifest of a folder through a lock: one of them scans
+    data = load_data_set(cfg.data)  # the ranks share the manifest of a folder through a lock: one of them scans
     split = draw_split(cfg, data)
     if not started:  # refuses what does not fit, before anything is written
         built = build_algorithm(cfg, data, split)

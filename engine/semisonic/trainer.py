@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +14,10 @@ from torch import Tensor
 from semisonic import state
 from semisonic.algorithms.base import Algorithm
 from semisonic.config import RunConfig
-from semisonic.data.base import DataSet, Files
-from semisonic.data.pipeline import Loader, evaluation_slices
+from semisonic.data.base import DataSet, ImageFiles
+from semisonic.data.calls import Placement
+from semisonic.data.image_source import source_of
+from semisonic.data.pipeline import Loader, Sampling, evaluation_slices
 from semisonic.data.splits import Split
 from semisonic.divergence import check_equal, check_finite, equal_tensors
 from semisonic.health import collective_timeout
@@ -78,7 +81,7 @@ class Trainer:
         begin, before = time.perf_counter(), self.elapsed
         self.next_vote = self.last_vote = self.step
         self.voted_at = time.monotonic()
-        loader, throughput = self.loader(), Throughput(self.images_per_step)
+        throughput = Throughput(self.images_per_step)
         tracker = Tracker(self.accelerator, cfg, self.folder, self.step, self.data.classes)
         usage = Utilisation(cfg, self.data.classes, self.algorithm.info.class_prior)
         if self.accelerator.is_main_process:
@@ -86,9 +89,9 @@ class Trainer:
         if tracker.discarded:
             console.print(f"{tracker.discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
         self.writer.say = console.print
-        console.print(f"Batches: {loader.describe()}")
         reason = None
-        with console.progress(cfg.steps, self.step) as progress:
+        with self.loader() as loader, console.progress(cfg.steps, self.step) as progress:
+            console.print(f"Batches: {loader.describe()}")
             while self.step < cfg.steps and reason is None:
                 self.activity.enter(Phase.DATA, self.step)
                 batch = next(loader)
@@ -140,10 +143,10 @@ class Trainer:
         cfg, feedback = self.cfg, self.training_step.feedback
         if feedback:
             feedback.restart(self.step)
+        sampling = Sampling(cfg.seed, cfg.batch.labelled, cfg.batch.unlabelled, cfg.batch.micro, self.rank, self.step)
         return Loader(
-            self.data, self.split, self.algorithm.views(cfg.algorithm), cfg.loading, cfg.seed, cfg.batch.labelled,
-            cfg.batch.unlabelled, self.device, self.rank.rank, self.rank.world_size, self.step, thread_count(cfg),
-            cfg.batch.micro, feedback,
+            self.data, self.split, self.algorithm.views(cfg.algorithm), sampling,
+            Placement.of(cfg.loading, self.device, thread_count(cfg)), feedback,
         )  # fmt: skip
 
     def read(self) -> dict[str, Any]:
@@ -193,16 +196,16 @@ class Trainer:
 
     def evaluate(self, net: str, which: str, most: int | None = None) -> Evaluation:
         """Evaluates `net` ("raw" or "ema") on the "test" or "held_out" images, or on the first `most` of them."""
-        images, rows = self.data.test, np.arange(len(self.data.test.labels))
-        if which == "held_out":
-            images, rows = self.data.train, self.split.held_out
-        slices = evaluation_slices(
-            self.data, images, rows[:most], self.cfg.eval.batch, self.cfg.data, self.device,
-            self.rank.rank, self.rank.world_size, thread_count(self.cfg),
-        )  # fmt: skip
-        slices = self.activity.each(Phase.EVALUATING, slices)
-        with evaluation_mode(self.algorithm):
-            return evaluate(lambda x: self.algorithm.infer(x, NETS[net]), slices, len(self.data.classes))
+        test = which == "test"
+        indices = np.arange(len(self.data.test.labels)) if test else self.split.held_out
+        source = source_of(self.data, self.device, indices[:most], test=test)
+        placement = Placement(self.device, thread_count(self.cfg))
+        with (
+            closing(evaluation_slices(source, self.cfg.eval.batch, placement, self.rank)) as slices,
+            evaluation_mode(self.algorithm),
+        ):
+            watched = self.activity.each(Phase.EVALUATING, slices)
+            return evaluate(lambda x: self.algorithm.infer(x, NETS[net]), watched, len(self.data.classes))
 
     def evaluate_all(self) -> dict[str, Any]:
         """Evaluates both networks, extends the history and returns what is logged."""
@@ -274,7 +277,7 @@ class Trainer:
             "classes": list(self.data.classes),
             "image_size": self.data.size,
             "preprocess": {
-                "view": "plain" if isinstance(self.data.train, Files) else "whole",
+                "view": "plain" if isinstance(self.data.train, ImageFiles) else "whole",
                 "border": self.data.border,
             },
             "mean": list(self.data.mean),

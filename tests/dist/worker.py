@@ -24,7 +24,7 @@ from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.commandline import resolve
 from semisonic.config import RunConfig
-from semisonic.data.sources import load
+from semisonic.data.sources import load_data_set
 from semisonic.data.splits import make_split
 from semisonic.models.norm import BatchNorm2d
 from semisonic.parallel import Engine, ZeroEngine
@@ -152,7 +152,7 @@ def make_trainer(job: Job) -> Trainer:
     os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
     cfg = configuration(job)
     accelerator = start(cfg)
-    data = load(cfg.data)
+    data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
     torch.manual_seed(0)
     torch._dynamo.reset()

@@ -11,7 +11,7 @@ from semisonic import cli
 from semisonic.building import build_algorithm
 from semisonic.commandline import Invocation, resolve
 from semisonic.config import RunConfig
-from semisonic.data.sources import load
+from semisonic.data.sources import load_data_set
 from semisonic.data.splits import make_split
 from semisonic.fit import Trial, with_micro
 from semisonic.run import execute
@@ -42,7 +42,7 @@ def test_a_step_that_does_not_fit_is_cut_and_trains(
     tmp_path: Path, capfd: pytest.CaptureFixture, unlimited: None, replay: str
 ):
     cfg = resolve([*FIELDS, "--compile", "off", "--replay", replay, "--out", str(tmp_path / "run")])[1]
-    data = load(cfg.data)
+    data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
     trial = Trial(lambda cfg: build_algorithm(cfg, data, split), data, split, torch.device("cuda", 0))
     whole, eighth = (peak(trial, with_micro(cfg, micro)) for micro in (1, 8))
@@ -56,7 +56,7 @@ def test_a_step_that_does_not_fit_is_cut_and_trains(
 
 def test_a_step_that_fits_changes_nothing_and_holds_nothing(tmp_path: Path):
     cfg = resolve([*FIELDS, "--compile", "whole", "--out", str(tmp_path / "run")])[1]
-    data = load(cfg.data)
+    data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
     trial = Trial(lambda cfg: build_algorithm(cfg, data, split), data, split, torch.device("cuda", 0))
     trial.step(cfg, False)  # cuBLAS and cuDNN keep their workspaces

@@ -47,7 +47,7 @@ def run(views, source, params, threads=1, device_id=None):
     """Finished outputs [N, size, size, 3] of one pipeline; views share the source, an array or a list of bytes."""
     views, params = (value if isinstance(value, list) else [value] for value in (views, params))
     pairs = list(zip(views, params, strict=True))
-    fed = [(view, {name: own[name] for name in own if name not in view.finishing}) for view, own in pairs]
+    fed = [(view, {name: own[name] for name in own if name not in view.kernel_params}) for view, own in pairs]
     flat = [array for _, dictionary in fed for array in dictionary.values()]
     layout = None if isinstance(source, list) else "HWC"
 
@@ -69,14 +69,14 @@ def run(views, source, params, threads=1, device_id=None):
     arrays = []
     for output, (view, own) in zip(definition().run(), pairs, strict=True):
         images = torch.from_dlpack(output.as_tensor())
-        finishing = {name: torch.from_numpy(own[name]).to(images.device) for name in view.finishing}
-        arrays.append(view.finish(images, finishing).cpu().numpy())
+        kernel_params = {name: torch.from_numpy(own[name]).to(images.device) for name in view.kernel_params}
+        arrays.append(view.apply_kernel(images, kernel_params).cpu().numpy())
     return arrays if len(arrays) > 1 else arrays[0]
 
 
-def run_alike(recipe, **changes):
-    """What a recipe's DALI operators make of some images, and what the kernel does with the same draws."""
-    views = [build_view(recipe, geometry(**changes), operations=where) for where in ("dali", "kernel")]
+def run_alike(spec, **changes):
+    """What a spec's DALI operators make of some images, and what the kernel does with the same draws."""
+    views = [build_view(spec, geometry(**changes), operations=where) for where in ("dali", "kernel")]
     values, images = uniforms(views[0], 300, seed=7), pictures(300, views[0].geometry.size, seed=8)
     return [run_weak(view, images, values) for view in views]
 
@@ -192,21 +192,19 @@ def test_noise_is_weak_with_a_deviation():
     np.testing.assert_array_equal(weak.params(values, None)["window"], noise.params(values, None)["window"])
 
 
-# --- pools ------------------------------------------------------------------------------------------------
+# --- policies ---------------------------------------------------------------------------------------------
 
 
-def draws_by_name(recipe, count=60_000, **changes):
-    view = build_view(recipe, geometry(**changes))
+def draws_by_name(spec, count=60_000, **changes):
+    view = build_view(spec, geometry(**changes))
     names = list(view.policy.operations)
     operation, magnitude = pools.draw_operations(view.policy, np.random.default_rng(1).random((count, 4)))
     return {name: magnitude[operation == index] for index, name in enumerate(names)}, (operation < 0).mean()
 
 
-@pytest.mark.parametrize(
-    "recipe, probability", [("fixmatch", 1), ("usb", 1), ("kekmodel", 0.5), ("randaugment(2,9)", 1)]
-)
-def test_operations_are_equally_frequent(recipe, probability):
-    drawn, idle = draws_by_name(recipe)
+@pytest.mark.parametrize("spec, probability", [("fixmatch", 1), ("usb", 1), ("kekmodel", 0.5), ("randaugment(2,9)", 1)])
+def test_operations_are_equally_frequent(spec, probability):
+    drawn, idle = draws_by_name(spec)
     assert set(drawn) | {"invert"} == set(operations.OPERATIONS) and len(drawn) == 14
     counts = np.array([len(values) for values in drawn.values()])
     expected = 60_000 * probability / 14
@@ -218,9 +216,9 @@ SIGNED = ["rotate", "shear_x", "shear_y", "translate_x", "translate_y"]
 ENHANCE = ["brightness", "color", "contrast", "sharpness"]
 
 
-@pytest.mark.parametrize("recipe", ["fixmatch", "usb"])
-def test_magnitudes_of_the_paper(recipe):
-    drawn, _ = draws_by_name(recipe)
+@pytest.mark.parametrize("spec", ["fixmatch", "usb"])
+def test_magnitudes_of_the_paper(spec):
+    drawn, _ = draws_by_name(spec)
     ranges = dict.fromkeys(ENHANCE, (0.05, 0.95)) | {"solarize": (0, 256), "rotate": (-30, 30)}
     ranges |= dict.fromkeys(SIGNED[1:], (-0.3, 0.3))
     for name, (low, high) in ranges.items():
@@ -275,10 +273,10 @@ def test_randaugment_at_magnitude_0_is_weak():
 
 
 @pytest.mark.parametrize("where", ["dali", "kernel"])
-@pytest.mark.parametrize("recipe", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)"])
-def test_pool_equals_pillow_end_to_end(recipe, where):
+@pytest.mark.parametrize("spec", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)"])
+def test_policy_equals_pillow_end_to_end(spec, where):
     """Weak, the drawn operations, Cutout. A rotated pixel may differ, and later operations spread it."""
-    view, weak = build_view(recipe, geometry(), equalize="pil", operations=where), build_view("weak", geometry())
+    view, weak = build_view(spec, geometry(), equalize="pil", operations=where), build_view("weak", geometry())
     values, images = uniforms(view, 240, seed=3), pictures(240, 32, seed=4)
     ours = run_weak(view, images, values)
     expected = run_weak(weak, images, values[:, :4])
@@ -292,9 +290,9 @@ def test_pool_equals_pillow_end_to_end(recipe, where):
                     magnitude = int(magnitude * 32) / 32
                 expected[n] = pil_reference.apply(name, expected[n], magnitude)
     if view.policy.cutout is not None:
-        fill = {"fixmatch": FILL, "usb": (125, 123, 114), "kekmodel": (127, 127, 127)}[recipe]
+        fill = {"fixmatch": FILL, "usb": (125, 123, 114), "kekmodel": (127, 127, 127)}[spec]
         for n, (size, y, x) in enumerate(values[:, -4:-1]):
-            side = 16 if recipe == "kekmodel" else int(size * 16 + 0.5)
+            side = 16 if spec == "kekmodel" else int(size * 16 + 0.5)
             expected[n] = pil_reference.cutout(expected[n], side, (int(y * 32), int(x * 32)), fill)
     same = (ours == expected).all(axis=(1, 2, 3))
     assert same.mean() > 0.9
@@ -303,26 +301,26 @@ def test_pool_equals_pillow_end_to_end(recipe, where):
 
 @pytest.mark.parametrize("size", [32, 33])
 @pytest.mark.parametrize(
-    "recipe", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)", "randaugment(4,30)", "mpl", "cutout(9)"]
+    "spec", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)", "randaugment(4,30)", "mpl", "cutout(9)"]
 )
-def test_kernel_equals_dali(recipe, size):
-    np.testing.assert_array_equal(*run_alike(recipe, size=size))
+def test_kernel_equals_dali(spec, size):
+    np.testing.assert_array_equal(*run_alike(spec, size=size))
 
 
 def test_views_without_operations_leave_nothing_to_do():
     images = torch.zeros(2, 16, 16, 3, dtype=torch.uint8)
-    for recipe in ("plain", "weak", "noise", "fixmatch"):
-        view = build_view(recipe, geometry(16))
-        assert view.finishing == () and view.finish(images, {}) is images
-    assert build_view("weak", geometry(), operations="kernel").finishing == ()
-    assert "holes" not in build_view("randaugment(2,9)", geometry(), operations="kernel").finishing
+    for spec in ("plain", "weak", "noise", "fixmatch"):
+        view = build_view(spec, geometry(16))
+        assert view.kernel_params == () and view.apply_kernel(images, {}) is images
+    assert build_view("weak", geometry(), operations="kernel").kernel_params == ()
+    assert "holes" not in build_view("randaugment(2,9)", geometry(), operations="kernel").kernel_params
 
 
 @pytest.mark.parametrize("where", ["dali", "kernel"])
 def test_an_operation_that_is_not_applied_leaves_the_image(where):
-    """Also in a pool without geometric operations, whose levels have no branch for it otherwise."""
-    pool = {"solarize": pools.Range(0, 0), "brightness": pools.Range(0, 0)}
-    policy = pools.Policy(pool, levels=1, probability=0.5)
+    """Also in a policy without geometric operations, whose levels have no branch for it otherwise."""
+    ranges = {"solarize": pools.Range(0, 0), "brightness": pools.Range(0, 0)}
+    policy = pools.Policy(ranges, levels=1, probability=0.5)
     view = augment.RandAugment(geometry(pad=0, flip=False), policy, operations=where)
     images = pictures(40, 32)
     values = uniforms(view, 40)
@@ -350,14 +348,14 @@ def test_cutout_draws():
 
 
 @pytest.mark.parametrize("where", ["dali", "kernel"])
-@pytest.mark.parametrize("recipe", augment.EXAMPLES)
-def test_params_are_per_sample(recipe, where):
+@pytest.mark.parametrize("spec", augment.EXAMPLES)
+def test_params_are_per_sample(spec, where):
     """A batch's parameters are its samples' parameters, so they do not depend on how samples are batched."""
-    view = build_view(recipe, geometry(), operations=where)
+    view = build_view(spec, geometry(), operations=where)
     values = uniforms(view, 9)
     assert view.uniforms % 4 == 0
     whole = view.params(values, None)
-    assert set(view.finishing) <= set(whole)
+    assert set(view.kernel_params) <= set(whole)
     parts = [view.params(values[:4], None), view.params(values[4:], None)]
     for name, array in whole.items():
         assert array.dtype in (np.float32, np.int32) and array.flags.c_contiguous and len(array) == 9
@@ -365,7 +363,7 @@ def test_params_are_per_sample(recipe, where):
 
 
 def test_several_views_in_one_pipeline():
-    views = [build_view(recipe, geometry()) for recipe in ("weak", "fixmatch", "fixmatch", "kekmodel")]
+    views = [build_view(spec, geometry()) for spec in ("weak", "fixmatch", "fixmatch", "kekmodel")]
     images = reflect(pictures(64, 32), 4)
     params = [view.params(uniforms(view, 64, seed), None) for seed, view in enumerate(views)]
     together = run(views, images, params)
@@ -411,15 +409,15 @@ def files():
     return encoded, decoded, np.array([image.shape[:2] for image in decoded])
 
 
-@pytest.mark.parametrize("recipe", ["plain", "weak"])
-def test_encoded_windows_match_pillow(recipe):
-    view = build_view(recipe, geometry(24, pad=0, encoded=True))
+@pytest.mark.parametrize("spec", ["plain", "weak"])
+def test_encoded_windows_match_pillow(spec):
+    view = build_view(spec, geometry(24, pad=0, encoded=True))
     encoded, decoded, shapes = files()
     encoded, decoded, shapes = encoded * 4, decoded * 4, np.concatenate([shapes] * 4)
     params = view.params(uniforms(view, len(encoded)), shapes)
     ours = run(view, encoded, params)
     mirror = params.get("mirror", np.zeros(len(encoded)))
-    assert recipe == "plain" or 0 < mirror.sum() < len(mirror)
+    assert spec == "plain" or 0 < mirror.sum() < len(mirror)
     for image, result, (y, x), (height, width), flip in zip(
         decoded, ours, params["start"], params["shape"], mirror, strict=True
     ):
@@ -431,7 +429,7 @@ def test_encoded_windows_match_pillow(recipe):
 
 
 def test_encoded_strong_views_start_from_the_window():
-    view, weak = (build_view(recipe, geometry(24, encoded=True)) for recipe in ("fixmatch", "weak"))
+    view, weak = (build_view(spec, geometry(24, encoded=True)) for spec in ("fixmatch", "weak"))
     encoded, _, shapes = files()
     values = uniforms(view, len(encoded))
     values[:, 8::4] = 0.01  # every level draws the first operation, the identity
@@ -461,16 +459,16 @@ def test_resized_crop_distribution():
 
 
 @pytest.mark.parametrize(
-    "recipe", ["", "fixmtach", "weak(1)", "plain(2)", "noise(a)", "noise(1,2)", "cutouts", "augmix(1,2)", "a b"]
+    "spec", ["", "fixmtach", "weak(1)", "plain(2)", "noise(a)", "noise(1,2)", "cutouts", "augmix(1,2)", "a b"]
 )
-def test_unknown_recipe_lists_the_valid_ones(recipe):
+def test_unknown_spec_lists_the_valid_ones(spec):
     with pytest.raises(UserError) as error:
-        build_view(recipe, geometry())
-    assert all(name in str(error.value) for name in augment.RECIPES)
+        build_view(spec, geometry())
+    assert all(name in str(error.value) for name in augment.VIEW_SPECS)
 
 
 @pytest.mark.parametrize(
-    "recipe",
+    "spec",
     [
         "randaugment",
         "randaugment(2)",
@@ -489,9 +487,9 @@ def test_unknown_recipe_lists_the_valid_ones(recipe):
         "randaugment(nan,1)",
     ],
 )
-def test_arguments_out_of_range(recipe):
-    with pytest.raises(UserError, match=recipe.split("(")[0]):
-        build_view(recipe, geometry())
+def test_arguments_out_of_range(spec):
+    with pytest.raises(UserError, match=spec.split("(")[0]):
+        build_view(spec, geometry())
 
 
 def test_equalize_option_is_checked():
@@ -500,7 +498,7 @@ def test_equalize_option_is_checked():
     with pytest.raises(UserError, match=r"data\.equalize.*data\.operations=kernel"):
         build_view("fixmatch", geometry(device="gpu"), equalize="pil")
     for where in ("kernel", "auto"):
-        assert build_view("fixmatch", geometry(device="gpu"), equalize="pil", operations=where).finishing
+        assert build_view("fixmatch", geometry(device="gpu"), equalize="pil", operations=where).kernel_params
     with pytest.raises(UserError, match=r"data\.operations.*'auto', 'dali' or 'kernel'"):
         build_view("fixmatch", geometry(), operations="gpu")
 
@@ -509,24 +507,24 @@ def test_equalize_option_is_checked():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("recipe", augment.EXAMPLES)
-def test_gpu_equals_cpu(recipe):
+@pytest.mark.parametrize("spec", augment.EXAMPLES)
+def test_gpu_equals_cpu(spec):
     """The same operators; the GPU may round a grey value or a histogram step the other way."""
     images = reflect(pictures(96, 32), 4)
     outputs = []
     for device, device_id in (("cpu", None), ("gpu", 0)):
-        view = build_view(recipe, geometry(device=device))
+        view = build_view(spec, geometry(device=device))
         outputs.append(run(view, images, view.params(uniforms(view, 96), None), device_id=device_id))
     assert difference(*outputs)[1] < 0.01
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("equalize", ["dali", "pil"])
-@pytest.mark.parametrize("recipe", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)"])
-def test_finished_on_a_gpu_equals_cpu(recipe, equalize):
+@pytest.mark.parametrize("spec", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)"])
+def test_finished_on_a_gpu_equals_cpu(spec, equalize):
     images = reflect(pictures(96, 32), 4)
     outputs = []
     for device, device_id in (("cpu", None), ("gpu", 0)):
-        view = build_view(recipe, geometry(device=device), equalize, "kernel")
+        view = build_view(spec, geometry(device=device), equalize, "kernel")
         outputs.append(run(view, images, view.params(uniforms(view, 96), None), device_id=device_id))
     np.testing.assert_array_equal(*outputs)

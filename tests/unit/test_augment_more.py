@@ -1,4 +1,4 @@
-"""Further operations of the fused augmentation kernel, and the views that are made of them: the MPL pool, SimCLR's
+"""Further operations of the fused augmentation kernel, and the views that are made of them: MPL's operations, SimCLR's
 views, AugMix and Cutout."""
 
 import colorsys
@@ -297,7 +297,7 @@ def test_augmix_equals_pillow_end_to_end():
     values, images = uniforms(view, 60, seed=5), pictures(60, 32)
     ours = run_weak(view, images, values)
     weak = run_weak(build_view("weak", geometry()), images, values[:, :4])
-    names = list(pools.AUGMIX_POOL)
+    names = list(pools.AUGMIX_OPERATIONS)
     weights = view.params(values, None)["weights"]
     for n, image in enumerate(weak):
         operation, magnitude = pools.draw_operations(view.chain.policy, values[n, 4:-8].reshape(-1, 4))
@@ -344,22 +344,22 @@ def test_mistakes_of_a_mixture(index, message):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("recipe", ["mpl", "ctaugment", "ctaugment-probe", "augmix", "simclr", "cutout(16)"])
-def test_finished_on_a_gpu_equals_cpu(recipe):
+@pytest.mark.parametrize("spec", ["mpl", "ctaugment", "ctaugment-probe", "augmix", "simclr", "cutout(16)"])
+def test_finished_on_a_gpu_equals_cpu(spec):
     images, outputs = reflect(pictures(96, 32), 4), []
     for device, device_id in (("cpu", None), ("gpu", 0)):
-        view = build_view(recipe, geometry(device=device), operations="kernel")
+        view = build_view(spec, geometry(device=device), operations="kernel")
         outputs.append(run(view, images, view.params(uniforms(view, 96), None), device_id=device_id))
     share = difference(*outputs)[1]
-    assert share == 0 or (recipe == "simclr" and share < 0.05)  # DALI's resize rounds differently
+    assert share == 0 or (spec == "simclr" and share < 0.05)  # DALI's resize rounds differently
 
 
-@pytest.mark.parametrize("recipe", EXAMPLES)
-def test_digits_are_not_flipped(recipe):
+@pytest.mark.parametrize("spec", EXAMPLES)
+def test_digits_are_not_flipped(spec):
     """Mirrored digits are other symbols: no view may flip them where the data set says so, as SVHN does."""
     assert not KNOWN["svhn"].flip
     for flip in (KNOWN["svhn"].flip, KNOWN["cifar10"].flip):
-        view = build_view(recipe, geometry(flip=flip))
+        view = build_view(spec, geometry(flip=flip))
         params = view.params(uniforms(view, 100), None)
         flipped = params["mirror"] if "mirror" in params else params.get("window", np.eye(2, 3)[None])[:, 0, 0] < 0
-        assert bool(flipped.any()) == (flip and recipe != "plain")
+        assert bool(flipped.any()) == (flip and spec != "plain")

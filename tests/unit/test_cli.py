@@ -17,7 +17,7 @@ from semisonic import cli
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.batch_gallery import CHANGES
 from semisonic.data.base import DataConfig
-from semisonic.data.sources import load
+from semisonic.data.sources import load_data_set
 from semisonic.divergence import Diverged, RanksDiffer
 from semisonic.fields import describe_fields
 from semisonic.schema import ExitCode, UserError, exit_code
@@ -88,7 +88,7 @@ def test_load_needs_no_data_set(run: Path):
     classifier = semisonic.load(run)
     assert not classifier.training and classifier.classes == [str(digit) for digit in range(10)]
     assert classifier.image_size == 16
-    data = load(DataConfig())
+    data = load_data_set(DataConfig())
     images = torch.from_numpy(data.test.pixels).permute(0, 3, 1, 2)
     with torch.no_grad():
         top1 = (classifier(images).argmax(-1).numpy() == data.test.labels).mean() * 100
@@ -97,7 +97,7 @@ def test_load_needs_no_data_set(run: Path):
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_predict_writes_a_table_that_agrees_with_the_network(run: Path, tmp_path: Path, ending: str):
-    data = load(DataConfig())
+    data = load_data_set(DataConfig())
     for index in range(20):
         (tmp_path / "images" / str(index % 3)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(data.test.pixels[index]).save(tmp_path / "images" / str(index % 3) / f"{index:03}.png")

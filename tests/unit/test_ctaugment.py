@@ -11,33 +11,37 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from semisonic import state
 from semisonic.algorithms import ctaugment
-from semisonic.algorithms.ctaugment import BINS, DECAY, MOST, OPERATIONS, CTAugmentRates, probing
+from semisonic.algorithms.ctaugment import CTAugmentRates, probing
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.supervised import Supervised
 from semisonic.commandline import resolve
 from semisonic.config_checks import find_problems
 from semisonic.data import ctaugment as views
 from semisonic.data.augment import build_view
+from semisonic.data.calls import CALLS_AHEAD, Placement
 from semisonic.data.draws import uniforms as counted
-from semisonic.data.feedback import CALLS_AHEAD, Feedback
+from semisonic.data.feedback import Feedback
 from semisonic.models.norm import running_statistics
 from semisonic.schema import UserError
+from semisonic_kernels.ctaugment import BINS, DECAY, MOST_BINS, OPERATION_BINS, first_rates
 from tests.unit.test_algorithms import batch, gradients, images, make, same, tiny_network
 from tests.unit.test_augment import FILL, geometry, pictures, run_weak, uniforms
 from tests.unit.test_replay import make_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:The external source node")
-NAMES = list(OPERATIONS)
+NAMES = list(OPERATION_BINS)
 
 
 # --- the rates ---------------------------------------------------------------------------------------------
 
 
 def test_every_operation_has_its_bins():
-    assert len(OPERATIONS) == 19 and OPERATIONS["identity"] == ()
-    assert OPERATIONS["posterize"] == (8,) and OPERATIONS["rescale"] == (17, 6)
-    assert all(bins == (17,) for name, bins in OPERATIONS.items() if name not in ("identity", "posterize", "rescale"))
-    assert ctaugment.first_rates().sum(1).tolist() == BINS
+    assert len(OPERATION_BINS) == 19 and OPERATION_BINS["identity"] == ()
+    assert OPERATION_BINS["posterize"] == (8,) and OPERATION_BINS["rescale"] == (17, 6)
+    assert all(
+        bins == (17,) for name, bins in OPERATION_BINS.items() if name not in ("identity", "posterize", "rescale")
+    )
+    assert first_rates().sum(1).tolist() == BINS
 
 
 def test_rates_move_one_sample_after_the_other_and_only_where_touched():
@@ -72,7 +76,7 @@ def test_rates_stay_between_0_and_1():
 
 
 def test_probabilities_keep_what_reaches_the_threshold():
-    table = ctaugment.first_rates().numpy()
+    table = first_rates().numpy()
     table[0, :4] = 0.5, 0.782, 0.799, 0.9  # (0.782 + 0.01) / 1.01 < 0.8 < (0.799 + 0.01) / 1.01
     table[1] = 0
     found = views.probabilities(table)
@@ -84,11 +88,11 @@ def test_probabilities_keep_what_reaches_the_threshold():
 
 
 def test_draws_follow_the_rates():
-    table = ctaugment.first_rates().numpy()
+    table = first_rates().numpy()
     rotate = views._FIRST[NAMES.index("rotate")]
     table[rotate] = 0.1
     table[rotate, [3, 16]] = 0.9, 1.0
-    view = build_view("ctaugment", geometry(), operations="kernel").informed(table)
+    view = build_view("ctaugment", geometry(), operations="kernel").with_table(table)
     operation, level, position = view._draw(np.random.default_rng(0).random((60_000, 8)))
     counts = np.bincount(operation, minlength=19)
     assert ((counts - 60_000 / 19) ** 2 / (60_000 / 19)).sum() < 18 + 4 * np.sqrt(36)
@@ -98,17 +102,17 @@ def test_draws_follow_the_rates():
     within = levels * 17 - np.floor(levels * 17)
     np.testing.assert_allclose(np.quantile(within, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.03)
     rescale = operation == NAMES.index("rescale")
-    first = views._FIRST[NAMES.index("rescale")] * MOST
-    assert np.unique(position[rescale, 1] - first - MOST).tolist() == [0, 1, 2, 3, 4, 5]
+    first = views._FIRST[NAMES.index("rescale")] * MOST_BINS
+    assert np.unique(position[rescale, 1] - first - MOST_BINS).tolist() == [0, 1, 2, 3, 4, 5]
     assert (position[~rescale, 1] == -1).all() and (position[operation == NAMES.index("identity")] == -1).all()
 
 
 def test_a_probe_draws_uniformly_says_its_bins_and_has_no_hole():
     view = build_view("ctaugment-probe", geometry(), operations="kernel")
-    assert view.told == ("bins",) and not view.adaptive and "holes" not in view.finishing
+    assert view.loss_params == ("bins",) and not view.adaptive and "holes" not in view.kernel_params
     params = view.params(uniforms(view, 30_000), None)
     assert params["bins"].shape == (30_000, 2, 2)
-    counts = np.bincount(params["bins"][params["bins"] >= 0], minlength=len(BINS) * MOST).reshape(-1, MOST)
+    counts = np.bincount(params["bins"][params["bins"] >= 0], minlength=len(BINS) * MOST_BINS).reshape(-1, MOST_BINS)
     for row, bins in zip(counts, BINS, strict=True):
         assert (row[bins:] == 0).all() and (row[:bins] > 0.7 * row[:bins].mean()).all()
     for name in ("ctaugment", "ctaugment-plain"):
@@ -230,9 +234,9 @@ def test_the_probe_changes_no_loss_and_observes_the_right_class(kind):
     assert torch.allclose(output.observed["probe_omega"], right) and not output.observed["probe_omega"].requires_grad
     assert torch.equal(output.observed["probe_bins"], bins)
     probed.update(output.observed)
-    touched = torch.zeros(len(BINS) * MOST, dtype=torch.bool)
+    touched = torch.zeros(len(BINS) * MOST_BINS, dtype=torch.bool)
     touched[bins[bins >= 0].long()] = True
-    moved = (probed.augment.rates != ctaugment.first_rates()).flatten()
+    moved = (probed.augment.rates != first_rates()).flatten()
     assert torch.equal(moved, touched)
 
 
@@ -253,7 +257,7 @@ def test_running_statistics_are_those_of_evaluation():
 def table_after(steps: int) -> torch.Tensor:
     """Very different rates after every step, so that a draw by the wrong ones shows."""
     generator = torch.Generator().manual_seed(steps)
-    return ctaugment.first_rates() * torch.rand(len(BINS), MOST, generator=generator)
+    return first_rates() * torch.rand(len(BINS), MOST_BINS, generator=generator)
 
 
 def trainer_of(folder: Path, *fields: str):
@@ -266,13 +270,12 @@ class Scripted:
 
     def __init__(self, lag: int):
         self.lag, self.rates = lag, table_after(0)
-        self.history = ctaugment.first_rates().repeat(lag + 1, 1, 1)
+        self.history = first_rates().repeat(lag + 1, 1, 1)
 
 
 def scripted_batches(steps: int, lag: int, per_call: int, start: int = 0, pause: float = 0.0) -> list[torch.Tensor]:
     from semisonic.contract import Views
-    from semisonic.data.base import DataConfig
-    from semisonic.data.pipeline import Loader
+    from semisonic.data.pipeline import Loader, Sampling
     from tests.unit.test_pipeline import CPU, data_set, split
 
     remembered = Scripted(lag)
@@ -281,8 +284,8 @@ def scripted_batches(steps: int, lag: int, per_call: int, start: int = 0, pause:
         remembered.history[number % (lag + 1)] = remembered.rates
     feedback = Feedback(remembered, start)
     views = Views(labelled={"weak": "weak"}, unlabelled={"strong": "ctaugment"}, params=("strong",))
-    cfg = DataConfig(steps_per_call=per_call)
-    loader = Loader(data_set(), split(), views, cfg, 0, 4, 8, CPU, start=start, feedback=feedback)
+    sampling, placement = Sampling(0, 4, 8, start=start), Placement(CPU, steps_per_call=per_call)
+    loader = Loader(data_set(), split(), views, sampling, placement, feedback)
     found = []
     for step in range(start, steps):
         found.append(next(loader).params["strong"]["values"].clone())
@@ -301,7 +304,7 @@ def test_a_step_draws_by_the_rates_of_lag_steps_before():
         numbers = np.arange(8 * step, 8 * step + 8)
         drawn = counted(0, "view/unlabelled/strong", numbers, view.uniforms)
         table = table_after(max(0, step - lag)).numpy()
-        np.testing.assert_array_equal(values.numpy(), view.informed(table).params(drawn, None)["values"])
+        np.testing.assert_array_equal(values.numpy(), view.with_table(table).params(drawn, None)["values"])
     for others in (scripted_batches(steps, lag, 2, pause=0.01), scripted_batches(steps, lag, 1, start=11)):
         assert all(torch.equal(a, b) for a, b in zip(found[-len(others) :], others, strict=True))
 

@@ -1,37 +1,40 @@
-"""Files that changed since the scan: which of them are named, and what stays the error that it is."""
+"""ImageFiles that changed since the scan: which of them are named, and what stays the error that it is."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from semisonic.data.augment import Geometry
-from semisonic.data.base import DataConfig, Files
-from semisonic.data.damage import explained
-from semisonic.data.sources import load
-from semisonic.data.stream import Stream
+from semisonic.data.base import DataConfig, ImageFiles
+from semisonic.data.calls import Placement
+from semisonic.data.damage import name_undecodable
+from semisonic.data.draws import Draws
+from semisonic.data.image_source import ImageSource
+from semisonic.data.sampler import EvaluationSampler
+from semisonic.data.sources import load_data_set
+from semisonic.data.stream import Extras, Stream
 from semisonic.schema import UserError
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Files:
+def images(tmp_path: Path) -> ImageFiles:
     rng = np.random.default_rng(0)
     for part, label, i in [(p, c, i) for p in ("train", "test") for c in "ab" for i in range(4)]:
         (tmp_path / part / label).mkdir(parents=True, exist_ok=True)
         kind = ("png", "jpg")[i % 2]
         Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(tmp_path / part / label / f"{i}.{kind}")
-    found = load(DataConfig(name="folder", root=tmp_path, size=16, labels=None)).train
-    assert isinstance(found, Files)
+    found = load_data_set(DataConfig(name="folder", root=tmp_path, size=16, labels=None)).train
+    assert isinstance(found, ImageFiles)
     return found
 
 
-def stream_of(images: Files, **options) -> Stream:
-    def rows(step: int) -> np.ndarray:
-        return np.arange(8)
-
+def stream_of(images: ImageFiles, columns=None) -> Stream:
     geometry = Geometry(size=16, pad=0, flip=False, fill=(0, 0, 0), encoded=True, device="cpu")
-    return Stream("t", images, {"v": "plain"}, geometry, rows, rows, 0, (1.0, 1.0, 1.0), **options)
+    source, sampler, placement = ImageSource(images, geometry), EvaluationSampler(8, 8), Placement(torch.device("cpu"))
+    return Stream(Draws(0, "t"), source, {"v": "plain"}, sampler, placement, extras=Extras(columns))
 
 
 def gone(path: Path) -> None:
@@ -55,7 +58,7 @@ def another(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a/1.jpg", "b/2.png"])
 @pytest.mark.parametrize("damage", [gone, truncated, garbage, another])
-def test_a_file_that_changed_is_named(images: Files, damage, name: str):
+def test_a_file_that_changed_is_named(images: ImageFiles, damage, name: str):
     path = images.root / "train" / name
     damage(path)
     with pytest.raises(UserError) as caught:
@@ -66,7 +69,7 @@ def test_a_file_that_changed_is_named(images: Files, damage, name: str):
     )
 
 
-def test_only_the_first_files_of_many_are_listed(images: Files):
+def test_only_the_first_files_of_many_are_listed(images: ImageFiles):
     for path in images.root.rglob("train/*/*"):
         gone(path)
     with pytest.raises(UserError) as caught:
@@ -76,9 +79,9 @@ def test_only_the_first_files_of_many_are_listed(images: Files):
     )
 
 
-def test_an_error_of_another_kind_stays_what_it_is(images: Files):
+def test_an_error_of_another_kind_stays_what_it_is(images: ImageFiles):
     error = RuntimeError("out of memory")
-    assert explained(error, images, [0, 1]) is error
+    assert name_undecodable(error, images, [0, 1]) is error
 
     def broken(steps: range) -> dict:
         raise KeyError("label")

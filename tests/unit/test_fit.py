@@ -19,8 +19,9 @@ from semisonic.commandline import Invocation, resolve
 from semisonic.config import RunConfig
 from semisonic.contract import Batch, Views
 from semisonic.data.base import DataConfig, DataSet
-from semisonic.data.pipeline import Loader
-from semisonic.data.sources import load
+from semisonic.data.calls import Placement
+from semisonic.data.pipeline import Loader, Sampling
+from semisonic.data.sources import load_data_set
 from semisonic.data.splits import Split, make_split
 from semisonic.data.synthetic import synthetic_batch
 from semisonic.fit import Trial, fit_steps, fitted, larger_counts, with_micro
@@ -41,7 +42,7 @@ def configuration(*fields: str) -> RunConfig:
 
 @cache
 def digits() -> tuple[DataSet, Split]:
-    data = load(DataConfig())
+    data = load_data_set(DataConfig())
     return data, make_split(DataConfig(), data.train.labels, len(data.classes), 0)
 
 
@@ -239,7 +240,7 @@ def test_the_synthetic_batch_has_the_shapes_of_a_real_one(algorithm: str):
     cfg = resolve(fields)[1]
     data, split = digits()
     views, cpu = ALGORITHMS[algorithm].views(cfg.algorithm), torch.device("cpu")
-    real = next(Loader(data, split, views, cfg.loading, 0, 8, 16, cpu))
+    real = next(Loader(data, split, views, Sampling(0, 8, 16), Placement.of(cfg.loading, cpu)))
     made = synthetic_batch(data, split, views, cfg.loading, 8, 16, cpu)
 
     def shapes(value: object) -> object:
@@ -256,7 +257,7 @@ def test_parameters_of_views_are_made_too():
     cfg, cpu = configuration(), torch.device("cpu")
     data, split = digits()
     views = Views(unlabelled={"strong": "fixmatch"}, draws={"mix": 3}, params=("strong",))
-    real = next(Loader(data, split, views, cfg.loading, 0, 8, 16, cpu))
+    real = next(Loader(data, split, views, Sampling(0, 8, 16), Placement.of(cfg.loading, cpu)))
     made = synthetic_batch(data, split, views, cfg.loading, 8, 16, cpu)
     for one, two in ((real.params["strong"], made.params["strong"]), (real.draws, made.draws)):
         assert {n: (v.shape, v.dtype) for n, v in one.items()} == {n: (v.shape, v.dtype) for n, v in two.items()}

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from semisonic.data import manifest
 from semisonic.data.manifest import BAD, OK, VIA_PILLOW
-from semisonic.data.sources import DataConfig, DataSet, Files, data_problems, load
+from semisonic.data.sources import DataConfig, DataSet, ImageFiles, data_problems, load_data_set
 from semisonic.data.spellings import LABELED_FOLDERS, UNLABELED_FOLDERS
 from semisonic.data.splits import make_split
 from semisonic.schema import UserError
@@ -36,7 +36,7 @@ def write_images(folder: Path, names: str | list[str]) -> None:
 
 
 def load_it(root: Path | None, **fields) -> DataSet:
-    return load(DataConfig(**{"name": "folder", "root": root, "size": 16, "labels": None} | fields))
+    return load_data_set(DataConfig(**{"name": "folder", "root": root, "size": 16, "labels": None} | fields))
 
 
 def errors_of(root: Path | None, **fields) -> list[str]:
@@ -46,7 +46,7 @@ def errors_of(root: Path | None, **fields) -> list[str]:
 
 
 def files(part) -> list[tuple[str, int]]:
-    assert isinstance(part, Files)
+    assert isinstance(part, ImageFiles)
     return list(zip(part.paths, part.labels.tolist(), strict=True))
 
 
@@ -312,20 +312,20 @@ def write_all(root: Path, contents: dict[str, bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def odd(tmp_path_factory) -> Files:
+def odd(tmp_path_factory) -> ImageFiles:
     root = tmp_path_factory.mktemp("odd")
     write_all(root, {name: data for name, (data, _) in SOUND.items()})
     train = load_it(root).train
-    assert isinstance(train, Files)
+    assert isinstance(train, ImageFiles)
     return train
 
 
-def test_every_sound_file_is_accepted(odd: Files):
+def test_every_sound_file_is_accepted(odd: ImageFiles):
     via = {Path(path).name: bool(via) for path, via in zip(odd.paths, odd.via_pillow, strict=True)}
     assert via == {name: status == VIA_PILLOW for name, (_, status) in SOUND.items()} | {"1.png": False}
 
 
-def test_dali_decodes_every_sound_file_to_the_shape_of_the_manifest(odd: Files):
+def test_dali_decodes_every_sound_file_to_the_shape_of_the_manifest(odd: ImageFiles):
     from nvidia.dali import fn, pipeline_def, types
 
     indices = iter(range(len(odd)))
@@ -352,7 +352,7 @@ def test_dali_decodes_every_sound_file_to_the_shape_of_the_manifest(odd: Files):
             assert np.array_equal(image, expected), path
 
 
-def test_16_bit_grey_is_scaled_not_clipped(odd: Files):
+def test_16_bit_grey_is_scaled_not_clipped(odd: ImageFiles):
     index = next(i for i, path in enumerate(odd.paths) if path.endswith("I;16.tif"))
     with Image.open(odd.root / odd.paths[index]) as stored:
         sixteen = np.asarray(stored).astype(float)

@@ -7,11 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from semisonic.contract import Views
+from semisonic.contract import Rank, Views
 from semisonic.data import resident
-from semisonic.data.base import DataConfig, DataSet, Files, Images
-from semisonic.data.pipeline import Loader, evaluation_slices, geometry_of, steps_per_call
-from semisonic.data.resident import Pool, pack, reflect_pad, take_words, upload, words
+from semisonic.data.base import DataSet, ImageFiles, Images
+from semisonic.data.calls import Placement, StepRange, steps_per_call
+from semisonic.data.draws import Draws
+from semisonic.data.image_source import source_of
+from semisonic.data.pipeline import Loader, Sampling, evaluation_slices
+from semisonic.data.resident import ResidentImages, pack, reflect_pad, take_words, upload, words
 from semisonic.data.splits import Split
 from semisonic.data.stream import Stream, gaussian_noise
 
@@ -36,10 +39,12 @@ def split(count: int = 30) -> Split:
     return Split(np.arange(0, count, 5), np.arange(count), np.array([], dtype=np.int64))
 
 
-def loader(batch: int = 8, data: DataSet | None = None, steps: int = 1, operations: str = "dali", **options) -> Loader:
-    cfg = DataConfig(steps_per_call=steps, operations=operations)
-    device = options.pop("device", CPU)
-    return Loader(data or data_set(), split(), VIEWS, cfg, 7, batch, 2 * batch, device, **options)
+def loader(
+    batch: int = 8, data: DataSet | None = None, steps: int = 1, operations: str = "dali", device=CPU, threads: int = 2,
+    **sampling,
+) -> Loader:  # fmt: skip
+    placement = Placement(device, threads, operations, steps_per_call=steps)
+    return Loader(data or data_set(), split(), VIEWS, Sampling(7, batch, 2 * batch, **sampling), placement)
 
 
 def collect(source: Loader, steps: int) -> dict[str, torch.Tensor]:
@@ -64,7 +69,7 @@ def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
 def test_one_process_two_ranks_and_a_restart_see_the_same_images():
     steps = 5
     whole = collect(loader(), steps)
-    ranks = [loader(rank=rank, world_size=2) for rank in (0, 1)]
+    ranks = [loader(rank=Rank(rank, 2)) for rank in (0, 1)]
     interleaved = [collect(rank, 1) for _ in range(steps) for rank in ranks]
     assert_same({name: torch.cat([part[name] for part in interleaved]) for name in whole}, whole)
     before, after = collect(loader(), 2), collect(loader(start=2), steps - 2)
@@ -83,8 +88,8 @@ def test_several_steps_a_call_give_the_same_batches_from_any_step_on(operations:
     for steps, start in ((2, 0), (3, 1), (4, 5)):
         found = collect(loader(steps=steps, start=start, operations=operations), 9 - start)
         assert_same(found, {name: value[len(value) // 9 * start :] for name, value in whole.items()})
-    ranks = [loader(steps=3, operations=operations, rank=rank, world_size=2, micro=2) for rank in (0, 1)]
-    singles = [loader(operations=operations, rank=rank, world_size=2, micro=2) for rank in (0, 1)]
+    ranks = [loader(steps=3, operations=operations, rank=Rank(rank, 2), micro=2) for rank in (0, 1)]
+    singles = [loader(operations=operations, rank=Rank(rank, 2), micro=2) for rank in (0, 1)]
     for several, single in zip(ranks, singles, strict=True):
         assert_same(collect(several, 4), collect(single, 4))
 
@@ -93,7 +98,7 @@ def test_params_are_those_of_the_step():
     views = Views(unlabelled={"weak": "weak", "strong": "fixmatch"}, params=("weak", "strong"))
     batches = []
     for steps in (1, 3):
-        source = Loader(data_set(), split(), views, DataConfig(steps_per_call=steps), 0, 4, 8, CPU)
+        source = Loader(data_set(), split(), views, Sampling(0, 4, 8), Placement(CPU, steps_per_call=steps))
         batches.append([next(source).params for _ in range(4)])
     for single, several in zip(*batches, strict=True):
         assert {"weak", "strong"} == single.keys()
@@ -115,26 +120,36 @@ def test_params_are_those_of_the_step():
     ],
 )
 def test_steps_per_call(wanted: int, batch: int, size: int, device: str, expected: int):
-    assert steps_per_call(DataConfig(steps_per_call=wanted), batch, size, torch.device(device)) == expected
+    assert steps_per_call(wanted, batch, size, torch.device(device)) == expected
 
 
-def stream_of(order, **options) -> Stream:
-    data = data_set()
-    return Stream(
-        "ahead", data.train, {"weak": "weak"}, geometry_of(data, CPU), order, lambda step: 4 * step + np.arange(4), 0,
-        data.std, **options,
-    )  # fmt: skip
+class Listed:
+    """A sampler of the first four images, which tells `listen` each step that it is asked for."""
+
+    share = 4
+
+    def __init__(self, listen=lambda step: None):
+        self.listen = listen
+
+    def numbers(self, step: int, count: int = 1) -> np.ndarray:
+        return np.arange(4 * step, 4 * (step + count))
+
+    def indices(self, step: int, count: int = 1) -> np.ndarray:
+        for each in range(step, step + count):
+            self.listen(each)
+        return np.tile(np.arange(4), count)
+
+
+def stream_of(sampler=None, stop: int | None = None, steps_per_call: int = 1) -> Stream:
+    placement = Placement(CPU, steps_per_call=steps_per_call)
+    source, views = source_of(data_set(), CPU), {"weak": "weak"}
+    return Stream(Draws(0, "ahead"), source, views, sampler or Listed(), placement, StepRange(stop=stop))
 
 
 @pytest.mark.parametrize("stop, asked_for", [(None, 8), (2, 4), (5, 6), (100, 8)])
 def test_calls_are_prepared_fed_and_received_ahead_of_the_step(stop: int | None, asked_for: int):
-    asked = []
-
-    def order(step: int) -> np.ndarray:
-        asked.append(step)
-        return np.arange(4)
-
-    stream = stream_of(order, steps_per_call=2, stop=stop)
+    asked: list[int] = []
+    stream = stream_of(Listed(asked.append), stop, steps_per_call=2)
     next(stream)
     for executor in (stream._receiver, stream._worker):
         executor.shutdown()  # waits for what it has been given
@@ -142,12 +157,11 @@ def test_calls_are_prepared_fed_and_received_ahead_of_the_step(stop: int | None,
 
 
 def test_an_error_of_the_threads_reaches_the_step_every_time():
-    def order(step: int) -> np.ndarray:
+    def fail(step: int) -> None:
         if step == 6:
             raise OSError(f"step {step}")
-        return np.arange(4)
 
-    stream, seen = stream_of(order), 0
+    stream, seen = stream_of(Listed(fail)), 0
     with pytest.raises(Exception, match="step 6"):
         for _ in range(7):
             next(stream)
@@ -161,7 +175,7 @@ def test_the_finishing_thread_leaves_the_threads_of_torch_as_they_were():
     own = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        stream = stream_of(lambda step: np.arange(4))
+        stream = stream_of()
         assert torch.get_num_threads() == 2
         assert stream._receiver.submit(torch.get_num_threads).result() == 1
         with ThreadPoolExecutor(1) as later:
@@ -193,13 +207,13 @@ def test_batches_are_uint8_channels_last_and_stay_valid():
 
 
 def test_an_empty_stream_is_not_read():
-    batch = next(Loader(data_set(), split(), Views(labelled={"weak": "weak"}), DataConfig(), 0, 4, 8, CPU))
+    batch = next(Loader(data_set(), split(), Views(labelled={"weak": "weak"}), Sampling(0, 4, 8), Placement(CPU)))
     assert batch.u == {} and len(batch.u_index) == len(batch.u_true) == 0 and batch.draws == {}
 
 
 def test_params_of_a_view_reach_the_batch():
     views = Views(unlabelled={"weak": "weak"}, params=("weak",))
-    batch = next(Loader(data_set(), split(), views, DataConfig(), 0, 4, 8, CPU))
+    batch = next(Loader(data_set(), split(), views, Sampling(0, 4, 8), Placement(CPU)))
     assert batch.params["weak"] and all(len(value) == 8 for value in batch.params["weak"].values())
 
 
@@ -240,16 +254,16 @@ def test_packed_arrays_come_out_as_they_went_in():
     assert pack({}, page_locked=False).arrays() == upload({}, CPU) == {}
 
 
-def test_a_pool_that_is_too_large_is_padded_batch_by_batch(monkeypatch):
+def test_images_that_are_too_large_are_padded_batch_by_batch(monkeypatch):
     images, rows = data_set().train, np.array([3, 29, 3])
-    kept = Pool(images, 2, CPU)
+    kept = ResidentImages(images, 2, CPU)
     assert kept.bytes == 30 * 20 * 20 * 3 and not kept.on_gpu and "padded (0 MiB)" in kept.describe()
     monkeypatch.setattr(resident, "HOST_LIMIT", kept.bytes - 1)
-    large = Pool(images, 2, CPU)
+    large = ResidentImages(images, 2, CPU)
     assert "batch by batch" in large.describe()
     expected = np.pad(images.pixels[rows], ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
-    for pool in (kept, large, Pool(images, 2, CPU, keep=False)):
-        np.testing.assert_array_equal(pool.gather(rows), expected)
+    for images_kept in (kept, large, ResidentImages(images, 2, CPU, keep=False)):
+        np.testing.assert_array_equal(images_kept.gather(rows), expected)
     assert loader(steps=4).describe().endswith("by DALI; 4 steps a DALI call")
 
 
@@ -298,9 +312,9 @@ def test_gaussian_noise_is_normal_and_depends_on_the_key_alone():
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_evaluation_covers_each_row_once(world_size: int):
     data, rows = data_set(), np.arange(3, 30)
-    seen = []
+    source, seen = source_of(data, CPU, rows, test=True), []
     for rank in range(world_size):
-        for images, labels, valid in evaluation_slices(data, data.test, rows, 4, DataConfig(), CPU, rank, world_size):
+        for images, labels, valid in evaluation_slices(source, 4, Placement(CPU), Rank(rank, world_size)):
             assert len(images) == 4
             for image, label, good in zip(images, labels, valid, strict=True):
                 if good:
@@ -318,11 +332,11 @@ def test_files_give_the_same_images_in_any_split_too(tmp_path):
         Image.fromarray(bits.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
         paths.append(f"{index}.png")
         shapes.append((height, width))
-    files = Files(tmp_path, paths, np.arange(30) % 3, np.array(shapes, dtype=np.int32), np.zeros(30, dtype=bool))
+    files = ImageFiles(tmp_path, paths, np.arange(30) % 3, np.array(shapes, dtype=np.int32), np.zeros(30, dtype=bool))
     data = DataSet("files", ("a", "b", "c"), 16, (0.5,) * 3, (0.25,) * 3, True, 0, files, files)
     whole = collect(loader(data=data), 3)
-    ranks = [loader(data=data, rank=rank, world_size=2) for rank in (0, 1)]
+    ranks = [loader(data=data, rank=Rank(rank, 2)) for rank in (0, 1)]
     interleaved = [collect(rank, 1) for _ in range(3) for rank in ranks]
     assert_same({name: torch.cat([part[name] for part in interleaved]) for name in whole}, whole)
-    valid = torch.cat([part[2] for part in evaluation_slices(data, files, np.arange(30), 8, DataConfig(), CPU)])
+    valid = torch.cat([part[2] for part in evaluation_slices(source_of(data, CPU, test=True), 8, Placement(CPU))])
     assert valid.sum() == 30

@@ -91,9 +91,8 @@ def test_whole_calls_of_dali_are_measured(trainer: Trainer, monkeypatch, a_call:
     """Else a step that waits for a call counts too often or not at all; and what was made ahead must be used up."""
     taken: list[int] = []
     loader = SimpleNamespace(steps_per_call=a_call, wait_seconds=0.0)
-    monkeypatch.setattr(trainer, "loader", lambda: Endless(loader))
     monkeypatch.setattr(trainer, "training_step", lambda batch: taken.append(batch))
-    times, _, data_wait = timed_steps(trainer)
+    times, _, data_wait = timed_steps(trainer, Endless(loader))
     assert len(times) == count and len(taken) == count + before and before % a_call == 0 and data_wait == 0
 
 

@@ -157,9 +157,9 @@ def test_impossible_weights_are_found_beforehand(weights: Path):
 def test_a_run_starts_from_the_weights_with_their_normalisation(weights: Path):
     fields = ["--model", "resnet18", "--model.stem", "7x7", "--model.weights", str(weights), "--no-baseline"]
     cfg = resolve([*fields, "--data.normalise", "imagenet", "--device", "cpu"])[1]
-    data = sources.load(cfg.data)
+    data = sources.load_data_set(cfg.data)
     assert data.mean == (0.485, 0.456, 0.406) and data.std == (0.229, 0.224, 0.225)
-    assert sources.load(resolve([])[1].data).mean != data.mean
+    assert sources.load_data_set(resolve([])[1].data).mean != data.mean
     split = draw_split(cfg, data)
     expected = read(weights)["layer4.1.conv2.weight"]
     algorithm = build_algorithm(cfg, data, split)

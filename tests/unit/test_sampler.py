@@ -1,59 +1,52 @@
 """Order and random numbers are functions of the global sample number alone."""
 
-import hashlib
-
 import numpy as np
 import pytest
 
-from semisonic.data import draws, spellings
-from semisonic.data.sampler import Sampler
+from semisonic.contract import ALONE, Rank
+from semisonic.data import draws
+from semisonic.data.draws import Draws
+from semisonic.data.sampler import EvaluationSampler, Sampler, TrainingSampler
 
 PINNED = [[45, 38, 26, 30, 24, 13, 18, 34], [7, 23, 0, 3, 36, 15, 11, 16]]
 
 
-@pytest.mark.parametrize(("now", "first"), spellings.FIRST_NAMES.items())
-def test_another_spelling_changes_no_random_number(now: str, first: str):
-    """Keys are those of version 0.1.0 whatever streams and draws are called since."""
-    assert now != first
-    digest = hashlib.blake2b(f"3/draw/{first}/lam/0".encode(), digest_size=16).digest()
-    words = np.random.Philox(key=np.frombuffer(digest, np.uint64)).random_raw(4)
-    for name in (now, first):
-        assert draws.generator(3, f"draw/{name}/lam/0").random_raw(4).tolist() == words.tolist()
-    assert spellings.hashed(f"order/{now}s/x{now}") == f"order/{now}s/x{now}"
-
-
 def test_orders_are_those_of_version_0_1():
     for stream, expected in zip(("labelled", "unlabelled"), PINNED, strict=True):
-        assert Sampler(seed=3, stream=stream, pool=50, batch=8).indices(0).tolist() == expected
+        assert sampler(3, stream, size=50, batch=8).indices(0).tolist() == expected
 
 
-def numbers(sampler: Sampler, steps: int) -> np.ndarray:
-    return np.concatenate([sampler.indices(step) for step in range(steps)])
+def sampler(seed: int, stream: str, size: int, batch: int, rank: Rank = ALONE, micro: int = 1) -> TrainingSampler:
+    return TrainingSampler(Draws(seed, stream), size, batch, rank, micro)
 
 
-def test_each_epoch_is_a_permutation_of_the_pool():
-    order = numbers(Sampler(seed=0, stream="unlabelled", pool=10, batch=4), steps=5)
+def numbers(source: Sampler, steps: int) -> np.ndarray:
+    return np.concatenate([source.indices(step) for step in range(steps)])
+
+
+def test_each_epoch_is_a_permutation_of_the_images():
+    order = numbers(sampler(0, "unlabelled", size=10, batch=4), steps=5)
     assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
     assert list(order[:10]) != list(order[10:])
 
 
-def test_small_pool_repeats_inside_a_batch():
-    order = numbers(Sampler(seed=0, stream="labelled", pool=3, batch=7), steps=3)
+def test_few_images_repeat_inside_a_batch():
+    order = numbers(sampler(0, "labelled", size=3, batch=7), steps=3)
     assert all(sorted(order[i : i + 3]) == [0, 1, 2] for i in range(0, 21, 3))
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_ranks_share_the_global_order(world_size):
-    whole = Sampler(seed=3, stream="unlabelled", pool=50, batch=16)
-    ranks = [Sampler(3, "unlabelled", 50, 16, rank, world_size) for rank in range(world_size)]
+    whole = sampler(3, "unlabelled", 50, 16)
+    ranks = [sampler(3, "unlabelled", 50, 16, Rank(rank, world_size)) for rank in range(world_size)]
     for step in (0, 1, 7):
         joined = np.concatenate([rank.indices(step) for rank in ranks])
         np.testing.assert_array_equal(joined, whole.indices(step))
 
 
 def test_a_micro_batch_holds_the_same_samples_at_every_world_size():
-    one = Sampler(3, "unlabelled", 50, 16, micro=2)
-    ranks = [Sampler(3, "unlabelled", 50, 16, rank, 2, micro=2) for rank in (0, 1)]
+    one = sampler(3, "unlabelled", 50, 16, micro=2)
+    ranks = [sampler(3, "unlabelled", 50, 16, Rank(rank, 2), micro=2) for rank in (0, 1)]
     for step in (0, 3):
         assert sorted(one.indices(step)) == sorted(np.concatenate([rank.indices(step) for rank in ranks]))
         for part in (0, 1):
@@ -61,25 +54,25 @@ def test_a_micro_batch_holds_the_same_samples_at_every_world_size():
             np.testing.assert_array_equal(joined, one.indices(step).reshape(2, 8)[part])
 
 
-@pytest.mark.parametrize("pool", [3, 7, 50, 1000])
+@pytest.mark.parametrize("size", [3, 7, 50, 1000])
 @pytest.mark.parametrize("world_size, micro", [(1, 1), (2, 1), (2, 2)])
-def test_several_steps_at_once_are_these_steps(pool, world_size, micro):
+def test_several_steps_at_once_are_these_steps(size, world_size, micro):
     for rank in range(world_size):
-        sampler = Sampler(3, "unlabelled", pool, 16, rank, world_size, micro)
+        source = sampler(3, "unlabelled", size, 16, Rank(rank, world_size), micro)
         for step, count in ((0, 4), (5, 3)):
-            for method in (sampler.numbers, sampler.indices):
+            for method in (source.numbers, source.indices):
                 singly = np.concatenate([method(s) for s in range(step, step + count)])
                 np.testing.assert_array_equal(method(step, count), singly)
-            assert (np.diff(sampler.numbers(step, count)) > 0).all()
+            assert (np.diff(source.numbers(step, count)) > 0).all()
 
 
 def test_order_does_not_depend_on_the_batch_size():
-    small, large = Sampler(1, "unlabelled", 20, 4), Sampler(1, "unlabelled", 20, 12)
+    small, large = sampler(1, "unlabelled", 20, 4), sampler(1, "unlabelled", 20, 12)
     np.testing.assert_array_equal(numbers(small, 6), numbers(large, 2))
 
 
 def test_seeds_and_streams_have_orders_of_their_own():
-    orders = [tuple(numbers(Sampler(seed, stream, 30, 30), 1)) for seed in (0, 1) for stream in ("a", "b")]
+    orders = [tuple(numbers(sampler(seed, stream, 30, 30), 1)) for seed in (0, 1) for stream in ("a", "b")]
     assert len(set(orders)) == 4
 
 
@@ -104,8 +97,23 @@ def test_numbers_are_the_same_on_every_machine():
         draws.uniforms(0, "test", np.array([7]), 4)[0], [0.56078919, 0.38335793, 0.61265969, 0.88470741], rtol=1e-7
     )
     assert draws.permutation(0, "test", 6).tolist() == [4, 2, 1, 0, 3, 5]
-    assert Sampler(0, "unlabelled", 5, 4).indices(1).tolist() == [2, 2, 3, 1]
+    assert sampler(0, "unlabelled", 5, 4).indices(1).tolist() == [2, 2, 3, 1]
     assert (
         draws.sample_keys(0, "test", np.array([0, 7])).tolist()
         == draws.sample_keys(0, "test", np.arange(8))[[0, 7]].tolist()
     )
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_an_evaluation_reads_every_image_once_and_then_the_last_one_again(world_size):
+    ranks = [EvaluationSampler(10, 2, Rank(rank, world_size)) for rank in range(world_size)]
+    steps = ranks[0].steps
+    assert steps * 2 * world_size >= 10 > (steps - 1) * 2 * world_size
+    numbers = np.concatenate([rank.numbers(step) for step in range(steps) for rank in ranks])
+    np.testing.assert_array_equal(numbers, np.arange(len(numbers)))
+    indices = np.concatenate([rank.indices(step) for step in range(steps) for rank in ranks])
+    np.testing.assert_array_equal(indices, np.minimum(numbers, 9))
+    valid = np.concatenate([rank.valid(step) for step in range(steps) for rank in ranks])
+    assert indices[valid].tolist() == list(range(10))
+    for method in (ranks[-1].numbers, ranks[-1].indices):
+        np.testing.assert_array_equal(method(1, 3), np.concatenate([method(step) for step in (1, 2, 3)]))

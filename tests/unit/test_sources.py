@@ -13,7 +13,7 @@ import pytest
 
 from semisonic.data import digits, torchvision_sets
 from semisonic.data.idx import FILES, read_idx
-from semisonic.data.sources import DataConfig, DataSet, Images, data_problems, data_sets, load
+from semisonic.data.sources import DataConfig, DataSet, Images, data_problems, data_sets, load_data_set
 from semisonic.schema import UserError
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -22,7 +22,7 @@ PINNED_TEST_LABELS = "141a7578b66b071290241c893de891bdd3c2a233c6b6c24d09d580f021
 
 def errors_of(**fields) -> list[str]:
     with pytest.raises(UserError) as caught:
-        load(DataConfig(**fields))
+        load_data_set(DataConfig(**fields))
     return caught.value.messages
 
 
@@ -50,7 +50,7 @@ def assert_constants(data: DataSet) -> None:
 
 
 def test_digits():
-    data = load(DataConfig())
+    data = load_data_set(DataConfig())
     assert_sound(data)
     assert_constants(data)
     assert (data.size, data.flip, data.pad, len(data.train), len(data.test)) == (16, False, 2, 1397, 400)
@@ -61,15 +61,15 @@ def test_digits():
 
 
 def test_digits_keep_the_same_test_images_whatever_the_seed():
-    once = load(DataConfig())
-    again = load(DataConfig(split_seed=5, labels=100))
+    once = load_data_set(DataConfig())
+    again = load_data_set(DataConfig(split_seed=5, labels=100))
     assert np.array_equal(once.test.pixels, again.test.pixels)
     digest = hashlib.sha256(once.test.labels.tobytes()).hexdigest()
     assert digest == PINNED_TEST_LABELS
 
 
 def test_no_test_image_of_digits_is_in_its_training_pool():
-    data = load(DataConfig())
+    data = load_data_set(DataConfig())
     train = {image.tobytes() for image in data.train.pixels}
     assert not any(image.tobytes() in train for image in data.test.pixels)
 
@@ -97,7 +97,7 @@ def write_mnist(folder: Path, gzipped: bool = False, images: int = 20) -> dict[s
 @pytest.mark.parametrize("inside", ["", "MNIST/raw"])
 def test_mnist_from_idx_files(tmp_path: Path, gzipped: bool, inside: str):
     arrays = write_mnist(tmp_path / inside, gzipped)
-    data = load(DataConfig(name="mnist", root=tmp_path))
+    data = load_data_set(DataConfig(name="mnist", root=tmp_path))
     assert_sound(data)
     assert (data.size, data.flip, data.pad) == (32, False, 4)
     assert np.array_equal(data.train.pixels[:, 2:30, 2:30, 1], arrays["train images"])
@@ -115,7 +115,7 @@ def test_mnist_constants_follow_from_the_well_known_ones():
 
 @pytest.mark.skipif(not FASHION.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
 def test_fashion_mnist():
-    data = load(DataConfig(name="fashion-mnist", root=FASHION))
+    data = load_data_set(DataConfig(name="fashion-mnist", root=FASHION))
     assert_sound(data)
     assert_constants(data)
     assert (len(data.train), len(data.test), data.size, data.flip) == (60_000, 10_000, 32, True)
@@ -180,7 +180,7 @@ def test_cifar10(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
     monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": sums["batches.meta"]})
     for root in (tmp_path, folder):
-        data = load(DataConfig(name="cifar10", root=root))
+        data = load_data_set(DataConfig(name="cifar10", root=root))
         assert_sound(data)
         assert (len(data.train), len(data.test), data.size, data.flip, data.pad) == (50, 10, 32, True, 4)
         assert data.classes[3] == "c3"
@@ -203,13 +203,13 @@ def test_svhn_with_and_without_extra(tmp_path: Path, monkeypatch):
         savemat(file, {"X": arrays[part], "y": (np.arange(images) % 10 + 1)[:, None]})
         entries[part] = ["", file.name, md5(file)]
     monkeypatch.setattr(SVHN, "split_list", entries)
-    data = load(DataConfig(name="svhn", root=tmp_path))
+    data = load_data_set(DataConfig(name="svhn", root=tmp_path))
     assert_sound(data)
     assert (len(data.train), len(data.test), data.flip) == (30, 5, False)
     assert np.array_equal(data.train.pixels[12], arrays["extra"][..., 2])
     assert data.train.labels[:10].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]  # 10 stands for the digit 0
     (tmp_path / "extra_32x32.mat").unlink()
-    assert len(load(DataConfig(name="svhn", root=tmp_path, svhn_extra=False)).train) == 10
+    assert len(load_data_set(DataConfig(name="svhn", root=tmp_path, svhn_extra=False)).train) == 10
     assert "extra_32x32.mat" in data_problems(DataConfig(name="svhn", root=tmp_path))[0]
 
 
@@ -228,7 +228,7 @@ def test_stl10_pool_holds_the_unlabelled_images(tmp_path: Path, monkeypatch):
     known = {name: [name, digest] for name, digest in sums}
     monkeypatch.setattr(STL10, "train_list", [known[n] for n in ("train_X.bin", "train_y.bin", "unlabeled_X.bin")])
     monkeypatch.setattr(STL10, "test_list", [known[n] for n in ("test_X.bin", "test_y.bin")])
-    data = load(DataConfig(name="stl10", root=tmp_path))
+    data = load_data_set(DataConfig(name="stl10", root=tmp_path))
     assert_sound(data)
     assert (len(data.train), data.size, data.pad) == (17, 96, 12)
     assert data.train.labels.tolist() == [*range(10), *[-1] * 7]
@@ -295,7 +295,7 @@ def test_all_mistakes_at_once():
 
 
 def test_overrides_reach_the_data_set():
-    data = load(DataConfig(flip=True, pad=0))
+    data = load_data_set(DataConfig(flip=True, pad=0))
     assert (data.flip, data.pad) == (True, 0)
 
 

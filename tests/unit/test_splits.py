@@ -87,8 +87,8 @@ def test_hash_tells_the_arrays_apart():
         ({"labels": -5}, "data.labels: -5 labelled images"),
         ({"labels": 12}, "data.labels: 12 is not the same number for each of the 5 classes; give 10 or 15"),
         ({"labels": 3}, "data.labels: 3 is not the same number for each of the 5 classes; give 5"),
-        ({"labels": 500}, "pool has only 200 images with a label"),
-        ({"labels": 150, "held_out": 100}, "pool has only 200 images with a label"),
+        ({"labels": 500}, "only 200 training images have a label"),
+        ({"labels": 150, "held_out": 100}, "only 200 training images have a label"),
         ({"labels": 10, "held_out": 7}, "data.held_out: 7 is not the same number"),
         (
             {"labels": None, "held_out": 200},
@@ -122,7 +122,7 @@ def test_saved_and_loaded(tmp_path: Path):
     assert load_split(tmp_path / "split.npz").hash == split.hash
     assert load_split(tmp_path / "split.npz", LABELS, CLASSES).hash == split.hash
     assert split_of(split=tmp_path / "split.npz").hash == split.hash
-    with pytest.raises(UserError, match="the training pool has 0 to 99"):
+    with pytest.raises(UserError, match="the training images are 0 to 99"):
         load_split(tmp_path / "split.npz", LABELS[:100], CLASSES)
 
 
@@ -158,7 +158,7 @@ def test_given_paths(tmp_path: Path, name: str):
     labels_N = np.arange(200) % 5
     assert make_split(cfg, labels_N, CLASSES, 0, paths).labelled.tolist() == [0, 1, 2, 3, 4]
     (tmp_path / name).write_text("path\ntrain/9/9.png\n")
-    with pytest.raises(UserError, match=r"not in the training pool: .*9/9\.png"):
+    with pytest.raises(UserError, match=r"not among the training images: .*9/9\.png"):
         make_split(cfg, labels_N, CLASSES, 0, paths)
     with pytest.raises(UserError, match="names files, but the images of this data set have none"):
         make_split(cfg, labels_N, CLASSES, 0)
@@ -170,7 +170,7 @@ OF_EACH = list(range(10))
 @pytest.mark.parametrize(
     ("arrays", "expected"),
     [
-        ({"labelled": [*OF_EACH, 200]}, "labeled of .* holds index 200; the training pool has 0 to 199"),
+        ({"labelled": [*OF_EACH, 200]}, "labeled of .* holds index 200; the training images are 0 to 199"),
         ({"labelled": [*OF_EACH, -1]}, "holds index -1"),
         ({"labelled": [*OF_EACH, 4]}, "holds index 4 more than once"),
         ({"labelled": OF_EACH, "held_out": [9]}, "1 images in held_out and in labeled, such as 9"),

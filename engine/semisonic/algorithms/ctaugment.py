@@ -9,8 +9,8 @@ network scores it as in an evaluation, with its running statistics:
 one sample of the global batch after the other. The step of number t draws by the rates after t - lag steps, so that
 drawing, which runs ahead, never waits for a step.
 
-Any algorithm gets this by a view with the recipe `ctaugment`: `probing` adds the probe to it.
-Shape suffixes: B labelled batch, C classes, P parameters of all operations, K bins, T touched bins of a batch.
+Any algorithm gets this by a view with the spec `ctaugment`: `probing` adds the probe to it.
+Shape suffixes: B labelled batch, C classes, P parameters of all operations, K bins.
 """
 
 from dataclasses import replace
@@ -24,42 +24,12 @@ from semisonic.algorithms.parts import one_hot
 from semisonic.contract import Batch, Info, StepOutput, Views
 from semisonic.models.norm import running_statistics
 from semisonic.models.randomness import without_draws
+from semisonic_kernels.ctaugment import first_rates, moved_rates
 
-OPERATIONS: dict[str, tuple[int, ...]] = {
-    "auto_contrast": (17,),
-    "blur": (17,),
-    "brightness": (17,),
-    "color": (17,),
-    "contrast": (17,),
-    "cutout": (17,),
-    "equalize": (17,),
-    "identity": (),
-    "invert": (17,),
-    "posterize": (8,),
-    "rescale": (17, 6),
-    "rotate": (17,),
-    "sharpness": (17,),
-    "shear_x": (17,),
-    "shear_y": (17,),
-    "smooth": (17,),
-    "solarize": (17,),
-    "translate_x": (17,),
-    "translate_y": (17,),
-}
-"""Bins of the parameters of each operation."""
-BINS = [bins for parameters in OPERATIONS.values() for bins in parameters]
-"""Of all parameters, [P]."""
-MOST = max(BINS)
-DECAY = 0.99
 PROBE = "probe"
 """Name of the view that is scored."""
-RECIPES = ("ctaugment", "ctaugment-plain")
-"""Recipes whose draws depend on the rates."""
-
-
-def first_rates() -> Tensor:
-    """1 for each bin: float32 [P, K], 0 beyond a parameter's own bins."""
-    return (torch.arange(MOST) < torch.tensor(BINS)[:, None]).float()
+SPECS = ("ctaugment", "ctaugment-plain")
+"""Specs of views whose draws depend on the rates."""
 
 
 class CTAugmentRates(nn.Module):
@@ -77,24 +47,13 @@ class CTAugmentRates(nn.Module):
         self.register_buffer("history", first_rates().repeat(lag + 1, 1, 1))
 
     def update(self, bins: Tensor, omega_B: Tensor) -> None:
-        """Moves the touched rates one sample after the other, in the order given.
-
-        bins: positions in the flattened rates [B, ...], -1 for none; omega_B in 0..1.
-        """
-        bins_BX = bins.flatten(1)
-        omega_T = omega_B[:, None].expand_as(bins_BX).flatten().to(self.rates.dtype)
-        touched_TR = bins_BX.flatten()[:, None] == torch.arange(self.rates.numel(), device=bins.device)
-        from_here_TR = touched_TR.flip(0).cumsum(0).flip(0)
-        later_T = (from_here_TR * touched_TR).sum(1) - 1  # times that a later sample moves the same bin
-        weight_T = (1 - DECAY) * omega_T * DECAY ** later_T.to(self.rates.dtype)
-        added_R = (touched_TR * weight_T[:, None]).sum(0)
-        kept_R = DECAY ** touched_TR.sum(0).to(self.rates.dtype)
-        self.rates.copy_(self.rates * kept_R.view_as(self.rates) + added_R.view_as(self.rates))
+        """Moves the touched rates: see `moved_rates`."""
+        self.rates.copy_(moved_rates(self.rates, bins, omega_B))
 
 
-def learned(recipe: str) -> bool:
-    """Whether a recipe draws by learned rates."""
-    return recipe.partition("(")[0].strip() in RECIPES
+def learned(spec: str) -> bool:
+    """Whether a view of this spec draws by learned rates."""
+    return spec.partition("(")[0].strip() in SPECS
 
 
 def uses(views: Views) -> bool:

@@ -6,17 +6,20 @@ Shape suffixes: N samples, K uniforms of one sample, L operations of a chain, 3 
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from nvidia.dali.data_node import DataNode
 from torch import Tensor
 
-from semisonic.data.pools import AUGMIX_POOL, Policy, draw_operations
+from semisonic.data.pools import AUGMIX_OPERATIONS, Policy, draw_operations
 from semisonic.data.randaugment import RandAugment
 from semisonic.data.views import Geometry, View, int32
 from semisonic_kernels.augment import augment, augment_reference
 from semisonic_kernels.augment_mix import mix_chains, mix_chains_reference
+
+if TYPE_CHECKING:
+    from nvidia.dali.data_node import DataNode
 
 CHAINS, DEEPEST = 3, 3
 LEAST = 0.1
@@ -29,13 +32,13 @@ class AugMix(View):
     Chains and mixture are made by fused kernels, or with `operations="dali"` by their plain-torch definitions.
     """
 
-    finishing = ("operations", "values", "matrices", "weights")
+    kernel_params = ("operations", "values", "matrices", "weights")
 
     def __init__(self, geometry: Geometry, severity: float = 3.0, equalize: str = "dali", operations: str = "kernel"):
         def strength(uniform_N: np.ndarray) -> np.ndarray:
             return (LEAST + (severity - LEAST) * uniform_N) / 10
 
-        policy = Policy(AUGMIX_POOL, levels=CHAINS * DEEPEST, strength=strength, whole_pixels=True)
+        policy = Policy(AUGMIX_OPERATIONS, levels=CHAINS * DEEPEST, strength=strength, whole_pixels=True)
         self.chain = RandAugment(geometry, policy, equalize, "kernel")
         self.geometry, self.equalize = geometry, equalize
         reference = operations == "dali"
@@ -63,10 +66,10 @@ class AugMix(View):
             "weights": np.hstack([1 - mixed_N1, mixed_N1 * share_N3]).astype(np.float32),
         }
 
-    def graph(self, source: DataNode, params: Mapping[str, DataNode]) -> DataNode:
+    def graph(self, source: "DataNode", params: Mapping[str, "DataNode"]) -> "DataNode":
         return self.chain.weak.graph(source, params)
 
-    def finish(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
+    def apply_kernel(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
         codes, values, matrices = (params[name].flatten(0, 1) for name in ("operations", "values", "matrices"))
         copies = torch.repeat_interleave(images, CHAINS, dim=0)
         chains = self.augment(copies, codes, values, matrices, None, self.geometry.fill, self.equalize)

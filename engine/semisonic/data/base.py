@@ -83,7 +83,7 @@ class Images:
 
 
 @dataclass(frozen=True, eq=False)
-class Files:
+class ImageFiles:
     """Encoded image files, each of which was decoded once and found sound."""
 
     root: Path
@@ -128,9 +128,9 @@ class DataSet:
     """Whether the weak augmentation flips horizontally."""
     pad: int
     """Reflected margin of the weak random crop, in pixels."""
-    train: Images | Files
-    """The whole training pool: candidates for labelling (label >= 0) and images without a label (-1)."""
-    test: Images | Files
+    train: Images | ImageFiles
+    """All training images: candidates for labelling (label >= 0) and images without a label (-1)."""
+    test: Images | ImageFiles
     border: int = 0
     """Black border around the image itself, in pixels (MNIST's 28x28 shown at 32x32: 2)."""
     notes: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """CTAugment as a view (arXiv 1911.09785): two operations whose strengths are drawn by learned rates.
 
 A parameter's bin is drawn in proportion to m' = (m + 0.01) / max (m + 0.01), where m' below 0.8 counts as 0, and its
-value uniformly within the bin. The rates m and how they are learned: algorithms/ctaugment.py.
+value uniformly within the bin. The rates m and how they move: semisonic_kernels/ctaugment.py.
 
 Shape suffixes: N samples, K uniforms of one sample, D operations of a sample, C samples of one operation, P parameters
 of all operations, B bins, 2 parameters of an operation at most.
@@ -10,24 +10,27 @@ of all operations, B bins, 2 parameters of an operation at most.
 import copy
 from collections.abc import Callable, Mapping
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import numpy as np
-from nvidia.dali.data_node import DataNode
 from torch import Tensor
 
-from semisonic.algorithms.ctaugment import BINS, DECAY, MOST, OPERATIONS, first_rates
 from semisonic.data.operations import MATRICES, VALUES, hole_matrix
 from semisonic.data.pools import clipped_hole
 from semisonic.data.views import Geometry, View, Weak, int32
 from semisonic_kernels import augment as kernel
+from semisonic_kernels.ctaugment import BINS, DECAY, MOST_BINS, OPERATION_BINS, first_rates
+
+if TYPE_CHECKING:
+    from nvidia.dali.data_node import DataNode
 
 DEPTH = 2
 THRESHOLD = 0.8
 UNIFORMS = 8
 """Of one operation: which one, then bin and place within it for each of two parameters, and a hole's centre (y, x)."""
 
-_NAMES = list(OPERATIONS)
-_COUNTS = [len(bins) for bins in OPERATIONS.values()]
+_NAMES = list(OPERATION_BINS)
+_COUNTS = [len(bins) for bins in OPERATION_BINS.values()]
 _FIRST = np.array([end - count for end, count in zip(accumulate(_COUNTS), _COUNTS, strict=True)])
 _EFFECTS = {  # blends: level 1 is the whole effect; smoothing is the other end of sharpness
     "auto_contrast": kernel.AUTO_CONTRAST,
@@ -46,7 +49,7 @@ _FACTORS = {
 
 def probabilities(rates_PB: np.ndarray) -> np.ndarray:
     """Of the bins of every parameter, [P, B]."""
-    own_PB = np.arange(MOST) < np.array(BINS)[:, None]
+    own_PB = np.arange(MOST_BINS) < np.array(BINS)[:, None]
     share_PB = np.where(own_PB, rates_PB + (1 - DECAY), 0)
     share_PB = share_PB / share_PB.max(axis=1, keepdims=True)
     share_PB[share_PB < THRESHOLD] = 0
@@ -70,13 +73,13 @@ class CTAugment(View):
         self.geometry, self.equalize, self.cutout = geometry, equalize, cutout and not probe
         self.weak = Weak(geometry)
         self.uniforms = self.weak.uniforms + DEPTH * UNIFORMS + 4 * self.cutout
-        self.finishing = ("operations", "values", "matrices", *(["holes"] if self.cutout else []))
-        self.told = ("bins",) if probe else ()
+        self.kernel_params = ("operations", "values", "matrices", *(["holes"] if self.cutout else []))
+        self.loss_params = ("bins",) if probe else ()
         self.adaptive = not probe
         self.chances_PB = probabilities(first_rates().numpy())  # all bins alike, as a probe draws them
         self.augment = kernel.augment_reference if operations == "dali" else kernel.augment
 
-    def informed(self, table: np.ndarray) -> "CTAugment":
+    def with_table(self, table: np.ndarray) -> "CTAugment":
         other = copy.copy(self)
         other.chances_PB = probabilities(table)
         return other
@@ -89,7 +92,7 @@ class CTAugment(View):
         encoded = _encode(operation, level, blocks[:, 5:7], self.geometry.size)
         code_ND, value_ND, matrix_ND23 = (array.reshape(count, DEPTH, *array.shape[1:]) for array in encoded)
         params |= {"operations": code_ND, "values": value_ND, "matrices": matrix_ND23}
-        if self.told:
+        if self.loss_params:
             params["bins"] = int32(position.reshape(count, DEPTH, 2))
         if self.cutout:
             half = (1 + int(0.499 * self.geometry.size)) // 2
@@ -107,12 +110,12 @@ class CTAugment(View):
         bins = np.array(BINS)[row]
         chosen = np.minimum((uniforms[:, [1, 3], None] * limits[..., -1:] >= limits).sum(axis=-1), bins - 1)
         level = (chosen + uniforms[:, [2, 4]]) / bins
-        return operation, level, np.where(used, row * MOST + chosen, -1)
+        return operation, level, np.where(used, row * MOST_BINS + chosen, -1)
 
-    def graph(self, source: DataNode, params: Mapping[str, DataNode]) -> DataNode:
+    def graph(self, source: "DataNode", params: Mapping[str, "DataNode"]) -> "DataNode":
         return self.weak.graph(source, params)
 
-    def finish(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
+    def apply_kernel(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
         operations, values, matrices = (params[name] for name in ("operations", "values", "matrices"))
         holes, fill = params.get("holes"), self.geometry.fill
         return self.augment(images, operations, values, matrices, holes, fill, self.equalize, extended=True)

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from semisonic.data.base import Files
+from semisonic.data.base import ImageFiles
 from semisonic.data.manifest import inspect
 from semisonic.schema import UserError
 
 SHOWN = 5
 
 
-def explained(error: Exception, images: Files, rows: Iterable[int]) -> Exception:
+def name_undecodable(error: Exception, images: ImageFiles, rows: Iterable[int]) -> Exception:
     """A `UserError` that names the files among `rows` which cannot be used, or `error` where there are none."""
     lines = [line for row in np.unique(np.fromiter(rows, np.int64)) if (line := _damage(images, int(row)))]
     if not lines and isinstance(error, OSError):
@@ -24,7 +24,7 @@ def explained(error: Exception, images: Files, rows: Iterable[int]) -> Exception
     return UserError([*shown[:-1], shown[-1] + advice])
 
 
-def _damage(images: Files, row: int) -> str | None:
+def _damage(images: ImageFiles, row: int) -> str | None:
     path = images.root / images.paths[row]
     height, width, _, reason = inspect(str(path))
     if reason:

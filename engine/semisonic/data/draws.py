@@ -6,15 +6,33 @@ its raw 64-bit output is used, which numpy keeps stable over versions (its distr
 """
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 
-from semisonic.data.spellings import hashed
+_FIRST_SPELLINGS = {"labeled": "labelled", "center": "centre"}
+"""Words of names as the first version of this engine wrote them; "unlabeled" has "labeled" in it."""
+
+
+def first_spelling(name: str) -> str:
+    """A name as the first version wrote it. Random numbers and hashes of the runs that it made depend on these."""
+    for word, first in _FIRST_SPELLINGS.items():
+        name = name.replace(word, first)
+    return name
+
+
+def purpose(kind: str, *names: str | int) -> str:
+    """What random numbers are for, as a key: purpose("view", "unlabeled", "weak") -> "view/unlabelled/weak".
+
+    Every purpose is built here, in the first version's spelling: whatever streams, views and draws are called in the
+    code today, a run of any version draws the same numbers.
+    """
+    return "/".join([kind, *(first_spelling(str(name)) for name in names)])
 
 
 def generator(seed: int, purpose: str) -> np.random.Philox:
     """The bit generator of (seed, purpose), at counter 0."""
-    digest = hashlib.blake2b(f"{seed}/{hashed(purpose)}".encode(), digest_size=16).digest()
+    digest = hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=16).digest()
     return np.random.Philox(key=np.frombuffer(digest, dtype=np.uint64))
 
 
@@ -50,3 +68,23 @@ def permutation(seed: int, purpose: str, size: int) -> np.ndarray:
 def sample_keys(seed: int, purpose: str, numbers_N: np.ndarray) -> np.ndarray:
     """One 63-bit key for each of the ascending sample numbers, to hash per-pixel noise from: int64 [N]."""
     return (raw(seed, purpose, numbers_N, 4)[:, 0] >> np.uint64(1)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one stream of a run, by what they are for."""
+
+    seed: int
+    stream: str
+
+    def uniforms(self, kind: str, name: str, numbers_N: np.ndarray, width: int) -> np.ndarray:
+        """float64 [N, width] in [0, 1): see `uniforms`."""
+        return uniforms(self.seed, purpose(kind, self.stream, name), numbers_N, width)
+
+    def sample_keys(self, kind: str, name: str, numbers_N: np.ndarray) -> np.ndarray:
+        """int64 [N]: see `sample_keys`."""
+        return sample_keys(self.seed, purpose(kind, self.stream, name), numbers_N)
+
+    def permutation(self, kind: str, number: int, size: int) -> np.ndarray:
+        """int64 [size]: see `permutation`."""
+        return permutation(self.seed, purpose(kind, self.stream, number), size)

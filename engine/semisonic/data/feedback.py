@@ -12,10 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CALLS_AHEAD = 4
-"""Calls of DALI whose draws may have begun when the first step of the first of them is asked for: it, two that DALI's
-queue and the receiving thread hold, and the one being prepared."""
-
 
 class Remembered(Protocol):
     """What an algorithm keeps of its tables, in buffers."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semisonic.data.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, Files
+from semisonic.data.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, ImageFiles
 from semisonic.data.listing import (
     Listing,
     class_folders,
@@ -120,7 +120,9 @@ def _hold_back_test(listing: Listing, fraction: float) -> str:
     )
 
 
-def _scan(cfg: DataConfig, listing: Listing, classes: tuple[str, ...], notes: list[str]) -> tuple[Files, Files]:
+def _scan(
+    cfg: DataConfig, listing: Listing, classes: tuple[str, ...], notes: list[str]
+) -> tuple[ImageFiles, ImageFiles]:
     items = listing.train + listing.test
     entries = scan(listing.root, [path for path, _ in items], cfg.workers).entries
     bad = [(path, entry.reason) for (path, _), entry in zip(items, entries, strict=True) if not entry.sound]
@@ -142,9 +144,9 @@ def _scan(cfg: DataConfig, listing: Listing, classes: tuple[str, ...], notes: li
     return train, test
 
 
-def _files(root: Path, items: list[tuple[str, int]], entries: list[ScannedFile]) -> Files:
+def _files(root: Path, items: list[tuple[str, int]], entries: list[ScannedFile]) -> ImageFiles:
     kept = [(*item, entry) for item, entry in zip(items, entries, strict=True) if entry.sound]
-    return Files(
+    return ImageFiles(
         root,
         [path for path, _, _ in kept],
         np.array([label for _, label, _ in kept], np.int64),

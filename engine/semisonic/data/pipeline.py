@@ -2,51 +2,27 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Self
 
 import numpy as np
 import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
-from semisonic.contract import Batch, Views
-from semisonic.data import draws
-from semisonic.data.augment import Geometry
-from semisonic.data.base import DataConfig, DataSet, Files, Images
-from semisonic.data.feedback import CALLS_AHEAD, Feedback
-from semisonic.data.resident import Pool, upload
-from semisonic.data.sampler import Sampler
+from semisonic.contract import ALONE, Batch, Rank, Views
+from semisonic.data.base import DataSet, Images
+from semisonic.data.calls import CALLS_AHEAD, Placement, StepRange, steps_per_call
+from semisonic.data.draws import Draws, purpose, sample_keys
+from semisonic.data.feedback import Feedback
+from semisonic.data.image_source import ImageSource, geometry_of, source_of
+from semisonic.data.resident import ResidentImages, upload
+from semisonic.data.sampler import EvaluationSampler, TrainingSampler
 from semisonic.data.splits import Split
-from semisonic.data.stream import Part, Stream
-
-PIXELS_PER_CALL = 2**22
-MOST_STEPS_PER_CALL = 8
-
-
-def geometry_of(data: DataSet, device: torch.device) -> Geometry:
-    red, green, blue = (round(255 * value) for value in data.mean)
-    return Geometry(
-        size=data.size,
-        pad=0 if isinstance(data.train, Files) else data.pad,
-        flip=data.flip,
-        fill=(red, green, blue),
-        encoded=isinstance(data.train, Files),
-        device="gpu" if device.type == "cuda" else "cpu",
-    )
-
-
-def _rows(pool: np.ndarray, sampler: Sampler, step: int) -> np.ndarray:
-    return pool[sampler.indices(step)]
-
-
-def steps_per_call(cfg: DataConfig, batch: int, size: int, device: torch.device) -> int:
-    """Steps whose images one DALI call makes, for `batch` samples a step on this rank."""
-    if cfg.steps_per_call:
-        return cfg.steps_per_call
-    if device.type != "cuda":
-        return 1
-    return min(MOST_STEPS_PER_CALL, max(1, PIXELS_PER_CALL // (batch * size**2)))
+from semisonic.data.stream import Extras, Stream, StreamBatch
 
 
 class Wait:
@@ -86,8 +62,23 @@ class Wait:
         return self.total
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """Which samples the steps of a process read: from step `start` on, its share of every batch."""
+
+    seed: int
+    labelled: int
+    """Labelled images of a step, over all ranks together."""
+    unlabelled: int
+    """Unlabelled images of a step, over all ranks together."""
+    micro: int = 1
+    """Micro-batches of a step."""
+    rank: Rank = ALONE
+    start: int = 0
+
+
 class Loader:
-    """Batches of both streams from `start` on, and how long the caller waited for them.
+    """Batches of both streams, and how long the caller waited for them. To be closed, by `with` or `close`.
 
     With `feedback`, each batch must be followed by its training step, which sends what later ones are drawn by.
     """
@@ -97,59 +88,55 @@ class Loader:
         data: DataSet,
         split: Split,
         views: Views,
-        cfg: DataConfig,
-        seed: int,
-        labelled_batch: int,
-        unlabelled_batch: int,
-        device: torch.device,
-        rank: int = 0,
-        world_size: int = 1,
-        start: int = 0,
-        threads: int = 2,
-        micro: int = 1,
+        sampling: Sampling,
+        placement: Placement,
         feedback: Feedback | None = None,
     ):
-        self.device, self.views, self.seed = device, views, seed
+        self.device, self.views, self.seed = placement.device, views, sampling.seed
         self.labels = data.train.labels
-        self.operations = cfg.operations
-        self._wait = Wait(device)
-        geometry = geometry_of(data, device)
-        self.pools = {"labelled": split.labelled, "unlabelled": split.unlabelled}
-        sizes = {"labelled": labelled_batch, "unlabelled": unlabelled_batch}
-        recipes = {"labelled": views.labelled, "unlabelled": views.unlabelled}
-        recipes = {name: wanted for name, wanted in recipes.items() if wanted}
-        self.resident = Pool(data.train, geometry.pad, device) if isinstance(data.train, Images) else None
+        self.operations = placement.operations
+        self._wait = Wait(self.device)
+        self.indices = {"labelled": split.labelled, "unlabelled": split.unlabelled}
+        sizes = {"labelled": sampling.labelled, "unlabelled": sampling.unlabelled}
+        specs = {name: own for name, own in (("labelled", views.labelled), ("unlabelled", views.unlabelled)) if own}
+        self.draws = {name: Draws(sampling.seed, name) for name in specs}
         self.samplers = {
-            name: Sampler(seed, name, len(self.pools[name]), sizes[name], rank, world_size, micro) for name in recipes
+            name: TrainingSampler(draws, len(self.indices[name]), sizes[name], sampling.rank, sampling.micro)
+            for name, draws in self.draws.items()
         }
         largest = max((sampler.share for sampler in self.samplers.values()), default=1)
-        self.steps_per_call = steps_per_call(cfg, largest, data.size, device)
+        self.steps_per_call = steps_per_call(placement.steps_per_call, largest, data.size, self.device)
         if feedback and feedback.lag < CALLS_AHEAD * self.steps_per_call:
             raise ValueError(f"a lag of {feedback.lag} steps for calls of {self.steps_per_call}")
-        self.streams = {
-            name: Stream(
-                name,
-                data.train,
-                wanted,
-                geometry,
-                order=partial(_rows, self.pools[name], self.samplers[name]),
-                numbers=self.samplers[name].numbers,
-                seed=seed,
-                std=data.std,
-                start=start,
-                threads=threads,
-                equalize=cfg.equalize,
-                device=device,
-                operations=self.operations,
-                steps_per_call=self.steps_per_call,
-                pool=self.resident,
-                columns=partial(self._columns, name),
-                wanted=views.params,
-                tables=feedback.table if feedback else None,
-            )
-            for name, wanted in recipes.items()
-        }
-        self._none = torch.empty(0, dtype=torch.int64, device=device)
+        self.resident: ResidentImages | None = None
+        if isinstance(data.train, Images):
+            self.resident = ResidentImages(data.train, geometry_of(data, self.device).pad, self.device)
+        placement = replace(placement, steps_per_call=self.steps_per_call)
+        self.streams: dict[str, Stream] = {}
+        try:
+            for name, own in specs.items():
+                source = source_of(data, self.device, self.indices[name], self.resident)
+                tables = feedback.table if feedback else None
+                extras = Extras(partial(self._columns, name), views.params, tables)
+                steps = StepRange(sampling.start)
+                self.streams[name] = Stream(
+                    self.draws[name], source, own, self.samplers[name], placement, steps, extras
+                )
+        except BaseException:
+            self.close()
+            raise
+        self._none = torch.empty(0, dtype=torch.int64, device=self.device)
+
+    def close(self) -> None:
+        """Ends the streams; batches stay valid. Closing again does nothing."""
+        for stream in self.streams.values():
+            stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -157,7 +144,7 @@ class Loader:
     def __next__(self) -> Batch:
         with self._wait:
             parts = {name: stream.take() for name, stream in self.streams.items()}
-            x, u = (parts.get(name, Part({}, {}, {})) for name in ("labelled", "unlabelled"))
+            x, u = (parts.get(name, StreamBatch({}, {}, {})) for name in ("labelled", "unlabelled"))
             return Batch(
                 x=x.views,
                 y=x.columns.get("label", self._none),
@@ -188,11 +175,11 @@ class Loader:
         sampler, unlabelled = self.samplers[name], name == "unlabelled"
         numbers_N = sampler.numbers(steps.start, len(steps))
         index_N = sampler.indices(steps.start, len(steps))
-        columns = {"index": index_N, "label": self.labels[self.pools[name][index_N]]}
+        columns = {"index": index_N, "label": self.labels[self.indices[name][index_N]]}
         if unlabelled:
-            columns["key"] = draws.sample_keys(self.seed, "key", numbers_N)
+            columns["key"] = sample_keys(self.seed, purpose("key"), numbers_N)
         for draw, width in (self.views.draws if unlabelled else self.views.labelled_draws).items():
-            uniforms_NK = draws.uniforms(self.seed, f"draw/{name}/{draw}", numbers_N, -(-width // 4) * 4)
+            uniforms_NK = self.draws[name].uniforms("draw", draw, numbers_N, -(-width // 4) * 4)
             if draw in self.views.betas:
                 uniforms_NK = betaincinv(self.views.betas[draw], self.views.betas[draw], uniforms_NK)
             # The nearest float32 below 1, so that rounding keeps [0, 1) half open.
@@ -201,41 +188,31 @@ class Loader:
 
 
 def evaluation_slices(
-    data: DataSet,
-    images: Images | Files,
-    rows: np.ndarray,
-    batch: int,
-    cfg: DataConfig,
-    device: torch.device,
-    rank: int = 0,
-    world_size: int = 1,
-    threads: int = 2,
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The rank's fixed-size slices of the given rows, un-augmented: images uint8 [batch, 3, H, W], labels [batch] and
-    validity bool [batch]; the last slice repeats the last row, marked invalid.
+    source: ImageSource, batch: int, placement: Placement, rank: Rank = ALONE
+) -> Generator[tuple[Tensor, Tensor, Tensor], None, None]:
+    """The rank's fixed-size slices of a source, un-augmented: images uint8 [batch, 3, H, W], labels [batch] and
+    validity bool [batch]; the last slice repeats the last image, marked invalid.
+
+    A generator that is not exhausted must be closed, which ends its threads (`contextlib.closing`).
     """
-    count = -(-len(rows) // (batch * world_size))
+    sampler = EvaluationSampler(len(source), batch, rank)
+    with closing(_plain(source, sampler, placement)) as slices:
+        for step, pixels in enumerate(slices):
+            labels = source.images.labels[source.rows(sampler.indices(step))]
+            rest = upload({"labels": labels, "valid": sampler.valid(step)}, placement.device)
+            yield pixels, rest["labels"], rest["valid"]
 
-    def numbers(step: int) -> np.ndarray:
-        return (step * world_size + rank) * batch + np.arange(batch)
 
-    def order(step: int) -> np.ndarray:
-        return rows[np.minimum(numbers(step), len(rows) - 1)]
-
-    def plain() -> Iterator[Tensor]:
-        if not isinstance(images, Files):
-            for step in range(count):
-                yield upload({"images": images.pixels[order(step)]}, device)["images"].permute(0, 3, 1, 2)
-            return
-        geometry = geometry_of(data, device)
-        # The pipeline prefetches past the last slice, where `order` repeats the last row.
-        stream = Stream(
-            "evaluation", images, {"plain": "plain"}, geometry, order, numbers, 0, data.std,
-            threads=threads, device=device, stop=count,
-        )  # fmt: skip
-        for _ in range(count):
+def _plain(source: ImageSource, sampler: EvaluationSampler, placement: Placement) -> Generator[Tensor, None, None]:
+    """The un-augmented images of every step, uint8 [share, 3, H, W]."""
+    images = source.images
+    if isinstance(images, Images):
+        for step in range(sampler.steps):
+            pixels = images.pixels[source.rows(sampler.indices(step))]
+            yield upload({"images": pixels}, placement.device)["images"].permute(0, 3, 1, 2)
+        return
+    # The pipeline prefetches past the last slice, where the sampler repeats the last image.
+    steps = StepRange(stop=sampler.steps)
+    with Stream(Draws(0, "evaluation"), source, {"plain": "plain"}, sampler, placement, steps) as stream:
+        for _ in range(sampler.steps):
             yield next(stream)["plain"]
-
-    for step, pixels in enumerate(plain()):
-        rest = upload({"labels": images.labels[order(step)], "valid": numbers(step) < len(rows)}, device)
-        yield pixels, rest["labels"], rest["valid"]

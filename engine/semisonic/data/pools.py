@@ -1,4 +1,4 @@
-"""The pools of operations that RandAugment and its descendants draw from, and their draws, in numpy.
+"""The operations that RandAugment and its descendants draw from, and their draws, in numpy.
 
 Shape suffixes: N samples.
 """
@@ -72,7 +72,7 @@ class Policy:
         return fields | {"truncated": whole == "truncated", "steps": whole == "steps"}
 
 
-def _pool(**ranges: Range) -> dict[str, Range | None]:
+def _operations(**ranges: Range) -> dict[str, Range | None]:
     """The 14 operations; `enhance`, `shear` and `translate` are the ranges of several."""
     enhance, shear, translate = ranges["enhance"], ranges["shear"], ranges["translate"]
     return {
@@ -93,7 +93,7 @@ def _pool(**ranges: Range) -> dict[str, Range | None]:
     }
 
 
-FIXMATCH_POOL = _pool(
+FIXMATCH_OPERATIONS = _operations(
     enhance=Range(0.05, 0.95),
     posterize=Range(4, 8, whole="steps"),
     solarize=Range(0, 256),
@@ -103,12 +103,12 @@ FIXMATCH_POOL = _pool(
 )
 """Table 12 of FixMatch, arXiv 2001.07685."""
 
-KEKMODEL_POOL = FIXMATCH_POOL | {
+KEKMODEL_OPERATIONS = FIXMATCH_OPERATIONS | {
     "posterize": Range(4, 8, whole="truncated"),
     "solarize": Range(256, 0),
 }
 
-RANDAUGMENT_POOL = _pool(
+RANDAUGMENT_OPERATIONS = _operations(
     enhance=Range(0, 0.9, signed=True, base=1),
     posterize=Range(8, 4, whole="truncated"),
     solarize=Range(256, 0),
@@ -118,7 +118,7 @@ RANDAUGMENT_POOL = _pool(
 )
 
 _FACTOR = Range(0, 1.8, base=0.1)
-MPL_POOL = {name: magnitudes for name, magnitudes in RANDAUGMENT_POOL.items() if name != "identity"} | {
+MPL_OPERATIONS = {name: magnitudes for name, magnitudes in RANDAUGMENT_OPERATIONS.items() if name != "identity"} | {
     **dict.fromkeys(("brightness", "color", "contrast", "sharpness"), _FACTOR),
     "posterize": Range(0, 4, whole="truncated"),
     "solarize": Range(256, 0, whole="truncated"),
@@ -128,7 +128,7 @@ MPL_POOL = {name: magnitudes for name, magnitudes in RANDAUGMENT_POOL.items() if
     "cutout": Range(0, 4 / 32),
 }
 
-AUGMIX_POOL: dict[str, Range | None] = {
+AUGMIX_OPERATIONS: dict[str, Range | None] = {
     "auto_contrast": None,
     "equalize": None,
     "posterize": Range(4, 0, whole="truncated"),
@@ -147,10 +147,10 @@ def _same_strength(strength: float, uniform_N: np.ndarray) -> np.ndarray:
 
 
 POLICIES = {
-    "fixmatch": Policy(FIXMATCH_POOL, levels=2, cutout=Cutout()),
-    "usb": Policy(FIXMATCH_POOL, levels=3, cutout=Cutout(fill=(125, 123, 114))),
+    "fixmatch": Policy(FIXMATCH_OPERATIONS, levels=2, cutout=Cutout()),
+    "usb": Policy(FIXMATCH_OPERATIONS, levels=3, cutout=Cutout(fill=(125, 123, 114))),
     "kekmodel": Policy(
-        KEKMODEL_POOL,
+        KEKMODEL_OPERATIONS,
         levels=2,
         strength=_nine_strengths,
         probability=0.5,
@@ -158,7 +158,7 @@ POLICIES = {
         cutout=Cutout(pixels=16, fill=(127, 127, 127)),
     ),
     "mpl": Policy(
-        MPL_POOL, levels=2, strength=partial(_same_strength, 1.6), probability=0.5, hole_fill=(127, 127, 127)
+        MPL_OPERATIONS, levels=2, strength=partial(_same_strength, 1.6), probability=0.5, hole_fill=(127, 127, 127)
     ),
 }
 """Rows of configuration of `RandAugment`.
@@ -174,7 +174,7 @@ threshold 0, ±48 degrees, shear ±0.48, translation ±6.4 and a hole of 6 pixel
 """
 
 
-def randaugment_policy(recipe: str, arguments: list[float]) -> Policy:
+def randaugment_policy(spec: str, arguments: list[float]) -> Policy:
     """RandAugment, arXiv 1909.13719: N operations, all at one magnitude M of 0..30, always applied.
 
     M = 10 is AutoAugment's maximum and everything is linear in M: factor 1 ± 0.9, 4 fewer bits, threshold 0,
@@ -183,11 +183,11 @@ def randaugment_policy(recipe: str, arguments: list[float]) -> Policy:
     """
     if len(arguments) != 2 or arguments[0] not in range(1, 15) or not 0 <= arguments[1] <= 30:
         raise UserError(
-            f"augmentation {recipe!r}: write randaugment(N,M) with an integer N in 1..14 and M in 0..30,"
+            f"augmentation {spec!r}: write randaugment(N,M) with an integer N in 1..14 and M in 0..30,"
             " e.g. randaugment(2,9)"
         )
     levels, magnitude = int(arguments[0]), arguments[1]
-    return Policy(RANDAUGMENT_POOL, levels=levels, strength=partial(_same_strength, magnitude / 10))
+    return Policy(RANDAUGMENT_OPERATIONS, levels=levels, strength=partial(_same_strength, magnitude / 10))
 
 
 def draw_operations(policy: Policy, uniforms_N4: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,20 +1,21 @@
 """RandAugment as a view: DALI operators, or DALI's window and the fused kernel; same draws, same pixels.
 
-Shape suffixes: N samples, K uniforms of one sample, L levels of operations, O operations of a pool.
+Shape suffixes: N samples, K uniforms of one sample, L levels of operations, O operations of a policy.
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from nvidia.dali import fn
-from nvidia.dali.auto_aug.core import select
-from nvidia.dali.data_node import DataNode
 from torch import Tensor
 
-from semisonic.data.operations import CODES, MATRICES, VALUES, branch, erase, hole_matrix, warp
+from semisonic.data.operations import CODES, HOLED, MATRICES, VALUES, WARPED, hole_matrix
 from semisonic.data.pools import Policy, clipped_hole, draw_hole, draw_operations
-from semisonic.data.views import Geometry, View, Weak, int32, place
+from semisonic.data.views import Geometry, View, Weak, int32
 from semisonic_kernels.augment import EQUALIZE, NONE, augment
+
+if TYPE_CHECKING:
+    from nvidia.dali.data_node import DataNode
 
 
 class RandAugment(View):
@@ -24,20 +25,19 @@ class RandAugment(View):
         self.geometry, self.policy, self.equalize = geometry, policy, equalize
         self.weak = Weak(geometry)
         self.uniforms = self.weak.uniforms + 4 * policy.levels + 4 * (policy.cutout is not None)
-        pool = list(policy.operations)
-        self.branches: list = []
-        self.always_a_branch = False
+        names = list(policy.operations)
+        self.branches: list[str] = []
+        """Operations with a DALI operator of their own."""
         if operations == "dali":
-            # Every geometric operation is one warp, marked by -1, a hole by -2; others are numbered by their branch.
-            marks = dict.fromkeys(MATRICES, -1) | {"cutout": -2}
-            others = [name for name in pool if name not in marks]
-            self.branches = [branch(name, geometry.size, geometry.device, equalize) for name in others]
-            codes, none = [marks.get(name) or others.index(name) for name in pool], -1
-            self.always_a_branch = policy.probability == 1 and min(codes, default=0) >= 0
+            # Every geometric operation is one warp; what is neither that nor a hole is numbered.
+            marks = dict.fromkeys(MATRICES, WARPED) | {"cutout": HOLED}
+            self.branches = [name for name in names if name not in marks]
+            codes, none = [marks.get(name) or self.branches.index(name) for name in names], WARPED
         else:
-            codes, none = [CODES[name] for name in pool], NONE
-            self.finishing = ("operations", "values", "matrices", *(["holes"] if policy.cutout else []))
-        self.extended = bool(self.finishing) and max(codes, default=0) > EQUALIZE
+            codes, none = [CODES[name] for name in names], NONE
+            self.kernel_params = ("operations", "values", "matrices", *(["holes"] if policy.cutout else []))
+        self.warps = policy.probability < 1 or min(codes, default=WARPED) < 0
+        self.extended = bool(self.kernel_params) and max(codes, default=0) > EQUALIZE
         self._code_O = np.array([*codes, none], np.int32)  # operation -1 is the last
 
     def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -47,14 +47,14 @@ class RandAugment(View):
         encoded = self.encode(*draw_operations(self.policy, blocks), blocks[:, 1:3])
         count = len(uniforms_NK)
         code_NL, value_NL, matrix_NL23 = (array.reshape(count, levels, *array.shape[1:]) for array in encoded)
-        if self.finishing:
+        if self.kernel_params:
             params |= {"operations": code_NL, "values": value_NL, "matrices": matrix_NL23}
         else:
             for name, array in (("code", code_NL), ("value", value_NL), ("matrix", matrix_NL23)):
                 params |= {f"{name}{level}": np.ascontiguousarray(array[:, level]) for level in range(levels)}
         if self.policy.cutout is not None:
             start_N2, stop_N2 = draw_hole(self.policy.cutout, uniforms_NK[:, -4:], self.geometry.size)
-            if self.finishing:
+            if self.kernel_params:
                 params["holes"] = int32(np.concatenate([start_N2, stop_N2], axis=1))
             else:
                 params["hole_start"] = start_N2.astype(np.float32)
@@ -88,17 +88,18 @@ class RandAugment(View):
             MATRICES[name](matrix_N23, chosen, magnitude_C, size)
         return self._code_O[operation_N], value_N.astype(np.float32), matrix_N23.astype(np.float32)
 
-    def graph(self, source: DataNode, params: Mapping[str, DataNode]) -> DataNode:
+    def graph(self, source: "DataNode", params: Mapping[str, "DataNode"]) -> "DataNode":
         image = self.weak.graph(source, params)
-        if self.finishing:
+        if self.kernel_params:
             return image
+        from semisonic.data import dali_operators as dali
+
+        size, device, holes = self.geometry.size, self.geometry.device, "cutout" in self.policy.operations
+        apply = dali.Level(self.branches, size, device, self.equalize, self.fill, self.warps, holes)
         for level in range(self.policy.levels):
-            code, value, matrix = (params[f"{name}{level}"] for name in ("code", "value", "matrix"))
-            # Arithmetic wants its operands on one device; predicates and warps take theirs from the host.
-            image = self._level(image, code, place(value, self.geometry), matrix)
+            image = apply(image, params[f"code{level}"], params[f"value{level}"], params[f"matrix{level}"])
         if self.policy.cutout is not None:
-            anchor, shape = params["hole_start"], params["hole_shape"]
-            image = fn.erase(image, anchor=anchor, shape=shape, axis_names="HW", fill_value=list(map(float, self.fill)))
+            image = dali.erase(image, params["hole_start"], params["hole_shape"], self.fill)
         return image
 
     @property
@@ -107,37 +108,10 @@ class RandAugment(View):
         own = self.policy.cutout.fill if self.policy.cutout else self.policy.hole_fill
         return own or self.geometry.fill
 
-    def finish(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
-        if not self.finishing:
+    def apply_kernel(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
+        if not self.kernel_params:
             return images
         operations, values, matrices = (params[name] for name in ("operations", "values", "matrices"))
         return augment(
             images, operations, values, matrices, params.get("holes"), self.fill, self.equalize, self.extended
         )
-
-    def _level(self, image: DataNode, code: DataNode, value: DataNode, matrix: DataNode) -> DataNode:
-        """A warp where code is -1, a hole where it is -2, else branches[code](image, value).
-
-        Conditionals split the batch. The cost is operators times samples, not pixels: the frequent warp comes first,
-        the others by halving.
-        """
-        if not self.branches:
-            return warp(image, matrix, self.geometry.size)
-        if self.always_a_branch:
-            return select(self.branches, code, image, value)
-        if "cutout" in self.policy.operations:
-            image = self._level_with_holes(image, code, value, matrix)
-        elif code < 0:
-            image = warp(image, matrix, self.geometry.size)
-        else:
-            image = select(self.branches, code, image, value)
-        return image
-
-    def _level_with_holes(self, image: DataNode, code: DataNode, value: DataNode, matrix: DataNode) -> DataNode:
-        if code < -1:
-            image = erase(image, matrix, self.fill)
-        elif code < 0:
-            image = warp(image, matrix, self.geometry.size)
-        else:
-            image = select(self.branches, code, image, value)
-        return image

@@ -38,7 +38,7 @@ def reflect_pad(images: np.ndarray, pad: int) -> np.ndarray:
     return out
 
 
-class Pool:
+class ResidentImages:
     """A data set's images with their reflected margins, to be gathered by row.
 
     Where they are kept is decided once: on the GPU if the device is one and they fit `GPU_SHARE` of its free memory,
@@ -73,7 +73,7 @@ class Pool:
         return padded
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
-        """The rows' images in the host's memory, for a pool that is not on the GPU: uint8 [n, *shape]."""
+        """The rows' images in the host's memory, where they are not on the GPU: uint8 [n, *shape]."""
         if self._padded is not None:
             return self._padded[rows]
         return reflect_pad(self.pixels[rows], self.pad)

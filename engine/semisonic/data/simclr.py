@@ -5,14 +5,16 @@ Shape suffixes: N samples, K uniforms of one sample, 4 colour operations, 5 with
 
 from collections.abc import Mapping
 from itertools import permutations
+from typing import TYPE_CHECKING
 
 import numpy as np
-from nvidia.dali import fn
-from nvidia.dali.data_node import DataNode
 from torch import Tensor
 
-from semisonic.data.views import Geometry, View, decode, int32, known, place, resize, resized_crop
+from semisonic.data.views import Geometry, View, int32, known, resized_crop
 from semisonic_kernels.augment import BRIGHTNESS, COLOR, CONTRAST, HUE, NONE, augment, augment_reference
+
+if TYPE_CHECKING:
+    from nvidia.dali.data_node import DataNode
 
 ORDERS = np.array(list(permutations(range(4))))
 """Of brightness, contrast, saturation and hue, all equally likely."""
@@ -32,7 +34,7 @@ class SimCLR(View):
     """
 
     uniforms = 12
-    finishing = ("operations", "values", "matrices")
+    kernel_params = ("operations", "values", "matrices")
 
     def __init__(self, geometry: Geometry, strength: float = 0.5, operations: str = "kernel"):
         self.geometry, self.strength = geometry, strength
@@ -65,15 +67,17 @@ class SimCLR(View):
         value_N4 = np.take_along_axis(value_N4, order_N4, axis=1)
         return np.hstack([code_N4, grey_N1]), np.hstack([value_N4, np.zeros_like(value_N4[:, :1])])
 
-    def graph(self, source: DataNode, params: Mapping[str, DataNode]) -> DataNode:
-        if self.geometry.encoded:
-            image = decode(source, params["start"], params["shape"], self.geometry)
-        else:
-            pixels = place(source, self.geometry)
-            window = fn.slice(pixels, start=params["start"], shape=params["shape"], axis_names="HW")
-            image = resize(window, self.geometry.size)
-        return fn.flip(image, horizontal=params["mirror"])
+    def graph(self, source: "DataNode", params: Mapping[str, "DataNode"]) -> "DataNode":
+        from semisonic.data import dali_operators as dali
 
-    def finish(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
-        operations, values, matrices = (params[name] for name in self.finishing)
+        size, device = self.geometry.size, self.geometry.device
+        if self.geometry.encoded:
+            image = dali.decode(source, params["start"], params["shape"], size, device)
+        else:
+            window = dali.crop(dali.place(source, device), params["start"], params["shape"])
+            image = dali.resize(window, size)
+        return dali.flip(image, params["mirror"])
+
+    def apply_kernel(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
+        operations, values, matrices = (params[name] for name in self.kernel_params)
         return self.augment(images, operations, values, matrices, None, self.geometry.fill, extended=True)

@@ -28,19 +28,3 @@ def find_arrays(present: Collection[str]) -> tuple[dict[str, str], list[str]]:
         elif spelled:
             found[names[0]] = spelled[0]
     return found, problems
-
-
-FIRST_NAMES = {
-    "center": "centre",
-    "labeled": "labelled",
-    "labeled_lam": "labelled_lam",
-    "labeled_partner": "labelled_partner",
-    "unlabeled": "unlabelled",
-}
-"""Streams and draws whose random numbers are keyed by the names that they had first."""
-
-
-def hashed(purpose: str) -> str:
-    """What random numbers are for, such as draw/STREAM/NAME, as their key is made of it: under the names of version
-    0.1.0, since another key would be another order and other augmentations."""
-    return "/".join(FIRST_NAMES.get(part, part) for part in purpose.split("/"))

@@ -26,7 +26,7 @@ _KEY = 0x53504C4954  # second half of the Philox key: no other draws of a run sh
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Sorted int64 indices into the training pool. `labelled` may be part of `unlabelled`, never of
+    """Sorted int64 indices into the training images. `labelled` may be part of `unlabelled`, never of
     `held_out`."""
 
     labelled: np.ndarray
@@ -39,7 +39,7 @@ class Split:
 
     @property
     def hash(self) -> str:
-        """SHA-256 (hex) of the three arrays, the same on every machine."""
+        """SHA-256 (hex) of the three arrays, the same on every machine and in every version."""
         digest = hashlib.sha256()
         for name, array in zip(SAVED_ARRAYS, self.arrays, strict=True):
             indices = array.astype("<i8")
@@ -90,7 +90,7 @@ def _check_counts(cfg: DataConfig, classes: int, label_counts: Sequence[int]) ->
     asked = f"{cfg.labels or 'all'} labelled and {cfg.held_out} held-out images"
     field = "labels" if cfg.labels is not None else "held_out"
     if wanted > total:
-        return [f"data.{field}: {asked} asked for, but the training pool has only {total} images with a label"]
+        return [f"data.{field}: {asked} asked for, but only {total} training images have a label"]
     # With all images labelled, each class must keep one after the held-out images are taken.
     need = wanted // classes + (cfg.labels is None)
     if need > label_counts[poorest]:
@@ -131,11 +131,11 @@ def _seed(cfg: DataConfig, seed: int) -> int:
 def _complete(cfg: DataConfig, images: int, labelled: np.ndarray, held_out: np.ndarray) -> Split:
     """The split whose unlabelled pool is every image that is not held out (nor labelled, where the config
     says so)."""
-    in_pool = np.ones(images, bool)
-    in_pool[held_out] = False
+    kept = np.ones(images, bool)
+    kept[held_out] = False
     if not cfg.unlabelled_includes_labelled:
-        in_pool[labelled] = False
-    return Split(np.sort(labelled), np.flatnonzero(in_pool), np.sort(held_out))
+        kept[labelled] = False
+    return Split(np.sort(labelled), np.flatnonzero(kept), np.sort(held_out))
 
 
 def save_split(split: Split, path: Path) -> None:
@@ -145,7 +145,7 @@ def save_split(split: Split, path: Path) -> None:
 
 
 def load_split(path: Path, labels_N: np.ndarray | None = None, classes: int | None = None) -> Split:
-    """Read a split written by `save_split` and, given the pool's labels (int64 [N]), check it against them.
+    """Read a split written by `save_split` and, given the training images' labels (int64 [N]), check it against them.
 
     Raises UserError with every mistake found, each naming the file.
     """
@@ -240,7 +240,7 @@ def _read_list(file: Path, root: Path | None, paths: Sequence[str] | None) -> np
     if unknown := [name for name, i in zip(names, found, strict=True) if i is None]:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise UserError(
-            f"data.split: {file} names images that are not in the training pool: "
+            f"data.split: {file} names images that are not among the training images: "
             f"{', '.join(unknown[:5])}{more}; give paths relative to data.root"
         )
     return np.array(found, np.int64)
@@ -273,7 +273,7 @@ def _check_split(file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndarray
     for name, indices in arrays.items():
         where = f"data.split: {name} of {file}"
         if outside := indices[(indices < 0) | (indices >= len(labels_N))].tolist():
-            problems.append(f"{where} holds index {outside[0]}; the training pool has 0 to {len(labels_N) - 1}")
+            problems.append(f"{where} holds index {outside[0]}; the training images are 0 to {len(labels_N) - 1}")
         elif len(np.unique(indices)) < len(indices):
             values, counts = np.unique(indices, return_counts=True)
             problems.append(f"{where} holds index {values[counts > 1][0]} more than once")

@@ -1,4 +1,4 @@
-"""The augmented views of one pool of images: a DALI pipeline that is fed by callables of the call's number.
+"""The augmented views of some images: a DALI pipeline that is fed by callables of the call's number.
 
 DALI draws nothing itself (`draws.py` does), so the state of the pipeline is the step alone. One call of DALI makes the
 images of several steps, which are sliced afterwards: its cost per operator and batch is nearly constant.
@@ -11,22 +11,24 @@ for it only puts work into the queue of the step's stream.
 
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from nvidia.dali import fn, pipeline_def
 from torch import Tensor
 
-from semisonic.data import draws
 from semisonic.data.augment import Geometry, View, build_view
-from semisonic.data.base import Files, Images
-from semisonic.data.damage import explained
-from semisonic.data.resident import Pool, upload
+from semisonic.data.base import ImageFiles, Images
+from semisonic.data.calls import EVERY_STEP, PREFETCH, Placement, StepRange
+from semisonic.data.damage import name_undecodable
+from semisonic.data.draws import Draws
+from semisonic.data.image_source import ImageSource
+from semisonic.data.resident import ResidentImages, upload
+from semisonic.data.sampler import Sampler
 from semisonic_kernels.noise import normal_noise
-
-PREFETCH = 2
-"""Calls in DALI's queue: the one being handed over and the next."""
 
 
 def gaussian_noise(images: Tensor, keys: Tensor, deviation: Tensor) -> Tensor:
@@ -49,13 +51,13 @@ def _one_core_thread() -> ThreadPoolExecutor:
     return executor
 
 
-class Part(NamedTuple):
+class StreamBatch(NamedTuple):
     """What one step reads of a stream, on the device; N samples."""
 
     views: dict[str, Tensor]
     """uint8 [N, 3, H, W], channels_last."""
     columns: dict[str, Tensor]
-    """What `Stream.columns` gave for these samples, each [N, ...]."""
+    """What `Extras.columns` gave for these samples, each [N, ...]."""
     params: dict[str, dict[str, Tensor]]
     """The augmentation parameters of the views that were asked for, each [N, ...]."""
 
@@ -98,71 +100,78 @@ def _graph(
     return tuple(outputs)
 
 
-class Stream:
-    """The augmented views of one pool of images, step by step; a view is given as a recipe or ready-made.
+@dataclass(frozen=True)
+class Extras:
+    """What a stream gives and takes beside images."""
 
-    `order(step)` gives the rows of `images` that a step reads (always equally many) and `numbers(step)` the global
-    numbers of these samples, ascending, which key their random numbers. `columns(steps)` gives further arrays of the
-    samples of some steps; they go to the device along with the images, as do the parameters of the views named in
-    `wanted`. `pool` keeps resident images padded, for several streams; without one they are padded call by call.
-    Nothing from step `stop` on is begun beyond what DALI's queue must be fed. `tables(step)` is what the adaptive views
-    of a step draw by; without it, by their first table.
+    columns: Callable[[range], Mapping[str, np.ndarray]] | None = None
+    """Further arrays of the samples of some steps, [N, ...] each; they go to the device along with the images."""
+    params: Collection[str] = ()
+    """Views whose augmentation parameters go to the device too."""
+    tables: Callable[[int], np.ndarray] | None = None
+    """What the adaptive views of a step draw by; None: their first table."""
+
+
+NOTHING_MORE = Extras()
+
+
+def _view(spec: str | View, geometry: Geometry, placement: Placement) -> View:
+    if isinstance(spec, View):
+        return spec
+    return build_view(spec, geometry, placement.equalize, placement.operations)
+
+
+class Stream:
+    """The augmented views of an `ImageSource`, step by step; a view is given as a spec or ready-made.
+
+    To be closed, by `with` or `close`: threads and DALI's pipeline do not end by themselves.
     """
 
     def __init__(
         self,
-        name: str,
-        images: Images | Files,
+        draws: Draws,
+        source: ImageSource,
         views: Mapping[str, str | View],
-        geometry: Geometry,
-        order: Callable[[int], np.ndarray],
-        numbers: Callable[[int], np.ndarray],
-        seed: int,
-        std: tuple[float, float, float],
-        start: int = 0,
-        threads: int = 2,
-        equalize: str = "dali",
-        device: torch.device | None = None,
-        operations: str = "auto",
-        steps_per_call: int = 1,
-        pool: Pool | None = None,
-        columns: Callable[[range], Mapping[str, np.ndarray]] | None = None,
-        wanted: Collection[str] = (),
-        stop: int | None = None,
-        tables: Callable[[int], np.ndarray] | None = None,
+        sampler: Sampler,
+        placement: Placement,
+        steps: StepRange = EVERY_STEP,
+        extras: Extras = NOTHING_MORE,
     ):
-        self.name, self.images, self.order, self.numbers = name, images, order, numbers
-        self.seed, self.start, self.step, self.steps_per_call = seed, start, start, steps_per_call
-        self.columns, self.wanted, self.stop, self.tables = columns, set(wanted), stop, tables
-        self.device = device or torch.device("cpu")
-        self.pool = pool
-        if pool is None and isinstance(images, Images):
-            self.pool = Pool(images, geometry.pad, self.device, keep=False)
-        self.views = {
-            view: recipe if isinstance(recipe, View) else build_view(recipe, geometry, equalize, operations)
-            for view, recipe in views.items()
-        }
-        unit = 255 * torch.tensor(std, device=self.device).view(1, 3, 1, 1)
+        self.draws, self.source, self.sampler, self.steps, self.extras = draws, source, sampler, steps, extras
+        self.step, self.device, self.samples = steps.start, placement.device, sampler.share
+        self.steps_per_call = placement.steps_per_call or 1
+        images, geometry = source.images, source.geometry
+        self.resident = source.resident
+        if self.resident is None and isinstance(images, Images):
+            self.resident = ResidentImages(images, geometry.pad, self.device, keep=False)
+        self.views = {name: _view(spec, geometry, placement) for name, spec in views.items()}
+        unit = 255 * torch.tensor(source.std, device=self.device).view(1, 3, 1, 1)
         self._deviation = {name: view.noise_std * unit for name, view in self.views.items() if view.noise_std}
-        self._readers = ThreadPoolExecutor(threads)  # idle, and threadless, for resident images
+        self._readers = ThreadPoolExecutor(placement.threads)  # idle, and threadless, for resident images
         self._worker = ThreadPoolExecutor(1)
         self._calls: dict[int, Future[Call]] = {}
         self._receiver = _one_core_thread() if self.device.type == "cpu" else None
         self._coming: dict[int, Future[Received]] = {}
         self._received: Received | None = None
-        first = self._call(0)
-        self.samples = len(first.rows) // steps_per_call
-        self._fed = {
-            name: sorted(first.params[name].keys() - {*view.finishing, *view.told}) for name, view in self.views.items()
-        }
-        self.pipeline = self._build(geometry, threads)
+        self._fed: dict[str, list[str]] = {}
+        self.pipeline: Any = None
+        self.closed = False
+        try:
+            self.pipeline = self._build(placement.threads)
+        except BaseException:
+            self.close()
+            raise
 
-    def _build(self, geometry: Geometry, threads: int) -> Any:
-        options: dict[str, Any] = {} if geometry.encoded else {"layout": "HWC"}
-        if self.pool is not None and self.pool.on_gpu:
+    def _build(self, threads: int) -> Any:
+        """DALI's pipeline, for the parameters that the first call's views have."""
+        for name, params in self._call(0).params.items():
+            view = self.views[name]
+            self._fed[name] = sorted(params.keys() - {*view.kernel_params, *view.loss_params})
+        options: dict[str, Any] = {} if self.source.geometry.encoded else {"layout": "HWC"}
+        if self.resident is not None and self.resident.on_gpu:
             # DALI copies what it is fed, in the order of this stream, and its own stream waits for that copy: so the
             # gathered rows may be freed, and their memory used again on this stream, as soon as they are fed.
-            options |= {"device": "gpu", "cuda_stream": self.pool.stream}
+            options |= {"device": "gpu", "cuda_stream": self.resident.stream}
         pipeline = _graph(
             self.feed_images,
             options,
@@ -177,43 +186,73 @@ class Stream:
         pipeline.build()
         return pipeline
 
+    def close(self) -> None:
+        """Ends the threads, which may finish the call that they are at, and releases DALI's pipeline.
+
+        What was handed out stays valid. Closing again does nothing.
+        """
+        self.closed = True
+        # In this order, for each waits for what the next one makes.
+        for executor in (self._receiver, self._worker, self._readers):
+            if executor is not None:
+                executor.shutdown(wait=True, cancel_futures=True)
+        self._calls.clear()
+        self._coming.clear()
+        self._received = None
+        pipeline, self.pipeline = self.pipeline, None
+        if pipeline is not None and self.device.type == "cuda":
+            with suppress(RuntimeError):  # a device that has failed says so where it is used
+                torch.cuda.current_stream(self.device).synchronize()  # it may still read what DALI made
+        # The traceback of an error may keep the pipeline, and with it DALI's threads, for longer.
+        if shut_down := getattr(pipeline, "_shutdown", None):
+            shut_down()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     # On the host, ahead of the step.
 
     def prepare(self, number: int) -> Call:
         """All that the host computes for a call: a function of its number alone."""
-        first = self.start + number * self.steps_per_call
-        steps = range(first, first + self.steps_per_call)
-        rows = np.concatenate([self.order(step) for step in steps])
-        numbers = np.concatenate([self.numbers(step) for step in steps])
-        shapes_N2 = self.images.shapes[rows] if isinstance(self.images, Files) else None
-        images: Any = None
-        if isinstance(self.images, Files):
-            try:
-                images = list(self._readers.map(self.images.read, rows))
-            except Exception as error:  # Pillow's own errors are of a dozen types
-                raise explained(error, self.images, rows) from error
-        elif self.pool is not None and not self.pool.on_gpu:
-            images = self.pool.gather(rows)
-        columns = self.columns(steps) if self.columns else {}
+        first, count = self.steps.start + number * self.steps_per_call, self.steps_per_call
+        steps = range(first, first + count)
+        rows, numbers = self.source.rows(self.sampler.indices(first, count)), self.sampler.numbers(first, count)
+        shapes_N2 = self.source.images.shapes[rows] if isinstance(self.source.images, ImageFiles) else None
+        images = self._pixels(rows)
+        columns = self.extras.columns(steps) if self.extras.columns else {}
         arrays, params = {("column", "", name): array for name, array in columns.items()}, {}
         for name, view in self.views.items():
-            uniforms_NK = draws.uniforms(self.seed, f"view/{self.name}/{name}", numbers, view.uniforms)
+            uniforms_NK = self.draws.uniforms("view", name, numbers, view.uniforms)
             params[name] = self._params(view, steps, uniforms_NK, shapes_N2)
             for param, array in params[name].items():
-                if name in self.wanted or param in view.finishing:
+                if name in self.extras.params or param in view.kernel_params:
                     arrays["param", name, param] = array
             if view.noise_std:
-                arrays["noise", name, "keys"] = draws.sample_keys(self.seed, f"noise/{self.name}/{name}", numbers)
+                arrays["noise", name, "keys"] = self.draws.sample_keys("noise", name, numbers)
         return Call(rows, images, params, arrays)
+
+    def _pixels(self, rows: np.ndarray) -> Any:
+        """What DALI is fed of these images by the host; None where the GPU gathers them."""
+        images = self.source.images
+        if isinstance(images, ImageFiles):
+            try:
+                return list(self._readers.map(images.read, rows))
+            except Exception as error:  # Pillow's own errors are of a dozen types
+                raise name_undecodable(error, images, rows) from error
+        assert self.resident is not None
+        return None if self.resident.on_gpu else self.resident.gather(rows)
 
     def _params(
         self, view: View, steps: range, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None
     ) -> dict[str, np.ndarray]:
-        if not view.adaptive or self.tables is None:
+        if not view.adaptive or self.extras.tables is None:
             return view.params(uniforms_NK, shapes_N2)
         shapes = [None] * len(steps) if shapes_N2 is None else np.split(shapes_N2, len(steps))
         parts = [
-            view.informed(self.tables(step)).params(uniforms, own)
+            view.with_table(self.extras.tables(step)).params(uniforms, own)
             for step, uniforms, own in zip(steps, np.split(uniforms_NK, len(steps)), shapes, strict=True)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -226,10 +265,10 @@ class Stream:
         return self._calls[number].result()
 
     def feed_images(self, number: int) -> Any:
-        """What DALI reads of a call: encoded files or pixels, on the GPU where the pool is there."""
+        """What DALI reads of a call: encoded files or pixels, on the GPU where the images are there."""
         call = self._call(number)
-        if self.pool is not None and self.pool.on_gpu:
-            return self.pool.gather_on_gpu(call.rows)
+        if self.resident is not None and self.resident.on_gpu:
+            return self.resident.gather_on_gpu(call.rows)
         return call.images
 
     def feed_params(self, number: int) -> tuple[np.ndarray, ...]:
@@ -251,9 +290,9 @@ class Stream:
         views = {}
         for (name, view), output in zip(self.views.items(), outputs, strict=True):
             images_NHWC = torch.from_dlpack(output.as_tensor())
-            if view.finishing:
-                needed = {param: arrays["param", name, param] for param in view.finishing}
-                images_NHWC = view.finish(images_NHWC, needed)
+            if view.kernel_params:
+                needed = {param: arrays["param", name, param] for param in view.kernel_params}
+                images_NHWC = view.apply_kernel(images_NHWC, needed)
             views[name] = images_NHWC.permute(0, 3, 1, 2)
             if view.noise_std:
                 # Step by step, for the sake of memory: noise is made as floats from 64-bit integers.
@@ -264,10 +303,10 @@ class Stream:
 
     def _explained(self, error: Exception) -> Exception:
         """DALI's error by the names of the files that it was fed and cannot decode."""
-        if not isinstance(self.images, Files):
+        if not isinstance(self.source.images, ImageFiles):
             return error
         fed = [call.result().rows for call in self._calls.values() if call.done() and not call.exception()]
-        return explained(error, self.images, np.concatenate(fed))
+        return name_undecodable(error, self.source.images, np.concatenate(fed))
 
     def _next_call(self, number: int) -> Received:
         if self._receiver is None:
@@ -280,19 +319,22 @@ class Stream:
         return received
 
     def _needed(self, number: int) -> bool:
-        return self.stop is None or self.start + number * self.steps_per_call < self.stop
+        steps = self.steps
+        return steps.stop is None or steps.start + number * self.steps_per_call < steps.stop
 
-    def take(self) -> Part:
+    def take(self) -> StreamBatch:
         """What the next step reads."""
-        number, offset = divmod(self.step - self.start, self.steps_per_call)
+        if self.closed:
+            raise RuntimeError(f"the stream of {self.draws.stream} images is closed")
+        number, offset = divmod(self.step - self.steps.start, self.steps_per_call)
         if offset == 0 or self._received is None:
             self._received = self._next_call(number)
         rows = slice(offset * self.samples, (offset + 1) * self.samples)
-        part = Part({name: images[rows] for name, images in self._received.views.items()}, {}, {})
+        part = StreamBatch({name: images[rows] for name, images in self._received.views.items()}, {}, {})
         for (kind, view, name), array in self._received.arrays.items():
             if kind == "column":
                 part.columns[name] = array[rows]
-            elif view in self.wanted and kind == "param":
+            elif view in self.extras.params and kind == "param":
                 part.params.setdefault(view, {})[name] = array[rows]
         if offset == self.steps_per_call - 1:
             self._received = None  # the steps' slices keep it as long as they need it

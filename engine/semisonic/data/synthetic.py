@@ -6,8 +6,8 @@ from torch import Tensor
 
 from semisonic.contract import Batch, Views
 from semisonic.data.augment import build_view
-from semisonic.data.base import DataConfig, DataSet, Files
-from semisonic.data.pipeline import geometry_of
+from semisonic.data.base import DataConfig, DataSet, ImageFiles
+from semisonic.data.image_source import geometry_of
 from semisonic.data.splits import Split
 
 
@@ -34,7 +34,7 @@ def synthetic_batch(
     def draw(count: int, width: int) -> Tensor:
         return torch.rand(count, width, generator=bits).to(device)
 
-    recipes = {"labelled": views.labelled, "unlabelled": views.unlabelled}
+    streams = {"labelled": views.labelled, "unlabelled": views.unlabelled}
     return Batch(
         x={name: images(sizes["labelled"]) for name in views.labelled},
         y=integers(sizes["labelled"], len(data.classes)),
@@ -46,17 +46,17 @@ def synthetic_batch(
         draws={name: draw(sizes["unlabelled"], width) for name, width in views.draws.items()}
         | {name: draw(sizes["labelled"], width) for name, width in views.labelled_draws.items()},
         params={
-            name: _params(data, cfg, recipe, sizes[stream], device)
-            for stream, wanted in recipes.items()
-            for name, recipe in wanted.items()
+            name: _params(data, cfg, spec, sizes[stream], device)
+            for stream, wanted in streams.items()
+            for name, spec in wanted.items()
             if name in views.params
         },
     )
 
 
-def _params(data: DataSet, cfg: DataConfig, recipe: str, count: int, device: torch.device) -> dict[str, Tensor]:
+def _params(data: DataSet, cfg: DataConfig, spec: str, count: int, device: torch.device) -> dict[str, Tensor]:
     """The parameters of a view, each [count, ...], as drawn from the middle of every range."""
-    view = build_view(recipe, geometry_of(data, device), cfg.equalize, cfg.operations)
-    shapes_N2 = data.train.shapes[:1].repeat(count, axis=0) if isinstance(data.train, Files) else None
+    view = build_view(spec, geometry_of(data, device), cfg.equalize, cfg.operations)
+    shapes_N2 = data.train.shapes[:1].repeat(count, axis=0) if isinstance(data.train, ImageFiles) else None
     arrays = view.params(np.full((count, view.uniforms), 0.5), shapes_N2)
     return {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in arrays.items()}

@@ -1,7 +1,7 @@
 """What a view of an image is, and the simplest ones: the window itself, and the weak augmentation.
 
 A view has two halves. `params` turns uniforms into the parameters of a whole batch, in numpy, on the host; `graph`
-builds the DALI operators that apply them, on the CPU or the GPU, and `finish` applies the rest, if any, to DALI's
+builds the DALI operators that apply them, on the CPU or the GPU, and `apply_kernel` applies the rest, if any, to DALI's
 output in one fused kernel. Neither draws anything, so a sample looks the same whatever the batch size, thread count
 or number of processes.
 
@@ -11,14 +11,13 @@ Shape suffixes: N samples, K uniforms of one sample.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from nvidia.dali import fn
-from nvidia.dali.data_node import DataNode
-from nvidia.dali.types import DALIImageType, DALIInterpType
 from torch import Tensor
 
-from semisonic.data.operations import warp
+if TYPE_CHECKING:
+    from nvidia.dali.data_node import DataNode
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,14 @@ class View(ABC):
     """How many U[0, 1) doubles a sample needs; a multiple of 4, 0 for a view without randomness."""
     noise_std: float = 0.0
     """Standard deviation, in normalised units, of the noise that is to be added after the hand-over."""
-    finishing: tuple[str, ...] = ()
-    """Names of the arrays of `params` that `finish` needs on the images' device; () where it has nothing to do."""
-    told: tuple[str, ...] = ()
-    """Names of the arrays of `params` that neither `graph` nor `finish` reads, but a loss may."""
+    kernel_params: tuple[str, ...] = ()
+    """Names of the arrays of `params` that `apply_kernel` needs on the images' device; (): it has nothing to do."""
+    loss_params: tuple[str, ...] = ()
+    """Names of the arrays of `params` that neither `graph` nor `apply_kernel` reads, but a loss may."""
     adaptive: bool = False
-    """Whether its draws depend on a table that the model gives, step by step: see `informed`."""
+    """Whether its draws depend on a table that the model gives, step by step: see `with_table`."""
 
-    def informed(self, table: np.ndarray) -> "View":
+    def with_table(self, table: np.ndarray) -> "View":
         """An adaptive view that draws by another table; it starts with the first one."""
         return self
 
@@ -66,17 +65,19 @@ class View(ABC):
         """
 
     @abstractmethod
-    def graph(self, source: DataNode, params: Mapping[str, DataNode]) -> DataNode:
+    def graph(self, source: "DataNode", params: Mapping[str, "DataNode"]) -> "DataNode":
         """Inside a pipeline definition with `enable_conditionals`: source -> uint8 HWC [size, size, 3].
 
+        The only method that needs DALI, and the only one that imports it.
+
         `source` is a CPU or GPU batch of uint8 HWC images, or of bytes on the CPU if `geometry.encoded`;
-        `params` holds one CPU batch for every array of `params`, except those that only `finish` or a loss needs.
+        `params` holds one CPU batch for every array of `params`, except those that only `apply_kernel` or a loss needs.
         """
 
-    def finish(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
+    def apply_kernel(self, images: Tensor, params: Mapping[str, Tensor]) -> Tensor:
         """What the graph left to do: uint8 [N, size, size, 3] -> the same, on the device, without waiting for it.
 
-        `params` holds at least the arrays named in `finishing`, as tensors on the images' device.
+        `params` holds at least the arrays named in `kernel_params`, as tensors on the images' device.
         """
         return images
 
@@ -102,11 +103,13 @@ class Plain(View):
         shape_N2 = np.repeat(side_N1, 2, axis=1)
         return {"start": int32((shapes_N2 - shape_N2) // 2), "shape": int32(shape_N2)}
 
-    def graph(self, source: DataNode, params: Mapping[str, DataNode]) -> DataNode:
+    def graph(self, source: "DataNode", params: Mapping[str, "DataNode"]) -> "DataNode":
+        from semisonic.data import dali_operators as dali
+
+        size, pad, device = self.geometry.size, self.geometry.pad, self.geometry.device
         if self.geometry.encoded:
-            return decode(source, params["start"], params["shape"], self.geometry)
-        size, pad = self.geometry.size, self.geometry.pad
-        return fn.slice(place(source, self.geometry), start=[pad, pad], shape=[size, size], axis_names="HW")
+            return dali.decode(source, params["start"], params["shape"], size, device)
+        return dali.crop(dali.place(source, device), [pad, pad], [size, size])
 
 
 class Weak(View):
@@ -133,13 +136,15 @@ class Weak(View):
         window_N23[:, 1, 2] = offset_N2[:, 0]
         return {"window": window_N23}
 
-    def graph(self, source: DataNode, params: Mapping[str, DataNode]) -> DataNode:
-        size = self.geometry.size
+    def graph(self, source: "DataNode", params: Mapping[str, "DataNode"]) -> "DataNode":
+        from semisonic.data import dali_operators as dali
+
+        size, device = self.geometry.size, self.geometry.device
         if self.geometry.encoded:
-            image = decode(source, params["start"], params["shape"], self.geometry)
-            return fn.flip(image, horizontal=params["mirror"])
+            image = dali.decode(source, params["start"], params["shape"], size, device)
+            return dali.flip(image, params["mirror"])
         # One warp is faster than crop + flip, and exact: all coordinates are half-integers.
-        return warp(place(source, self.geometry), params["window"], size)
+        return dali.warp(dali.place(source, device), params["window"], size)
 
 
 def resized_crop(uniforms_N4: np.ndarray, shapes_N2: np.ndarray, least: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
@@ -149,25 +154,6 @@ def resized_crop(uniforms_N4: np.ndarray, shapes_N2: np.ndarray, least: float = 
     shape_N2 = np.sqrt(np.stack([area_N / ratio_N, area_N * ratio_N], axis=1))
     shape_N2 = np.clip(np.round(shape_N2), 1, shapes_N2)
     return np.floor(uniforms_N4[:, :2] * (shapes_N2 - shape_N2 + 1)), shape_N2
-
-
-def decode(source: DataNode, start: DataNode, shape: DataNode, geometry: Geometry) -> DataNode:
-    device = "mixed" if geometry.device == "gpu" else "cpu"
-    window = fn.decoders.image_slice(
-        source, start=start, shape=shape, axis_names="HW", device=device, output_type=DALIImageType.RGB
-    )
-    return resize(window, geometry.size)
-
-
-def resize(image: DataNode, size: int) -> DataNode:
-    """To a square, bilinear, smoothed where it shrinks."""
-    resized = fn.resize(image, size=[size, size], interp_type=DALIInterpType.INTERP_LINEAR, antialias=True)
-    return resized  # type: ignore[return-value]
-
-
-def place(source: DataNode, geometry: Geometry) -> DataNode:
-    """On the device where the operators run."""
-    return source.gpu() if geometry.device == "gpu" else source
 
 
 def int32(array: np.ndarray) -> np.ndarray:
