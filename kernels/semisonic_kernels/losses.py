@@ -255,6 +255,11 @@ def sharpen(probabilities_NC: Tensor, temperature: float | Tensor) -> Tensor:
         return F.softmax(_wide(probabilities_NC).log() / temperature, -1)
 
 
+def one_hot(labels_N: Tensor, classes: int) -> Tensor:
+    """bool [N, C]. Other than torch's, it does not have the host check the labels on the CPU."""
+    return labels_N[:, None] == torch.arange(classes, device=labels_N.device)
+
+
 def _wide_dtype(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 

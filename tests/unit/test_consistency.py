@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.gradients import input_gradient
 from semisonic.algorithms.mean_teacher import MeanTeacher
-from semisonic.algorithms.parts import input_gradient
 from semisonic.algorithms.pi_model import PiModel
 from semisonic.algorithms.pseudo_label import PseudoLabel
 from semisonic.algorithms.supervised import Supervised

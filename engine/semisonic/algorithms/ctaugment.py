@@ -9,7 +9,7 @@ network scores it as in an evaluation, with its running statistics:
 one sample of the global batch after the other. The step of number t draws by the rates after t - lag steps, so that
 drawing, which runs ahead, never waits for a step.
 
-Any algorithm gets this by a view with the recipe `ctaugment`: `probing` adds the probe to it.
+Any algorithm gets this by a view with the spec `ctaugment`: `probing` adds the probe to it.
 Shape suffixes: B labelled batch, C classes, P parameters of all operations, K bins, T touched bins of a batch.
 """
 
@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.parts import one_hot
 from semisonic.contract import Batch, Info, StepOutput, Views
 from semisonic.models.norm import running_statistics
 from semisonic.models.randomness import without_draws
+from semisonic_kernels.losses import one_hot
 
 OPERATIONS: dict[str, tuple[int, ...]] = {
     "auto_contrast": (17,),
@@ -53,8 +53,8 @@ MOST = max(BINS)
 DECAY = 0.99
 PROBE = "probe"
 """Name of the view that is scored."""
-RECIPES = ("ctaugment", "ctaugment-plain")
-"""Recipes whose draws depend on the rates."""
+SPECS = ("ctaugment", "ctaugment-plain")
+"""Specs of views whose draws depend on the rates."""
 
 
 def first_rates() -> Tensor:
@@ -92,9 +92,9 @@ class CTAugmentRates(nn.Module):
         self.rates.copy_(self.rates * kept_R.view_as(self.rates) + added_R.view_as(self.rates))
 
 
-def learned(recipe: str) -> bool:
-    """Whether a recipe draws by learned rates."""
-    return recipe.partition("(")[0].strip() in RECIPES
+def learned(spec: str) -> bool:
+    """Whether a view of this spec draws by learned rates."""
+    return spec.partition("(")[0].strip() in SPECS
 
 
 def uses(views: Views) -> bool:
