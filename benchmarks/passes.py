@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from semisonic.algorithms.parts import input_gradient
+from semisonic.algorithms.gradients import input_gradient
 from semisonic.models import norm
 
 Gradient = Literal["none", "parameters", "image"]

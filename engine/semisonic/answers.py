@@ -74,7 +74,7 @@ def show_lists() -> int:
     from semisonic.data.augment import VIEW_SPECS
     from semisonic.data.sources import data_sets
     from semisonic.models import models
-    from semisonic.recipes import METHODS, RECIPES
+    from semisonic.recipes import RECIPES
 
     def first_line(thing: object) -> str:
         return (inspect.getdoc(thing) or "").partition("\n")[0]
@@ -89,7 +89,7 @@ def show_lists() -> int:
         "Recipes (--recipe)": {name: first_line(recipe) for name, recipe in RECIPES.items()},
         "Algorithms (--algorithm)": {name: first_line(inspect.getmodule(kind)) for name, kind in ALGORITHMS.items()},
         "What they change of a recipe of CIFAR-10, CIFAR-100, SVHN and STL-10": {
-            name: first_line(METHODS[name]) for name in ALGORITHMS if name in METHODS
+            name: first_line(kind.paper_settings) for name, kind in ALGORITHMS.items()
         },
         "Data sets (--data)": data_sets(),
         "Models (--model)": named,

@@ -34,10 +34,10 @@ ALONE = Rank()
 class Views:
     """The augmented views that an algorithm wants of each stream: name of the view -> augmentation spec.
 
-    An empty stream is not read at all. `draws` names the random numbers that
-    a method needs besides its views (per unlabelled sample, uniform in [0, 1)): name -> how many; `labelled_draws` the
-    same per labelled sample. `betas` gives those draws that follow Beta(a, a) in place of the uniform distribution:
-    name -> a. `params` lists the views whose augmentation parameters the loss reads.
+    An empty stream is not read at all. `draws` names the random numbers that a method needs besides its views (per
+    unlabelled sample, uniform in [0, 1)): name -> how many; `labelled_draws` the same per labelled sample. `betas`
+    gives those draws that follow Beta(a, a) in place of the uniform distribution: name -> a. `params` lists the views
+    whose augmentation parameters the loss reads.
     """
 
     labelled: Mapping[str, str] = field(default_factory=dict)

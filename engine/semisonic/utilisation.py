@@ -1,7 +1,7 @@
 """How a run uses its unlabelled images, while it runs: coverage, precision, the spread over classes, and an alarm.
 
 An algorithm that makes pseudo-labels returns `mask`, `pseudo_label_correct`, `pseudo_label_known` and the vector
-`class_share` (`algorithms.parts.pseudo_label_metrics`). From their means since the last reading follow
+`class_share` (`algorithms.monitoring.pseudo_label_metrics`). From their means since the last reading follow
 
     coverage                 share of the unlabelled images whose pseudo-labels count; it takes the place of `mask`
     pseudo_label_precision   the right ones among those that count, where the truth is known

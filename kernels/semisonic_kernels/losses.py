@@ -78,10 +78,9 @@ def soft_labels_reference(logits_NC: Tensor, temperature: float | Tensor = 1.0) 
 
 
 def sharpen_reference(probabilities_NC: Tensor, temperature: float | Tensor) -> Tensor:
-    """`sharpen` by its formula, in float64 because powers of small numbers vanish."""
+    """`sharpen` in float64, by logarithms: at low temperatures all powers of a row would vanish, and 0 / 0 be left."""
     with torch.no_grad():
-        powers_NC = probabilities_NC.double() ** (1 / temperature)
-        return (powers_NC / powers_NC.sum(-1, keepdim=True)).to(_wide_dtype(probabilities_NC))
+        return F.softmax(probabilities_NC.double().log() / temperature, -1).to(_wide_dtype(probabilities_NC))
 
 
 # --- checks -----------------------------------------------------------------------------------------------
@@ -253,6 +252,11 @@ def sharpen(probabilities_NC: Tensor, temperature: float | Tensor) -> Tensor:
     """
     with torch.no_grad():
         return F.softmax(_wide(probabilities_NC).log() / temperature, -1)
+
+
+def one_hot(labels_N: Tensor, classes: int) -> Tensor:
+    """bool [N, C]. Other than torch's, it does not have the host check the labels on the CPU."""
+    return labels_N[:, None] == torch.arange(classes, device=labels_N.device)
 
 
 def _wide_dtype(tensor: Tensor) -> torch.dtype:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.gradients import input_gradient
 from semisonic.algorithms.mean_teacher import MeanTeacher
-from semisonic.algorithms.parts import input_gradient
 from semisonic.algorithms.pi_model import PiModel
 from semisonic.algorithms.pseudo_label import PseudoLabel
 from semisonic.algorithms.supervised import Supervised
@@ -357,8 +357,9 @@ def test_mean_teacher_has_no_gradient_and_follows_the_student():
         torch.testing.assert_close(moved, (1 - 0.9) * (parameter.detach() - before[name]))
 
 
-def test_mean_teacher_equals_its_equation():
-    algorithm = frozen(ready(MeanTeacher, weight=7.0))
+@pytest.mark.parametrize("statistics", ["all", "labelled"])
+def test_mean_teacher_equals_its_equation(statistics: str):
+    algorithm = frozen(ready(MeanTeacher, weight=7.0, statistics=statistics))
     one = given(algorithm)
     x, student = (algorithm.network(algorithm.normalise(v)) for v in (one.x["weak"], one.u["student"]))
     teacher = algorithm.ema(algorithm.normalise(one.u["teacher"]))
@@ -366,6 +367,20 @@ def test_mean_teacher_equals_its_equation():
     output = algorithm.loss(one)
     torch.testing.assert_close(output.loss, F.cross_entropy(x, one.y) + 7 * unlabelled)
     assert output.metrics["loss_unlabelled"] > 1e-4  # the teacher's predictions are not the student's
+
+
+@pytest.mark.parametrize("statistics", ["all", "labelled"])
+def test_mean_teacher_is_given_the_student_s_kind_of_batch(statistics: str):
+    """In training mode: the teacher's own view, with the labelled images or by itself, as `statistics` says."""
+    algorithm = ready(MeanTeacher, statistics=statistics)
+    one = given(algorithm)
+    x, teacher, student = (algorithm.normalise(v) for v in (one.x["weak"], one.u["teacher"], one.u["student"]))
+    together = statistics == "all"
+    with torch.no_grad(), batch_statistics(track=False):
+        teacher_UC = algorithm.ema(torch.cat([x, teacher]) if together else teacher)[-12:]
+        student_UC = algorithm.network(torch.cat([x, student]) if together else student)[-12:]
+    expected = (teacher_UC.softmax(-1) - student_UC.softmax(-1)).square().mean()
+    torch.testing.assert_close(algorithm.loss(one).metrics["loss_unlabelled"], expected)
 
 
 def test_mean_teacher_averages_its_teacher_anew_after_a_good_start():

@@ -221,17 +221,26 @@ def test_a_weight_of_one_mixes_nothing(mix: str):
     assert mixed.loss(batch).metrics["labelled_accuracy"] == plain.loss(batch).metrics["labelled_accuracy"]
 
 
+@pytest.mark.parametrize("alpha", [0.2, 1.0])
 @pytest.mark.parametrize("mix", ["mixup", "cutmix"])
-def test_supervised_on_mixed_images_equals_its_equation(mix: str):
-    algorithm = make(Supervised, mix=mix, label_smoothing=0.2).eval()
-    batch = mixing_batch(algorithm, torch.tensor([0.3, 0.9, 0.5, 0.0, 0.7, 0.4]))
+def test_the_mixing_weight_follows_beta_of_mix_alpha(mix: str, alpha: float):
+    views = Supervised.views(Supervised.Config(mix=mix, mix_alpha=alpha))
+    assert views.betas == {"lam": alpha} and views.labelled_draws["lam"] == 1
+
+
+@pytest.mark.parametrize("block", [2, 3, 6])
+@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+def test_supervised_on_mixed_images_equals_its_equation(mix: str, block: int):
+    """The partner of a block's k-th image is the one with its k-th smallest key."""
+    algorithm = make(Supervised, mix=mix, label_smoothing=0.2, block=block).eval()
+    batch = mixing_batch(algorithm, torch.tensor([0.3, 0.6, 0.5, 0.0, 0.7, 0.4]))
+    keys = torch.tensor([0.9, 0.2, 0.6, 0.8, 0.5, 0.1])  # in blocks of two, images 2 and 3 keep to themselves
+    batch = batch._replace(draws=batch.draws | {"partner": keys.view(-1, 1)})
     x, y = batch.x["weak"].double(), 0.8 * F.one_hot(batch.y, CLASSES).double() + 0.05
     mixed, targets = x.clone(), y.clone()
-    for block in range(3):  # of two images: an image's partner is itself or the other one
-        first, second = 2 * block, 2 * block + 1
-        swapped = batch.draws["partner"][second] < batch.draws["partner"][first]
-        for k, partner in ((first, second), (second, first)):
-            partner, lam = (partner if swapped else k), batch.draws["lam"][k, 0].double()
+    for rows in torch.arange(6).split(block):
+        for k, partner in zip(rows.tolist(), rows[keys[rows].argsort()].tolist(), strict=True):
+            lam = batch.draws["lam"][k, 0].double()
             if mix == "mixup":
                 mixed[k] = lam * x[k] + (1 - lam) * x[partner]
             else:
@@ -241,6 +250,7 @@ def test_supervised_on_mixed_images_equals_its_equation(mix: str):
                 mixed[k][:, box[0], box[1]] = x[partner][:, box[0], box[1]]
                 lam = 1 - mixed[k][0][box].numel() / SIZE**2
             targets[k] = lam * y[k] + (1 - lam) * y[partner]
+    assert (mixed != x).any() and sum((targets != y).any(1).tolist()) >= 4  # partners were others than the images
     logits = algorithm.network((mixed - algorithm.pixel_mean) * algorithm.pixel_scale)
     output = algorithm.loss(batch)
     torch.testing.assert_close(output.loss, -(targets * logits.log_softmax(-1)).sum(-1).mean(), rtol=1e-6, atol=0)

@@ -11,7 +11,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn import functional as F
 
-from semisonic.algorithms.parts import input_gradient
+from semisonic.algorithms.gradients import input_gradient
 from semisonic.models.norm import BatchNorm2d, batch_statistics
 from semisonic_kernels.noise import normal_noise, normal_noise_reference
 from semisonic_kernels.sync_batch_norm import _Normalise, batch_norm, batch_norm_reference

@@ -237,6 +237,30 @@ def test_sharpening_takes_classes_without_probability() -> None:
     torch.testing.assert_close(found, torch.tensor([[16 / 17, 1 / 17, 0.0], [0.0, 1.0, 0.0]]))
 
 
+@pytest.mark.parametrize("call", [sharpen.__wrapped__, losses.sharpen_reference], ids=["kernel", "reference"])
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_sharpening_at_a_low_temperature_gives_hard_labels(dtype: torch.dtype, call: Callable) -> None:
+    """Also where every power of a row is smaller than any number: 0.5 ** 10,000 in float64."""
+    probabilities = torch.tensor([[0.5, 0.25, 0.25], [0.125, 0.25, 0.0], [0.25, 0.5, 0.5]], dtype=dtype)
+    expected = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.5, 0.5]])
+    for temperature in (1e-3, 1e-4, torch.tensor(1e-3)):
+        torch.testing.assert_close(call(probabilities, temperature), expected, rtol=0, atol=1e-200, check_dtype=False)
+
+
+def test_sharpening_equals_its_formula_where_that_can_be_computed() -> None:
+    probabilities = data((64, 10), torch.float64).probabilities
+    for temperature in (0.3, 0.5, 1.0, 2.0):
+        powers = probabilities ** (1 / temperature)
+        found = losses.sharpen_reference(probabilities, temperature)
+        torch.testing.assert_close(found, powers / powers.sum(-1, keepdim=True), rtol=1e-12, atol=0)
+
+
+def test_one_hot() -> None:
+    labels = torch.tensor([2, 0, 1, 2])
+    assert losses.one_hot(labels, 4).dtype == torch.bool
+    assert losses.one_hot(labels, 4).long().equal(torch.nn.functional.one_hot(labels, 4))
+
+
 def test_no_samples() -> None:
     given = data((0, 5))
     for name, (kernel, arguments, _) in LOSSES.items():

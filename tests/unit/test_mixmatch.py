@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.mixing import block_first, check_block, mixing_partners
 from semisonic.algorithms.mixmatch import MixMatch
-from semisonic.algorithms.parts import block_first, check_block, linear_ramp, mixing_partners, sigmoid_ramp
+from semisonic.algorithms.ramps import linear_ramp, sigmoid_ramp
 from semisonic.contract import Batch
 from tests.unit.test_algorithms import CLASSES, batch, frozen, gradients, images, make, same
 

@@ -105,6 +105,17 @@ def test_an_epoch_s_accuracy_counts_once_it_has_ended():
     assert make(PolicyMixMatch, block=3).epoch_images == 12  # 8 labelled images in batches of 6: 2 steps
 
 
+@pytest.mark.parametrize(("stage", "correct", "images"), [(0.5, 3, 6), (0.2, 1, 5), (0.6, 9, 15), (1.0, 4, 4)])
+def test_staged_goes_over_at_exactly_its_accuracy(stage: float, correct: int, images: int):
+    """An accuracy equal to `stage` ends the first stage; one image less does not."""
+    for count in (correct - 1, correct):
+        algorithm = make(PolicyMixMatch, policy="staged", block=3, epoch_steps=1, stage=stage)
+        algorithm.epoch_images = images
+        algorithm.update({"correct": (torch.arange(images) < count).long()})
+        assert algorithm.last_counts.tolist() == [count, images]
+        assert bool(algorithm.second_stage) == (count == correct)
+
+
 def test_the_loss_counts_the_mixed_labelled_images():
     algorithm, given = policy("percentile-train"), mixing_batch()
     correct_B = copy.deepcopy(algorithm).mixed(given, algorithm.guess(given) * 0)[0].argmax(-1) == given.y
@@ -224,7 +235,7 @@ def test_without_a_pseudo_label_the_term_is_0(normaliser: str, loss: str):
 def test_confidence_before_or_after_sharpening():
     """At T = 0.5 and between two classes, 0.9 after is 0.75 before."""
     guess_UC = torch.zeros(12, CLASSES, dtype=torch.float64)
-    guess_UC[:, 0] = torch.linspace(0.7, 0.81, 12)
+    guess_UC[:, 0] = torch.linspace(0.705, 0.815, 12)  # none at the border
     guess_UC[:, 1] = 1 - guess_UC[:, 0]
     masks = {}
     for confidence, threshold in (("before", 0.9), ("before", 0.75), ("after", 0.9)):

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.algorithms.settings import PAPER_RECIPES, Setting
 from semisonic.answers import show_lists
 from semisonic.commandline import resolve
-from semisonic.recipes import METHODS, RECIPES
-from semisonic.recipes.methods import PAPERS, Setting
+from semisonic.recipes import RECIPES
 from semisonic.schema import UserError
 
 LABELS: dict[str, tuple[str, ...]] = {
@@ -55,27 +56,31 @@ def test_every_algorithm_has_valid_settings_on_every_recipe(recipe: str, algorit
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_papers_batches_divide_over_ranks(algorithm: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
-    for recipe in PAPERS:
+    for recipe in PAPER_RECIPES:
         config(recipe, "--algorithm", algorithm)
 
 
 def test_every_registered_algorithm_has_settings_and_every_recipe_labels():
-    assert set(ALGORITHMS) <= set(METHODS)
+    assert all("paper_settings" in vars(kind) for kind in ALGORITHMS.values())
     assert set(RECIPES) == set(LABELS)
 
 
 def test_recipes_name_algorithms_that_exist():
     for name, recipe in RECIPES.items():
-        assert recipe()["algorithm"]["name"] in METHODS, name
+        assert recipe()["algorithm"]["name"] in ALGORITHMS, name
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_settings_are_documented(name: str):
     """In a first line for --list, a cost, and an error with its source."""
-    text = inspect.getdoc(METHODS[name]) or ""
+    text = inspect.getdoc(ALGORITHMS[name].paper_settings) or ""
     assert text.partition("\n")[0].endswith(".")
     assert re.search(r"^Cost: \d", text, re.MULTILINE), name
     assert " error" in text.lower()
+
+
+def test_an_algorithm_without_settings_changes_nothing():
+    assert Algorithm.paper_settings(Setting("cifar10", 40, 2**20, 64)) == {}
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -91,7 +96,7 @@ def test_the_data_set_the_algorithm_and_the_labels_choose_the_settings():
     assert (cfg.batch.labelled, cfg.batch.unlabelled) == (64, 64)
     optim = cfg.optim
     assert (optim.name, optim.peak, optim.weight_decay, optim.schedule) == ("adamw", 0.002, 0.02, "constant")
-    assert [chosen(data, "mixmatch").algorithm.weight for data in PAPERS] == [75, 150, 250, 50]
+    assert [chosen(data, "mixmatch").algorithm.weight for data in PAPER_RECIPES] == [75, 150, 250, 50]
     assert chosen("cifar10", "mixmatch").algorithm.ramp == type(cfg.algorithm)().ramp
 
 
@@ -103,13 +108,13 @@ def test_another_algorithm_keeps_what_its_paper_does_not_change():
 
 def test_settings_that_depend_on_the_data_set():
     def changed(method: str, data: str) -> dict[str, Any]:
-        return METHODS[method](Setting(data, 250, 2**20, 64))
+        return ALGORITHMS[method].paper_settings(Setting(data, 250, 2**20, 64))
 
     assert changed("ict", "cifar10")["batch"] == {"labelled": 100, "unlabelled_ratio": 1}
     assert changed("ict", "cifar10")["algorithm"] == {"block": 25}
     assert changed("ict", "svhn")["algorithm"] == {"alpha": 0.1, "block": 25}
     assert changed("temporal-ensembling", "svhn")["algorithm"] == {"weight": 100.0}
-    assert [changed("enaet", data)["algorithm"]["weight"] for data in PAPERS] == [75, 150, 250, 50]
+    assert [changed("enaet", data)["algorithm"]["weight"] for data in PAPER_RECIPES] == [75, 150, 250, 50]
     mpl = changed("mpl", "cifar10")
     assert (mpl["steps"], mpl["batch"]["labelled"], mpl["optim"]["lr"]) == (300_000, 128, 0.05)
     assert mpl["ema"] == {"decay": 0.995}

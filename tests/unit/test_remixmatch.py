@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semisonic.algorithms.parts import mixing_partners
+from semisonic.algorithms.mixing import mixing_partners
 from semisonic.algorithms.remixmatch import ReMixMatch
 from semisonic.commandline import resolve
 from semisonic.contract import Batch

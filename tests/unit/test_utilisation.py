@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from rich.console import Console
 
-from semisonic.algorithms.parts import pseudo_label_metrics
+from semisonic.algorithms.monitoring import pseudo_label_metrics
 from semisonic.commandline import resolve
 from semisonic.metrics import Meter
 from semisonic.report import Lines

@@ -37,7 +37,7 @@ class AuxiliaryConfig(Config):
     """Divides the cosines of two views."""
 
     @property
-    def recipes(self) -> dict[str, str]:
+    def specs(self) -> dict[str, str]:
         """The views that the losses in use need: name -> augmentation."""
         rotated = {"auxiliary_rotated": self.rotation_view} if self.rotation else {}
         pair = {"auxiliary_1": self.view, "auxiliary_2": self.view} if self.simclr else {}
@@ -46,7 +46,7 @@ class AuxiliaryConfig(Config):
 
 def auxiliary_problems(kind: type[Algorithm], name: str, auxiliary: AuxiliaryConfig) -> list[str]:
     """What speaks against these losses beside an algorithm of that name, one line each naming its field."""
-    if auxiliary.recipes and kind.roles != ("network",):
+    if auxiliary.specs and kind.roles != ("network",):
         field = "rotation" if auxiliary.rotation else "simclr"
         return [f"auxiliary.{field}: {name} has several networks, which take no auxiliary losses; use 0"]
     return []
@@ -55,7 +55,7 @@ def auxiliary_problems(kind: type[Algorithm], name: str, auxiliary: AuxiliaryCon
 def with_auxiliary(kind: type[Algorithm], auxiliary: AuxiliaryConfig) -> type[Algorithm]:
     """The algorithm with the losses that have a weight; the algorithm itself where none has."""
     base: Any = kind
-    return _extended(base, auxiliary) if auxiliary.recipes else kind
+    return _extended(base, auxiliary) if auxiliary.specs else kind
 
 
 @cache
@@ -67,7 +67,7 @@ def _extended(kind: Any, auxiliary: AuxiliaryConfig) -> Any:
         def views(cls, cfg: Any) -> Views:
             views = super().views(cfg)
             draws = {**views.draws, "auxiliary_turns": 1} if auxiliary.rotation else views.draws
-            return replace(views, unlabelled={**views.unlabelled, **auxiliary.recipes}, draws=draws)
+            return replace(views, unlabelled={**views.unlabelled, **auxiliary.specs}, draws=draws)
 
         def setup(self, info: Info) -> None:
             super().setup(info)
@@ -90,7 +90,7 @@ def _extended(kind: Any, auxiliary: AuxiliaryConfig) -> Any:
 
 def auxiliary_losses(algorithm: Algorithm, batch: Batch, auxiliary: AuxiliaryConfig) -> dict[str, Tensor]:
     """The losses in use by the names of their weights, 0-d each, from one forward over their views."""
-    views = {name: batch.u[name] for name in auxiliary.recipes}
+    views = {name: batch.u[name] for name in auxiliary.specs}
     turns_U = None
     if auxiliary.rotation:
         turns_U = (4 * batch.draws["auxiliary_turns"][:, 0]).long()

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, Info, Runner, StepOutput, Views, merge
 from semisonic.models.ema import Averages, EmaConfig, averaged_parameters, ema_decay, shadow_of
 from semisonic.models.norm import batch_statistics
@@ -31,7 +32,7 @@ class Algorithm(nn.Module):
     micro_batches: ClassVar[bool] = True
     """False where a loss couples all samples of the batch, so that slices of it mean something else."""
     inner_gradients: ClassVar[bool] = False
-    """True where a loss takes a gradient itself (`parts.input_gradient`), inside which no graph may be cut."""
+    """True where a loss takes a gradient itself (`gradients.input_gradient`), inside which no graph may be cut."""
     step: Tensor
     """Finished optimiser steps, 0-d int64."""
     ema_updates: Tensor
@@ -72,6 +73,15 @@ class Algorithm(nn.Module):
     def check(cls, cfg: Any, labelled: int, unlabelled: int) -> list[str]:
         """What speaks against these micro-batch sizes of a rank, one line each naming its field."""
         return []
+
+    @classmethod
+    def paper_settings(cls, setting: Setting) -> Changes:
+        """The recipe itself: nothing is changed.
+
+        A method overrides this with what its paper has in place of a data set's recipe, which is FixMatch's; the first
+        line is shown by `--list`, the others give costs and published errors (see `algorithms.settings`).
+        """
+        return {}
 
     @classmethod
     def reads_held_out(cls, cfg: Any) -> bool:

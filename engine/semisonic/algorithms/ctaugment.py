@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.parts import one_hot
 from semisonic.contract import Batch, Info, StepOutput, Views
 from semisonic.models.norm import running_statistics
 from semisonic.models.randomness import without_draws
 from semisonic_kernels.ctaugment import first_rates, moved_rates
+from semisonic_kernels.losses import one_hot
 
 PROBE = "probe"
 """Name of the view that is scored."""

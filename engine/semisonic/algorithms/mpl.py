@@ -30,8 +30,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm, RoleModule
-from semisonic.algorithms.parts import linear_ramp, loss_metrics, pseudo_label_metrics
+from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.predictions import Calibration, read_predictions
+from semisonic.algorithms.ramps import linear_ramp
+from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, Engine, Info, Runner, StepOutput, Views, merge
 from semisonic.models.randomness import without_draws
 from semisonic.schema import Config, UserError
@@ -217,3 +219,23 @@ class MPL(Algorithm):
         features = torch.cat(self.features(*views, module=module, track=track))
         logits = self.head(F.dropout(features, self.cfg.dropout, self.training), f"{module}.head")
         return logits.split([len(view) for view in views])
+
+    @classmethod
+    def paper_settings(cls, setting: Setting) -> Changes:
+        """Meta Pseudo Labels with UDA: 300,000 steps of 128 + 896 images, SGD 0.05 for both networks, EMA 0.995.
+
+        The student waits 3,000 steps and warms up over 5,000; other numbers of steps keep these shares.
+        Cost: 3.1 a step, 0.9 of FixMatch's run. Error, as the public CIFAR-10 command lines' repository gives it:
+        CIFAR-10 3.89 +- 0.07 (4,000), SVHN 1.99 +- 0.07 (1,000), both after finetuning; its own run 3.99 without it,
+        3.92 with it.
+        """
+        if not setting.paper:
+            # Short runs: labels worth learning first, and a weight that the teacher survives.
+            own = {"uda_weight": 1.0, "uda_steps": setting.steps // 2, "threshold": 0.8, "strong": "fixmatch"}
+            return {"algorithm": own, "optim": {"schedule": "cosine"}}
+        return {
+            "steps": 300_000,
+            "batch": {"labelled": 128, "unlabelled_ratio": 7},
+            "optim": {"name": "sgd", "lr": 0.05, "schedule": "cosine"},
+            "ema": {"decay": 0.995},
+        }

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.parts import loss_metrics
+from semisonic.algorithms.monitoring import loss_metrics
 from semisonic.contract import Batch, StepOutput
 from semisonic.models.norm import running_statistics
 from semisonic.models.randomness import without_draws

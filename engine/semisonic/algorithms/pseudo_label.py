@@ -17,7 +17,10 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.parts import Statistics, classify_streams, linear_ramp, loss_metrics, pseudo_label_metrics
+from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
+from semisonic.algorithms.ramps import linear_ramp
+from semisonic.algorithms.settings import ONE_TO_ONE, Changes, Setting
+from semisonic.algorithms.streams import Statistics, classify_streams
 from semisonic.contract import Batch, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels.losses import consistency_loss, pseudo_labels
@@ -59,3 +62,12 @@ class PseudoLabel(Algorithm):
             **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),
         }
         return StepOutput(loss, metrics, {})
+
+    @classmethod
+    def paper_settings(cls, setting: Setting) -> Changes:
+        """Pseudo-Label: 64 + 64 images, threshold 0.95, ramp over 0.4 of the run.
+
+        Cost: 0.13. Error [T]: CIFAR-10 74.61 (40), 46.49 (250), 15.08 (4,000); CIFAR-100 87.45 (400), 57.74 (2,500),
+        36.55 (10,000); SVHN 64.61 (40), 15.59 (250), 9.40 (1,000); STL-10 32.64 (1,000).
+        """
+        return ONE_TO_ONE if setting.paper else {}

@@ -4,7 +4,7 @@
 
 All four quarter turns of each image are in the batch, exact and after the crop; they share one forward, which tracks
 BatchNorm. g is a linear head with 4 outputs. Digits and other images that look alike when turned (6 and 9) teach it
-less. The paper's recipe: 128 images a step, SGD with rate 0.1, Nesterov momentum 0.9, weight decay 5e-4, 200 epochs.
+less. The paper's setting: 128 images a step, SGD with rate 0.1, Nesterov momentum 0.9, weight decay 5e-4, 200 epochs.
 Shape suffixes: U unlabelled batch, D features.
 """
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms.pretext import Pretext
+from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, Info, Views
 from semisonic.schema import Config
 from semisonic_kernels.rotate import rotations
@@ -46,3 +47,17 @@ class RotNet(Pretext):
         turns_4U = torch.arange(4 * len(images), device=images.device) // len(images)
         accuracy = logits_4U4.argmax(-1).eq(turns_4U).float().mean()
         return F.cross_entropy(logits_4U4, turns_4U), {"rotation_accuracy": accuracy}
+
+    @classmethod
+    def paper_settings(cls, setting: Setting) -> Changes:
+        """RotNet's pre-training: 200 epochs of 128 images in four turns, SGD 0.1; a cosine, where the paper has steps.
+
+        Cost: 0.58 a step (four turns, a probe on the labelled images), 78,000 steps: 0.04 of FixMatch's run. The error
+        of the linear probe that is reported is not the paper's, whose network is another.
+        """
+        changes: Changes = {"baseline": False}
+        if setting.paper:
+            changes["steps"] = 78_000
+            changes["batch"] = {"labelled": 128, "unlabelled_ratio": 1}
+            changes["optim"] = {"name": "sgd", "lr": 0.1, "schedule": "cosine"}
+        return changes

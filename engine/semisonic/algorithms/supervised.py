@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.parts import check_block, mixing_partners, one_hot
+from semisonic.algorithms.mixing import check_block, mixing_partners
+from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels.cutmix import cutmix, cutmix_boxes
-from semisonic_kernels.losses import consistency_loss
+from semisonic_kernels.losses import consistency_loss, one_hot
 from semisonic_kernels.mixup import mixup
 
 
@@ -76,3 +77,13 @@ class Supervised(Algorithm):
             return mixup(images, targets_BC, partner_B, lam_B, self.pixel_mean, self.pixel_scale)
         boxes_B4 = cutmix_boxes(lam_B, draws["centre"], images.shape[2], images.shape[3])
         return cutmix(images, targets_BC, partner_B, boxes_B4)
+
+    @classmethod
+    def paper_settings(cls, setting: Setting) -> Changes:
+        """The labelled images alone: the baseline, or with --data.labels null the bound.
+
+        Cost: 0.07. Error, as [U]: CIFAR-10 77.58 (40 labels), 55.96 (250), 15.51 (4,000), 4.60 (all); SVHN 82.21 (40),
+        25.70 (250), 12.46 (1,000), 2.09 (all); CIFAR-100 with WRN-28-2 89.87 (400), 61.25 (2,500), 38.99 (10,000); with
+        WRN-28-8 and all labels 19.30 [T].
+        """
+        return {}

@@ -22,7 +22,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.parts import Statistics, classify_streams, loss_metrics, sigmoid_ramp
+from semisonic.algorithms.monitoring import loss_metrics
+from semisonic.algorithms.ramps import sigmoid_ramp
+from semisonic.algorithms.settings import ONE_TO_ONE, Changes, Setting
+from semisonic.algorithms.streams import Statistics, classify_streams
 from semisonic.contract import Batch, Info, StepOutput, Views
 from semisonic.schema import Config
 
@@ -97,3 +100,13 @@ class TemporalEnsembling(Algorithm):
         old_NC = a ** same_NN.sum(1).double()[:, None] * self.table[index_N].double()
         self.table[index_N] = (old_NC + sums_NC).to(self.table.dtype)
         self.visits[index_N] = self.visits[index_N] + same_NN.sum(1).to(self.visits.dtype)
+
+    @classmethod
+    def paper_settings(cls, setting: Setting) -> Changes:
+        """Temporal Ensembling: 64 + 64 images, weight 30, SVHN 100.
+
+        Cost: 0.13. Error: CIFAR-10 with 4,000 labels 10.70, of LAMDA-SSL's tables (WRN-28-2); the paper's own are of
+        another network.
+        """
+        weight = {"weight": 100.0} if setting.recipe == "svhn" else {}
+        return (ONE_TO_ONE if setting.paper else {}) | {"algorithm": weight}

@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.parts import loss_metrics, pseudo_label_metrics
+from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
+from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels import collectives
@@ -87,3 +88,13 @@ class UDA(Algorithm):
         done = self.step.double() / self.info.steps
         risen = {"linear": done, "exp": (5 * (done - 1)).exp(), "log": 1 - (-5 * done).exp()}[self.cfg.annealing]
         return risen * (1 - 1 / self.info.classes) + 1 / self.info.classes
+
+    @classmethod
+    def paper_settings(cls, setting: Setting) -> Changes:
+        """Unsupervised data augmentation: FixMatch's batch and optimiser, threshold 0.8, temperature 0.4, no annealing.
+
+        Cost: 1. Error [F]: CIFAR-10 29.05 +- 5.93 (40), 8.82 +- 1.08 (250), 4.88 +- 0.18 (4,000); CIFAR-100 59.28
+        (400), 33.13 (2,500), 24.50+ (10,000); SVHN 52.63+ (40), 5.69+ (250), 2.46+ (1,000); STL-10 7.66 (1,000). [T]:
+        CIFAR-10 10.62, 5.16, 4.29.
+        """
+        return {}

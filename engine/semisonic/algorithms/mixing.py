@@ -1,0 +1,51 @@
+"""Who is mixed with whom: random partners inside blocks of the global batch, which no rank or micro-batch cuts."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def mixing_partners(keys: Sequence[Tensor], blocks: int, kept: Sequence[Tensor] | None = None) -> Tensor:
+    """A random partner for each image of several groups (the labelled images, views of the unlabelled ones).
+
+    keys: for each group one uniform number per image, [N_g] each. Every group is cut into `blocks` equal blocks, and
+    the k-th blocks of all groups are permuted among themselves, so that the partners do not depend on how ranks and
+    micro-batches cut the global batch, as long as they cut no block. Returns positions in the concatenation of the
+    groups: int64 [sum of N_g], a permutation.
+
+    kept: for each group which images take part, bool [N_g] each; the others are their own partners.
+    """
+    starts = [sum(len(key) for key in keys[:group]) for group in range(len(keys))]
+    rows = [torch.arange(len(k), device=k.device) + s for k, s in zip(keys, starts, strict=True)]
+    rows_KN = torch.cat([row.view(blocks, -1) for row in rows], 1)
+    keys_KN = torch.cat([key.view(blocks, -1) for key in keys], 1)
+    homes_KN = rows_KN
+    if kept is not None:
+        out_KN = ~torch.cat([keep.view(blocks, -1) for keep in kept], 1)
+        # Both orders end with the images that are left out, in the same order: they meet themselves.
+        homes_KN = rows_KN.gather(1, out_KN.byte().argsort(dim=1, stable=True))
+        keys_KN = keys_KN.masked_fill(out_KN, torch.inf)
+    partners_KN = rows_KN.gather(1, keys_KN.argsort(dim=1, stable=True))
+    return torch.empty_like(rows_KN.flatten()).scatter(0, homes_KN.flatten(), partners_KN.flatten())
+
+
+def block_first(values: Tensor, count: int, blocks: int) -> Tensor:
+    """The first of each block's values [N], one for each of a group's `count` images: [count]."""
+    return values.view(blocks, -1)[:, :1].expand(-1, count // blocks).flatten()
+
+
+def check_block(block: int, labelled: int, unlabelled: int = 0) -> list[str]:
+    """What speaks against mixing in blocks of so many labelled images, with such shares of a rank's micro-batch."""
+    if labelled % block:
+        return [
+            f"algorithm.block: blocks of {block} labelled images do not divide a rank's micro-batch of {labelled}; "
+            "take a divisor of it"
+        ]
+    if block * unlabelled % labelled:
+        return [
+            f"algorithm.block: {block} labelled images have no whole number of the {unlabelled} unlabelled ones beside "
+            f"{labelled}; take a multiple of {labelled // math.gcd(labelled, unlabelled)} that divides {labelled}"
+        ]
+    return []

@@ -1,0 +1,33 @@
+"""What algorithms log: their losses, and how good their pseudo-labels are.
+
+Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+"""
+
+from torch import Tensor
+
+from semisonic_kernels.losses import one_hot
+
+
+def loss_metrics(labelled: Tensor, unlabelled: Tensor, logits_BC: Tensor, label_B: Tensor) -> dict[str, Tensor]:
+    """What every method with unlabelled images logs: both losses, and the accuracy on the labelled images; detached."""
+    return {
+        "loss_labelled": labelled.detach(),
+        "loss_unlabelled": unlabelled.detach(),
+        "labelled_accuracy": logits_BC.argmax(-1).eq(label_B).float().mean(),
+    }
+
+
+def pseudo_label_metrics(label_U: Tensor, mask_U: Tensor, true_U: Tensor, classes: int) -> dict[str, Tensor]:
+    """What is logged about pseudo-labels: labels [U], which of them count (0..1) [U], true classes [U] (-1 unknown).
+
+    All are means over the whole batch, so that they average over steps and ranks; precision is
+    pseudo_label_correct / pseudo_label_known, and class_share [C] sums to `mask`.
+    """
+    mask_U = mask_U.detach().float()
+    shares_UC = one_hot(label_U, classes) * mask_U[:, None]
+    return {
+        "mask": mask_U.mean(),
+        "pseudo_label_correct": (mask_U * (label_U == true_U)).mean(),
+        "pseudo_label_known": (mask_U * (true_U >= 0)).mean(),
+        "class_share": shares_UC.mean(0),
+    }

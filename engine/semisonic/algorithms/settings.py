@@ -1,0 +1,65 @@
+"""What an algorithm's paper settings depend on, and what several algorithms share of theirs.
+
+A data set's recipe holds FixMatch's settings; `Algorithm.paper_settings` says what another algorithm changes of it. On
+the data sets of the papers (CIFAR-10, CIFAR-100, SVHN, STL-10) that makes the papers' settings, or those of the code
+base whose errors are quoted: 2^20 steps of 64 labeled images, evaluated by the EMA. On other data the recipe's own
+batch and optimizer stay, and ramps that the papers state in steps are cut to 0.4 of the run.
+
+What the docstrings of `paper_settings` quote:
+Costs are estimated from the images that a step sends forward and backward, as shares of FixMatch's on the same network
+(with WRN-28-2 at 32 px 617 G multiply-adds a step, 1.3e18 operations in 2^20 steps); `--plan` measures. Errors are in
+per cent, with the number of labels in brackets. Sources: [F] the FixMatch paper, table 2; [T] TorchSSL's tables (best
+accuracy of the run); [U] USB's classic_cv tables; [M] the MixMatch paper; others are named. + marks numbers that were
+quoted from memory.
+Command: accelerate launch launch/train.py --data DATA --algorithm NAME --data.labels N
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+Changes = dict[str, Any]
+"""Sections and fields of a run's configuration -> what they become."""
+
+PAPER_RECIPES = ("cifar10", "cifar100", "svhn", "stl10")
+GRAY_RECIPES = ("digits", "mnist", "fashion-mnist")
+ONE_TO_ONE: Changes = {"batch": {"unlabelled_ratio": 1}}
+ADAM: Changes = {
+    # A decoupled decay of 0.02 times the rate a step, on weights of convolutions and of the head alone.
+    "optim": {"name": "adamw", "lr": 0.002, "weight_decay": 0.02, "schedule": "constant"}
+}
+BLOCK = 8
+"""Labeled images of a block of mixing, by default."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an algorithm's settings depend on."""
+
+    recipe: str
+    """Name of the data set's recipe."""
+    labels: int | None
+    """Labeled images in all; None = all."""
+    steps: int
+    labeled_batch: int
+    """The recipe's labeled images of a step."""
+    user_labeled_batch: int | None = None
+    """The user's, if given."""
+
+    @property
+    def paper(self) -> bool:
+        """Whether the papers have settings for this data set."""
+        return self.recipe in PAPER_RECIPES
+
+    def ramp(self) -> Changes:
+        """A ramp of 0.4 of the run, in steps, where the paper's would not end in it."""
+        return {} if self.paper else {"ramp": max(1.0, 0.4 * self.steps)}
+
+    def block(self, usual: int | None = None) -> Changes:
+        """Blocks of mixing that divide the labeled batch, where the default ones do not.
+
+        usual: labeled images of a step as the algorithm has them, where that is not the recipe's number.
+        """
+        labeled = self.user_labeled_batch or usual or self.labeled_batch
+        if labeled % BLOCK == 0:
+            return {}
+        return {"block": next(size for size in (25, 10, 5, 4, 3, 2, 1) if labeled % size == 0)}
