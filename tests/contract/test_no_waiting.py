@@ -9,9 +9,8 @@ from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.ctaugment import probing
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic_kernels.fuse import set_kernels
-from tests.contract.runner import Runner
-from tests.contract.test_contract import batch_for
-from tests.unit.test_algorithms import info, tiny_network
+from tests.support.algorithms import batch_for, info, tiny_network
+from tests.support.runner import Runner
 
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "bincount", "_unique2", "unique_dim", "repeat_interleave",
          "equal", "lift_fresh")  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from tests.conftest import starting
+from tests.support.processes import starting
 
 WORKER = Path(__file__).with_name("fit_worker.py")
 

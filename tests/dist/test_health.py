@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from semisonic.health import SUSPICION
-from tests.conftest import ROOT, Run, Start, processes_of, starting, wait_for
+from tests.support.processes import ROOT, Run, Start, processes_of, starting, wait_for
 
 FAULTY = Path(__file__).with_name("faulty.py")
 FIELDS = ["--device", "cpu", "--threads", "1", "--model", "small", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2",

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.dist.test_world_size import compare
 from tests.dist.worker import Job
 from tests.dist.workers import run_jobs
+from tests.support.runs import compare
 
 
 @pytest.mark.full

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Run
+from tests.support.processes import ROOT, Run
 
 pytestmark = pytest.mark.full
 

@@ -13,7 +13,7 @@ import yaml
 from accelerate.commands.config.config_args import ClusterConfig
 
 from semisonic import parallel
-from tests.conftest import ROOT, Start, free_port
+from tests.support.processes import ROOT, Start, free_port
 
 FILES = sorted((ROOT / "launch" / "accelerate").glob("*.yaml"))
 FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--model", "wrn-10-1",

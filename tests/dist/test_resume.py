@@ -6,19 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
-from tests.conftest import ROOT, Run, Start, wait_for
+from tests.support.processes import ROOT, Run, Start, wait_for
+from tests.support.runs import tensors
 
 FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2",
           "--steps", "40", "--checkpoint.every", "20", "--checkpoint.keep", "5", "--eval.every", "40", "--log.every", "5",
           "--algorithm.threshold", "0.2"]  # fmt: skip
 
 
-def tensors(run: Path, step: int = 40) -> dict[str, bytes]:
-    folder = run / "checkpoints" / f"step-{step}"
-    found = load_file(folder / "model.safetensors") | load_file(folder / "optimizer.safetensors")
-    return {name: bytes(value.numpy().tobytes()) for name, value in found.items()}
 
 
 def fields_for(processes: int) -> list[str]:

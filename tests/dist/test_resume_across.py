@@ -11,10 +11,9 @@ import pytest
 import torch
 
 import semisonic
-
-from tests.dist.test_world_size import compare
 from tests.dist.worker import Job
 from tests.dist.workers import run_jobs
+from tests.support.runs import compare
 
 STRATEGIES = ("ddp", "zero1", "zero2", "zero3")
 ACROSS = list(permutations(STRATEGIES, 2))

@@ -6,11 +6,11 @@ DeepSpeed knows no float64.
 """
 
 import pytest
-import torch
 
 from semisonic.algorithms.registry import ALGORITHMS
 from tests.dist.worker import Job
 from tests.dist.workers import run_jobs
+from tests.support.runs import compare, difference
 
 WORLDS = [1, 2, pytest.param(4, marks=pytest.mark.full)]
 CLOSELY = ["supervised", "fixmatch", "remembering"]
@@ -56,25 +56,8 @@ def test_evaluation_does_not_depend_on_the_ranks(results: Results):
         assert results[1][job.name]["confusion"] == results[2][job.name]["confusion"]
 
 
-def difference(one: torch.Tensor, two: torch.Tensor) -> float:
-    """Largest difference relative to the largest value."""
-    one, two = torch.as_tensor(one, dtype=torch.float64), torch.as_tensor(two, dtype=torch.float64)
-    return float((one - two).abs().max() / one.abs().max().clamp(min=1e-30))
 
 
-def compare(one: dict, two: dict, tolerance: float, slack: float = 10) -> None:
-    """Losses, gradients and the whole state of two runs; gradients and state with `slack` times the tolerance."""
-    assert one["seen"] == two["seen"] and one["split"] == two["split"]
-    assert difference(one["loss"], two["loss"]) < tolerance
-    assert difference(one["rate"], two["rate"]) < 1e-12
-    for step, (a, b) in enumerate(zip(one["gradients"], two["gradients"], strict=True)):
-        assert a.keys() == b.keys()
-        scale = max(float(value.abs().max()) for value in a.values())
-        for name in a:
-            assert float((a[name] - b[name]).abs().max()) < slack * tolerance * scale, (step, name)
-    assert one["state"].keys() == two["state"].keys()
-    for name, value in one["state"].items():
-        assert difference(value, two["state"][name]) < slack * tolerance or torch.equal(value, two["state"][name]), name
 
 
 @pytest.mark.parametrize("world", WORLDS[1:])

@@ -17,16 +17,16 @@ from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor
 
 from semisonic import state
-from semisonic.contract import Batch, Info, StepOutput
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.building import build_algorithm
 from semisonic.commandline import resolve
 from semisonic.config import RunConfig
+from semisonic.contract import Batch, Info, StepOutput
 from semisonic.data.sources import load
 from semisonic.data.splits import make_split
 from semisonic.models.norm import BatchNorm2d
 from semisonic.parallel import ZeroEngine
-from semisonic.building import build_algorithm
 from semisonic.runtime import start
 from semisonic.trainer import Trainer
 

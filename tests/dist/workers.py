@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from tests.conftest import ROOT
 from tests.dist.worker import Job
+from tests.support.processes import ROOT
 
 
 def run_jobs(folder: Path, world: int, jobs: Sequence[Job]) -> dict[str, dict]:

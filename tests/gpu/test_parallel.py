@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from tests.conftest import ROOT, Run
+from tests.support.processes import ROOT, Run
 
 pytestmark = pytest.mark.gpu
 

@@ -19,7 +19,7 @@ from semisonic.batch_gallery import CHANGES
 from semisonic.config import describe_fields
 from semisonic.data.base import DataConfig
 from semisonic.data.sources import load
-from tests.conftest import Run
+from tests.support.processes import Run
 
 QUICK = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--steps", "30",
          "--checkpoint.every", "20", "--eval.every", "10", "--log.every", "10", "--eval.batch", "128"]  # fmt: skip

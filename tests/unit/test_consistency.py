@@ -19,7 +19,7 @@ from semisonic.contract import Batch
 from semisonic.models.ema import EmaConfig
 from semisonic.models.norm import batch_statistics
 from semisonic_kernels.fuse import set_kernels
-from tests.unit.test_algorithms import CLASSES, batch, frozen, gradients, images, info, make, same, tiny_network
+from tests.support.algorithms import CLASSES, batch, frozen, gradients, images, info, make, same, tiny_network
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,7 @@ from semisonic.models.ema import EmaConfig
 from semisonic.models.wide_resnet import WideResNet
 from semisonic.schema import UserError
 from semisonic_kernels.fuse import set_kernels
-from tests.contract.test_contract import batch_for
-from tests.unit.test_algorithms import CLASSES, SIZE, gradients, images, info, same, tiny_network
+from tests.support.algorithms import CLASSES, SIZE, batch_for, gradients, images, info, same, tiny_network
 
 
 @pytest.fixture(autouse=True)

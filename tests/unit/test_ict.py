@@ -11,7 +11,7 @@ from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.ict import ICT
 from semisonic.contract import Batch
 from semisonic_kernels.fuse import set_kernels
-from tests.unit.test_algorithms import CLASSES, SIZE, batch, frozen, gradients, images, info, make, same
+from tests.support.algorithms import CLASSES, SIZE, batch, frozen, gradients, images, info, make, same
 
 
 @pytest.fixture(autouse=True)

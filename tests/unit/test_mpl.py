@@ -21,8 +21,8 @@ from semisonic.optim import OptimConfig
 from semisonic.schedules import learning_rate
 from semisonic.schema import UserError
 from semisonic_kernels.fuse import set_kernels
-from tests.contract.runner import Runner
-from tests.unit.test_algorithms import CLASSES, batch, frozen, info, make, same, tiny_network
+from tests.support.algorithms import CLASSES, batch, frozen, info, make, same, tiny_network
+from tests.support.runner import Runner
 
 FIELDS = {"dropout": 0.0, "threshold": 0.3, "temperature": 0.7}
 

@@ -19,8 +19,7 @@ from semisonic.runtime import start
 from semisonic.schema import UserError
 from semisonic.trainer import Trainer
 from semisonic_kernels.fuse import set_kernels
-from tests.unit.test_algorithms import CLASSES, frozen, gradients, images, make, same
-from tests.unit.test_mixmatch import mixing_batch, mixmatch
+from tests.support.algorithms import CLASSES, frozen, gradients, images, make, mixing_batch, mixmatch, same
 
 RAMP = {"weight": 20.0, "ramp": 60.0}
 

@@ -30,8 +30,7 @@ from semisonic.trainer import Trainer
 from semisonic_kernels.contrastive import contrastive_loss, nt_xent, nt_xent_reference
 from semisonic_kernels.fuse import set_kernels
 from semisonic_kernels.rotate import rotate, rotate_reference, rotations, rotations_reference
-from tests.contract.test_contract import batch_for
-from tests.unit.test_algorithms import batch, frozen, gradients, images, info, make, same, tiny_network
+from tests.support.algorithms import batch, batch_for, frozen, gradients, images, info, make, same, tiny_network
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 

@@ -14,7 +14,7 @@ from semisonic.contract import Batch
 from semisonic.models.ema import EmaConfig
 from semisonic.schema import UserError
 from semisonic_kernels.fuse import set_kernels
-from tests.unit.test_algorithms import CLASSES, batch, frozen, gradients, images, info, same, tiny_network
+from tests.support.algorithms import CLASSES, batch, frozen, gradients, images, info, same, tiny_network
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from semisonic.fit import optimizer_bytes
 from semisonic.replay import Replay
 from semisonic.schema import UserError
 from semisonic.trainer import Trainer
-from tests.unit.test_fit import trial_of
-from tests.unit.test_replay import OnTheHost, Reads, make_trainer
+from tests.support.trainers import OnTheHost, Reads, make_trainer
+from tests.support.trials import trial_of
 
 FIELDS = ("--algorithm", "mpl", "--model", "small", "--steps", "20", "--algorithm.wait", "1", "--algorithm.baseline", "0.1",
           "--algorithm.teacher-lr", "0.02", "--algorithm.strong", "fixmatch", "--threads", "1")  # fmt: skip

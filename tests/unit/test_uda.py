@@ -13,7 +13,7 @@ from semisonic.commandline import resolve
 from semisonic.schema import UserError
 from semisonic_kernels import collectives
 from semisonic_kernels.fuse import set_kernels
-from tests.unit.test_algorithms import CLASSES, batch, frozen, gradients, make, same
+from tests.support.algorithms import CLASSES, batch, frozen, gradients, make, same
 
 SCHEDULES = ("linear", "exp", "log")
 

@@ -15,8 +15,8 @@ from semisonic.contract import Batch
 from semisonic_kernels.fuse import set_kernels
 from semisonic_kernels.losses import kl_divergence
 from semisonic_kernels.noise import normal_noise
-from tests.unit.test_algorithms import CLASSES, SIZE, batch, frozen, gradients, images, info, make, same, tiny_network
-from tests.unit.test_replay import make_trainer
+from tests.support.algorithms import CLASSES, SIZE, batch, frozen, gradients, images, info, make, same, tiny_network
+from tests.support.trainers import make_trainer
 
 
 @pytest.fixture(autouse=True)
