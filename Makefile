@@ -5,11 +5,12 @@ CUDA ?= 13# CUDA major version of the DALI wheel: 13 or 12
 ARGS ?=# options of the training script, such as ARGS="--seed 1 --out runs/second"
 BIN := $(VENV)/bin
 
-.PHONY: train test dist-full lint format accuracy throughput scaling kernels data help
+.PHONY: train test test-gpu dist-full lint format accuracy throughput scaling kernels data help
 
 help:
 	@echo "make train       train FixMatch and its supervised baseline on the embedded digits (ARGS=... are passed on)"
 	@echo "make test        run the tests (TESTS=... chooses some)"
+	@echo "make test-gpu    the tests that need a GPU, six at a time; a JUnit file in gpu-results/tests.xml"
 	@echo "make dist-full   the long tests of several processes"
 	@echo "make lint        ruff and mypy"
 	@echo "make accuracy    the main job over seeds 0, 1, 2"
@@ -35,6 +36,11 @@ else
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile tests/contract tests/golden tests/unit
 	$(BIN)/python -m pytest tests/dist tests/gpu
 endif
+
+# By threads: a time limit by signal never reaches a host that waits inside CUDA. The worker ends, another goes on.
+test-gpu: $(VENV)/.ready
+	$(BIN)/python -m pytest -m gpu tests --numprocesses 6 --dist worksteal --timeout 100 --timeout-method thread \
+		--tb short --durations 15 --junitxml gpu-results/tests.xml $(TESTS)
 
 dist-full: $(VENV)/.ready
 	$(BIN)/python -m pytest tests/dist --full -m full $(TESTS)

@@ -15,6 +15,9 @@ if not torch.cuda.is_available():
 from semisonic_kernels.fuse import set_kernels
 from tests.support.processes import ROOT, Run, Start, starting
 
+GPU_SECONDS = 100
+"""Time limit of a test on a GPU, where a kernel or a collective that never ends would hold the card."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also the tests marked `full`")
@@ -24,21 +27,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("--full"):
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
         items[:] = [item for item in items if not item.get_closest_marker("full")]
-    if torch.cuda.is_available():
-        return
     for item in items:
-        if "gpu" in item.keywords:
+        if not item.get_closest_marker("gpu"):  # not a keyword: those hold the names of folders too
+            continue
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(GPU_SECONDS))
+        if not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
 @pytest.fixture(autouse=True)
 def process_wide_settings() -> Iterator[None]:
     """What a run sets for its whole process: the next test starts with the defaults again."""
-    convolutions = torch.backends.cudnn.conv.fp32_precision
+    # One family of TF32's switches, as in `runtime.set_arithmetic`.
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     yield
     set_kernels("fused")
     torch.use_deterministic_algorithms(False)
-    torch.backends.cudnn.conv.fp32_precision = convolutions
+    torch.backends.cudnn.benchmark = False
+    inductor = sys.modules.get("torch._inductor.config")
+    if getattr(inductor, "deterministic", False):
+        inductor.deterministic = False
+    if torch.backends.cudnn.allow_tf32 != convolutions:
+        torch.backends.cudnn.allow_tf32 = convolutions
+    if torch.get_float32_matmul_precision() != products:
+        torch.set_float32_matmul_precision(products)
 
 
 @pytest.fixture

@@ -36,7 +36,13 @@ class Recorder(Protocol):
 
 
 class CudaGraph:
-    """A `Recorder` on the current device. Warm-up and capture share a stream of their own, as autograd asks for."""
+    """A `Recorder` on the current device. Warm-up and capture share a stream of their own, as autograd asks for.
+
+    Random numbers: torch registers the device's generator with a graph that is captured. Each replay first copies the
+    generator's seed and offset of that moment to the device, where the recorded kernels read them, and then moves the
+    offset on. So seeding the generator before a replay gives the numbers that the same step gives without one, on each
+    rank its own.
+    """
 
     def __init__(self) -> None:
         self.graph = torch.cuda.CUDAGraph()

@@ -46,14 +46,7 @@ def start(cfg: RunConfig) -> Accelerator:
     if on_cpu:
         torch.set_num_threads(threads)
         keep_freed_memory()
-    else:
-        torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's convolutions use by default
-    if cfg.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
-    elif not on_cpu:
-        torch.backends.cudnn.benchmark = True
+    set_arithmetic(on_gpu=not on_cpu, deterministic=cfg.deterministic)
     # State is kept identical by the algorithms' gathered updates; DDP broadcasting buffers would overwrite it.
     ddp = DistributedDataParallelKwargs(
         broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=cfg.parallel.bucket_mb,
@@ -92,6 +85,33 @@ def start(cfg: RunConfig) -> Accelerator:
             f"device: {cfg.torch_device}, but the launcher says {accelerator.device.type}; say so with --device"
         )
     return accelerator
+
+
+def set_arithmetic(on_gpu: bool, deterministic: bool) -> None:
+    """Sets, for the whole process, how a run multiplies, and whether its kernels are the deterministic ones.
+
+    TF32 has two families of switches: `set_float32_matmul_precision` with `allow_tf32`, and `fp32_precision`. Once the
+    second was written, getters of the first raise, and Inductor reads both. So this project writes the first alone.
+    """
+    if on_gpu:
+        torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's convolutions use by default
+        torch.backends.cudnn.benchmark = not deterministic
+    if not deterministic:
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    from torch._inductor import config as inductor
+
+    # Else Inductor measures kernels and takes the fastest, and a resumed run that has lost its compiler caches may take
+    # others. Newer versions of torch set it with the line above.
+    if hasattr(inductor, "deterministic"):
+        inductor.deterministic = True
+    else:
+        warnings.warn(
+            f"torch {torch.__version__} has no torch._inductor.config.deterministic: compiled runs repeat bit for bit "
+            "only while its compiler caches are kept (TORCHINDUCTOR_CACHE_DIR, TRITON_CACHE_DIR)",
+            stacklevel=2,
+        )
 
 
 def deepspeed_plugin(cfg: RunConfig, content: dict[str, Any]) -> DeepSpeedPlugin:

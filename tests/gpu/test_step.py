@@ -44,7 +44,7 @@ def test_sgd_moves_the_ema_in_its_own_launch():
 
 def test_the_fast_path_follows_the_plain_one():
     """Each step of the fast path against a plain one (eager, reference kernels) from the same state; IEEE float32."""
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    torch.backends.cudnn.allow_tf32 = False
     fast = make_trainer("--compile", "whole", "--replay", "step", "--algorithm.threshold", "0.12")
     plain = make_trainer(
         "--compile", "off", "--replay", "off", "--kernels", "reference", "--algorithm.threshold", "0.12"
