@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,19 +15,42 @@ if not torch.cuda.is_available():
 
 from semisonic_kernels.fuse import set_kernels
 from tests.support.processes import ROOT, Run, Start, starting
+from tests.support.record import record
 
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # the tests compile too little for a pool of processes
+set_kernels("reference")  # also for fixtures of modules, which are made before those of a test
+
+BEGUN = time.monotonic()
 GPU_SECONDS = 100
 """Time limit of a test on a GPU, where a kernel or a collective that never ends would hold the card."""
+TIERS = ("long", "slow")
+"""Markers of tests that are left out unless an option of that name is given. The first that a test has counts."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="also the tests marked `full`")
+    for tier in TIERS:
+        parser.addoption(f"--{tier}", action="store_true", help=f"also the tests marked `{tier}`")
+    parser.addoption(
+        "--record", metavar="NAME", help="store the outcome under this name in benchmarks/results/test-long.json"
+    )
+
+
+def left_out(config: pytest.Config, item: pytest.Item) -> bool:
+    """Whether a test is of a tier that nobody asked for. What needs a GPU has no tier: it is quick where it runs."""
+    tier = next((tier for tier in TIERS if item.get_closest_marker(tier)), None)
+    return tier is not None and not item.get_closest_marker("gpu") and not config.getoption(f"--{tier}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    name = session.config.getoption("--record")
+    if name and not hasattr(session.config, "workerinput"):  # once, not in each worker of pytest-xdist
+        record(session.config, name, time.monotonic() - BEGUN)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--full"):
-        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
-        items[:] = [item for item in items if not item.get_closest_marker("full")]
+    if others := [item for item in items if left_out(config, item)]:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
     for item in items:
         if not item.get_closest_marker("gpu"):  # not a keyword: those hold the names of folders too
             continue
@@ -37,12 +61,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def process_wide_settings() -> Iterator[None]:
-    """What a run sets for its whole process: the next test starts with the defaults again."""
+def process_wide_settings(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a run sets for its whole process: every test starts with the same."""
+    own = request.node.get_closest_marker("kernels")
+    set_kernels(own.args[0] if own else "reference")  # no compiler where no kernel is tested
+    torch.set_num_threads(1)  # networks of tests are too small for two, and the tests share the cores
     # One family of TF32's switches, as in `runtime.set_arithmetic`.
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     yield
-    set_kernels("fused")
+    set_kernels("reference")
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.benchmark = False
     inductor = sys.modules.get("torch._inductor.config")

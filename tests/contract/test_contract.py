@@ -8,6 +8,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic_kernels.fuse import set_kernels
 from tests.support.algorithms import batch_for, images, info, tiny_network
 from tests.support.runner import Runner
 
@@ -82,7 +83,8 @@ def test_one_graph_and_no_recompile_from_step_two_on(kind: type[Algorithm]):
     for role in algorithm.roles:
         module = algorithm.role_module(role)
         module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False, backend=counter)
-    for module in (algorithm, plain):
+    for module, kernels in ((algorithm, "fused"), (plain, "reference")):
+        set_kernels(kernels)
         run, module.losses = Runner(module), []
         for step, rate in enumerate([0.1, 0.05, 0.025, 0.0125]):
             run.set_rate(rate)

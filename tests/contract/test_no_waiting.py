@@ -8,7 +8,6 @@ from semisonic.algorithms.auxiliary import AuxiliaryConfig, with_auxiliary
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.ctaugment import probing
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic_kernels.fuse import set_kernels
 from tests.support.algorithms import batch_for, info, tiny_network
 from tests.support.runner import Runner
 
@@ -60,7 +59,6 @@ FIELDS: dict[str, list[dict[str, object]]] = {
 )
 @pytest.mark.parametrize("micro", [1, 2])
 def test_a_step_never_waits(name: str, fields: dict, micro: int):
-    set_kernels("eager")
     kind: type[Algorithm] = ALGORITHMS[name]
     if micro > 1 and not kind.micro_batches:
         pytest.skip("refuses micro-batches")
@@ -84,7 +82,6 @@ def step(run: Runner, batch) -> None:
 
 
 def test_a_step_with_a_probe_and_auxiliary_losses_never_waits():
-    set_kernels("eager")
     fixmatch, cfg = ALGORITHMS["fixmatch"], ALGORITHMS["fixmatch"].Config(strong="ctaugment")
     extended = with_auxiliary(fixmatch, AuxiliaryConfig(rotation=1.0, simclr=1.0))
     torch.manual_seed(0)

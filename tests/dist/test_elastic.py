@@ -17,7 +17,7 @@ KILLED = "tests/dist/killed.py"
 """In place of launch/train.py: kills itself."""
 
 
-@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.full)])
+@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.long)])
 def test_a_killed_rank_is_started_again_and_leaves_no_trace(tmp_path: Path, start: Start, launch: Run, rank: int):
     """With the baseline, which the process group outlives."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -35,7 +35,7 @@ def test_a_killed_rank_is_started_again_and_leaves_no_trace(tmp_path: Path, star
     assert results[0]["test_top1"] == results[1]["test_top1"]
 
 
-@pytest.mark.full
+@pytest.mark.long
 def test_a_killed_rank_on_one_of_two_nodes(tmp_path: Path, start: Start):
     """Each node has an agent of its own, and each of them counts its restarts for itself."""
     out = tmp_path / "run"
@@ -48,7 +48,7 @@ def test_a_killed_rank_on_one_of_two_nodes(tmp_path: Path, start: Start):
     assert json.loads((out / "status.json").read_text())["status"] == "finished"
 
 
-@pytest.mark.full
+@pytest.mark.long
 def test_accelerate_passes_restarts_on(tmp_path: Path, start: Start):
     out = tmp_path / "run"
     job = start(Path(sys.executable).with_name("accelerate"), "launch", "--config_file", "launch/accelerate/multi-gpu.yaml",
@@ -58,7 +58,7 @@ def test_accelerate_passes_restarts_on(tmp_path: Path, start: Start):
     assert job.returncode == 0 and "Resumed from" in printed and (tmp_path / "run.1.killed").exists(), printed[-3000:]
 
 
-@pytest.mark.full
+@pytest.mark.long
 def test_a_run_that_was_there_before_is_refused_at_every_restart(tmp_path: Path, start: Start, launch: Run):
     assert launch("train.py", *SHORT_RUN, "--no-baseline", "--steps", 4, "--out", tmp_path).returncode == 0
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.processes import ROOT, Run
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.long
 
 
 @pytest.mark.parametrize("model", ["resnet50", "efficientnet_b4"])

@@ -23,7 +23,7 @@ def fields_for(processes: int) -> list[str]:
 
 
 # Two ranks, killed, that resume are in test_elastic.py as well, with the baseline.
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.full)])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_killed_run_resumes_without_a_trace(tmp_path: Path, launch: Run, processes: int):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = launch("train.py", *fields_for(processes), "--out", whole, processes=processes)

@@ -12,7 +12,7 @@ from tests.dist.worker import Job
 from tests.dist.workers import run_jobs
 from tests.support.runs import compare, difference
 
-WORLDS = [1, 2, pytest.param(4, marks=pytest.mark.full)]
+WORLDS = [1, 2, pytest.param(4, marks=pytest.mark.long)]
 CLOSELY = ["supervised", "fixmatch", "remembering"]
 """Held to all combinations; the other algorithms, whose parts are the same, to one each."""
 

@@ -15,7 +15,8 @@ from semisonic.runtime import start
 from semisonic.trainer import Trainer
 
 FIELDS = [
-    "--no-baseline", "--device", "cpu", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--log.trackers", "none",
+    "--no-baseline", "--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2",
+    "--log.trackers", "none",
 ]  # fmt: skip
 
 

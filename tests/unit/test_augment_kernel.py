@@ -13,7 +13,7 @@ from tests.support import pil_reference
 from tests.support.augmentation import FILL, arguments, interpreted, mixed_pictures
 from tests.support.views import geometry, pictures, run_weak, uniforms
 
-pytestmark = pytest.mark.filterwarnings("ignore:The external source node")
+pytestmark = [pytest.mark.filterwarnings("ignore:The external source node"), pytest.mark.kernels("fused")]
 
 
 def one_operation(code, count, value=0.0):

@@ -20,7 +20,7 @@ from tests.support.augmentation import FILL, arguments, interpreted, mixed_pictu
 from tests.support.views import FILL as MEAN
 from tests.support.views import files, geometry, pictures, reflect, run, run_weak, uniforms
 
-pytestmark = pytest.mark.filterwarnings("ignore:The external source node")
+pytestmark = [pytest.mark.filterwarnings("ignore:The external source node"), pytest.mark.kernels("fused")]
 
 
 def apply(code, images, value=0.0, matrix=None, equalize="pil"):

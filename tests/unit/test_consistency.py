@@ -18,15 +18,7 @@ from semisonic.algorithms.vat import VAT
 from semisonic.contract import Batch
 from semisonic.models.ema import EmaConfig
 from semisonic.models.norm import batch_statistics
-from semisonic_kernels.fuse import set_kernels
 from tests.support.algorithms import CLASSES, batch, frozen, gradients, images, info, make, same, tiny_network
-
-
-@pytest.fixture(autouse=True)
-def uncompiled() -> None:
-    """Kernels are compared with their references elsewhere; compiled here they would take most of the time."""
-    set_kernels("eager")
-
 
 METHODS = [PiModel, PseudoLabel, TemporalEnsembling, MeanTeacher, VAT]
 LINEAR = [PiModel, PseudoLabel, MeanTeacher, VAT]

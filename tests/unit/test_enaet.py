@@ -16,15 +16,7 @@ from semisonic.contract import Batch
 from semisonic.models.ema import EmaConfig
 from semisonic.models.wide_resnet import WideResNet
 from semisonic.schema import UserError
-from semisonic_kernels.fuse import set_kernels
 from tests.support.algorithms import CLASSES, SIZE, batch_for, gradients, images, info, same, tiny_network
-
-
-@pytest.fixture(autouse=True)
-def eager_kernels() -> None:
-    """Nothing here needs a compiler; that the fused kernels compute the same is tested with them."""
-    set_kernels("eager")
-
 
 OFF = {"slopes": (0, 0, 0, 0, 0), "consistency": 0, "patch": 0}
 

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from semisonic_kernels.fuse import fused, reference_kernels, set_kernels
 
+pytestmark = pytest.mark.kernels("fused")
+
 
 def _doubled_reference(x: Tensor, factor: float = 1.0) -> Tensor:
     return x - 1
@@ -32,12 +34,9 @@ def test_reference_kernels_replace_the_fused_ones_and_come_back() -> None:
     with pytest.raises(RuntimeError, match="inside"), reference_kernels():
         raise RuntimeError("inside")
     assert _doubled(x).item() == 6
-    try:
-        for which, expected in (("reference", 2), ("eager", 2), ("fused", 6)):
-            set_kernels(which)
-            assert _doubled(x).item() == expected
-    finally:
-        set_kernels("fused")
+    for which, expected in (("reference", 2), ("eager", 2), ("fused", 6)):
+        set_kernels(which)
+        assert _doubled(x).item() == expected
     with pytest.raises(ValueError, match="expected 'fused', 'eager' or 'reference'"):
         set_kernels("quick")
     with pytest.raises(ValueError, match="must be floating"):

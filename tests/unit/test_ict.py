@@ -10,14 +10,7 @@ from torch.nn import functional as F
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.ict import ICT
 from semisonic.contract import Batch
-from semisonic_kernels.fuse import set_kernels
 from tests.support.algorithms import CLASSES, SIZE, batch, frozen, gradients, images, info, make, same
-
-
-@pytest.fixture(autouse=True)
-def eager_kernels() -> None:
-    """Nothing here needs a compiler; that the fused kernels compute the same is tested with them."""
-    set_kernels("eager")
 
 
 def mixing_batch(lam: float | None = None, seed: int = 0) -> Batch:

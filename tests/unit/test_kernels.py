@@ -16,6 +16,8 @@ from semisonic.models.norm import BatchNorm2d, batch_statistics
 from semisonic_kernels.noise import normal_noise, normal_noise_reference
 from semisonic_kernels.sync_batch_norm import _Normalise, batch_norm, batch_norm_reference
 
+pytestmark = pytest.mark.kernels("fused")
+
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 # Batch normalisation over two ranks. Every case is one call; all cases share one start of the two processes.
 

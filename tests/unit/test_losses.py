@@ -19,6 +19,8 @@ from semisonic_kernels.losses import (
     soft_labels,
 )
 
+pytestmark = pytest.mark.kernels("fused")
+
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 SHAPES = [(1, 3), (10, 10), (257, 10), (64, 257), (5, 1)]
 TYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]

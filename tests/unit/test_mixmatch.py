@@ -11,14 +11,7 @@ from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.mixmatch import MixMatch
 from semisonic.algorithms.parts import block_first, check_block, linear_ramp, mixing_partners, sigmoid_ramp
 from semisonic.contract import Batch
-from semisonic_kernels.fuse import set_kernels
 from tests.support.algorithms import CLASSES, frozen, gradients, make, mixing_batch, mixmatch, same
-
-
-@pytest.fixture(autouse=True)
-def eager_kernels() -> None:
-    """Nothing here needs a compiler; that the fused kernels compute the same is tested with them."""
-    set_kernels("eager")
 
 
 def predict(algorithm: Algorithm, view: Tensor) -> Tensor:

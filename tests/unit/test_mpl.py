@@ -20,16 +20,10 @@ from semisonic.models.head import DropoutLinear
 from semisonic.optim import OptimConfig
 from semisonic.schedules import learning_rate
 from semisonic.schema import UserError
-from semisonic_kernels.fuse import set_kernels
 from tests.support.algorithms import CLASSES, batch, frozen, info, make, same, tiny_network
 from tests.support.runner import Runner
 
 FIELDS = {"dropout": 0.0, "threshold": 0.3, "temperature": 0.7}
-
-
-@pytest.fixture(autouse=True)
-def uncompiled() -> None:
-    set_kernels("eager")
 
 
 def mpl(**fields: object) -> MPL:

@@ -18,16 +18,9 @@ from semisonic.data.splits import make_split
 from semisonic.runtime import start
 from semisonic.schema import UserError
 from semisonic.trainer import Trainer
-from semisonic_kernels.fuse import set_kernels
 from tests.support.algorithms import CLASSES, frozen, gradients, images, make, mixing_batch, mixmatch, same
 
 RAMP = {"weight": 20.0, "ramp": 60.0}
-
-
-@pytest.fixture(autouse=True)
-def eager_kernels() -> None:
-    """Nothing here needs a compiler; that the fused kernels compute the same is tested with them."""
-    set_kernels("eager")
 
 
 def policy(name: str, **fields: object) -> Algorithm:

@@ -28,17 +28,10 @@ from semisonic.runtime import start
 from semisonic.schema import UserError
 from semisonic.trainer import Trainer
 from semisonic_kernels.contrastive import contrastive_loss, nt_xent, nt_xent_reference
-from semisonic_kernels.fuse import set_kernels
 from semisonic_kernels.rotate import rotate, rotate_reference, rotations, rotations_reference
 from tests.support.algorithms import batch, batch_for, frozen, gradients, images, info, make, same, tiny_network
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
-
-
-@pytest.fixture(autouse=True)
-def without_compiler() -> None:
-    """Losses in plain torch, as in a run that is not compiled."""
-    set_kernels("eager")
 
 
 # Quarter turns
@@ -78,8 +71,8 @@ def test_the_gradient_of_a_rotation_turns_back():
         assert torch.equal(grad, by_hand(weights, 4 - turns))
 
 
+@pytest.mark.kernels("fused")
 def test_compiled_kernels_equal_their_references():
-    set_kernels("fused")
     pixels, turns = images(5, 1), torch.tensor([0, 1, 2, 3, 1])
     assert torch.equal(rotate(pixels, turns), rotate_reference(pixels, turns))
     one, two = (views(8).requires_grad_() for _ in range(2))

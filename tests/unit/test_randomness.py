@@ -13,15 +13,8 @@ from semisonic.models.head import DropoutLinear
 from semisonic.models.randomness import Dropout, convert_dropout, without_draws
 from semisonic.models.shake_shake import Block
 from semisonic.models.stochastic_depth import StochasticDepth
-from semisonic_kernels.fuse import set_kernels
 from tests.support.algorithms import batch, images, info, tiny_network
 from tests.support.runner import Runner
-
-
-@pytest.fixture(autouse=True)
-def uncompiled() -> None:
-    set_kernels("eager")
-
 
 LAYERS = {
     "dropout": lambda: Dropout(0.5),

@@ -13,15 +13,7 @@ from semisonic.commandline import resolve
 from semisonic.contract import Batch
 from semisonic.models.ema import EmaConfig
 from semisonic.schema import UserError
-from semisonic_kernels.fuse import set_kernels
 from tests.support.algorithms import CLASSES, batch, frozen, gradients, images, info, same, tiny_network
-
-
-@pytest.fixture(autouse=True)
-def without_compiler() -> None:
-    """Losses in plain torch, as in a run that is not compiled."""
-    set_kernels("eager")
-
 
 PRIOR = (0.4, 0.3, 0.2, 0.1)
 

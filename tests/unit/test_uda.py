@@ -12,15 +12,9 @@ from semisonic.algorithms.uda import UDA
 from semisonic.commandline import resolve
 from semisonic.schema import UserError
 from semisonic_kernels import collectives
-from semisonic_kernels.fuse import set_kernels
 from tests.support.algorithms import CLASSES, batch, frozen, gradients, make, same
 
 SCHEDULES = ("linear", "exp", "log")
-
-
-@pytest.fixture(autouse=True)
-def uncompiled() -> None:
-    set_kernels("eager")
 
 
 def logits_of(algorithm: UDA, images: Tensor) -> Tensor:

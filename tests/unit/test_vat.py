@@ -12,17 +12,10 @@ from semisonic.algorithms import vat
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.vat import VAT, unit
 from semisonic.contract import Batch
-from semisonic_kernels.fuse import set_kernels
 from semisonic_kernels.losses import kl_divergence
 from semisonic_kernels.noise import normal_noise
 from tests.support.algorithms import CLASSES, SIZE, batch, frozen, gradients, images, info, make, same, tiny_network
 from tests.support.trainers import make_trainer
-
-
-@pytest.fixture(autouse=True)
-def uncompiled() -> None:
-    """Kernels are compared with their references elsewhere; compiled here they would take most of the time."""
-    set_kernels("eager")
 
 
 def ready(**fields: object) -> Algorithm:
