@@ -17,6 +17,7 @@ KILLED = "tests/dist/killed.py"
 """In place of launch/train.py: kills itself."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.long)])
 def test_a_killed_rank_is_started_again_and_leaves_no_trace(tmp_path: Path, start: Start, launch: Run, rank: int):
     """With the baseline, which the process group outlives."""

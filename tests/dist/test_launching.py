@@ -46,9 +46,9 @@ long = pytest.mark.long
     ("name", "ranks"),
     [
         pytest.param("single-gpu", 1, marks=long),
-        pytest.param("multi-gpu", 2, marks=long),
+        ("multi-gpu", 2),
         pytest.param("zero1", 2, marks=long),
-        ("zero2", 2),
+        pytest.param("zero2", 2, marks=pytest.mark.slow),
         pytest.param("zero3", 2, marks=long),
         pytest.param("zero1-offload", 2, marks=long),
         pytest.param("zero2-offload", 2, marks=long),
@@ -73,6 +73,7 @@ def test_torchrun_on_one_node(tmp_path: Path, start: Start):
     trained(start, "torchrun --standalone --nproc_per_node 2 launch/train.py", out=tmp_path / "run", ranks=2)
 
 
+@pytest.mark.slow
 def test_torchrun_on_two_nodes(tmp_path: Path, start: Start):
     nodes = f"--nnodes 2 --nproc_per_node 1 --rdzv-backend c10d --rdzv-id 1 --rdzv-endpoint localhost:{free_port()}"
     trained(start, *[f"torchrun {nodes} launch/train.py"] * 2, out=tmp_path / "run", ranks=2)

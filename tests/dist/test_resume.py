@@ -50,7 +50,7 @@ def test_a_killed_run_resumes_without_a_trace(tmp_path: Path, launch: Run, proce
     assert results[0]["test_top1"] == results[1]["test_top1"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_writes_a_checkpoint_and_exits_75(tmp_path: Path, start: Start, number: signal.Signals):
     out = tmp_path / "run"
     child = start(sys.executable, ROOT / "launch" / "train.py", *FIELDS, "--no-baseline", "--steps", "100000", "--out", out)

@@ -120,6 +120,7 @@ def test_a_signal_before_the_run_has_begun(tmp_path: Path, commands: Path, sbatc
     assert requeues(commands) == ["requeue 77"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nodes", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_preempted_queued_again_resumed_finished(tmp_path: Path, commands: Path, sbatch: Submit, nodes: int):
     out = tmp_path / "run"
