@@ -105,10 +105,18 @@ def test_flat_images_stay_flat(code):
 
 # --- Triton ------------------------------------------------------------------------------------------------
 
+QUICK = [((5, 5), "dali"), ((7, 40), "pil"), ((1, 1), "dali")]
+
 
 @interpreted
-@pytest.mark.parametrize("equalize", ["dali", "pil"])
-@pytest.mark.parametrize("shape", [(32, 32), (5, 5), (33, 33), (7, 40), (17, 2), (1, 1)])
+@pytest.mark.parametrize(
+    ("shape", "equalize"),
+    [
+        pytest.param(shape, equalize, marks=() if (shape, equalize) in QUICK else pytest.mark.slow)
+        for shape in ((32, 32), (5, 5), (33, 33), (7, 40), (17, 2), (1, 1))
+        for equalize in ("dali", "pil")
+    ],
+)
 def test_triton_equals_reference(shape, equalize):
     """Every operation twice, in two orders, then a hole."""
     codes = [(code, (7 * code + 3) % 10) for code in range(10)]

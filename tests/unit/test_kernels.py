@@ -369,6 +369,7 @@ def test_noise_depends_on_the_key_alone_and_is_normal():
     assert abs(torch.corrcoef(torch.stack([flat[:, :-1].ravel(), flat[:, 1:].ravel()]))[0, 1]) < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_noise_is_the_same_in_a_compiled_graph(device: str):
     keys = torch.tensor([0, 1, 2**62 + 12345, 2**63 - 1], device=device)

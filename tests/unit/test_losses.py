@@ -332,6 +332,7 @@ def test_compiled_together(dtype: torch.dtype, device: str) -> None:
     assert all(value.equal(second[name]) for name, value in first.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_compiled_by_itself_once_for_all_sizes(device: str) -> None:
     name = "hard, weighted"

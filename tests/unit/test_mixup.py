@@ -152,6 +152,7 @@ def test_refuses(changed: dict[str, Tensor], message: str) -> None:
         mixup(**inputs() | changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_compiled_once_for_all_sizes(device: str) -> None:
     """uint8 channels_last images, normalised in the same pass."""

@@ -71,6 +71,7 @@ def test_the_gradient_of_a_rotation_turns_back():
         assert torch.equal(grad, by_hand(weights, 4 - turns))
 
 
+@pytest.mark.slow
 @pytest.mark.kernels("fused")
 def test_compiled_kernels_equal_their_references():
     pixels, turns = images(5, 1), torch.tensor([0, 1, 2, 3, 1])
