@@ -1,17 +1,19 @@
 # Two commands on a fresh machine: `make train` (the main job) and `make test`. Both build .venv first, once.
 VENV ?= .venv
+OLDEST ?= .venv-oldest
 PYTHON ?= python3
 CUDA ?= 13# CUDA major version of the DALI wheel: 13 or 12
 ARGS ?=# options of the training script, such as ARGS="--seed 1 --out runs/second"
 BIN := $(VENV)/bin
 
-.PHONY: train test test-gpu dist-full lint format accuracy throughput scaling kernels data help
+.PHONY: train test test-all test-slow test-long test-oldest test-gpu lint format accuracy throughput scaling kernels data help
 
 help:
 	@echo "make train       train FixMatch and its supervised baseline on the embedded digits (ARGS=... are passed on)"
-	@echo "make test        run the tests (TESTS=... chooses some)"
+	@echo "make test        the quick tests (TESTS=... chooses some)"
+	@echo "make test-all    those and the slow ones, as .ci/run does"
+	@echo "make test-long   kills, all ranks and all methods; unit and contract tests on the oldest torch; stores the outcome"
 	@echo "make test-gpu    the tests that need a GPU, six at a time; a JUnit file in gpu-results/tests.xml"
-	@echo "make dist-full   the long tests of several processes"
 	@echo "make lint        ruff and mypy"
 	@echo "make accuracy    the main job over seeds 0, 1, 2"
 	@echo "make throughput  the step against its ceiling and a conventional loop on this machine"
@@ -25,25 +27,46 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[cuda$(CUDA),dev]'
 	touch $@
 
+# The oldest torch that pyproject.toml allows, in an environment of its own.
+$(OLDEST)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --upgrade pip
+	$(OLDEST)/bin/python -m pip install --quiet --editable '.[cuda$(CUDA),dev]' 'torch==2.11.*' 'torchvision==0.26.*'
+	touch $@
+
 train: $(VENV)/.ready
 	$(BIN)/accelerate launch launch/train.py $(ARGS)
 
 # What starts several processes, or measures memory, has the machine for itself; the rest shares it.
+SHARING := --numprocesses logical --maxprocesses 4 --dist loadfile tests/contract tests/golden tests/unit
+ALONE := tests/dist tests/gpu
+
 test: $(VENV)/.ready
 ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)
 else
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile tests/contract tests/golden tests/unit
-	$(BIN)/python -m pytest tests/dist tests/gpu
+	$(BIN)/python -m pytest $(SHARING)
+	$(BIN)/python -m pytest $(ALONE)
 endif
+
+test-all: test test-slow
+
+test-slow: $(VENV)/.ready
+	$(BIN)/python -m pytest --slow -m slow $(SHARING)
+	$(BIN)/python -m pytest --slow -m slow $(ALONE)
+
+test-long: $(VENV)/.ready
+	$(BIN)/python -m pytest --long -m long --record "make test-long" tests
+	$(MAKE) test-oldest
+
+test-oldest: $(OLDEST)/.ready
+	$(OLDEST)/bin/python -m pytest --slow --record "make test-oldest" --numprocesses logical --maxprocesses 4 --dist loadfile \
+		tests/contract tests/unit
 
 # By threads: a time limit by signal never reaches a host that waits inside CUDA. The worker ends, another goes on.
 test-gpu: $(VENV)/.ready
 	$(BIN)/python -m pytest -m gpu tests --numprocesses 6 --dist worksteal --timeout 100 --timeout-method thread \
 		--tb short --durations 15 --junitxml gpu-results/tests.xml $(TESTS)
-
-dist-full: $(VENV)/.ready
-	$(BIN)/python -m pytest tests/dist --full -m full $(TESTS)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

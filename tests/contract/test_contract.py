@@ -8,9 +8,9 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.contract import Batch
-from tests.contract.runner import Runner
-from tests.unit.test_algorithms import batch, images, info, tiny_network
+from semisonic_kernels.fuse import use_kernels
+from tests.support.algorithms import batch_for, images, info, tiny_network
+from tests.support.runner import Runner
 
 GRAPHS = {"mpl": 3}
 """Graphs of a compiled step, one for each role and phase of it; 1 where nothing is said."""
@@ -22,22 +22,6 @@ def make(kind: type[Algorithm]) -> Algorithm:
     torch.manual_seed(0)
     fields = {"block": 2} if "block" in kind.Config.model_fields else {}  # must divide the 6 labelled images
     return kind(kind.Config(**fields), tiny_network, info())
-
-
-def batch_for(algorithm: Algorithm, seed: int = 0) -> Batch:
-    """Exactly the streams, views and draws that the algorithm asked for; nothing else is there to be read."""
-    views, full = algorithm.views(algorithm.cfg), batch()
-    labelled = {name: images(6, seed + k) for k, name in enumerate(views.labelled)}
-    unlabelled = {name: images(12, seed + 50 + k) for k, name in enumerate(views.unlabelled)}
-    bits = torch.Generator().manual_seed(seed)
-    none = torch.empty(0, dtype=torch.int64)
-    return Batch(
-        x=labelled, y=full.y if labelled else none, x_index=full.x_index if labelled else none,
-        u=unlabelled, u_index=full.u_index if unlabelled else none, u_true=full.u_true if unlabelled else none,
-        u_key=torch.arange(12 if unlabelled else 0) + seed, params={},
-        draws={name: torch.rand(12, width, generator=bits) for name, width in views.draws.items()}
-        | {name: torch.rand(6, width, generator=bits) for name, width in views.labelled_draws.items()},
-    )  # fmt: skip
 
 
 @each
@@ -99,11 +83,12 @@ def test_one_graph_and_no_recompile_from_step_two_on(kind: type[Algorithm]):
     for role in algorithm.roles:
         module = algorithm.role_module(role)
         module.forward = torch.compile(module.forward, fullgraph=True, dynamic=False, backend=counter)
-    for module in (algorithm, plain):
+    for module, kernels in ((algorithm, "fused"), (plain, "reference")):
         run, module.losses = Runner(module), []
         for step, rate in enumerate([0.1, 0.05, 0.025, 0.0125]):
             run.set_rate(rate)
-            module.losses.append(run.step(batch_for(module, seed=step)).loss.item())
+            with use_kernels(kernels):
+                module.losses.append(run.step(batch_for(module, seed=step)).loss.item())
             if step == 0:
                 first = counter.frame_count
             module.eval()  # an evaluation between steps must not cost a recompile either

@@ -9,9 +9,8 @@ from torch import Tensor
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.contract import Batch
-from tests.contract.runner import Runner
-from tests.contract.test_contract import batch_for
-from tests.unit.test_algorithms import images, info, tiny_network
+from tests.support.algorithms import batch_for, images, info, tiny_network
+from tests.support.runner import Runner
 
 each = pytest.mark.parametrize("kind", ALGORITHMS.values(), ids=ALGORITHMS)
 

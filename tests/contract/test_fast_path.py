@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from semisonic.trainer import Trainer
-from tests.unit.test_replay import make_trainer
+from tests.support.trainers import copy_state, make_trainer
 
 STEPS = 50
 FAST = ("--compile", "whole")
@@ -24,15 +24,6 @@ def trainers(folder: Path) -> dict[str, Trainer]:
 
 def step(trainer: Trainer, batch) -> float:
     return trainer.training_step(batch).loss.item()
-
-
-def copy_state(source: Trainer, target: Trainer) -> None:
-    target.algorithm.load_state_dict(source.algorithm.state_dict())
-    pairs = zip(source.algorithm.parameters(), target.algorithm.parameters(), strict=True)
-    for parameter, own in pairs:
-        for name, value in source.training_step.engines["network"].optimizer.state[parameter].items():
-            if value is not None:
-                target.training_step.engines["network"].optimizer.state[own][name] = value.clone()
 
 
 @pytest.mark.slow

@@ -8,9 +8,8 @@ from semisonic.algorithms.auxiliary import AuxiliaryConfig, with_auxiliary
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.ctaugment import probing
 from semisonic.algorithms.registry import ALGORITHMS
-from tests.contract.runner import Runner
-from tests.contract.test_contract import batch_for
-from tests.unit.test_algorithms import info, tiny_network
+from tests.support.algorithms import batch_for, info, tiny_network
+from tests.support.runner import Runner
 
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "bincount", "_unique2", "unique_dim", "repeat_interleave",
          "equal", "lift_fresh")  # fmt: skip
@@ -59,7 +58,7 @@ FIELDS: dict[str, list[dict[str, object]]] = {
     ("name", "fields"), [(name, fields) for name in ALGORITHMS for fields in FIELDS.get(name, [{}])], ids=str
 )
 @pytest.mark.parametrize("micro", [1, 2])
-@pytest.mark.usefixtures("eager_kernels")
+@pytest.mark.kernels("eager")
 def test_a_step_never_waits(name: str, fields: dict, micro: int):
     kind: type[Algorithm] = ALGORITHMS[name]
     if micro > 1 and not kind.micro_batches:
@@ -83,7 +82,7 @@ def step(run: Runner, batch) -> None:
         algorithm.step += 1
 
 
-@pytest.mark.usefixtures("eager_kernels")
+@pytest.mark.kernels("eager")
 def test_a_step_with_a_probe_and_auxiliary_losses_never_waits():
     fixmatch, cfg = ALGORITHMS["fixmatch"], ALGORITHMS["fixmatch"].Config(strong="ctaugment")
     extended = with_auxiliary(fixmatch, AuxiliaryConfig(rotation=1.0, simclr=1.0))

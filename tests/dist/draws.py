@@ -25,7 +25,7 @@ from semisonic.commandline import resolve
 from semisonic.data.draws import sample_keys
 from semisonic.replay import WARM_UP_DDP
 from semisonic.trainer import Trainer
-from tests.unit.test_replay import FIELDS
+from tests.support.trainers import FIELDS
 
 RATE = 0.5
 HOST_WARM_UP = 2

@@ -21,8 +21,8 @@ import torch
 
 import semisonic.run  # noqa: F401
 from semisonic.algorithms.base import Algorithm
-from semisonic.contract import Batch, StepOutput
 from semisonic.cli import main
+from semisonic.contract import Batch, StepOutput
 from semisonic.data.pipeline import Loader
 from semisonic.schema import UserError
 from semisonic.stepper import TrainingStep

@@ -1,6 +1,5 @@
 """Blocks under DDP on two ranks: BatchNorm's collectives run once more in the backward and change nothing."""
 
-from pathlib import Path
 
 import pytest
 import torch

@@ -7,25 +7,24 @@ from pathlib import Path
 import pytest
 
 from semisonic import elastic, folder
-from semisonic.schema import UserError
 from semisonic.divergence import Diverged
-from tests.conftest import Run, Start, free_port
-from tests.dist.test_resume import tensors
+from semisonic.schema import UserError
+from tests.support.processes import Run, Start, free_port
+from tests.support.runs import SHORT_RUN, tensors
 
-FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--model", "wrn-10-1",
-          "--steps", "40", "--checkpoint.every", "20", "--checkpoint.keep", "5", "--eval.every", "40", "--log.every", "5"]  # fmt: skip
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 KILLED = "tests/dist/killed.py"
 """In place of launch/train.py: kills itself."""
 
 
-@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.full)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.long)])
 def test_a_killed_rank_is_started_again_and_leaves_no_trace(tmp_path: Path, start: Start, launch: Run, rank: int):
     """With the baseline, which the process group outlives."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    done = launch("train.py", *FIELDS, "--out", whole, processes=2)
+    done = launch("train.py", *SHORT_RUN, "--out", whole, processes=2)
     assert done.returncode == 0, done.stderr[-2000:]
-    job = start(*TORCHRUN, "--standalone", "--nproc_per_node", 2, "--max-restarts", 3, KILLED, rank, *FIELDS, "--out", killed)
+    job = start(*TORCHRUN, "--standalone", "--nproc_per_node", 2, "--max-restarts", 3, KILLED, rank, *SHORT_RUN, "--out", killed)
     printed = job.communicate(timeout=300)[0]
     assert job.returncode == 0 and "Resumed from" in printed and "step-20" in printed, printed[-3000:]
     assert (tmp_path / f"killed.{rank}.killed").exists()
@@ -37,12 +36,12 @@ def test_a_killed_rank_is_started_again_and_leaves_no_trace(tmp_path: Path, star
     assert results[0]["test_top1"] == results[1]["test_top1"]
 
 
-@pytest.mark.full
+@pytest.mark.long
 def test_a_killed_rank_on_one_of_two_nodes(tmp_path: Path, start: Start):
     """Each node has an agent of its own, and each of them counts its restarts for itself."""
     out = tmp_path / "run"
     command = [*TORCHRUN, "--nnodes", 2, "--nproc_per_node", 1, "--max-restarts", 3, "--rdzv-backend", "c10d", "--rdzv-id", "job",
-               "--rdzv-endpoint", f"localhost:{free_port()}", KILLED, 1, *FIELDS, "--no-baseline", "--out", out]  # fmt: skip
+               "--rdzv-endpoint", f"localhost:{free_port()}", KILLED, 1, *SHORT_RUN, "--no-baseline", "--out", out]  # fmt: skip
     nodes = [start(*command, stdout=(tmp_path / f"node{number}").open("w")) for number in range(2)]
     ended = [node.wait(timeout=200) for node in nodes]
     assert ended == [0, 0], "\n".join((tmp_path / f"node{number}").read_text()[-3000:] for number in range(2))
@@ -50,21 +49,21 @@ def test_a_killed_rank_on_one_of_two_nodes(tmp_path: Path, start: Start):
     assert json.loads((out / "status.json").read_text())["status"] == "finished"
 
 
-@pytest.mark.full
+@pytest.mark.long
 def test_accelerate_passes_restarts_on(tmp_path: Path, start: Start):
     out = tmp_path / "run"
     job = start(Path(sys.executable).with_name("accelerate"), "launch", "--config_file", "launch/accelerate/multi-gpu.yaml",
-                "--num_processes", 2, "--main_process_port", 0, "--max_restarts", 3, KILLED, 1, *FIELDS, "--no-baseline",
+                "--num_processes", 2, "--main_process_port", 0, "--max_restarts", 3, KILLED, 1, *SHORT_RUN, "--no-baseline",
                 "--out", out)  # fmt: skip
     printed = job.communicate(timeout=200)[0]
     assert job.returncode == 0 and "Resumed from" in printed and (tmp_path / "run.1.killed").exists(), printed[-3000:]
 
 
-@pytest.mark.full
+@pytest.mark.long
 def test_a_run_that_was_there_before_is_refused_at_every_restart(tmp_path: Path, start: Start, launch: Run):
-    assert launch("train.py", *FIELDS, "--no-baseline", "--steps", 4, "--out", tmp_path).returncode == 0
+    assert launch("train.py", *SHORT_RUN, "--no-baseline", "--steps", 4, "--out", tmp_path).returncode == 0
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    job = start(*TORCHRUN, "--standalone", "--nproc_per_node", 2, "--max-restarts", 1, "launch/train.py", *FIELDS, "--no-baseline",
+    job = start(*TORCHRUN, "--standalone", "--nproc_per_node", 2, "--max-restarts", 1, "launch/train.py", *SHORT_RUN, "--no-baseline",
                 "--out", tmp_path)  # fmt: skip
     printed = job.communicate(timeout=200)[0]
     assert job.returncode == 1 and printed.count(f"error: out: {tmp_path} is in use") == 2

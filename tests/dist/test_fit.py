@@ -9,7 +9,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from tests.conftest import starting
+from tests.support.processes import starting
 
 WORKER = Path(__file__).with_name("fit_worker.py")
 
@@ -44,6 +44,7 @@ def test_all_ranks_cut_the_step_that_one_cannot_hold(done: tuple[subprocess.Comp
     assert tensors(folder / "cut") == tensors(folder / "given")
 
 
+@pytest.mark.slow
 def test_a_step_that_no_cut_helps_ends_all_ranks_with_one_line(tmp_path: Path):
     result = launch(tmp_path, "impossible")
     # torchrun lists one rank or both, as it finds them when it looks, and ends one that is late itself.

@@ -15,7 +15,7 @@ from PIL import Image
 
 from semisonic.failures import SUSPICION
 from semisonic.health import GRACE
-from tests.conftest import ROOT, Run, Start, processes_of, starting, wait_for
+from tests.support.processes import ROOT, Run, Start, processes_of, starting, wait_for
 
 FAULTY, LOST_PEER = (Path(__file__).with_name(name) for name in ("faulty.py", "lost_peer.py"))
 FIELDS = ["--device", "cpu", "--threads", "1", "--model", "small", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2",

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.dist.test_world_size import compare
 from tests.dist.worker import Job
 from tests.dist.workers import run_jobs
+from tests.support.runs import compare
 
 
-@pytest.mark.full
+@pytest.mark.long
 def test_a_compiled_step_with_an_inner_gradient_equals_the_eager_one(tmp_path: Path):
     jobs = [Job(mode, "vat", model="small", compile=mode, steps=3, dtype="float64") for mode in ("off", "whole")]
     one, two = (run_jobs(tmp_path, world, jobs) for world in (1, 2))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Run
+from tests.support.processes import ROOT, Run
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.long
 
 
 @pytest.mark.parametrize("model", ["resnet50", "efficientnet_b4"])

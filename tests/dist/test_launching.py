@@ -13,7 +13,7 @@ import yaml
 from accelerate.commands.config.config_args import ClusterConfig
 
 from semisonic import deepspeed_config
-from tests.conftest import ROOT, Start, free_port
+from tests.support.processes import ROOT, Start, free_port
 
 FILES = sorted((ROOT / "launch" / "accelerate").glob("*.yaml"))
 FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--model", "wrn-10-1",
@@ -39,20 +39,20 @@ def accelerate(name: str, *options: object) -> str:
     return " ".join(map(str, ["accelerate launch --config_file", f"launch/accelerate/{name}.yaml", *options, "launch/train.py"]))
 
 
-full = pytest.mark.full
+long = pytest.mark.long
 
 
 @pytest.mark.parametrize(
     ("name", "ranks"),
     [
-        pytest.param("single-gpu", 1, marks=full),
-        pytest.param("multi-gpu", 2, marks=full),
-        pytest.param("zero1", 2, marks=full),
-        ("zero2", 2),
-        pytest.param("zero3", 2, marks=full),
-        pytest.param("zero1-offload", 2, marks=full),
-        pytest.param("zero2-offload", 2, marks=full),
-        pytest.param("zero3-offload", 2, marks=full),
+        pytest.param("single-gpu", 1, marks=long),
+        ("multi-gpu", 2),
+        pytest.param("zero1", 2, marks=long),
+        pytest.param("zero2", 2, marks=pytest.mark.slow),
+        pytest.param("zero3", 2, marks=long),
+        pytest.param("zero1-offload", 2, marks=long),
+        pytest.param("zero2-offload", 2, marks=long),
+        pytest.param("zero3-offload", 2, marks=long),
     ],
 )
 def test_accelerate_on_one_node(tmp_path: Path, start: Start, name: str, ranks: int):
@@ -60,7 +60,7 @@ def test_accelerate_on_one_node(tmp_path: Path, start: Start, name: str, ranks: 
     trained(start, accelerate(name, *options), out=tmp_path / "run", ranks=ranks)
 
 
-@full
+@long
 @pytest.mark.parametrize("name", ["multi-node", "zero2"])
 def test_accelerate_on_two_nodes(tmp_path: Path, start: Start, name: str):
     port = free_port()
@@ -68,17 +68,18 @@ def test_accelerate_on_two_nodes(tmp_path: Path, start: Start, name: str):
     trained(start, *(accelerate(name, *options, rank) for rank in (0, 1)), out=tmp_path / "run", ranks=2)
 
 
-@full
+@long
 def test_torchrun_on_one_node(tmp_path: Path, start: Start):
     trained(start, "torchrun --standalone --nproc_per_node 2 launch/train.py", out=tmp_path / "run", ranks=2)
 
 
+@pytest.mark.slow
 def test_torchrun_on_two_nodes(tmp_path: Path, start: Start):
     nodes = f"--nnodes 2 --nproc_per_node 1 --rdzv-backend c10d --rdzv-id 1 --rdzv-endpoint localhost:{free_port()}"
     trained(start, *[f"torchrun {nodes} launch/train.py"] * 2, out=tmp_path / "run", ranks=2)
 
 
-@full
+@long
 def test_torchrun_with_deepspeed(tmp_path: Path, start: Start):
     command = "torchrun --standalone --nproc_per_node 2 launch/train.py --parallel.deepspeed launch/deepspeed/zero2.json"
     trained(start, command, out=tmp_path / "run", ranks=2)
@@ -90,7 +91,7 @@ def test_torchrun_with_deepspeed(tmp_path: Path, start: Start):
         ("accelerate launch --cpu --num_processes 2 launch/train.py", "asked for several processes and started one"),
         pytest.param(
             "accelerate launch --use_deepspeed --zero_stage 2 --num_processes 2 --main_process_port 0 launch/train.py",
-            "names no deepspeed_config_file", marks=full,
+            "names no deepspeed_config_file", marks=long,
         ),
     ],
 )  # fmt: skip
@@ -105,7 +106,7 @@ def test_a_launcher_that_does_something_else(tmp_path: Path, start: Start, comma
     ("rank", "message"),
     [
         ("0", "2 ranks did not come together within 0.05 min (MASTER_ADDR=127.0.0.1, MASTER_PORT={port}): 1 of 2 came; missing: rank 1"),
-        pytest.param("1", "(MASTER_ADDR=127.0.0.1, MASTER_PORT={port}): nothing answers there", marks=full),
+        pytest.param("1", "(MASTER_ADDR=127.0.0.1, MASTER_PORT={port}): nothing answers there", marks=long),
     ],
 )  # fmt: skip
 def test_ranks_that_do_not_come(tmp_path: Path, start: Start, rank: str, message: str):

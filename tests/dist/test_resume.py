@@ -6,19 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
-from tests.conftest import ROOT, Run, Start, wait_for
+from tests.support.processes import ROOT, Run, Start, wait_for
+from tests.support.runs import tensors
 
 FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2",
           "--steps", "40", "--checkpoint.every", "20", "--checkpoint.keep", "5", "--eval.every", "40", "--log.every", "5",
           "--algorithm.threshold", "0.2"]  # fmt: skip
 
 
-def tensors(run: Path, step: int = 40) -> dict[str, bytes]:
-    folder = run / "checkpoints" / f"step-{step}"
-    found = load_file(folder / "model.safetensors") | load_file(folder / "optimizer.safetensors")
-    return {name: bytes(value.numpy().tobytes()) for name, value in found.items()}
 
 
 def fields_for(processes: int) -> list[str]:
@@ -27,7 +23,7 @@ def fields_for(processes: int) -> list[str]:
 
 
 # Two ranks, killed, that resume are in test_elastic.py as well, with the baseline.
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.full)])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_killed_run_resumes_without_a_trace(tmp_path: Path, launch: Run, processes: int):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = launch("train.py", *fields_for(processes), "--out", whole, processes=processes)
@@ -54,7 +50,7 @@ def test_a_killed_run_resumes_without_a_trace(tmp_path: Path, launch: Run, proce
     assert results[0]["test_top1"] == results[1]["test_top1"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_writes_a_checkpoint_and_exits_75(tmp_path: Path, start: Start, number: signal.Signals):
     out = tmp_path / "run"
     child = start(sys.executable, ROOT / "launch" / "train.py", *FIELDS, "--no-baseline", "--steps", "100000", "--out", out)

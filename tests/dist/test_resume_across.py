@@ -11,10 +11,9 @@ import pytest
 import torch
 
 import semisonic
-
-from tests.dist.test_world_size import compare
 from tests.dist.worker import Job
-from tests.dist.workers import run_jobs
+from tests.dist.workers import needed, needs, run_jobs
+from tests.support.runs import compare
 
 STRATEGIES = ("ddp", "zero1", "zero2", "zero3")
 ACROSS = list(permutations(STRATEGIES, 2))
@@ -28,7 +27,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def results(folder: Path) -> Results:
+def results(request: pytest.FixtureRequest, folder: Path) -> Results:
+    """Job -> result, of what the chosen tests read. Jobs that write checkpoints come before those that read them."""
+
     def saved(run: str) -> str:
         return str(folder / run / "checkpoints" / f"step-{HALF}")
 
@@ -54,9 +55,13 @@ def results(folder: Path) -> Results:
         job("two to one", dtype="float64", resume=saved("two float64")),
         *(job(f"{strategy} to one", resume=saved(strategy)) for strategy in ("zero2", "zero3")),
     ]
-    found = run_jobs(folder, 1, one) | run_jobs(folder, 2, two)
+    names = needed(request)[1]
+    chosen = [[job for job in jobs if job.name in names] for jobs in (one, two, last)]
     (folder / "again").mkdir()
-    return found | run_jobs(folder / "again", 1, last)
+    found: Results = {}
+    for jobs, world, where in zip(chosen, (1, 2, 1), (folder, folder, folder / "again"), strict=True):
+        found |= run_jobs(where, world, jobs) if jobs else {}
+    return found
 
 
 def second_half(whole: dict) -> dict:
@@ -64,7 +69,13 @@ def second_half(whole: dict) -> dict:
     return {**whole, **{name: whole[name][HALF:] for name in series}}
 
 
-@pytest.mark.parametrize("name", [*(f"training {s}" for s in STRATEGIES), "adamw zero2", "adamw zero3"])
+@pytest.mark.parametrize(
+    "name",
+    ["training ddp"]
+    + [pytest.param(f"training {s}", marks=pytest.mark.slow) for s in STRATEGIES[1:]]
+    + [pytest.param(f"adamw {s}", marks=pytest.mark.slow) for s in ("zero2", "zero3")],
+)
+@needs(lambda name: [name, f"{name} to {name.split()[1]}"])
 def test_a_continuation_is_the_uninterrupted_run_bit_for_bit(results: Results, name: str):
     whole, continued = second_half(results[name]), results[f"{name} to {name.split()[1]}"]
     assert continued["loss"] == whole["loss"] and continued["seen"] == whole["seen"] and len(whole["loss"]) == 5
@@ -75,21 +86,28 @@ def test_a_continuation_is_the_uninterrupted_run_bit_for_bit(results: Results, n
     assert whole["confusion"] == continued["confusion"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("old", "new"), ACROSS)
+@needs(lambda old, new: [old, f"{old} to {new}"])
 def test_under_another_strategy_a_run_goes_on(results: Results, old: str, new: str):
     compare(second_half(results[old]), results[f"{old} to {new}"], 1e-5, slack=100)
 
 
 @pytest.mark.parametrize(("whole", "continued"), [("one float64", "one to two"), ("two float64", "two to one")])
+@needs(lambda whole, continued: [whole, continued])
 def test_at_another_world_size_a_run_goes_on(results: Results, whole: str, continued: str):
     compare(second_half(results[whole]), results[continued], 1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["zero2", "zero3"])
+@needs(lambda strategy: [strategy, f"{strategy} to one"])
 def test_a_zero_run_goes_on_in_one_process(results: Results, strategy: str):
     compare(second_half(results[strategy]), results[f"{strategy} to one"], 1e-5, slack=100)
 
 
+@pytest.mark.slow
+@needs(lambda: STRATEGIES)
 def test_all_strategies_export_the_same_network(results: Results, folder: Path):
     networks = {name: semisonic.load(folder / name / "checkpoints" / f"step-{HALF}").state_dict() for name in STRATEGIES}
     for name, network in networks.items():

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Start, free_port, wait_for
-from tests.dist.test_elastic import FIELDS
+from tests.support.processes import ROOT, Start, free_port, wait_for
+from tests.support.runs import SHORT_RUN
 
 Submit = Callable[..., subprocess.Popen]
 SCRIPT = ROOT / "launch" / "slurm" / "train.sbatch"
@@ -120,10 +120,11 @@ def test_a_signal_before_the_run_has_begun(tmp_path: Path, commands: Path, sbatc
     assert requeues(commands) == ["requeue 77"]
 
 
-@pytest.mark.parametrize("nodes", [1, pytest.param(2, marks=pytest.mark.full)])
+@pytest.mark.slow
+@pytest.mark.parametrize("nodes", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_preempted_queued_again_resumed_finished(tmp_path: Path, commands: Path, sbatch: Submit, nodes: int):
     out = tmp_path / "run"
-    fields = [*FIELDS, "--no-baseline", "--steps", 150, "--eval.every", 150]
+    fields = [*SHORT_RUN, "--no-baseline", "--steps", 150, "--eval.every", 150]
     variables = {"SLURM_JOB_NUM_NODES": nodes, "RANKS_PER_NODE": 2 // nodes}
     job = sbatch(out, *fields, **variables)
     wait_for(out / "checkpoints" / "latest", job)

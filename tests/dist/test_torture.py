@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from semisonic import state
-from tests.conftest import mounted
 from tests.dist.torture import Torture, run, sentence
+from tests.support.processes import mounted
 
 
 def test_a_short_torture_loses_nothing(tmp_path: Path):

@@ -5,14 +5,17 @@ statistics of few images amplify it: there BatchNorm is frozen and gradients are
 DeepSpeed knows no float64.
 """
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
-import torch
 
 from semisonic.algorithms.registry import ALGORITHMS
 from tests.dist.worker import Job
-from tests.dist.workers import run_jobs
+from tests.dist.workers import needed, needs, run_jobs
+from tests.support.runs import compare, difference
 
-WORLDS = [1, 2, pytest.param(4, marks=pytest.mark.full)]
+WORLDS = [1, 2, pytest.param(4, marks=pytest.mark.long)]
 CLOSELY = ["supervised", "fixmatch", "remembering"]
 """Held to all combinations; the other algorithms, whose parts are the same, to one each."""
 
@@ -43,47 +46,32 @@ HALVED = [Job("bf16 gradients", gradients="bf16", frozen=True, steps=2)]
 Results = dict[int, dict[str, dict]]
 
 
+ALL = [*EXACT, *SINGLE, *COMPILED, *ZERO, *ZERO_COMPILED, *HALVED]
+QUICK = {"supervised training micro 1", "fixmatch frozen micro 1", "fixmatch frozen micro 2", "remembering training micro 2"}
+"""Of the combinations; every other algorithm has its one job. ZeRO is slow: DeepSpeed compiles before its first step."""
+
+
 @pytest.fixture(scope="module")
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """World size -> job -> result; 4 ranks only where a test that was asked for wants them."""
-    worlds = {item.callspec.params.get("world", 2) for item in request.session.items if hasattr(item, "callspec")}
+    """World size -> job -> result, of what the chosen tests read."""
     folder = tmp_path_factory.mktemp("world")
-    return {world: run_jobs(folder, world, [*EXACT, *SINGLE, *COMPILED, *ZERO, *ZERO_COMPILED, *HALVED]) for world in sorted({1, *worlds})}
+    return {world: run_jobs(folder, world, [job for job in ALL if job.name in names]) for world, names in needed(request).items()}
 
 
-def test_evaluation_does_not_depend_on_the_ranks(results: Results):
-    for job in EXACT:
-        assert results[1][job.name]["confusion"] == results[2][job.name]["confusion"]
-
-
-def difference(one: torch.Tensor, two: torch.Tensor) -> float:
-    """Largest difference relative to the largest value."""
-    one, two = torch.as_tensor(one, dtype=torch.float64), torch.as_tensor(two, dtype=torch.float64)
-    return float((one - two).abs().max() / one.abs().max().clamp(min=1e-30))
-
-
-def compare(one: dict, two: dict, tolerance: float, slack: float = 10) -> None:
-    """Losses, gradients and the whole state of two runs; gradients and state with `slack` times the tolerance."""
-    assert one["seen"] == two["seen"] and one["split"] == two["split"]
-    assert difference(one["loss"], two["loss"]) < tolerance
-    assert difference(one["rate"], two["rate"]) < 1e-12
-    for step, (a, b) in enumerate(zip(one["gradients"], two["gradients"], strict=True)):
-        assert a.keys() == b.keys()
-        scale = max(float(value.abs().max()) for value in a.values())
-        for name in a:
-            assert float((a[name] - b[name]).abs().max()) < slack * tolerance * scale, (step, name)
-    assert one["state"].keys() == two["state"].keys()
-    for name, value in one["state"].items():
-        assert difference(value, two["state"][name]) < slack * tolerance or torch.equal(value, two["state"][name]), name
+def exact(job: Job) -> object:
+    quick = job.algorithm not in CLOSELY or job.name in QUICK
+    return pytest.param(job, id=job.name, marks=() if quick else pytest.mark.slow)
 
 
 @pytest.mark.parametrize("world", WORLDS[1:])
-@pytest.mark.parametrize("job", EXACT, ids=lambda job: job.name)
+@pytest.mark.parametrize("job", map(exact, EXACT))
+@needs(lambda job: [job.name])
 def test_ranks_equal_one_process(results: Results, job: Job, world: int):
     one, more = results[1][job.name], results[world][job.name]
     assert one["wrapper"] != more["wrapper"] == "DistributedDataParallel"
     assert len(one["loss"]) == job.steps
     compare(one, more, 1e-10)
+    assert one["confusion"] == more["confusion"]  # evaluation does not depend on the ranks
     if job.algorithm in ("fixmatch", "remembering"):
         assert one["mask"] == pytest.approx(more["mask"])
         assert any(0 < mask < 1 for mask in one["mask"])  # thresholds decided something
@@ -93,25 +81,31 @@ def test_ranks_equal_one_process(results: Results, job: Job, world: int):
 
 @pytest.mark.parametrize("world", WORLDS[1:])
 @pytest.mark.parametrize("job", SINGLE, ids=lambda job: job.name)
+@needs(lambda job: [job.name])
 def test_ranks_equal_one_process_in_float32(results: Results, job: Job, world: int):
     compare(results[1][job.name], results[world][job.name], 1e-5, slack=100)
 
 
-@pytest.mark.parametrize("algorithm", CLOSELY)
+@pytest.mark.parametrize("algorithm", ["fixmatch", *(pytest.param(name, marks=pytest.mark.slow) for name in ("supervised", "remembering"))])
+@needs(lambda algorithm: [f"{algorithm} frozen micro {micro}" for micro in (1, 2)])
 def test_micro_batches_change_nothing_where_batch_norm_is_frozen(results: Results, algorithm: str):
     one, two = (results[1][f"{algorithm} frozen micro {micro}"] for micro in (1, 2))
     assert difference(one["loss"], two["loss"]) < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS)
+@needs(lambda: ["off", "whole"])
 def test_the_compiled_step_equals_the_eager_one(results: Results, world: int):
     compare(results[world]["off"], results[world]["whole"], 1e-8)
     compare(results[1]["off"], results[world]["whole"], 1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
 @pytest.mark.parametrize("problem", ["remembering sgd", "supervised sgd", "fixmatch adamw"])
+@needs(lambda problem, strategy: [f"{problem} ddp", f"{problem} {strategy}"])
 def test_zero_equals_ddp(results: Results, problem: str, strategy: str, world: int):
     ddp, zero = results[world][f"{problem} ddp"], results[world][f"{problem} {strategy}"]
     assert zero["wrapper"] == "DeepSpeedEngine"
@@ -125,7 +119,9 @@ def test_zero_equals_ddp(results: Results, problem: str, strategy: str, world: i
         assert sum(map(sum, zero["confusion"][net])) == 400 and moved <= 4  # two images whose best classes are equal but for rounding
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS)
+@needs(lambda: ["compiled ddp", "compiled zero2"])
 def test_zero_equals_ddp_in_a_compiled_step(results: Results, world: int):
     ddp, zero = results[world]["compiled ddp"], results[world]["compiled zero2"]
     assert zero["wrapper"] == "DeepSpeedEngine"
@@ -133,7 +129,21 @@ def test_zero_equals_ddp_in_a_compiled_step(results: Results, world: int):
 
 
 @pytest.mark.parametrize("world", WORLDS[1:])
+@needs(lambda: ["fixmatch float32", "bf16 gradients"])
 def test_gradients_travel_in_bf16_where_asked_for(results: Results, world: int):
     exact, halved = results[world]["fixmatch float32"]["gradients"][0], results[world]["bf16 gradients"]["gradients"][0]
     differences = [difference(value, halved[name]) for name, value in exact.items()]
     assert max(differences) < 2**-6 and min(differences) > 2**-14  # bf16 keeps 8 bits
+
+
+def test_only_what_is_read_is_trained():
+    def item(mark: pytest.MarkDecorator | None, **params: object) -> SimpleNamespace:
+        return SimpleNamespace(path=Path(__file__), callspec=SimpleNamespace(params=params), get_closest_marker=lambda name: mark and mark.mark)
+
+    pair, one = needs(lambda kind: [kind, f"{kind} again"]), needs(lambda: ["one"])
+    items = [item(pair, kind="a", world=2), item(pair, kind="b"), item(one, world=4), item(None, world=8)]
+    request = SimpleNamespace(path=Path(__file__), session=SimpleNamespace(items=items))
+    found = needed(request)  # type: ignore[arg-type]
+    assert found == {1: {"a", "a again", "b", "b again", "one"}, 2: {"a", "a again"}, 4: {"one"}}
+    request.path = Path("another module")
+    assert needed(request) == {}  # type: ignore[arg-type]

@@ -10,7 +10,6 @@ anything was lost or damaged.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import random
@@ -385,6 +384,7 @@ def main() -> int:
     print(sentence(done))
     if options.out:
         import torch
+
         from measure import environment, write_json
 
         write_json(options.out, {"environment": environment(torch.device("cpu")), **done})

@@ -19,9 +19,9 @@ from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor
 
 from semisonic import state
-from semisonic.contract import Batch, Info, StepOutput
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.building import build_algorithm
 from semisonic.commandline import resolve
 from semisonic.config import RunConfig
 from semisonic.data.sources import load_data_set

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.conftest import ROOT, Run, free_port
-from tests.dist.test_draws import check_draws, run_draws
+from tests.support.draws import check_draws, run_draws
+from tests.support.processes import ROOT, Run, free_port
 
 pytestmark = pytest.mark.gpu
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from tests.conftest import Run
+from tests.support.processes import Run
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]  # three runs, and each compiles everything
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.gpu.test_step import check_that_nothing_waits, check_that_replay_changes_nothing, make_trainer
+from tests.support.gpu import check_that_nothing_waits, check_that_replay_changes_nothing, make_trainer
 
 pytestmark = pytest.mark.gpu
 

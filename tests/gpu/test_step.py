@@ -8,47 +8,11 @@ from safetensors.torch import load_file
 
 from semisonic import cli
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.building import build_trainer
-from semisonic.commandline import resolve
 from semisonic.optim import AveragingSGD
-from semisonic.replay import WARM_UP_DDP
-from semisonic.trainer import Trainer
-from tests.contract.test_fast_path import copy_state
+from tests.support.gpu import FIELDS, check_that_nothing_waits, check_that_replay_changes_nothing, make_trainer
+from tests.support.trainers import copy_state
 
 pytestmark = pytest.mark.gpu
-
-FIELDS = [
-    "--no-baseline",
-    "--device",
-    "cuda",
-    "--batch.labelled",
-    "8",
-    "--batch.unlabelled-ratio",
-    "2",
-    "--log.trackers",
-    "none",
-]
-
-
-def make_trainer(*fields: str) -> Trainer:
-    cfg = resolve([*FIELDS, *fields])[1]
-    return build_trainer(cfg)
-
-
-def check_that_nothing_waits(trainer: Trainer) -> None:
-    """Steps, once warm, never make the host wait for the device."""
-    batch = next(trainer.loader())
-    before = WARM_UP_DDP + 2
-    for _ in range(before):
-        trainer.training_step(batch)
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        for _ in range(3):
-            trainer.training_step(batch)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert int(trainer.training_step.first_bad_step) == -1 and int(trainer.algorithm.step) == before + 3
 
 
 @pytest.mark.parametrize("replay", ["off", "step", "backward"])
@@ -65,20 +29,6 @@ def test_a_step_does_not_synchronise(algorithm: str, compiled: str, precision: s
 def test_no_algorithm_synchronises(algorithm: str):
     """As it runs by default on a GPU: compiled, and replayed where it can be."""
     check_that_nothing_waits(make_trainer("--algorithm", algorithm, "--precision", "bf16"))
-
-
-def check_that_replay_changes_nothing(replay: str, *fields: str) -> None:
-    """Deterministic kernels: recorded and replayed they do the same arithmetic, bit for bit."""
-    found = []
-    for mode in ("off", replay):
-        trainer = make_trainer("--deterministic", "--replay", mode, *fields)
-        loader = trainer.loader()
-        for _ in range(WARM_UP_DDP + 6):
-            trainer.training_step(next(loader))
-        found.append((trainer.read(), trainer.algorithm.state_dict()))
-    (metrics, plain), (others, replayed) = found
-    assert metrics == others
-    assert all(torch.equal(value, replayed[name]) for name, value in plain.items())
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

@@ -4,80 +4,14 @@ import copy
 
 import pytest
 import torch
-from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.supervised import Supervised
-from semisonic.contract import Batch, Info
 from semisonic.models.ema import EmaConfig, shadow_of
-from semisonic.models.norm import BatchNorm2d
-from tests.contract.runner import Runner
-
-CLASSES, SIZE = 4, 6
-
-
-def info(**changes: object) -> Info:
-    values: dict = {
-        "classes": CLASSES, "image_size": SIZE, "labelled": 8, "unlabelled": 40, "steps": 100, "labelled_batch": 6,
-        "unlabelled_batch": 12, "class_prior": (0.25,) * 4, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.25),
-    }  # fmt: skip
-    return Info(**(values | changes))
-
-
-class TinyNetwork(nn.Module):
-    """What the contract asks of a network, and nothing more."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 5, 3, padding=1, bias=False), BatchNorm2d(5, slope=0.1)
-        self.head, self.feature_dim = nn.Linear(5, CLASSES), 5
-
-    def features(self, images: Tensor) -> Tensor:
-        return self.norm(self.conv(images)).mean((2, 3))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images))
-
-
-def tiny_network() -> nn.Module:
-    return TinyNetwork()
-
-
-def make(kind: type[Algorithm], **fields: object) -> Algorithm:
-    torch.manual_seed(0)
-    return kind(kind.Config(**fields), tiny_network, info(), EmaConfig(decay=0.9)).double()
-
-
-def images(count: int, seed: int) -> Tensor:
-    bits = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, SIZE, SIZE), generator=bits, dtype=torch.uint8)
-
-
-def batch(**changes: object) -> Batch:
-    values: dict = {
-        "x": {"weak": images(6, 1)}, "y": torch.tensor([0, 1, 2, 3, 0, 1]), "x_index": torch.arange(6),
-        "u": {"weak": images(12, 2), "strong": images(12, 3)}, "u_index": torch.arange(12),
-        "u_true": torch.arange(12) % 4, "u_key": torch.arange(12), "draws": {}, "params": {},
-    }  # fmt: skip
-    return Batch(**(values | changes))
-
-
-def gradients(algorithm: Algorithm, of: Batch) -> dict[str, Tensor]:
-    algorithm.zero_grad()
-    algorithm.loss(of).loss.backward()
-    return {name: p.grad.clone() for name, p in algorithm.named_parameters() if p.grad is not None}
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor], tolerance: float = 1e-12) -> bool:
-    return a.keys() == b.keys() and all(torch.allclose(a[k], b[k], rtol=0, atol=tolerance) for k in a)
-
-
-def frozen(algorithm: Algorithm) -> Algorithm:
-    """BatchNorm in evaluation mode, so that the batch's composition has no part in a sample's logits."""
-    return algorithm.eval()
-
+from tests.support.algorithms import CLASSES, SIZE, batch, frozen, gradients, images, info, make, same, tiny_network
+from tests.support.runner import Runner
 
 # Supervised
 

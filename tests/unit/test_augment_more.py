@@ -15,12 +15,12 @@ from semisonic_kernels import augment as kernel
 from semisonic_kernels.augment import augment_reference
 from semisonic_kernels.augment_mix import mix_chains, mix_chains_launch, mix_chains_reference
 from semisonic_kernels.augment_triton import augment_launch
-from tests.unit import pil_reference
-from tests.unit.test_augment import FILL as MEAN
-from tests.unit.test_augment import files, geometry, pictures, reflect, run, run_weak, uniforms
-from tests.unit.test_augment_kernel import FILL, arguments, interpreted, mixed_pictures
+from tests.support import pil_reference
+from tests.support.augmentation import FILL, arguments, interpreted, mixed_pictures
+from tests.support.views import FILL as MEAN
+from tests.support.views import files, geometry, pictures, reflect, run, run_weak, uniforms
 
-pytestmark = pytest.mark.filterwarnings("ignore:The external source node")
+pytestmark = [pytest.mark.filterwarnings("ignore:The external source node"), pytest.mark.kernels("fused")]
 
 
 def apply(code, images, value=0.0, matrix=None, equalize="pil"):

@@ -16,6 +16,8 @@ from semisonic_kernels.enhance import enhance, enhance_reference
 from semisonic_kernels.fuse import use_kernels
 from semisonic_kernels.warp import affine_matrices, corner_matrices, warp, warp_reference
 
+pytestmark = pytest.mark.kernels("fused")
+
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 both_cutmix = pytest.mark.parametrize("call", [cutmix.__wrapped__, cutmix_reference], ids=["kernel", "reference"])

@@ -1,11 +1,11 @@
 """Blocks of networks: computed again in the backward, and compiled one by one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._dynamo.exc import FailOnRecompileLimitHit
 from torch._dynamo.testing import CompileCounterWithBackend
 from torchvision.models import densenet, resnet
@@ -16,7 +16,8 @@ from semisonic.models.blocks import BLOCKS, _draws, blocks_of, draws, has_blocks
 from semisonic.models.norm import BatchNorm2d, batch_statistics, convert_batch_norm
 from semisonic.models.stochastic_depth import StochasticDepth, convert_stochastic_depth
 from semisonic.schema import UserError
-from tests.unit.test_replay import make_trainer
+from tests.support.networks import activations, assert_equal, images, steps
+from tests.support.trainers import make_trainer
 
 EXAMPLES = {
     "resnet": "resnet50", "resnext": "resnext50_32x4d", "wide_resnet": "wide_resnet50_2",
@@ -33,43 +34,6 @@ def network(name: str) -> nn.Module:
     if name == "dense":
         return convert_batch_norm(densenet.DenseNet(4, (2, 2), 8, 2, 0.2, 5))
     return build(ModelConfig(name=name), 5, 32)
-
-
-def images(count: int = 4) -> Tensor:
-    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-
-
-def steps(module: nn.Module, call: Callable[[Tensor], Tensor] | None = None) -> dict[str, Tensor]:
-    """Loss, gradients and buffers of two steps."""
-    found = {}
-    for step in range(2):
-        torch.manual_seed(step)
-        loss = (call or module)(images()).square().mean()
-        loss.backward()
-        found[f"loss {step}"] = loss.detach()
-    gradients = {f"{name}.grad": p.grad for name, p in module.named_parameters()}
-    return found | gradients | {name: buffer.clone() for name, buffer in module.named_buffers()}
-
-
-def assert_equal(one: dict[str, Tensor], two: dict[str, Tensor]) -> None:
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        assert torch.equal(value, two[name]), name
-
-
-def activations(module: nn.Module) -> int:
-    """Bytes that one forward keeps for the backward, without parameters."""
-    own = {parameter.data_ptr() for parameter in module.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(value: Tensor) -> Tensor:
-        if value.data_ptr() not in own:
-            kept[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
-        return value
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-        _loss = module(images()).sum()
-    return sum(kept.values())
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from semisonic.data.sources import load_data_set
 from semisonic.divergence import Diverged, RanksDiffer
 from semisonic.fields import describe_fields
 from semisonic.schema import ExitCode, UserError, exit_code
-from tests.conftest import Run
+from tests.support.processes import Run
 
 QUICK = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--steps", "30",
          "--checkpoint.every", "20", "--eval.every", "10", "--log.every", "10", "--eval.batch", "128"]  # fmt: skip

@@ -18,10 +18,7 @@ from semisonic.algorithms.vat import VAT
 from semisonic.contract import Batch
 from semisonic.models.ema import EmaConfig
 from semisonic.models.norm import batch_statistics
-from tests.unit.test_algorithms import CLASSES, batch, frozen, gradients, images, info, make, same, tiny_network
-
-pytestmark = pytest.mark.usefixtures("eager_kernels")
-
+from tests.support.algorithms import CLASSES, batch, frozen, gradients, images, info, make, same, tiny_network
 
 METHODS = [PiModel, PseudoLabel, TemporalEnsembling, MeanTeacher, VAT]
 LINEAR = [PiModel, PseudoLabel, MeanTeacher, VAT]

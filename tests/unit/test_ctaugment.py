@@ -24,9 +24,9 @@ from semisonic.data.feedback import Feedback
 from semisonic.models.norm import running_statistics
 from semisonic.schema import UserError
 from semisonic_kernels.ctaugment import BINS, DECAY, MOST_BINS, OPERATION_BINS, first_rates
-from tests.unit.test_algorithms import batch, gradients, images, make, same, tiny_network
-from tests.unit.test_augment import FILL, geometry, pictures, run_weak, uniforms
-from tests.unit.test_replay import make_trainer
+from tests.support.algorithms import batch, gradients, images, make, same, tiny_network
+from tests.support.trainers import make_trainer
+from tests.support.views import FILL, geometry, pictures, run_weak, uniforms
 
 pytestmark = pytest.mark.filterwarnings("ignore:The external source node")
 NAMES = list(OPERATION_BINS)
@@ -276,7 +276,7 @@ class Scripted:
 def scripted_batches(steps: int, lag: int, per_call: int, start: int = 0, pause: float = 0.0) -> list[torch.Tensor]:
     from semisonic.contract import Views
     from semisonic.data.pipeline import Loader, Sampling
-    from tests.unit.test_pipeline import CPU, data_set, split
+    from tests.support.data import CPU, data_set, split
 
     remembered = Scripted(lag)
     for number in range(max(0, start - lag), start + 1):

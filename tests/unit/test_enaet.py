@@ -16,11 +16,7 @@ from semisonic.contract import Batch
 from semisonic.models.ema import EmaConfig
 from semisonic.models.wide_resnet import WideResNet
 from semisonic.schema import UserError
-from tests.contract.test_contract import batch_for
-from tests.unit.test_algorithms import CLASSES, SIZE, gradients, images, info, same, tiny_network
-
-pytestmark = pytest.mark.usefixtures("eager_kernels")
-
+from tests.support.algorithms import CLASSES, SIZE, batch_for, gradients, images, info, same, tiny_network
 
 OFF = {"slopes": (0, 0, 0, 0, 0), "consistency": 0, "patch": 0}
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from semisonic.commandline import resolve
-from tests.conftest import ROOT, processes_of
+from tests.support.processes import ROOT, processes_of
 
 for folder in ("benchmarks", "benchmarks/gpu"):
     if str(ROOT / folder) not in sys.path:

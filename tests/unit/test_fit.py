@@ -2,7 +2,6 @@
 
 import gc
 import weakref
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,11 +17,8 @@ from semisonic.building import build_algorithm
 from semisonic.commandline import Invocation, resolve
 from semisonic.config import RunConfig
 from semisonic.contract import Batch, Views
-from semisonic.data.base import DataConfig, DataSet
 from semisonic.data.calls import Placement
 from semisonic.data.pipeline import Loader, Sampling
-from semisonic.data.sources import load_data_set
-from semisonic.data.splits import Split, make_split
 from semisonic.data.synthetic import synthetic_batch
 from semisonic.fit import Trial, fit_steps, fitted, larger_counts, with_micro
 from semisonic.report import Console
@@ -30,6 +26,7 @@ from semisonic.run import execute
 from semisonic.runtime import optimizer_share, start
 from semisonic.schema import UserError
 from semisonic.stepper import TrainingStep
+from tests.support.trials import digits, trial_of
 
 FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--steps", "4",
           "--checkpoint.every", "4", "--eval.every", "4", "--log.every", "2", "--log.trackers", "none", "--algorithm.threshold",
@@ -38,17 +35,6 @@ FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch
 
 def configuration(*fields: str) -> RunConfig:
     return resolve([*FIELDS, "--no-baseline", *fields])[1]
-
-
-@cache
-def digits() -> tuple[DataSet, Split]:
-    data = load_data_set(DataConfig())
-    return data, make_split(DataConfig(), data.train.labels, len(data.classes), 0)
-
-
-def trial_of(cfg: RunConfig, kind: type[Trial] = Trial) -> Trial:
-    data, split = digits()
-    return kind(lambda cfg: build_algorithm(cfg, data, split), data, split, torch.device("cpu"))
 
 
 class Limited(Trial):

@@ -6,7 +6,7 @@ import torch
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.flexmatch import FlexMatch
 from semisonic.models.ema import EmaConfig
-from tests.unit.test_algorithms import batch, frozen, gradients, info, make, same, tiny_network
+from tests.support.algorithms import batch, frozen, gradients, info, make, same, tiny_network
 
 
 def observed(index: list[int], label: list[int]) -> dict[str, torch.Tensor]:

@@ -6,6 +6,17 @@ from torch import Tensor
 
 from semisonic_kernels.fuse import fused, use_kernels
 
+pytestmark = pytest.mark.kernels("fused")
+
+
+@pytest.fixture(autouse=True)
+def without_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch traces, and when it traces anew, without the seconds that its code generator takes."""
+    compile = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **options: compile(function, **({"backend": "aot_eager"} | options))
+    )
+
 
 def _doubled_reference(x: Tensor, factor: float = 1.0) -> Tensor:
     return x - 1

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from semisonic.algorithms.base import Batch
-from tests.conftest import ROOT
+from tests.support.processes import ROOT
 
 if str(ROOT / "benchmarks" / "gpu") not in sys.path:
     sys.path.append(str(ROOT / "benchmarks" / "gpu"))

@@ -10,9 +10,7 @@ from torch.nn import functional as F
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.ict import ICT
 from semisonic.contract import Batch
-from tests.unit.test_algorithms import CLASSES, SIZE, batch, frozen, gradients, images, info, make, same
-
-pytestmark = pytest.mark.usefixtures("eager_kernels")
+from tests.support.algorithms import CLASSES, SIZE, batch, frozen, gradients, images, info, make, same
 
 
 def mixing_batch(lam: float | None = None, seed: int = 0) -> Batch:

@@ -16,6 +16,8 @@ from semisonic.models.norm import BatchNorm2d, batch_statistics
 from semisonic_kernels.noise import normal_noise, normal_noise_reference
 from semisonic_kernels.sync_batch_norm import _Normalise, batch_norm, batch_norm_reference
 
+pytestmark = pytest.mark.kernels("fused")
+
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 # Batch normalisation over two ranks. Every case is one call; all cases share one start of the two processes.
 
@@ -367,6 +369,7 @@ def test_noise_depends_on_the_key_alone_and_is_normal():
     assert abs(torch.corrcoef(torch.stack([flat[:, :-1].ravel(), flat[:, 1:].ravel()]))[0, 1]) < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_noise_is_the_same_in_a_compiled_graph(device: str):
     keys = torch.tensor([0, 1, 2**62 + 12345, 2**63 - 1], device=device)

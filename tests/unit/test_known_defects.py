@@ -17,8 +17,8 @@ from semisonic.commandline import resolve
 from semisonic.optim import OptimConfig, build_optimizer
 from semisonic.parallel import Engine
 from semisonic.trainer import Trainer
-from tests.conftest import ROOT
-from tests.unit.test_algorithms import batch, make
+from tests.support.algorithms import batch, make
+from tests.support.processes import ROOT
 
 KEPT_OUT = {
     "the teacher's logits stand for the student's, and the consistency loss is 0": (

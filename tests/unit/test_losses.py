@@ -19,6 +19,8 @@ from semisonic_kernels.losses import (
     soft_labels,
 )
 
+pytestmark = pytest.mark.kernels("fused")
+
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 SHAPES = [(1, 3), (10, 10), (257, 10), (64, 257), (5, 1)]
 TYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
@@ -354,6 +356,7 @@ def test_compiled_together(dtype: torch.dtype, device: str) -> None:
     assert all(value.equal(second[name]) for name, value in first.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_compiled_by_itself_once_for_all_sizes(device: str) -> None:
     name = "hard, weighted"

@@ -12,28 +12,7 @@ from semisonic.algorithms.mixing import block_first, check_block, mixing_partner
 from semisonic.algorithms.mixmatch import MixMatch
 from semisonic.algorithms.ramps import linear_ramp, sigmoid_ramp
 from semisonic.contract import Batch
-from tests.unit.test_algorithms import CLASSES, batch, frozen, gradients, images, make, same
-
-pytestmark = pytest.mark.usefixtures("eager_kernels")
-
-
-def mixing_batch(views: int = 2, lam: float | None = None, seed: int = 0) -> Batch:
-    """6 labelled and 12 unlabelled images with the draws of MixMatch; `lam`: for all images, else random ones."""
-    bits = torch.Generator().manual_seed(seed)
-    draws = {
-        "lam": torch.rand(12, views, generator=bits), "partner": torch.rand(12, views, generator=bits),
-        "labelled_lam": torch.rand(6, 1, generator=bits), "labelled_partner": torch.rand(6, 1, generator=bits),
-    }  # fmt: skip
-    if lam is not None:
-        draws |= {name: torch.full_like(draws[name], lam) for name in ("lam", "labelled_lam")}
-    return batch(u={f"weak{k}": images(12, 2 + k) for k in range(1, views + 1)}, draws=draws)
-
-
-def mixmatch(steps_done: int = 30, kind: type[Algorithm] = MixMatch, **fields: object) -> Algorithm:
-    """In the middle of a ramp over 60 steps, in blocks of 3 labelled images."""
-    algorithm = make(kind, **({"block": 3, "ramp": 60.0} | fields))
-    algorithm.step += steps_done
-    return algorithm
+from tests.support.algorithms import CLASSES, frozen, gradients, make, mixing_batch, mixmatch, same
 
 
 def predict(algorithm: Algorithm, view: Tensor) -> Tensor:

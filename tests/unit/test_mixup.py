@@ -9,6 +9,8 @@ from torch import Tensor
 from semisonic_kernels.fuse import use_kernels
 from semisonic_kernels.mixup import mixup, mixup_reference
 
+pytestmark = pytest.mark.kernels("fused")
+
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 SHAPES = [(1, 3, 4, 4, 3), (3, 3, 5, 7, 10), (10, 3, 32, 32, 10), (5, 1, 1, 3, 1), (257, 3, 4, 4, 257)]
 """Of images and, last, the number of classes."""
@@ -150,6 +152,7 @@ def test_refuses(changed: dict[str, Tensor], message: str) -> None:
         mixup(**inputs() | changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_compiled_once_for_all_sizes(device: str) -> None:
     """uint8 channels_last images, normalised in the same pass."""

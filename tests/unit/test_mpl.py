@@ -20,13 +20,10 @@ from semisonic.models.head import DropoutLinear
 from semisonic.optim import OptimConfig
 from semisonic.schedules import learning_rate
 from semisonic.schema import UserError
-from tests.contract.runner import Runner
-from tests.unit.test_algorithms import CLASSES, batch, frozen, info, make, same, tiny_network
+from tests.support.algorithms import CLASSES, batch, frozen, info, make, same, tiny_network
+from tests.support.runner import Runner
 
 FIELDS = {"dropout": 0.0, "threshold": 0.3, "temperature": 0.7}
-
-
-pytestmark = pytest.mark.usefixtures("eager_kernels")
 
 
 def mpl(**fields: object) -> MPL:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.fixtures.older_runs import NAMES, STORED, WAYS, Seen, differences, machine, nearly
+from tests.support.processes import ROOT
 
 ELSEWHERE = {"resumed": nearly(0.1, percent=10)}
 UNTRAINED = nearly(1e-4, percent=2.5)  # one of the 40 test images of a class

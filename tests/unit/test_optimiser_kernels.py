@@ -11,6 +11,8 @@ from semisonic_kernels.ema import MovingAverage, ema_update, ema_update_referenc
 from semisonic_kernels.multi_tensor import BLOCK, Launch, finish_capture, laid_out_alike
 from semisonic_kernels.sgd import SgdWithAverage, sgd_with_average_reference
 
+pytestmark = pytest.mark.kernels("fused")
+
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 SHAPES = [(), (1,), (7,), (3, 5), (2, 3, 5, 7), (0, 4), (BLOCK + 3,)]
 

@@ -9,16 +9,15 @@ from PIL import Image
 
 from semisonic.contract import Rank, Views
 from semisonic.data import resident
-from semisonic.data.base import DataSet, ImageFiles, Images
+from semisonic.data.base import DataSet, ImageFiles
 from semisonic.data.calls import Placement, StepRange, steps_per_call
 from semisonic.data.draws import Draws
 from semisonic.data.image_source import source_of
 from semisonic.data.pipeline import Loader, Sampling, evaluation_slices
 from semisonic.data.resident import ResidentImages, pack, reflect_pad, take_words, upload, words
-from semisonic.data.splits import Split
 from semisonic.data.stream import Stream, gaussian_noise
+from tests.support.data import CPU, data_set, split
 
-CPU = torch.device("cpu")
 DEVIATION = torch.tensor([10.0, 20.0, 5.0]).view(1, 3, 1, 1)
 VIEWS = Views(
     labelled={"weak": "weak"},
@@ -26,17 +25,6 @@ VIEWS = Views(
     draws={"lam": 2},
     labelled_draws={"angle": 5},
 )
-
-
-def data_set(count: int = 30, size: int = 16) -> DataSet:
-    bits = np.random.default_rng(0)
-    pixels = bits.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-    images = Images(pixels, np.arange(count) % 3)
-    return DataSet("noise", ("a", "b", "c"), size, (0.5,) * 3, (0.25,) * 3, True, 2, images, images)
-
-
-def split(count: int = 30) -> Split:
-    return Split(np.arange(0, count, 5), np.arange(count), np.array([], dtype=np.int64))
 
 
 def loader(

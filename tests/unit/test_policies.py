@@ -14,13 +14,9 @@ from semisonic.building import build_trainer
 from semisonic.commandline import resolve
 from semisonic.contract import Batch
 from semisonic.schema import UserError
-from tests.unit.test_algorithms import CLASSES, frozen, gradients, images, make, same
-from tests.unit.test_mixmatch import mixing_batch, mixmatch
+from tests.support.algorithms import CLASSES, frozen, gradients, images, make, mixing_batch, mixmatch, same
 
 RAMP = {"weight": 20.0, "ramp": 60.0}
-
-
-pytestmark = pytest.mark.usefixtures("eager_kernels")
 
 
 def policy(name: str, **fields: object) -> Algorithm:

@@ -25,15 +25,10 @@ from semisonic.models.ema import EmaConfig
 from semisonic.schema import UserError
 from semisonic.trainer import Trainer
 from semisonic_kernels.contrastive import contrastive_loss, nt_xent, nt_xent_reference
-from semisonic_kernels.fuse import use_kernels
 from semisonic_kernels.rotate import rotate, rotate_reference, rotations, rotations_reference
-from tests.contract.test_contract import batch_for
-from tests.unit.test_algorithms import batch, frozen, gradients, images, info, make, same, tiny_network
+from tests.support.algorithms import batch, batch_for, frozen, gradients, images, info, make, same, tiny_network
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
-
-
-pytestmark = pytest.mark.usefixtures("eager_kernels")
 
 
 # Quarter turns
@@ -73,12 +68,13 @@ def test_the_gradient_of_a_rotation_turns_back():
         assert torch.equal(grad, by_hand(weights, 4 - turns))
 
 
+@pytest.mark.slow
+@pytest.mark.kernels("fused")
 def test_compiled_kernels_equal_their_references():
     pixels, turns = images(5, 1), torch.tensor([0, 1, 2, 3, 1])
     one, two = (views(8).requires_grad_() for _ in range(2))
-    with use_kernels("fused"):
-        assert torch.equal(rotate(pixels, turns), rotate_reference(pixels, turns))
-        losses = [call(given, given, 0, 0.3) for call, given in ((nt_xent, one), (nt_xent_reference, two))]
+    assert torch.equal(rotate(pixels, turns), rotate_reference(pixels, turns))
+    losses = [call(given, given, 0, 0.3) for call, given in ((nt_xent, one), (nt_xent_reference, two))]
     torch.testing.assert_close(*losses)
     sum(losses).backward()
     torch.testing.assert_close(one.grad, two.grad)

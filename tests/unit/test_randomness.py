@@ -13,11 +13,8 @@ from semisonic.models.head import DropoutLinear
 from semisonic.models.randomness import Dropout, convert_dropout, without_draws
 from semisonic.models.shake_shake import Block
 from semisonic.models.stochastic_depth import StochasticDepth
-from tests.contract.runner import Runner
-from tests.unit.test_algorithms import batch, images, info, tiny_network
-
-pytestmark = pytest.mark.usefixtures("eager_kernels")
-
+from tests.support.algorithms import batch, images, info, tiny_network
+from tests.support.runner import Runner
 
 LAYERS = {
     "dropout": lambda: Dropout(0.5),

@@ -13,10 +13,7 @@ from semisonic.commandline import resolve
 from semisonic.contract import Batch
 from semisonic.models.ema import EmaConfig
 from semisonic.schema import UserError
-from tests.unit.test_algorithms import CLASSES, batch, frozen, gradients, images, info, same, tiny_network
-
-pytestmark = pytest.mark.usefixtures("eager_kernels")
-
+from tests.support.algorithms import CLASSES, batch, frozen, gradients, images, info, same, tiny_network
 
 PRIOR = (0.4, 0.3, 0.2, 0.1)
 

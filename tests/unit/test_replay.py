@@ -6,45 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from semisonic.building import build_trainer
 from semisonic.commandline import resolve
 from semisonic.optim import AveragingSGD, OptimConfig, build_optimizer
 from semisonic.replay import GraphedFunction
 from semisonic.schema import UserError
-from semisonic.stepper import TrainingStep
-from semisonic.trainer import Trainer
-
-FIELDS = [
-    "--no-baseline", "--device", "cpu", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--log.trackers", "none",
-]  # fmt: skip
-
-
-def make_trainer(folder: Path, *fields: str) -> Trainer:
-    cfg = resolve([*FIELDS, "--out", str(folder), *fields])[1]
-    return build_trainer(cfg)
-
-
-class OnTheHost:
-    """A recorder for devices without graphs: does at each replay what the action does."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-        self.action: Callable[[], Any] = lambda: None
-
-    def warm_up(self, action: Callable[[], Any]) -> Any:
-        self.events.append("warm-up")
-        return action()
-
-    def capture(self, action: Callable[[], Any]) -> Any:
-        self.events.append("capture")
-        self.action = action
-        return {"sum": torch.zeros(())}
-
-    def replay(self) -> None:
-        self.events.append("replay")
-        self.action()
+from tests.support.trainers import FIELDS, OnTheHost, Reads, make_trainer, on_the_host
 
 
 def test_batches_are_copied_into_fixed_tensors():
@@ -81,13 +48,6 @@ def test_what_cannot_be_recorded_says_what_to_change():
         GraphedFunction(lambda batch: batch, Refuses(), warm_up=0)({"x": torch.zeros(1)})
 
 
-def on_the_host(trainer: Trainer, part: str, monkeypatch: pytest.MonkeyPatch) -> TrainingStep:
-    """The trainer's step anew, with a part that is replayed without a CUDA graph."""
-    monkeypatch.setattr("semisonic.stepper.CudaGraph", OnTheHost)
-    cfg = trainer.cfg.model_copy(update={"replay": part})
-    return TrainingStep(cfg, trainer.algorithm, trainer.accelerator)
-
-
 @pytest.mark.parametrize("part", ["step", "backward"])
 def test_a_step_needs_nothing_but_its_batch_and_fixed_tensors(
     part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -119,21 +79,6 @@ def test_the_learning_rate_follows_the_step_on_the_device(tmp_path: Path):
         rates.append(group["lr"].item())
     assert rates == pytest.approx([0.25 * (1 + torch.cos(torch.tensor(torch.pi * t / 100)).item()) for t in range(3)])
     assert group["lr"].data_ptr() == address
-
-
-class Reads(TorchDispatchMode):
-    """Operations that hand a tensor's value to the host, or whose result's size depends on one."""
-
-    NAMES = ("_local_scalar_dense", "is_nonzero", "nonzero", "equal", "masked_select", "unique", "bincount")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.overloadpacket.__name__.lstrip("_") in {name.lstrip("_") for name in self.NAMES}:
-            self.found.append(str(func))
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("fields", [(), ("--optim", "adamw"), ("--optim.clip", "1.0"), ("--batch.micro", "2")])

@@ -11,8 +11,8 @@ from semisonic.commandline import resolve
 from semisonic.fit import optimizer_bytes
 from semisonic.schema import UserError
 from semisonic.trainer import Trainer
-from tests.unit.test_fit import trial_of
-from tests.unit.test_replay import Reads, make_trainer, on_the_host
+from tests.support.trainers import Reads, make_trainer, on_the_host
+from tests.support.trials import trial_of
 
 FIELDS = ("--algorithm", "mpl", "--model", "small", "--steps", "20", "--algorithm.wait", "1", "--algorithm.baseline", "0.1",
           "--algorithm.teacher-lr", "0.02", "--algorithm.strong", "fixmatch", "--threads", "1")  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 
 from semisonic.commandline import resolve
 from semisonic.runtime import set_arithmetic, start
-from tests.conftest import ROOT
+from tests.support.processes import ROOT
 
 FIELDS = ["--no-baseline", "--device", "cpu", "--log.trackers", "none"]
 SWITCHES = ("fp32_precision", "allow_tf32", "set_float32_matmul_precision")

@@ -13,8 +13,8 @@ from semisonic.models import ModelConfig, build, model_problems
 from semisonic.models.blocks import _draws, blocks_of, draws, has_blocks, use_blocks
 from semisonic.models.norm import BatchNorm2d, batch_statistics
 from semisonic.models.shake_shake import Block, ShakeShake, Shortcut, parse, shake
-from tests.unit.test_blocks import activations, assert_equal, steps
-from tests.unit.test_replay import make_trainer
+from tests.support.networks import activations, assert_equal, steps
+from tests.support.trainers import make_trainer
 
 TINY = "shake-shake-8-2x4d"
 

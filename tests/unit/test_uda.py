@@ -12,12 +12,9 @@ from semisonic.algorithms.uda import UDA
 from semisonic.commandline import resolve
 from semisonic.schema import UserError
 from semisonic_kernels import collectives
-from tests.unit.test_algorithms import CLASSES, batch, frozen, gradients, make, same
+from tests.support.algorithms import CLASSES, batch, frozen, gradients, make, same
 
 SCHEDULES = ("linear", "exp", "log")
-
-
-pytestmark = pytest.mark.usefixtures("eager_kernels")
 
 
 def logits_of(algorithm: UDA, images: Tensor) -> Tensor:

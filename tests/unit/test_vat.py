@@ -16,10 +16,8 @@ from semisonic.algorithms.vat import VAT, unit
 from semisonic.contract import Batch
 from semisonic_kernels.losses import kl_divergence
 from semisonic_kernels.noise import normal_noise
-from tests.unit.test_algorithms import CLASSES, SIZE, batch, frozen, gradients, images, info, make, same, tiny_network
-from tests.unit.test_replay import make_trainer
-
-pytestmark = pytest.mark.usefixtures("eager_kernels")
+from tests.support.algorithms import CLASSES, SIZE, batch, frozen, gradients, images, info, make, same, tiny_network
+from tests.support.trainers import make_trainer
 
 
 def ready(**fields: object) -> Algorithm:

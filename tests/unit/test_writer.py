@@ -14,7 +14,7 @@ import torch.multiprocessing
 from semisonic import state, writer
 from semisonic.schema import UserError
 from semisonic.writer import Writer
-from tests.conftest import mounted
+from tests.support.processes import mounted
 
 
 def checkpoint(weight: torch.Tensor, history: list | None = None) -> state.Checkpoint:

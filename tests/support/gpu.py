@@ -1,0 +1,54 @@
+"""Trainers on a GPU, and what all of their steps keep."""
+
+import torch
+
+from semisonic.building import build_trainer
+from semisonic.commandline import resolve
+from semisonic.replay import WARM_UP_DDP
+from semisonic.trainer import Trainer
+
+FIELDS = [
+    "--no-baseline",
+    "--device",
+    "cuda",
+    "--batch.labelled",
+    "8",
+    "--batch.unlabelled-ratio",
+    "2",
+    "--log.trackers",
+    "none",
+]
+
+
+def make_trainer(*fields: str) -> Trainer:
+    return build_trainer(resolve([*FIELDS, *fields])[1])
+
+
+def check_that_nothing_waits(trainer: Trainer) -> None:
+    """Steps, once warm, never make the host wait for the device."""
+    batch = next(trainer.loader())
+    before = WARM_UP_DDP + 2
+    for _ in range(before):
+        trainer.training_step(batch)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            trainer.training_step(batch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert int(trainer.training_step.first_bad_step) == -1 and int(trainer.algorithm.step) == before + 3
+
+
+def check_that_replay_changes_nothing(replay: str, *fields: str) -> None:
+    """Deterministic kernels: recorded and replayed they do the same arithmetic, bit for bit."""
+    found = []
+    for mode in ("off", replay):
+        trainer = make_trainer("--deterministic", "--replay", mode, *fields)
+        loader = trainer.loader()
+        for _ in range(WARM_UP_DDP + 6):
+            trainer.training_step(next(loader))
+        found.append((trainer.read(), trainer.algorithm.state_dict()))
+    (metrics, plain), (others, replayed) = found
+    assert metrics == others
+    assert all(torch.equal(value, replayed[name]) for name, value in plain.items())

@@ -1,0 +1,23 @@
+"""Trials of whether a step fits into memory."""
+
+from functools import cache
+
+import torch
+
+from semisonic.building import build_algorithm
+from semisonic.config import RunConfig
+from semisonic.data.base import DataConfig, DataSet
+from semisonic.data.sources import load_data_set
+from semisonic.data.splits import Split, make_split
+from semisonic.fit import Trial
+
+
+@cache
+def digits() -> tuple[DataSet, Split]:
+    data = load_data_set(DataConfig())
+    return data, make_split(DataConfig(), data.train.labels, len(data.classes), 0)
+
+
+def trial_of(cfg: RunConfig, kind: type[Trial] = Trial) -> Trial:
+    data, split = digits()
+    return kind(lambda cfg: build_algorithm(cfg, data, split), data, split, torch.device("cpu"))
