@@ -24,11 +24,11 @@ from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.building import build_algorithm
 from semisonic.commandline import resolve
 from semisonic.config import RunConfig
+from semisonic.contract import Batch, Info, StepOutput
 from semisonic.data.sources import load_data_set
 from semisonic.data.splits import make_split
 from semisonic.models.norm import BatchNorm2d
 from semisonic.parallel import Engine, ZeroEngine
-from semisonic.building import build_algorithm
 from semisonic.runtime import start
 from semisonic.trainer import Trainer
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.processes import GPU_SECONDS, ROOT
+from tests.conftest import GPU_SECONDS, ROOT
 
 
 def run(*arguments: object) -> str:

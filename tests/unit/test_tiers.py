@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.processes import left_out
+from tests.conftest import left_out
 from tests.support.record import record
 
 
