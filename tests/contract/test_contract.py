@@ -43,6 +43,21 @@ def test_output_follows_the_contract(kind: type[Algorithm]):
 
 
 @each
+def test_an_algorithm_sees_only_the_views_that_it_named(kind: type[Algorithm]):
+    """Add-ons bring views and draws of their own; beside them the same losses come out, bit for bit."""
+    alone, beside = make(kind), make(kind)
+    for seed in range(2):
+        given = batch_for(alone, seed)
+        more = {"first": images(12, 90), **given.u, "zebra": images(12, 91)}
+        draws = {"another": torch.rand(12, 1), **given.draws}
+        full = given._replace(x={"first": images(6, 92), **given.x, "zebra": images(6, 93)}, u=more, draws=draws)
+        one, other = Runner(alone).step(given), Runner(beside).step(full)
+        assert torch.equal(one.loss, other.loss)
+        assert all(torch.equal(value, other.metrics[name]) for name, value in one.metrics.items())
+    assert all(torch.equal(value, beside.state_dict()[name]) for name, value in alone.state_dict().items())
+
+
+@each
 def test_loss_writes_no_state_and_one_forward_tracks(kind: type[Algorithm]):
     algorithm = make(kind)
     before = copy.deepcopy(algorithm.state_dict())

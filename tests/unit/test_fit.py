@@ -26,6 +26,7 @@ from semisonic.run import execute
 from semisonic.runtime import optimizer_share, start
 from semisonic.schema import UserError
 from semisonic.stepper import TrainingStep
+from semisonic_kernels import fuse
 from tests.support.trials import digits, trial_of
 
 FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--steps", "4",
@@ -237,6 +238,27 @@ def test_the_synthetic_batch_has_the_shapes_of_a_real_one(algorithm: str):
 
     assert [shapes(value) for value in made] == [shapes(value) for value in real]
     Trial(lambda cfg: build_algorithm(cfg, data, split), data, split, cpu).step(cfg, compiled=False)
+
+
+def test_a_trial_leaves_modes_and_kernels_as_they_were():
+    """As a run's evaluation does: every module is in the mode that it was in, and no switch is left behind."""
+    cfg, built, seen = configuration(), [], []
+
+    class Kept(Trial):
+        def prepared(self, cfg: RunConfig):
+            built.append(super().prepared(cfg))
+            algorithm = built[-1][0]
+            algorithm.ema.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+            algorithm.network.head.eval()
+            return built[-1]
+
+    trial = trial_of(cfg, Kept)
+    trial.evaluation(cfg)
+    assert seen == [False]
+    algorithm = built[0][0]
+    assert algorithm.training and algorithm.ema.training and not algorithm.network.head.training
+    trial.step(cfg.model_copy(update={"kernels": "reference"}), compiled=False)
+    assert fuse._kernels == "fused"
 
 
 def test_parameters_of_views_are_made_too():

@@ -11,6 +11,7 @@ from semisonic.commandline import resolve
 from semisonic.optim import AveragingSGD, OptimConfig, build_optimizer
 from semisonic.replay import GraphedFunction
 from semisonic.schema import UserError
+from semisonic_kernels import fuse
 from tests.support.trainers import FIELDS, OnTheHost, Reads, make_trainer, on_the_host
 
 
@@ -79,6 +80,39 @@ def test_the_learning_rate_follows_the_step_on_the_device(tmp_path: Path):
         rates.append(group["lr"].item())
     assert rates == pytest.approx([0.25 * (1 + torch.cos(torch.tensor(torch.pi * t / 100)).item()) for t in range(3)])
     assert group["lr"].data_ptr() == address
+
+
+@pytest.mark.parametrize(("fields", "inside"), [(("--kernels", "reference"), "reference"), ((), "eager")])
+def test_no_switch_outlives_a_step(fields: tuple[str, ...], inside: str, tmp_path: Path):
+    """The kernels of a step are its own: neither making it nor taking it changes those of the process."""
+    seen, outside = [], fuse._kernels
+    trainer = make_trainer(tmp_path, *fields)
+    trainer.algorithm.network.register_forward_pre_hook(lambda *_: seen.append(fuse._kernels))
+    batch = next(trainer.loader())
+    assert fuse._kernels == outside
+    trainer.training_step(batch)
+    assert seen and set(seen) == {inside} and fuse._kernels == outside
+
+    def fails(batch: object) -> None:
+        raise RuntimeError("inside")
+
+    trainer.algorithm.loss = fails  # type: ignore[method-assign,assignment]
+    with pytest.raises(RuntimeError, match="inside"):
+        trainer.training_step(batch)
+    assert fuse._kernels == outside
+
+
+def test_an_evaluation_leaves_every_module_in_the_mode_that_it_was_in(tmp_path: Path):
+    trainer = make_trainer(tmp_path)
+    frozen = trainer.algorithm.network.head.eval()
+    modes = {name: module.training for name, module in trainer.algorithm.named_modules()}
+    seen = []
+    for module in trainer.algorithm.ema.modules():
+        module.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    trainer.evaluate("ema", "test", 100)
+    assert seen and not any(seen)
+    assert modes == {name: module.training for name, module in trainer.algorithm.named_modules()}
+    assert modes[""] and not frozen.training
 
 
 @pytest.mark.parametrize("fields", [(), ("--optim", "adamw"), ("--optim.clip", "1.0"), ("--batch.micro", "2")])

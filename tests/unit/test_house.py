@@ -1,0 +1,23 @@
+"""How the code is laid out, as benchmarks/house.py counts it."""
+
+import sys
+from itertools import pairwise
+
+import pytest
+
+from tests.conftest import ROOT
+
+sys.path.append(str(ROOT / "benchmarks"))
+
+import house
+
+
+@pytest.mark.filterwarnings("ignore:The external source node")
+def test_a_step_changes_file_at_most_twenty_times():
+    passed = house.trace_changes()
+    files = [line.partition(":")[0] for line in passed]
+    assert len(passed) - 1 <= 20
+    assert all(one != other for one, other in pairwise(files))
+    assert {"stepper.py", "parallel.py", "contract.py", "algorithms/base.py", "algorithms/fixmatch.py"} <= set(files)
+    assert not any(file.startswith(("models/", "/")) for file in files)
+    assert sys.getprofile() is None
