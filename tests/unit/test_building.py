@@ -9,7 +9,7 @@ import torch
 from semisonic.building import build_trainer, draw_split
 from semisonic.commandline import resolve
 from semisonic.config import RunConfig
-from semisonic.data.sources import load
+from semisonic.data.sources import load_data_set
 from semisonic.schema import UserError
 
 
@@ -20,7 +20,7 @@ def configuration(out: Path, *fields: str) -> RunConfig:
 
 def test_what_is_not_given_is_made_as_a_run_would(tmp_path: Path):
     cfg = configuration(tmp_path, "--seed", "3")
-    data = load(cfg.data)
+    data = load_data_set(cfg.data)
     split = draw_split(cfg, data)
     given = build_trainer(cfg, data, split)
     torch.randn(5)  # the weights are those of the seed, whatever was drawn before
