@@ -93,7 +93,9 @@ def test_under_another_strategy_a_run_goes_on(results: Results, old: str, new: s
     compare(second_half(results[old]), results[f"{old} to {new}"], 1e-5, slack=100)
 
 
-@pytest.mark.parametrize(("whole", "continued"), [("one float64", "one to two"), ("two float64", "two to one")])
+@pytest.mark.parametrize(
+    ("whole", "continued"), [("one float64", "one to two"), pytest.param("two float64", "two to one", marks=pytest.mark.slow)]
+)
 @needs(lambda whole, continued: [whole, continued])
 def test_at_another_world_size_a_run_goes_on(results: Results, whole: str, continued: str):
     compare(second_half(results[whole]), results[continued], 1e-10)

@@ -244,7 +244,7 @@ def test_a_conventional_step_trains(algorithm: str):
     assert all(value >= 0 for value in loop.parts_of_a_step().values())
 
 
-@pytest.mark.parametrize("start_up", ["none", "tf"])
+@pytest.mark.parametrize("start_up", ["none", pytest.param("tf", marks=pytest.mark.slow)])
 def test_the_two_loops_do_the_same_arithmetic(start_up: str):
     """One batch, ten steps: the engine's trainer and the conventional loop arrive at the same weights."""
     from semisonic.building import build_trainer

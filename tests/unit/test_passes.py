@@ -57,12 +57,8 @@ def rows_of_stems(algorithm: nn.Module, action: Callable[[], object]) -> int:
     return sum(rows)
 
 
-QUICK = (*KNOWN, "enaet", "mpl", "remixmatch")
-"""Those whose passes differ most."""
-
-
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in ALGORITHMS]
+    "name", [pytest.param(name, marks=[] if name in KNOWN else pytest.mark.slow) for name in ALGORITHMS]
 )
 def test_no_pass_of_a_step_is_missed(name: str, monkeypatch: pytest.MonkeyPatch):
     """Neither when they are counted nor when they are repeated."""

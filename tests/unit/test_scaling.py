@@ -26,9 +26,12 @@ from semisonic.schema import UserError  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def counted() -> dict:
+def counted(request: pytest.FixtureRequest) -> dict:
+    """What was counted; of a compiled step too where a chosen test reads it."""
+    kinds = {item.callspec.params.get("kind") for item in request.session.items if hasattr(item, "callspec")}
     worker = Path(__file__).parent / "scaling_worker.py"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(worker)]
+    command += ["compiled"] if "compiled" in kinds else []
     path = ":".join(str(ROOT / part) for part in ("benchmarks", "engine", "kernels"))
     environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | environment)
@@ -51,7 +54,7 @@ def test_every_call_is_counted_with_the_bytes_of_its_whole_message(counted: dict
     ]
 
 
-@pytest.mark.parametrize("kind", ["eager", "compiled"])
+@pytest.mark.parametrize("kind", ["eager", pytest.param("compiled", marks=pytest.mark.slow)])
 def test_ddp_reduces_every_parameter_once_and_batch_norm_its_statistics(kind: str, counted: dict):
     found, ranks, channels = counted[kind], 2, [16, 32, 64, 96]
     step = found["step"]
