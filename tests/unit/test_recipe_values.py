@@ -1,13 +1,14 @@
 """Every value that decides about a run, in one table: a changed weight, ramp, threshold or rate is a changed line there.
 
-recipe_values.json has three parts:
+recipe_values.json has four parts, each of which says what differs from the one before:
 
+    run         fields of `RunConfig()` but for the algorithm's
     algorithms  name -> all fields of its `Config()`
-    recipes     name -> all fields of the run that it resolves to, but for the algorithm's
-    changes     recipe -> algorithm -> what it changes of that run, and its own fields that are not its defaults
+    recipes     name -> fields of the run that it resolves to
+    changes     recipe -> algorithm -> fields of the run that has this algorithm on that recipe
 
 `python -m tests.unit.test_recipe_values NAME ...` writes the entries of these algorithms and recipes anew, and with no
-name all of them; the difference to the file before shows what has changed.
+name all of them and `run`; the difference to the file before shows what has changed.
 """
 
 import json
@@ -21,6 +22,7 @@ import pytest
 
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.commandline import resolve
+from semisonic.config import RunConfig
 from semisonic.data import sources
 from semisonic.recipes import RECIPES
 
@@ -55,9 +57,16 @@ def flat(fields: Values, prefix: str = "") -> Values:
 
 
 def resolved(recipe: str, *fields: str) -> Values:
-    """The run of a recipe; without what this machine or the test decides."""
-    cfg = resolve(["--recipe", recipe, "--device", "cpu", "--log.trackers", "none", *fields])[1]
-    return flat(cfg.model_dump(mode="json"))
+    return values(resolve(["--recipe", recipe, "--device", "cpu", *fields])[1])
+
+
+def values(cfg: RunConfig) -> Values:
+    """All fields but the device, which tests set, and the peak learning rate."""
+    return flat(cfg.model_dump(mode="json", exclude={"device"})) | {"optim.peak": cfg.optim.peak}
+
+
+def run_entry() -> Values:
+    return {name: value for name, value in values(RunConfig()).items() if not of_the_algorithm(name)}
 
 
 def defaults(algorithm: str) -> Values:
@@ -70,12 +79,14 @@ def of_the_algorithm(name: str) -> bool:
 
 @cache
 def recipe_entry(recipe: str) -> Values:
-    return {name: value for name, value in resolved(recipe).items() if not of_the_algorithm(name)}
+    """What the recipe has in place of the run's defaults."""
+    usual = run_entry()
+    return {n: value for n, value in resolved(recipe).items() if not of_the_algorithm(n) and value != usual[n]}
 
 
 def changes(recipe: str, algorithm: str, *fields: str) -> Values:
     """What the run of an algorithm has in place of the recipe's own fields and of its own defaults."""
-    usual = recipe_entry(recipe) | flat({"algorithm": defaults(algorithm)})
+    usual = run_entry() | recipe_entry(recipe) | flat({"algorithm": defaults(algorithm)})
     found = resolved(recipe, "--algorithm", algorithm, *fields)
     assert found.keys() == usual.keys()
     return {name: value for name, value in found.items() if value != usual[name]}
@@ -90,6 +101,10 @@ def test_the_table_is_complete():
     assert table["algorithms"].keys() == ALGORITHMS.keys()
     assert table["recipes"].keys() == table["changes"].keys() == RECIPES.keys() == LABELS.keys()
     assert all(entry.keys() == ALGORITHMS.keys() for entry in table["changes"].values())
+
+
+def test_defaults_of_a_run():
+    assert run_entry() == stored()["run"]
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -115,7 +130,11 @@ def test_the_number_of_labels_changes_nothing_else(recipe: str):
     table = stored()["changes"][recipe]
     for labels in (*LABELS[recipe], "null"):
         wanted = None if labels == "null" else int(labels)
-        own = {} if wanted == stored()["recipes"][recipe]["data.labels"] else {"data.labels": wanted}
+        own = (
+            {}
+            if wanted == RECIPES[recipe]()["data"].get("labels", RunConfig().data.labels)
+            else {"data.labels": wanted}
+        )
         for algorithm in ALGORITHMS:
             assert changes(recipe, algorithm, "--data.labels", labels) == table[algorithm] | own, (algorithm, labels)
 
@@ -124,7 +143,9 @@ def write(names: list[str]) -> None:
     """Makes entries anew and leaves the others as they are. Raises KeyError for a name that there is not."""
     if unknown := [name for name in names if name not in (*ALGORITHMS, *RECIPES)]:
         raise KeyError(f"{unknown}: neither algorithms nor recipes")
-    table = stored() if names and FILE.exists() else {"algorithms": {}, "recipes": {}, "changes": {}}
+    table = (
+        stored() if names and FILE.exists() else {"algorithms": {}, "recipes": {}, "changes": {}, "run": run_entry()}
+    )
     wanted = names or [*ALGORITHMS, *RECIPES]
     table["algorithms"] |= {name: defaults(name) for name in ALGORITHMS if name in wanted}
     table["recipes"] |= {name: recipe_entry(name) for name in RECIPES if name in wanted}
