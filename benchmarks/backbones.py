@@ -45,7 +45,7 @@ class Case:
 
     def __init__(self, plan: Plan):
         cfg = configuration(plan)
-        from semisonic.building import build_trainer
+        from semisonic.training.build import build_trainer
 
         self.trainer = build_trainer(cfg, *data_set(plan, cfg))
         self.device = self.trainer.device
@@ -103,9 +103,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--model", default="resnet50", help="default: %(default)s")
     result.add_argument("--image-size", type=int, default=224 if gpu else 96, help="here: %(default)s")
     result.add_argument("--classes", type=int, default=1000 if gpu else 10, help="here: %(default)s")
-    result.add_argument("--batch", type=int, default=32 if gpu else 2, help="labelled images (here: %(default)s)")
+    result.add_argument("--batch", type=int, default=32 if gpu else 2, help="labeled images (here: %(default)s)")
     result.add_argument(
-        "--ratio", type=int, default=5 if gpu else 2, help="unlabelled for each labelled (here: %(default)s)"
+        "--ratio", type=int, default=5 if gpu else 2, help="unlabeled for each labeled (here: %(default)s)"
     )
     result.add_argument("--micro", type=int, default=1, help="micro-batches of a step (default: %(default)s)")
     result.add_argument("--precision", default="bf16" if gpu else "fp32", help="fp32, bf16, fp16 (here: %(default)s)")
@@ -122,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
 def make_plan(args: argparse.Namespace, rest: Sequence[str], compiled: str, recompute: bool) -> Plan:
     fields = (
         "--data", "digits", "--algorithm", args.algorithm, "--model", args.model,
-        "--batch.labelled", str(args.batch), "--batch.unlabelled-ratio", str(args.ratio),
+        "--batch.labeled", str(args.batch), "--batch.unlabeled-ratio", str(args.ratio),
         "--batch.micro", str(args.micro), "--precision", args.precision, "--replay", args.replay,
         "--seed", str(args.seed), "--log.trackers", "none", "--no-baseline", "--compile", compiled,
         "--recompute" if recompute else "--no-recompute",
@@ -153,19 +153,19 @@ def run(args: argparse.Namespace, rest: Sequence[str], workers: dict[str, measur
         "kind": "backbones",
         "configuration": {
             "algorithm": args.algorithm, "model": args.model, "parameters": first["parameters"],
-            "image_size": args.image_size, "classes": args.classes, "labelled": args.batch,
-            "unlabelled_ratio": args.ratio, "images_per_step": images_per_step(cfg), "rows": rows_per_step(cfg),
+            "image_size": args.image_size, "classes": args.classes, "labeled": args.batch,
+            "unlabeled_ratio": args.ratio, "images_per_step": images_per_step(cfg), "rows": rows_per_step(cfg),
             "micro": args.micro, "precision": args.precision, "replay": args.replay, "seed": args.seed,
         },
         **first["environment"],
         "memory": MEMORY[first["environment"]["device"]],
         "rounds": args.rounds,
         "seconds": args.seconds,
-        "cases": {name: summarise(name, workers, readings) for name in workers},
+        "cases": {name: summarize(name, workers, readings) for name in workers},
     }  # fmt: skip
 
 
-def summarise(
+def summarize(
     name: str, workers: dict[str, measure.Worker], readings: dict[str, list[measure.Reading]]
 ) -> dict[str, Any]:
     """One case: its step, memory and first step; and its time and memory relative to the first case."""

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-COLOURS = {
+COLORS = {
     "forward + backward": "#4c72b0",
-    "loss, optimiser, EMA, bookkeeping": "#dd8452",
-    "loss, optimiser, logging": "#dd8452",
+    "loss, optimizer, EMA, bookkeeping": "#dd8452",
+    "loss, optimizer, logging": "#dd8452",
     "EMA": "#c44e52",
     "data": "#55a868",
 }
@@ -20,13 +20,13 @@ def plot(breakdown: dict[str, dict[str, float]], title: str, path: Path) -> None
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(9, 1.4 + 0.7 * len(breakdown)), layout="constrained")
-    labelled: set[str] = set()
+    labeled: set[str] = set()
     for row, parts in breakdown.items():
         left = 0.0
         for name, milliseconds in parts.items():
             width = max(0.0, milliseconds)
-            label = None if name in labelled else name
-            bar = axes.barh(row, width, left=left, color=COLOURS[name], label=label, height=0.6)
+            label = None if name in labeled else name
+            bar = axes.barh(row, width, left=left, color=COLORS[name], label=label, height=0.6)
             if width > 0.04 * _longest(breakdown):
                 axes.bar_label(
                     bar,
@@ -35,7 +35,7 @@ def plot(breakdown: dict[str, dict[str, float]], title: str, path: Path) -> None
                     color="white",
                     fontsize=8,
                 )
-            labelled.add(name)
+            labeled.add(name)
             left += width
         axes.text(left, row, f" {left:.4g} ms", va="center", fontsize=8)
     axes.invert_yaxis()
@@ -55,7 +55,7 @@ def _longest(breakdown: dict[str, dict[str, float]]) -> float:
 
 def engine_parts(ms: dict[str, float]) -> dict[str, float]:
     """Parts of the engine's step from the milliseconds of bare, step and (where measured) end_to_end."""
-    parts = {"forward + backward": ms["bare"], "loss, optimiser, EMA, bookkeeping": ms["step"] - ms["bare"]}
+    parts = {"forward + backward": ms["bare"], "loss, optimizer, EMA, bookkeeping": ms["step"] - ms["bare"]}
     if "end_to_end" in ms:
         parts["data"] = ms["end_to_end"] - ms["step"]
     return parts
@@ -66,7 +66,7 @@ def conventional_parts(seconds: dict[str, Any]) -> dict[str, float]:
     ms = {name: 1000 * value for name, value in seconds.items()}
     return {
         "forward + backward": ms["forward + backward"],
-        "loss, optimiser, logging": ms["rest"],
+        "loss, optimizer, logging": ms["rest"],
         "EMA": ms["EMA"],
         "data": ms["data"],
     }

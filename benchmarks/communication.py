@@ -120,13 +120,13 @@ class Counter(TorchDispatchMode):
 # A step of the engine.
 
 PURPOSES = (
-    "gradients", "parameters", "BatchNorm forward", "BatchNorm backward", "algorithm state", "optimiser checks",
+    "gradients", "parameters", "BatchNorm forward", "BatchNorm backward", "algorithm state", "optimizer checks",
     "meter", "vote", "other",
 )  # fmt: skip
 
 
 def purpose(call: Call, channels: Iterable[int]) -> str:
-    """What a call was for; `channels`: the widths of the network's synchronised BatchNorm layers."""
+    """What a call was for; `channels`: the widths of the network's synchronized BatchNorm layers."""
     if call.phase in ("meter", "vote"):
         return call.phase
     if call.phase == "state":
@@ -136,15 +136,15 @@ def purpose(call: Call, channels: Iterable[int]) -> str:
         (shape,) = call.shapes
         if len(shape) == 1 and shape[0] // 2 in set(channels) and call.kind in (GATHER, REDUCE):
             return "BatchNorm forward" if call.kind == GATHER else "BatchNorm backward"
-    if call.phase not in ("forward", "backward", "optimiser") or call.functional:
+    if call.phase not in ("forward", "backward", "optimizer") or call.functional:
         return "other"
     if call.kind in (REDUCE, BARRIER) and sum(map(math.prod, call.shapes)) <= 1:
-        return "optimiser checks"
+        return "optimizer checks"
     if call.kind == GATHER or call.operation == "c10d::broadcast_":
         return "parameters"
     if call.phase == "forward":
         return "other"
-    return "gradients" if call.phase == "backward" else "optimiser checks"
+    return "gradients" if call.phase == "backward" else "optimizer checks"
 
 
 def summary(calls: Sequence[Call], ranks: int, channels: Iterable[int]) -> dict[str, dict[str, Any]]:
@@ -161,7 +161,7 @@ def summary(calls: Sequence[Call], ranks: int, channels: Iterable[int]) -> dict[
 
 
 def norm_channels(module: torch.nn.Module) -> list[int]:
-    """Channels of each synchronised BatchNorm layer inside."""
+    """Channels of each synchronized BatchNorm layer inside."""
     from semisonic.models.norm import BatchNorm2d
 
     return [layer.num_features for layer in module.modules() if isinstance(layer, BatchNorm2d) and layer.sync]
@@ -169,14 +169,14 @@ def norm_channels(module: torch.nn.Module) -> list[int]:
 
 @contextmanager
 def observed(trainer: Any, counter: Counter) -> Iterator[None]:
-    """Inside, what the trainer's step does is counted in phases: forward, backward, optimiser and state."""
+    """Inside, what the trainer's step does is counted in phases: forward, backward, optimizer and state."""
     step = trainer.training_step
     methods = [(step, "gather", "state")]
     for engine in step.engines.values():
         methods += [
             (engine.wrapped, "forward", "forward"),
             (engine, "backward", "backward"),
-            (engine, "step", "optimiser"),
+            (engine, "step", "optimizer"),
         ]
 
     def marked(method: Callable[..., Any], phase: str) -> Callable[..., Any]:

@@ -2,8 +2,8 @@
 
 An eager NCHW network with torch's own layers, one forward over the concatenated views, SGD with Nesterov momentum, a
 LambdaLR, an EMA that goes through the tensors one by one, and four figures read with `.item()` after each backward.
-Interleaving the views before the forward, as some do, changes nothing on one GPU and is left out, in the loop's favour.
-So are the further host synchronisations of some implementations.
+Interleaving the views before the forward, as some do, changes nothing on one GPU and is left out, in the loop's favor.
+So are the further host synchronizations of some implementations.
 """
 
 import copy
@@ -16,15 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semisonic.config import RunConfig
-from semisonic.models import FOUR_STAGE_STRIDE_FROM, ModelConfig, build, small, wide_resnet
+from semisonic.config.run_config import RunConfig
+from semisonic.models import small, wide_resnet
+from semisonic.models.networks import FOUR_STAGE_STRIDE_FROM, ModelConfig, build
 
 ALGORITHMS = ("fixmatch", "supervised")
 
-Labelled = tuple[Tensor, Tensor]
-"""Normalised images [B, 3, H, W] and labels [B]."""
-Unlabelled = tuple[Tensor, Tensor]
-"""Weak and strong normalised images, each [U, 3, H, W]."""
+Labeled = tuple[Tensor, Tensor]
+"""Normalized images [B, 3, H, W] and labels [B]."""
+Unlabeled = tuple[Tensor, Tensor]
+"""Weak and strong normalized images, each [U, 3, H, W]."""
 
 
 class Block(nn.Module):
@@ -163,7 +164,7 @@ class Average:
 
 
 def learning_rate_factor(step: int, cfg: Any, total: int) -> float:
-    """The schedule of `semisonic.schedules` in Python numbers."""
+    """The schedule of `semisonic.optim.optimizer.schedules` in Python numbers."""
     warm_up = min(1.0, (step + 1) / (cfg.warm_up + 1))
     step, total = max(0, step - cfg.warm_up), max(1, total - cfg.warm_up)
     if cfg.schedule == "fixmatch":
@@ -174,7 +175,7 @@ def learning_rate_factor(step: int, cfg: Any, total: int) -> float:
 
 
 def build_optimizer(network: nn.Module, cfg: Any) -> torch.optim.Optimizer:
-    """The configured optimiser in the form torch chooses by itself; biases and BatchNorm do not decay."""
+    """The configured optimizer in the form torch chooses by itself; biases and BatchNorm do not decay."""
     parameters = list(network.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1 or cfg.decay_all], "weight_decay": cfg.weight_decay},
@@ -188,7 +189,7 @@ def build_optimizer(network: nn.Module, cfg: Any) -> torch.optim.Optimizer:
 
 
 class Loop:
-    """The training loop over two endless iterators of host batches; `unlabelled` is None for supervised training."""
+    """The training loop over two endless iterators of host batches; `unlabeled` is None for supervised training."""
 
     def __init__(
         self,
@@ -197,10 +198,10 @@ class Loop:
         image_size: int,
         device: torch.device,
         precision: str,
-        labelled: Iterator[Labelled],
-        unlabelled: Iterator[Unlabelled] | None,
+        labeled: Iterator[Labeled],
+        unlabeled: Iterator[Unlabeled] | None,
     ):
-        self.cfg, self.device, self.labelled, self.unlabelled = cfg, device, labelled, unlabelled
+        self.cfg, self.device, self.labeled, self.unlabeled = cfg, device, labeled, unlabeled
         self.network = build_network(cfg.model, classes, image_size).to(device)
         self.average = Average(self.network, cfg.ema)
         self.optimizer = build_optimizer(self.network, cfg.optim)
@@ -214,8 +215,8 @@ class Loop:
 
     def next_batch(self) -> tuple[Tensor, ...]:
         """A batch on the host: images [B], labels, and weak and strong images [U] where there are any."""
-        images, labels = next(self.labelled)
-        return images, labels, *(next(self.unlabelled) if self.unlabelled is not None else ())
+        images, labels = next(self.labeled)
+        return images, labels, *(next(self.unlabeled) if self.unlabeled is not None else ())
 
     def copy(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(tensor.to(self.device, non_blocking=True) for tensor in batch)
@@ -225,22 +226,22 @@ class Loop:
         with torch.autocast(self.device.type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
             logits = self.network(torch.cat((images, *views)))
         logits = logits.float()
-        losses = {"labelled": F.cross_entropy(logits[: len(labels)], labels)}
-        loss = losses["labelled"]
+        losses = {"labeled": F.cross_entropy(logits[: len(labels)], labels)}
+        loss = losses["labeled"]
         if views:
             weak, strong = logits[len(labels) :].chunk(2)
             confidence, pseudo = weak.detach().softmax(-1).max(-1)
             mask = confidence.ge(self.cfg.algorithm.threshold).float()
-            losses["unlabelled"] = (F.cross_entropy(strong, pseudo, reduction="none") * mask).mean()
+            losses["unlabeled"] = (F.cross_entropy(strong, pseudo, reduction="none") * mask).mean()
             losses["mask"] = mask.mean()
-            loss = loss + self.cfg.algorithm.weight * losses["unlabelled"]
+            loss = loss + self.cfg.algorithm.weight * losses["unlabeled"]
         self.scaler.scale(loss).backward()
         return {"loss": loss, **losses}
 
     def log(self, values: dict[str, Tensor]) -> None:
         self.figures = {name: value.item() for name, value in values.items()}
 
-    def optimise(self) -> None:
+    def optimize(self) -> None:
         if self.cfg.optim.clip is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.cfg.optim.clip)
@@ -251,7 +252,7 @@ class Loop:
     def step(self, batch: tuple[Tensor, ...]) -> None:
         """One step on a batch on the host, in the order of the public loops."""
         self.log(self.forward_backward(self.copy(batch)))
-        self.optimise()
+        self.optimize()
         self.average.update(self.network)
         self.network.zero_grad()
 
@@ -270,7 +271,7 @@ class Loop:
         batch = part("data", lambda: self.copy(self.next_batch()))
         values = part("forward + backward", lambda: self.forward_backward(batch))
         part("rest", lambda: self.log(values))
-        part("rest", self.optimise)
+        part("rest", self.optimize)
         part("EMA", lambda: self.average.update(self.network))
         part("rest", self.network.zero_grad)
         return seconds

@@ -1,5 +1,5 @@
 """The data path that the engine is compared with, as public PyTorch implementations of FixMatch run it: a DataLoader
-whose worker processes turn one image after the other into PIL, augment it with torchvision and normalise it.
+whose worker processes turn one image after the other into PIL, augment it with torchvision and normalize it.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ Transform = Callable[[Any], Any]
 
 
 class Cutout:
-    """Fills a square of half the image's width with mid grey, its centre uniform, clipped at the border."""
+    """Fills a square of half the image's width with mid gray, its center uniform, clipped at the border."""
 
     def __call__(self, image: Image.Image) -> Image.Image:
         width, height = image.size
@@ -29,7 +29,7 @@ class Cutout:
 class PilViews(Dataset):
     """Views of resident images uint8 [N, H, W, 3] with labels [N], at the given indices.
 
-    "labelled": (weak, label); "unlabelled": ((weak, strong), label). Views are float32 [3, H, W], normalised. Weak is
+    "labeled": (weak, label); "unlabeled": ((weak, strong), label). Views are float32 [3, H, W], normalized. Weak is
     a flip (with `flip`) and a crop from the image reflected by `pad` pixels; strong is another weak view, two of
     torchvision's RandAugment operations at magnitude 10, and Cutout.
     """
@@ -39,14 +39,14 @@ class PilViews(Dataset):
         pixels: np.ndarray,
         labels: np.ndarray,
         indices: np.ndarray,
-        mode: Literal["labelled", "unlabelled"],
+        mode: Literal["labeled", "unlabeled"],
         flip: bool,
         pad: int,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
     ):
-        if mode not in ("labelled", "unlabelled"):
-            raise ValueError(f"PilViews: mode must be 'labelled' or 'unlabelled', not {mode!r}")
+        if mode not in ("labeled", "unlabeled"):
+            raise ValueError(f"PilViews: mode must be 'labeled' or 'unlabeled', not {mode!r}")
         self.pixels, self.labels, self.indices, self.mode = pixels, labels, indices, mode
         moved: list[Transform] = [transforms.RandomHorizontalFlip()] if flip else []
         moved.append(transforms.RandomCrop(pixels.shape[1:3], padding=pad, padding_mode="reflect"))
@@ -60,7 +60,7 @@ class PilViews(Dataset):
     def __getitem__(self, position: int) -> tuple[Any, int]:
         index = self.indices[position]
         image, label = Image.fromarray(self.pixels[index]), int(self.labels[index])
-        if self.mode == "labelled":
+        if self.mode == "labeled":
             return self.weak(image), label
         return (self.weak(image), self.strong(image)), label
 

@@ -6,7 +6,7 @@
 Images are synthetic and resident. Everything is built first; then all measure one window each, over and over, in one
 process that is quiet before every window. Speeds are in images of the data set: with two views, each counts once.
 On the CPU the views are also compared with a DataLoader whose workers augment with PIL and torchvision, round by round:
-its images come as normalised floats, as such loops take them; the engine's as bytes, which its step normalises.
+its images come as normalized floats, as such loops take them; the engine's as bytes, which its step normalizes.
 """
 
 import argparse
@@ -27,25 +27,25 @@ from rich.table import Table
 from conventional_data import PilViews, make_loader
 from measure import describe, environment, ratio, settle, spread, timed, write_json
 from semisonic.contract import Views
-from semisonic.data.augment import View, single_operation
-from semisonic.data.base import DataSet, Images
-from semisonic.data.calls import Placement, steps_per_call
-from semisonic.data.draws import Draws
-from semisonic.data.image_source import geometry_of, source_of
-from semisonic.data.operations import OPERATIONS
-from semisonic.data.pipeline import Loader, Sampling
-from semisonic.data.resident import ResidentImages
-from semisonic.data.sampler import TrainingSampler
-from semisonic.data.splits import Split
-from semisonic.data.stream import Stream
-from semisonic.runtime import keep_freed_memory
+from semisonic.data.loading.calls import Placement, steps_per_call
+from semisonic.data.loading.draws import Draws
+from semisonic.data.loading.image_source import geometry_of, source_of
+from semisonic.data.loading.loader import Loader, Sampling
+from semisonic.data.loading.resident import ResidentImages
+from semisonic.data.loading.sampler import TrainingSampler
+from semisonic.data.loading.stream import Stream
+from semisonic.data.sets.base import DataSet, Images
+from semisonic.data.sets.splits import Split
+from semisonic.data.views.operations import OPERATIONS
+from semisonic.data.views.registry import View, single_operation
 from semisonic.schema import UserError
+from semisonic.training.process import keep_freed_memory
 from synthetic import synthetic
 
 PARTS = ("views", "operations", "batches", "calls", "host", "loader")
 CLASSES, LABELS = 10, 40
 PAIR = {"weak": "weak", "strong": "fixmatch"}
-"""The views of FixMatch's unlabelled stream."""
+"""The views of FixMatch's unlabeled stream."""
 MAGNITUDES = {"posterize": 5, "solarize": 128, "rotate": 20} | dict.fromkeys(("brightness", "color", "contrast"), 0.5)
 """Of the single operations; 0.2 for the others."""
 TARGET = 4
@@ -92,7 +92,7 @@ class Bench:
     ) -> Case:
         """A stream of these views."""
         batch, steps = batch or self.batch, steps or self.steps
-        draws = Draws(0, "unlabelled")
+        draws = Draws(0, "unlabeled")
         sampler = TrainingSampler(draws, len(self.data.train), batch)
         source = source_of(self.data, self.device, resident=self.resident)
         placement = Placement(self.device, self.threads, operations, steps_per_call=steps)
@@ -168,7 +168,7 @@ def conventional(bench: Bench, batch: int, workers: int) -> Case:
     data, train = bench.data, bench.data.train
     assert isinstance(train, Images)
     views = PilViews(
-        train.pixels, train.labels, np.arange(len(train)), "unlabelled", data.flip, data.pad, data.mean, data.std
+        train.pixels, train.labels, np.arange(len(train)), "unlabeled", data.flip, data.pad, data.mean, data.std
     )
     batches = iter(make_loader(views, batch, workers, seed=0))
     next(batches)
@@ -206,7 +206,7 @@ def measure(cases: list[Case], device: torch.device, seconds: float, rounds: int
     return speeds
 
 
-def summarise(speeds: Mapping[tuple[str, str], list[float]]) -> dict[str, Any]:
+def summarize(speeds: Mapping[tuple[str, str], list[float]]) -> dict[str, Any]:
     """part -> case -> median and spread, in images per second; for "host", milliseconds per step."""
     result: dict[str, Any] = {}
     for (part, name), values in speeds.items():
@@ -296,7 +296,7 @@ def main(argv: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     speeds = measure(cases, device, args.seconds, args.rounds)
-    result, compared = summarise(speeds), ratios(speeds)
+    result, compared = summarize(speeds), ratios(speeds)
     settings = {name: value for name, value in vars(args).items() if name != "out"}
     settings["steps_per_call"] = steps_per_call(args.steps_per_call, args.batch, args.size, device)
     settings["threads"] = args.threads or len(os.sched_getaffinity(0))

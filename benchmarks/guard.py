@@ -107,12 +107,12 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
     table = Table()
     for column in ("ratio", "stored", "new", "change", "allowed", ""):
         table.add_column(column, justify="left" if column == "ratio" else "right")
-    colours = {"worse": "red", "missing": "red", "better": "green", "same": ""}
+    colors = {"worse": "red", "missing": "red", "better": "green", "same": ""}
     for row in rows:
         cells = ["", "", ""]
         if row["new"] is not None:
             cells = [f"{row['new']:.3f}", f"{row['new'] - row['old']:+.3f}", f"{row['allowed']:.3f}"]
-        table.add_row(row["name"], f"{row['old']:.3f}", *cells, row["verdict"], style=colours[row["verdict"]])
+        table.add_row(row["name"], f"{row['old']:.3f}", *cells, row["verdict"], style=colors[row["verdict"]])
     console.print(table)
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-FIELDS = ["--algorithm", "fixmatch", "--device", "cpu", "--threads", "1", "--compile", "off", "--batch.labelled", "8",
-          "--batch.unlabelled-ratio", "2", "--log.trackers", "none", "--no-baseline"]  # fmt: skip
+FIELDS = ["--algorithm", "fixmatch", "--device", "cpu", "--threads", "1", "--compile", "off", "--batch.labeled", "8",
+          "--batch.unlabeled-ratio", "2", "--log.trackers", "none", "--no-baseline"]  # fmt: skip
 
 
 def trace_changes() -> list[str]:
@@ -26,8 +26,8 @@ def trace_changes() -> list[str]:
     It changes file once less often than the list has entries.
     """
     import semisonic
-    from semisonic.building import build_trainer
-    from semisonic.commandline import resolve
+    from semisonic.config.command_line import resolve
+    from semisonic.training.build import build_trainer
 
     root = Path(semisonic.__file__).parent
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semisonic.models import ModelConfig, build
+from semisonic.models.networks import ModelConfig, build
 from semisonic_kernels import losses
 from semisonic_kernels.contrastive import nt_xent, nt_xent_reference
 from semisonic_kernels.ema import MovingAverage, ema_update_reference
@@ -54,7 +54,7 @@ def ema(network: str, device: torch.device) -> dict[str, Action]:
     }
 
 
-def optimiser_and_ema(network: str, device: torch.device) -> dict[str, Action]:
+def optimizer_and_ema(network: str, device: torch.device) -> dict[str, Action]:
     """SGD with Nesterov momentum and the EMA of its parameters. Peers: torch's default SGD, then the loop."""
     sets = [parameters_of(network, device) for _ in range(3)]
     averages = [[torch.randn_like(p) for p in parameters] for parameters in sets]
@@ -97,8 +97,8 @@ def augmentation(count: int, size: int, device: torch.device) -> dict[str, Actio
     if device.type == "cpu":
         return {}
     do_without_dali()
-    from semisonic.data.augment import Geometry, build_view
-    from semisonic.data.draws import uniforms
+    from semisonic.data.loading.draws import uniforms
+    from semisonic.data.views.registry import Geometry, build_view
     from semisonic_kernels.augment import augment, augment_reference
 
     geometry = Geometry(size, pad=0, flip=True, fill=(125, 123, 114), device="gpu")
@@ -179,7 +179,7 @@ def sharpening(rows: int, classes: int, device: torch.device) -> dict[str, Actio
 
 
 def mixing(rows: int, size: int, device: torch.device) -> dict[str, Action]:
-    """Mixup of uint8 images, normalised in the same pass. Peers: normalised float images, mixed afterwards."""
+    """Mixup of uint8 images, normalized in the same pass. Peers: normalized float images, mixed afterwards."""
     images = torch.randint(256, (rows, size, size, 3), dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
     targets = torch.randn(rows, 10, device=device).softmax(-1)
     partner, share = torch.randperm(rows, device=device), torch.rand(rows, device=device)
@@ -258,8 +258,8 @@ def norm_and_activation(rows: int, channels: int, size: int, device: torch.devic
 CASES: dict[str, Builder] = {
     "ema, wrn-28-2": partial(ema, "wrn-28-2"),
     "ema, resnet50": partial(ema, "resnet50"),
-    "sgd + ema, wrn-28-2": partial(optimiser_and_ema, "wrn-28-2"),
-    "sgd + ema, resnet50": partial(optimiser_and_ema, "resnet50"),
+    "sgd + ema, wrn-28-2": partial(optimizer_and_ema, "wrn-28-2"),
+    "sgd + ema, resnet50": partial(optimizer_and_ema, "resnet50"),
     "augment, 448 x 32 px": partial(augmentation, 448, 32),
     "augment, 320 x 224 px": partial(augmentation, 320, 224),
     **{

@@ -79,8 +79,8 @@ def measured(
     speeds = {key: [r["steps"] / r["seconds"] for r in of_key] for key, of_key in readings.items()}
     row: dict[str, Any] = {
         "images_per_step": images,
-        "labelled": cfg.batch.labelled,
-        "unlabelled": images - cfg.batch.labelled,
+        "labeled": cfg.batch.labeled,
+        "unlabeled": images - cfg.batch.labeled,
         "passes": info["passes"],
         "ratio": measure.ratio(speeds["step"], speeds["bare"]),
         "idle": all(r["idle"] for of_key in readings.values() for r in of_key),
@@ -106,7 +106,7 @@ def finish(result: dict[str, Any], plans: dict[str, Any], args: argparse.Namespa
         "compiled": cfg.compiled,
         "replayed": {name: own.replayed for name, (_, own) in plans.items()},
         "deterministic": cfg.deterministic,
-        "batches": {name: f"{own.batch.labelled} + {own.batch.unlabelled}" for name, (_, own) in plans.items()},
+        "batches": {name: f"{own.batch.labeled} + {own.batch.unlabeled}" for name, (_, own) in plans.items()},
         "data": "none" if not plan.with_data else "synthetic" if plan.images else cfg.data.name,
         "seed": cfg.seed,
     }
@@ -141,7 +141,7 @@ def table(rows: dict[str, dict[str, Any]]) -> Table:
     for name, row in rows.items():
         ratio = row["ratio"]
         found.add_row(
-            name, f"{row['labelled']} + {row['unlabelled']}",
+            name, f"{row['labeled']} + {row['unlabeled']}",
             *(f"{row[key]['images_per_second']['median']:,.4g}" for key in ("step", "bare")),
             f"{ratio['median']:.2f}", f"{ratio['min']:.2f} to {ratio['max']:.2f}", "; ".join(row["passes"]),
         )  # fmt: skip

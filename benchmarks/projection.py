@@ -1,7 +1,7 @@
 """How long would a step take on 8, 64 or 512 GPUs? A formula, the inputs that scaling.py measured, and assumptions.
 
     step(R)      = compute(images / R) + gradients + BatchNorm + state + data
-    compute(b)   = fixed + per_image * b                                   forward, backward, optimiser, EMA of one GPU
+    compute(b)   = fixed + per_image * b                                   forward, backward, optimizer, EMA of one GPU
     gradients    = (1 - overlap) * all_reduce(bytes of the parameters)
     BatchNorm    = layers forward * all_gather(R * 2C * 4 bytes) + layers backward * all_reduce(2C * 4 bytes)
     state        = all_gather(what the algorithm observed)
@@ -119,15 +119,15 @@ class Inputs:
     """Seconds that waiting for data adds for each image of one rank."""
     images: int
     """Of a step, over all ranks."""
-    labelled: int
+    labeled: int
     """Of these; ranks must divide it."""
     gradient_bytes: float
-    """Of gradients and of what a sharded optimiser gathers: of an all-reduce that sends as much."""
+    """Of gradients and of what a sharded optimizer gathers: of an all-reduce that sends as much."""
     gradient_calls: int
     forward_calls: int
     backward_calls: int
     channels: int
-    """Of all synchronised BatchNorm forwards of a step together."""
+    """Of all synchronized BatchNorm forwards of a step together."""
     state_bytes: float = 0.0
     """Gathered from `images`."""
     state_calls: int = 0
@@ -149,7 +149,7 @@ def inputs_of(result: dict[str, Any]) -> Inputs:
         compute=Fit(found["fixed_seconds"], found["seconds_per_image"], found["error"]),
         data=found["data_seconds_per_image"],
         images=result["images_per_step"],
-        labelled=result["configuration"]["labelled"],
+        labeled=result["configuration"]["labeled"],
         gradient_bytes=of("wire_bytes", *weights) / ring(ranks),
         gradient_calls=int(of("calls", *weights)),
         forward_calls=int(of("calls", "BatchNorm forward")),
@@ -184,7 +184,7 @@ def step_parts(
 def project(inputs: Inputs, network: Network, overlap: float, worlds: Sequence[int] = WORLDS) -> list[dict[str, Any]]:
     """Rows of the table: each world size with the global batch as measured, and with it growing with the ranks.
 
-    "seconds" is None where the labelled images of the global batch do not divide over the ranks.
+    "seconds" is None where the labeled images of the global batch do not divide over the ranks.
     """
     rows: list[dict[str, Any]] = []
     alone = inputs.images / sum(step_parts(inputs, 1, inputs.images, network, overlap).values())
@@ -192,8 +192,8 @@ def project(inputs: Inputs, network: Network, overlap: float, worlds: Sequence[i
         for ranks in worlds:
             share = inputs.images / ranks if mode == "strong" else float(inputs.images)
             row: dict[str, Any] = {"mode": mode, "ranks": ranks, "images": share, "seconds": None}
-            row["labelled"] = inputs.labelled / ranks if mode == "strong" else float(inputs.labelled)
-            if mode == "weak" or inputs.labelled % ranks == 0:
+            row["labeled"] = inputs.labeled / ranks if mode == "strong" else float(inputs.labeled)
+            if mode == "weak" or inputs.labeled % ranks == 0:
                 row["parts"] = step_parts(inputs, ranks, share, network, overlap)
                 row["seconds"] = sum(row["parts"].values())
                 row["images_per_second"] = share * ranks / row["seconds"]
@@ -212,13 +212,13 @@ def notes(inputs: Inputs, rows: Sequence[dict[str, Any]]) -> list[str]:
         row = possible[-1]
         busy = inputs.compute.slope * row["images"] / row["seconds"]
         lines.append(
-            f"The share of a fixed global batch is the limit: at {row['ranks']} GPUs {row['labelled']:.0f} labelled of "
+            f"The share of a fixed global batch is the limit: at {row['ranks']} GPUs {row['labeled']:.0f} labeled of "
             f"{row['images']:.0f} images are left to each, and {busy:.0%} of the step is work on images; the rest is "
             f"the step's fixed {1000 * inputs.compute.constant:.1f} ms, messages and data."
         )
     for row in strong:
         if row["seconds"] is None:
-            lines.append(f"{inputs.labelled} labelled images do not divide over {row['ranks']} GPUs: refused.")
+            lines.append(f"{inputs.labeled} labeled images do not divide over {row['ranks']} GPUs: refused.")
     per_rank = 2 * 4 * inputs.channels
     if per_rank and inputs.gradient_bytes:
         equal = math.ceil(2 * inputs.gradient_bytes / per_rank)  # an all-reduce sends its bytes twice
@@ -231,13 +231,13 @@ def notes(inputs: Inputs, rows: Sequence[dict[str, Any]]) -> list[str]:
 
 CHANGES = (
     "SyncBatchNorm in groups of one node's GPUs keeps its messages on NVLink and their size constant; it changes the "
-    "statistics from those of the global batch to those of a group, so it is another optimisation problem.",
-    "A larger batch for each GPU (batch.labelled times the GPUs, with the learning rate and steps to match) is what "
+    "statistics from those of the global batch to those of a group, so it is another optimization problem.",
+    "A larger batch for each GPU (batch.labeled times the GPUs, with the learning rate and steps to match) is what "
     "makes many GPUs pay; more GPUs on the published batch do not.",
     "compile=whole hands all gradients over at the end of the backward: overlap 0. Compiled by blocks, DDP's buckets "
     "leave while the backward runs; a bf16 all-reduce halves their bytes; a hierarchical one (within nodes, then "
     "between them) sends 1 / GPUs-per-node of them over the slower links.",
     "Beyond the step: a manifest or a packed copy of the images on every node's own disk, since hundreds of ranks that "
     "open small files meet the file system's metadata server; checkpoints written by one rank stay small for these "
-    "networks, a sharded optimiser (ZeRO) wants one file a rank; one lost GPU in 512 stops all: see resuming.",
+    "networks, a sharded optimizer (ZeRO) wants one file a rank; one lost GPU in 512 stops all: see resuming.",
 )

@@ -107,8 +107,8 @@ class Work:
     mode: str
     """"strong" (the global batch stays), "weak" (it grows with the ranks), or "share" (one rank's part, alone)."""
     ranks: int
-    labelled: int
-    """Labelled images of a step, over all ranks."""
+    labeled: int
+    """Labeled images of a step, over all ranks."""
     plan: Plan
 
     def measures(self, item: str) -> bool:

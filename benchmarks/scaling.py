@@ -59,8 +59,8 @@ def parser() -> argparse.ArgumentParser:
     add("--model", default="wrn-28-2", help="default: %(default)s")
     add("--image-size", type=int, default=32, help="of synthetic images (default: %(default)s)")
     add("--classes", type=int, default=10, help="of synthetic images (default: %(default)s)")
-    add("--batch", type=int, default=64 if gpus else 8, help="labelled images, over all processes (here: %(default)s)")
-    add("--ratio", type=int, default=7, help="unlabelled images for each labelled (default: 7)")
+    add("--batch", type=int, default=64 if gpus else 8, help="labeled images, over all processes (here: %(default)s)")
+    add("--ratio", type=int, default=7, help="unlabeled images for each labeled (default: 7)")
     add("--precision", default="bf16" if gpus else "fp32", help="fp32, bf16, fp16 (here: %(default)s)")
     add("--compile", action=switch, default=bool(gpus), help="default: on a GPU")
     add("--deepspeed", type=Path, metavar="FILE", help="train with DeepSpeed and its JSON")
@@ -137,16 +137,16 @@ def works(args: argparse.Namespace, plan: Plan) -> list[Work]:
     found = [Work("1", "strong", 1, args.batch, plan)] if 1 in args.processes else []
     for ranks in args.processes:
         for mode in args.modes if ranks > 1 else []:
-            labelled = args.batch * (ranks if mode == "weak" else 1)
-            own = replace(plan, fields=(*plan.fields, "--batch.labelled", str(labelled)))
-            found.append(Work(f"{mode} {ranks}", mode, ranks, labelled, own))
+            labeled = args.batch * (ranks if mode == "weak" else 1)
+            own = replace(plan, fields=(*plan.fields, "--batch.labeled", str(labeled)))
+            found.append(Work(f"{mode} {ranks}", mode, ranks, labeled, own))
     if args.shares:
         graph = configuration(plan).replayed != "off"  # ranks replay nothing by default: neither must their shares
         for part in range(0 if graph or 1 not in args.processes else 1, 4):
             if args.batch % 2**part == 0:
-                labelled = args.batch // 2**part
-                own = replace(plan, fields=(*plan.fields, "--batch.labelled", str(labelled), "--replay", "off"))
-                found.append(Work(f"share 1/{2**part}", "share", 1, labelled, own))
+                labeled = args.batch // 2**part
+                own = replace(plan, fields=(*plan.fields, "--batch.labeled", str(labeled), "--replay", "off"))
+                found.append(Work(f"share 1/{2**part}", "share", 1, labeled, own))
     problems = [f"--modes: {mode} is unknown; strong or weak" for mode in args.modes if mode not in ("strong", "weak")]
     gpus = torch.cuda.device_count() if configuration(plan).torch_device == "cuda" else 0
     if gpus and max(args.processes) > gpus:
@@ -167,7 +167,7 @@ def works(args: argparse.Namespace, plan: Plan) -> list[Work]:
 
 def start(todo: Sequence[Work], groups: dict[str, Group], say: Console) -> None:
     for work in todo:
-        say.print(f"building {work.key}: {work.ranks} processes, {work.labelled} labelled images", highlight=False)
+        say.print(f"building {work.key}: {work.ranks} processes, {work.labeled} labeled images", highlight=False)
         groups[work.key] = Group(work)
 
 
@@ -217,7 +217,7 @@ def execute(args: argparse.Namespace, rest: Sequence[str], groups: dict[str, Gro
     what = ["step"] if args.no_data else ["step", "end_to_end"]
     readings = run_rounds(groups, what, args.rounds, args.seconds, say)
     first = next(iter(groups.values())).info
-    ratio, on_gpu = images_per_step(cfg) // cfg.batch.labelled, first["environment"]["device"] == "cuda"
+    ratio, on_gpu = images_per_step(cfg) // cfg.batch.labeled, first["environment"]["device"] == "cuda"
     rows = {key: figures.row_of(group, readings[key], ratio, measure.cores()) for key, group in groups.items()}
     counts, times = communication_of(groups, say) if args.counting else ({}, {})
     result = {

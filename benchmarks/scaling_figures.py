@@ -14,9 +14,9 @@ BUSY = 0.25
 def row_of(group: Group, readings: dict[str, list[measure.Reading]], ratio: int, cores: int) -> dict[str, Any]:
     """What one group did."""
     work, info = group.work, group.info
-    images = work.labelled * ratio
+    images = work.labeled * ratio
     row: dict[str, Any] = {
-        "mode": work.mode, "ranks": work.ranks, "labelled": work.labelled, "images_per_step": images,
+        "mode": work.mode, "ranks": work.ranks, "labeled": work.labeled, "images_per_step": images,
         "threads": info["threads"], "busy_cores": min(cores, work.ranks * info["threads"]),
         "backend": info["backend"], "replayed": info["replayed"],
     }  # fmt: skip

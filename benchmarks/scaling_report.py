@@ -42,8 +42,8 @@ def show(result: Result, console: Console) -> None:
     work = result["configuration"]
     threads = "/".join(dict.fromkeys(str(row["threads"]) for row in result["groups"].values()))
     title = (
-        f"{work['algorithm']}, {work['model']}, {work['image_size']} px, {work['labelled']} + "
-        f"{result['images_per_step'] - work['labelled']} images a step on one process, {work['precision']}, "
+        f"{work['algorithm']}, {work['model']}, {work['image_size']} px, {work['labeled']} + "
+        f"{result['images_per_step'] - work['labeled']} images a step on one process, {work['precision']}, "
         f"{'compiled' if work['compiled'] else 'eager'}, CPU threads each: {threads}"
         + (f", DeepSpeed {work['deepspeed']}" if work["deepspeed"] else "")
     )
@@ -149,12 +149,12 @@ def show_projection(result: Result, network: projection.Network, overlap: float,
     if result["device"] == "cpu":
         say("note: compute was measured on a CPU: this is that machine's compute behind the network of a GPU cluster")
     made = table(
-        "", "GPUs", "images each", "labelled", "compute", "gradients", "BatchNorm", "data", "step ms", "images/s",
+        "", "GPUs", "images each", "labeled", "compute", "gradients", "BatchNorm", "data", "step ms", "images/s",
         "efficiency",
     )  # fmt: skip
     for row in rows:
         mode = "batch fixed" if row["mode"] == "strong" else "batch grows"
-        shown = [mode, str(row["ranks"]), f"{row['images']:g}", f"{row['labelled']:g}"]
+        shown = [mode, str(row["ranks"]), f"{row['images']:g}", f"{row['labeled']:g}"]
         if row["seconds"] is None:
             made.add_row(*shown, "does not divide")
             continue

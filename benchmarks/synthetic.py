@@ -1,10 +1,10 @@
-"""Images for benchmarks, so that none has to be downloaded: smooth random colour fields."""
+"""Images for benchmarks, so that none has to be downloaded: smooth random color fields."""
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from semisonic.data.base import DataSet, Images
+from semisonic.data.sets.base import DataSet, Images
 
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2470, 0.2435, 0.2616)

@@ -13,7 +13,7 @@ Measured in turn, over and over, each in a process of its own that is idle while
                 differs. Its loader and its step are also measured alone: how much of its own limit it reaches
                 shows that it is no straw man.
 Of several algorithms, one after the other, bare and step; each with its own batch, if none is given.
-Images are labelled + unlabelled images of a step, each counted once whatever the number of its views.
+Images are labeled + unlabeled images of a step, each counted once whatever the number of its views.
 FIELDS are those of launch/train.py. Without --data NAME the images are synthetic: their content changes no speed.
 """
 
@@ -37,7 +37,7 @@ from without_dali import dali_is_installed
 SCHEDULE = 2**20
 """Steps of the schedule that hours are projected for."""
 CONVENTIONAL_VARIABLES = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""In the loop's favour: where its workers share the cores with its step, threads that spin cost it a tenth or more."""
+"""In the loop's favor: where its workers share the cores with its step, threads that spin cost it a tenth or more."""
 SYNTHETIC = {"cuda": 50_000, "cpu": 10_000}
 """Synthetic training images at 32 px; fewer where they are larger."""
 
@@ -65,8 +65,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--model", default="wrn-28-2", help="default: %(default)s")
     result.add_argument("--image-size", type=int, default=32, help="of synthetic images (default: %(default)s)")
     result.add_argument("--classes", type=int, default=10, help="of synthetic images (default: %(default)s)")
-    result.add_argument("--batch", type=int, help=f"labelled images (here: {64 if gpu else 8}; of several: their own)")
-    result.add_argument("--ratio", type=int, help="unlabelled images for each labelled (7; of several: their own)")
+    result.add_argument("--batch", type=int, help=f"labeled images (here: {64 if gpu else 8}; of several: their own)")
+    result.add_argument("--ratio", type=int, help="unlabeled images for each labeled (7; of several: their own)")
     result.add_argument("--precision", default="bf16" if gpu else "fp32", help="fp32, bf16, fp16 (here: %(default)s)")
     result.add_argument("--compile", action=switch, default=True, help="of bare and engine (default: yes)")
     result.add_argument("--deterministic", action="store_true", help="only deterministic GPU kernels, in all variants")
@@ -98,14 +98,14 @@ def make_plan(args: argparse.Namespace, rest: Sequence[str]) -> tuple[Plan, Any]
         "--no-baseline",
     ]  # fmt: skip
     fields += ["--deterministic"] if args.deterministic else []
-    fields += [] if args.batch is None else ["--batch.labelled", str(args.batch)]
-    fields += [] if args.ratio is None else ["--batch.unlabelled-ratio", str(args.ratio)]
+    fields += [] if args.batch is None else ["--batch.labeled", str(args.batch)]
+    fields += [] if args.ratio is None else ["--batch.unlabeled-ratio", str(args.ratio)]
     images = 0 if own_data else SYNTHETIC["cuda" if torch.cuda.is_available() else "cpu"]
     plan = Plan((*fields, *rest), args.image_size, args.classes, images, args.workers, not args.no_data)
     plan = replace(plan, profile=args.profile or plan.profile)
     cfg = configuration(plan)
     if own_data:
-        from semisonic.data.sources import load_data_set
+        from semisonic.data.sets.registry import load_data_set
 
         data = load_data_set(cfg.data)
         return replace(plan, image_size=data.size, classes=len(data.classes)), cfg
@@ -161,7 +161,7 @@ def run_rounds(
     return readings
 
 
-def summarise(readings: dict[str, list[measure.Reading]], images: int, on_gpu: bool) -> dict[str, Any]:
+def summarize(readings: dict[str, list[measure.Reading]], images: int, on_gpu: bool) -> dict[str, Any]:
     """Measurements, ratios and limits from the readings of all rounds."""
     steps = {key: [r["steps"] / r["seconds"] for r in of_key] for key, of_key in readings.items()}
     found: dict[str, Any] = {"measurements": {}, "ratios": {}, "limits": {}, "notes": []}
@@ -271,8 +271,8 @@ def describe_work(plan: Plan, cfg: Any) -> dict[str, Any]:
         "model": cfg.model.name,
         "image_size": plan.image_size,
         "classes": plan.classes,
-        "labelled": cfg.batch.labelled,
-        "unlabelled_ratio": cfg.batch.unlabelled_ratio,
+        "labeled": cfg.batch.labeled,
+        "unlabeled_ratio": cfg.batch.unlabeled_ratio,
         "rows": rows_per_step(cfg),
         "precision": cfg.precision,
         "compiled": cfg.compiled,
@@ -314,7 +314,7 @@ def execute(args: argparse.Namespace, rest: Sequence[str], workers: dict[str, me
         "data": workers["engine"].info["data"] if plan.with_data else "random batches, no data",
         "rounds": args.rounds,
         "seconds": args.seconds,
-        **summarise(readings, images_per_step(cfg), found["device"] == "cuda"),
+        **summarize(readings, images_per_step(cfg), found["device"] == "cuda"),
         "config": cfg.model_dump(mode="json", exclude={"out"}),
     }
     if args.conventional and not conventional:
@@ -322,8 +322,8 @@ def execute(args: argparse.Namespace, rest: Sequence[str], workers: dict[str, me
     result["breakdown_ms"] = breakdown_of(result, workers, args.seconds)
     work = result["configuration"]
     title = (
-        f"{work['algorithm']}, {work['model']}, {work['image_size']} px, {work['labelled']} + "
-        f"{images_per_step(cfg) - cfg.batch.labelled} images a step, {work['precision']}, "
+        f"{work['algorithm']}, {work['model']}, {work['image_size']} px, {work['labeled']} + "
+        f"{images_per_step(cfg) - cfg.batch.labeled} images a step, {work['precision']}, "
         f"{'compiled' if work['compiled'] else 'eager'}, replay {work['replayed']}"
         + (", deterministic" if work["deterministic"] else "")
     )

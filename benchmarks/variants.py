@@ -42,15 +42,15 @@ class Plan:
 def configuration(plan: Plan) -> Any:
     if not plan.with_data:
         do_without_dali()
-    from semisonic.commandline import resolve
+    from semisonic.config.command_line import resolve
 
     return resolve(plan.fields)[1]
 
 
 def data_set(plan: Plan, cfg: Any) -> tuple[Any, Any]:
     """(DataSet, Split) that every variant reads."""
-    from semisonic.data.sources import load_data_set
-    from semisonic.data.splits import make_split
+    from semisonic.data.sets.registry import load_data_set
+    from semisonic.data.sets.splits import make_split
     from synthetic import synthetic
 
     data = synthetic(plan.images, plan.image_size, plan.classes, cfg.seed) if plan.images else load_data_set(cfg.data)
@@ -62,15 +62,15 @@ def views_of(cfg: Any) -> Any:
 
 
 def images_per_step(cfg: Any) -> int:
-    """Labelled and unlabelled images of a step, each counted once whatever the number of its views."""
+    """Labeled and unlabeled images of a step, each counted once whatever the number of its views."""
     views = views_of(cfg)
-    return (cfg.batch.labelled if views.labelled else 0) + (cfg.batch.unlabelled if views.unlabelled else 0)
+    return (cfg.batch.labeled if views.labeled else 0) + (cfg.batch.unlabeled if views.unlabeled else 0)
 
 
 def rows_per_step(cfg: Any) -> int:
     """Images that go through the network in a step: every view of both streams."""
     views = views_of(cfg)
-    return cfg.batch.labelled * len(views.labelled) + cfg.batch.unlabelled * len(views.unlabelled)
+    return cfg.batch.labeled * len(views.labeled) + cfg.batch.unlabeled * len(views.unlabeled)
 
 
 class Bare:
@@ -83,7 +83,7 @@ class Bare:
         cfg = configuration(plan)
         from passes import Passes
         from semisonic.models.blocks import use_blocks
-        from semisonic.replay import CudaGraph
+        from semisonic.training.cuda_graph import CudaGraph
 
         algorithm, found, self.device = counted_passes(plan, cfg)
         if cfg.recompute or cfg.graphs == "blocks":
@@ -110,15 +110,15 @@ class Bare:
 def counted_passes(plan: Plan, cfg: Any) -> tuple[Any, list[Any], torch.device]:
     """The algorithm, the passes of its step, and the device; everything else is gone."""
     from passes import record
-    from semisonic.building import build_trainer
-    from semisonic.data.synthetic import synthetic_batch
+    from semisonic.data.loading.synthetic import synthetic_batch
+    from semisonic.training.build import build_trainer
 
     data, split = data_set(plan, cfg)
     eager = cfg.model_copy(update={"compile": "off", "replay": "off", "recompute": False})
     trainer = build_trainer(eager, data, split)
     algorithm, device, ranks = trainer.algorithm, trainer.device, trainer.rank.world_size
     if plan.with_data:
-        sizes = cfg.batch.labelled // ranks, cfg.batch.unlabelled // ranks
+        sizes = cfg.batch.labeled // ranks, cfg.batch.unlabeled // ranks
         batch = synthetic_batch(data, split, views_of(cfg), cfg.loading, *sizes, device)
     else:
         batch = random_batch(cfg, plan, device)
@@ -136,7 +136,7 @@ class Engine:
 
     def __init__(self, plan: Plan):
         cfg = configuration(plan)
-        from semisonic.building import build_trainer
+        from semisonic.training.build import build_trainer
 
         data, split = data_set(plan, cfg)
         self.trainer = build_trainer(cfg, data, split)
@@ -215,18 +215,18 @@ def random_batch(cfg: Any, plan: Plan, device: torch.device) -> Any:
         shape = (count, size, size, 3)
         return {name: integers(256, *shape, dtype=torch.uint8).permute(0, 3, 1, 2) for name in names}
 
-    labelled = cfg.batch.labelled if views.labelled else 0
-    unlabelled = cfg.batch.unlabelled if views.unlabelled else 0
-    widths = {name: (unlabelled, n) for name, n in views.draws.items()}
-    widths |= {name: (labelled, n) for name, n in views.labelled_draws.items()}
+    labeled = cfg.batch.labeled if views.labeled else 0
+    unlabeled = cfg.batch.unlabeled if views.unlabeled else 0
+    widths = {name: (unlabeled, n) for name, n in views.draws.items()}
+    widths |= {name: (labeled, n) for name, n in views.labeled_draws.items()}
     return Batch(
-        x=images(views.labelled, labelled),
-        y=integers(plan.classes, labelled),
-        x_index=torch.arange(labelled, device=device),
-        u=images(views.unlabelled, unlabelled),
-        u_index=torch.arange(unlabelled, device=device),
-        u_true=integers(plan.classes, unlabelled),
-        u_key=integers(2**62, unlabelled),
+        x=images(views.labeled, labeled),
+        y=integers(plan.classes, labeled),
+        x_index=torch.arange(labeled, device=device),
+        u=images(views.unlabeled, unlabeled),
+        u_index=torch.arange(unlabeled, device=device),
+        u_true=integers(plan.classes, unlabeled),
+        u_key=integers(2**62, unlabeled),
         draws={name: torch.rand(*shape, device=device, generator=generator) for name, shape in widths.items()},
         params={},
     )
@@ -288,7 +288,7 @@ class Conventional:
 def loaded_batches(plan: Plan, cfg: Any) -> tuple[Iterator, Iterator | None]:
     """The conventional loop's two loaders: (images, labels), and weak and strong views."""
     from conventional_data import PilViews, make_loader
-    from semisonic.data.base import Images
+    from semisonic.data.sets.base import Images
     from semisonic.schema import UserError
 
     data, split = data_set(plan, cfg)
@@ -299,23 +299,23 @@ def loaded_batches(plan: Plan, cfg: Any) -> tuple[Iterator, Iterator | None]:
         views = PilViews(data.train.pixels, data.train.labels, rows, mode, data.flip, data.pad, data.mean, data.std)
         return iter(make_loader(views, size, plan.workers, seed))
 
-    labelled = batches(split.labelled, "labelled", cfg.batch.labelled, cfg.seed)
-    if not views_of(cfg).unlabelled:
-        return labelled, None
-    unlabelled = batches(split.unlabelled, "unlabelled", cfg.batch.unlabelled, cfg.seed + 1)
-    return labelled, (views for views, _ in unlabelled)
+    labeled = batches(split.labeled, "labeled", cfg.batch.labeled, cfg.seed)
+    if not views_of(cfg).unlabeled:
+        return labeled, None
+    unlabeled = batches(split.unlabeled, "unlabeled", cfg.batch.unlabeled, cfg.seed + 1)
+    return labeled, (views for views, _ in unlabeled)
 
 
 def random_batches(plan: Plan, cfg: Any) -> tuple[Iterator, Iterator | None]:
     """The same two streams, one random batch each, over and over."""
     generator, size = torch.Generator().manual_seed(cfg.seed), plan.image_size
-    labelled, unlabelled = cfg.batch.labelled, cfg.batch.unlabelled
+    labeled, unlabeled = cfg.batch.labeled, cfg.batch.unlabeled
 
     def images(count: int) -> Tensor:
         tensor = torch.randn(count, 3, size, size, generator=generator)
         return tensor.pin_memory() if cfg.torch_device == "cuda" else tensor
 
-    labels = torch.randint(plan.classes, (labelled,), generator=generator)
-    semi = bool(views_of(cfg).unlabelled)
-    pair = itertools.repeat((images(unlabelled), images(unlabelled))) if semi else None
-    return itertools.repeat((images(labelled), labels)), pair
+    labels = torch.randint(plan.classes, (labeled,), generator=generator)
+    semi = bool(views_of(cfg).unlabeled)
+    pair = itertools.repeat((images(unlabeled), images(unlabeled))) if semi else None
+    return itertools.repeat((images(labeled), labels)), pair

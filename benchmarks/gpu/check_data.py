@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from semisonic.algorithms.base import Batch
-from semisonic.commandline import resolve
-from semisonic.config import RunConfig
-from semisonic.data.calls import Placement
-from semisonic.data.pipeline import Loader, Sampling
-from semisonic.data.sources import load_data_set
-from semisonic.data.splits import make_split
+from semisonic.config.command_line import resolve
+from semisonic.config.run_config import RunConfig
+from semisonic.data.loading.calls import Placement
+from semisonic.data.loading.loader import Loader, Sampling
+from semisonic.data.sets.registry import load_data_set
+from semisonic.data.sets.splits import make_split
 
-LABELLED, UNLABELLED = 8, 56
+LABELED, UNLABELED = 8, 56
 STEPS = 48
 """Enough that every buffer is used again several times."""
 BEHIND = 20_000_000
@@ -37,15 +37,15 @@ VARIANTS: tuple[tuple[tuple[str, ...], float], ...] = (
 
 
 def configuration(fields: Sequence[str], device: str) -> RunConfig:
-    own = ["--no-baseline", "--device", device, "--batch.labelled", str(LABELLED), "--log.trackers", "none"]
-    return resolve([*own, "--batch.unlabelled-ratio", str(UNLABELLED // LABELLED), *fields])[1]
+    own = ["--no-baseline", "--device", device, "--batch.labeled", str(LABELED), "--log.trackers", "none"]
+    return resolve([*own, "--batch.unlabeled-ratio", str(UNLABELED // LABELED), *fields])[1]
 
 
 def make_loaders(cfg: RunConfig, devices: Sequence[torch.device]) -> list[Loader]:
     data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
     views = cfg.algorithm_class.views(cfg.algorithm)
-    sampling = Sampling(cfg.seed, LABELLED, UNLABELLED)
+    sampling = Sampling(cfg.seed, LABELED, UNLABELED)
     return [Loader(data, split, views, sampling, Placement.of(cfg.loading, device)) for device in devices]
 
 

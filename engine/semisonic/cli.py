@@ -22,7 +22,7 @@ TRAIN = """Train a semi-supervised image classifier.
   accelerate launch launch/train.py [OPTIONS] [FIELDS]
   torchrun --nproc_per_node 2 launch/train.py --device cpu [OPTIONS] [FIELDS]"""
 PRETRAIN = """Pre-train a network on a pretext task, without labels: simclr, or --algorithm rotnet.
-The labelled images train a linear probe on its features alone, whose accuracy the evaluations show.
+The labeled images train a linear probe on its features alone, whose accuracy the evaluations show.
 
   accelerate launch launch/pretrain.py [OPTIONS] [FIELDS]
   accelerate launch launch/train.py --init RUN --model NAME      # then train from its weights, with any algorithm"""
@@ -75,8 +75,8 @@ def pretrain(argv: Sequence[str]) -> int:
 
 def _train(argv: Sequence[str], usage: str, pretext: str | None = None) -> int:
     """`pretext`: the algorithm where none is named; others than pretext tasks are then refused."""
-    from semisonic import answers
-    from semisonic.commandline import Invocation, parse_arguments, resolve
+    from semisonic.config import help as answers
+    from semisonic.config.command_line import Invocation, parse_arguments, resolve
 
     quick, _ = parse_arguments(argv)
     if quick.help:
@@ -90,10 +90,10 @@ def _train(argv: Sequence[str], usage: str, pretext: str | None = None) -> int:
         print(cfg.dump(), end="")
         return 0
     if args.plan:
-        from semisonic.plan import plan
+        from semisonic.runs.plan import plan
 
         return plan(Invocation(cfg, resume=args.resume))
-    from semisonic.run import execute
+    from semisonic.runs.run import execute
 
     return execute(Invocation(cfg, resume=args.resume, debug=args.debug))
 
@@ -110,8 +110,8 @@ def _check_pretext(name: str) -> None:
 @guarded
 def views(argv: Sequence[str]) -> int:
     """Writes a grid PNG for each augmentation, view of the algorithm, and kernel on batches (launch/views.py)."""
-    from semisonic import answers
-    from semisonic.commandline import FLAGS, parse_arguments, resolve
+    from semisonic.config import help as answers
+    from semisonic.config.command_line import FLAGS, parse_arguments, resolve
 
     others = [f"--{flag.replace('_', '-')}" for flag in FLAGS if flag not in ("help", "debug")]
     quick, _ = parse_arguments(argv)
@@ -120,14 +120,14 @@ def views(argv: Sequence[str]) -> int:
     if found := [flag for flag in others if flag in argv]:
         raise UserError(f"{found[0]}: is for launch/train.py")
     cfg = resolve(argv)[1]
-    from semisonic.batch_gallery import save_changes
-    from semisonic.data.augment import EXAMPLES
-    from semisonic.data.sources import load_data_set
-    from semisonic.gallery import save_views
+    from semisonic.data.sets.registry import load_data_set
+    from semisonic.data.views.registry import EXAMPLES
+    from semisonic.reporting.kernel_grids import save_changes
+    from semisonic.reporting.view_grids import save_views
 
     data = load_data_set(cfg.data)
     wanted = cfg.algorithm_class.views(cfg.algorithm)
-    recipes = dict.fromkeys([*EXAMPLES, *wanted.labelled.values(), *wanted.unlabelled.values()])
+    recipes = dict.fromkeys([*EXAMPLES, *wanted.labeled.values(), *wanted.unlabeled.values()])
     folder = cfg.out or Path("views")
     for file in [*save_views(cfg, data, list(recipes), folder), *save_changes(cfg, data, folder)]:
         print(file)
@@ -137,8 +137,8 @@ def views(argv: Sequence[str]) -> int:
 @guarded
 def compare(argv: Sequence[str]) -> int:
     """Compares several algorithms, seeds and label counts, each a run of its own (launch/compare.py)."""
-    from semisonic.compare import parse
-    from semisonic.compare_runs import compare as run
+    from semisonic.compare.jobs import parse
+    from semisonic.compare.scheduler import compare as run
 
     return run(parse(argv))
 
@@ -151,8 +151,8 @@ def evaluate(argv: Sequence[str]) -> int:
     parser.add_argument("--root", type=Path, help="where the data set lies now, if not where the run found it")
     parser.add_argument("--out", type=Path, help="folder for evaluation.json and pictures of the confusion matrices")
     args = parser.parse_args(argv)
-    from semisonic.answers import table
-    from semisonic.inference import evaluate_checkpoint, write_evaluation
+    from semisonic.config.help import table
+    from semisonic.inference.predict import evaluate_checkpoint, write_evaluation
 
     nets = ("ema", "raw") if args.net == "both" else (args.net,)
     results, data = evaluate_checkpoint(args.checkpoint, nets, args.root, args.batch)
@@ -174,14 +174,14 @@ def predict(argv: Sequence[str]) -> int:
     """Predicts the classes of a folder of images, or of a run's pool (launch/predict.py)."""
     parser = _parser("predict.py", "Predicts the classes of a folder of images, or of a run's pool.", batch=64)
     parser.add_argument("folder", type=Path, nargs="?", help="a folder of images (searched to any depth), or one image")
-    parser.add_argument("--pool", action="store_true", help="in place of a folder: the run's unlabelled pool, in order")
+    parser.add_argument("--pool", action="store_true", help="in place of a folder: the run's unlabeled pool, in order")
     parser.add_argument("--root", type=Path, help="--pool: where the data set lies now, if not where the run found it")
     parser.add_argument(
         "--out", type=Path, help="default predictions.csv (or .parquet); with --pool predictions.npy (or .safetensors)"
     )
     parser.add_argument("--net", choices=("ema", "raw"), default="ema", help="which weights (default: ema)")
     args = parser.parse_intermixed_args(argv)
-    from semisonic import inference
+    from semisonic.inference import predict as inference
 
     if args.pool == (args.folder is not None):
         raise UserError("--pool: name a folder of images or give --pool, one of the two")

@@ -1,6 +1,6 @@
 """What algorithms, data and training agree on: the views of a batch, a step's output, and who updates what.
 
-Shape suffixes: B labelled batch, U unlabelled batch, C classes, H height, W width, D features.
+Shape suffixes: B labeled batch, U unlabeled batch, C classes, H height, W width, D features.
 All batch sizes here are those of one rank and one micro-batch. This module imports torch alone.
 """
 
@@ -35,24 +35,24 @@ class Views:
     """The augmented views that an algorithm wants of each stream: name of the view -> augmentation spec.
 
     An empty stream is not read at all. `draws` names the random numbers that a method needs besides its views (per
-    unlabelled sample, uniform in [0, 1)): name -> how many; `labelled_draws` the same per labelled sample. `betas`
+    unlabeled sample, uniform in [0, 1)): name -> how many; `labeled_draws` the same per labeled sample. `betas`
     gives those draws that follow Beta(a, a) in place of the uniform distribution: name -> a. `params` lists the views
     whose augmentation parameters the loss reads.
     """
 
-    labelled: Mapping[str, str] = field(default_factory=dict)
-    unlabelled: Mapping[str, str] = field(default_factory=dict)
+    labeled: Mapping[str, str] = field(default_factory=dict)
+    unlabeled: Mapping[str, str] = field(default_factory=dict)
     draws: Mapping[str, int] = field(default_factory=dict)
-    labelled_draws: Mapping[str, int] = field(default_factory=dict)
+    labeled_draws: Mapping[str, int] = field(default_factory=dict)
     betas: Mapping[str, float] = field(default_factory=dict)
     params: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if repeated := sorted(self.draws.keys() & self.labelled_draws.keys()):
+        if repeated := sorted(self.draws.keys() & self.labeled_draws.keys()):
             raise ValueError(f"Views: {repeated} are drawn for both streams; give them names of their own")
-        if unknown := sorted(self.betas.keys() - self.draws.keys() - self.labelled_draws.keys()):
+        if unknown := sorted(self.betas.keys() - self.draws.keys() - self.labeled_draws.keys()):
             raise ValueError(f"Views: betas {unknown} name no draws")
-        if ambiguous := sorted(set(self.params) & self.labelled.keys() & self.unlabelled.keys()):
+        if ambiguous := sorted(set(self.params) & self.labeled.keys() & self.unlabeled.keys()):
             raise ValueError(f"Views: params {ambiguous} name views of both streams; give them names of their own")
 
 
@@ -63,19 +63,19 @@ class Batch(NamedTuple):
     """
 
     x: dict[str, Tensor]
-    """Labelled views, each [B, 3, H, W]."""
+    """Labeled views, each [B, 3, H, W]."""
     y: Tensor
     """Labels [B]."""
     x_index: Tensor
-    """Position of each labelled sample in the labelled set [B]."""
+    """Position of each labeled sample in the labeled set [B]."""
     u: dict[str, Tensor]
-    """Unlabelled views, each [U, 3, H, W]."""
+    """Unlabeled views, each [U, 3, H, W]."""
     u_index: Tensor
-    """Position of each unlabelled sample in the pool [U]."""
+    """Position of each unlabeled sample in the pool [U]."""
     u_true: Tensor
-    """True class of the unlabelled samples [U], -1 where unknown. For metrics only, never for a loss."""
+    """True class of the unlabeled samples [U], -1 where unknown. For metrics only, never for a loss."""
     u_key: Tensor
-    """A random key of each unlabelled sample [U], another one each time it is drawn; see `semisonic_kernels.noise`."""
+    """A random key of each unlabeled sample [U], another one each time it is drawn; see `semisonic_kernels.noise`."""
     draws: dict[str, Tensor]
     """The random numbers that `Views` asked for: float32 [U, n] or [B, n]."""
     params: dict[str, dict[str, Tensor]]
@@ -98,17 +98,17 @@ class Info:
 
     classes: int
     image_size: int
-    labelled: int
-    """Size of the labelled set."""
-    unlabelled: int
-    """Size of the unlabelled pool."""
+    labeled: int
+    """Size of the labeled set."""
+    unlabeled: int
+    """Size of the unlabeled pool."""
     steps: int
-    labelled_batch: int
+    labeled_batch: int
     """Global."""
-    unlabelled_batch: int
+    unlabeled_batch: int
     """Global."""
     class_prior: tuple[float, ...]
-    """Class frequencies of the labelled set, [C]."""
+    """Class frequencies of the labeled set, [C]."""
     mean: tuple[float, float, float]
     """Per channel, on the 0..1 scale."""
     std: tuple[float, float, float]

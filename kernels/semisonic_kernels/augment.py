@@ -58,7 +58,7 @@ def augment(
 
     images: uint8 RGB [N, H, W, 3]. operations: int32 [N, L], codes of this module. values: float32 [N, L] and
     matrices: float32 [N, L, 2, 3], what the operations read; see the codes. holes: int32 [N, 4], first row, first
-    column, last row + 1, last column + 1, painted in the colour `fill` (0..255); None: no holes. equalize: "dali" for
+    column, last row + 1, last column + 1, painted in the color `fill` (0..255); None: no holes. equalize: "dali" for
     OpenCV's formula, "pil" for Pillow's, whose integer steps saturate. extended: whether codes from INVERT on may
     occur; on CUDA they need a kernel of their own, with more registers, and are ignored by the other.
 

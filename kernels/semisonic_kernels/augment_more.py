@@ -127,8 +127,8 @@ def rescale(pixels_CHW3: Tensor, methods: Tensor, matrices_C23: Tensor) -> Tenso
 
 def _weights(method_C: Tensor, scale_C: Tensor, offset_C: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """For every output position its weights and pixels, [C, size, TAPS] each; weight 0 outside the image."""
-    centres = torch.arange(size, dtype=torch.float32, device=scale_C.device) + 0.5
-    position = scale_C[:, None] * centres + offset_C[:, None] - 0.5
+    centers = torch.arange(size, dtype=torch.float32, device=scale_C.device) + 0.5
+    position = scale_C[:, None] * centers + offset_C[:, None] - 0.5
     first = position.floor()
     phase = ((position - first) * PHASES + 0.5).floor().long()
     weights = filter_table(scale_C.device)[method_C[:, None], phase]

@@ -1,7 +1,7 @@
 """RandAugment's operations and Cutout in plain torch: the definition of the fused kernel, and its path on the CPU.
 
 Pixels are those of Pillow's operations in float32, which truncate and then saturate. Every intermediate value of
-greys, smoothed pixels, histograms and sums is an exact integer, so only the order of the few roundings below matters.
+grays, smoothed pixels, histograms and sums is an exact integer, so only the order of the few roundings below matters.
 
 Shape suffixes: N samples, L levels, C samples that share an operation, H and W height and width.
 """
@@ -15,7 +15,7 @@ NONE, WARP, BRIGHTNESS, CONTRAST, COLOR, SHARPNESS, POSTERIZE, SOLARIZE, AUTO_CO
 INVERT, BLUR, HUE, HOLE, RESCALE = range(10, 15)
 """Codes of the operations.
 
-WARP: nearest neighbour, black outside; reads the matrix, which maps output to input (x, y), pixel centres at halves.
+WARP: nearest neighbor, black outside; reads the matrix, which maps output to input (x, y), pixel centers at halves.
 BRIGHTNESS, CONTRAST, COLOR, SHARPNESS: the value is the factor, 1 = unchanged. POSTERIZE: the value is the bit mask.
 SOLARIZE: inverts pixels from the value on. AUTO_CONTRAST, EQUALIZE, each channel on its own, and INVERT and BLUR (the
 ring of 16 pixels around a 3x3 square): the value is the factor away from the result, 0 = the whole effect, 1 =
@@ -24,8 +24,8 @@ column + 1 of a hole. RESCALE: the value is the number of the filter, see augmen
 offsets are read. The codes from INVERT on want `extended=True`.
 """
 
-GREY = (19595, 38470, 7471)
-"""Weights of red, green and blue in a grey value, in 65536ths."""
+GRAY = (19595, 38470, 7471)
+"""Weights of red, green and blue in a gray value, in 65536ths."""
 CHECKPOINT = 256
 """Columns of a warp after which the sum of steps starts anew, so that its rounding error stays small."""
 
@@ -102,25 +102,25 @@ def _brightness(pixels_CHW3: Tensor, factor: Tensor) -> Tensor:
     return _blend(pixels_CHW3, None, factor)
 
 
-def _grey(pixels_CHW3: Tensor) -> Tensor:
+def _gray(pixels_CHW3: Tensor) -> Tensor:
     """int32 [C, H, W, 1], halves rounded up."""
     red, green, blue = (pixels_CHW3[..., channel : channel + 1].int() for channel in range(3))
-    return (red.mul_(GREY[0]).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2]).add_(1 << 15)) >> 16
+    return (red.mul_(GRAY[0]).add_(green, alpha=GRAY[1]).add_(blue, alpha=GRAY[2]).add_(1 << 15)) >> 16
 
 
 def _contrast(pixels_CHW3: Tensor, factor: Tensor) -> Tensor:
-    """Away from the mean grey, rounded. Above 65,793 pixels DALI's own sum is inexact, and pixels may differ by 1."""
-    total = _grey(pixels_CHW3).sum(dim=(1, 2), keepdim=True).float()
+    """Away from the mean gray, rounded. Above 65,793 pixels DALI's own sum is inexact, and pixels may differ by 1."""
+    total = _gray(pixels_CHW3).sum(dim=(1, 2), keepdim=True).float()
     mean = total * total.new_full((), 1 / pixels_CHW3[0, ..., 0].numel())
     return _blend(pixels_CHW3, (mean + 0.5).floor(), factor)
 
 
 def _color(pixels_CHW3: Tensor, factor: Tensor) -> Tensor:
-    return _blend(pixels_CHW3, _grey(pixels_CHW3), factor)
+    return _blend(pixels_CHW3, _gray(pixels_CHW3), factor)
 
 
 def _sharpness(pixels_CHW3: Tensor, factor: Tensor) -> Tensor:
-    """Away from a smoothed image, (sum of the 8 neighbours + 5 * the pixel) / 13; the border stays as it is."""
+    """Away from a smoothed image, (sum of the 8 neighbors + 5 * the pixel) / 13; the border stays as it is."""
     if min(pixels_CHW3.shape[1:3]) < 3:
         return pixels_CHW3
     pixels = pixels_CHW3.to(torch.int16)
@@ -257,8 +257,8 @@ def _sources(matrices_C23: Tensor, height: int, width: int) -> Tensor:
     decides about coordinates on the border of two pixels.
     """
     step, slope, offset = matrices_C23.permute(2, 1, 0).unsqueeze(-1)  # [2, C, 1] each
-    centres = torch.arange(height, dtype=torch.float32, device=matrices_C23.device) + 0.5
-    checkpoint = (offset + step * 0.5) + slope * centres
+    centers = torch.arange(height, dtype=torch.float32, device=matrices_C23.device) + 0.5
+    checkpoint = (offset + step * 0.5) + slope * centers
     sources = checkpoint.new_empty(width, *checkpoint.shape)
     for column in range(width):
         if column % CHECKPOINT == 0:
@@ -280,6 +280,6 @@ def _cut_out(pixels_NHW3: Tensor, holes_N4: Tensor, fill: tuple[int, int, int]) 
     rows_NH1 = ((y >= top) & (y < bottom)).to(torch.uint8).mul_(255).unsqueeze(2)
     columns_N1W = ((x >= left) & (x < right)).to(torch.uint8).mul_(255).unsqueeze(1)
     hole = rows_NH1 & columns_N1W.repeat_interleave(3, dim=2)
-    colour = torch.tensor(fill, dtype=torch.uint8, device=hole.device).repeat(width)
+    color = torch.tensor(fill, dtype=torch.uint8, device=hole.device).repeat(width)
     pixels = pixels_NHW3.flatten(2)
-    return (pixels ^ ((pixels ^ colour) & hole)).view_as(pixels_NHW3)
+    return (pixels ^ ((pixels ^ color) & hole)).view_as(pixels_NHW3)

@@ -26,10 +26,10 @@ _BLUR = tl.constexpr(codes.BLUR)
 _HUE = tl.constexpr(codes.HUE)
 _HOLE = tl.constexpr(codes.HOLE)
 _RESCALE = tl.constexpr(codes.RESCALE)
-_RED, _GREEN, _BLUE = (tl.constexpr(weight) for weight in codes.GREY)
+_RED, _GREEN, _BLUE = (tl.constexpr(weight) for weight in codes.GRAY)
 _CHECKPOINT = tl.constexpr(codes.CHECKPOINT)
 _TILE = tl.constexpr(256)
-"""Pixels of a tile of the colour operations: 8 values a thread. With 32 a thread, registers spill."""
+"""Pixels of a tile of the color operations: 8 values a thread. With 32 a thread, registers spill."""
 _CHANNEL_TILE = tl.constexpr(1024)
 """The same for one channel alone."""
 _SIDE = tl.constexpr(32)
@@ -116,11 +116,11 @@ def _tile(first, area):
 
 @triton.jit
 def _painted(results, y, x, channels, hole):
-    """The results, or the hole's colour inside of it."""
+    """The results, or the hole's color inside of it."""
     top, left, bottom, right, red, green, blue = hole
     inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
-    colour = tl.where(channels == 0, red, tl.where(channels == 1, green, blue))
-    return tl.where(inside, colour, results).to(tl.uint8)
+    color = tl.where(channels == 0, red, tl.where(channels == 1, green, blue))
+    return tl.where(inside, color, results).to(tl.uint8)
 
 
 @triton.jit
@@ -151,7 +151,7 @@ def _half_even(values):
 
 
 @triton.jit
-def _grey(image):
+def _gray(image):
     """[P, 4], the fourth 0 -> [P, 1]."""
     channels = tl.arange(0, 4)[None, :]
     weights = tl.where(channels == 0, _RED, tl.where(channels == 1, _GREEN, _BLUE))
@@ -161,17 +161,17 @@ def _grey(image):
 @triton.jit
 def _blend(source, target, code, factor, height, width, inverse_area, hole):
     area = height * width
-    grey = tl.zeros([_TILE, 1], tl.int32)
+    gray = tl.zeros([_TILE, 1], tl.int32)
     for first in range(0, tl.where(code == _CONTRAST, area, 0), _TILE):
         offsets, mask, _ = _tile(first, area)
-        grey += _grey(tl.load(source + offsets, mask=mask, other=0).to(tl.int32))
-    mean = tl.floor(tl.sum(grey).to(tl.float32) * inverse_area + 0.5)
+        gray += _gray(tl.load(source + offsets, mask=mask, other=0).to(tl.int32))
+    mean = tl.floor(tl.sum(gray).to(tl.float32) * inverse_area + 0.5)
     for first in range(0, area, _TILE):
         offsets, mask, pixels = _tile(first, area)
         image = tl.load(source + offsets, mask=mask, other=0).to(tl.int32)
         degenerate = tl.zeros([_TILE, 4], tl.int32)
         if code == _COLOR:
-            degenerate += _grey(image)
+            degenerate += _gray(image)
         elif code == _SHARPNESS:
             degenerate += _smooth(source, offsets, mask, pixels, image, height, width)
         else:
@@ -184,8 +184,8 @@ def _smooth(source, offsets, mask, pixels, image, height, width):
     y, x = pixels // width, pixels % width
     inner = mask & (y > 0) & (y < height - 1) & (x > 0) & (x < width - 1)
     total = 4 * image
-    for neighbour in tl.static_range(9):
-        shift = (neighbour // 3 - 1) * width + neighbour % 3 - 1
+    for neighbor in tl.static_range(9):
+        shift = (neighbor // 3 - 1) * width + neighbor % 3 - 1
         total += tl.load(source + offsets + 3 * shift, mask=inner, other=0).to(tl.int32)
     return tl.where(inner, (2 * total + 13) // 26, image)
 
@@ -226,7 +226,7 @@ def _more(source, target, code, value, matrix, table, height, width, hole):
 
 @triton.jit
 def _rectangle(matrix, hole):
-    """The hole that an operation's matrix describes, in the colour of the last one."""
+    """The hole that an operation's matrix describes, in the color of the last one."""
     top, left = tl.load(matrix).to(tl.int32), tl.load(matrix + 1).to(tl.int32)
     bottom, right = tl.load(matrix + 2).to(tl.int32), tl.load(matrix + 3).to(tl.int32)
     return top, left, bottom, right, hole[4], hole[5], hole[6]
@@ -237,8 +237,8 @@ def _ring(source, offsets, mask, pixels, image, height, width):
     y, x = pixels // width, pixels % width
     inner = mask & (y > 1) & (y < height - 2) & (x > 1) & (x < width - 2)
     total = tl.zeros(mask.shape, tl.int32)
-    for neighbour in range(25):
-        row, column = neighbour // 5 - 2, neighbour % 5 - 2
+    for neighbor in range(25):
+        row, column = neighbor // 5 - 2, neighbor % 5 - 2
         on_ring = (row * row == 4) | (column * column == 4)
         shift = 3 * (row * width + column)
         total += tl.load(source + offsets + shift, mask=inner & on_ring, other=0).to(tl.int32)
@@ -311,9 +311,9 @@ def _warp(source, target, matrix, height, width, hole):
     step_y, slope_y, offset_y = tl.load(matrix + 3), tl.load(matrix + 4), tl.load(matrix + 5)
     rows, columns = tl.arange(0, _SIDE)[:, None], tl.arange(0, _SIDE)[None, :]
     for top in range(0, height, _SIDE):
-        centres = (top + rows).to(tl.float32) + 0.5
-        checkpoint_x = (offset_x + step_x * 0.5) + slope_x * centres
-        checkpoint_y = (offset_y + step_y * 0.5) + slope_y * centres
+        centers = (top + rows).to(tl.float32) + 0.5
+        checkpoint_x = (offset_x + step_x * 0.5) + slope_x * centers
+        checkpoint_y = (offset_y + step_y * 0.5) + slope_y * centers
         for start in range(0, width, _CHECKPOINT):
             next_x, next_y = checkpoint_x, checkpoint_y
             for left in range(start, tl.minimum(start + _CHECKPOINT, width), _SIDE):

@@ -1,4 +1,4 @@
-"""Boxes in images: around random centres, as masks, and filled with their own mean colour.
+"""Boxes in images: around random centers, as masks, and filled with their own mean color.
 
 A box is int64 [first row, first column, last row + 1, last column + 1]; equal ends are an empty box.
 Shape suffixes: N samples, C channels, H height, W width.
@@ -10,19 +10,19 @@ from torch import Tensor
 from semisonic_kernels.images import check_images, described, laid_out_like
 
 
-def boxes_around(centres_N2: Tensor, heights: Tensor | int, widths: Tensor | int, height: int, width: int) -> Tensor:
+def boxes_around(centers_N2: Tensor, heights: Tensor | int, widths: Tensor | int, height: int, width: int) -> Tensor:
     """Boxes of the given heights and widths in pixels, cut where they reach over the image's border: int64 [N, 4].
 
-    centres: uniform in [0, 1), row and column; each pixel is a centre equally often. heights, widths: int64 [N], or one
-    for all. An odd box has its centre in the middle, an even one starts half its side before.
+    centers: uniform in [0, 1), row and column; each pixel is a center equally often. heights, widths: int64 [N], or one
+    for all. An odd box has its center in the middle, an even one starts half its side before.
     """
-    if centres_N2.dim() != 2 or centres_N2.shape[1] != 2 or not centres_N2.is_floating_point():
-        raise ValueError(f"boxes_around: centres must be floating [N, 2], not {described(centres_N2)}")
+    if centers_N2.dim() != 2 or centers_N2.shape[1] != 2 or not centers_N2.is_floating_point():
+        raise ValueError(f"boxes_around: centers must be floating [N, 2], not {described(centers_N2)}")
     ends = []
     for column, (side, whole) in enumerate(((heights, height), (widths, width))):
         # float32 may round the product of a number just below 1 up to the whole.
-        centre_N = (centres_N2[:, column] * whole).long().clamp(max=whole - 1)
-        first_N = centre_N - side // 2
+        center_N = (centers_N2[:, column] * whole).long().clamp(max=whole - 1)
+        first_N = center_N - side // 2
         ends.append((first_N.clamp(min=0), (first_N + side).clamp(max=whole)))
     (top_N, bottom_N), (left_N, right_N) = ends
     return torch.stack([top_N, left_N, bottom_N, right_N], 1)

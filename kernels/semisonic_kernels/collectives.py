@@ -32,7 +32,7 @@ def mean(x: Tensor) -> Tensor:
 def gather_with_gradient(x: Tensor) -> Tensor:
     """`gather` with a gradient: that of x [N, ...] is the sum over the ranks' losses.
 
-    DDP then averages the parameters' gradients over the ranks, so that the loss that is minimised is the mean of the
+    DDP then averages the parameters' gradients over the ranks, so that the loss that is minimized is the mean of the
     ranks' losses, as for every other term.
     """
     return x if ranks() == 1 else _Gather.apply(x.contiguous(), dist.get_rank(), _group())

@@ -8,16 +8,16 @@ from semisonic_kernels.fuse import fused
 from semisonic_kernels.images import check_images, described, laid_out_like
 
 
-def cutmix_boxes(lam_N: Tensor, centres_N2: Tensor, height: int, width: int) -> Tensor:
+def cutmix_boxes(lam_N: Tensor, centers_N2: Tensor, height: int, width: int) -> Tensor:
     """Boxes that cover about 1 - lam of an image: int64 [N, 4], first row and column, last row and column + 1.
 
-    lam: floating [N], 0..1. centres: uniform in [0, 1), [N, 2], row and column. The sides are those of the image times
+    lam: floating [N], 0..1. centers: uniform in [0, 1), [N, 2], row and column. The sides are those of the image times
     sqrt(1 - lam), rounded down, and the box is cut at the image's border, so that its area decides about the targets.
     """
     if lam_N.dim() != 1 or not lam_N.is_floating_point():
         raise ValueError(f"cutmix_boxes: lam must be floating [N], not {described(lam_N)}")
     share_N = (1 - lam_N).clamp(min=0).sqrt()
-    return boxes_around(centres_N2, (height * share_N).long(), (width * share_N).long(), height, width)
+    return boxes_around(centers_N2, (height * share_N).long(), (width * share_N).long(), height, width)
 
 
 def cutmix_reference(images: Tensor, targets_NC: Tensor, partner_N: Tensor, boxes_N4: Tensor) -> tuple[Tensor, Tensor]:

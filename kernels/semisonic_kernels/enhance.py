@@ -26,7 +26,7 @@ def enhance_reference(images: Tensor, factors_N4: Tensor) -> Tensor:
 
 
 def enhance(images: Tensor, factors_N4: Tensor) -> Tensor:
-    """Colour, contrast, brightness and sharpness changed by the given factors, in this order; 1 changes nothing.
+    """Color, contrast, brightness and sharpness changed by the given factors, in this order; 1 changes nothing.
 
     images: uint8 [N, 3, H, W]; the result too, channels_last. factors: floating [N, 4], 0 or more. Pixels are those of
     Pillow's ImageEnhance. Plain torch that a compiler fuses; nothing waits for the device. Raises ValueError where

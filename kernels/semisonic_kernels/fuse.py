@@ -95,7 +95,7 @@ def _compiled(function: Callable[P, R], number: int) -> Callable[P, R]:
 
 
 def _key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
-    """All that a compiled version is specialised on."""
+    """All that a compiled version is specialized on."""
     modes = (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled())
     return modes, tuple(map(_kind, args)), tuple((name, _kind(value)) for name, value in sorted(kwargs.items()))
 

@@ -15,7 +15,7 @@ from semisonic_kernels.fuse import fused
 
 
 class PseudoLabels(NamedTuple):
-    """What a network believes about unlabelled samples; carries no gradient."""
+    """What a network believes about unlabeled samples; carries no gradient."""
 
     labels: Tensor
     """The most probable class, int64 [N]."""
@@ -246,7 +246,7 @@ def soft_labels(logits_NC: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
 
 @fused(sharpen_reference, _check_sharpen)
 def sharpen(probabilities_NC: Tensor, temperature: float | Tensor) -> Tensor:
-    """q^(1 / temperature) of probabilities [N, C], normalised, detached (MixMatch, arXiv 1905.02249, equation 7).
+    """q^(1 / temperature) of probabilities [N, C], normalized, detached (MixMatch, arXiv 1905.02249, equation 7).
 
     Rows need not sum to 1. temperature: a number or 0-d, above 0. Raises ValueError where shapes or dtypes do not fit.
     """

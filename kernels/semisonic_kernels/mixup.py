@@ -16,7 +16,7 @@ def mixup_reference(
     scale: Tensor | None = None,
     dominant: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """`mixup` step by step: normalise, permute, mix."""
+    """`mixup` step by step: normalize, permute, mix."""
     lam_N = torch.maximum(lam_N, 1 - lam_N) if dominant else lam_N
     x = images.to(torch.promote_types(_image_dtype(images, mean), torch.float32))
     if mean is not None and scale is not None:
@@ -73,7 +73,7 @@ def mixup(
     uint8 float32 or that of `mean` if it is wider. targets: probabilities, floating [N, K]; the mixed ones have their
     dtype. partner: positions 0..N-1 in the batch, int64 [N], usually a permutation: of others, CUDA adds up gradients
     in no fixed order. lam: floating [N], 0..1.
-    mean, scale: floating [C] or [1, C, 1, 1]; with them, images are normalised as (x - mean) * scale in the same pass.
+    mean, scale: floating [C] or [1, C, 1, 1]; with them, images are normalized as (x - mean) * scale in the same pass.
     dominant: max(lam, 1 - lam) in place of lam, so that an image outweighs its partner (MixMatch, arXiv 1905.02249).
 
     Computed in float32, for float64 in float64. The gradient goes to floating images, targets and lam. Raises
@@ -82,7 +82,7 @@ def mixup(
     lam_N = torch.maximum(lam_N, 1 - lam_N) if dominant else lam_N
     x = images.to(torch.promote_types(_image_dtype(images, mean), torch.float32))
     y = targets_NC.to(torch.promote_types(targets_NC.dtype, torch.float32))
-    # Weights that sum to 1 commute with the normalisation, which is then done once.
+    # Weights that sum to 1 commute with the normalization, which is then done once.
     x = torch.lerp(x.index_select(0, partner_N), x, lam_N.to(x.dtype).view(-1, 1, 1, 1))
     y = torch.lerp(y.index_select(0, partner_N), y, lam_N.to(y.dtype).view(-1, 1))
     if mean is not None and scale is not None:

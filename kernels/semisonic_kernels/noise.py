@@ -9,7 +9,7 @@ from torch import Tensor
 def normal_noise(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Standard normal float32 [N, *shape], a function of the keys (int64 [N]) alone; works in a compiled graph.
 
-    Each value is SplitMix64's finaliser (Steele et al. 2014) of its sample's key and its own position, turned into a
+    Each value is SplitMix64's finalizer (Steele et al. 2014) of its sample's key and its own position, turned into a
     normal deviate by Box and Muller (1958). Raises ValueError where the keys are not int64 [N].
     """
     if keys.dtype != torch.int64 or keys.ndim != 1:

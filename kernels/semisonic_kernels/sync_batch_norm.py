@@ -1,4 +1,4 @@
-"""Batch normalisation over the global batch of a process group (Ioffe and Szegedy 2015, arXiv 1502.03167).
+"""Batch normalization over the global batch of a process group (Ioffe and Szegedy 2015, arXiv 1502.03167).
 
 Equals BatchNorm on the concatenation of all ranks' batches, in value, gradient and running statistics; on the
 CPU (gloo) and on CUDA (NCCL), eager and inside one compiled graph. A ReLU or leaky ReLU after it can be part of it, so
@@ -29,7 +29,7 @@ def batch_norm(
     group: dist.ProcessGroup | None = None,
     slope: float | None = None,
 ) -> Tensor:
-    """Normalises x [N, C, ...] per channel; the output has the shape and dtype of x.
+    """Normalizes x [N, C, ...] per channel; the output has the shape and dtype of x.
 
     weight, bias: [C], both or neither. running_mean, running_var: [C] or None (statistics are not tracked);
     in training they move by `momentum` (torch's convention) towards the mean and the unbiased variance.
@@ -55,7 +55,7 @@ def batch_norm(
             running_var.lerp_((var_C * (count / (count - 1))).to(running_var.dtype), momentum)
     if weight is None or bias is None:
         weight, bias = torch.ones_like(mean_C), torch.zeros_like(mean_C)
-    return _Normalise.apply(x, weight, bias, mean_C, torch.rsqrt(var_C + eps), name, count, slope)
+    return _Normalize.apply(x, weight, bias, mean_C, torch.rsqrt(var_C + eps), name, count, slope)
 
 
 def activated(y: Tensor, slope: float | None, inplace: bool = False) -> Tensor:
@@ -79,7 +79,7 @@ def global_statistics(x: Tensor, group_name: Any, world: int) -> tuple[Tensor, T
     return mean_C, vars_RC.mean(0) + (means_RC - mean_C).square().mean(0)
 
 
-class _Normalise(torch.autograd.Function):
+class _Normalize(torch.autograd.Function):
     """(x - mean) * inv * weight + bias and its activation, with the gradient of mean and inv as functions of the
     global batch. What the activation was given is not kept: the backward computes its sign anew.
 
@@ -111,15 +111,15 @@ class _Normalise(torch.autograd.Function):
         if ctx.slope is not None:
             positive = _scaled(x, weight, bias, mean, inv) > 0
             grad = torch.where(positive, grad, grad * ctx.slope if ctx.slope else 0.0)
-        normalised = (x.to(mean.dtype) - _like(mean, x)) * _like(inv, x)
+        normalized = (x.to(mean.dtype) - _like(mean, x)) * _like(inv, x)
         bias_C = grad.sum(_reduced(x))
-        weight_C = (grad * normalised).sum(_reduced(x))
+        weight_C = (grad * normalized).sum(_reduced(x))
         # Divided before it is reduced: a compiler makes bias_C and weight_C parts of what cat makes and reduces that in
         # place, so that where they are needed afterwards (sums over several forwards) they would be every rank's.
         shares = torch.cat([bias_C, weight_C]) / ctx.count
         sums = collectives.all_reduce(shares, "sum", ctx.group_name)
-        sum_C, sum_normalised_C = sums.chunk(2)
-        grad_x = (grad - _like(sum_C, x) - normalised * _like(sum_normalised_C, x)) * _like(weight * inv, x)
+        sum_C, sum_normalized_C = sums.chunk(2)
+        grad_x = (grad - _like(sum_C, x) - normalized * _like(sum_normalized_C, x)) * _like(weight * inv, x)
         # The gradients of weight and bias stay those of this rank's loss: averaging them is DDP's part.
         return (
             grad_x.to(x.dtype),

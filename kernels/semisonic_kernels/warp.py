@@ -1,7 +1,7 @@
 """Projective warps of a batch of images, bilinear, and the matrices of rotations, shears and moved corners.
 
 Matrices map homogeneous output coordinates (x, y, 1) in pixels to input ones; the corners of an image are at 0 and at
-its width and height, the centres of pixels at halves.
+its width and height, the centers of pixels at halves.
 Shape suffixes: N samples, C channels, H height, W width.
 """
 
@@ -79,10 +79,10 @@ def warp(images: Tensor, matrices_N33: Tensor, fill_C: Tensor) -> Tensor:
 def affine_matrices(
     angle_N: Tensor, move_N2: Tensor, scale_N: Tensor, shear_N: Tensor, height: int, width: int
 ) -> Tensor:
-    """Matrices [N, 3, 3] for `warp` that turn, shear, scale and move images, about their centre.
+    """Matrices [N, 3, 3] for `warp` that turn, shear, scale and move images, about their center.
 
     angle, shear: radians; move: pixels, x and y; scale: factor. An image point p goes to
-    centre + move + scale [[cos a, -sin(a + s)], [sin a, cos(a + s)]] (p - centre), whose inverse this is.
+    center + move + scale [[cos a, -sin(a + s)], [sin a, cos(a + s)]] (p - center), whose inverse this is.
     """
     sheared_N = angle_N + shear_N
     shrink_N = 1 / (scale_N * shear_N.cos())

@@ -20,7 +20,7 @@ each = pytest.mark.parametrize("kind", ALGORITHMS.values(), ids=ALGORITHMS)
 
 def make(kind: type[Algorithm]) -> Algorithm:
     torch.manual_seed(0)
-    fields = {"block": 2} if "block" in kind.Config.model_fields else {}  # must divide the 6 labelled images
+    fields = {"block": 2} if "block" in kind.Config.model_fields else {}  # must divide the 6 labeled images
     return kind(kind.Config(**fields), tiny_network, info())
 
 
@@ -34,8 +34,8 @@ def test_output_follows_the_contract(kind: type[Algorithm]):
     algorithm = make(kind)
     output = Runner(algorithm).step(batch_for(algorithm))
     assert output.loss.ndim == 0 and output.loss.dtype == torch.float32
-    assert {"loss_labelled", "labelled_accuracy"} <= output.metrics.keys()
-    assert "loss_unlabelled" in output.metrics or not algorithm.views(algorithm.cfg).unlabelled
+    assert {"loss_labeled", "labeled_accuracy"} <= output.metrics.keys()
+    assert "loss_unlabeled" in output.metrics or not algorithm.views(algorithm.cfg).unlabeled
     for name, value in output.metrics.items():
         assert value.ndim <= 1 and not value.requires_grad, name
     for name, value in output.observed.items():
@@ -116,14 +116,14 @@ def test_one_graph_and_no_recompile_from_step_two_on(kind: type[Algorithm]):
 @pytest.mark.slow
 def test_the_trainer_s_compiled_step_equals_the_eager_one(tmp_path):
     """The real compiler on the real small network, through the trainer, for a few steps."""
-    from semisonic.building import build_trainer
-    from semisonic.commandline import resolve
+    from semisonic.config.command_line import resolve
+    from semisonic.training.build import build_trainer
 
     losses = {}
     for mode in ("off", "whole"):
         torch._dynamo.reset()
-        fields = ["--no-baseline", "--compile", mode, "--device", "cpu", "--batch.labelled", "8", "--log.trackers",
-                  "none", "--batch.unlabelled-ratio", "2", "--algorithm.threshold", "0.12",
+        fields = ["--no-baseline", "--compile", mode, "--device", "cpu", "--batch.labeled", "8", "--log.trackers",
+                  "none", "--batch.unlabeled-ratio", "2", "--algorithm.threshold", "0.12",
                   "--out", str(tmp_path / mode)]  # fmt: skip
         cfg = resolve(fields)[1]
         trainer = build_trainer(cfg)

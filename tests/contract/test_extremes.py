@@ -121,10 +121,10 @@ def gradient(kind: type[Algorithm], changes: dict[str, object]) -> dict[str, Ten
 
 
 @each
-def test_the_unlabelled_images_move_the_weights(kind: type[Algorithm]):
+def test_the_unlabeled_images_move_the_weights(kind: type[Algorithm]):
     algorithm = make(kind)
-    if not algorithm.views(algorithm.cfg).unlabelled:
-        pytest.skip("reads no unlabelled images")
+    if not algorithm.views(algorithm.cfg).unlabeled:
+        pytest.skip("reads no unlabeled images")
     batch = batch_for(algorithm, 7)
     # The views stay different from one another: where all are the same image, some methods have nothing to learn.
     other = {name: images(12, 300 + k) for k, name in enumerate(batch.u)}
@@ -133,7 +133,7 @@ def test_the_unlabelled_images_move_the_weights(kind: type[Algorithm]):
 
 
 @each
-def test_true_classes_of_unlabelled_images_are_never_learned_from(kind: type[Algorithm]):
+def test_true_classes_of_unlabeled_images_are_never_learned_from(kind: type[Algorithm]):
     algorithm = make(kind)
     unknown = {"u_true": torch.full_like(batch_for(algorithm, 7).u_true, -1)}
     one, two = gradient(kind, {}), gradient(kind, unknown)

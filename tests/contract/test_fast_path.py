@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from semisonic.trainer import Trainer
+from semisonic.training.trainer import Trainer
 from tests.support.trainers import copy_state, make_trainer
 
 STEPS = 50

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from semisonic.algorithms.auxiliary import AuxiliaryConfig, with_auxiliary
+from semisonic.addons.ctaugment import probing
+from semisonic.addons.pretext_losses import AuxiliaryConfig, with_auxiliary
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.ctaugment import probing
 from semisonic.algorithms.registry import ALGORITHMS
 from tests.support.algorithms import batch_for, info, tiny_network
 from tests.support.runner import Runner

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves, tree_map
 
-from semisonic import stepper
-from semisonic.building import build_trainer
-from semisonic.commandline import resolve
-from semisonic.data.draws import sample_keys
-from semisonic.replay import WARM_UP_DDP
-from semisonic.trainer import Trainer
+from semisonic.training import step as stepper
+from semisonic.training.build import build_trainer
+from semisonic.config.command_line import resolve
+from semisonic.data.loading.draws import sample_keys
+from semisonic.training.cuda_graph import WARM_UP_DDP
+from semisonic.training.trainer import Trainer
 from tests.support.trainers import FIELDS
 
 RATE = 0.5

@@ -19,13 +19,13 @@ from pathlib import Path
 import sklearn.datasets  # noqa: F401
 import torch
 
-import semisonic.run  # noqa: F401
+import semisonic.runs.run  # noqa: F401
 from semisonic.algorithms.base import Algorithm
 from semisonic.cli import main
 from semisonic.contract import Batch, StepOutput
-from semisonic.data.pipeline import Loader
+from semisonic.data.loading.loader import Loader
 from semisonic.schema import UserError
-from semisonic.stepper import TrainingStep
+from semisonic.training.step import TrainingStep
 
 STEP, DEADLINE, TOGETHER = 7, 240, 3
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from semisonic.commandline import Invocation, resolve
-from semisonic.config import RunConfig
-from semisonic.fit import Trial
-from semisonic.plan import plan
-from semisonic.run import execute
+from semisonic.config.command_line import Invocation, resolve
+from semisonic.config.run_config import RunConfig
+from semisonic.runs.memory_fit import Trial
+from semisonic.runs.plan import plan
+from semisonic.runs.run import execute
 
-FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "16", "--batch.unlabelled-ratio", "2", "--steps", "5",
+FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labeled", "16", "--batch.unlabeled-ratio", "2", "--steps", "5",
           "--checkpoint.every", "5", "--eval.every", "5", "--log.every", "5", "--log.trackers", "none", "--no-baseline",
           "--algorithm.threshold", "0.12"]  # fmt: skip
 
@@ -22,7 +22,7 @@ FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "16", "--batc
 class Limited(Trial):
     """On the last rank memory ends in the middle of a step, with its activations alive; on the others it does not."""
 
-    labelled = 2
+    labeled = 2
     """Images of a micro-batch that fit."""
 
     def step(self, cfg: RunConfig, compiled: bool) -> None:
@@ -34,8 +34,8 @@ class Limited(Trial):
             return algorithm
 
         def check(module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
-            images = cfg.batch.labelled // (self.world_size * cfg.batch.micro)
-            if self.rank == self.world_size - 1 and images > self.labelled:
+            images = cfg.batch.labeled // (self.world_size * cfg.batch.micro)
+            if self.rank == self.world_size - 1 and images > self.labeled:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
         self.build = limited
@@ -46,7 +46,7 @@ class Limited(Trial):
 
 
 class Nothing(Limited):
-    labelled = 0
+    labeled = 0
 
 
 def main() -> None:

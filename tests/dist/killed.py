@@ -2,7 +2,7 @@
 
     killed.py RANK[,RANK] FIELDS
 
-A rank does so in step 30 (not the baseline's), after the backward and before the optimiser, once the first checkpoint
+A rank does so in step 30 (not the baseline's), after the backward and before the optimizer, once the first checkpoint
 stands. It makes OUT.RANK.killed first, and does nothing where that is there.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 
 from semisonic.cli import main
 from semisonic.contract import Batch, StepOutput
-from semisonic.parallel import Engine
-from semisonic.stepper import TrainingStep
+from semisonic.distributed.engine import Engine
+from semisonic.training.step import TrainingStep
 
 STEP = 30
 

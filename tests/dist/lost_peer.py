@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from semisonic.failures import may_be_a_peers
+from semisonic.distributed.failures import may_be_a_peers
 
 
 def free_port() -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semisonic import state
+from semisonic.checkpoint import format as checkpoints
 from semisonic.schema import UserError
 
 
@@ -17,13 +17,13 @@ class Damaged(Exception):
     """Something is there and differs from the unkilled run, or cannot be read."""
 
 
-def tensors(checkpoint: state.Checkpoint) -> dict[str, tuple[Any, ...]]:
+def tensors(checkpoint: checkpoints.Checkpoint) -> dict[str, tuple[Any, ...]]:
     both = {f"model/{k}": v for k, v in checkpoint.model.items()}
     both |= {f"optimizer/{k}": v for k, v in checkpoint.optimizer.items()}
     return {name: (value.dtype, tuple(value.shape), value.numpy().tobytes()) for name, value in both.items()}
 
 
-def about(checkpoint: state.Checkpoint) -> dict[str, Any]:
+def about(checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
     return {key: value for key, value in checkpoint.state.items() if key != "elapsed"}
 
 
@@ -53,14 +53,14 @@ class Reference:
 
     @classmethod
     def read(cls, folder: Path) -> "Reference":
-        loaded = {path.name: state.load(path) for path in state.saved(folder / "checkpoints")}
+        loaded = {path.name: checkpoints.load(path) for path in checkpoints.saved(folder / "checkpoints")}
         pairs = {name: (tensors(found), about(found)) for name, found in loaded.items()}
         return cls(folder, pairs, figures(folder), result(folder))
 
     def compare(self, path: Path) -> dict[str, Any]:
         """The state of a checkpoint. Raises `Damaged` where it is not that of the unkilled run."""
         try:
-            found = state.load(path)
+            found = checkpoints.load(path)
         except UserError as error:
             raise Damaged(str(error)) from error
         expected, described = self.checkpoints[path.name]

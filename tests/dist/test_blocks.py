@@ -8,7 +8,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from semisonic.models import ModelConfig, build
+from semisonic.models.networks import ModelConfig, build
 from semisonic.models.blocks import use_blocks
 from semisonic.models.norm import batch_statistics
 

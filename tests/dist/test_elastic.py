@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from semisonic import elastic, folder
-from semisonic.divergence import Diverged
+from semisonic.distributed import elastic
+from semisonic.runs import run_folder as folder
+from semisonic.distributed.consistency import Diverged
 from semisonic.schema import UserError
 from tests.support.processes import Run, Start, free_port
 from tests.support.runs import SHORT_RUN, tensors

@@ -52,7 +52,7 @@ def test_a_step_that_no_cut_helps_ends_all_ranks_with_one_line(tmp_path: Path):
     assert result.returncode == 1 and "2" in codes and codes <= {"2", "-15"}
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "(rank 1)" in errors[0] and not (tmp_path / "impossible").exists()
-    assert "batch.labelled: a step of 16 + 32 images in 8 micro-batches does not fit" in errors[0]
+    assert "batch.labeled: a step of 16 + 32 images in 8 micro-batches does not fit" in errors[0]
 
 
 def test_a_plan_of_two_ranks_is_printed_once(done: tuple[subprocess.CompletedProcess, Path]):

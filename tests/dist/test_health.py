@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semisonic.failures import SUSPICION
-from semisonic.health import GRACE
+from semisonic.distributed.failures import SUSPICION
+from semisonic.distributed.watchdog import GRACE
 from tests.support.processes import ROOT, Run, Start, processes_of, starting, wait_for
 
 FAULTY, LOST_PEER = (Path(__file__).with_name(name) for name in ("faulty.py", "lost_peer.py"))
-FIELDS = ["--device", "cpu", "--threads", "1", "--model", "small", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2",
+FIELDS = ["--device", "cpu", "--threads", "1", "--model", "small", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2",
           "--steps", "20", "--checkpoint.every", "5", "--eval.every", "1000", "--log.every", "5", "--log.trackers", "none",
           "--no-baseline"]  # fmt: skip
 HEARTBEAT = 8

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.long
 @pytest.mark.parametrize("model", ["resnet50", "efficientnet_b4"])
 def test_two_ranks_train_and_resume(tmp_path: Path, launch: Run, model: str):
     out = tmp_path / "run"
-    fields = ["--device", "cpu", "--threads", "1", "--batch.labelled", "4", "--batch.unlabelled-ratio", "1", "--model", model,
+    fields = ["--device", "cpu", "--threads", "1", "--batch.labeled", "4", "--batch.unlabeled-ratio", "1", "--model", model,
               "--batch.micro", "2", "--precision", "bf16", "--recompute", "--no-baseline", "--steps", "2",
               "--checkpoint.every", "1", "--eval.every", "2", "--log.every", "1", "--log.trackers", "none",
               "--parallel.deepspeed", ROOT / "launch" / "deepspeed" / "zero2.json"]  # fmt: skip

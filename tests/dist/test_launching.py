@@ -12,11 +12,11 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import ClusterConfig
 
-from semisonic import deepspeed_config
+from semisonic.distributed import deepspeed as deepspeed_config
 from tests.support.processes import ROOT, Start, free_port
 
 FILES = sorted((ROOT / "launch" / "accelerate").glob("*.yaml"))
-FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--model", "wrn-10-1",
+FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--model", "wrn-10-1",
           "--steps", "3", "--eval.every", "3", "--no-baseline"]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.processes import ROOT, Run, Start, wait_for
 from tests.support.runs import tensors
 
-FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2",
+FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2",
           "--steps", "40", "--checkpoint.every", "20", "--checkpoint.keep", "5", "--eval.every", "40", "--log.every", "5",
           "--algorithm.threshold", "0.2"]  # fmt: skip
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from semisonic import state
+from semisonic.checkpoint import format as checkpoints
 from tests.dist.torture import Torture, run, sentence
 from tests.support.processes import mounted
 
@@ -48,4 +48,4 @@ def test_two_ranks_end_together_on_a_full_disk_and_continue(tmp_path: Path, smal
 
     subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
     assert exit_codes(torture, folder) == [0, 0]
-    assert state.load(folder).state["step"] == 18
+    assert checkpoints.load(folder).state["step"] == 18

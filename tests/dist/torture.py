@@ -4,7 +4,7 @@
 
 The real command line trains FixMatch on the digits, with a held-out set that chooses a checkpoint. It is killed N times
 at points (see points.py; every point at least once if N allows) and N times at random moments. After each kill every
-checkpoint is compared bit for bit with that of the unkilled run (model, optimiser, history, step), nothing that was
+checkpoint is compared bit for bit with that of the unkilled run (model, optimizer, history, step), nothing that was
 said to be written may be missing, and the run is resumed. At its end the figures are compared as well. Exit code 1 if
 anything was lost or damaged.
 """
@@ -33,16 +33,16 @@ from typing import Any
 ROOT = Path(__file__).parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from semisonic import state
+from semisonic.checkpoint import format as checkpoints
 from semisonic.schema import UserError
 from tests.dist.points import Job, Kill, train
 from tests.dist.reference import Damaged, Lost, Reference, figures, finished, result
 
 STEPS = 18
-FIELDS = ("--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--no-baseline",
+FIELDS = ("--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--no-baseline",
           "--model", "wrn-10-1", "--data.held-out", "20", "--optim.lr", "0.01", "--algorithm.threshold", "0.16", "--steps", str(STEPS),
           "--checkpoint.every", "4", "--eval.every", "6", "--eval.batch", "400", "--log.every", "2", "--log.trackers", "none")  # fmt: skip
-PRELOAD = ["semisonic.cli", "semisonic.run", "nvidia.dali.fn", "nvidia.dali.plugin.pytorch", "matplotlib.figure",
+PRELOAD = ["semisonic.cli", "semisonic.runs.run", "nvidia.dali.fn", "nvidia.dali.plugin.pytorch", "matplotlib.figure",
            "matplotlib.backends.backend_agg", "sklearn.datasets", "scipy.stats", "torch._dynamo", "tests.dist.points"]  # fmt: skip
 BACK = 8
 """The step to which a copy of the finished run is set back, as one start for a life."""
@@ -275,19 +275,19 @@ class Torture:
         said = re.findall(r"step (\d+)/\d+  checkpoint written", log.read_text()) if log.exists() else []
         floor = max([floor, *map(int, said)])
         checkpoints = folder / "checkpoints"
-        found = state.saved(checkpoints)
+        found = checkpoints.saved(checkpoints)
         for path in found:
             self.reference.compare(path)
             tally.count("checkpoints compared")
         try:
-            latest = state.latest(checkpoints)
+            latest = checkpoints.latest(checkpoints)
         except UserError as error:
             raise Damaged(str(error)) from error
         step = int(latest.name.removeprefix("step-")) if latest else 0
         if step < floor:
             raise Lost(f"{checkpoints}: the latest is step {step}, but step {floor} was written")
         if latest:
-            history = state.load(latest).state["history"]
+            history = checkpoints.load(latest).state["history"]
             best = max(history, key=lambda entry: entry["held_out/top1"], default=None)
             if best and checkpoints / f"step-{best['step']}" not in found:
                 raise Lost(f"{checkpoints}: the best, of step {best['step']}, is gone")
@@ -300,7 +300,7 @@ class Torture:
         copied = self.root / f"{folder.name}.figures"
         copied.mkdir(exist_ok=True)
         shutil.copy(folder / "metrics.jsonl", copied)
-        from semisonic.trackers import discard_after
+        from semisonic.reporting.trackers import discard_after
 
         discard_after(copied / "metrics.jsonl", step)
         return figures(copied)

@@ -18,19 +18,19 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor
 
-from semisonic import state
+from semisonic.checkpoint import format as checkpoints
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.building import build_algorithm
-from semisonic.commandline import resolve
-from semisonic.config import RunConfig
+from semisonic.training.build import build_algorithm
+from semisonic.config.command_line import resolve
+from semisonic.config.run_config import RunConfig
 from semisonic.contract import Batch, Info, StepOutput
-from semisonic.data.sources import load_data_set
-from semisonic.data.splits import make_split
+from semisonic.data.sets.registry import load_data_set
+from semisonic.data.sets.splits import make_split
 from semisonic.models.norm import BatchNorm2d
-from semisonic.parallel import Engine, ZeroEngine
-from semisonic.runtime import start
-from semisonic.trainer import Trainer
+from semisonic.distributed.engine import Engine, ZeroEngine
+from semisonic.training.process import start
+from semisonic.training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent.parent
 TOTAL = 20
@@ -41,7 +41,7 @@ ALGORITHM_FIELDS: dict[str, list[str]] = {
     "ict": ["--algorithm.block", "2"],
     "mixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
     "policy-mixmatch": ["--algorithm.block", "2", "--algorithm.epoch-steps", "1", "--algorithm.floor", "0",
-                        "--algorithm.normaliser", "kept"],
+                        "--algorithm.normalizer", "kept"],
     # Dropout draws on each rank for itself.
     "mpl": ["--algorithm.dropout", "0", "--algorithm.threshold", "0.2", "--algorithm.wait", "1", "--algorithm.baseline",
             "0.1", "--algorithm.warm-up", "0", "--algorithm.strong", "fixmatch", "--algorithm.teacher-lr", "0.02"],
@@ -49,7 +49,7 @@ ALGORITHM_FIELDS: dict[str, list[str]] = {
     "uda": ["--algorithm.annealing", "linear", "--algorithm.threshold", "0.15"],
     "pseudo-label": ["--algorithm.threshold", "0.19"],
     # A pool so small that images come again, within a batch too.
-    "temporal-ensembling": ["--data.held-out", "1300", "--batch.unlabelled-ratio", "8"],
+    "temporal-ensembling": ["--data.held-out", "1300", "--batch.unlabeled-ratio", "8"],
 }  # fmt: skip
 """What an algorithm is given beside the fields that all have: settings at which 10 steps of 8 + 16 images touch all of
 its terms, and at which 4 ranks can share them."""
@@ -88,9 +88,9 @@ class Result:
     rate: list[list[float]] = field(default_factory=list)
     """Of every role."""
     seen: list[list[int]] = field(default_factory=list)
-    """Positions in the pool of a step's unlabelled samples, in global order."""
+    """Positions in the pool of a step's unlabeled samples, in global order."""
     gradients: list[dict[str, Tensor]] = field(default_factory=list)
-    """One for each step of an optimiser."""
+    """One for each step of an optimizer."""
     state: dict[str, Tensor] = field(default_factory=dict)
     wrapper: str = ""
     """Class of what DDP or DeepSpeed made of the algorithm."""
@@ -103,7 +103,7 @@ class Remembering(FixMatch):
     """FixMatch with state from all ranks that its loss reads: a table by sample, and a weight by class."""
 
     def setup(self, info: Info) -> None:
-        self.register_buffer("table", torch.full((info.unlabelled,), -1, dtype=torch.int64))
+        self.register_buffer("table", torch.full((info.unlabeled,), -1, dtype=torch.int64))
         self.register_buffer("weight", torch.ones(info.classes))
         self.register_buffer("quantile", torch.zeros(()))
 
@@ -126,7 +126,7 @@ class Remembering(FixMatch):
 
 def configuration(job: Job) -> RunConfig:
     algorithm = "fixmatch" if job.algorithm in ("remembering", "ctaugment") else job.algorithm
-    fields = ["--algorithm", algorithm, "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--device", "cpu",
+    fields = ["--algorithm", algorithm, "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--device", "cpu",
               "--steps", str(TOTAL), "--log.trackers", "none", "--threads", "1", "--no-baseline", "--optim", job.optim,
               "--optim.lr", "0.01", "--model", job.model, "--batch.micro", str(job.micro), "--compile", job.compile,
               "--eval.batch", "70", "--parallel.gradients", job.gradients,
@@ -172,7 +172,7 @@ def make_trainer(job: Job) -> Trainer:
 
 
 def gradients_of(engine: Engine) -> dict[str, Tensor]:
-    """Of a role whose backward is done and whose optimiser has not stepped yet, reduced over the ranks."""
+    """Of a role whose backward is done and whose optimizer has not stepped yet, reduced over the ranks."""
     from deepspeed.utils import safe_get_full_grad
 
     zero = isinstance(engine, ZeroEngine)
@@ -183,7 +183,7 @@ def gradients_of(engine: Engine) -> dict[str, Tensor]:
 def train(job: Job) -> Result:
     trainer, result = make_trainer(job), Result()
     if job.resume:
-        trainer.restore(state.load(Path(job.resume)))
+        trainer.restore(checkpoints.load(Path(job.resume)))
     engines = trainer.training_step.engines
 
     def recorded(engine: Engine, step: Callable[[], None]) -> None:

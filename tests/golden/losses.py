@@ -1,6 +1,6 @@
 """Losses of every algorithm on a tiny configuration, stored: a refactoring must not move them.
 
-"start" is twelve steps as a run begins. In them most unlabelled terms have a weight near 0, or no pseudo-label reaches
+"start" is twelve steps as a run begins. In them most unlabeled terms have a weight near 0, or no pseudo-label reaches
 its threshold. "full" is twelve steps of the same configuration with the algorithm's ramps at their full weight from the
 first step, and with thresholds that some images reach and others do not. An algorithm with neither runs the same again.
 
@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.building import build_trainer
-from semisonic.commandline import resolve
+from semisonic.config.command_line import resolve
+from semisonic.training.build import build_trainer
 
 FILE = Path(__file__).with_name("losses.json")
 KINDS = ("start", "full")
@@ -29,8 +29,8 @@ Fields = dict[str, object]
 COMMON: Fields = {
     "device": "cpu",
     "threads": 1,
-    "batch.labelled": 8,
-    "batch.unlabelled_ratio": 2,
+    "batch.labeled": 8,
+    "batch.unlabeled_ratio": 2,
     "optim.lr": 0.01,
     "log.trackers": "none",
     "baseline": "false",
@@ -52,7 +52,7 @@ FULL: dict[str, Fields] = {
     "pseudo-label": {"algorithm.ramp": 0, "algorithm.threshold": 0.14},
     "remixmatch": {"algorithm.ramp": 0},
     # Only an image that was seen before has a target: four steps are a pass over the pool.
-    "temporal-ensembling": {"algorithm.ramp": 0, "batch.unlabelled_ratio": 45},
+    "temporal-ensembling": {"algorithm.ramp": 0, "batch.unlabeled_ratio": 45},
     "uda": {"algorithm.annealing": "none", "algorithm.threshold": 0.13},
     "vat": {"algorithm.ramp": 0},
 }

@@ -8,17 +8,17 @@ import torch
 import yaml
 
 from semisonic import cli
-from semisonic.building import build_algorithm
-from semisonic.commandline import Invocation, resolve
-from semisonic.config import RunConfig
-from semisonic.data.sources import load_data_set
-from semisonic.data.splits import make_split
-from semisonic.fit import Trial, with_micro
-from semisonic.run import execute
+from semisonic.config.command_line import Invocation, resolve
+from semisonic.config.run_config import RunConfig
+from semisonic.data.sets.registry import load_data_set
+from semisonic.data.sets.splits import make_split
+from semisonic.runs.memory_fit import Trial, with_micro
+from semisonic.runs.run import execute
+from semisonic.training.build import build_algorithm
 
 pytestmark = pytest.mark.gpu
 
-FIELDS = ["--device", "cuda", "--no-baseline", "--model", "wrn-10-2", "--batch.labelled", "64", "--batch.unlabelled-ratio", "15",
+FIELDS = ["--device", "cuda", "--no-baseline", "--model", "wrn-10-2", "--batch.labeled", "64", "--batch.unlabeled-ratio", "15",
           "--eval.batch", "64", "--steps", "20", "--checkpoint.every", "20", "--eval.every", "20", "--log.every", "10",
           "--log.trackers", "none"]  # fmt: skip
 

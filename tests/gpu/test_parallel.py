@@ -12,7 +12,7 @@ from tests.support.processes import ROOT, Run, free_port
 
 pytestmark = pytest.mark.gpu
 
-FIELDS = ["--no-baseline", "--device", "cuda", "--deterministic", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2",
+FIELDS = ["--no-baseline", "--device", "cuda", "--deterministic", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2",
           "--steps", "12", "--checkpoint.every", "6", "--eval.every", "12", "--log.every", "6", "--replay", "off",
           "--algorithm.threshold", "0.2", "--optim.lr", "0.003"]  # fmt: skip
 RANK = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}

@@ -10,7 +10,7 @@ from tests.support.processes import Run
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]  # three runs, and each compiles everything
 
-FIELDS = ["--no-baseline", "--deterministic", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--steps", "40",
+FIELDS = ["--no-baseline", "--deterministic", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--steps", "40",
           "--checkpoint.every", "20", "--eval.every", "20", "--log.every", "10", "--log.trackers", "none",
           "--algorithm.threshold", "0.2"]  # fmt: skip
 CACHES = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}

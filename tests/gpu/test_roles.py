@@ -11,7 +11,7 @@ FIELDS = ("--algorithm", "mpl", "--steps", "100", "--algorithm.wait", "1", "--al
 
 @pytest.mark.parametrize("replay", ["off", "step"])
 @pytest.mark.parametrize("compiled", ["off", "whole"])
-def test_a_step_does_not_synchronise(compiled: str, replay: str):
+def test_a_step_does_not_synchronize(compiled: str, replay: str):
     check_that_nothing_waits(make_trainer(*FIELDS, "--compile", compiled, "--replay", replay))
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from semisonic import cli
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.optim import AveragingSGD
+from semisonic.optim.optimizer import AveragingSGD
 from tests.support.gpu import FIELDS, check_that_nothing_waits, check_that_replay_changes_nothing, make_trainer
 from tests.support.trainers import copy_state
 
@@ -19,14 +19,14 @@ pytestmark = pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("compiled", ["off", "whole"])
 @pytest.mark.parametrize("algorithm", ["supervised", "fixmatch"])
-def test_a_step_does_not_synchronise(algorithm: str, compiled: str, precision: str, replay: str):
+def test_a_step_does_not_synchronize(algorithm: str, compiled: str, precision: str, replay: str):
     check_that_nothing_waits(
         make_trainer("--algorithm", algorithm, "--compile", compiled, "--precision", precision, "--replay", replay)
     )
 
 
 @pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name not in ("supervised", "fixmatch")])
-def test_no_algorithm_synchronises(algorithm: str):
+def test_no_algorithm_synchronizes(algorithm: str):
     """As it runs by default on a GPU: compiled, and replayed where it can be."""
     check_that_nothing_waits(make_trainer("--algorithm", algorithm, "--precision", "bf16"))
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from semisonic import state
-from semisonic.writer import Writer
+from semisonic.checkpoint import format as checkpoints
+from semisonic.checkpoint.async_writer import Writer
 
 pytestmark = pytest.mark.gpu
 
@@ -20,7 +20,7 @@ def test_a_snapshot_is_of_its_moment_and_the_host_does_not_wait(tmp_path: Path):
         torch.cuda._sleep(200_000_000)  # the device is behind the host
         for tensor in (weight, rest, count):
             tensor.fill_(step)
-        given = state.Checkpoint({"w": weight, "rest": rest}, {"network/w/step": count}, {"step": step}, "")
+        given = checkpoints.Checkpoint({"w": weight, "rest": rest}, {"network/w/step": count}, {"step": step}, "")
         behind = torch.cuda.Event()
         behind.record()
         own.submit(step, given)
@@ -32,6 +32,6 @@ def test_a_snapshot_is_of_its_moment_and_the_host_does_not_wait(tmp_path: Path):
     own.finish()
     assert own.model.tensors["w"].is_pinned() and own.model.tensors["w"].stride() == weight.stride()
     for step in (1, 2, 3):
-        found = state.load(tmp_path / "checkpoints" / f"step-{step}")
+        found = checkpoints.load(tmp_path / "checkpoints" / f"step-{step}")
         assert (found.model["w"] == step).all() and (found.model["rest"] == step).all()
         assert found.model["w"].is_contiguous() and found.optimizer["network/w/step"] == step

@@ -14,8 +14,8 @@ CLASSES, SIZE = 4, 6
 
 def info(**changes: object) -> Info:
     values: dict = {
-        "classes": CLASSES, "image_size": SIZE, "labelled": 8, "unlabelled": 40, "steps": 100, "labelled_batch": 6,
-        "unlabelled_batch": 12, "class_prior": (0.25,) * 4, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.25),
+        "classes": CLASSES, "image_size": SIZE, "labeled": 8, "unlabeled": 40, "steps": 100, "labeled_batch": 6,
+        "unlabeled_batch": 12, "class_prior": (0.25,) * 4, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.25),
     }  # fmt: skip
     return Info(**(values | changes))
 
@@ -61,33 +61,33 @@ def batch(**changes: object) -> Batch:
 def batch_for(algorithm: Algorithm, seed: int = 0) -> Batch:
     """Exactly the streams, views and draws that the algorithm asked for; nothing else is there to be read."""
     views, full = algorithm.views(algorithm.cfg), batch()
-    labelled = {name: images(6, seed + k) for k, name in enumerate(views.labelled)}
-    unlabelled = {name: images(12, seed + 50 + k) for k, name in enumerate(views.unlabelled)}
+    labeled = {name: images(6, seed + k) for k, name in enumerate(views.labeled)}
+    unlabeled = {name: images(12, seed + 50 + k) for k, name in enumerate(views.unlabeled)}
     bits = torch.Generator().manual_seed(seed)
     none = torch.empty(0, dtype=torch.int64)
     return Batch(
-        x=labelled, y=full.y if labelled else none, x_index=full.x_index if labelled else none,
-        u=unlabelled, u_index=full.u_index if unlabelled else none, u_true=full.u_true if unlabelled else none,
-        u_key=torch.arange(12 if unlabelled else 0) + seed, params={},
+        x=labeled, y=full.y if labeled else none, x_index=full.x_index if labeled else none,
+        u=unlabeled, u_index=full.u_index if unlabeled else none, u_true=full.u_true if unlabeled else none,
+        u_key=torch.arange(12 if unlabeled else 0) + seed, params={},
         draws={name: torch.rand(12, width, generator=bits) for name, width in views.draws.items()}
-        | {name: torch.rand(6, width, generator=bits) for name, width in views.labelled_draws.items()},
+        | {name: torch.rand(6, width, generator=bits) for name, width in views.labeled_draws.items()},
     )  # fmt: skip
 
 
 def mixing_batch(views: int = 2, lam: float | None = None, seed: int = 0) -> Batch:
-    """6 labelled and 12 unlabelled images with the draws of MixMatch; `lam`: for all images, else random ones."""
+    """6 labeled and 12 unlabeled images with the draws of MixMatch; `lam`: for all images, else random ones."""
     bits = torch.Generator().manual_seed(seed)
     draws = {
         "lam": torch.rand(12, views, generator=bits), "partner": torch.rand(12, views, generator=bits),
-        "labelled_lam": torch.rand(6, 1, generator=bits), "labelled_partner": torch.rand(6, 1, generator=bits),
+        "labeled_lam": torch.rand(6, 1, generator=bits), "labeled_partner": torch.rand(6, 1, generator=bits),
     }  # fmt: skip
     if lam is not None:
-        draws |= {name: torch.full_like(draws[name], lam) for name in ("lam", "labelled_lam")}
+        draws |= {name: torch.full_like(draws[name], lam) for name in ("lam", "labeled_lam")}
     return batch(u={f"weak{k}": images(12, 2 + k) for k in range(1, views + 1)}, draws=draws)
 
 
 def mixmatch(steps_done: int = 30, kind: type[Algorithm] = MixMatch, **fields: object) -> Algorithm:
-    """In the middle of a ramp over 60 steps, in blocks of 3 labelled images."""
+    """In the middle of a ramp over 60 steps, in blocks of 3 labeled images."""
     algorithm = make(kind, **({"block": 3, "ramp": 60.0} | fields))
     algorithm.step += steps_done
     return algorithm

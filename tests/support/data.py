@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from semisonic.data.base import DataSet, Images
-from semisonic.data.splits import Split
+from semisonic.data.sets.base import DataSet, Images
+from semisonic.data.sets.splits import Split
 
 CPU = torch.device("cpu")
 

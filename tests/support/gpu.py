@@ -2,18 +2,18 @@
 
 import torch
 
-from semisonic.building import build_trainer
-from semisonic.commandline import resolve
-from semisonic.replay import WARM_UP_DDP
-from semisonic.trainer import Trainer
+from semisonic.config.command_line import resolve
+from semisonic.training.build import build_trainer
+from semisonic.training.cuda_graph import WARM_UP_DDP
+from semisonic.training.trainer import Trainer
 
 FIELDS = [
     "--no-baseline",
     "--device",
     "cuda",
-    "--batch.labelled",
+    "--batch.labeled",
     "8",
-    "--batch.unlabelled-ratio",
+    "--batch.unlabeled-ratio",
     "2",
     "--log.trackers",
     "none",

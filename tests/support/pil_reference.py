@@ -39,7 +39,7 @@ def _apply(name: str, image: Image.Image, magnitude: float) -> Image.Image:
 
 
 def equalize_rounded(image: np.ndarray) -> np.ndarray:
-    """Histogram equalisation without Pillow's integer step: 255 * (cdf - first) / (n - first), rounded.
+    """Histogram equalization without Pillow's integer step: 255 * (cdf - first) / (n - first), rounded.
 
     `first` is the count of the smallest value present; a flat channel stays as it is.
     """
@@ -56,9 +56,9 @@ def equalize_rounded(image: np.ndarray) -> np.ndarray:
     return np.stack(channels, axis=-1)
 
 
-def cutout(image: np.ndarray, side: int, centre: tuple[int, int], fill: tuple[int, int, int]) -> np.ndarray:
-    """Pixel by pixel: filled where the distance to the centre is inside the square."""
+def cutout(image: np.ndarray, side: int, center: tuple[int, int], fill: tuple[int, int, int]) -> np.ndarray:
+    """Pixel by pixel: filled where the distance to the center is inside the square."""
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     before, after = side // 2, side - side // 2
-    inside = (y >= centre[0] - before) & (y < centre[0] + after) & (x >= centre[1] - before) & (x < centre[1] + after)
+    inside = (y >= center[0] - before) & (y < center[0] + after) & (x >= center[1] - before) & (x < center[1] + after)
     return np.where(inside[..., None], np.array(fill, np.uint8), image)

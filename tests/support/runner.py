@@ -1,4 +1,4 @@
-"""One optimiser step of any algorithm in this process, through its `train_step`."""
+"""One optimizer step of any algorithm in this process, through its `train_step`."""
 
 from typing import Any
 

@@ -35,7 +35,7 @@ def tensors(run: Path, step: int = 40) -> dict[str, bytes]:
 
 
 SHORT_RUN = [
-    "--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--model", "wrn-10-1",
+    "--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--model", "wrn-10-1",
     "--steps", "40", "--checkpoint.every", "20", "--checkpoint.keep", "5", "--eval.every", "40", "--log.every", "5",
 ]  # fmt: skip
 """Fields of a run of seconds with a checkpoint in its middle."""

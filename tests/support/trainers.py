@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from semisonic.building import build_trainer
-from semisonic.commandline import resolve
-from semisonic.stepper import TrainingStep
-from semisonic.trainer import Trainer
+from semisonic.config.command_line import resolve
+from semisonic.training.build import build_trainer
+from semisonic.training.step import TrainingStep
+from semisonic.training.trainer import Trainer
 
 FIELDS = [
-    "--no-baseline", "--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2",
+    "--no-baseline", "--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2",
     "--log.trackers", "none",
 ]  # fmt: skip
 
@@ -46,7 +46,7 @@ class OnTheHost:
 
 def on_the_host(trainer: Trainer, part: str, monkeypatch: pytest.MonkeyPatch) -> TrainingStep:
     """The trainer's step anew, with a part that is replayed without a CUDA graph."""
-    monkeypatch.setattr("semisonic.stepper.CudaGraph", OnTheHost)
+    monkeypatch.setattr("semisonic.training.step.CudaGraph", OnTheHost)
     cfg = trainer.cfg.model_copy(update={"replay": part})
     return TrainingStep(cfg, trainer.algorithm, trainer.accelerator)
 

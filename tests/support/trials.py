@@ -4,12 +4,12 @@ from functools import cache
 
 import torch
 
-from semisonic.building import build_algorithm
-from semisonic.config import RunConfig
-from semisonic.data.base import DataConfig, DataSet
-from semisonic.data.sources import load_data_set
-from semisonic.data.splits import Split, make_split
-from semisonic.fit import Trial
+from semisonic.config.run_config import RunConfig
+from semisonic.data.sets.base import DataConfig, DataSet
+from semisonic.data.sets.registry import load_data_set
+from semisonic.data.sets.splits import Split, make_split
+from semisonic.runs.memory_fit import Trial
+from semisonic.training.build import build_algorithm
 
 
 @cache

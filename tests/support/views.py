@@ -7,7 +7,7 @@ import torch
 from nvidia.dali import fn, pipeline_def
 from PIL import Image
 
-from semisonic.data.augment import Geometry
+from semisonic.data.views.registry import Geometry
 
 FILL = (120, 7, 201)
 

@@ -15,15 +15,15 @@ from PIL import Image
 import semisonic
 from semisonic import cli
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.batch_gallery import CHANGES
-from semisonic.data.base import DataConfig
-from semisonic.data.sources import load_data_set
-from semisonic.divergence import Diverged, RanksDiffer
-from semisonic.fields import describe_fields
+from semisonic.config.fields import describe_fields
+from semisonic.data.sets.base import DataConfig
+from semisonic.data.sets.registry import load_data_set
+from semisonic.distributed.consistency import Diverged, RanksDiffer
+from semisonic.reporting.kernel_grids import CHANGES
 from semisonic.schema import ExitCode, UserError, exit_code
 from tests.support.processes import Run
 
-QUICK = ["--device", "cpu", "--threads", "1", "--batch.labelled", "8", "--batch.unlabelled-ratio", "2", "--steps", "30",
+QUICK = ["--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--steps", "30",
          "--checkpoint.every", "20", "--eval.every", "10", "--log.every", "10", "--eval.batch", "128"]  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def test_init_starts_from_the_weights(run: Path, tmp_path: Path, capfd: pytest.C
     fields = [*QUICK, "--no-baseline", "--steps", "1", "--log.trackers", "none", "--init", str(run)]
     assert cli.main([*fields, "--out", str(tmp_path / "a")]) == 0
     output = capfd.readouterr().out
-    assert "Initialised" in output and "freshly initialised" not in output
+    assert "Initialized" in output and "freshly initialized" not in output
     lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
     start = next(line["eval/top1"] for line in lines if "eval/top1" in line)
     assert abs(start - json.loads((run / "summary.json").read_text())["test_top1"]) < 10
@@ -139,7 +139,7 @@ def test_init_reports_what_does_not_fit(tmp_path: Path, capfd: pytest.CaptureFix
     deeper = [*fields, "--model", "wrn-16-1", "--init", str(tmp_path / "a"), "--out", str(tmp_path / "b")]
     assert cli.main(deeper) == 0
     output = capfd.readouterr().out
-    assert "freshly initialised: " in output and "in the checkpoint only, or of another shape: " in output
+    assert "freshly initialized: " in output and "in the checkpoint only, or of another shape: " in output
 
 
 def test_init_refuses_weights_of_another_network(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
@@ -216,13 +216,13 @@ def test_init_is_part_of_the_run(run: Path, tmp_path: Path, capfd: pytest.Captur
     assert cli.main([*fields, "--max-hours", "1e-9"]) == 0
     capfd.readouterr()
     assert cli.main(["--resume", "--out", str(tmp_path / "run"), "--max-hours", "null"]) == 0
-    assert "Initialised" in capfd.readouterr().out
+    assert "Initialized" in capfd.readouterr().out
 
 
 def test_init_survives_a_resume_before_the_first_checkpoint(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     out, losses = tmp_path / "run", []
     fields = [*QUICK, "--no-baseline", "--log.trackers", "none", "--log.every", "1", "--steps", "3", "--out", str(out)]
-    monkeypatch.setattr("semisonic.trainer.Trainer.train", lambda *_: 1 / 0)
+    monkeypatch.setattr("semisonic.training.trainer.Trainer.train", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main([*fields, "--init", str(run)])
     monkeypatch.undo()
@@ -255,7 +255,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     [
         (["--optim.learning-rate", "0.1"], "optim.learning_rate"),
         (["--steps", "a few"], "steps"),
-        (["--batch.labelled", "30", "--batch.micro", "7"], "batch.labelled"),
+        (["--batch.labeled", "30", "--batch.micro", "7"], "batch.labeled"),
         (["--data.labels", "0"], "data.labels"),
         (["--data.labels", "14000"], "data.labels"),
         (["--data", "cifar10", "--data.root", "nowhere", "--model", "small"], "data.root"),

@@ -12,18 +12,18 @@ from accelerate import Accelerator
 from torch import nn
 
 from semisonic.algorithms.supervised import Supervised
-from semisonic.building import build_trainer
-from semisonic.commandline import resolve
-from semisonic.optim import OptimConfig, build_optimizer
-from semisonic.parallel import Engine
-from semisonic.trainer import Trainer
+from semisonic.config.command_line import resolve
+from semisonic.distributed.engine import Engine
+from semisonic.optim.optimizer import OptimConfig, build_optimizer
+from semisonic.training.build import build_trainer
+from semisonic.training.trainer import Trainer
 from tests.support.algorithms import batch, make
 from tests.support.processes import ROOT
 
 KEPT_OUT = {
     "the teacher's logits stand for the student's, and the consistency loss is 0": (
-        "unit/test_consistency.py::test_the_unlabelled_loss_moves_the_network",
-        "contract/test_extremes.py::test_the_unlabelled_images_move_the_weights",
+        "unit/test_consistency.py::test_the_unlabeled_loss_moves_the_network",
+        "contract/test_extremes.py::test_the_unlabeled_images_move_the_weights",
     ),
     "soft labels ignore their temperature": ("unit/test_uda.py::test_the_temperature_changes_loss_and_gradient",),
     "training signal annealing looks at the largest probability, not at the label's": (
@@ -45,7 +45,7 @@ KEPT_OUT = {
         "unit/test_mpl.py::test_progress_weights_the_teacher_s_own_labels_and_comes_from_all_ranks",
     ),
     "a resumed run starts with a new student": (
-        "unit/test_roles.py::test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimisers",
+        "unit/test_roles.py::test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimizers",
     ),
     "the global batch grows with the number of GPUs": (
         "dist/test_world_size.py::test_ranks_equal_one_process",
@@ -68,7 +68,7 @@ KEPT_OUT = {
     ),
     "the test set chooses the best checkpoint": ("unit/test_known_defects.py::test_the_test_set_chooses_nothing",),
     "steps that nobody counts, or statistics of images kept for evaluation": (
-        "unit/test_known_defects.py::test_training_reads_the_labelled_images_and_the_pool_only",
+        "unit/test_known_defects.py::test_training_reads_the_labeled_images_and_the_pool_only",
     ),
 }
 
@@ -111,7 +111,7 @@ def test_clipping_follows_the_scaling_back():
 
 def trainer(out: Path, *fields: str) -> Trainer:
     cfg = resolve(["--out", str(out), "--device", "cpu", "--steps", "3", "--no-baseline", "--log.trackers", "none",
-                   "--batch.labelled", "4", "--eval.every", "1", *fields])[1]  # fmt: skip
+                   "--batch.labeled", "4", "--eval.every", "1", *fields])[1]  # fmt: skip
     return build_trainer(cfg)
 
 
@@ -125,7 +125,7 @@ def test_the_test_set_chooses_nothing(tmp_path: Path):
     assert without.best_step is None and held_out.best_step == 2
 
 
-def test_training_reads_the_labelled_images_and_the_pool_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_training_reads_the_labeled_images_and_the_pool_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run = trainer(tmp_path / "run", "--data.held-out", "1300")
     asked: list[int] = []
     resident = type(run.loader().resident)
@@ -140,6 +140,6 @@ def test_training_reads_the_labelled_images_and_the_pool_only(tmp_path: Path, mo
     for _ in range(8):
         run.training_step(next(loader))
     assert run.step == 8 == int(run.algorithm.step)
-    allowed = {*run.split.labelled.tolist(), *run.split.unlabelled.tolist()}
+    allowed = {*run.split.labeled.tolist(), *run.split.unlabeled.tolist()}
     assert set(asked) <= allowed and not set(asked) & set(run.split.held_out.tolist())
     assert len(set(asked)) > 0.9 * len(allowed)  # 8 steps of 28 go over a pool of 97 twice

@@ -4,7 +4,8 @@ import ast
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.processes import ROOT
+
 ENGINE, KERNELS = ROOT / "engine" / "semisonic", ROOT / "kernels" / "semisonic_kernels"
 
 

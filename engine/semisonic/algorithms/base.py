@@ -1,6 +1,6 @@
 """The base of all algorithms: what a method states, and what every method uses.
 
-Shape suffixes: B labelled batch, U unlabelled batch, C classes, H height, W width, D features.
+Shape suffixes: B labeled batch, U unlabeled batch, C classes, H height, W width, D features.
 All batch sizes here are those of one rank and one micro-batch.
 """
 
@@ -21,20 +21,20 @@ class Algorithm(nn.Module):
     """Base of all algorithms. A subclass states `views` and `loss`, and `setup` and `update` if it has state.
 
     * `loss` reads state and writes none; only its one tracking forward moves BatchNorm running statistics.
-    * Everything to be remembered is a registered buffer; `update` is its only writer, once per optimiser step,
+    * Everything to be remembered is a registered buffer; `update` is its only writer, once per optimizer step,
       from `observed` tensors gathered over all ranks and micro-batches, identically on every rank.
     * What changes every step is a tensor (`self.step`), never a Python number, which would recompile the graph.
     """
 
     Config: ClassVar[type[Config]]
     roles: ClassVar[tuple[str, ...]] = ("network",)
-    """Parts with an optimiser of their own. `role_module(name)` is what the trainer wraps."""
+    """Parts with an optimizer of their own. `role_module(name)` is what the trainer wraps."""
     micro_batches: ClassVar[bool] = True
     """False where a loss couples all samples of the batch, so that slices of it mean something else."""
     inner_gradients: ClassVar[bool] = False
     """True where a loss takes a gradient itself (`gradients.input_gradient`), inside which no graph may be cut."""
     step: Tensor
-    """Finished optimiser steps, 0-d int64."""
+    """Finished optimizer steps, 0-d int64."""
     ema_updates: Tensor
     held_out_counts: Tensor
     """Held-out images, those that the EMA network classified correctly and all, at the last evaluation: int64 [2]."""
@@ -66,11 +66,11 @@ class Algorithm(nn.Module):
 
     @classmethod
     def views(cls, cfg: Any) -> Views:
-        """The views of a labelled and of an unlabelled image that `loss` reads."""
+        """The views of a labeled and of an unlabeled image that `loss` reads."""
         raise NotImplementedError
 
     @classmethod
-    def check(cls, cfg: Any, labelled: int, unlabelled: int) -> list[str]:
+    def check(cls, cfg: Any, labeled: int, unlabeled: int) -> list[str]:
         """What speaks against these micro-batch sizes of a rank, one line each naming its field."""
         return []
 
@@ -107,11 +107,11 @@ class Algorithm(nn.Module):
         return self
 
     def role_optim(self, role: str, optim: Any) -> Any:
-        """The optimiser's configuration (an `OptimConfig`) of a role, from the run's."""
+        """The optimizer's configuration (an `OptimConfig`) of a role, from the run's."""
         return optim
 
     def train_step(self, batch: Batch, run: Runner) -> StepOutput:
-        """One optimiser step. Only methods with several optimisers override it."""
+        """One optimizer step. Only methods with several optimizers override it."""
         engine, micros = run["network"], run.micro_batches(batch)
         outputs = []
         for position, micro in enumerate(micros, start=1):
@@ -127,7 +127,7 @@ class Algorithm(nn.Module):
     def forward(self, batch: Batch) -> StepOutput:
         return self.loss(batch)
 
-    def normalise(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         """uint8 [N, 3, H, W] -> float32 with the data set's mean 0 and deviation 1; float images pass unchanged."""
         if images.dtype != torch.uint8:
             return images
@@ -140,24 +140,24 @@ class Algorithm(nn.Module):
         interleaving would change nothing. Exactly one call a step has `track=True` and moves the running statistics;
         the EMA uses batch statistics in training mode and never moves its own. All views need the same H and W.
         """
-        images = [self.normalise(view) for view in views]  # each: a method may give mixed or perturbed ones
+        images = [self.normalize(view) for view in views]  # each: a method may give mixed or perturbed ones
         logits = self.infer(torch.cat(images), module, track)
         return logits.split([len(view) for view in views])
 
     def infer(self, images: Tensor, module: str = "network", track: bool = True, autocast: bool = True) -> Tensor:
-        """Logits [N, C] (float32) of images [N, 3, H, W], uint8 or already normalised.
+        """Logits [N, C] (float32) of images [N, 3, H, W], uint8 or already normalized.
 
         `autocast=False` keeps a computation in float32 that half precision would drown, such as VAT's perturbation.
         """
         network = self.get_submodule(module)
-        return self._run(network, self.normalise(images), track and module != "ema", autocast)
+        return self._run(network, self.normalize(images), track and module != "ema", autocast)
 
     def features(self, *views: Tensor, module: str = "network", track: bool = True) -> tuple[Tensor, ...]:
         """The input [N, D] (float32) of the network's head for each view; otherwise as `classify`.
 
         `self.head(features)` gives the logits; heads of the method's own take the same features.
         """
-        images = torch.cat([self.normalise(view) for view in views])
+        images = torch.cat([self.normalize(view) for view in views])
         function: Any = self.get_submodule(module).features
         found = self._run(function, images, track and module != "ema")
         return found.split([len(view) for view in views])
@@ -185,7 +185,7 @@ class Algorithm(nn.Module):
     def update_ema(self, parameters: bool = True) -> None:
         """ema <- a ema + (1-a) network for parameters; buffers as configured. Counts its own updates.
 
-        `parameters=False` leaves out the parameters, where the optimiser has moved their averages itself.
+        `parameters=False` leaves out the parameters, where the optimizer has moved their averages itself.
         """
         if self._averages is None:
             self._averages = Averages(self.network, self.ema, self.ema_cfg.buffers)

@@ -1,9 +1,9 @@
 """EnAET: MixMatch, and an ensemble of decoders that tell how an image was transformed (Wang et al. 2019, 1911.09265).
 
-    a1, a2 two weak views of u, t6 = a1 with a square filled with its mean colour
+    a1, a2 two weak views of u, t6 = a1 with a square filled with its mean color
     q    = sharpen_T(mean over V = {a1, a2, t6} of softmax(f(v))), no gradient
     MixMatch (arXiv 1905.02249) on x with y and V with q: L_x, L_u, see `mixmatch`
-    t1 moved corners, t2 affine, t3 similarity, t4 Euclidean, t5 colour, contrast, brightness and sharpness, all of a1;
+    t1 moved corners, t2 affine, t3 similarity, t4 Euclidean, t5 color, contrast, brightness and sharpness, all of a1;
     t2, t3 and t4 are one draw with 6, 5 and 4 parameters theta_k
     L_k  = mean (D_k(E(a1), E(t_k)) - theta_k)^2,  w_k = min(slope_k * t / steps, most_k)
     L_c  = mean over k = 1..6 and U of KL(q || softmax(f(t_k)))
@@ -14,11 +14,11 @@ a linear layer, as in the authors' code. Other networks offer no such maps: E is
 features, and D_k one hidden layer on the two.
 Two forwards in training mode: the guess, which moves no running statistics, and one of all mixed and transformed
 images, which tracks and so shares its statistics among them; the authors make about 15 separate ones. L_c is the mean
-over k of their code, where the paper writes the sum. Images are transformed about their centre, in floating point; the
-authors' Pillow rounds to bytes, and their centre lies half a pixel off. Decoders belong to the run's optimiser; the
+over k of their code, where the paper writes the sum. Images are transformed about their center, in floating point; the
+authors' Pillow rounds to bytes, and their center lies half a pixel off. Decoders belong to the run's optimizer; the
 authors give each an SGD of its own (rate 0.1) beside Adam (0.002) for the network, batches of 128 + 128 images,
 weights 75 CIFAR-10, 150 CIFAR-100, 250 SVHN, 50 STL-10.
-Shape suffixes: B labelled batch, U unlabelled batch, V views in the mixture, N = B + VU images in it, C classes.
+Shape suffixes: B labeled batch, U unlabeled batch, V views in the mixture, N = B + VU images in it, C classes.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ from semisonic_kernels.warp import warp
 
 PARAMETERS = (8, 6, 5, 4, 4)
 """How many each decoder finds."""
-GREY = 128.0
+GRAY = 128.0
 """Byte that is painted where a warped image ends."""
 Five = tuple[float, float, float, float, float]
 
@@ -73,9 +73,9 @@ class EnAETConfig(MixMatchConfig):
     shear: float = Field(30.0, ge=0, le=60)
     """Affine: largest shear in degrees, either way."""
     enhance: float = Field(0.8, ge=0, le=1)
-    """Factors of colour, contrast, brightness and sharpness are 1 - enhance to 1 + enhance."""
+    """Factors of color, contrast, brightness and sharpness are 1 - enhance to 1 + enhance."""
     patch: float = Field(0.25, ge=0, le=1)
-    """Side of the square of mean colour, as a share of the image's; 0 = no such view."""
+    """Side of the square of mean color, as a share of the image's; 0 = no such view."""
 
 
 class EnAET(MixMatch):
@@ -89,9 +89,9 @@ class EnAET(MixMatch):
         return replace(base, draws={"lam": count, "partner": count, **widths})
 
     @classmethod
-    def check(cls, cfg: EnAETConfig, labelled: int, unlabelled: int) -> list[str]:  # type: ignore[override]
-        errors = super().check(cfg, labelled, unlabelled)
-        if 4 * cfg.shift >= 1 - cfg.scale:  # a corner could come to lie on the diagonal between its neighbours
+    def check(cls, cfg: EnAETConfig, labeled: int, unlabeled: int) -> list[str]:  # type: ignore[override]
+        errors = super().check(cfg, labeled, unlabeled)
+        if 4 * cfg.shift >= 1 - cfg.scale:  # a corner could come to lie on the diagonal between its neighbors
             errors.append(f"algorithm.shift: corners may meet at {cfg.shift}; take less than {(1 - cfg.scale) / 4:g}")
         return errors
 
@@ -111,42 +111,42 @@ class EnAET(MixMatch):
         target_UC = sharpen(self.guess(batch), cfg.temperature)
         mixed, q_NC = self.mixture(batch, target_UC)
         changed, theta = self.transform(first, batch.draws)
-        changed += [self.normalise(batch.u["patch"])] if cfg.patch else []
+        changed += [self.normalize(batch.u["patch"])] if cfg.patch else []
 
-        encoded = self.encode(torch.cat([mixed, *changed, self.normalise(first)]))
+        encoded = self.encode(torch.cat([mixed, *changed, self.normalize(first)]))
         labels, mixtures, count = len(batch.y), len(mixed), len(target_UC)
         logits = self.classify_encoded(encoded[:-count])
-        labelled = consistency_loss(logits[:labels], q_NC[:labels])
-        unlabelled = probability_mse(logits[labels:mixtures], q_NC[labels:])
+        labeled = consistency_loss(logits[:labels], q_NC[:labels])
+        unlabeled = probability_mse(logits[labels:mixtures], q_NC[labels:])
         decoded = self.decode(encoded[-count:], encoded[mixtures:-count].split(count), theta)
         cross_entropy = consistency_loss(logits[mixtures:], target_UC.repeat(len(changed), 1))
         divergence = cross_entropy - torch.special.entr(target_UC).sum(-1).mean()
-        loss = labelled + cfg.weight * linear_ramp(self.step, cfg.ramp, self.info.steps) * unlabelled
+        loss = labeled + cfg.weight * linear_ramp(self.step, cfg.ramp, self.info.steps) * unlabeled
         loss = loss + (self.decoder_weights() * decoded).sum() + cfg.consistency * divergence
 
         label_U = target_UC.argmax(-1)
         metrics = {
-            **loss_metrics(labelled, unlabelled, logits[:labels], batch.y),
+            **loss_metrics(labeled, unlabeled, logits[:labels], batch.y),
             "loss_decoders": decoded.detach(),
             "loss_consistency": divergence.detach(),
             **pseudo_label_metrics(label_U, torch.ones_like(label_U), batch.u_true, self.info.classes),
         }
         return StepOutput(loss, metrics, {})
 
-    def unlabelled_views(self, batch: Batch) -> list[Tensor]:
-        """MixMatch's, and the one with a square of mean colour where `loss` has made it."""
-        return [*super().unlabelled_views(batch), *([batch.u["patch"]] if self.cfg.patch else [])]
+    def unlabeled_views(self, batch: Batch) -> list[Tensor]:
+        """MixMatch's, and the one with a square of mean color where `loss` has made it."""
+        return [*super().unlabeled_views(batch), *([batch.u["patch"]] if self.cfg.patch else [])]
 
     def transform(self, pixels: Tensor, draws: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """t1 to t5 of images given as bytes [U, 3, H, W], normalised, and their parameters theta_k [U, .]."""
+        """t1 to t5 of images given as bytes [U, 3, H, W], normalized, and their parameters theta_k [U, .]."""
         cfg, size = self.cfg, pixels.shape[-1]
         family = transformations.affine_family(draws["affine"], size, cfg.degrees, cfg.translate, cfg.scale, cfg.shear)
         corners = transformations.projective(draws["projective"], size, cfg.shift, cfg.scale, cfg.quarter_turns)
         factors_U4 = transformations.enhancement(draws["enhancement"], cfg.enhance)
-        images, fill_C = self.normalise(pixels), ((GREY - self.pixel_mean) * self.pixel_scale).flatten()
+        images, fill_C = self.normalize(pixels), ((GRAY - self.pixel_mean) * self.pixel_scale).flatten()
         warped = [warp(images, matrices, fill_C) for matrices, _ in (corners, *family)]
         theta = [corners[1], *(parameters for _, parameters in family), factors_U4]
-        return [*warped, self.normalise(enhance(pixels, factors_U4))], theta
+        return [*warped, self.normalize(enhance(pixels, factors_U4))], theta
 
     @property
     def has_maps(self) -> bool:
@@ -188,6 +188,6 @@ class EnAET(MixMatch):
         if setting.recipe in GRAY_RECIPES:
             # Ink that is turned far is another class. In a short run most guesses that a divergence spreads are wrong.
             own |= {"degrees": 30.0, "quarter_turns": False, "consistency": 0.1}
-            return {"batch": {"unlabelled_ratio": 2}, "algorithm": own}
-        batch = {"batch": {"labelled": 128, "unlabelled_ratio": 1}}
+            return {"batch": {"unlabeled_ratio": 2}, "algorithm": own}
+        batch = {"batch": {"labeled": 128, "unlabeled_ratio": 1}}
         return (batch | ADAM if setting.paper else {}) | {"algorithm": own}

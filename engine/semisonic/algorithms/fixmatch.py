@@ -5,7 +5,7 @@
     L   = mean_B H(y, softmax(f(weak(x)))) + weight * L_u
 
 All three views go through one forward, so they share BatchNorm statistics. Masked samples count in the mean.
-Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
 from typing import Literal
@@ -26,9 +26,9 @@ class FixMatchConfig(Config):
     threshold: float = Field(0.95, ge=0)
     """Confidence from which a pseudo-label counts; above 1 none does."""
     weight: float = Field(1.0, ge=0)
-    """Weight of the unlabelled loss."""
+    """Weight of the unlabeled loss."""
     weak: str = "weak"
-    """Augmentation of the labelled images and of the views that give pseudo-labels."""
+    """Augmentation of the labeled images and of the views that give pseudo-labels."""
     strong: str = "fixmatch"
     """Augmentation of the views that are trained on pseudo-labels."""
 
@@ -38,18 +38,18 @@ class FixMatch(Algorithm):
 
     @classmethod
     def views(cls, cfg: FixMatchConfig) -> Views:
-        return Views(labelled={"weak": cfg.weak}, unlabelled={"weak": cfg.weak, "strong": cfg.strong})
+        return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak, "strong": cfg.strong})
 
     def loss(self, batch: Batch) -> StepOutput:
         logits_BC, weak_UC, strong_UC = self.classify(batch.x["weak"], batch.u["weak"], batch.u["strong"])
         label_U, _, mask_U = pseudo_labels(weak_UC, self.cfg.threshold)
 
-        labelled = F.cross_entropy(logits_BC, batch.y)
-        unlabelled = consistency_loss(strong_UC, label_U, mask_U)
-        loss = labelled + self.cfg.weight * unlabelled
+        labeled = F.cross_entropy(logits_BC, batch.y)
+        unlabeled = consistency_loss(strong_UC, label_U, mask_U)
+        loss = labeled + self.cfg.weight * unlabeled
 
         metrics = {
-            **loss_metrics(labelled, unlabelled, logits_BC, batch.y),
+            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
             **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),
         }
         return StepOutput(loss, metrics, {})

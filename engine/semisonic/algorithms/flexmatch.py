@@ -1,4 +1,4 @@
-"""FlexMatch: curriculum pseudo-labelling with a threshold for each class (Zhang et al. 2021, arXiv 2110.08263).
+"""FlexMatch: curriculum pseudo-labeling with a threshold for each class (Zhang et al. 2021, arXiv 2110.08263).
 
     s_i     the class that sample i of the pool was last given with a confidence of at least tau; -1: none yet
     sigma_c = number of i with s_i = c
@@ -11,7 +11,7 @@
 A step's thresholds come from the table before the step. With warm-up all start at 0, so that every sample counts
 at first. The table is one for all ranks. Of a sample that is twice in a batch, the last one that reaches tau counts.
 All three views go through one tracking forward, as in FixMatch.
-Shape suffixes: B labelled batch, U unlabelled batch, C classes, P pool.
+Shape suffixes: B labeled batch, U unlabeled batch, C classes, P pool.
 """
 
 from typing import Literal
@@ -38,9 +38,9 @@ class FlexMatchConfig(Config):
     mapping: Literal["convex", "linear", "concave"] = "convex"
     """M: b / (2 - b), b, or log2(1 + b)."""
     weight: float = Field(1.0, ge=0)
-    """Weight of the unlabelled loss."""
+    """Weight of the unlabeled loss."""
     weak: str = "weak"
-    """Augmentation of the labelled images and of the views that give pseudo-labels."""
+    """Augmentation of the labeled images and of the views that give pseudo-labels."""
     strong: str = "fixmatch"
     """Augmentation of the views that are trained on pseudo-labels."""
 
@@ -51,10 +51,10 @@ class FlexMatch(Algorithm):
 
     @classmethod
     def views(cls, cfg: FlexMatchConfig) -> Views:
-        return Views(labelled={"weak": cfg.weak}, unlabelled={"weak": cfg.weak, "strong": cfg.strong})
+        return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak, "strong": cfg.strong})
 
     def setup(self, info: Info) -> None:
-        self.register_buffer("learned", torch.full((info.unlabelled,), -1, dtype=torch.int64))
+        self.register_buffer("learned", torch.full((info.unlabeled,), -1, dtype=torch.int64))
 
     def thresholds(self) -> Tensor:
         """T_c, float64 [C]."""
@@ -72,12 +72,12 @@ class FlexMatch(Algorithm):
         label_U, confidence_U, mask_U = pseudo_labels(weak_UC, threshold_C)
         learned_U = confidence_U >= self.cfg.threshold
 
-        labelled = F.cross_entropy(logits_BC, batch.y)
-        unlabelled = consistency_loss(strong_UC, label_U, mask_U)
-        loss = labelled + self.cfg.weight * unlabelled
+        labeled = F.cross_entropy(logits_BC, batch.y)
+        unlabeled = consistency_loss(strong_UC, label_U, mask_U)
+        loss = labeled + self.cfg.weight * unlabeled
 
         metrics = {
-            **loss_metrics(labelled, unlabelled, logits_BC, batch.y),
+            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
             "threshold": threshold_C.float(),
             "learned": (self.learned >= 0).float().mean(),
             **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),

@@ -5,13 +5,13 @@
     q      = lam p~(u) + (1 - lam) p~(u)[partner], no gradient        p~: softmax of the EMA network
     L      = mean over B of H(y', p(x')) + weight * ramp(t) * mean over U and classes of (p(u') - q)^2
 
-Each stream is mixed among its own images. As H is linear in the target, the labelled term is the usual MixUp loss,
+Each stream is mixed among its own images. As H is linear in the target, the labeled term is the usual MixUp loss,
 lam H(y, .) + (1 - lam) H(y[partner], .).
 
 Two forwards in training mode: the EMA's of the unmixed images, which uses their batch statistics and moves none, and
 the network's of all mixed images, which tracks. The EMA is the run's (`ema.decay`, 0.999 in the paper); the authors
 average with start-up correction, which is `ema.start_up=mean_teacher`. They train with SGD, rate 0.1 and a cosine to 0.
-Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
 from typing import Literal
@@ -34,7 +34,7 @@ from semisonic_kernels.mixup import mixup
 class ICTConfig(Config):
     name: Literal["ict"] = "ict"
     weight: float = Field(100.0, ge=0)
-    """Weight of the unlabelled loss."""
+    """Weight of the unlabeled loss."""
     ramp: float = Field(0.25, ge=0)
     """Steps over which the weight rises; up to 1, a share of the run; 0 = the whole weight from the start."""
     shape: Literal["sigmoid", "linear"] = "sigmoid"
@@ -45,14 +45,14 @@ class ICTConfig(Config):
     """A mixing weight for each image, or one for the images of a block (one for each stream)."""
     dominant: bool = False
     """max(lam, 1 - lam) in place of lam."""
-    mix_labelled: bool = True
-    """Mix the labelled images too."""
+    mix_labeled: bool = True
+    """Mix the labeled images too."""
     targets: Literal["probabilities", "logits"] = "probabilities"
     """What of the EMA is mixed: its probabilities, as in the paper, or its logits, as in the authors' code."""
     loss: Literal["mse", "ce"] = "mse"
     """Squared error of the probabilities, or cross-entropy with the mixed targets."""
     block: int = Field(8, ge=1)
-    """Labelled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
+    """Labeled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
     weak: str = "weak"
     """Augmentation of both streams."""
 
@@ -63,16 +63,16 @@ class ICT(Algorithm):
     @classmethod
     def views(cls, cfg: ICTConfig) -> Views:
         return Views(
-            labelled={"weak": cfg.weak},
-            unlabelled={"weak": cfg.weak},
+            labeled={"weak": cfg.weak},
+            unlabeled={"weak": cfg.weak},
             draws={"lam": 1, "partner": 1},
-            labelled_draws={"labelled_lam": 1, "labelled_partner": 1},
-            betas={"lam": cfg.alpha, "labelled_lam": cfg.alpha},
+            labeled_draws={"labeled_lam": 1, "labeled_partner": 1},
+            betas={"lam": cfg.alpha, "labeled_lam": cfg.alpha},
         )
 
     @classmethod
-    def check(cls, cfg: ICTConfig, labelled: int, unlabelled: int) -> list[str]:
-        return check_block(cfg.block, labelled, unlabelled)
+    def check(cls, cfg: ICTConfig, labeled: int, unlabeled: int) -> list[str]:
+        return check_block(cfg.block, labeled, unlabeled)
 
     def loss(self, batch: Batch) -> StepOutput:
         cfg, blocks = self.cfg, len(batch.y) // self.cfg.block
@@ -81,8 +81,8 @@ class ICT(Algorithm):
         with torch.no_grad():
             teacher_UC = self.infer(u, module="ema", track=False)
             p_UC = teacher_UC.softmax(-1)
-        if cfg.mix_labelled:
-            x, y_BC = self.mix(x, y_BC, draws["labelled_partner"], draws["labelled_lam"], blocks)
+        if cfg.mix_labeled:
+            x, y_BC = self.mix(x, y_BC, draws["labeled_partner"], draws["labeled_lam"], blocks)
         if cfg.targets == "probabilities":
             u, q_UC = self.mix(u, p_UC, draws["partner"], draws["lam"], blocks)
         else:
@@ -90,20 +90,20 @@ class ICT(Algorithm):
             q_UC = q_UC.softmax(-1)
         logits_BC, logits_UC = self.classify(x, u)
 
-        labelled = consistency_loss(logits_BC, y_BC)
-        unlabelled = (probability_mse if cfg.loss == "mse" else consistency_loss)(logits_UC, q_UC)
+        labeled = consistency_loss(logits_BC, y_BC)
+        unlabeled = (probability_mse if cfg.loss == "mse" else consistency_loss)(logits_UC, q_UC)
         ramp = sigmoid_ramp if cfg.shape == "sigmoid" else linear_ramp
-        loss = labelled + cfg.weight * ramp(self.step, cfg.ramp, self.info.steps) * unlabelled
+        loss = labeled + cfg.weight * ramp(self.step, cfg.ramp, self.info.steps) * unlabeled
 
         label_U = p_UC.argmax(-1)
         metrics = {
-            **loss_metrics(labelled, unlabelled, logits_BC, y_BC.argmax(-1)),
+            **loss_metrics(labeled, unlabeled, logits_BC, y_BC.argmax(-1)),
             **pseudo_label_metrics(label_U, torch.ones_like(label_U), batch.u_true, self.info.classes),
         }
         return StepOutput(loss, metrics, {})
 
     def mix(self, images: Tensor, targets_NC: Tensor, key_N: Tensor, lam_N: Tensor, blocks: int) -> tuple[Tensor, ...]:
-        """One stream's images, normalised, and its targets, mixed with partners from the same stream."""
+        """One stream's images, normalized, and its targets, mixed with partners from the same stream."""
         if self.cfg.lam == "block":
             lam_N = block_first(lam_N, len(lam_N), blocks)
         partner_N = mixing_partners([key_N], blocks)
@@ -126,7 +126,7 @@ class ICT(Algorithm):
             return {"algorithm": setting.block()}
         return {
             "steps": 293_000 if setting.recipe == "svhn" else 200_000,
-            "batch": {"labelled": 100, "unlabelled_ratio": 1},
+            "batch": {"labeled": 100, "unlabeled_ratio": 1},
             "optim": {"name": "sgd", "lr": 0.1, "schedule": "cosine"},
             "ema": {"start_up": "mean_teacher"},
             "algorithm": alpha | setting.block(100),

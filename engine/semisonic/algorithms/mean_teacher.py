@@ -8,7 +8,7 @@ r rises linearly from 0 to 1 over `ramp`, steps or a share of the run. The decay
 `ema.start_up=mean_teacher` is the paper's min(decay, 1 - 1/(t+1)).
 The student's forward of x and weak_2(u) tracks BatchNorm's running statistics. The teacher is given x with weak_1(u)
 likewise, so that its batch statistics are those of the same kind of batch, and moves none; see `statistics`.
-Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
 from typing import Literal
@@ -30,12 +30,12 @@ from semisonic_kernels.losses import probability_mse, soft_labels
 class MeanTeacherConfig(Config):
     name: Literal["mean-teacher"] = "mean-teacher"
     weight: float = Field(50.0, ge=0)
-    """Weight of the unlabelled loss after the ramp."""
+    """Weight of the unlabeled loss after the ramp."""
     ramp: float = Field(0.4, ge=0)
     """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start."""
     statistics: Statistics = "all"
-    """all: one forward of each network, BatchNorm statistics of all its images; labelled: of each stream by itself,
-    and only the labelled images move the running ones."""
+    """all: one forward of each network, BatchNorm statistics of all its images; labeled: of each stream by itself,
+    and only the labeled images move the running ones."""
     weak: str = "weak"
     """Augmentation of all views."""
 
@@ -45,23 +45,23 @@ class MeanTeacher(Algorithm):
 
     @classmethod
     def views(cls, cfg: MeanTeacherConfig) -> Views:
-        return Views(labelled={"weak": cfg.weak}, unlabelled={"teacher": cfg.weak, "student": cfg.weak})
+        return Views(labeled={"weak": cfg.weak}, unlabeled={"teacher": cfg.weak, "student": cfg.weak})
 
     def loss(self, batch: Batch) -> StepOutput:
         logits_BC, student_UC = classify_streams(
             self, batch.x["weak"], batch.u["student"], statistics=self.cfg.statistics
         )
-        labelled = F.cross_entropy(logits_BC, batch.y)
-        unlabelled = probability_mse(student_UC, soft_labels(self.teach(batch)))
+        labeled = F.cross_entropy(logits_BC, batch.y)
+        unlabeled = probability_mse(student_UC, soft_labels(self.teach(batch)))
         ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
-        loss = labelled + self.cfg.weight * ramp * unlabelled
+        loss = labeled + self.cfg.weight * ramp * unlabeled
 
-        return StepOutput(loss, loss_metrics(labelled, unlabelled, logits_BC, batch.y), {})
+        return StepOutput(loss, loss_metrics(labeled, unlabeled, logits_BC, batch.y), {})
 
     @torch.no_grad()
     def teach(self, batch: Batch) -> torch.Tensor:
         """The teacher's logits [U, C]."""
-        if self.cfg.statistics == "labelled":
+        if self.cfg.statistics == "labeled":
             return self.classify(batch.u["teacher"], module="ema")[0]
         return self.classify(batch.x["weak"], batch.u["teacher"], module="ema")[1]
 

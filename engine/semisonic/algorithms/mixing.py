@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def mixing_partners(keys: Sequence[Tensor], blocks: int, kept: Sequence[Tensor] | None = None) -> Tensor:
-    """A random partner for each image of several groups (the labelled images, views of the unlabelled ones).
+    """A random partner for each image of several groups (the labeled images, views of the unlabeled ones).
 
     keys: for each group one uniform number per image, [N_g] each. Every group is cut into `blocks` equal blocks, and
     the k-th blocks of all groups are permuted among themselves, so that the partners do not depend on how ranks and
@@ -36,16 +36,16 @@ def block_first(values: Tensor, count: int, blocks: int) -> Tensor:
     return values.view(blocks, -1)[:, :1].expand(-1, count // blocks).flatten()
 
 
-def check_block(block: int, labelled: int, unlabelled: int = 0) -> list[str]:
-    """What speaks against mixing in blocks of so many labelled images, with such shares of a rank's micro-batch."""
-    if labelled % block:
+def check_block(block: int, labeled: int, unlabeled: int = 0) -> list[str]:
+    """What speaks against mixing in blocks of so many labeled images, with such shares of a rank's micro-batch."""
+    if labeled % block:
         return [
-            f"algorithm.block: blocks of {block} labelled images do not divide a rank's micro-batch of {labelled}; "
+            f"algorithm.block: blocks of {block} labeled images do not divide a rank's micro-batch of {labeled}; "
             "take a divisor of it"
         ]
-    if block * unlabelled % labelled:
+    if block * unlabeled % labeled:
         return [
-            f"algorithm.block: {block} labelled images have no whole number of the {unlabelled} unlabelled ones beside "
-            f"{labelled}; take a multiple of {labelled // math.gcd(labelled, unlabelled)} that divides {labelled}"
+            f"algorithm.block: {block} labeled images have no whole number of the {unlabeled} unlabeled ones beside "
+            f"{labeled}; take a multiple of {labeled // math.gcd(labeled, unlabeled)} that divides {labeled}"
         ]
     return []

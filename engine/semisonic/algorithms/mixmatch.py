@@ -8,13 +8,13 @@
     L_u  = mean over KU and classes of (softmax(f(u')) - q')^2
     L    = L_x + weight * ramp(t) * L_u
 
-Since lam' is at least 1/2, the first B mixed images match the labelled targets, and so on.
+Since lam' is at least 1/2, the first B mixed images match the labeled targets, and so on.
 
 Two forwards in training mode: the K views of the guess, which moves no running statistics, and all mixed images, which
 tracks. The paper's interleaving gives each sub-batch of B images a share of all groups; here one batch holds all.
 The paper trains with Adam at a constant rate of 0.002 and decoupled weight decay (0.02 times the rate), as `optim` can
 be set, and evaluates the EMA (0.999). Weights of the paper: 75 CIFAR-10, 150 CIFAR-100, 250 SVHN, 50 STL-10.
-Shape suffixes: B labelled batch, U unlabelled batch, K views, N = B + KU all images, C classes.
+Shape suffixes: B labeled batch, U unlabeled batch, K views, N = B + KU all images, C classes.
 """
 
 from typing import Literal
@@ -34,13 +34,13 @@ from semisonic_kernels.losses import consistency_loss, one_hot, probability_mse,
 from semisonic_kernels.mixup import mixup
 
 UNLABELED_WEIGHTS = {"cifar10": 75.0, "cifar100": 150.0, "svhn": 250.0, "stl10": 50.0}
-"""The paper's weight of the unlabelled loss, by recipe."""
+"""The paper's weight of the unlabeled loss, by recipe."""
 
 
 class MixMatchConfig(Config):
     name: Literal["mixmatch"] = "mixmatch"
     weight: float = Field(75.0, ge=0)
-    """Weight of the unlabelled loss, lambda_U."""
+    """Weight of the unlabeled loss, lambda_U."""
     ramp: float = Field(16_000.0, ge=0)
     """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start."""
     temperature: float = Field(0.5, gt=0)
@@ -48,17 +48,17 @@ class MixMatchConfig(Config):
     alpha: float = Field(0.75, gt=0)
     """Of the Beta(alpha, alpha) distribution of the mixing weight."""
     views: int = Field(2, ge=1)
-    """Views of an unlabelled image whose predictions are averaged, and which are all trained on (K)."""
+    """Views of an unlabeled image whose predictions are averaged, and which are all trained on (K)."""
     lam: Literal["sample", "block"] = "sample"
     """A mixing weight for each image, or one for all images of a block."""
     block: int = Field(8, ge=1)
-    """Labelled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
+    """Labeled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
     weak: str = "weak"
     """Augmentation of all views."""
 
 
 def view_names(cfg: MixMatchConfig) -> list[str]:
-    """Of the K views of an unlabelled image."""
+    """Of the K views of an unlabeled image."""
     return [f"weak{k}" for k in range(1, cfg.views + 1)]
 
 
@@ -68,67 +68,67 @@ class MixMatch(Algorithm):
     @classmethod
     def views(cls, cfg: MixMatchConfig) -> Views:
         return Views(
-            labelled={"weak": cfg.weak},
-            unlabelled=dict.fromkeys(view_names(cfg), cfg.weak),
+            labeled={"weak": cfg.weak},
+            unlabeled=dict.fromkeys(view_names(cfg), cfg.weak),
             draws={"lam": cfg.views, "partner": cfg.views},
-            labelled_draws={"labelled_lam": 1, "labelled_partner": 1},
-            betas={"lam": cfg.alpha, "labelled_lam": cfg.alpha},
+            labeled_draws={"labeled_lam": 1, "labeled_partner": 1},
+            betas={"lam": cfg.alpha, "labeled_lam": cfg.alpha},
         )
 
     @classmethod
-    def check(cls, cfg: MixMatchConfig, labelled: int, unlabelled: int) -> list[str]:
-        return check_block(cfg.block, labelled, unlabelled)
+    def check(cls, cfg: MixMatchConfig, labeled: int, unlabeled: int) -> list[str]:
+        return check_block(cfg.block, labeled, unlabeled)
 
     def loss(self, batch: Batch) -> StepOutput:
         target_UC = sharpen(self.guess(batch), self.cfg.temperature)
         logits_BC, y_BC, logits_NC, q_NC = self.mixed(batch, target_UC)
 
-        labelled = consistency_loss(logits_BC, y_BC)
-        unlabelled = probability_mse(logits_NC, q_NC)
-        loss = labelled + self.cfg.weight * linear_ramp(self.step, self.cfg.ramp, self.info.steps) * unlabelled
+        labeled = consistency_loss(logits_BC, y_BC)
+        unlabeled = probability_mse(logits_NC, q_NC)
+        loss = labeled + self.cfg.weight * linear_ramp(self.step, self.cfg.ramp, self.info.steps) * unlabeled
 
         label_U = target_UC.argmax(-1)
         metrics = {
-            **loss_metrics(labelled, unlabelled, logits_BC, batch.y),
+            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
             **pseudo_label_metrics(label_U, torch.ones_like(label_U), batch.u_true, self.info.classes),
         }
         return StepOutput(loss, metrics, {})
 
-    def unlabelled_views(self, batch: Batch) -> list[Tensor]:
-        """The K views of each unlabelled image, [U, 3, H, W] each, that are guessed from and mixed."""
+    def unlabeled_views(self, batch: Batch) -> list[Tensor]:
+        """The K views of each unlabeled image, [U, 3, H, W] each, that are guessed from and mixed."""
         return [batch.u[name] for name in view_names(self.cfg)]
 
     @torch.no_grad()
     def guess(self, batch: Batch) -> Tensor:
-        """The mean prediction over the K views of an unlabelled image: [U, C]."""
-        logits_KUC = self.classify(*self.unlabelled_views(batch), track=False)
+        """The mean prediction over the K views of an unlabeled image: [U, C]."""
+        logits_KUC = self.classify(*self.unlabeled_views(batch), track=False)
         return torch.stack([soft_labels(logits_UC) for logits_UC in logits_KUC]).mean(0)
 
     def mixed(self, batch: Batch, target_UC: Tensor, kept_U: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Logits and targets of the mixed images: [B, C] and [B, C] of the labelled, [KU, C] and [KU, C] of the others.
+        """Logits and targets of the mixed images: [B, C] and [B, C] of the labeled, [KU, C] and [KU, C] of the others.
 
         kept: as in `mixture`.
         """
         images, targets_NC = self.mixture(batch, target_UC, kept_U)
         (logits_NC,) = self.classify(images)
-        labelled = len(batch.y)
-        return logits_NC[:labelled], targets_NC[:labelled], logits_NC[labelled:], targets_NC[labelled:]
+        labeled = len(batch.y)
+        return logits_NC[:labeled], targets_NC[:labeled], logits_NC[labeled:], targets_NC[labeled:]
 
     def mixture(self, batch: Batch, target_UC: Tensor, kept_U: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """All images mixed with a partner [N, 3, H, W], normalised, and their targets [N, C]; labelled ones first.
+        """All images mixed with a partner [N, 3, H, W], normalized, and their targets [N, C]; labeled ones first.
 
-        kept: which unlabelled samples take part [U]; the others are their own partners. None: all do.
+        kept: which unlabeled samples take part [U]; the others are their own partners. None: all do.
         """
         images, partner_N, lam_N = self.plan(batch, kept_U)
         y_BC = one_hot(batch.y, self.info.classes).to(target_UC.dtype)
-        targets_NC = torch.cat([y_BC, *[target_UC] * len(self.unlabelled_views(batch))])
+        targets_NC = torch.cat([y_BC, *[target_UC] * len(self.unlabeled_views(batch))])
         return mixup(images, targets_NC, partner_N, lam_N, self.pixel_mean, self.pixel_scale, dominant=True)
 
     def plan(self, batch: Batch, kept_U: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """All images, unmixed [N, 3, H, W], and the partner [N] and mixing weight [N] of each."""
-        views = self.unlabelled_views(batch)
-        keys = [batch.draws["labelled_partner"][:, 0], *batch.draws["partner"].unbind(1)]
-        lams = [batch.draws["labelled_lam"][:, 0], *batch.draws["lam"].unbind(1)]
+        views = self.unlabeled_views(batch)
+        keys = [batch.draws["labeled_partner"][:, 0], *batch.draws["partner"].unbind(1)]
+        lams = [batch.draws["labeled_lam"][:, 0], *batch.draws["lam"].unbind(1)]
         blocks = len(batch.y) // self.cfg.block
         kept = None if kept_U is None else [torch.ones_like(batch.y, dtype=torch.bool), *[kept_U] * len(views)]
         if self.cfg.lam == "block":

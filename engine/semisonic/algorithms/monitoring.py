@@ -1,6 +1,6 @@
 """What algorithms log: their losses, and how good their pseudo-labels are.
 
-Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
 from torch import Tensor
@@ -8,12 +8,12 @@ from torch import Tensor
 from semisonic_kernels.losses import one_hot
 
 
-def loss_metrics(labelled: Tensor, unlabelled: Tensor, logits_BC: Tensor, label_B: Tensor) -> dict[str, Tensor]:
-    """What every method with unlabelled images logs: both losses, and the accuracy on the labelled images; detached."""
+def loss_metrics(labeled: Tensor, unlabeled: Tensor, logits_BC: Tensor, label_B: Tensor) -> dict[str, Tensor]:
+    """What every method with unlabeled images logs: both losses, and the accuracy on the labeled images; detached."""
     return {
-        "loss_labelled": labelled.detach(),
-        "loss_unlabelled": unlabelled.detach(),
-        "labelled_accuracy": logits_BC.argmax(-1).eq(label_B).float().mean(),
+        "loss_labeled": labeled.detach(),
+        "loss_unlabeled": unlabeled.detach(),
+        "labeled_accuracy": logits_BC.argmax(-1).eq(label_B).float().mean(),
     }
 
 

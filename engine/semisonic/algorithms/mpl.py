@@ -9,8 +9,8 @@
     T     <- T - lr grad (L_sup + weight L_UDA + L_MPL),             r(t) = min(1, (t+1) / uda_steps)
 
 h stands for lr grad L(S') . grad L_u(S), which makes h grad H(y_u, T) an estimate of the gradient of L_new by the
-teacher (times the number of unlabelled images). So h is old minus new, and both networks use the same hard labels: with
-soft ones of the teacher itself, grad L_MPL would vanish. Both L are means over all ranks on the labelled images alone,
+teacher (times the number of unlabeled images). So h is old minus new, and both networks use the same hard labels: with
+soft ones of the teacher itself, grad L_MPL would vanish. Both L are means over all ranks on the labeled images alone,
 without dropout or other random numbers, so that a student that does not move gives h = 0. Labels are smoothed in the
 student's loss and L_sup.
 Variants: "uda" as above; "plain" without L_sup and L_UDA; "reduced", where a small network on stored predictions of a
@@ -18,7 +18,7 @@ large, trained teacher takes the teacher's place, without both as well.
 
 `network`, and so its EMA, is the student. One forward of each network a step tracks BatchNorm: the teacher's on all its
 views, the student's on [weak(x), strong(u)]. Micro-batches: the labels come from a forward of their own.
-Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
 from pathlib import Path
@@ -52,11 +52,11 @@ class MPLConfig(Config):
     label_smoothing: float = Field(0.15, ge=0, lt=1)
     """s in y <- (1-s) y + s/C; in the student's loss on pseudo-labels and in the teacher's on labels."""
     threshold: float = Field(0.6, ge=0)
-    """UDA: confidence, after the temperature, from which an unlabelled image counts."""
+    """UDA: confidence, after the temperature, from which an unlabeled image counts."""
     temperature: float = Field(0.7, gt=0)
     """UDA: sharpens the targets."""
     uda_weight: float = Field(8.0, ge=0)
-    """UDA: weight of the teacher's unlabelled loss."""
+    """UDA: weight of the teacher's unlabeled loss."""
     uda_steps: int | None = Field(None, ge=0)
     """UDA: steps over which the weight rises from 0; default: a sixtieth of all, 5,000 of 300,000."""
     baseline: float = Field(0.0, ge=0, le=1)
@@ -72,7 +72,7 @@ class MPLConfig(Config):
     teacher_weight_decay: float | None = Field(None, ge=0)
     """The teacher's; default: `optim.weight_decay`."""
     weak: str = "weak"
-    """Augmentation of the labelled images and of the views that give UDA's targets."""
+    """Augmentation of the labeled images and of the views that give UDA's targets."""
     strong: str = "randaugment(2,16)"
     """Augmentation of the views that get pseudo-labels."""
 
@@ -98,10 +98,10 @@ class MPL(Algorithm):
     @classmethod
     def views(cls, cfg: MPLConfig) -> Views:
         weak = {"weak": cfg.weak} if cfg.variant == "uda" else {}
-        return Views(labelled={"weak": cfg.weak}, unlabelled={**weak, "strong": cfg.strong})
+        return Views(labeled={"weak": cfg.weak}, unlabeled={**weak, "strong": cfg.strong})
 
     @classmethod
-    def check(cls, cfg: MPLConfig, labelled: int, unlabelled: int) -> list[str]:
+    def check(cls, cfg: MPLConfig, labeled: int, unlabeled: int) -> list[str]:
         if (cfg.variant == "reduced") == (cfg.predictions is not None):
             return []
         return ["algorithm.predictions: belongs to algorithm.variant reduced, which needs it; give both or neither"]
@@ -114,7 +114,7 @@ class MPL(Algorithm):
         self.teacher: nn.Module
         if self.cfg.variant == "reduced":
             self.teacher = Calibration(info.classes)
-            self.register_buffer("table", read_predictions(self.cfg.predictions, info.unlabelled, info.classes))
+            self.register_buffer("table", read_predictions(self.cfg.predictions, info.unlabeled, info.classes))
         else:
             self.teacher = self.build()
         self.register_buffer("baseline", torch.zeros(()))
@@ -163,7 +163,7 @@ class MPL(Algorithm):
         return merge(outputs)
 
     def judged(self, student: Engine, micros: list[Batch]) -> Tensor:
-        """L of the student as it is, on this rank's labelled images."""
+        """L of the student as it is, on this rank's labeled images."""
         with torch.no_grad():
             return torch.stack([student("judge", micro) for micro in micros]).mean()
 
@@ -197,11 +197,11 @@ class MPL(Algorithm):
         loss = torch.zeros_like(strong_UC[0, 0])
         if cfg.variant == "uda":
             mask_U = pseudo_labels(logits["weak"], cfg.threshold, cfg.temperature).mask
-            labelled = F.cross_entropy(logits["x"], batch.y, label_smoothing=cfg.label_smoothing)
+            labeled = F.cross_entropy(logits["x"], batch.y, label_smoothing=cfg.label_smoothing)
             uda = consistency_loss(strong_UC, soft_labels(logits["weak"], cfg.temperature), mask_U)
             ramp = linear_ramp(self.step + 1, self.steps_of(cfg.uda_steps, 60))
-            loss = labelled + cfg.uda_weight * ramp * uda
-            metrics |= {"loss_teacher_labelled": labelled, "loss_uda": uda, "uda_mask": mask_U.mean()}
+            loss = labeled + cfg.uda_weight * ramp * uda
+            metrics |= {"loss_teacher_labeled": labeled, "loss_uda": uda, "uda_mask": mask_U.mean()}
         response = F.cross_entropy(strong_UC, label_U)
         return Lesson(label_U, loss, response, {name: value.detach() for name, value in metrics.items()})
 
@@ -235,7 +235,7 @@ class MPL(Algorithm):
             return {"algorithm": own, "optim": {"schedule": "cosine"}}
         return {
             "steps": 300_000,
-            "batch": {"labelled": 128, "unlabelled_ratio": 7},
+            "batch": {"labeled": 128, "unlabeled_ratio": 7},
             "optim": {"name": "sgd", "lr": 0.05, "schedule": "cosine"},
             "ema": {"decay": 0.995},
         }

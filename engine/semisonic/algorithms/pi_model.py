@@ -7,7 +7,7 @@
 r rises linearly from 0 to 1 over `ramp`, steps or a share of the run. Weight and ramp are those of the comparisons of
 FixMatch's authors; the paper has a weight of 100 and the ramp exp(-5 (1 - t)^2).
 By default one forward of all three views tracks BatchNorm's running statistics; see `statistics`.
-Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
 from typing import Literal
@@ -28,11 +28,11 @@ from semisonic_kernels.losses import probability_mse, soft_labels
 class PiModelConfig(Config):
     name: Literal["pi-model"] = "pi-model"
     weight: float = Field(10.0, ge=0)
-    """Weight of the unlabelled loss after the ramp."""
+    """Weight of the unlabeled loss after the ramp."""
     ramp: float = Field(0.4, ge=0)
     """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start."""
     statistics: Statistics = "all"
-    """all: one forward, BatchNorm statistics of all images; labelled: of each stream by itself, and only the labelled
+    """all: one forward, BatchNorm statistics of all images; labeled: of each stream by itself, and only the labeled
     images move the running ones."""
     weak: str = "weak"
     """Augmentation of all views."""
@@ -43,18 +43,18 @@ class PiModel(Algorithm):
 
     @classmethod
     def views(cls, cfg: PiModelConfig) -> Views:
-        return Views(labelled={"weak": cfg.weak}, unlabelled={"first": cfg.weak, "second": cfg.weak})
+        return Views(labeled={"weak": cfg.weak}, unlabeled={"first": cfg.weak, "second": cfg.weak})
 
     def loss(self, batch: Batch) -> StepOutput:
         logits_BC, first_UC, second_UC = classify_streams(
             self, batch.x["weak"], batch.u["first"], batch.u["second"], statistics=self.cfg.statistics
         )
-        labelled = F.cross_entropy(logits_BC, batch.y)
-        unlabelled = probability_mse(second_UC, soft_labels(first_UC))
+        labeled = F.cross_entropy(logits_BC, batch.y)
+        unlabeled = probability_mse(second_UC, soft_labels(first_UC))
         ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
-        loss = labelled + self.cfg.weight * ramp * unlabelled
+        loss = labeled + self.cfg.weight * ramp * unlabeled
 
-        return StepOutput(loss, loss_metrics(labelled, unlabelled, logits_BC, batch.y), {})
+        return StepOutput(loss, loss_metrics(labeled, unlabeled, logits_BC, batch.y), {})
 
     @classmethod
     def paper_settings(cls, setting: Setting) -> Changes:

@@ -1,6 +1,6 @@
 """Which pseudo-labels count: threshold policies on a MixMatch base (`mixmatch.py`, arXiv 1905.02249).
 
-    c   = max over classes of the guess (or of the sharpened guess), for each unlabelled image
+    c   = max over classes of the guess (or of the sharpened guess), for each unlabeled image
     m   = 1[c >= tau]
     L_u = mean over KU of m * l(softmax(f(u')), q')         l: squared error, a mean over classes, or cross-entropy
 
@@ -13,14 +13,14 @@
     staged               as fixed until A of an epoch reaches `stage`, from then on as percentile-train
     mixed                as fixed, with a ramp
 
-An epoch is `epoch_steps` steps; A counts the mixed labelled images by their own, dominant label, in integers. Before
+An epoch is `epoch_steps` steps; A counts the mixed labeled images by their own, dominant label, in integers. Before
 the first epoch (or evaluation) has ended A is 0 and no pseudo-label counts. The held-out labels thus steer the
 training: report on images that are neither trained on nor held out.
 
 Rejected images either leave the pool before mixing: nobody's partner and unmixed themselves, with loss weight 0; shapes
 stay fixed, so they remain in the forward and in BatchNorm's statistics. Or they stay partners (mask after mixing) and
 lend their targets to others. Forwards and BatchNorm are MixMatch's.
-Shape suffixes: B labelled batch, U unlabelled batch, G that of all ranks, K views, N = KU, C classes.
+Shape suffixes: B labeled batch, U unlabeled batch, G that of all ranks, K views, N = KU, C classes.
 """
 
 from typing import Literal
@@ -56,11 +56,11 @@ class PolicyMixMatchConfig(MixMatchConfig):
     stage: float = Field(0.2, ge=0, le=1)
     """Training accuracy of an epoch that ends the first stage of staged."""
     epoch_steps: int | None = Field(None, ge=1)
-    """Steps of an epoch, after which its training accuracy is used; null = one pass over the labelled set."""
+    """Steps of an epoch, after which its training accuracy is used; null = one pass over the labeled set."""
     loss: Literal["mse", "ce"] = "mse"
-    """Unlabelled loss: squared error of the probabilities, or cross-entropy with soft targets."""
+    """Unlabeled loss: squared error of the probabilities, or cross-entropy with soft targets."""
     weight: float | None = Field(None, ge=0)  # type: ignore[assignment]
-    """Weight of the unlabelled loss; null = 150 for mse (with 10 classes: a mean over them), 1 for ce."""
+    """Weight of the unlabeled loss; null = 150 for mse (with 10 classes: a mean over them), 1 for ce."""
     ramp: float | None = Field(None, ge=0)  # type: ignore[assignment]
     """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start;
     null = 16,000 for the policies none and mixed, but at most 0.4 of the run; 0 for the others."""
@@ -68,8 +68,8 @@ class PolicyMixMatchConfig(MixMatchConfig):
     """Whether the threshold judges the guess before or after sharpening."""
     rejected: Literal["dropped", "partners"] = "dropped"
     """Rejected images leave the pool before mixing, or remain partners of others."""
-    normaliser: Literal["batch", "kept"] = "batch"
-    """The unlabelled loss is a mean over all images, or over those that count."""
+    normalizer: Literal["batch", "kept"] = "batch"
+    """The unlabeled loss is a mean over all images, or over those that count."""
 
 
 class PolicyMixMatch(MixMatch):
@@ -84,8 +84,8 @@ class PolicyMixMatch(MixMatch):
         return cfg.policy == "percentile-held-out"
 
     def setup(self, info: Info) -> None:
-        steps = self.cfg.epoch_steps or -(-info.labelled // info.labelled_batch)
-        self.epoch_images = steps * info.labelled_batch
+        steps = self.cfg.epoch_steps or -(-info.labeled // info.labeled_batch)
+        self.epoch_images = steps * info.labeled_batch
         for name in ("epoch_counts", "last_counts"):  # correct and all images: of this epoch so far, of the last one
             self.register_buffer(name, torch.zeros(2, dtype=torch.int64))
         self.register_buffer("second_stage", torch.zeros((), dtype=torch.bool))
@@ -102,28 +102,28 @@ class PolicyMixMatch(MixMatch):
         taking_part_U = kept_U if cfg.rejected == "dropped" else None
         logits_BC, y_BC, logits_NC, q_NC = self.mixed(batch, target_UC, taking_part_U)
 
-        labelled = consistency_loss(logits_BC, y_BC)
-        unlabelled = self.unlabelled(logits_NC, q_NC, kept_U.to(q_NC.dtype))
-        loss = labelled + self.weight * linear_ramp(self.step, self.ramp, self.info.steps) * unlabelled
+        labeled = consistency_loss(logits_BC, y_BC)
+        unlabeled = self.unlabeled(logits_NC, q_NC, kept_U.to(q_NC.dtype))
+        loss = labeled + self.weight * linear_ramp(self.step, self.ramp, self.info.steps) * unlabeled
 
         correct_B = logits_BC.argmax(-1).eq(batch.y)
         metrics = {
-            **loss_metrics(labelled, unlabelled, logits_BC, batch.y),
+            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
             "threshold": threshold,
             **pseudo_label_metrics(target_UC.argmax(-1), kept_U, batch.u_true, self.info.classes),
         }
         observed = {"correct": correct_B.long()}
         return StepOutput(loss, metrics, observed)
 
-    def unlabelled(self, logits_NC: Tensor, q_NC: Tensor, kept_U: Tensor) -> Tensor:
-        """The loss of the mixed unlabelled images whose base counts: 0-d."""
+    def unlabeled(self, logits_NC: Tensor, q_NC: Tensor, kept_U: Tensor) -> Tensor:
+        """The loss of the mixed unlabeled images whose base counts: 0-d."""
         kept_N = kept_U.repeat(self.cfg.views)
         if self.cfg.loss == "ce":
             loss = consistency_loss(logits_NC, q_NC, kept_N)
         else:
             loss = (kept_N * (logits_NC.softmax(-1) - q_NC).square().mean(-1)).mean()
-        if self.cfg.normaliser == "kept":
-            loss = loss / collectives.mean(kept_U.mean()).clamp(min=1 / self.info.unlabelled_batch)
+        if self.cfg.normalizer == "kept":
+            loss = loss / collectives.mean(kept_U.mean()).clamp(min=1 / self.info.unlabeled_batch)
         return loss
 
     def threshold(self, confidence_U: Tensor) -> Tensor:
@@ -159,7 +159,7 @@ class PolicyMixMatch(MixMatch):
 
     @classmethod
     def paper_settings(cls, setting: Setting) -> Changes:
-        """Threshold policies on MixMatch: MixMatch's batch and optimiser. For 16,000 labels: --recipe folder-16000.
+        """Threshold policies on MixMatch: MixMatch's batch and optimizer. For 16,000 labels: --recipe folder-16000.
 
         Cost: 0.24. There are no published errors on these data sets.
         """

@@ -1,6 +1,6 @@
-"""A large teacher's stored predictions on the unlabelled pool, and the small network that adjusts them (reduced MPL).
+"""A large teacher's stored predictions on the unlabeled pool, and the small network that adjusts them (reduced MPL).
 
-Shape suffixes: U unlabelled batch or pool, C classes.
+Shape suffixes: U unlabeled batch or pool, C classes.
 """
 
 from pathlib import Path

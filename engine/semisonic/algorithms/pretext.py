@@ -1,12 +1,12 @@
-"""What pretext tasks share: a loss on unlabelled images alone, and a linear probe that shows what the features know.
+"""What pretext tasks share: a loss on unlabeled images alone, and a linear probe that shows what the features know.
 
     L = pretext(u) + H(y, head(features(weak(x)))), no gradient from the probe into the features
 
 The probe is the network's own head, so the run's evaluation shows its accuracy, and a checkpoint is a valid --init. Its
-features come from a forward of their own without gradient, normalised by running statistics as in the evaluation: by
-the labelled batch's own, a probe learns features that no evaluation sees. So the labelled images have no part in what
+features come from a forward of their own without gradient, normalized by running statistics as in the evaluation: by
+the labeled batch's own, a probe learns features that no evaluation sees. So the labeled images have no part in what
 the features learn. The pretext's forward tracks BatchNorm.
-Shape suffixes: B labelled batch, D features, C classes.
+Shape suffixes: B labeled batch, D features, C classes.
 """
 
 import torch
@@ -21,10 +21,10 @@ from semisonic.models.randomness import without_draws
 
 
 class Pretext(Algorithm):
-    """Base of the pretext tasks. A subclass states `views`, with a labelled one named "weak", and `pretext`."""
+    """Base of the pretext tasks. A subclass states `views`, with a labeled one named "weak", and `pretext`."""
 
     def pretext(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss on the unlabelled views, 0-d, and metrics; its forward tracks BatchNorm."""
+        """The loss on the unlabeled views, 0-d, and metrics; its forward tracks BatchNorm."""
         raise NotImplementedError
 
     def loss(self, batch: Batch) -> StepOutput:

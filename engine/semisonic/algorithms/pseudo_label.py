@@ -8,7 +8,7 @@ r rises linearly from 0 to 1 over `ramp`, steps or a share of the run. Threshold
 comparisons of FixMatch's authors; Lee takes every label (`threshold` 0) with a weight of 3 and a linear ramp between
 the epochs 100 and 600. Masked samples count in the mean.
 By default one forward of both views tracks BatchNorm's running statistics; see `statistics`.
-Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
 from typing import Literal
@@ -31,11 +31,11 @@ class PseudoLabelConfig(Config):
     threshold: float = Field(0.95, ge=0)
     """Confidence from which a pseudo-label counts; above 1 none does, 0 is Lee's original."""
     weight: float = Field(1.0, ge=0)
-    """Weight of the unlabelled loss after the ramp."""
+    """Weight of the unlabeled loss after the ramp."""
     ramp: float = Field(0.4, ge=0)
     """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start."""
     statistics: Statistics = "all"
-    """all: one forward, BatchNorm statistics of all images; labelled: of each stream by itself, and only the labelled
+    """all: one forward, BatchNorm statistics of all images; labeled: of each stream by itself, and only the labeled
     images move the running ones."""
     weak: str = "weak"
     """Augmentation of all views."""
@@ -46,19 +46,19 @@ class PseudoLabel(Algorithm):
 
     @classmethod
     def views(cls, cfg: PseudoLabelConfig) -> Views:
-        return Views(labelled={"weak": cfg.weak}, unlabelled={"weak": cfg.weak})
+        return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak})
 
     def loss(self, batch: Batch) -> StepOutput:
         logits_BC, logits_UC = classify_streams(self, batch.x["weak"], batch.u["weak"], statistics=self.cfg.statistics)
         label_U, _, mask_U = pseudo_labels(logits_UC, self.cfg.threshold)
 
-        labelled = F.cross_entropy(logits_BC, batch.y)
-        unlabelled = consistency_loss(logits_UC, label_U, mask_U)
+        labeled = F.cross_entropy(logits_BC, batch.y)
+        unlabeled = consistency_loss(logits_UC, label_U, mask_U)
         ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
-        loss = labelled + self.cfg.weight * ramp * unlabelled
+        loss = labeled + self.cfg.weight * ramp * unlabeled
 
         metrics = {
-            **loss_metrics(labelled, unlabelled, logits_BC, batch.y),
+            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
             **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),
         }
         return StepOutput(loss, metrics, {})

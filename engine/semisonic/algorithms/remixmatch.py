@@ -1,13 +1,13 @@
 """ReMixMatch: distribution alignment and augmentation anchoring (Berthelot et al. 2020, arXiv 1911.09785).
 
     p   = softmax(f(weak(u))), no gradient;   p_run = mean of the last 128 batches' mean p, this one's included
-    q   = sharpen_T(normalise(p * p_lab / p_run)), p_lab the class frequencies of the labelled set
+    q   = sharpen_T(normalize(p * p_lab / p_run)), p_lab the class frequencies of the labeled set
     mixed = MixUp of {weak(x), strong_1..K(u), weak(u)} with targets {y, q, .., q}; lam = max(lam, 1 - lam), Beta(a, a)
     L   = H(y', f(x')) + w_m r H(q', f(u')) + w_kl r H(q, f(strong_1(u))) + w_rot H(k, g(rot_k(strong_1(u))))
 
 H are means over samples, r(t) ramps up linearly, g is a rotation head on the features, k a random quarter turn.
 Mixed, anchored and rotated images go through one forward, which tracks BatchNorm; the guess is a forward of its own.
-Shape suffixes: B labelled batch, U unlabelled batch, N = B + (K + 1) U, C classes, D features, R rows of the window.
+Shape suffixes: B labeled batch, U unlabeled batch, N = B + (K + 1) U, C classes, D features, R rows of the window.
 """
 
 from typing import Any, Literal
@@ -39,9 +39,9 @@ class ReMixMatchConfig(Config):
     alpha: float = Field(0.75, gt=0)
     """MixUp's lambda follows Beta(alpha, alpha)."""
     strong_views: int = Field(2, ge=1)
-    """Strongly augmented views of each unlabelled image (K); the paper's CIFAR-10 results have 8."""
+    """Strongly augmented views of each unlabeled image (K); the paper's CIFAR-10 results have 8."""
     w_m: float = Field(1.5, ge=0)
-    """Weight of the mixed unlabelled images."""
+    """Weight of the mixed unlabeled images."""
     w_kl: float = Field(0.5, ge=0)
     """Weight of the first strong view, not mixed, against the guess."""
     w_rot: float = Field(0.5, ge=0)
@@ -51,10 +51,10 @@ class ReMixMatchConfig(Config):
     window: int = Field(128, ge=0)
     """Batches in the running mean of predictions, to which the guesses are aligned; 0 = no alignment."""
     block: int = Field(8, ge=1)
-    """Labelled images, with their share of unlabelled ones, among which mixing partners are drawn; must divide a
-    rank's labelled batch."""
+    """Labeled images, with their share of unlabeled ones, among which mixing partners are drawn; must divide a
+    rank's labeled batch."""
     weak: str = "weak"
-    """Augmentation of the labelled images and of the views that are guessed from."""
+    """Augmentation of the labeled images and of the views that are guessed from."""
     strong: str = "fixmatch"
     """Augmentation of the strong views; the paper's is CTAugment."""
 
@@ -72,16 +72,16 @@ class ReMixMatch(Algorithm):
     def views(cls, cfg: ReMixMatchConfig) -> Views:
         strong = {f"strong_{k}": cfg.strong for k in range(cfg.strong_views)}
         return Views(
-            labelled={"weak": cfg.weak},
-            unlabelled={"weak": cfg.weak, **strong},
+            labeled={"weak": cfg.weak},
+            unlabeled={"weak": cfg.weak, **strong},
             draws={"lam_u": cfg.strong_views + 1, "partner_u": cfg.strong_views + 1, "turns": 1},
-            labelled_draws={"lam_x": 1, "partner_x": 1},
+            labeled_draws={"lam_x": 1, "partner_x": 1},
             betas={"lam_u": cfg.alpha, "lam_x": cfg.alpha},
         )
 
     @classmethod
-    def check(cls, cfg: ReMixMatchConfig, labelled: int, unlabelled: int) -> list[str]:
-        return check_block(cfg.block, labelled, unlabelled)
+    def check(cls, cfg: ReMixMatchConfig, labeled: int, unlabeled: int) -> list[str]:
+        return check_block(cfg.block, labeled, unlabeled)
 
     def setup(self, info: Info) -> None:
         width: Any = self.network.feature_dim
@@ -99,16 +99,16 @@ class ReMixMatch(Algorithm):
         mixed_ND, anchor_UD, rotated_UD = self.features(images, anchor, rotate(anchor, turns_U))
         mixed_NC, anchor_UC = self.head(mixed_ND), self.head(anchor_UD)
 
-        labelled = consistency_loss(mixed_NC[:size], targets_NC[:size])
-        unlabelled = consistency_loss(mixed_NC[size:], targets_NC[size:])
+        labeled = consistency_loss(mixed_NC[:size], targets_NC[:size])
+        unlabeled = consistency_loss(mixed_NC[size:], targets_NC[size:])
         anchored = consistency_loss(anchor_UC, guess_UC)
         rotation = F.cross_entropy(self.head(rotated_UD, "rotation"), turns_U)
         ramp = linear_ramp(self.step, cfg.ramp, self.info.steps)
-        loss = labelled + ramp * (cfg.w_m * unlabelled + cfg.w_kl * anchored) + cfg.w_rot * rotation
+        loss = labeled + ramp * (cfg.w_m * unlabeled + cfg.w_kl * anchored) + cfg.w_rot * rotation
 
         label_U, all_U = guess_UC.argmax(-1), torch.ones_like(guess_UC[:, 0])
         metrics = {
-            **loss_metrics(labelled, unlabelled, mixed_NC[:size], batch.y),
+            **loss_metrics(labeled, unlabeled, mixed_NC[:size], batch.y),
             "loss_anchored": anchored.detach(),
             "loss_rotation": rotation.detach(),
             "ramp": ramp,
@@ -136,7 +136,7 @@ class ReMixMatch(Algorithm):
         return torch.where(newest_R1, mean_C.to(self.window_RC.dtype), self.window_RC)
 
     def mixed(self, batch: Batch, guess_UC: Tensor) -> tuple[Tensor, Tensor]:
-        """All images mixed with a partner [N, 3, H, W], normalised, and their targets [N, C]; labelled ones first."""
+        """All images mixed with a partner [N, 3, H, W], normalized, and their targets [N, C]; labeled ones first."""
         count, draws = self.cfg.strong_views, batch.draws
         views = [*(batch.u[f"strong_{k}"] for k in range(count)), batch.u["weak"]]
         labels_BC = one_hot(batch.y, self.info.classes).to(guess_UC.dtype)

@@ -5,7 +5,7 @@
 All four quarter turns of each image are in the batch, exact and after the crop; they share one forward, which tracks
 BatchNorm. g is a linear head with 4 outputs. Digits and other images that look alike when turned (6 and 9) teach it
 less. The paper's setting: 128 images a step, SGD with rate 0.1, Nesterov momentum 0.9, weight decay 5e-4, 200 epochs.
-Shape suffixes: U unlabelled batch, D features.
+Shape suffixes: U unlabeled batch, D features.
 """
 
 from typing import Any, Literal
@@ -24,9 +24,9 @@ from semisonic_kernels.rotate import rotations
 class RotNetConfig(Config):
     name: Literal["rotnet"] = "rotnet"
     view: str = "weak"
-    """Augmentation of the unlabelled images, before they are rotated."""
+    """Augmentation of the unlabeled images, before they are rotated."""
     weak: str = "weak"
-    """Augmentation of the labelled images, which the linear probe alone learns from."""
+    """Augmentation of the labeled images, which the linear probe alone learns from."""
 
 
 class RotNet(Pretext):
@@ -34,7 +34,7 @@ class RotNet(Pretext):
 
     @classmethod
     def views(cls, cfg: RotNetConfig) -> Views:
-        return Views(labelled={"weak": cfg.weak}, unlabelled={"view": cfg.view})
+        return Views(labeled={"weak": cfg.weak}, unlabeled={"view": cfg.view})
 
     def setup(self, info: Info) -> None:
         width: Any = self.network.feature_dim
@@ -52,12 +52,12 @@ class RotNet(Pretext):
     def paper_settings(cls, setting: Setting) -> Changes:
         """RotNet's pre-training: 200 epochs of 128 images in four turns, SGD 0.1; a cosine, where the paper has steps.
 
-        Cost: 0.58 a step (four turns, a probe on the labelled images), 78,000 steps: 0.04 of FixMatch's run. The error
+        Cost: 0.58 a step (four turns, a probe on the labeled images), 78,000 steps: 0.04 of FixMatch's run. The error
         of the linear probe that is reported is not the paper's, whose network is another.
         """
         changes: Changes = {"baseline": False}
         if setting.paper:
             changes["steps"] = 78_000
-            changes["batch"] = {"labelled": 128, "unlabelled_ratio": 1}
+            changes["batch"] = {"labeled": 128, "unlabeled_ratio": 1}
             changes["optim"] = {"name": "sgd", "lr": 0.1, "schedule": "cosine"}
         return changes

@@ -22,7 +22,7 @@ Changes = dict[str, Any]
 
 PAPER_RECIPES = ("cifar10", "cifar100", "svhn", "stl10")
 GRAY_RECIPES = ("digits", "mnist", "fashion-mnist")
-ONE_TO_ONE: Changes = {"batch": {"unlabelled_ratio": 1}}
+ONE_TO_ONE: Changes = {"batch": {"unlabeled_ratio": 1}}
 ADAM: Changes = {
     # A decoupled decay of 0.02 times the rate a step, on weights of convolutions and of the head alone.
     "optim": {"name": "adamw", "lr": 0.002, "weight_decay": 0.02, "schedule": "constant"}

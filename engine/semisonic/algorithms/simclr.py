@@ -6,9 +6,9 @@
 
 Both views go through one forward, which tracks BatchNorm; statistics and negatives are those of the global batch, so
 that it cannot be cut into micro-batches. g is Linear, ReLU, Linear. The paper's CIFAR-10 setting: ResNet-18, 512 images
-a step, 1,000 epochs, LARS with rate 1.0, warm-up and cosine, weight decay 1e-6, T 0.5. Here the optimiser is the run's
+a step, 1,000 epochs, LARS with rate 1.0, warm-up and cosine, weight decay 1e-6, T 0.5. Here the optimizer is the run's
 own (LARS, made for batches of thousands, is not among them), and g has no BatchNorm, which the authors' code has.
-Shape suffixes: U unlabelled batch, D features, P dimensions of z.
+Shape suffixes: U unlabeled batch, D features, P dimensions of z.
 """
 
 from typing import Any, Literal
@@ -33,9 +33,9 @@ class SimCLRConfig(Config):
     dimensions: int = Field(DIMENSIONS, ge=1)
     """Of the space in which views are compared."""
     view: str = "simclr"
-    """Augmentation of both views of the unlabelled images."""
+    """Augmentation of both views of the unlabeled images."""
     weak: str = "weak"
-    """Augmentation of the labelled images, which the linear probe alone learns from."""
+    """Augmentation of the labeled images, which the linear probe alone learns from."""
 
 
 class SimCLR(Pretext):
@@ -44,7 +44,7 @@ class SimCLR(Pretext):
 
     @classmethod
     def views(cls, cfg: SimCLRConfig) -> Views:
-        return Views(labelled={"weak": cfg.weak}, unlabelled={"view_1": cfg.view, "view_2": cfg.view})
+        return Views(labeled={"weak": cfg.weak}, unlabeled={"view_1": cfg.view, "view_2": cfg.view})
 
     def setup(self, info: Info) -> None:
         width: Any = self.network.feature_dim
@@ -67,7 +67,7 @@ class SimCLR(Pretext):
         if setting.paper:
             changes["steps"] = 98_000
             changes["model"] = {"name": "resnet18"}
-            changes["batch"] = {"labelled": 64, "unlabelled_ratio": 8}
+            changes["batch"] = {"labeled": 64, "unlabeled_ratio": 8}
             changes["optim"] = {"name": "sgd", "lr": 0.1, "schedule": "cosine", "warm_up": 1_000}
         return changes
 

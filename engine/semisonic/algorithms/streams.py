@@ -1,6 +1,6 @@
-"""Logits of the labelled and the unlabelled stream, with BatchNorm statistics in common or of each by itself.
+"""Logits of the labeled and the unlabeled stream, with BatchNorm statistics in common or of each by itself.
 
-Shape suffixes: B labelled batch, U unlabelled batch.
+Shape suffixes: B labeled batch, U unlabeled batch.
 """
 
 from typing import Literal
@@ -9,19 +9,19 @@ from torch import Tensor
 
 from semisonic.algorithms.base import Algorithm
 
-Statistics = Literal["all", "labelled"]
-"""Which images BatchNorm normalises together, and so which ones move its running statistics."""
+Statistics = Literal["all", "labeled"]
+"""Which images BatchNorm normalizes together, and so which ones move its running statistics."""
 
 
 def classify_streams(
-    algorithm: Algorithm, labelled: Tensor, *unlabelled: Tensor, statistics: Statistics, module: str = "network"
+    algorithm: Algorithm, labeled: Tensor, *unlabeled: Tensor, statistics: Statistics, module: str = "network"
 ) -> tuple[Tensor, ...]:
-    """Logits (float32) of the labelled view [B, 3, H, W] and of views [U, 3, H, W] of the unlabelled images.
+    """Logits (float32) of the labeled view [B, 3, H, W] and of views [U, 3, H, W] of the unlabeled images.
 
-    statistics: "all" is one forward of all views, which moves BatchNorm's running statistics. "labelled" is one of the
-    labelled view, which moves them, and one of the others, which have batch statistics of their own and move nothing.
+    statistics: "all" is one forward of all views, which moves BatchNorm's running statistics. "labeled" is one of the
+    labeled view, which moves them, and one of the others, which have batch statistics of their own and move nothing.
     The EMA network never moves any.
     """
     if statistics == "all":
-        return algorithm.classify(labelled, *unlabelled, module=module)
-    return (*algorithm.classify(labelled, module=module), *algorithm.classify(*unlabelled, module=module, track=False))
+        return algorithm.classify(labeled, *unlabeled, module=module)
+    return (*algorithm.classify(labeled, module=module), *algorithm.classify(*unlabeled, module=module, track=False))

@@ -1,12 +1,12 @@
-"""The supervised baseline: cross-entropy on the labelled images alone.
+"""The supervised baseline: cross-entropy on the labeled images alone.
 
     L = mean_B H(y, p(weak(x)))
 
 With all labels it is the fully-supervised bound; with the split of a semi-supervised run it is the baseline
-that shows what the unlabelled images bring. Optionally images and labels are mixed in pairs, with lam ~ Beta(a, a) for
+that shows what the unlabeled images bring. Optionally images and labels are mixed in pairs, with lam ~ Beta(a, a) for
 each image: MixUp (arXiv 1710.09412), x = lam x_i + (1 - lam) x_j, or CutMix (arXiv 1905.04899), x_i with a box of x_j
 that covers about 1 - lam of it; labels are mixed by lam, for CutMix by the share of pixels.
-Shape suffixes: B labelled batch, C classes.
+Shape suffixes: B labeled batch, C classes.
 """
 
 from typing import Literal
@@ -28,7 +28,7 @@ from semisonic_kernels.mixup import mixup
 class SupervisedConfig(Config):
     name: Literal["supervised"] = "supervised"
     view: str = "weak"
-    """Augmentation of the labelled images."""
+    """Augmentation of the labeled images."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """s in y <- (1-s) y + s/C."""
     mix: Literal["none", "mixup", "cutmix"] = "none"
@@ -36,7 +36,7 @@ class SupervisedConfig(Config):
     mix_alpha: float = Field(1.0, gt=0)
     """Of the Beta(alpha, alpha) distribution of the mixing weight."""
     block: int = Field(8, ge=1)
-    """Labelled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
+    """Labeled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
 
 
 class Supervised(Algorithm):
@@ -45,13 +45,13 @@ class Supervised(Algorithm):
     @classmethod
     def views(cls, cfg: SupervisedConfig) -> Views:
         if cfg.mix == "none":
-            return Views(labelled={"weak": cfg.view})
-        draws = {"partner": 1, "lam": 1} | ({"centre": 2} if cfg.mix == "cutmix" else {})
-        return Views(labelled={"weak": cfg.view}, labelled_draws=draws, betas={"lam": cfg.mix_alpha})
+            return Views(labeled={"weak": cfg.view})
+        draws = {"partner": 1, "lam": 1} | ({"center": 2} if cfg.mix == "cutmix" else {})
+        return Views(labeled={"weak": cfg.view}, labeled_draws=draws, betas={"lam": cfg.mix_alpha})
 
     @classmethod
-    def check(cls, cfg: SupervisedConfig, labelled: int, unlabelled: int) -> list[str]:
-        return [] if cfg.mix == "none" else check_block(cfg.block, labelled)
+    def check(cls, cfg: SupervisedConfig, labeled: int, unlabeled: int) -> list[str]:
+        return [] if cfg.mix == "none" else check_block(cfg.block, labeled)
 
     def loss(self, batch: Batch) -> StepOutput:
         if self.cfg.mix == "none":
@@ -64,7 +64,7 @@ class Supervised(Algorithm):
             label_B = targets_BC.argmax(-1)
             loss = consistency_loss(logits_BC, targets_BC)
         accuracy = logits_BC.detach().argmax(-1).eq(label_B).float().mean()
-        return StepOutput(loss, {"loss_labelled": loss.detach(), "labelled_accuracy": accuracy}, {})
+        return StepOutput(loss, {"loss_labeled": loss.detach(), "labeled_accuracy": accuracy}, {})
 
     def mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mixed images [B, 3, H, W] and targets [B, C]."""
@@ -75,12 +75,12 @@ class Supervised(Algorithm):
         lam_B = draws["lam"][:, 0]
         if self.cfg.mix == "mixup":
             return mixup(images, targets_BC, partner_B, lam_B, self.pixel_mean, self.pixel_scale)
-        boxes_B4 = cutmix_boxes(lam_B, draws["centre"], images.shape[2], images.shape[3])
+        boxes_B4 = cutmix_boxes(lam_B, draws["center"], images.shape[2], images.shape[3])
         return cutmix(images, targets_BC, partner_B, boxes_B4)
 
     @classmethod
     def paper_settings(cls, setting: Setting) -> Changes:
-        """The labelled images alone: the baseline, or with --data.labels null the bound.
+        """The labeled images alone: the baseline, or with --data.labels null the bound.
 
         Cost: 0.07. Error, as [U]: CIFAR-10 77.58 (40 labels), 55.96 (250), 15.51 (4,000), 4.60 (all); SVHN 82.21 (40),
         25.70 (250), 12.46 (1,000), 2.09 (all); CIFAR-100 with WRN-28-2 89.87 (400), 61.25 (2,500), 38.99 (10,000); with

@@ -11,7 +11,7 @@ epoch, with no ends of epochs inside a batch. r = exp(-5 (1 - t/T)^2), T = `ramp
 State: Z, 4 bytes for each image of the pool and class on every rank, and the counters. An image that comes twice in
 a batch is visited twice, in the batch's order.
 By default one forward of both views tracks BatchNorm's running statistics; see `statistics`.
-Shape suffixes: B labelled batch, U unlabelled batch, C classes, N global unlabelled batch, P pool.
+Shape suffixes: B labeled batch, U unlabeled batch, C classes, N global unlabeled batch, P pool.
 """
 
 from typing import Literal
@@ -35,12 +35,12 @@ class TemporalEnsemblingConfig(Config):
     momentum: float = Field(0.6, ge=0, lt=1)
     """a, the weight of the past at each visit; 0: the last prediction alone is the target."""
     weight: float = Field(30.0, ge=0)
-    """Weight of the unlabelled loss after the ramp."""
+    """Weight of the unlabeled loss after the ramp."""
     ramp: float = Field(0.27, ge=0)
     """Steps over which the weight rises from e^-5 of itself; up to 1, a share of the run (the paper's 80 of 300
     epochs); 0 = the whole weight from the start."""
     statistics: Statistics = "all"
-    """all: one forward, BatchNorm statistics of all images; labelled: of each stream by itself, and only the labelled
+    """all: one forward, BatchNorm statistics of all images; labeled: of each stream by itself, and only the labeled
     images move the running ones."""
     weak: str = "weak"
     """Augmentation of all views."""
@@ -55,24 +55,24 @@ class TemporalEnsembling(Algorithm):
 
     @classmethod
     def views(cls, cfg: TemporalEnsemblingConfig) -> Views:
-        return Views(labelled={"weak": cfg.weak}, unlabelled={"weak": cfg.weak})
+        return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak})
 
     def setup(self, info: Info) -> None:
-        self.register_buffer("table", torch.zeros(info.unlabelled, info.classes))
-        self.register_buffer("visits", torch.zeros(info.unlabelled, dtype=torch.int32))
+        self.register_buffer("table", torch.zeros(info.unlabeled, info.classes))
+        self.register_buffer("visits", torch.zeros(info.unlabeled, dtype=torch.int32))
 
     def loss(self, batch: Batch) -> StepOutput:
         logits_BC, logits_UC = classify_streams(self, batch.x["weak"], batch.u["weak"], statistics=self.cfg.statistics)
         p_UC = logits_UC.softmax(-1)
         target_UC, visited_U = self.targets(batch.u_index)
 
-        labelled = F.cross_entropy(logits_BC, batch.y)
-        unlabelled = (visited_U[:, None] * (p_UC - target_UC).square()).mean()
+        labeled = F.cross_entropy(logits_BC, batch.y)
+        unlabeled = (visited_U[:, None] * (p_UC - target_UC).square()).mean()
         ramp = sigmoid_ramp(self.step, self.cfg.ramp, self.info.steps)
-        loss = labelled + self.cfg.weight * ramp * unlabelled
+        loss = labeled + self.cfg.weight * ramp * unlabeled
 
         metrics = {
-            **loss_metrics(labelled, unlabelled, logits_BC, batch.y),
+            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
             "visited": visited_U.mean(),
         }
         observed = {"index": batch.u_index, "prediction": p_UC.detach()}

@@ -6,11 +6,11 @@
     a(t) = t/T (linear), exp(5 (t/T - 1)) (exp), 1 - exp(-5 t/T) (log); without annealing all count
     L   = L_x + weight * L_u
 
-Annealing holds back labelled images that the network has learned already, so that few labels are not overfitted: k
+Annealing holds back labeled images that the network has learned already, so that few labels are not overfitted: k
 looks at the probability of the true class, and the number kept is that of all ranks, so that no micro-batches are
 taken. The threshold is compared with the probability before the temperature. All three views go through one forward, so
 they share BatchNorm statistics. Masked samples count in the mean of L_u.
-Shape suffixes: B labelled batch, U unlabelled batch, C classes.
+Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
 from typing import Literal
@@ -32,16 +32,16 @@ from semisonic_kernels.losses import kl_divergence, pseudo_labels
 class UDAConfig(Config):
     name: Literal["uda"] = "uda"
     threshold: float = Field(0.8, ge=0)
-    """Confidence from which an unlabelled image counts; above 1 none does."""
+    """Confidence from which an unlabeled image counts; above 1 none does."""
     temperature: float = Field(0.4, gt=0)
     """Sharpens the targets; 1 leaves them as they are, near 0 they are FixMatch's."""
     weight: float = Field(1.0, ge=0)
-    """Weight of the unlabelled loss."""
+    """Weight of the unlabeled loss."""
     annealing: Literal["none", "linear", "exp", "log"] = "none"
-    """Training signal annealing: how the probability up to which a labelled image counts rises from 1/C to 1. exp holds
+    """Training signal annealing: how the probability up to which a labeled image counts rises from 1/C to 1. exp holds
     back longest, for very few labels; log shortest."""
     weak: str = "weak"
-    """Augmentation of the labelled images and of the views that give targets."""
+    """Augmentation of the labeled images and of the views that give targets."""
     strong: str = "fixmatch"
     """Augmentation of the views that are trained on the targets."""
 
@@ -51,7 +51,7 @@ class UDA(Algorithm):
 
     @classmethod
     def views(cls, cfg: UDAConfig) -> Views:
-        return Views(labelled={"weak": cfg.weak}, unlabelled={"weak": cfg.weak, "strong": cfg.strong})
+        return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak, "strong": cfg.strong})
 
     @classmethod
     def takes_micro_batches(cls, cfg: UDAConfig) -> bool:
@@ -61,20 +61,20 @@ class UDA(Algorithm):
         logits_BC, weak_UC, strong_UC = self.classify(batch.x["weak"], batch.u["weak"], batch.u["strong"])
         label_U, _, mask_U = pseudo_labels(weak_UC, self.cfg.threshold)
 
-        labelled, kept = self.annealed(logits_BC, batch.y)
+        labeled, kept = self.annealed(logits_BC, batch.y)
         divergence_U = kl_divergence(weak_UC.detach() / self.cfg.temperature, strong_UC)
-        unlabelled = (mask_U * divergence_U).mean()
-        loss = labelled + self.cfg.weight * unlabelled
+        unlabeled = (mask_U * divergence_U).mean()
+        loss = labeled + self.cfg.weight * unlabeled
 
         metrics = {
-            **loss_metrics(labelled, unlabelled, logits_BC, batch.y),
-            "labelled_kept": kept,
+            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
+            "labeled_kept": kept,
             **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),
         }
         return StepOutput(loss, metrics, {})
 
     def annealed(self, logits_BC: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The labelled loss, and the share of the labelled images that count in it; both 0-d."""
+        """The labeled loss, and the share of the labeled images that count in it; both 0-d."""
         losses_B = F.cross_entropy(logits_BC, y, reduction="none")
         if self.cfg.annealing == "none":
             return losses_B.mean(), torch.ones_like(losses_B[0])
@@ -84,14 +84,14 @@ class UDA(Algorithm):
         return (kept_B * losses_B).sum() / kept, kept_B.mean()
 
     def ceiling(self) -> Tensor:
-        """eta(t), the probability of the true class up to which a labelled image counts: 0-d float64."""
+        """eta(t), the probability of the true class up to which a labeled image counts: 0-d float64."""
         done = self.step.double() / self.info.steps
         risen = {"linear": done, "exp": (5 * (done - 1)).exp(), "log": 1 - (-5 * done).exp()}[self.cfg.annealing]
         return risen * (1 - 1 / self.info.classes) + 1 / self.info.classes
 
     @classmethod
     def paper_settings(cls, setting: Setting) -> Changes:
-        """Unsupervised data augmentation: FixMatch's batch and optimiser, threshold 0.8, temperature 0.4, no annealing.
+        """Unsupervised data augmentation: FixMatch's batch and optimizer, threshold 0.8, temperature 0.4, no annealing.
 
         Cost: 1. Error [F]: CIFAR-10 29.05 +- 5.93 (40), 8.82 +- 1.08 (250), 4.88 +- 0.18 (4,000); CIFAR-100 59.28
         (400), 33.13 (2,500), 24.50+ (10,000); SVHN 52.63+ (40), 5.69+ (250), 2.46+ (1,000); STL-10 7.66 (1,000). [T]:

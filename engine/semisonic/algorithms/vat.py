@@ -6,15 +6,15 @@
     L   = mean_B H(y, softmax(f(weak(x)))) + weight * r(t) * L_u + entropy * mean over U of H(softmax(f(u)))
 
 r rises linearly from 0 to 1 over `ramp`, steps or a share of the run. |.| is the L2 norm over an image that is
-normalised by the data set's mean and deviation, so the eps of the paper (8 and 10 for CIFAR-10, 3.5 and 2.5 for SVHN,
+normalized by the data set's mean and deviation, so the eps of the paper (8 and 10 for CIFAR-10, 3.5 and 2.5 for SVHN,
 with and without augmentation) belong to its own scale of images.
 q and d are computed in float32 also where the rest is in half precision, in which r would be rounded away, as the
 paper's xi of 1e-6 is even in float32. GPUs round the operands of float32 convolutions to TF32, which blurs d at
 xi = 1e-2 but hardly changes the divergence along it; xi = 0.1 finds it better there.
-The KL divergence is 0 at r = 0 only if clean and perturbed images are normalised by the same kind of batch. So, as in
-the paper, images of each stream go by themselves: the labelled images' forward tracks BatchNorm's running statistics,
-those of the unlabelled ones (clean, for each power, adversarial) move none; see `statistics`.
-Shape suffixes: B labelled batch, U unlabelled batch, C classes, H height, W width.
+The KL divergence is 0 at r = 0 only if clean and perturbed images are normalized by the same kind of batch. So, as in
+the paper, images of each stream go by themselves: the labeled images' forward tracks BatchNorm's running statistics,
+those of the unlabeled ones (clean, for each power, adversarial) move none; see `statistics`.
+Shape suffixes: B labeled batch, U unlabeled batch, C classes, H height, W width.
 """
 
 from typing import Literal
@@ -41,18 +41,18 @@ class VATConfig(Config):
     weight: float = Field(0.3, ge=0)
     """Weight of the adversarial loss after the ramp."""
     entropy: float = Field(0.06, ge=0)
-    """Weight of the entropy of the predictions for unlabelled images."""
+    """Weight of the entropy of the predictions for unlabeled images."""
     eps: float = Field(6.0, gt=0)
     """L2 norm of an image's adversarial perturbation, in units of the data set's standard deviation."""
     xi: float = Field(1e-2, gt=0)
     """L2 norm of the step of the finite difference that finds the perturbation."""
     power: int = Field(1, ge=1)
-    """Power iterations; each costs a forward and a backward of the unlabelled images."""
+    """Power iterations; each costs a forward and a backward of the unlabeled images."""
     ramp: float = Field(0.4, ge=0)
     """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start."""
-    statistics: Statistics = "labelled"
-    """labelled: BatchNorm statistics of each stream by itself, and only the labelled images move the running ones.
-    all: the labelled images go along in every forward of the unlabelled ones, and the clean one moves them."""
+    statistics: Statistics = "labeled"
+    """labeled: BatchNorm statistics of each stream by itself, and only the labeled images move the running ones.
+    all: the labeled images go along in every forward of the unlabeled ones, and the clean one moves them."""
     weak: str = "weak"
     """Augmentation of all views."""
 
@@ -63,10 +63,10 @@ class VAT(Algorithm):
 
     @classmethod
     def views(cls, cfg: VATConfig) -> Views:
-        return Views(labelled={"weak": cfg.weak}, unlabelled={"weak": cfg.weak})
+        return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak})
 
     def loss(self, batch: Batch) -> StepOutput:
-        x, u = self.normalise(batch.x["weak"]), self.normalise(batch.u["weak"])
+        x, u = self.normalize(batch.x["weak"]), self.normalize(batch.u["weak"])
         if self.cfg.statistics == "all":
             logits_BC, clean_UC = self.infer(torch.cat([x, u]), autocast=False).split([len(x), len(u)])
         else:
@@ -74,14 +74,14 @@ class VAT(Algorithm):
         r_U3HW = self.perturbation(x, u, clean_UC.detach(), batch.u_key)
         adversarial_UC = self.perturbed(x, u + r_U3HW, autocast=True)
 
-        labelled = F.cross_entropy(logits_BC, batch.y)
-        unlabelled = kl_divergence(clean_UC.detach(), adversarial_UC).mean()
+        labeled = F.cross_entropy(logits_BC, batch.y)
+        unlabeled = kl_divergence(clean_UC.detach(), adversarial_UC).mean()
         entropy = soft_cross_entropy(clean_UC, clean_UC.softmax(-1)).mean()
         ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
-        loss = labelled + self.cfg.weight * ramp * unlabelled + self.cfg.entropy * entropy
+        loss = labeled + self.cfg.weight * ramp * unlabeled + self.cfg.entropy * entropy
 
         metrics = {
-            **loss_metrics(labelled, unlabelled, logits_BC, batch.y),
+            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
             "loss_entropy": entropy.detach(),
         }
         return StepOutput(loss, metrics, {})

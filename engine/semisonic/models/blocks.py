@@ -67,7 +67,7 @@ def use_blocks(module: nn.Module, recompute: bool, compiled: bool) -> int:
 
     recompute: a block keeps its input alone for the backward, which runs its forward once more: same arithmetic, same
     random numbers, running statistics untouched. Inside a compiled graph the compiler does it. Where BatchNorm is
-    synchronised, its all-reduces run again as well, in the backward's order, which is the same on every rank.
+    synchronized, its all-reduces run again as well, in the backward's order, which is the same on every rank.
     compiled: blocks of one structure share one compiled graph. More graphs for one structure than torch's
     `recompile_limit` are an error.
     """

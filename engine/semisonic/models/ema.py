@@ -70,7 +70,7 @@ def averaged_parameters(network: nn.Module, shadow: nn.Module) -> dict[Tensor, T
 def shadow_of(network: nn.Module) -> nn.Module:
     """A deep copy of the network whose parameters are float32 buffers.
 
-    As buffers they stay out of optimisers, gradients and DDP buckets, and DeepSpeed does not cast them: an
+    As buffers they stay out of optimizers, gradients and DDP buckets, and DeepSpeed does not cast them: an
     average with decay 0.999 kept in bfloat16 would stand still.
     """
     shadow = copy.deepcopy(network)

@@ -35,7 +35,7 @@ class batch_statistics:
 
 
 class running_statistics:
-    """Inside `with running_statistics():`, layers in training mode normalise by their running statistics, as they do in
+    """Inside `with running_statistics():`, layers in training mode normalize by their running statistics, as they do in
     evaluation, and leave them alone. Traces into one compiled graph.
     """
 
@@ -77,9 +77,9 @@ class computed_again:
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` with the same state_dict, normalising by the statistics of all ranks' batches.
+    """`nn.BatchNorm2d` with the same state_dict, normalizing by the statistics of all ranks' batches.
 
-    Where no process group is initialised, or `sync` is False, the statistics are those of this rank's batch.
+    Where no process group is initialized, or `sync` is False, the statistics are those of this rank's batch.
     In training every rank must hold a batch of the same shape.
     slope: an activation in the same pass, the factor of negative values: leaky ReLU, 0 is ReLU, None nothing.
     """

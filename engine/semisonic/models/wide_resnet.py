@@ -104,7 +104,7 @@ class WideResNet(nn.Module):
         self.norm = BatchNorm2d(width, EPS, MOMENTUM, slope=SLOPE)
         self.feature_dim = width
         self.head = nn.Linear(width, classes)
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     def features(self, images: Tensor) -> Tensor:
         """[N, 3, H, W] -> pooled activations [N, D]."""
@@ -132,7 +132,7 @@ class WideResNet(nn.Module):
         return self.head(self.features(images))
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     elif isinstance(module, nn.Linear):

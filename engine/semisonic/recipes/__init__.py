@@ -37,6 +37,6 @@ def method_changes(
     """
     if algorithm == base["algorithm"]["name"] or algorithm not in ALGORITHMS:
         return {"algorithm": {"name": algorithm}}
-    setting = Setting(name, labels, steps, base["batch"]["labelled"], labeled_batch)
+    setting = Setting(name, labels, steps, base["batch"]["labeled"], labeled_batch)
     changes = ALGORITHMS[algorithm].paper_settings(setting)
     return {**changes, "algorithm": {"name": algorithm, **changes.get("algorithm", {})}}

@@ -13,7 +13,7 @@ def digits() -> dict[str, Any]:
         "steps": 600,
         "baseline": True,
         "data": {"name": "digits", "labels": 40},
-        "batch": {"labelled": 32, "unlabelled_ratio": 7},
+        "batch": {"labeled": 32, "unlabeled_ratio": 7},
         "model": {"name": "small"},
         "algorithm": {"name": "fixmatch"},
         "optim": {"name": "sgd", "lr": 0.1},

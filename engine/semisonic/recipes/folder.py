@@ -15,13 +15,13 @@ def folder() -> dict[str, Any]:
         "data": {"name": "folder", "size": 224},
         "model": {"name": "resnet50"},
         "algorithm": {"name": "fixmatch", "threshold": 0.7, "weight": 10.0},
-        "batch": {"labelled": 64, "unlabelled_ratio": 5},
+        "batch": {"labeled": 64, "unlabeled_ratio": 5},
         "optim": PAPER["optim"] | {"weight_decay": 3e-4},
     }
 
 
 def folder_16000() -> dict[str, Any]:
-    """Your own images, 16,000 labelled and the others (40,000) not: threshold policies on MixMatch, 300 epochs.
+    """Your own images, 16,000 labeled and the others (40,000) not: threshold policies on MixMatch, 300 epochs.
 
     Command: accelerate launch launch/train.py --recipe folder-16000 --data.root IMAGES --algorithm.policy staged
     20 + 50 images of 224 px a step, ResNet-50 (--model efficientnet_b3 or efficientnet_b4; --model.weights FILE starts
@@ -32,10 +32,10 @@ def folder_16000() -> dict[str, Any]:
     """
     return PAPER | {
         "steps": 240_000,
-        "data": {"name": "folder", "size": 224, "labels": 16_000, "unlabelled_includes_labelled": False},
+        "data": {"name": "folder", "size": 224, "labels": 16_000, "unlabeled_includes_labeled": False},
         "model": {"name": "resnet50"},
         "algorithm": {"name": "policy-mixmatch", "block": 10},
-        "batch": {"labelled": 20, "unlabelled_ratio": 2.5},
+        "batch": {"labeled": 20, "unlabeled_ratio": 2.5},
         "optim": PAPER["optim"] | {"lr": 5e-4, "nesterov": False, "weight_decay": 4e-4, "schedule": "constant"},
         "eval": {"every": 800},
         "checkpoint": {"every": 4000},

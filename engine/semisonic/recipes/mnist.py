@@ -12,7 +12,7 @@ def mnist() -> dict[str, Any]:
     return {
         "steps": 3000,
         "data": {"name": "mnist", "labels": 40},
-        "batch": {"labelled": 64, "unlabelled_ratio": 7},
+        "batch": {"labeled": 64, "unlabeled_ratio": 7},
         "model": {"name": "small"},
         "algorithm": {"name": "fixmatch"},
         "optim": {"name": "sgd"},

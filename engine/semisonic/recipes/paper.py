@@ -10,7 +10,7 @@ from typing import Any
 PAPER: dict[str, Any] = {
     "steps": 2**20,
     "precision": "bf16",
-    "batch": {"labelled": 64, "unlabelled_ratio": 7},
+    "batch": {"labeled": 64, "unlabeled_ratio": 7},
     "optim": {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 5e-4, "schedule": "fixmatch"},
     "algorithm": {"name": "fixmatch"},
     "ema": {"decay": 0.999},

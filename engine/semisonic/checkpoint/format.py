@@ -1,0 +1,193 @@
+"""What a checkpoint holds, and how it is written so that a kill at any moment leaves the last whole one.
+
+A checkpoint is a folder `step-N`:
+  model.safetensors      weights, EMA and every buffer of the algorithm, under their names in the algorithm
+  optimizer.safetensors  all optimizer state, as role/parameter/state
+  state.json             step, history, split hash, scaler, world size, versions, and what `semisonic.load` needs
+  config.yaml            the run's configuration
+  manifest.json          size and checksum of each of these
+It is written under a temporary name, synced and renamed; only then does the file `latest` name it, and only then are
+old ones removed. Nothing is pickled. Only the process that writes a run's checkpoints may remove what a kill left.
+"""
+
+import errno
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from semisonic.checkpoint.atomic_files import check_file, stage, sync_folder, write_file, write_tensors, write_text
+from semisonic.schema import UserError
+
+__all__ = ["Checkpoint", "find", "latest", "load", "save", "saved", "write_text"]
+
+FORMAT = 2
+
+FILES = ("model.safetensors", "optimizer.safetensors", "config.yaml", "state.json")
+
+
+@dataclass
+class Checkpoint:
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: dict[str, Any]
+    config: str
+
+
+def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int, best: int | None = None) -> Path:
+    """Writes `folder/step-N` and removes all but the newest `keep` and that of step `best`. One process may call it.
+
+    The tensors are on the CPU. Raises `OSError` where the file system refuses; what was there before is there still,
+    and what was half written is not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tidy(folder)
+    final = folder / f"step-{step}"
+    if not (final.exists() and latest(folder) == final):  # else this step is saved already
+        _write(folder / f".tmp-step-{step}", final, checkpoint)
+    whole = saved(folder)
+    here = whole.index(final)
+    # Later ones were written before a kill and never named: this run has gone back behind them.
+    for old in whole[here + 1 :] + whole[: max(0, here + 1 - keep)]:
+        if old.name != f"step-{best}":
+            _remove(old)
+    return final
+
+
+def tidy(folder: Path) -> None:
+    """Removes what a kill left of a checkpoint that was being written or removed. Only a run's own writer may."""
+    for stale in folder.glob(".tmp-*"):
+        _delete(stale)
+
+
+def _write(temporary: Path, final: Path, checkpoint: Checkpoint) -> None:
+    folder = final.parent
+    try:
+        temporary.mkdir()
+        state = json.dumps({"format": FORMAT, **checkpoint.state}, indent=1)
+        manifest = {
+            "model.safetensors": write_tensors(temporary / "model.safetensors", checkpoint.model),
+            "optimizer.safetensors": write_tensors(temporary / "optimizer.safetensors", checkpoint.optimizer),
+            "config.yaml": write_file(temporary / "config.yaml", [checkpoint.config.encode()]),
+            "state.json": write_file(temporary / "state.json", [state.encode()]),
+        }
+        write_file(temporary / "manifest.json", [json.dumps(manifest, indent=1).encode()])
+        sync_folder(temporary)
+        # All that needs space is written before anything changes its name.
+        pointer = stage(folder / "latest", final.name + "\n")
+        if final.exists():
+            _remove(final)  # a kill kept `latest` from naming it: the run has gone back behind it
+        os.rename(temporary, final)
+        sync_folder(folder)
+        os.replace(pointer, folder / "latest")
+        sync_folder(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)  # frees its space; the error at hand is the one to report
+        raise
+
+
+def _remove(path: Path) -> None:
+    """Removes a checkpoint without ever leaving half of it under a valid name."""
+    gone = path.with_name(f".tmp-old-{path.name}")
+    os.rename(path, gone)
+    _delete(gone)
+
+
+def _delete(path: Path) -> None:
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        # On NFS a file that another process still reads keeps its folder; the next write tries again.
+        if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):
+            raise
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.name.startswith("step-") and path.name.removeprefix("step-").isdigit()
+
+
+def saved(folder: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first; all are whole unless something else damaged them."""
+    found = [path for path in folder.glob("step-*") if _is_checkpoint(path)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest whole checkpoint. A kill between the rename and the pointer's change leaves the pointer one behind.
+
+    Raises `UserError` where the pointer is damaged or names what is not there: going back is the user's decision.
+    """
+    pointer = folder / "latest"
+    for _ in range(2):  # a writer may move the pointer and remove the old one between the two looks
+        named = pointer.exists()
+        name = pointer.read_bytes().decode(errors="replace").strip() if named else ""
+        found = saved(folder)
+        if not named:
+            return found[-1] if found else None
+        path = folder / name
+        if path in found:
+            break
+    else:
+        said = f"names {name}, which is not there" if name.isprintable() and name else "is damaged"
+        raise UserError(f"{pointer} {said}; {_way_back(folder)}")
+    return path
+
+
+def _way_back(folder: Path, before: Path | None = None) -> str:
+    """How to continue from the newest checkpoint of a run that is as it was written, other than `before`."""
+    for path in reversed(saved(folder)):
+        if path != before and not problem(path):
+            return f"{path.name} is whole; to continue from it: echo {path.name} > {folder / 'latest'}"
+    return "no other checkpoint there is whole; start anew in another folder"
+
+
+def problem(path: Path) -> str | None:
+    """What is wrong with a checkpoint's files, by the sizes and checksums that they were written with, or None."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_bytes())
+        found = [check_file(path / name, manifest[name]) for name in FILES]
+    except OSError as error:
+        return f"manifest.json: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "manifest.json is damaged"
+    return next((text for text in found if text), None)
+
+
+def load(path: Path) -> Checkpoint:
+    """Reads a checkpoint folder, or the latest of a run's.
+
+    Raises `UserError` where it is none, of another format, or not as it was written; it never takes an older one.
+    """
+    path = find(path)
+    try:
+        state = json.loads((path / "state.json").read_bytes())
+        if state["format"] != FORMAT:
+            raise UserError(f"{path}: checkpoint format {state['format']}, this version reads {FORMAT}")
+        if damage := problem(path):
+            raise ValueError(damage)
+        return Checkpoint(
+            model=load_file(path / "model.safetensors"),
+            optimizer=load_file(path / "optimizer.safetensors"),
+            state=state,
+            config=(path / "config.yaml").read_text(),
+        )
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        text = problem(path) or str(error)
+        back = f"; {_way_back(path.parent, path)}" if _is_checkpoint(path) else ""
+        raise UserError(f"{path}: not a readable checkpoint ({text}){back}") from error
+
+
+def find(path: Path) -> Path:
+    """The checkpoint that a path means: itself, or the latest of a run's folder."""
+    if (path / "state.json").exists() or (path.is_dir() and _is_checkpoint(path)):
+        return path
+    for folder in (path / "checkpoints", path):
+        if folder.is_dir() and (found := latest(folder)):
+            return found
+    raise UserError(f"{path}: neither a checkpoint nor a run's folder with one")

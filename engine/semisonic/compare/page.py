@@ -1,0 +1,294 @@
+"""The page of a comparison: tables and plots in one HTML file that needs no other.
+
+Series are those of metrics.jsonl. Over the seeds of an entry a line is their mean and a band their range.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+import yaml
+from matplotlib.figure import Figure
+
+from semisonic.compare.jobs import label
+from semisonic.compare.rows import COLUMNS, Row, cells
+
+COLORS = (
+    "#000000", "#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e377c2",
+    "#8c564b", "#bcbd22", "#00008b", "#7f7f7f", "#00e5a0", "#ff00ff", "#6b0f1a", "#c9a0dc",
+)  # fmt: skip
+DASHES = ("-", "--", ":", "-.")
+POINTS = 300
+"""Points of a line, at most."""
+LEGEND = 8
+"""Font size in legends."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve over steps: mean over seeds, and the range around it; all [P]."""
+
+    steps: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+Value = Callable[[dict[str, Any]], tuple[float, float, float] | None]
+"""(value, lowest, highest) of a line of metrics.jsonl, or None where it has none."""
+
+
+def scalar(name: str, scale: float = 1.0) -> Value:
+    def get(line: dict[str, Any]) -> tuple[float, float, float] | None:
+        value = line.get(name)
+        return None if not isinstance(value, int | float) else (scale * value,) * 3
+
+    return get
+
+
+def spread(name: str) -> Value:
+    """A scalar, or of a vector its mean and extremes."""
+
+    def get(line: dict[str, Any]) -> tuple[float, float, float] | None:
+        value = line.get(name)
+        if isinstance(value, list):
+            return float(np.mean(value)), min(value), max(value)
+        return None if value is None else (value, value, value)
+
+    return get
+
+
+def collect(series: Sequence[list[dict[str, Any]]], value: Value) -> Line | None:
+    """The curve of an entry's runs; at each step over those runs that have a value there. None where none has any."""
+    found: dict[int, list[tuple[float, float, float]]] = {}
+    for lines in series:
+        for line in lines:
+            if (figure := value(line)) is not None:
+                found.setdefault(line["step"], []).append(figure)
+    if not found:
+        return None
+    steps = np.array(sorted(found))
+    keep = np.unique(np.linspace(0, len(steps) - 1, min(POINTS, len(steps))).round().astype(int))
+    steps = steps[keep]
+    values = [np.array(found[step]) for step in steps]
+    return Line(
+        steps, np.array([v[:, 0].mean() for v in values]), np.array([v[:, 1].min() for v in values]),
+        np.array([v[:, 2].max() for v in values]),
+    )  # fmt: skip
+
+
+def style(index: int) -> dict[str, Any]:
+    """Color and dashes of the entry in a place; 16 colors, then other dashes."""
+    return {"color": COLORS[index % len(COLORS)], "linestyle": DASHES[index // len(COLORS) % len(DASHES)]}
+
+
+def image(figure: Figure, text: str) -> str:
+    """A figure inside the page; the same figure is the same text."""
+    file = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "semisonic"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    content = base64.b64encode(file.getvalue()).decode()
+    return f'<img alt="{html.escape(text, quote=True)}" src="data:image/svg+xml;base64,{content}">'
+
+
+def chart(title: str, unit: str, lines: dict[int, tuple[str, Line]], **axes_options: Any) -> str:
+    """Curves by place of their entry, with the legend beside them."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    for index, (name, line) in lines.items():
+        axes.plot(line.steps, line.mean, label=name, linewidth=1.6, **style(index))
+        if (line.high > line.low).any():
+            alpha = 0.15 if len(lines) <= 6 else 0.07
+            axes.fill_between(line.steps, line.low, line.high, color=style(index)["color"], alpha=alpha, linewidth=0)
+    axes.set(xlabel="step", ylabel=unit, title=title, **axes_options)
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside right upper", fontsize=LEGEND, frameon=False)
+    return image(figure, title)
+
+
+CURVES: tuple[tuple[str, str, Value, dict[str, Any]], ...] = (
+    ("Test accuracy of the EMA network", "%", scalar("eval/top1"), {}),
+    (
+        "Coverage (mask rate): unlabeled images whose pseudo-labels count", "%", scalar("train/coverage", 100),
+        {"ylim": (-2, 102)},
+    ),
+    ("Precision of the pseudo-labels that count", "%", scalar("train/pseudo_label_precision", 100), {}),
+    ("Threshold: mean over classes, band from the lowest to the highest", "", spread("train/threshold"), {}),
+    ("Use of classes: entropy of the pseudo-labels that count; 1 = all alike", "", scalar("train/class_entropy"), {}),
+)  # fmt: skip
+
+
+def plots(rows: Sequence[Row], place: dict[str, int]) -> list[str]:
+    """All plots of one number of labels."""
+    series = {row.entry: [run.series() for run in row.runs] for row in rows}
+    result = []
+    for title, unit, value, options in CURVES:
+        found = {row.entry: collect(series[row.entry], value) for row in rows}
+        lines = {place[entry]: (label(entry), line) for entry, line in found.items() if line is not None}
+        if lines:
+            result.append(chart(title, unit, lines, **options))
+    thresholds = last_vectors(series, "train/threshold")
+    if thresholds:
+        result.append(by_class("Threshold of each class at the end, mean over seeds", thresholds, place))
+    shares = {
+        entry: share / share.sum() for entry, share in last_vectors(series, "train/class_share").items() if share.any()
+    }
+    if shares:
+        result.append(pseudo_labels(shares))
+    return result
+
+
+def last_vectors(series: dict[str, list[list[dict[str, Any]]]], name: str) -> dict[str, np.ndarray]:
+    """By entry, the last vector of each run, averaged over its runs."""
+    result = {}
+    for entry, runs in series.items():
+        last = [
+            next((line[name] for line in reversed(lines) if isinstance(line.get(name), list)), None) for lines in runs
+        ]
+        if vectors := [vector for vector in last if vector is not None]:
+            result[entry] = np.mean(vectors, axis=0)
+    return result
+
+
+def by_class(title: str, vectors: dict[str, np.ndarray], place: dict[str, int]) -> str:
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for entry, vector in vectors.items():
+        marker = "o" if len(vector) <= 100 else ""
+        axes.plot(
+            range(len(vector)),
+            vector,
+            marker=marker,
+            markersize=4,
+            linewidth=1,
+            label=label(entry),
+            **style(place[entry]),
+        )
+    axes.set(xlabel="class", title=title)
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside right upper", fontsize=LEGEND, frameon=False)
+    return image(figure, title)
+
+
+def pseudo_labels(shares: dict[str, np.ndarray]) -> str:
+    """A row an entry, a column a class: its part of the pseudo-labels that count, over an equal part."""
+    title = "Use of classes at the end: share of the pseudo-labels that count, over an equal share"
+    names, matrix = list(shares), np.stack(list(shares.values()))
+    matrix = matrix * matrix.shape[1]
+    figure = Figure(figsize=(9, 1.4 + 0.32 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    picture = axes.imshow(matrix, cmap="RdBu", vmin=0, vmax=2, aspect="auto", interpolation="nearest")
+    axes.set_yticks(range(len(names)), [label(name) for name in names], fontsize=LEGEND)
+    axes.set(xlabel="class", title=title)
+    if matrix.shape[1] <= 20:
+        axes.set_xticks(range(matrix.shape[1]))
+        for (row, column), value in np.ndenumerate(matrix):
+            color = "white" if abs(value - 1) > 0.7 else "black"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=color)
+    figure.colorbar(picture, ax=axes, extend="max")
+    return image(figure, title)
+
+
+CSS = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #222; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #eee; white-space: nowrap; }
+th { border-bottom: 2px solid #999; } td.text, th.text { text-align: left; white-space: normal; }
+tr.better td { font-weight: 600; } .chip { display: inline-block; width: 1.6em; height: .6em; margin-right: .5em; }
+img { width: 100%; max-width: 60rem; display: block; margin: 1rem 0; }
+.note { color: #a33; } .scroll { overflow-x: auto; }
+pre { background: #f6f6f6; padding: .6rem; overflow-x: auto; font-size: 12px; }
+"""
+EXPLAINED = """Errors are percent of the test images, mean ± half width of the 95 % interval over seeds (Student's t;
+none for one seed): of the EMA network at the last step, and as the median of its last 20 evaluations. <em>vs
+supervised</em> is the mean difference to the supervised runs of the same seeds and labels with its paired interval, in
+points; bold where the interval lies below zero. Time is that of training and evaluation, of several runs at a time
+where they ran so; <em>x sup.</em> is over that of the same supervised runs. Images are those of a step, each counted
+once. Mask (coverage) and precision of pseudo-labels are those of the last reading. Bands are the range over seeds."""
+
+
+def table(columns: Sequence[str], lines: Iterable[tuple[Sequence[str], str]], text: Sequence[str]) -> str:
+    """An HTML table; the cells are HTML. Each line comes with its class; `text` names the columns of words."""
+    kinds = [' class="text"' if column in text else "" for column in columns]
+    head = "".join(f"<th{kind}>{html.escape(column)}</th>" for column, kind in zip(columns, kinds, strict=True))
+    body = "".join(
+        f'<tr class="{name}">'
+        + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(line, kinds, strict=True))
+        + "</tr>"
+        for line, name in lines
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def page(rows: Sequence[Row], notes: Sequence[str], unfinished: dict[str, str]) -> str:
+    """The whole page. unfinished: by run, why it has no result."""
+    place = {entry: index for index, entry in enumerate(dict.fromkeys(row.entry for row in rows))}
+    first = rows[0].runs[0]
+    parts = [
+        "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>Comparison on {html.escape(first.cfg['data']['name'])}</title><style>{CSS}</style></head><body>",
+        f"<h1>Comparison on {html.escape(first.cfg['data']['name'])}</h1>",
+        f"<p>{html.escape(_setting(first.cfg, first.summary or {}))}</p>",
+        *(f'<p class="note">{html.escape(note)}.</p>' for note in notes),
+    ]  # fmt: skip
+    for labels in dict.fromkeys(row.labels for row in rows):
+        here = [row for row in rows if row.labels == labels]
+        parts += [f"<h2>{labels} labels</h2>", result_table(here, place), *plots(here, place)]
+    if unfinished:
+        lines = [((html.escape(name), html.escape(why)), "") for name, why in sorted(unfinished.items())]
+        parts += ["<h2>Runs without a result</h2>", table(("run", "why"), lines, ("run", "why"))]
+    parts += ["<h2>Runs</h2>", run_table(rows), "<h2>Settings</h2>", *settings(rows), f"<p>{EXPLAINED}</p>"]
+    return "\n".join([*parts, "</body></html>", ""])
+
+
+def _setting(cfg: dict[str, Any], summary: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in summary.get("versions", {}).items())
+    batch = cfg["batch"]
+    return (
+        f"{cfg['steps']:,} steps, {batch['labeled']} labeled + {batch['labeled'] * batch['unlabeled_ratio']} "
+        f"unlabeled images a step, model {cfg['model']['name']}; {summary.get('hardware')}, "
+        f"{summary.get('cpu_threads')} CPU threads a run; {versions}"
+    )
+
+
+def result_table(rows: Sequence[Row], place: dict[str, int]) -> str:
+    lines = []
+    for row in rows:
+        _, name, *others = map(html.escape, cells(row))
+        color = style(place[row.entry])["color"]
+        chip = f'<span class="chip" style="background:{color}"></span>'
+        collapsed = f"{row.collapsed} of {len(row.runs)}" if row.collapsed else ""
+        lines.append(([chip + name, *others, collapsed], "better" if row.better else ""))
+    return table([*COLUMNS[1:], "collapsed"], lines, ("entry",))
+
+
+def run_table(rows: Sequence[Row]) -> str:
+    columns = ("entry", "labels", "seed", "error %", "last-20 %", "raw %", "time", "images/s", "folder")
+    lines = []
+    for row in rows:
+        for run in row.runs:
+            summary = run.summary or {}
+            line = (
+                label(run.entry), run.labels, str(run.seed), f"{run.error:.2f}", f"{run.median_error:.2f}",
+                f"{100 - summary['test_top1_raw']:.2f}", f"{summary['wall_seconds']:.0f} s",
+                f"{summary['images_per_second']:,.0f}", run.folder.name,
+            )  # fmt: skip
+            lines.append((tuple(map(html.escape, line)), ""))
+    return table(columns, lines, ("entry", "folder"))
+
+
+def settings(rows: Sequence[Row]) -> list[str]:
+    """The configuration of each entry's first run, folded."""
+    result = []
+    for entry in dict.fromkeys(row.entry for row in rows):
+        cfg = next(row for row in rows if row.entry == entry).runs[0].cfg
+        text = html.escape(yaml.safe_dump(cfg, sort_keys=False))
+        result.append(f"<details><summary>{html.escape(label(entry))}</summary><pre>{text}</pre></details>")
+    return result

@@ -1,0 +1,213 @@
+"""The rows of a comparison's report, from the files of its runs alone: summary.json, metrics.jsonl, config.yaml
+(status.json for runs without a summary)."""
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from semisonic.compare.jobs import label, parse_folder
+from semisonic.config.renamed import saved_fields
+
+BASELINE = "supervised"
+CONFIDENCE = 0.95
+
+
+@dataclass
+class Run:
+    """One run as its folder holds it."""
+
+    entry: str
+    labels: str
+    seed: int
+    folder: Path
+    cfg: dict[str, Any]
+    summary: dict[str, Any] | None
+    """None where it has not finished."""
+    status: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def error(self) -> float:
+        """Test error of the EMA network at the last step, in percent."""
+        assert self.summary is not None
+        return 100 - self.summary["test_top1"]
+
+    @property
+    def median_error(self) -> float:
+        assert self.summary is not None
+        return 100 - self.summary["test_top1_last20_median"]
+
+    def series(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        with (self.folder / "metrics.jsonl").open() as file:
+            return [json.loads(line) for line in file if line.endswith("\n")]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval; `half` is None for a single value, of which the spread is unknown."""
+
+    mean: float
+    half: float | None
+    count: int
+
+    def text(self, digits: int = 2, sign: bool = False) -> str:
+        number = f"{self.mean:{'+' if sign else ''}.{digits}f}"
+        return number if self.half is None else f"{number} ± {self.half:.{digits}f}"
+
+
+def interval(values: Sequence[float]) -> Estimate:
+    """Mean and half width t_{n-1} s / sqrt(n) of its 95 % interval (Student)."""
+    count = len(values)
+    mean = statistics.fmean(values)
+    if count < 2:
+        return Estimate(mean, None, count)
+    from scipy.special import stdtrit  # inverse of Student's distribution; scipy.stats would take a second to import
+
+    t = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
+    return Estimate(mean, t * statistics.stdev(values) / math.sqrt(count), count)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An entry with one number of labels, over its finished runs. Errors and their differences in percent."""
+
+    entry: str
+    labels: str
+    runs: list[Run]
+    error: Estimate
+    median_error: Estimate
+    against: Estimate | None
+    """Error less that of the supervised runs of the same seeds; None where there are none."""
+    seconds: float
+    """Of training and evaluation, mean over runs."""
+    relative_time: float | None
+    """Over that of the supervised runs of the same seeds."""
+    images_per_second: float
+    coverage: float | None
+    precision: float | None
+    collapsed: int
+    """Runs that ended with collapsed classes."""
+
+    @property
+    def better(self) -> bool:
+        """Whether the interval of the difference lies below zero."""
+        return self.against is not None and self.against.half is not None and self.against.mean < -self.against.half
+
+
+def discover(out: Path) -> list[Run]:
+    """Every run of a comparison's folder, finished or not."""
+    runs = []
+    for folder in sorted((out / "runs").glob("*")):
+        parsed = parse_folder(folder.name)
+        if parsed is None or not (folder / "config.yaml").is_file():
+            continue
+        finished = folder / "summary.json"
+        runs.append(
+            Run(
+                *parsed, folder, saved_fields(yaml.safe_load((folder / "config.yaml").read_text())),
+                json.loads(finished.read_text()) if finished.is_file() else None, _status(folder),
+            )
+        )  # fmt: skip
+    return runs
+
+
+def _status(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "status.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def entry_order(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+    """The entries as the command line has them, or supervised first; then others that the folder holds."""
+    found = sorted({run.entry for run in runs}, key=lambda name: (name != BASELINE, name))
+    return [name for name in names if name in found] + [name for name in found if name not in names]
+
+
+def label_order(labels: str) -> float:
+    return math.inf if labels == "all" else int(labels)
+
+
+def rows_of(runs: Sequence[Run], entries: Sequence[str]) -> list[Row]:
+    """A row for each number of labels and entry that has a finished run."""
+    finished = [run for run in runs if run.summary is not None]
+    rows = []
+    for labels in sorted({run.labels for run in finished}, key=label_order):
+        here = [run for run in finished if run.labels == labels]
+        baseline = {run.seed: run for run in here if run.entry == BASELINE}
+        for entry in entries:
+            own = sorted((run for run in here if run.entry == entry), key=lambda run: run.seed)
+            if own:
+                rows.append(row_of(entry, labels, own, baseline))
+    return rows
+
+
+def row_of(entry: str, labels: str, runs: list[Run], baseline: dict[int, Run]) -> Row:
+    pairs = [(run, baseline[run.seed]) for run in runs if run.seed in baseline] if entry != BASELINE else []
+    summaries = [run.summary for run in runs if run.summary is not None]
+    used = [summary["pseudo_labels"] for summary in summaries if "pseudo_labels" in summary]
+
+    def mean(name: str) -> float | None:
+        values = [figures[name] for figures in used if name in figures]
+        return statistics.fmean(values) if values else None
+
+    return Row(
+        entry, labels, runs,
+        error=interval([run.error for run in runs]),
+        median_error=interval([run.median_error for run in runs]),
+        against=interval([run.error - other.error for run, other in pairs]) if pairs else None,
+        seconds=statistics.fmean(summary["wall_seconds"] for summary in summaries),
+        relative_time=_seconds(run for run, _ in pairs) / _seconds(other for _, other in pairs) if pairs else None,
+        images_per_second=statistics.fmean(summary["images_per_second"] for summary in summaries),
+        coverage=mean("coverage"), precision=mean("pseudo_label_precision"),
+        collapsed=sum(bool(figures.get("collapsed_classes")) for figures in used),
+    )  # fmt: skip
+
+
+def _seconds(runs: Any) -> float:
+    return sum(run.summary["wall_seconds"] for run in runs)
+
+
+def notes_of(runs: Sequence[Run]) -> list[str]:
+    """What a reader must know before comparing: runs that differ in more than algorithm, labels and seed."""
+    fields: dict[str, Callable[[Run], Any]] = {
+        "steps": lambda run: run.cfg["steps"],
+        "data sets": lambda run: run.cfg["data"]["name"],
+        "models": lambda run: run.cfg["model"]["name"],
+        "global batches": lambda run: "{labeled} x (1 + {unlabeled_ratio})".format(**run.cfg["batch"]),
+        "hardware": lambda run: (run.summary or {}).get("hardware"),
+        "CPU threads": lambda run: (run.summary or {}).get("cpu_threads"),
+    }
+    notes = []
+    for name, get in fields.items():
+        values: dict[str, dict[str, None]] = {}
+        for run in runs:
+            if run.summary is not None:
+                values.setdefault(str(get(run)), {})[label(run.entry)] = None
+        if len(values) > 1:
+            found = "; ".join(f"{value}: {', '.join(entries)}" for value, entries in values.items())
+            notes.append(f"The runs differ in {name} ({found})")
+    return notes
+
+
+# As text.
+
+COLUMNS = ("labels", "entry", "runs", "error %", "last-20 %", "vs supervised", "time", "x sup.", "images/s",
+           "mask %", "precision %")  # fmt: skip
+
+
+def cells(row: Row) -> list[str]:
+    """A row of the table, as text."""
+    against = "" if row.against is None else row.against.text(sign=True)
+    share = ["" if value is None else f"{100 * value:.1f}" for value in (row.coverage, row.precision)]
+    return [
+        row.labels, label(row.entry), str(len(row.runs)), row.error.text(), row.median_error.text(), against,
+        f"{row.seconds:.0f} s", "" if row.relative_time is None else f"{row.relative_time:.2f}",
+        f"{row.images_per_second:,.0f}", *share,
+    ]  # fmt: skip

@@ -1,0 +1,174 @@
+"""Which combinations of a run's fields are impossible: all found, one line each, before anything is built.
+
+What a part of the configuration says against itself is known where that part lives (`data_problems`, `model_problems`,
+`deepspeed_problems`, ...); here is what several parts say together.
+"""
+
+import os
+
+import torch
+
+from semisonic.addons.ctaugment import ctaugment_problems
+from semisonic.addons.pretext_losses import auxiliary_problems
+from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.config.run_config import RunConfig
+from semisonic.data.loading.calls import CALLS_AHEAD, steps_per_call
+from semisonic.data.sets import registry as sources
+from semisonic.data.views.registry import build_view
+from semisonic.data.views.view import Geometry
+from semisonic.distributed import deepspeed as deepspeed_config
+from semisonic.distributed.tracker_names import tracker_problems
+from semisonic.models import blocks
+from semisonic.models.networks import model_problems
+from semisonic.schema import UserError
+
+
+def find_problems(cfg: RunConfig) -> list[str]:
+    """Impossible combinations, one line each, naming the field and what would be valid; [] where there are none.
+
+    Reads no image and writes nothing.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    problems = _batch_problems(cfg, world_size) + _device_problems(cfg)
+    problems += auxiliary_problems(cfg.algorithm_class, cfg.algorithm.name, cfg.auxiliary)
+    problems += (_engine_problems(cfg) or _replay_problems(cfg, world_size)) + _block_problems(cfg)
+    problems += _algorithm_problems(cfg, world_size, shares_known=not problems)
+    problems += _augmentation_problems(cfg, world_size)
+    problems += sources.data_problems(cfg.data)
+    problems += model_problems(cfg.model, sources.image_size(cfg.data))
+    if cfg.model.weights is not None and cfg.data.name != "folder" and cfg.data.normalize == "own":
+        problems.append("data.normalize: own is not what ImageNet weights (model.weights) expect; use imagenet")
+    if world_size > 1 and cfg.model.residual == "port":
+        problems.append("model.residual: port leaves parameters without gradient, which ranks cannot reduce; use tf")
+    return problems + tracker_problems(cfg.log.trackers)
+
+
+def _batch_problems(cfg: RunConfig, world_size: int) -> list[str]:
+    share = world_size * cfg.batch.micro
+    problems = []
+    if cfg.batch.unlabeled != cfg.batch.labeled * cfg.batch.unlabeled_ratio:
+        problems.append(
+            f"batch.unlabeled_ratio: {cfg.batch.unlabeled_ratio} times {cfg.batch.labeled} labeled images is no "
+            "whole number"
+        )
+    sizes = {"batch.labeled": (cfg.batch.labeled, "labeled"),
+             "batch.unlabeled_ratio": (cfg.batch.unlabeled, "unlabeled")}  # fmt: skip
+    for field, (size, images) in sizes.items():
+        if size % share:
+            problems.append(
+                f"{field}: {size} {images} images do not divide over {world_size} ranks x {cfg.batch.micro} "
+                f"micro-batches; take a multiple of {share}"
+            )
+    return problems
+
+
+def _device_problems(cfg: RunConfig) -> list[str]:
+    problems = []
+    if cfg.device == "cuda" and not torch.cuda.is_available():
+        problems.append("device: cuda was asked for, but torch sees no GPU; use cpu or auto")
+    if cfg.precision == "fp16" and cfg.torch_device == "cpu":
+        problems.append("precision: fp16 needs a GPU; use bf16 or fp32 on the CPU")
+    if cfg.kernels == "reference" and cfg.data.operations == "kernel":
+        problems.append("data.operations: with kernels=reference the operations are DALI's; use auto or dali")
+    return problems
+
+
+def _engine_problems(cfg: RunConfig) -> list[str]:
+    try:
+        content = deepspeed_config.read_deepspeed(cfg.parallel)
+    except UserError as error:
+        return error.messages
+    if content is None:
+        launched = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+        inline = "parallel.deepspeed: accelerate's configuration asks for DeepSpeed but names no deepspeed_config_file"
+        return [inline + "; use launch/accelerate/zero2.yaml or --parallel.deepspeed FILE"] if launched else []
+    path = deepspeed_config.deepspeed_file(cfg.parallel)
+    assert path is not None
+    problems = deepspeed_config.deepspeed_problems(content, path, cfg.optim.clip, cfg.batch.micro)
+    if cfg.precision == "fp16":
+        problems.append("precision: fp16 is not for DeepSpeed here; use bf16 or fp32")
+    if cfg.replay not in ("auto", "off"):
+        problems.append(f"replay: {cfg.replay} cannot record DeepSpeed's step, which reads the device; use auto or off")
+    if deepspeed_config.zero_stage(content) == 3 and cfg.compile not in ("auto", "off"):
+        problems.append(f"compile: {cfg.compile} cannot hold ZeRO-3, which gathers layer by layer; use off, or ZeRO-2")
+    if cfg.torch_device == "cpu" and torch.cuda.is_available():
+        problems.append("device: DeepSpeed takes the GPU where there is one; hide it with CUDA_VISIBLE_DEVICES=")
+    if cfg.parallel.gradients != "fp32":
+        problems.append("parallel.gradients: is for DDP; under DeepSpeed set communication_data_type in its file")
+    return problems
+
+
+def _replay_problems(cfg: RunConfig, world_size: int) -> list[str]:
+    if cfg.replay in ("auto", "off"):
+        return []
+    if cfg.torch_device != "cuda":
+        return [f"replay: {cfg.replay} needs a GPU; use auto or off"]
+    if cfg.precision == "fp16":
+        return ["replay: fp16 checks its gradients on the host and cannot be replayed; use bf16, or replay=off"]
+    if cfg.recompute and blocks.draws(cfg.model.name):
+        return [
+            f"replay: recompute repeats the random numbers of {cfg.model.name}'s blocks, which a CUDA graph cannot; "
+            "use off, or --no-recompute"
+        ]
+    if cfg.replay == "step" and world_size > 1:
+        return [f"replay: the whole step of {world_size} ranks cannot be replayed; use backward or off"]
+    if cfg.replay == "backward" and cfg.algorithm_class.roles != ("network",):
+        return [f"replay: {cfg.algorithm.name} has several optimizers and cannot be replayed in part; use off"]
+    return []
+
+
+def _block_problems(cfg: RunConfig) -> list[str]:
+    if blocks.has_blocks(cfg.model.name):
+        return []
+    known = f"wrn-D-K, shake-shake-D-2xWd and torchvision's {', '.join(blocks.BLOCKS)}"
+    problems = []
+    if cfg.recompute:
+        problems.append(f"recompute: {cfg.model.name} has no blocks to compute again; possible for {known}")
+    if cfg.compile == "blocks":
+        problems.append(f"compile: {cfg.model.name} has no blocks to compile; use whole, or one of {known}")
+    return problems
+
+
+def _algorithm_problems(cfg: RunConfig, world_size: int, shares_known: bool) -> list[str]:
+    """What the algorithm says; `shares_known`: whether a micro-batch is a whole number of images, as it expects."""
+    algorithm, share = cfg.algorithm_class, world_size * cfg.batch.micro
+    problems = []
+    if cfg.batch.micro > 1 and not algorithm.takes_micro_batches(cfg.algorithm):
+        alone = ALGORITHMS[cfg.algorithm.name].takes_micro_batches(cfg.algorithm)
+        coupling = "auxiliary.simclr" if alone else cfg.algorithm.name
+        problems.append(f"batch.micro: {coupling} couples all samples of a batch; use 1")
+    elif shares_known:
+        problems += algorithm.check(cfg.algorithm, cfg.batch.labeled // share, cfg.batch.unlabeled // share)
+    if algorithm.reads_held_out(cfg.algorithm) and not cfg.data.held_out:
+        problems.append(
+            f"data.held_out: {cfg.algorithm.name} as configured reads the accuracy on held-out images, of which there "
+            "are none; hold some out"
+        )
+    if cfg.baseline and cfg.algorithm.name == "supervised":
+        problems.append("baseline: a supervised run is its own baseline; use --no-baseline")
+    return problems
+
+
+def _augmentation_problems(cfg: RunConfig, world_size: int) -> list[str]:
+    algorithm = cfg.algorithm_class
+    views, problems = algorithm.views(cfg.algorithm), []
+    device = "gpu" if cfg.torch_device == "cuda" else "cpu"
+    geometry = Geometry(size=32, pad=0, flip=False, fill=(0, 0, 0), device=device)
+    for recipe in dict.fromkeys([*views.labeled.values(), *views.unlabeled.values()]):
+        try:
+            build_view(recipe, geometry, equalize=cfg.data.equalize, operations=cfg.loading.operations)
+        except UserError as error:
+            problems += [f"{_field_of(cfg, recipe)}: {line}" for line in error.messages]
+    size, largest = sources.image_size(cfg.data), max(cfg.batch.labeled, cfg.batch.unlabeled) // world_size
+    ahead = CALLS_AHEAD * steps_per_call(cfg.data.steps_per_call, max(1, largest), size, torch.device(cfg.torch_device))
+    return problems + ctaugment_problems(algorithm, cfg.algorithm, cfg.data.ctaugment_lag, ahead)
+
+
+def _field_of(cfg: RunConfig, recipe: str) -> str:
+    """The field that names an augmentation."""
+    for section in ("algorithm", "auxiliary"):
+        fields = getattr(cfg, section)
+        for name in type(fields).model_fields:
+            if name != "name" and getattr(fields, name) == recipe:
+                return f"{section}.{name}"
+    return "algorithm.name"

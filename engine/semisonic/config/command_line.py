@@ -1,0 +1,305 @@
+"""From a command line to a configuration: default < recipe < file < command line.
+
+A recipe is a data set's, changed to what the algorithm's paper says for it; see `semisonic.recipes`.
+
+Every mistake is found before anything is built, and all are reported together, each naming its field.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import ValidationError
+
+from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.config.checks import find_problems
+from semisonic.config.fields import algorithm_name, describe_fields
+from semisonic.config.renamed import announce, current, rename
+from semisonic.config.run_config import RunConfig
+from semisonic.recipes import RECIPES, method_changes
+from semisonic.schema import Config, UserError
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What a command line asks for."""
+
+    cfg: RunConfig
+    resume: bool = False
+    debug: bool = False
+    """Tracebacks of users' mistakes too."""
+
+
+@dataclass
+class Arguments:
+    """A command line, taken apart: options of the launcher, and dotted fields of the configuration."""
+
+    fields: dict[str, Any]
+    """Under their present names."""
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """What to tell about old ones."""
+    config: Path | None = None
+    recipe: str | None = None
+    resume: bool = False
+    debug: bool = False
+    help: bool = False
+    list: bool = False
+    print_config: bool = False
+    plan: bool = False
+
+
+FLAGS = ("resume", "debug", "help", "list", "print_config", "plan")
+
+
+def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
+    """A command line (`--a.b VALUE`, `--a.b=VALUE`, `--flag`, `--no-flag`) taken apart, and mistakes in its form."""
+    args, problems = Arguments(fields={}), []
+    tokens = list(argv)
+    while tokens:
+        token = tokens.pop(0)
+        token = "--help" if token == "-h" else token
+        if not token.startswith("--") or token == "--":
+            problems.append(f"{token}: expected an option such as --seed 1 (see --help)")
+            continue
+        name, has_value, value = token[2:].partition("=")
+        name = name.replace("-", "_")
+        if name in FLAGS:
+            setattr(args, name, True)
+            if has_value:
+                problems.append(f"--{name.replace('_', '-')}: takes no value")
+            continue
+        if not has_value and name.startswith("no_") and _is_switch(name[3:]):
+            name, value = name[3:], "off" if name == "no_compile" else "false"
+        elif not has_value and tokens and not tokens[0].startswith("--"):
+            value = tokens.pop(0)
+        elif not has_value and _is_switch(name) and name != "compile":
+            value = "true"
+        elif not has_value:
+            problems.append(f"--{name}: a value is missing")
+            continue
+        if name == "config":
+            args.config = Path(value)
+        elif name == "recipe":
+            args.recipe = value
+        else:
+            args.fields[name] = None if value == "null" else value
+    args.fields, args.notes, both = rename(args.fields, dotted=True)
+    return args, problems + both
+
+
+def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Arguments, RunConfig]:
+    """The configuration that a command line asks for. Raises `UserError` with every mistake found.
+
+    algorithm: the one of a command line that names none, in place of the recipe's, and without its baseline.
+    """
+    args, problems = parse_arguments(argv)
+    from_line, more = _nested(args.fields)
+    problems += more
+    out, named = from_line.get("out"), args.config is not None
+    if args.resume and args.config is None and isinstance(out, str):
+        # `--resume --out RUN` needs no other field: the run's own configuration is read.
+        written = Path(out) / "config.yaml"
+        args.config = written if written.exists() else None
+    from_file, file_problems, file_notes = _read_file(args.config)
+    problems += file_problems
+    announce(args.notes + (file_notes if named else []))
+
+    # The user's own layers first: what a file says of one optimizer is not said of another on the command line.
+    own = _merge(from_file, from_line)
+    if algorithm:
+        own = _merge({"algorithm": {"name": algorithm}, "baseline": False}, own)
+    name = args.recipe or _data_name(own) or "digits"
+    if name not in RECIPES and args.recipe:
+        problems.append(f"--recipe {name}: unknown; one of {', '.join(RECIPES)}")
+    merged = _merge(_recipe(name, own), own)
+    # A baseline that was asked for beside another algorithm is none of a supervised run.
+    of_file = "baseline" in from_file and _section(from_file, "algorithm").get("name") in (None, "supervised")
+    if algorithm_name(merged) == "supervised" and "baseline" not in from_line and not of_file:
+        merged = {**merged, "baseline": False}
+    cfg, more = _validated(merged)
+    problems += more
+    if cfg.init and not args.resume and not cfg.init.exists():
+        problems.append(f"init: there is no checkpoint {cfg.init}")
+    if cfg.model.weights and not args.resume and not cfg.model.weights.expanduser().is_file():
+        problems.append(f"model.weights: there is no file {cfg.model.weights}")
+    # What can still be checked is checked even when some fields are wrong, so that all mistakes show at once.
+    problems += [problem for problem in find_problems(cfg) if problem not in problems]
+    if problems:
+        raise UserError(problems)
+    return args, cfg
+
+
+def _recipe(name: str, own: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe, as the user's own layers choose its algorithm, number of labels and steps; {} where there
+    is none of that name."""
+    if name not in RECIPES:
+        return {}
+    base = RECIPES[name]()
+
+    def number(value: Any, default: int) -> int:
+        return int(value) if isinstance(value, (int, str)) and str(value).isdigit() else default
+
+    algorithm = _section(own, "algorithm").get("name", base["algorithm"]["name"])
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        return base  # the mistake is found when the fields are validated
+    labels = _section(own, "data").get("labels", base["data"].get("labels"))
+    labels = None if labels is None else number(labels, 0)
+    labeled = number(_section(own, "batch").get("labeled"), 0) or None
+    steps = number(own.get("steps"), base["steps"])
+    return _merge(base, method_changes(name, base, algorithm, labels, steps, labeled))
+
+
+def _is_switch(name: str) -> bool:
+    """Whether a dotted field is a boolean (or `compile`, which --no-compile turns off)."""
+    model: Any = RunConfig
+    *sections, leaf = current().fields.get(name, name).split(".")
+    for section in sections:
+        model = model.model_fields[section].annotation if section in getattr(model, "model_fields", {}) else None
+    info = getattr(model, "model_fields", {}).get(leaf)
+    return name == "compile" or (info is not None and (info.annotation is bool or bool in get_args(info.annotation)))
+
+
+def _read_file(path: Path | None) -> tuple[dict[str, Any], list[str], list[str]]:
+    """The fields of a file under their present names, what is wrong with it, and what to tell about old names."""
+    if path is None:
+        return {}, [], []
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        return {}, [f"--config {path}: {error.strerror}"], []
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return {}, [f"--config {path}: not YAML ({' '.join(str(error).split())})"], []
+    if not isinstance(content, dict):
+        return {}, [f"--config {path}: expected fields and sections, found {type(content).__name__}"], []
+    if strange := [key for key in content if not isinstance(key, str)]:
+        return {}, [f"--config {path}: {strange[0]!r} is not a field"], []
+    fields, notes, both = rename(content)
+    return _expand_names(fields), [f"--config {path}: {line}" for line in both], notes
+
+
+NAMED = ("data", "model", "algorithm", "optim")
+"""Sections whose name can stand for them."""
+
+
+def _expand_names(fields: dict[str, Any]) -> dict[str, Any]:
+    """`algorithm: fixmatch` is short for `algorithm: {name: fixmatch}`; so for data, model and optim."""
+    return {key: {"name": value} if key in NAMED and isinstance(value, str) else value for key, value in fields.items()}
+
+
+def _section(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    section = fields.get(name)
+    return section if isinstance(section, dict) else {}
+
+
+def _nested(dotted: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Dotted fields as nested sections, in whatever order they came, and those that name a section inside a value."""
+    nested: dict[str, Any] = {}
+    problems = []
+    for name, value in dotted.items():
+        *sections, field = f"{name}.name".split(".") if name in NAMED else name.split(".")
+        target: Any = nested
+        for section in sections:
+            target = target.setdefault(section, {}) if isinstance(target, dict) else None
+        if not isinstance(target, dict) or isinstance(target.get(field), dict):
+            problems.append(f"{name}: both a value and a section")
+        else:
+            target[field] = value
+    return nested, problems
+
+
+def _data_name(fields: dict[str, Any]) -> str | None:
+    section = fields.get("data")
+    name = section.get("name") if isinstance(section, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+    """`high` over `low`, section by section; a section that names something else than `low`'s starts afresh."""
+    merged = dict(low)
+    for key, value in high.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            names = {section["name"] for section in (old, value) if isinstance(section.get("name"), str)}
+            merged[key] = value if key in NAMED and len(names) == 2 else _merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _model(section: str, fields: dict[str, Any]) -> type[Config] | None:
+    """What a section's fields are, or None where there is no such section."""
+    if section == "algorithm":
+        return ALGORITHMS[algorithm_name(fields)].Config
+    info = RunConfig.model_fields.get(section)
+    kind = info.annotation if info else None
+    return kind if isinstance(kind, type) and issubclass(kind, Config) else None
+
+
+def _validated(fields: dict[str, Any]) -> tuple[RunConfig, list[str]]:
+    """The configuration, and one line per wrong field; wrong fields are then at their defaults."""
+    fields = dict(fields)
+    if isinstance(fields.get("algorithm"), dict):
+        fields["algorithm"] = {"name": "fixmatch", **fields["algorithm"]}
+    for section, inner in fields.items():
+        own = _model(section, fields) if isinstance(inner, dict) else None
+        for field, info in own.model_fields.items() if own else ():
+            if get_origin(info.annotation) is tuple and isinstance(inner.get(field), str):
+                values = [value for value in inner[field].split(",") if value and value != "none"]
+                inner = fields[section] = {**inner, field: values}
+    problems: list[str] = []
+    while True:
+        try:
+            return RunConfig.model_validate(fields), problems
+        except ValidationError as error:
+            for item in error.errors():
+                path = [str(part) for part in item["loc"]]
+                if path[0] == "algorithm" and len(path) > 1 and path[1] in ALGORITHMS:
+                    del path[1]
+                line = _describe(path, item, fields)
+                problems += [line] if line not in problems else []
+                fields = _without(fields, path)
+
+
+EXPECTED = {
+    "int_": "a whole number",
+    "float_": "a number",
+    "bool_": "true or false",
+    "finite_number": "a finite number",
+    "model_": "a section of fields",
+}
+
+
+def _describe(path: list[str], item: Any, fields: dict[str, Any]) -> str:
+    name = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        names = [known for known, *_ in describe_fields(algorithm_name(fields))]
+        leaf = path[-1]
+        owners = [kind for kind, algorithm in ALGORITHMS.items() if leaf in algorithm.Config.model_fields]
+        if path[0] == "algorithm" and owners:
+            *some, last = owners
+            others = f"{', '.join(some)} and {last} have" if some else f"{last} has"
+            return f"{name}: {algorithm_name(fields)} has no such field; {others} it"
+        near = [known for known in names if known.rpartition(".")[2] == leaf]
+        near = near or difflib.get_close_matches(name, names, n=1)
+        return f"{name}: unknown field" + (f"; did you mean {near[0]}?" if near else " (--help lists all)")
+    if item["type"] == "union_tag_invalid":
+        return f"{name}.name: {item['ctx']['tag']!r} is unknown; one of {', '.join(ALGORITHMS)}"
+    if item["type"] == "missing" and path[-1].isdigit():
+        return f"{'.'.join(path[:-1])}: {','.join(map(str, item['input']))} are too few values"
+    if item["type"] == "too_long":
+        return f"{name}: {','.join(map(str, item['input']))} are too many values"
+    message = item["msg"].removeprefix("Input should be ").removeprefix("a ").removeprefix("Value error, ")
+    expected = next((text for start, text in EXPECTED.items() if item["type"].startswith(start)), message)
+    return f"{name}: {item['input']!r} is not valid; expected {expected}"
+
+
+def _without(fields: dict[str, Any], path: list[str]) -> dict[str, Any]:
+    head, *tail = path
+    inner = fields.get(head)
+    if tail and isinstance(inner, dict) and tail[0] in inner:
+        return {**fields, head: _without(inner, tail)}
+    return {key: value for key, value in fields.items() if key != head}

@@ -1,0 +1,52 @@
+"""Every field of a run by its dotted name: its type, default and documentation."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.config.run_config import RunConfig
+from semisonic.schema import Config
+
+
+def algorithm_name(fields: dict[str, Any]) -> str:
+    """The algorithm that fields name, nested or dotted; fixmatch where they name none."""
+    section = fields.get("algorithm", fields.get("algorithm.name"))
+    name = section.get("name") if isinstance(section, dict) else section
+    return name if isinstance(name, str) and name in ALGORITHMS else "fixmatch"
+
+
+def walk_fields(model: type[Config], algorithm: str) -> Iterator[tuple[str, FieldInfo, Any]]:
+    """(dotted name, field, type) of every field of a configuration and its sections, with the fields of one algorithm
+    where it has a section of that name."""
+    for name, info in model.model_fields.items():
+        inner = ALGORITHMS[algorithm].Config if name == "algorithm" else info.annotation
+        if isinstance(inner, type) and issubclass(inner, Config):
+            yield from ((f"{name}.{below}", *rest) for below, *rest in walk_fields(inner, algorithm))
+        else:
+            yield name, info, inner
+
+
+def describe_fields(algorithm: str = "fixmatch") -> list[tuple[str, str, str, str]]:
+    """(dotted name, type, default, documentation) of every field."""
+    rows = []
+    for name, info, annotation in walk_fields(RunConfig, algorithm):
+        default = "" if info.default is None else info.default
+        default = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        rows.append((name, _type_name(annotation), str(default), " ".join((info.description or "").split())))
+    return rows
+
+
+def _type_name(annotation: Any) -> str:
+    if annotation is type(None):
+        return "none"
+    if get_origin(annotation) is Annotated:
+        return _type_name(get_args(annotation)[0])
+    if get_origin(annotation) is Literal:
+        return "|".join(map(str, get_args(annotation)))
+    if get_origin(annotation) is tuple:
+        return ",".join(_type_name(part) for part in get_args(annotation) if part is not ...)
+    if args := get_args(annotation):
+        return "|".join(dict.fromkeys(_type_name(part) for part in args if part is not type(None)))
+    return getattr(annotation, "__name__", str(annotation)).lower()

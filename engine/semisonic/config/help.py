@@ -1,0 +1,117 @@
+"""What --help and --list answer."""
+
+import inspect
+import os
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+OPTIONS = {
+    "--config FILE": "read fields from a YAML file, such as config.yaml of an earlier run",
+    "--recipe NAME": "start from a recipe (--list shows them); default: the one named after the data set. Each "
+    "algorithm changes it to its paper's settings",
+    "--resume": "continue the run in its folder from its latest checkpoint",
+    "--print-config": "print the resolved configuration and exit",
+    "--plan": "run a few real steps, print memory, speed, hours and images of the whole run, and exit; writes nothing",
+    "--list": "list recipes, algorithms, data sets, models and augmentations, and exit",
+    "--debug": "show a traceback for mistakes in the configuration too",
+    "--help, -h": "show this; --help --algorithm NAME shows that algorithm's fields",
+}
+FORMS = """A field is given as --section.field VALUE. --data NAME is short for --data.name NAME, and so for algorithm,
+model and optim. A switch is turned on by --switch and off by --no-switch; null means none. Command line beats file
+beats recipe beats default."""
+
+
+@contextmanager
+def for_a_pipe() -> Iterator[None]:
+    """A reader that has seen enough, such as `head`, is no error."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+
+
+@for_a_pipe()
+def show_help(usage: str, fields: dict[str, Any], without: Sequence[str] = ()) -> int:
+    """Options and every field with its type, default and meaning, for the algorithm that the command line names.
+
+    without: options that the command does not have.
+    """
+    from semisonic.config.fields import algorithm_name, describe_fields
+
+    width = min(Console().width, 110)
+    print(f"{usage}\n\nOptions")
+    for option, text in OPTIONS.items():
+        if option not in without:
+            _entry(option, text, width)
+    print("\nFields\n" + textwrap.fill(" ".join(FORMS.split()), width, initial_indent="  ", subsequent_indent="  "))
+    section = None
+    for name, kind, default, text in describe_fields(algorithm_name(fields)):
+        here = name.rpartition(".")[0]
+        if here != section:
+            section = here
+            print(f"\n{section or 'run'}")
+        _entry(f"--{name.replace('_', '-')} {kind}", f"{text} Default: {default}.".lstrip() if default else text, width)
+    return 0
+
+
+def _entry(head: str, text: str, width: int) -> None:
+    print(textwrap.fill(head, width, initial_indent="  ", subsequent_indent="    ", break_long_words=False))
+    print(textwrap.fill(text, width, initial_indent="      ", subsequent_indent="      ", break_long_words=False))
+
+
+@for_a_pipe()
+def show_lists() -> int:
+    """Recipes, algorithms, data sets, models and augmentations, a line each."""
+    from semisonic.algorithms.registry import ALGORITHMS
+    from semisonic.data.sets.registry import data_sets
+    from semisonic.data.views.registry import VIEW_SPECS
+    from semisonic.models.networks import models
+    from semisonic.recipes import RECIPES
+
+    def first_line(thing: object) -> str:
+        return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+    named, others = {}, []
+    for name, text in models().items():
+        if text.startswith("torchvision's"):
+            others.append(name)
+        else:
+            named[name] = text
+    groups = {
+        "Recipes (--recipe)": {name: first_line(recipe) for name, recipe in RECIPES.items()},
+        "Algorithms (--algorithm)": {name: first_line(inspect.getmodule(kind)) for name, kind in ALGORITHMS.items()},
+        "What they change of a recipe of CIFAR-10, CIFAR-100, SVHN and STL-10": {
+            name: first_line(kind.paper_settings) for name, kind in ALGORITHMS.items()
+        },
+        "Data sets (--data)": data_sets(),
+        "Models (--model)": named,
+        "Augmentations (fields of an algorithm, such as --algorithm.strong usb)": VIEW_SPECS,
+    }
+    console = Console()
+    for title, entries in groups.items():
+        console.print(table(title, list(entries.items()), ("", "")), highlight=False, markup=False)
+        if title.startswith("Models"):
+            text = f"torchvision's, with random weights or those of model.weights: {', '.join(others)}"
+            print(textwrap.fill(text, min(console.width, 110)))
+        print()
+    return 0
+
+
+def table(title: str, rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Table:
+    result = Table(
+        title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False,
+        show_header=any(columns),
+    )  # fmt: skip
+    for column in columns:
+        result.add_column(column)
+    for row in rows:
+        result.add_row(*map(Text, row))
+    return result

@@ -1,0 +1,197 @@
+"""The configuration of a run: its fields, and what follows from them. `config_checks` says which cannot go together."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+import torch
+import yaml
+from pydantic import Field
+
+from semisonic.addons import ctaugment
+from semisonic.addons.pretext_losses import AuxiliaryConfig, with_auxiliary
+from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.data.sets.base import DataConfig
+from semisonic.distributed import deepspeed as deepspeed_config
+from semisonic.distributed.deepspeed import ParallelConfig
+from semisonic.distributed.watchdog import HealthConfig
+from semisonic.models import blocks
+from semisonic.models.ema import EmaConfig
+from semisonic.models.networks import ModelConfig
+from semisonic.optim.optimizer import OptimConfig
+from semisonic.schema import Config, UserError
+
+if TYPE_CHECKING:
+    AlgorithmConfig = Any
+else:
+    AlgorithmConfig = Annotated[
+        Union[tuple(algorithm.Config for algorithm in ALGORITHMS.values())],  # noqa: UP007
+        Field(discriminator="name"),
+    ]
+
+
+class BatchConfig(Config):
+    labeled: int = Field(64, ge=1)
+    """Labeled images of a step, over all ranks together."""
+    unlabeled_ratio: int | float = Field(7, ge=1)
+    """Unlabeled images of a step for each labeled one (mu); as 2.5, where that makes a whole number of images."""
+    micro: int = Field(1, ge=1)
+    """Micro-batches a step is split into (gradient accumulation); each takes its share of all streams."""
+    fit: bool = True
+    """On a GPU, try the largest step before the run starts and raise `micro` until it fits. False = end with an error
+    where it does not fit."""
+
+    @property
+    def unlabeled(self) -> int:
+        """Unlabeled images of a step, over all ranks together."""
+        return round(self.labeled * self.unlabeled_ratio)
+
+
+class EvalConfig(Config):
+    every: int = Field(1024, ge=1)
+    """Steps between evaluations."""
+    batch: int = Field(256, ge=1)
+    """Images of a rank in one evaluation forward."""
+
+
+class LogConfig(Config):
+    every: int = Field(50, ge=1)
+    """Steps between lines of metrics.jsonl; the only moments at which the host waits for the device."""
+    trackers: tuple[str, ...] = ("tensorboard",)
+    """Trackers of Accelerate to log to: tensorboard, wandb, mlflow, ..."""
+    collapse: float = Field(0.1, ge=0, lt=0.5)
+    """A class that gets less than this part of its share among the pseudo-labels that count has collapsed, which is
+    printed and logged. Its share is that among the labeled images. 0 = no such alarm."""
+    collapse_coverage: float = Field(0.3, ge=0, le=1)
+    """Share of the unlabeled images that must get a pseudo-label before collapsed classes are looked for."""
+
+
+class CheckpointConfig(Config):
+    every: int = Field(1024, ge=1)
+    """Steps between checkpoints; the last step and, with held-out images, each new best write one too."""
+    keep: int = Field(2, ge=1)
+    """Newest checkpoints that are kept, beside the one that the held-out images choose."""
+
+
+class RunConfig(Config):
+    """One run. Sections are given as --section.field VALUE, and a section's name as --section NAME."""
+
+    out: Path | None = None
+    """Folder of the run; default runs/DATA-ALGORITHM-LABELS-seedS."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Seed of split, initialization, order and augmentation."""
+    steps: int = Field(2**20, ge=1)
+    """Optimizer steps."""
+    baseline: bool = False
+    """First train the supervised baseline on the same labels for as many steps, into OUT/supervised, and compare."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto = cuda where there is a GPU."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Autocast of the network; weights, statistics and losses stay in fp32. On a GPU, fp32 means
+    TF32 products."""
+    compile: Literal["auto", "whole", "blocks", "off"] = "auto"
+    """whole = forward and loss as one graph. blocks = each residual block as a graph of its own, shared by blocks of
+    equal structure: large networks compile sooner, and their gradients are reduced over the ranks while the backward
+    goes on. auto = whole on a GPU, off on the CPU, where short runs lose by it. Evaluation is never compiled."""
+    recompute: bool = False
+    """Activation checkpointing: keep only the input of each residual block for the backward, which runs the block's
+    forward again. Less memory for up to a third more time; same arithmetic, random numbers and running statistics.
+    For Wide ResNets, Shake-Shake and torchvision's networks made of such blocks."""
+    kernels: Literal["fused", "reference"] = "fused"
+    """reference = losses, SGD and EMA in plain torch, RandAugment as DALI operators: what the fast path is checked
+    against. fused = the fused ones; losses inside the graph with compile=whole, compiled by themselves with
+    compile=blocks, and in plain torch with compile=off."""
+    replay: Literal["auto", "step", "backward", "off"] = "auto"
+    """CUDA-graph replay: of the whole step (one process), or of forward and backward (several). auto = step in one
+    GPU process, off elsewhere and for methods with several optimizers. Not to be replayed: fp16, which checks its
+    gradients on the host, and recompute of blocks that draw random numbers (efficientnets' stochastic depth,
+    Shake-Shake)."""
+    deterministic: bool = False
+    """Only deterministic GPU kernels, so that a resumed GPU run is equal bit for bit; the CPU always is."""
+    threads: int = Field(0, ge=0)
+    """CPU threads of a rank, for DALI and, on the CPU, for torch; 0 = its share of the cores."""
+    max_hours: float | None = Field(None, gt=0)
+    """Write a checkpoint and end this process after so many hours; --resume continues."""
+    init: Path | None = None
+    """Start from the EMA weights of a checkpoint; what does not fit is reported."""
+    data: DataConfig = DataConfig()
+    batch: BatchConfig = BatchConfig()
+    model: ModelConfig = ModelConfig()
+    algorithm: AlgorithmConfig = ALGORITHMS["fixmatch"].Config()
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
+    optim: OptimConfig = OptimConfig()
+    ema: EmaConfig = EmaConfig()
+    eval: EvalConfig = EvalConfig()
+    log: LogConfig = LogConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    health: HealthConfig = HealthConfig()
+
+    @property
+    def folder(self) -> Path:
+        labels = "all" if self.data.labels is None else self.data.labels
+        return self.out or Path("runs") / f"{self.data.name}-{self.algorithm.name}-{labels}-seed{self.seed}"
+
+    @property
+    def algorithm_class(self) -> type[Algorithm]:
+        """The algorithm, with the auxiliary losses that have a weight, and the probe of a learned augmentation."""
+        kind = with_auxiliary(ALGORITHMS[self.algorithm.name], self.auxiliary)
+        return ctaugment.probing(kind, self.algorithm, self.data.ctaugment_lag)
+
+    @property
+    def torch_device(self) -> str:
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return self.device
+
+    @property
+    def compiled(self) -> bool:
+        return self.graphs != "off"
+
+    @property
+    def graphs(self) -> str:
+        """What is compiled: whole, blocks or off."""
+        if self.compile == "auto":
+            return "whole" if self.torch_device == "cuda" and self.zero_stage != 3 else "off"
+        return self.compile
+
+    @property
+    def zero_stage(self) -> int:
+        """Stage of DeepSpeed's ZeRO; 0 without DeepSpeed, or with a file that `find_problems` refuses."""
+        try:
+            return deepspeed_config.zero_stage(deepspeed_config.read_deepspeed(self.parallel))
+        except UserError:
+            return 0
+
+    @property
+    def loading(self) -> DataConfig:
+        """`data` with its choice of where RandAugment's operations run."""
+        where = self.data.operations
+        if where == "auto":
+            where = "dali" if self.kernels == "reference" else "kernel"
+        return self.data.model_copy(update={"operations": where})
+
+    @property
+    def replayed(self) -> str:
+        """What is replayed: step, backward or off."""
+        alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+        if self.replay == "auto":
+            fits = self.precision != "fp16" and not (self.recompute and blocks.draws(self.model.name))
+            fits = fits and alone and not self.zero_stage and ALGORITHMS[self.algorithm.name].roles == ("network",)
+            return "step" if self.torch_device == "cuda" and fits else "off"
+        return self.replay
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+
+    def dump(self) -> str:
+        """YAML that `--config` reads back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def supervised_baseline(self) -> "RunConfig":
+        """The same run without unlabeled images."""
+        cfg = ALGORITHMS["supervised"].Config()
+        changes = {"algorithm": cfg, "auxiliary": AuxiliaryConfig(), "baseline": False}
+        return self.model_copy(update={**changes, "out": self.folder / "supervised"})

@@ -1,0 +1,104 @@
+"""Which samples a step reads: a pure function of the step and the rank, so resuming is setting the step.
+
+The training samples of a stream stand in one global order: epoch after epoch, each a fresh shuffle of all of them
+without replacement. Step t reads positions t*batch to (t+1)*batch - 1, cut into micro-batches, of each of which rank r
+takes the r-th share: a micro-batch holds the same samples at every world size.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from semisonic.contract import ALONE, Rank
+from semisonic.data.loading.draws import Draws
+
+
+class Sampler(Protocol):
+    """What a stream reads, as positions among its images."""
+
+    @property
+    def share(self) -> int:
+        """Samples of this rank in a step."""
+        ...
+
+    def numbers(self, step: int, count: int = 1) -> np.ndarray:
+        """Global numbers of the rank's samples of `count` steps, which key their random numbers: they ascend.
+
+        int64 [count * share].
+        """
+        ...
+
+    def indices(self, step: int, count: int = 1) -> np.ndarray:
+        """Positions of the rank's samples of `count` steps among the stream's images: int64 [count * share]."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingSampler:
+    """Epochs without end, each in an order of its own."""
+
+    draws: Draws
+    size: int
+    """Number of images of an epoch."""
+    batch: int
+    """Global batch size."""
+    rank: Rank = ALONE
+    micro: int = 1
+    """Micro-batches of a step."""
+    _order: Callable[[int], np.ndarray] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # The epochs of the dozen steps that are prepared together: many where they are smaller than the batch.
+        epochs = 4 + 12 * self.batch // self.size
+        draws, size = self.draws, self.size
+        object.__setattr__(self, "_order", lru_cache(epochs)(lambda epoch: draws.permutation("order", epoch, size)))
+
+    @property
+    def share(self) -> int:
+        return self.batch // self.rank.world_size
+
+    def numbers(self, step: int, count: int = 1) -> np.ndarray:
+        """Micro-batch after micro-batch."""
+        part = self.share // self.micro
+        steps = np.arange(step, step + count)[:, None, None] * self.batch
+        parts = (np.arange(self.micro)[:, None] * self.rank.world_size + self.rank.rank) * part
+        return (steps + parts + np.arange(part)).ravel()
+
+    def indices(self, step: int, count: int = 1) -> np.ndarray:
+        numbers = self.numbers(step, count)
+        first, last = int(numbers[0]) // self.size, int(numbers[-1]) // self.size
+        if first == last:
+            return self._order(first)[numbers - first * self.size]
+        bounds = np.searchsorted(numbers, np.arange(first + 1, last + 1) * self.size)
+        parts = zip(range(first, last + 1), np.split(numbers, bounds), strict=True)
+        return np.concatenate([self._order(epoch)[part - epoch * self.size] for epoch, part in parts if len(part)])
+
+
+@dataclass(frozen=True)
+class EvaluationSampler:
+    """Every image once, in order; beyond the last one it is repeated, so that all steps are of one size."""
+
+    size: int
+    """Number of images."""
+    share: int
+    """Images of a rank in a step."""
+    rank: Rank = ALONE
+
+    @property
+    def steps(self) -> int:
+        """After which every image was read."""
+        return -(-self.size // (self.share * self.rank.world_size))
+
+    def numbers(self, step: int, count: int = 1) -> np.ndarray:
+        steps = np.arange(step, step + count)[:, None] * self.rank.world_size + self.rank.rank
+        return (steps * self.share + np.arange(self.share)).ravel()
+
+    def indices(self, step: int, count: int = 1) -> np.ndarray:
+        return np.minimum(self.numbers(step, count), self.size - 1)
+
+    def valid(self, step: int) -> np.ndarray:
+        """Which samples of a step are no repetitions: bool [share]."""
+        return self.numbers(step) < self.size

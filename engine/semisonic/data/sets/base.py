@@ -1,0 +1,137 @@
+"""What a data set is: its configuration, and the images it holds, resident or as files."""
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from semisonic.data.sets.manifest import png_bytes
+from semisonic.schema import Config
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Per channel, on the 0..1 scale."""
+
+
+class DataConfig(Config):
+    name: str = "digits"
+    """digits, mnist, fashion-mnist, cifar10, cifar100, svhn, stl10, or folder for your own images."""
+    root: Path | None = None
+    """Folder of the data. Default: `~/.cache/semisonic/data/NAME` (under XDG_CACHE_HOME where that is set);
+    `folder` has no default. With `csv`, what the CSV's paths are relative to (default: the folder of the
+    CSV)."""
+    download: bool = False
+    """Fetch the data set into `root` where it is not there yet."""
+    labels: int | None = 40
+    """Labeled images in all, the same number for every class; null = all. Not used with `split`."""
+    held_out: int = Field(0, ge=0)
+    """Further labeled images, class-balanced, kept out of training to choose a checkpoint by."""
+    split: Path | None = None
+    """Your own split instead of a drawn one: an .npz with index arrays `labeled` and optionally `unlabeled`
+    and `held_out`; or a .txt (one a line) or .csv (column `path` or `index`) naming the labeled images."""
+    split_seed: int | None = None
+    """Seed of the drawn split; default: the run's seed."""
+    unlabeled_includes_labeled: bool = True
+    """Whether the labeled images are also in the unlabeled pool, as in FixMatch and its family."""
+    size: int | None = Field(None, ge=1)
+    """Side of the training images in pixels: required for `folder`; every other data set has its own."""
+    flip: bool | None = None
+    """Horizontal flips in the weak augmentation; default: the data set's (none for digits, MNIST, SVHN)."""
+    pad: int | None = Field(None, ge=0)
+    """Reflected margin of the weak random crop in pixels; default: an eighth of the size."""
+    normalize: Literal["own", "imagenet"] = "own"
+    """Mean and deviation that pixels are normalized with: the data set's own (for `folder` ImageNet's), or ImageNet's,
+    which networks trained on it expect."""
+    svhn_extra: bool = True
+    """Add SVHN's 531,131 extra images to its training images."""
+    csv: Path | None = None
+    """For `folder`: a CSV with columns path, label (empty: unlabeled) and maybe split (train or test)."""
+    test_root: Path | None = None
+    """For `folder`: test images, one folder a class, where they are not in `root`/test or `root`/val."""
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    """For `folder` without any test images: this share of every class's labeled images is the test set,
+    chosen by the files' names, so that it is the same for every seed."""
+    bad_files: Literal["error", "skip"] = "error"
+    """For `folder`: whether images that cannot be decoded are an error, or left out and counted."""
+    workers: int | None = Field(None, ge=1)
+    """For `folder`: processes that check new images; default: one per CPU."""
+    operations: Literal["auto", "dali", "kernel"] = "auto"
+    """Where RandAugment's operations and Cutout run: as DALI operators, or in one fused kernel after DALI's crop and
+    flip; same draws, same pixels. auto = kernel. For AugMix, SimCLR and CTAugment, dali means plain torch in place of
+    the kernel."""
+    equalize: Literal["dali", "pil"] = "dali"
+    """Formula of the equalize operation: DALI's, or PIL's integer steps (on a GPU only with operations=kernel)."""
+    ctaugment_lag: int = Field(32, ge=1)
+    """Age in steps of the rates that CTAugment draws by: at least 4 steps_per_call, since drawing runs ahead."""
+    steps_per_call: int = Field(0, ge=0)
+    """Steps whose images one DALI call makes; 0 = as many as fit 2^22 pixels on a GPU (at most 8), 1 on the CPU."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images that stay in memory."""
+
+    pixels: np.ndarray
+    """uint8 [N, H, W, 3], RGB."""
+    labels: np.ndarray
+    """int64 [N]; -1 = unknown."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles:
+    """Encoded image files, each of which was decoded once and found sound."""
+
+    root: Path
+    paths: list[str]
+    """N paths relative to `root`; those outside it are absolute."""
+    labels: np.ndarray
+    """int64 [N]; -1 = unknown."""
+    shapes: np.ndarray
+    """int32 [N, 2]: height and width in pixels after EXIF orientation, as DALI's decoders see them."""
+    via_pillow: np.ndarray
+    """bool [N]: files that DALI cannot decode; `read` re-encodes them as PNG."""
+    sizes: np.ndarray | None = None
+    """int64 [N]: bytes of each file when it was scanned, or None where it may have changed since."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, index: int) -> np.ndarray:
+        """The encoded bytes of one image, uint8 [bytes]; DALI decodes them to RGB of its `shapes`.
+
+        Raises OSError where the file has gone or changed its size since the scan: decoders make gray of what is
+        missing at the end of a JPEG.
+        """
+        path = self.root / self.paths[index]
+        if self.sizes is not None and (size := path.stat().st_size) != self.sizes[index]:
+            raise OSError(errno.ESTALE, f"{size} bytes, {self.sizes[index]} when it was scanned", str(path))
+        if self.via_pillow[index]:
+            return np.frombuffer(png_bytes(path), np.uint8)
+        return np.fromfile(path, np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    name: str
+    classes: tuple[str, ...]
+    size: int
+    """Side of the images the network sees, in pixels."""
+    mean: tuple[float, float, float]
+    """Per channel, of the training images scaled to 0..1."""
+    std: tuple[float, float, float]
+    flip: bool
+    """Whether the weak augmentation flips horizontally."""
+    pad: int
+    """Reflected margin of the weak random crop, in pixels."""
+    train: Images | ImageFiles
+    """All training images: candidates for labeling (label >= 0) and images without a label (-1)."""
+    test: Images | ImageFiles
+    border: int = 0
+    """Black border around the image itself, in pixels (MNIST's 28x28 shown at 32x32: 2)."""
+    notes: tuple[str, ...] = ()
+    """What to tell the user when the run starts, one line each, such as files left out."""

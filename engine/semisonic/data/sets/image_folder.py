@@ -1,0 +1,156 @@
+"""Your own images (`listing.py` says in which layouts): found, scanned once, and made a data set."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, ImageFiles
+from semisonic.data.sets.listing import (
+    Listing,
+    class_folders,
+    find_layout,
+    list_csv,
+    list_tree,
+    read_csv_header,
+    subfolders,
+)
+from semisonic.data.sets.manifest import VIA_PILLOW, ScannedFile, scan
+from semisonic.schema import UserError
+
+_SHOWN = 20  # bad files
+
+
+def check_folder(cfg: DataConfig) -> list[str]:
+    """Mistakes that show without walking through the images, one line each."""
+    problems = []
+    if cfg.size is None:
+        problems.append("data.size: needed for data.name=folder: the side of the training images in pixels, such as 96")
+    if cfg.root is None and cfg.csv is None:
+        return [
+            *problems,
+            "data.root: needed for data.name=folder: the folder of the images (or give data.csv)",
+        ]
+    if cfg.test_root is not None:
+        problems += class_folders("data.test_root", cfg.test_root.expanduser())[1]
+    if cfg.root is not None:
+        root_problems = subfolders("data.root", cfg.root.expanduser())[1]
+        if root_problems:
+            return problems + root_problems
+    if cfg.csv is not None:
+        try:
+            read_csv_header(cfg.csv.expanduser())
+        except UserError as error:
+            problems += error.messages
+        return problems
+    return problems + find_layout(cfg).problems
+
+
+def load_folder(cfg: DataConfig) -> DataSet:
+    """Find the images, check every file that the manifest does not know, and build the data set.
+
+    Raises UserError with every mistake found.
+    """
+    assert cfg.size is not None
+    try:
+        listing = list_csv(cfg) if cfg.csv is not None else list_tree(cfg)
+    except OSError as error:
+        raise UserError(f"data.root: cannot read {error.filename}: {error.strerror}") from error
+    if listing.problems:
+        raise UserError(listing.problems)
+    classes = tuple(sorted({label for _, label in listing.train if label is not None}))
+    if problems := _check_classes(listing, classes):
+        raise UserError(problems)
+
+    notes = listing.notes
+    if listing.ignored:
+        notes.append(f"{len(listing.ignored)} files are not images by name, such as {listing.ignored[0]}")
+    if not listing.test:
+        notes.append(_hold_back_test(listing, cfg.test_fraction))
+    train, test = _scan(cfg, listing, classes, notes)
+    return DataSet(
+        "folder",
+        classes,
+        cfg.size,
+        IMAGENET_MEAN,  # the usual choice for natural images
+        IMAGENET_STD,
+        flip=True if cfg.flip is None else cfg.flip,
+        pad=cfg.size // 8 if cfg.pad is None else cfg.pad,
+        train=train,
+        test=test,
+        notes=tuple(notes),
+    )
+
+
+def _check_classes(listing: Listing, classes: tuple[str, ...]) -> list[str]:
+    problems = []
+    if len(classes) < 2:
+        problems.append(
+            f"data.root: {listing.root} has {len(classes)} classes of labeled images; at least 2 are needed"
+        )
+    elif unknown := sorted({label for _, label in listing.test if label is not None} - set(classes)):
+        problems.append(
+            "data.test_root: there are test images of classes without a labeled training image: "
+            + ", ".join(unknown[:10])
+        )
+    return problems
+
+
+def _hold_back_test(listing: Listing, fraction: float) -> str:
+    """Move a share of every class from train to test, chosen by a hash of the path, and say so."""
+    by_class: dict[str, list[str]] = {}
+    for path, label in listing.train:
+        if label is not None:
+            by_class.setdefault(label, []).append(path)
+    if small := sorted(label for label, paths in by_class.items() if len(paths) < 2):
+        raise UserError(
+            f"data.test_root: there are no test images, and class {small[0]} has too few labeled ones to "
+            "keep some for the test; give test images"
+        )
+    chosen = set()
+    for paths in by_class.values():
+        count = min(max(round(fraction * len(paths)), 1), len(paths) - 1)
+        chosen.update(sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(path)).digest())[:count])
+    listing.test = [item for item in listing.train if item[0] in chosen]
+    listing.train = [item for item in listing.train if item[0] not in chosen]
+    return (
+        f"no test images given: {len(chosen)} of the labeled images, {fraction:.0%} of every class, are "
+        "the test set (the same for every seed)"
+    )
+
+
+def _scan(
+    cfg: DataConfig, listing: Listing, classes: tuple[str, ...], notes: list[str]
+) -> tuple[ImageFiles, ImageFiles]:
+    items = listing.train + listing.test
+    entries = scan(listing.root, [path for path, _ in items], cfg.workers).entries
+    bad = [(path, entry.reason) for (path, _), entry in zip(items, entries, strict=True) if not entry.sound]
+    if bad and cfg.bad_files == "error":
+        lines = [f"data.root: cannot decode {listing.root / path}: {reason}" for path, reason in bad[:_SHOWN]]
+        if len(bad) > _SHOWN:
+            lines.append(f"data.root: {len(bad) - _SHOWN} more files cannot be decoded")
+        advice = "repair or remove them, or set data.bad_files=skip to leave them out"
+        raise UserError([f"data.bad_files: {len(bad)} of {len(items)} images cannot be decoded; {advice}", *lines])
+    if bad:
+        notes.append(f"{len(bad)} of {len(items)} images cannot be decoded and are left out, such as {bad[0][0]}")
+    number = {name: label for label, name in enumerate(classes)}
+    labeled = [(path, -1 if name is None else number[name]) for path, name in items]
+    middle = len(listing.train)
+    train = _files(listing.root, labeled[:middle], entries[:middle])
+    test = _files(listing.root, labeled[middle:], entries[middle:])
+    if not len(train) or not len(test):
+        raise UserError(f"data.root: no image of {listing.root} that can be decoded is left to train or to test on")
+    return train, test
+
+
+def _files(root: Path, items: list[tuple[str, int]], entries: list[ScannedFile]) -> ImageFiles:
+    kept = [(*item, entry) for item, entry in zip(items, entries, strict=True) if entry.sound]
+    return ImageFiles(
+        root,
+        [path for path, _, _ in kept],
+        np.array([label for _, label, _ in kept], np.int64),
+        np.array([(entry.height, entry.width) for _, _, entry in kept], np.int32).reshape(-1, 2),
+        np.array([entry.status == VIA_PILLOW for _, _, entry in kept], bool),
+        np.array([entry.bytes for _, _, entry in kept], np.int64),
+    )

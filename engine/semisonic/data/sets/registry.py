@@ -1,0 +1,92 @@
+"""Data sets by name: what there is, what is wrong with a configuration, and the images themselves.
+
+To add a data set, write a function DataConfig -> DataSet and list it in `_REGISTRY`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from semisonic.data.sets import digits
+from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, ImageFiles, Images
+from semisonic.data.sets.image_folder import check_folder, load_folder
+from semisonic.data.sets.splits import check_labels
+from semisonic.data.sets.torchvision_sets import KNOWN, check_known, load_known
+from semisonic.schema import UserError
+
+__all__ = ["DataConfig", "DataSet", "ImageFiles", "Images", "data_problems", "data_sets", "image_size", "load_data_set"]
+
+
+@dataclass(frozen=True)
+class _Registered:
+    summary: str
+    load: Callable[[DataConfig], DataSet]
+    problems: Callable[[DataConfig], list[str]] = lambda cfg: []
+    """Mistakes that show without reading images, one line each."""
+    size: int | None = None
+    """Side of its images; None: the user chooses."""
+    classes: int | None = None
+    """None: known once the data are read."""
+    counts: Sequence[int] | None = None
+    """Labeled images of every class, where known without reading them."""
+
+
+_REGISTRY = {
+    "digits": _Registered(
+        "scikit-learn's digits, 8x8 gray shown at 16x16, 1,397 + 400, comes with the installation",
+        digits.load_digits,
+        size=digits.SIZE,
+        classes=10,
+        counts=digits.COUNTS,
+    ),
+    **{
+        name: _Registered(known.title, load_known, check_known, known.size, known.classes, known.counts)
+        for name, known in KNOWN.items()
+    },
+    "folder": _Registered("your own images: a folder per class, or a CSV (data.csv)", load_folder, check_folder),
+}
+
+
+def data_sets() -> dict[str, str]:
+    """Every data set's name and one line about it."""
+    return {name: entry.summary for name, entry in _REGISTRY.items()}
+
+
+def image_size(cfg: DataConfig) -> int:
+    """Side of the images that the network will see, in pixels; 32 where the configuration does not tell."""
+    entry = _REGISTRY.get(cfg.name)
+    return cfg.size or (entry.size if entry else None) or 32
+
+
+def data_problems(cfg: DataConfig) -> list[str]:
+    """Every mistake in `cfg` that shows without reading images, one line each, naming the field; else []."""
+    entry = _REGISTRY.get(cfg.name)
+    if entry is None:
+        return [f"data.name: there is no data set {cfg.name!r}; valid: {', '.join(_REGISTRY)}"]
+    problems = entry.problems(cfg)
+    if entry.size is not None and cfg.size not in (None, entry.size):
+        problems.append(
+            f"data.size: the images of {cfg.name} are {entry.size} pixels wide, not {cfg.size}; leave it out"
+        )
+    if cfg.name != "folder":
+        set_anyway = [field for field in ("csv", "test_root") if getattr(cfg, field) is not None]
+        problems += [f"data.{field}: only for data.name=folder, not {cfg.name}" for field in set_anyway]
+    size = cfg.size or entry.size
+    if cfg.pad is not None and size is not None and cfg.pad >= size:
+        problems.append(
+            f"data.pad: a margin of {cfg.pad} cannot be reflected from {size} pixels; give less than {size}"
+        )
+    if cfg.split is not None and not cfg.split.expanduser().is_file():
+        problems.append(f"data.split: no such file: {cfg.split}")
+    if entry.classes is not None:
+        problems += check_labels(cfg, entry.classes, entry.counts)
+    elif cfg.labels is not None and cfg.labels <= 0 and cfg.split is None:
+        problems.append(f"data.labels: {cfg.labels} labeled images; give a multiple of the number of classes or null")
+    return problems
+
+
+def load_data_set(cfg: DataConfig) -> DataSet:
+    """Read the data set. Raises UserError with every problem found, one line each."""
+    if problems := data_problems(cfg):
+        raise UserError(problems)
+    data = _REGISTRY[cfg.name].load(cfg)
+    return replace(data, mean=IMAGENET_MEAN, std=IMAGENET_STD) if cfg.normalize == "imagenet" else data

@@ -1,0 +1,292 @@
+"""Which images are labeled, unlabeled and held out: drawn once from a seed, class-balanced, or given by the
+user.
+
+Every class is put in an order that depends on the seed and the labels only; the first of it are the
+labeled images, the next the held-out ones. So a larger labeled set of the same seed contains the smaller
+one.
+"""
+
+import csv
+import hashlib
+import os
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from semisonic.data.sets.base import DataConfig
+from semisonic.data.sets.spellings import HELD_OUT, LABELED, SAVED_ARRAYS, UNLABELED, find_arrays
+from semisonic.schema import UserError
+
+_KEY = 0x53504C4954  # second half of the Philox key: no other draws of a run share it
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Sorted int64 indices into the training images. `labeled` may be part of `unlabeled`, never of
+    `held_out`."""
+
+    labeled: np.ndarray
+    unlabeled: np.ndarray
+    held_out: np.ndarray
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.labeled, self.unlabeled, self.held_out
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the three arrays, the same on every machine and in every version."""
+        digest = hashlib.sha256()
+        for name, array in zip(SAVED_ARRAYS, self.arrays, strict=True):
+            indices = array.astype("<i8")
+            digest.update(f"{name} {len(indices)}\n".encode())
+            digest.update(indices.tobytes())
+        return digest.hexdigest()
+
+
+def shuffled_by_class(labels_N: np.ndarray, classes: int, seed: int) -> list[np.ndarray]:
+    """The indices of every class in an order drawn from `seed`; images with label -1 are in none of them."""
+    # Raw words: NumPy promises that these, unlike what Generator's methods return, never change.
+    philox = np.random.Philox(key=np.array([seed & 0xFFFFFFFFFFFFFFFF, _KEY], np.uint64))
+    order_N = np.argsort(philox.random_raw(len(labels_N)), kind="stable")
+    return [order_N[labels_N[order_N] == c] for c in range(classes)]
+
+
+def check_labels(cfg: DataConfig, classes: int, label_counts: Sequence[int] | None = None) -> list[str]:
+    """Mistakes in `data.labels` and `data.held_out`, one line each; [] where there is none.
+
+    `label_counts`: labeled images of every class; without it only what needs no images is checked.
+    """
+    problems = []
+    if cfg.held_out % classes:
+        problems.append(_not_balanced("held_out", cfg.held_out, classes))
+    if cfg.split is not None:
+        return problems
+    if cfg.labels is not None and cfg.labels <= 0:
+        problems.append(
+            f"data.labels: {cfg.labels} labeled images; give a positive multiple of the {classes} classes, "
+            f"such as {4 * classes}, or null for all"
+        )
+    elif cfg.labels is not None and cfg.labels % classes:
+        problems.append(_not_balanced("labels", cfg.labels, classes))
+    if not problems and label_counts is not None:
+        problems += _check_counts(cfg, classes, label_counts)
+    return problems
+
+
+def _not_balanced(field: str, value: int, classes: int) -> str:
+    low = value // classes * classes
+    near = f"{low} or {low + classes}" if low else f"{classes}"
+    return f"data.{field}: {value} is not the same number for each of the {classes} classes; give {near}"
+
+
+def _check_counts(cfg: DataConfig, classes: int, label_counts: Sequence[int]) -> list[str]:
+    total, poorest = sum(label_counts), min(range(classes), key=lambda c: label_counts[c])
+    wanted = (cfg.labels or 0) + cfg.held_out
+    asked = f"{cfg.labels or 'all'} labeled and {cfg.held_out} held-out images"
+    field = "labels" if cfg.labels is not None else "held_out"
+    if wanted > total:
+        return [f"data.{field}: {asked} asked for, but only {total} training images have a label"]
+    # With all images labeled, each class must keep one after the held-out images are taken.
+    need = wanted // classes + (cfg.labels is None)
+    if need > label_counts[poorest]:
+        return [
+            f"data.{field}: {asked} need {need} of every class, but class {poorest} has only "
+            f"{label_counts[poorest]}; give less"
+        ]
+    return []
+
+
+def make_split(
+    cfg: DataConfig, labels_N: np.ndarray, classes: int, seed: int, paths: Sequence[str] | None = None
+) -> Split:
+    """Draw the split that `cfg` asks for, or read the one it names.
+
+    labels_N: int64 [N], -1 where unknown. seed: of the run, used unless `data.split_seed` is set.
+    paths: of the training images where these are files, for a split that names them.
+    Raises UserError with every mistake found.
+    """
+    if cfg.split is not None:
+        return _user_split(cfg, labels_N, classes, seed, paths)
+    counts = np.bincount(labels_N[labels_N >= 0], minlength=classes)
+    if problems := check_labels(cfg, classes, counts.tolist()):
+        raise UserError(problems)
+    held, taken = cfg.held_out // classes, (cfg.labels or 0) // classes
+    labeled, held_out = [], []
+    for order in shuffled_by_class(labels_N, classes, _seed(cfg, seed)):
+        first = len(order) - held if cfg.labels is None else taken
+        labeled.append(order[:first])
+        held_out.append(order[first : first + held])
+    return _complete(cfg, len(labels_N), np.concatenate(labeled), np.concatenate(held_out))
+
+
+def _seed(cfg: DataConfig, seed: int) -> int:
+    return seed if cfg.split_seed is None else cfg.split_seed
+
+
+def _complete(cfg: DataConfig, images: int, labeled: np.ndarray, held_out: np.ndarray) -> Split:
+    """The split whose unlabeled pool is every image that is not held out (nor labeled, where the config
+    says so)."""
+    kept = np.ones(images, bool)
+    kept[held_out] = False
+    if not cfg.unlabeled_includes_labeled:
+        kept[labeled] = False
+    return Split(np.sort(labeled), np.flatnonzero(kept), np.sort(held_out))
+
+
+def save_split(split: Split, path: Path) -> None:
+    """Write `split` as an .npz that `load_split` and `data.split` read."""
+    with open(path, "wb") as file:
+        np.savez(file, **dict(zip(SAVED_ARRAYS, split.arrays, strict=True)))  # type: ignore[arg-type]
+
+
+def load_split(path: Path, labels_N: np.ndarray | None = None, classes: int | None = None) -> Split:
+    """Read a split written by `save_split` and, given the training images' labels (int64 [N]), check it against them.
+
+    Raises UserError with every mistake found, each naming the file.
+    """
+    arrays = _read_npz(path)
+    if missing := [name for name in (LABELED, UNLABELED, HELD_OUT) if name not in arrays]:
+        raise UserError(f"data.split: {path} has no array {' and no '.join(missing)}")
+    if labels_N is not None and (problems := _check_split(path, arrays, labels_N, classes)):
+        raise UserError(problems)
+    return Split(*(np.sort(arrays[name]) for name in (LABELED, UNLABELED, HELD_OUT)))
+
+
+def _user_split(cfg: DataConfig, labels_N: np.ndarray, classes: int, seed: int, paths: Sequence[str] | None) -> Split:
+    assert cfg.split is not None
+    file = cfg.split.expanduser()
+    problems = check_labels(cfg, classes)
+    arrays = _read_npz(file) if file.suffix == ".npz" else {LABELED: _read_list(file, cfg.root, paths)}
+    problems += _check_split(file, arrays, labels_N, classes)
+    if LABELED not in arrays:
+        problems.append(f"data.split: {file} has no array {LABELED}; arrays: {', '.join(arrays) or 'none'}")
+    given = arrays.get(HELD_OUT)
+    if given is not None and cfg.held_out not in (0, len(given)):
+        problems.append(
+            f"data.held_out: {cfg.held_out}, but {file} holds out {len(given)} images; give 0 or {len(given)}"
+        )
+    if problems:
+        raise UserError(problems)
+
+    labeled = arrays[LABELED]
+    if given is None:
+        given = _draw_held_out(cfg, labels_N, classes, labeled, _seed(cfg, seed), arrays.get(UNLABELED))
+    split = _complete(cfg, len(labels_N), labeled, given)
+    if UNLABELED in arrays:
+        split = Split(split.labeled, np.sort(arrays[UNLABELED]), split.held_out)
+    return split
+
+
+def _draw_held_out(
+    cfg: DataConfig,
+    labels_N: np.ndarray,
+    classes: int,
+    labeled: np.ndarray,
+    seed: int,
+    unlabeled: np.ndarray | None,
+) -> np.ndarray:
+    """Held-out images out of those that the user's split left alone."""
+    left_N = labels_N.copy()
+    left_N[labeled] = -1
+    if unlabeled is not None:
+        left_N[unlabeled] = -1
+    per_class = cfg.held_out // classes
+    orders = shuffled_by_class(left_N, classes, seed)
+    if short := [c for c, order in enumerate(orders) if len(order) < per_class]:
+        raise UserError(
+            f"data.held_out: {cfg.held_out} images need {per_class} of every class, but {cfg.split} leaves "
+            f"{len(orders[short[0]])} of class {short[0]}; give less, or an array held_out in the split"
+        )
+    return np.concatenate([order[:per_class] for order in orders])
+
+
+def _read_npz(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            if not isinstance(stored, np.lib.npyio.NpzFile):
+                raise UserError(f"data.split: {file} is a single array; an .npz with named arrays is needed")
+            names, problems = find_arrays(stored.files)
+            if problems:
+                raise UserError(f"data.split: {file} {problem}" for problem in problems)
+            arrays = {name: stored[own] for name, own in names.items()}
+    except FileNotFoundError:
+        raise UserError(f"data.split: no such file: {file}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"data.split: cannot read {file}: {error}") from error
+    for name, array in arrays.items():
+        if array.ndim != 1 or (len(array) and not np.issubdtype(array.dtype, np.integer)):
+            raise UserError(
+                f"data.split: array {name} of {file} is {array.dtype} {list(array.shape)}; "
+                "a list of integer indices is needed"
+            )
+    return {name: array.astype(np.int64) for name, array in arrays.items()}
+
+
+def _read_list(file: Path, root: Path | None, paths: Sequence[str] | None) -> np.ndarray:
+    """Indices of the images that a text or CSV file names, by index or by path."""
+    names = _read_names(file)
+    if all(name.lstrip("-").isdigit() for name in names):
+        return np.array([int(name) for name in names], np.int64)
+    if paths is None:
+        raise UserError(f"data.split: {file} names files, but the images of this data set have none; give indices")
+    base = str(root.expanduser()) if root else ""
+    position = {os.path.normpath(path): i for i, path in enumerate(paths)}
+    found = [position.get(_relative(name, base)) for name in names]
+    if unknown := [name for name, i in zip(names, found, strict=True) if i is None]:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise UserError(
+            f"data.split: {file} names images that are not among the training images: "
+            f"{', '.join(unknown[:5])}{more}; give paths relative to data.root"
+        )
+    return np.array(found, np.int64)
+
+
+def _relative(name: str, base: str) -> str:
+    inside = base and os.path.isabs(name) and os.path.abspath(name).startswith(os.path.abspath(base) + os.sep)
+    return os.path.relpath(name, base) if inside else os.path.normpath(name)
+
+
+def _read_names(file: Path) -> list[str]:
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as handle:
+            if file.suffix.lower() != ".csv":
+                return [line.strip() for line in handle if line.strip() and not line.startswith("#")]
+            reader = csv.DictReader(handle)
+            column = next((c for c in ("path", "index") if c in (reader.fieldnames or [])), None)
+            if column is None:
+                raise UserError(f"data.split: {file} needs a column path or index in its first line")
+            return [(row[column] or "").strip() for row in reader]
+    except FileNotFoundError:
+        raise UserError(f"data.split: no such file: {file}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"data.split: cannot read {file}: {error}") from error
+
+
+def _check_split(file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndarray, classes: int | None) -> list[str]:
+    """Mistakes in index arrays by name, one line each."""
+    problems = []
+    for name, indices in arrays.items():
+        where = f"data.split: {name} of {file}"
+        if outside := indices[(indices < 0) | (indices >= len(labels_N))].tolist():
+            problems.append(f"{where} holds index {outside[0]}; the training images are 0 to {len(labels_N) - 1}")
+        elif len(np.unique(indices)) < len(indices):
+            values, counts = np.unique(indices, return_counts=True)
+            problems.append(f"{where} holds index {values[counts > 1][0]} more than once")
+        elif name != UNLABELED and (labels_N[indices] < 0).any():
+            problems.append(f"{where} holds index {indices[labels_N[indices] < 0][0]}, whose label is not known")
+    if problems:
+        return problems
+    held_out = arrays.get(HELD_OUT, np.empty(0, np.int64))
+    for name in (LABELED, UNLABELED):
+        if name in arrays and len(both := np.intersect1d(held_out, arrays[name])):
+            problems.append(f"data.split: {file} has {len(both)} images in held_out and in {name}, such as {both[0]}")
+    if LABELED in arrays and classes is not None:
+        counts = np.bincount(labels_N[arrays[LABELED]], minlength=classes)
+        if len(empty := np.flatnonzero(counts == 0)):
+            problems.append(f"data.split: {file} has no labeled image of class {', '.join(map(str, empty[:10]))}")
+    return problems

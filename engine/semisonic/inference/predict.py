@@ -1,0 +1,200 @@
+"""Using a trained checkpoint: its figures on its test set, and predictions for a folder of images."""
+
+import json
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import yaml
+from pydantic import ValidationError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from semisonic.checkpoint import format as checkpoints
+from semisonic.config.renamed import saved_fields
+from semisonic.config.run_config import RunConfig
+from semisonic.data.loading.calls import Placement, StepRange
+from semisonic.data.loading.draws import Draws
+from semisonic.data.loading.image_source import ImageSource, source_of
+from semisonic.data.loading.loader import evaluation_slices
+from semisonic.data.loading.sampler import EvaluationSampler
+from semisonic.data.loading.stream import Stream
+from semisonic.data.sets import manifest
+from semisonic.data.sets.base import DataSet, ImageFiles
+from semisonic.data.sets.listing import EXTENSIONS, is_image
+from semisonic.data.sets.registry import load_data_set
+from semisonic.data.views.registry import Geometry
+from semisonic.inference.classifier import Classifier, load
+from semisonic.reporting.console import save_confusion
+from semisonic.schema import UserError
+from semisonic.training.build import draw_split
+from semisonic.training.metrics import Evaluation, evaluate
+
+
+def default_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def evaluate_checkpoint(
+    path: Path, nets: tuple[str, ...] = ("ema", "raw"), root: Path | None = None, batch: int = 256
+) -> tuple[dict[str, Evaluation], DataSet]:
+    """The figures of a checkpoint's networks on the test set it was trained beside; `root`: where the data lie now."""
+    folder = checkpoints.find(path)
+    cfg = configuration_of(folder, root)
+    data = load_data_set(cfg.data)
+    device = default_device()
+    results = {}
+    for net in nets:
+        classifier = load(folder, net=net).to(device)  # type: ignore[arg-type]
+        if list(data.classes) != classifier.classes:
+            raise UserError(f"--root: its classes {data.classes} are not the checkpoint's {tuple(classifier.classes)}")
+        with closing(evaluation_slices(source_of(data, device, test=True), batch, Placement(device))) as slices:
+            results[net] = evaluate(classifier, slices, len(data.classes))
+    return results, data
+
+
+def configuration_of(folder: Path, root: Path | None = None) -> RunConfig:
+    """The configuration that a checkpoint's folder was trained with; `root`: where its data lie now."""
+    fields = saved_fields(yaml.safe_load((folder / "config.yaml").read_text()))
+    if root is not None:
+        fields["data"]["root"] = str(root)
+    try:
+        return RunConfig.model_validate(fields)
+    except ValidationError as error:
+        raise UserError(
+            f"{folder / 'config.yaml'}: not a configuration of this version ({error.errors()[0]['msg']})"
+        ) from error
+
+
+@torch.no_grad()
+def predict_pool(path: Path, net: Literal["ema", "raw"] = "ema", root: Path | None = None, batch: int = 64) -> Tensor:
+    """A checkpoint's probabilities [N, classes] on the un-augmented images of its run's unlabeled pool, in its order.
+
+    Raises `UserError` where the data no longer give the split that the checkpoint was trained with.
+    """
+    folder = checkpoints.find(path)
+    cfg = configuration_of(folder, root)
+    data = load_data_set(cfg.data)
+    split = draw_split(cfg, data)
+    classifier = load_for(folder, net)
+    if checkpoints.load(folder).state["split"] != split.hash:
+        raise UserError(f"{folder}: the data no longer give the split that it was trained with")
+    device = next(classifier.parameters()).device
+    with closing(evaluation_slices(source_of(data, device, split.unlabeled), batch, Placement(device))) as slices:
+        return torch.cat([classifier(images).softmax(-1)[valid].cpu() for images, _, valid in slices])
+
+
+def write_pool(probabilities: Tensor, path: Path) -> None:
+    """What `algorithm.predictions` reads, as .npy or .safetensors by the file's ending."""
+    if path.suffix == ".npy":
+        np.save(path, probabilities.numpy())
+    else:
+        save_file({"predictions": probabilities}, path)
+
+
+def write_evaluation(results: dict[str, Evaluation], data: DataSet, folder: Path) -> None:
+    """evaluation.json, and the confusion matrix of each network as a picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        net: {**result.scalars(), "per_class": result.per_class, "confusion": result.confusion}
+        for net, result in results.items()
+    }
+    checkpoints.write_text(folder / "evaluation.json", json.dumps({"classes": data.classes, **content}, indent=1))
+    for net, result in results.items():
+        save_confusion(folder / f"confusion-{net}.png", result.confusion, data.classes)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    path: str
+    label: str
+    confidence: float
+    top: list[tuple[str, float]]
+    """Up to five (class, probability), most probable first."""
+
+
+def image_files(folder: Path) -> tuple[ImageFiles, list[str]]:
+    """All images below a folder (or one image), and one line for each file that cannot be decoded."""
+    if not folder.exists():
+        raise UserError(f"{folder}: no such file or folder")
+    root = folder if folder.is_dir() else folder.parent
+    found = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
+    paths = [str(p.relative_to(root)) for p in found if is_image(p.name) and not p.is_dir()]
+    if not paths:
+        raise UserError(f"{folder}: no images found ({', '.join(sorted(EXTENSIONS))})")
+    entries = manifest.scan(root, paths).entries
+    bad = [f"{p}: {e.reason}" for p, e in zip(paths, entries, strict=True) if e.status == manifest.BAD]
+    good = [(p, e) for p, e in zip(paths, entries, strict=True) if e.status != manifest.BAD]
+    if not good:
+        raise UserError([f"{folder}: none of {len(bad)} files can be decoded", *bad[:20]])
+    files = ImageFiles(
+        root=root,
+        paths=[path for path, _ in good],
+        labels=np.full(len(good), -1),
+        shapes=np.array([(e.height, e.width) for _, e in good], dtype=np.int32),
+        via_pillow=np.array([e.status == manifest.VIA_PILLOW for _, e in good]),
+    )
+    return files, bad
+
+
+@torch.no_grad()
+def predict(classifier: Classifier, files: ImageFiles, batch: int = 64) -> Generator[Prediction, None, None]:
+    """Predictions for every file, in order; images are decoded by DALI as the un-augmented view of training."""
+    device = next(classifier.parameters()).device
+    about = classifier.preprocess
+    geometry = Geometry(
+        size=classifier.image_size - 2 * about["border"], pad=0, flip=False, fill=(0, 0, 0), encoded=True,
+        device="gpu" if device.type == "cuda" else "cpu",
+    )  # fmt: skip
+    count = len(files)
+    batch = min(batch, count)
+    sampler = EvaluationSampler(count, batch)
+    views, steps = {"view": about["view"]}, StepRange(stop=sampler.steps)
+    with Stream(Draws(0, "predict"), ImageSource(files, geometry), views, sampler, Placement(device), steps) as stream:
+        for first in range(0, count, batch):
+            images: Tensor = torch.nn.functional.pad(next(stream)["view"], [about["border"]] * 4)
+            probabilities = classifier(images).softmax(-1)
+            values, indices = probabilities.topk(min(5, len(classifier.classes)))
+            for offset in range(min(batch, count - first)):
+                names = [classifier.classes[i] for i in indices[offset].tolist()]
+                top = list(zip(names, values[offset].tolist(), strict=True))
+                yield Prediction(files.paths[first + offset], top[0][0], top[0][1], top)
+
+
+def write_predictions(predictions: list[Prediction], path: Path) -> None:
+    """CSV or Parquet, by the file's ending: path, class, confidence, and class and probability of the top five."""
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    columns: dict[str, list[Any]] = {
+        "path": [p.path for p in predictions],
+        "class": [p.label for p in predictions],
+        "confidence": [p.confidence for p in predictions],
+    }
+    for place in range(len(predictions[0].top)):
+        columns[f"top{place + 1}_class"] = [p.top[place][0] for p in predictions]
+        columns[f"top{place + 1}_probability"] = [p.top[place][1] for p in predictions]
+    table = pa.table(columns)
+    if path.suffix == ".parquet":
+        parquet.write_table(table, path)
+    else:
+        csv.write_csv(table, path)
+
+
+def check_output(path: Path, endings: tuple[str, ...] = (".csv", ".parquet")) -> None:
+    if path.suffix not in endings:
+        raise UserError(f"--out {path}: the file must end in {' or '.join(endings)}")
+    if path.exists():
+        raise UserError(f"--out {path}: already exists; name another file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {path}: {error.strerror}") from error
+
+
+def load_for(path: Path, net: Literal["ema", "raw"]) -> Classifier:
+    return load(path, net).to(default_device())

@@ -1,0 +1,144 @@
+"""Optimizers: which parameters decay, how the learning rate runs, and optimizer state under parameter names."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from semisonic.optim.schedules import learning_rate
+from semisonic.schema import Config
+from semisonic_kernels.sgd import SgdWithAverage
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class OptimConfig(Config):
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float | None = Field(None, gt=0)
+    """Peak learning rate, whatever the world size, since batch sizes are global; default 0.03 (sgd), 1e-3 (adamw)."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """SGD only."""
+    nesterov: bool = True
+    """SGD only."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """AdamW only."""
+    weight_decay: float = Field(5e-4, ge=0)
+    """On weights of convolutions and linear layers; coupled (L2) in SGD, decoupled in AdamW."""
+    decay_all: bool = False
+    """Decay biases and normalization parameters as well."""
+    schedule: Literal["fixmatch", "cosine", "constant"] = "fixmatch"
+    """fixmatch = cos(7 pi t / 16 T); cosine = half a cosine down to 0."""
+    warm_up: int = Field(0, ge=0)
+    """Steps of linear warm-up."""
+    wait: int = Field(0, ge=0)
+    """Steps with a learning rate of 0 before the warm-up and the schedule begin."""
+    clip: float | None = Field(None, gt=0)
+    """Largest gradient norm; not clipped if absent."""
+
+    @property
+    def states(self) -> int:
+        """Tensors of a parameter's shape that the optimizer keeps for it."""
+        return {"sgd": 1 if self.momentum else 0, "adamw": 2}[self.name]
+
+    @property
+    def peak(self) -> float:
+        """The peak learning rate."""
+        return self.lr if self.lr is not None else {"sgd": 0.03, "adamw": 1e-3}[self.name]
+
+
+def parameter_groups(module: nn.Module, cfg: OptimConfig) -> list[dict]:
+    """Two groups, decayed and not: tensors with one dimension (biases, BatchNorm) do not decay."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    decayed = [p for p in trained if cfg.decay_all or p.ndim > 1]
+    rest = [p for p in trained if not (cfg.decay_all or p.ndim > 1)]
+    groups = [
+        {"params": decayed, "weight_decay": cfg.weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+class AveragingSGD(torch.optim.SGD):
+    """SGD whose step also moves the averages of its parameters, in one launch; see `semisonic_kernels.sgd`."""
+
+    def __init__(
+        self, groups: list[dict], averages: Mapping[Tensor, Tensor], weight: Callable[[], Tensor], **options: Any
+    ):
+        super().__init__(groups, **options)
+        self.averages, self.weight = averages, weight
+        self.kernel: SgdWithAverage | None = None
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        pairs = [(p, group["weight_decay"]) for group in self.param_groups for p in group["params"]]
+        momenta = [self.state[p].get("momentum_buffer") for p, _ in pairs]
+        if self.kernel is None or any(new is not old for new, old in zip(momenta, self.kernel.momenta, strict=True)):
+            for parameter, _ in pairs:
+                self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+            self.kernel = SgdWithAverage(
+                [p for p, _ in pairs],
+                [self.state[p]["momentum_buffer"] for p, _ in pairs],
+                [self.averages.get(p) for p, _ in pairs],
+                [decay for _, decay in pairs],
+                self.defaults["momentum"],
+                self.defaults["nesterov"],
+            )
+        self.kernel.step([p.grad for p, _ in pairs], self.param_groups[0]["lr"], self.weight())
+
+
+def build_optimizer(
+    module: nn.Module,
+    cfg: OptimConfig,
+    averages: Mapping[Tensor, Tensor] | None = None,
+    weight: Callable[[], Tensor] | None = None,
+    captured: bool = False,
+    on_host: bool = False,
+) -> torch.optim.Optimizer:
+    """The optimizer of a module's parameters, in torch's fused form; its learning rate is a tensor on their device.
+
+    averages, weight: parameter -> its moving average, and a function for the weight of the next update; with them the
+    optimizer is an `AveragingSGD` (cfg.name must be sgd). captured: its steps will be part of a CUDA graph. on_host:
+    its state, and the parameters that it steps, will be on the CPU.
+    """
+    groups = parameter_groups(module, cfg)
+    device = torch.device("cpu") if on_host else next(module.parameters()).device
+    # torch's fused kernels read a float32 on CUDA; on the CPU the rate keeps its digits.
+    rate = torch.tensor(cfg.peak, dtype=torch.float32 if device.type == "cuda" else torch.float64, device=device)
+    if cfg.name == "adamw":
+        return torch.optim.AdamW(groups, lr=rate, betas=cfg.betas, fused=True, capturable=captured)
+    sgd: dict[str, Any] = {"lr": rate, "momentum": cfg.momentum, "nesterov": cfg.nesterov and cfg.momentum > 0}
+    if averages is not None and weight is not None:
+        return AveragingSGD(groups, averages, weight, **sgd)
+    return torch.optim.SGD(groups, fused=True, **sgd)
+
+
+def set_learning_rate(groups: list[dict[str, Any]], cfg: OptimConfig, step: Tensor, total: int) -> None:
+    """Sets the learning rate of a step (0-d integer tensor) in an optimizer's groups, in place."""
+    rate = learning_rate(step, cfg.peak, cfg.schedule, total, cfg.warm_up, cfg.wait)
+    for group in groups:
+        group["lr"].copy_(rate)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) -> dict[str, Tensor]:
+    """All state tensors as "parameter name/state name" -> tensor; `names` maps parameters to their names."""
+    return {
+        f"{names[parameter]}/{key}": value
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_optimizer_state(
+    optimizer: torch.optim.Optimizer, names: dict[Tensor, str], tensors: dict[str, Tensor]
+) -> None:
+    """The reverse of `optimizer_state`. State of a parameter's shape takes its device and strides."""
+    by_name = {name: parameter for parameter, name in names.items()}
+    for path, value in tensors.items():
+        name, key = path.rsplit("/", 1)
+        parameter = by_name[name]
+        if value.shape == parameter.shape:  # the parameter's strides too: checkpoints keep none
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        optimizer.state[parameter][key] = value.to(parameter.device)

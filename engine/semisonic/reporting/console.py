@@ -1,0 +1,169 @@
+"""What people see: the start-up table, progress with ETA, results, and pictures."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from semisonic.config.run_config import RunConfig
+from semisonic.contract import Rank
+from semisonic.data.sets.base import DataSet
+from semisonic.data.sets.splits import Split
+from semisonic.reporting.pseudo_labels import describe
+
+
+class Lines:
+    """Progress as it is printed: a bar with ETA on a terminal, a line per reading elsewhere."""
+
+    def __init__(self, console: RichConsole, bar: Progress | None, total: int, done: int):
+        self.console, self.bar, self.total = console, bar, total
+        self.task = bar.add_task("training", total=total, completed=done, note="") if bar else None
+        self.note = ""
+        self.begin, self.done = time.monotonic(), done
+
+    def stepped(self, step: int) -> None:
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, completed=step)
+
+    def trained(self, step: int, metrics: dict[str, Any]) -> None:
+        speed, wait = metrics["images_per_second"], metrics["data_wait"]
+        text = f"loss {metrics['train/loss']:.3f}  {speed:,.0f} images/s  data wait {wait:.0%}"
+        if labels := describe(metrics):
+            text += f"  {labels}"
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, note=f"{text}  {self.note}")
+            return
+        left = (time.monotonic() - self.begin) / (step - self.done) * (self.total - step)
+        eta = timedelta(seconds=round(left))
+        self.console.print(f"step {step:,}/{self.total:,}  ETA {eta}  {text}  {self.note}", highlight=False)
+
+    def evaluated(self, entry: dict[str, float]) -> None:
+        text = f"test top-1 {entry['eval/top1']:.2f} % (EMA)  {entry['eval_raw/top1']:.2f} % (raw)"
+        self.note = f"at {entry['step']:,}: {text}"
+
+    def saved(self, step: int) -> None:
+        if not self.bar:
+            self.console.print(f"step {step:,}/{self.total:,}  checkpoint written", highlight=False)
+
+
+class Console:
+    """Prints on the main process, and nothing elsewhere."""
+
+    def __init__(self, main: bool):
+        self.rich = RichConsole(quiet=not main, soft_wrap=True)
+
+    def print(self, text: str) -> None:
+        self.rich.print(text, highlight=False, markup=False)
+
+    @contextmanager
+    def progress(self, total: int, done: int) -> Iterator[Lines]:
+        if not self.rich.is_terminal or self.rich.quiet:
+            yield Lines(self.rich, None, total, done)
+            return
+        columns = (
+            BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("ETA"),
+            TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+        )  # fmt: skip
+        with Progress(*columns, console=self.rich) as bar:
+            yield Lines(self.rich, bar, total, done)
+
+    def start_up(
+        self, cfg: RunConfig, data: DataSet, split: Split, rank: Rank, device: torch.device, threads: int
+    ) -> None:
+        """What will run, before it runs. threads: those on the CPU of a rank."""
+        world_size = rank.world_size
+        counts = np.bincount(data.train.labels[split.labeled], minlength=len(data.classes))
+        per_class = str(counts[0]) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+        batch, views = cfg.batch, cfg.algorithm_class.views(cfg.algorithm)
+        pool, size = (split.unlabeled, batch.unlabeled) if views.unlabeled else (split.labeled, batch.labeled)
+        share = world_size * batch.micro
+
+        def images(labeled: int, unlabeled: int) -> str:
+            return f"{labeled} labeled" + (f" + {unlabeled} unlabeled" if views.unlabeled else "")
+
+        compiled = {
+            "whole": "one graph (the first steps compile)",
+            "blocks": "each block (the first steps compile)",
+            "off": "off: eager",
+        }
+        rows = {
+            "run folder": f"{cfg.folder}",
+            "data": f"{data.name}: {len(data.classes)} classes, {data.size}x{data.size}, {len(data.test):,} test",
+            "labels": f"{len(split.labeled):,} ({per_class} a class), held out {len(split.held_out):,}",
+            "unlabeled pool": f"{len(split.unlabeled):,}" if views.unlabeled else "not read",
+            "algorithm": " ".join(f"{key}={value}" for key, value in cfg.algorithm.model_dump().items()),
+            "model": cfg.model.name,
+            "steps": f"{cfg.steps:,}; an epoch of the pool is {math.ceil(len(pool) / size):,}",
+            "global batch": images(batch.labeled, batch.unlabeled),
+            "of a rank": images(batch.labeled // share, batch.unlabeled // share),
+            "ranks": f"{world_size}, each with {batch.micro} micro-batch{'es' if batch.micro > 1 else ''} a step"
+            + (f"; DeepSpeed ZeRO-{cfg.zero_stage}" if cfg.zero_stage else "; DDP" if world_size > 1 else ""),
+            "device": f"{device.type}, {threads} CPU {'thread' if threads == 1 else 'threads'} a rank",
+            "precision": cfg.precision,
+            "compile": compiled[cfg.graphs],
+            "activations": "of each block computed again in the backward" if cfg.recompute else "kept",
+            "CUDA graph": {"step": "the whole step", "backward": "forward and backward", "off": "off"}[cfg.replayed],
+            "seed": str(cfg.seed),
+        }
+        if batch.micro > 1:
+            rows["BatchNorm"] = "statistics are those of each micro-batch; running momentum 1-(1-m)^(1/k)"
+        table = Table(show_header=False, box=None, padding=(0, 1))
+        for name, value in rows.items():
+            table.add_row(name, Text(value))
+        self.rich.print(table, highlight=False)
+
+    def result(self, summary: dict[str, Any], folder: Path) -> None:
+        """The test accuracies, beside the baseline's where there is one, and where everything is."""
+        baseline = summary.get("baseline")
+        rows = [baseline] if baseline else []
+        table = Table(title=f"Test accuracy with {summary['labels']} labels", title_justify="left")
+        for column in ("", "final (EMA)", "final (raw)", "last-20 median (EMA)", "time"):
+            table.add_column(column, justify="right" if column else "left")
+        for row in [*rows, summary]:
+            table.add_row(
+                f"{row['algorithm']}",
+                f"{row['test_top1']:.2f} %",
+                f"{row['test_top1_raw']:.2f} %",
+                f"{row['test_top1_last20_median']:.2f} %",
+                f"{row['wall_seconds']:.0f} s",
+            )
+        self.rich.print(table, highlight=False)
+        if "held_out_selected" in summary:
+            chosen = summary["held_out_selected"]
+            self.print(f"Chosen on the held-out images: step {chosen['step']:,}, test {chosen['test_top1']:.2f} %")
+        self.print(f"In {folder}; more metrics: python launch/evaluate.py {folder}")
+
+
+def save_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
+    """The confusion matrix as a picture, rows normalized; class names where they fit."""
+    from matplotlib.figure import Figure
+
+    counts = np.asarray(confusion, dtype=float)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = min(4 + 0.35 * len(classes), 14)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(
+        xlabel="predicted class",
+        ylabel="true class",
+        title=f"Test accuracy {100 * np.trace(counts) / counts.sum():.2f} %",
+    )
+    if len(classes) <= 30:
+        axes.set_xticks(range(len(classes)), classes, rotation=90)
+        axes.set_yticks(range(len(classes)), classes)
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                color = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=color, fontsize=8)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,129 @@
+"""Where metrics go: metrics.jsonl always, and the trackers of Accelerate that the configuration names."""
+
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Sequence
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from semisonic.checkpoint.atomic_files import write_text, writing
+from semisonic.config.fields import describe_fields
+from semisonic.config.run_config import RunConfig
+from semisonic.distributed.engine import Accelerator
+
+PER_CLASS = 100
+"""Vectors up to this length are sent to the trackers entry by entry too; of longer ones the extremes only."""
+
+
+class Tracker:
+    """Writes one object a line to `metrics.jsonl` on the main process, and the same scalars to the trackers."""
+
+    def __init__(self, accelerator: Accelerator, cfg: RunConfig, folder: Path, step: int, classes: Sequence[str] = ()):
+        self.accelerator, self.classes = accelerator, classes
+        self.path = folder / "metrics.jsonl"
+        self.discarded = 0
+        if accelerator.is_main_process:
+            with writing(self.path):
+                self.discarded = discard_after(self.path, step)
+        if cfg.log.trackers:
+            options = {"tensorboard": {"purge_step": step + 1}} if "tensorboard" in cfg.log.trackers else {}
+            # One Accelerator serves the baseline and the main run: each has trackers and a folder of its own.
+            accelerator.trackers = []
+            accelerator.project_configuration.logging_dir = str(folder / "trackers")
+            accelerator.init_trackers("semisonic", config=flat(cfg), init_kwargs=options)
+        # Unbuffered: a line is with the system when it is logged, whatever happens to the process.
+        self.file = self.path.open("ab", buffering=0) if accelerator.is_main_process else None
+
+    def write(self, step: int, metrics: dict[str, Any]) -> None:
+        """A line of metrics.jsonl. Raises `OSError` where the file system refuses; the lines before are whole then."""
+        if self.file:
+            append(self.file, json.dumps({"step": step, "time": round(time.time(), 3), **metrics}) + "\n")
+
+    def send(self, step: int, metrics: dict[str, Any]) -> None:
+        """The scalars, and vectors as scalars, to the trackers."""
+        if self.accelerator.trackers:
+            self.accelerator.log(scalars(metrics, self.classes), step=step)
+
+    def close(self) -> None:
+        if self.file:
+            self.file.close()
+        for tracker in self.accelerator.trackers:  # end_training() would also leave the process group
+            tracker.finish()
+        self.accelerator.trackers = []
+
+
+def scalars(metrics: dict[str, Any], classes: Sequence[str]) -> dict[str, float]:
+    """What trackers can take: numbers, and of a vector its extremes and, up to 100 of them, its entries by class.
+
+    `train/class_share` [C] becomes train/class_share_min, train/class_share_max and class_share/CLASS.
+    """
+    result: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, int | float):
+            result[name] = value
+        elif isinstance(value, list) and (known := [v for v in value if isinstance(v, int | float) and v == v]):
+            result |= {f"{name}_min": min(known), f"{name}_max": max(known)}
+            if len(value) <= PER_CLASS:
+                leaf = name.rpartition("/")[2]
+                labels = classes if len(classes) == len(value) else [""] * len(value)
+                entries = zip(map(_label, range(len(value)), labels), value, strict=True)
+                result |= {f"{leaf}/{label}": entry for label, entry in entries if entry == entry}
+    return result
+
+
+def _label(index: int, name: str) -> str:
+    """A class as part of a tag: its number, and its name in characters that every tracker takes."""
+    name = re.sub(r"[^\w. -]+", "_", name)
+    return str(index) if name in ("", str(index)) else f"{index} {name}"
+
+
+def append(file: FileIO, text: str) -> None:
+    """Appends to a file, or leaves it as it was where there is no space for all of `text`."""
+    rest, end = memoryview(text.encode()), os.fstat(file.fileno()).st_size
+    try:
+        while rest:
+            rest = rest[os.write(file.fileno(), rest) :]
+    except OSError:
+        os.ftruncate(file.fileno(), end)
+        raise
+
+
+def discard_after(path: Path, step: int) -> int:
+    """Moves lines after `step` to metrics.discarded.jsonl, since a resumed run writes them again; returns how many.
+
+    So it does with what is no line of metrics: half a line after a kill, or what a file system lost.
+    """
+    if not path.exists():
+        return 0
+    lines = path.read_bytes().decode(errors="replace").splitlines(keepends=True)
+    kept: list[str] = []
+    later: list[str] = []
+    for line in lines:
+        (kept if line.endswith("\n") and _step(line) <= step else later).append(line)
+    if later:
+        with path.with_name("metrics.discarded.jsonl").open("a") as file:
+            file.writelines(line.rstrip("\n") + "\n" for line in later)
+        write_text(path, "".join(kept))
+    return len(later)
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def flat(cfg: RunConfig) -> dict[str, Any]:
+    """Dotted scalars, the only form of configuration that TensorBoard takes."""
+    values = {}
+    for name, *_ in describe_fields(cfg.algorithm.name):
+        value: Any = cfg
+        for part in name.split("."):
+            value = getattr(value, part)
+        values[name] = value if isinstance(value, bool | int | float | str) else str(value)
+    return values

@@ -1,0 +1,325 @@
+"""`--plan`: a few real steps, and from them what the whole run takes. Nothing of a run is written."""
+
+import math
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from semisonic.config.command_line import Invocation
+from semisonic.config.help import table
+from semisonic.config.run_config import RunConfig
+from semisonic.data.loading.calls import PREFETCH
+from semisonic.data.loading.loader import Loader
+from semisonic.data.sets.registry import load_data_set
+from semisonic.reporting.console import Console
+from semisonic.runs.memory_fit import fit_steps, optimizer_bytes
+from semisonic.runs.run_folder import continued, saved_micro
+from semisonic.schema import UserError
+from semisonic.training import out_of_memory as memory
+from semisonic.training.build import build_trainer, draw_split
+from semisonic.training.cuda_graph import WARM_UP, WARM_UP_DDP
+from semisonic.training.process import on_main, peak_memory_bytes, start, thread_count
+from semisonic.training.trainer import NETS, Trainer
+
+STEPS = 5
+"""Real steps that are measured, at least; all steps of a DALI call belong together."""
+SLICES = 3
+"""Slices of an evaluation that are measured, one of them beforehand, by itself."""
+WRITTEN = 2**28
+"""Bytes of a checkpoint that are written, into an unnamed file, to see how fast that is."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the steps showed; of several ranks the slowest's time and the largest memory. Seconds and bytes."""
+
+    start_up: float
+    """From joining the process group to the first step."""
+    first_steps: float
+    """From the first step to the first that was measured: compilation, tuning, recording of a CUDA graph."""
+    steps: list[float]
+    data_wait: float
+    """Share of the measured steps' time."""
+    allocated: int
+    """On a GPU by torch; on the CPU resident."""
+    reserved: int
+    """On a GPU: what torch took from it."""
+    in_use: int
+    """On a GPU: all that is taken of the card at the end, by torch, DALI, NCCL and other processes."""
+    memory: int
+    """Of the card or the host in all."""
+    evaluation: float
+    """The time of the evaluation of one network on an empty set of images."""
+    per_slice: float
+    """And what each slice adds."""
+    checkpoint: int
+    """Size."""
+    copy: float
+    """From the device to the host."""
+    write: float
+    """To the file system of the run's folder, synced."""
+
+
+def plan(invocation: Invocation) -> int:
+    """Prints what the run that the command line describes would take; returns the process's exit code.
+
+    Built as the run would be; a folder in use is left as it is. To be called by all ranks.
+    """
+    asked, begin = invocation.cfg, time.perf_counter()
+    accelerator = start(asked)
+    console = Console(accelerator.is_main_process)
+    data = load_data_set(asked.data)
+    split = draw_split(asked, data)
+    cfg = on_main(accelerator, lambda: continued(asked)) if invocation.resume else asked
+    main_run = cfg.model_copy(update={"baseline": False})
+    started = invocation.resume and on_main(accelerator, lambda: saved_micro(cfg.folder) is not None)
+    cfg, _ = fit_steps(main_run, asked, started, data, split, accelerator, console)
+    trainer = build_trainer(cfg, data, split, accelerator, fresh=not started, say=console.print)
+    for note in data.notes:
+        console.print(note)
+    console.start_up(cfg, data, split, trainer.rank, trainer.device, thread_count(cfg))
+    with memory.explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step):
+        measured = measure(trainer, begin)
+    console.rich.print(table("Plan: nothing was written", rows(trainer, measured), ("", "")), highlight=False)
+    if asked.baseline:
+        console.print("The supervised baseline, which the run would train first, is not included")
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    return 0
+
+
+def measure(trainer: Trainer, begin: float) -> Measured:
+    """Takes the first steps of the run, evaluates a few slices and tries how fast a checkpoint is written."""
+    start_up = time.perf_counter() - begin
+    with trainer.loader() as loader:
+        times, first_steps, data_wait = timed_steps(trainer, loader)
+    evaluation, per_slice = timed_slices(trainer)
+    size, copy, write = timed_checkpoint(trainer)
+    gpu = trainer.device.type == "cuda"
+    total = memory.total(trainer.device)
+    in_use = total - torch.cuda.mem_get_info(trainer.device)[0] if gpu else 0
+    reserved = torch.cuda.max_memory_reserved(trainer.device) if gpu else 0
+    own = [
+        start_up, first_steps, data_wait, evaluation, per_slice, copy, write,
+        peak_memory_bytes(trainer.device), reserved, in_use, *times,
+    ]  # fmt: skip
+    start_up, first_steps, data_wait, evaluation, per_slice, copy, write, *sizes = worst(trainer, own)
+    allocated, reserved, in_use = map(int, sizes[:3])
+    return Measured(
+        start_up=start_up, first_steps=first_steps, steps=sizes[3:], data_wait=data_wait, allocated=allocated,
+        reserved=reserved, in_use=in_use, memory=total, evaluation=evaluation, per_slice=per_slice,
+        checkpoint=size, copy=copy, write=write,
+    )  # fmt: skip
+
+
+def worst(trainer: Trainer, values: list[float]) -> list[float]:
+    """The largest of all ranks, number by number."""
+    tensor = torch.tensor(values, dtype=torch.float64)
+    if trainer.host_group is not None:
+        dist.all_reduce(tensor, dist.ReduceOp.MAX, group=trainer.host_group)
+    return tensor.tolist()
+
+
+def timed_steps(trainer: Trainer, loader: Loader) -> tuple[list[float], float, float]:
+    """Seconds of each measured step, seconds of those before, and the share of the measured time spent on waiting for
+    data. On a GPU by the device's clock, so that the host runs ahead as in a run."""
+    a_call = loader.steps_per_call
+    recorded = {"off": WARM_UP, "step": WARM_UP + 1, "backward": WARM_UP_DDP + 1}[trainer.cfg.replayed]
+    # Long enough that nothing of what DALI made during the compilation is left.
+    before = math.ceil((recorded + (PREFETCH + 2) * a_call) / a_call) * a_call
+    count = math.ceil(STEPS / a_call) * a_call
+    clock = Clock(trainer.device)
+    begin = time.perf_counter()
+    for _ in range(before):
+        trainer.training_step(next(loader))
+    clock.synchronize()
+    first_steps = time.perf_counter() - begin
+    waited = loader.wait_seconds
+    clock.mark()
+    for _ in range(count):
+        trainer.training_step(next(loader))
+        clock.mark()
+    times = clock.seconds()
+    return times, first_steps, (loader.wait_seconds - waited) / sum(times)
+
+
+class Clock:
+    """Moments between steps, on the device's stream or the host."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.marks: list[Any] = []
+
+    def synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def mark(self) -> None:
+        if self.device.type != "cuda":
+            self.marks.append(time.perf_counter())
+            return
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self.device))
+        self.marks.append(event)
+
+    def seconds(self) -> list[float]:
+        """Between neighboring moments; waits for the device."""
+        self.synchronize()
+        pairs = zip(self.marks, self.marks[1:], strict=False)
+        if self.device.type == "cuda":
+            return [first.elapsed_time(second) / 1000 for first, second in pairs]
+        return [second - first for first, second in pairs]
+
+
+def slice_count(images: int, cfg: RunConfig, world_size: int) -> int:
+    """Slices of each rank in an evaluation of so many images."""
+    return math.ceil(images / (cfg.eval.batch * world_size))
+
+
+def timed_slices(trainer: Trainer) -> tuple[float, float]:
+    """Seconds of an evaluation of one network: without its slices, and for each of them."""
+    a_slice = trainer.cfg.eval.batch * trainer.rank.world_size
+    seconds = []
+    most = min(SLICES, slice_count(len(trainer.data.test), trainer.cfg, trainer.rank.world_size))
+    for slices in (1, 1, most):  # the first tunes and allocates
+        begin = time.perf_counter()
+        trainer.evaluate("ema", "test", slices * a_slice)
+        seconds.append(time.perf_counter() - begin)
+    _, one, several = seconds
+    per_slice = max(0.0, several - one) / (most - 1) if most > 1 else one
+    return max(0.0, one - per_slice), per_slice
+
+
+def timed_checkpoint(trainer: Trainer) -> tuple[int, float, float]:
+    """Size of a checkpoint, and the seconds to copy it to the host and to write it where the run's folder will be.
+
+    The main process writes, into a file without a name, of which nothing remains.
+    """
+    cfg, begin = trainer.cfg, time.perf_counter()
+    with trainer.training_step.whole_parameters():
+        tensors = [value.detach().cpu() for value in trainer.algorithm.state_dict().values()]
+        optimizer = optimizer_bytes(trainer.algorithm, cfg.optim)
+    seconds = time.perf_counter() - begin
+    model = sum(tensor.nbytes for tensor in tensors)
+    size = model + optimizer
+    copy = seconds * size / model
+    written = [0.0]
+
+    def write() -> None:
+        written[0] = write_seconds(cfg.folder, size)
+
+    on_main(trainer.accelerator, write)
+    return size, copy, written[0]
+
+
+def write_seconds(folder: Path, size: int) -> float:
+    """How long it takes to write so many bytes beside a folder, from a few of them."""
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    part = min(size, WRITTEN)
+    chunk = os.urandom(min(part, 2**24))  # random: some file systems compress
+    try:
+        with tempfile.TemporaryFile(dir=parent) as file:
+            begin = time.perf_counter()
+            for first in range(0, part, len(chunk)):
+                file.write(chunk[: part - first])
+            file.flush()
+            os.fsync(file.fileno())
+            return (time.perf_counter() - begin) * size / part
+    except OSError as error:
+        raise UserError(f"out: a checkpoint cannot be written into {parent}: {error.strerror}") from error
+
+
+# What follows from it.
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The whole run: seconds, and counts."""
+
+    steps: float
+    evaluations: float
+    checkpoints: float
+    evaluation_count: int
+    checkpoint_count: int
+    kept: int
+    """Checkpoints that stay on disk."""
+    total: float
+    """With start-up and compilation."""
+
+
+def estimate(cfg: RunConfig, measured: Measured, test: int, held_out: int, world_size: int) -> Estimate:
+    """What a run takes in all; `test` and `held_out` are numbers of images."""
+    # The mean, not the median: a step that waits for data has its part in the run's time.
+    steps = cfg.steps * statistics.fmean(measured.steps)
+    evaluations = math.ceil(cfg.steps / cfg.eval.every)
+    each = sum(
+        len(NETS) * (measured.evaluation + slice_count(images, cfg, world_size) * measured.per_slice)
+        for images in (test, held_out)
+        if images
+    )
+    checkpoints = math.ceil(cfg.steps / cfg.checkpoint.every)
+    parts = (steps, evaluations * each, checkpoints * (measured.copy + measured.write))
+    return Estimate(
+        *parts,
+        evaluation_count=evaluations,
+        checkpoint_count=checkpoints,
+        kept=min(cfg.checkpoint.keep, checkpoints) + (1 if held_out else 0),
+        total=measured.start_up + measured.first_steps + sum(parts),
+    )
+
+
+def rows(trainer: Trainer, measured: Measured) -> list[tuple[str, str]]:
+    """The lines of the table: what, and how much."""
+    cfg, split, views = trainer.cfg, trainer.split, trainer.algorithm.views(trainer.cfg.algorithm)
+    whole = estimate(cfg, measured, len(trainer.data.test), len(split.held_out), trainer.rank.world_size)
+    mean, median = statistics.fmean(measured.steps), statistics.median(measured.steps)
+    worst_rank = " of the worst rank" if trainer.rank.world_size > 1 else ""
+    readable = memory.readable
+    if trainer.device.type == "cuda":
+        peak = (
+            f"{readable(measured.allocated)} allocated, {readable(measured.reserved)} reserved by torch, "
+            f"{readable(measured.in_use)} of the card in use (DALI and other processes included), "
+            f"out of {readable(measured.memory)}{worst_rank}"
+        )
+    else:
+        peak = f"{readable(measured.allocated)} resident{worst_rank}, out of the host's {readable(measured.memory)}"
+    size = measured.checkpoint
+    images = [f"{cfg.steps * cfg.batch.labeled:,} labeled, {epochs(cfg.steps * cfg.batch.labeled, split.labeled)}"]
+    if views.unlabeled:
+        seen = cfg.steps * cfg.batch.unlabeled
+        images.append(f"{seen:,} unlabeled, {epochs(seen, split.unlabeled)}")
+    return [
+        ("peak memory", peak),
+        ("step", f"{milliseconds(median)} (median of {len(measured.steps)}: {milliseconds(min(measured.steps))} to "
+                 f"{milliseconds(max(measured.steps))}), {trainer.images_per_step / mean:,.0f} images/s"),
+        ("waiting for data", f"{measured.data_wait:.0%} of a step"),
+        ("start-up", f"{measured.start_up:.1f} s, then {measured.first_steps:.1f} s of first steps"
+                     + (" with the compilation" if cfg.compiled else "")),
+        ("all steps", f"{duration(whole.steps)} for {cfg.steps:,}"),
+        ("evaluations", f"{duration(whole.evaluations)} for {whole.evaluation_count:,}"),
+        ("checkpoints", f"{duration(whole.checkpoints)} for {whole.checkpoint_count:,} of {readable(size)}; "
+                        f"{whole.kept} kept: {readable(size * whole.kept)}"),
+        ("images seen", "; ".join(images)),
+        ("whole run", f"{duration(whole.total)}, {whole.total / 3600:,.2f} hours"),
+    ]  # fmt: skip
+
+
+def epochs(seen: int, pool: Any) -> str:
+    return f"{seen / len(pool):,.1f} epochs of {len(pool):,}"
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def duration(seconds: float) -> str:
+    """Days, hours, minutes and seconds as h:mm:ss; short ones with digits."""
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))

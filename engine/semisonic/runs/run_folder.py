@@ -1,0 +1,146 @@
+"""A run's folder: who may write into it, what identifies the run, and its status for job scripts."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from semisonic.checkpoint.atomic_files import sync_file, write_text, writing
+from semisonic.config.checks import find_problems
+from semisonic.config.renamed import saved_fields
+from semisonic.config.run_config import RunConfig
+from semisonic.data.sets.splits import Split, load_split, save_split
+from semisonic.schema import UserError
+
+UNFINISHED = {"split.npz", ".split.npz.tmp", "status.json", ".status.json.tmp", ".config.yaml.tmp"}
+"""What a kill can leave before the folder is a run's."""
+
+MAY_CHANGE = {
+    "out", "threads", "device", "max_hours", "baseline", "compile", "recompute", "log", "checkpoint",
+    "parallel", "health", "batch.fit"
+}  # fmt: skip
+"""What may differ between a run and its continuation: it changes speed, and figures by rounding at most."""
+
+
+def check_resumable(cfg: RunConfig, resume: bool) -> bool:
+    """Whether the folder holds the run that `cfg` describes. Touches nothing.
+
+    Raises `UserError` for a folder in use without --resume, --resume without a run or with another configuration,
+    and a place that cannot be written.
+    """
+    folder = cfg.folder
+    if resume:
+        if not (folder / "config.yaml").is_file():
+            raise UserError(f"--resume: there is no run in {folder}; name its folder with --out")
+        check_same(cfg, folder)
+        return True
+    if folder.exists() and (not folder.is_dir() or any(path.name not in UNFINISHED for path in folder.iterdir())):
+        raise UserError(f"out: {folder} is in use; continue it with --resume, or choose another folder with --out")
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"out: cannot write into {parent}; choose another folder with --out")
+    return False
+
+
+def _saved(folder: Path) -> dict[str, Any]:
+    return saved_fields(yaml.safe_load((folder / "config.yaml").read_text()))
+
+
+def saved_micro(folder: Path) -> int | None:
+    """The number of micro-batches of the run in a folder; None where there is no run."""
+    file = folder / "config.yaml"
+    return _saved(folder)["batch"].get("micro", 1) if file.is_file() else None
+
+
+def continued(cfg: RunConfig) -> RunConfig:
+    """`cfg` with the micro-batches of the run in its folder, where that was cut into more of them than `cfg` has.
+
+    So the command that a run was started with continues it, too. Raises `UserError` where these do not fit the ranks.
+    """
+    micro = saved_micro(cfg.folder)
+    if micro is None or micro <= cfg.batch.micro or not cfg.batch.fit:
+        return cfg
+    cfg = cfg.model_copy(update={"batch": cfg.batch.model_copy(update={"micro": micro})})
+    if problems := find_problems(cfg):
+        raise UserError(problems)
+    return cfg
+
+
+def check_same(cfg: RunConfig, folder: Path) -> None:
+    """Refuses to continue a run whose configuration differs in anything that changes its figures."""
+    saved = _saved(folder)
+    now = cfg.model_dump(mode="json")
+    problems = []
+    for name in sorted((now.keys() | saved.keys()) - MAY_CHANGE):
+        old, new = saved.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            problems += [
+                f"{name}.{key}: {new.get(key)!r}, but {folder} has {old.get(key)!r}; use another --out (and --init)"
+                for key in sorted(old.keys() | new.keys())
+                if old.get(key) != new.get(key) and f"{name}.{key}" not in MAY_CHANGE
+            ]
+        elif old != new:
+            problems.append(f"{name}: {new!r}, but {folder} has {old!r}; use another --out (and --init)")
+    if problems:
+        raise UserError(problems)
+
+
+def check_split(cfg: RunConfig, split: Split) -> None:
+    """Refuses to continue a run with another split than its own."""
+    written = cfg.folder / "split.npz"
+    if written.exists() and load_split(written).hash != split.hash:
+        raise UserError(f"data: the images or labels are not those that {written} was drawn from")
+
+
+def create(cfg: RunConfig, split: Split) -> None:
+    """Makes the folder with what identifies the run, unless it has it. Only one process may call it.
+
+    config.yaml comes last: with it, the folder is a run's, and complete.
+    """
+    if (cfg.folder / "config.yaml").exists():
+        return
+    try:
+        cfg.folder.mkdir(parents=True, exist_ok=True)
+        temporary = cfg.folder / ".split.npz.tmp"
+        save_split(split, temporary)
+        sync_file(temporary)
+        temporary.replace(cfg.folder / "split.npz")
+        write_status(cfg.folder, "running", 0, cfg.steps)
+        write_text(cfg.folder / "config.yaml", cfg.dump())
+    except OSError as error:
+        raise UserError(f"out: {cfg.folder} cannot be written: {error.strerror}") from error
+
+
+def write_status(
+    folder: Path, status: str, step: int, steps: int, reason: str | None = None, code: int | None = None
+) -> None:
+    """status.json: what a job script reads to decide whether to start the run again."""
+    content = {"status": status, "step": step, "steps": steps, "reason": reason, "exit_code": code, "pid": os.getpid()}
+    with writing(folder / "status.json"):
+        write_text(folder / "status.json", json.dumps(content) + "\n")
+
+
+def read_step(folder: Path) -> int:
+    """The step at which a run's status was written last; 0 where it has none that can be read."""
+    try:
+        return json.loads((folder / "status.json").read_text())["step"]
+    except (OSError, ValueError):
+        return 0
+
+
+def read_status(folder: Path) -> str:
+    """The status of a run: running, stopped, failed or finished; unknown where its status.json cannot be read."""
+    try:
+        return json.loads((folder / "status.json").read_text())["status"]
+    except (OSError, ValueError):
+        return "unknown"
+
+
+def read_code(folder: Path) -> int | None:
+    """The exit code that a run's status was written with last; None where there is none."""
+    try:
+        return json.loads((folder / "status.json").read_text())["exit_code"]
+    except (OSError, ValueError, KeyError):
+        return None

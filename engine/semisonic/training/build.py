@@ -1,0 +1,118 @@
+"""From a configuration to what is trained: the split, the algorithm with its network, and its trainer."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from semisonic.algorithms.base import Algorithm
+from semisonic.checkpoint import format as checkpoints
+from semisonic.config.run_config import RunConfig
+from semisonic.contract import Info
+from semisonic.data.sets.base import DataSet, ImageFiles
+from semisonic.data.sets.registry import load_data_set
+from semisonic.data.sets.splits import Split, make_split
+from semisonic.distributed.engine import Accelerator
+from semisonic.distributed.heartbeat import Activity
+from semisonic.models.networks import build
+from semisonic.models.norm import BatchNorm2d
+from semisonic.models.pretrained import load_weights
+from semisonic.models.torchvision_nets import TorchvisionNet
+from semisonic.schema import UserError
+from semisonic.training.process import start
+from semisonic.training.trainer import Trainer
+
+
+def build_trainer(
+    cfg: RunConfig,
+    data: DataSet | None = None,
+    split: Split | None = None,
+    accelerator: Accelerator | None = None,
+    *,
+    fresh: bool = True,
+    say: Callable[[str], None] = lambda report: None,
+    activity: Activity | None = None,
+) -> Trainer:
+    """The trainer of a run at step 0; to be called by all ranks.
+
+    What is not given is made: the accelerator by joining the process group, the data by loading them, the split by
+    drawing it. fresh: `model.weights` and `init` are read, of which `say` is told; otherwise a checkpoint will be.
+    Raises `UserError` where the configuration fits neither the launcher nor the data.
+    """
+    accelerator = accelerator or start(cfg)
+    data = data or load_data_set(cfg.data)
+    split = split or draw_split(cfg, data)
+    torch.manual_seed(cfg.seed)
+    algorithm = build_algorithm(cfg, data, split, fresh)
+    if cfg.init and fresh:
+        say(initialize(algorithm, cfg.init))
+    return Trainer(cfg, algorithm, data, split, accelerator, activity)
+
+
+def draw_split(cfg: RunConfig, data: DataSet) -> Split:
+    """The run's split. Raises `UserError` where the algorithm is left without unlabeled images."""
+    paths = data.train.paths if isinstance(data.train, ImageFiles) else None
+    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths)
+    views = cfg.algorithm_class.views(cfg.algorithm)
+    if views.unlabeled and not len(split.unlabeled):
+        raise UserError(
+            f"data.labels: every image is labeled, which leaves {cfg.algorithm.name} no unlabeled pool; "
+            "set data.labels or data.unlabeled_includes_labeled"
+        )
+    return split
+
+
+def build_algorithm(cfg: RunConfig, data: DataSet, split: Split, fresh: bool = True) -> Algorithm:
+    """The algorithm on the CPU, its networks random or with the weights of `model.weights`.
+
+    fresh=False leaves that file unread, for what takes its weights from a checkpoint or needs none.
+    """
+    labels = data.train.labels[split.labeled]
+    prior = [float((labels == index).mean()) for index in range(len(data.classes))]
+    info = Info(
+        classes=len(data.classes),
+        image_size=data.size,
+        labeled=len(split.labeled),
+        unlabeled=len(split.unlabeled),
+        steps=cfg.steps,
+        labeled_batch=cfg.batch.labeled,
+        unlabeled_batch=cfg.batch.unlabeled,
+        class_prior=tuple(prior),
+        mean=data.mean,
+        std=data.std,
+    )
+
+    def network() -> torch.nn.Module:
+        built = build(cfg.model, len(data.classes), data.size)
+        if cfg.model.weights is not None and fresh:
+            assert isinstance(built, TorchvisionNet)  # `model_problems` refuses weights for others
+            load_weights(built, cfg.model.weights, cfg.model.stem)
+        for module in built.modules():
+            if isinstance(module, BatchNorm2d) and module.momentum is not None:
+                # One update a micro-batch: together they move the running statistics as far as one of the whole batch.
+                module.momentum = 1 - (1 - module.momentum) ** (1 / cfg.batch.micro)
+        return built
+
+    return cfg.algorithm_class(cfg.algorithm, network, info, cfg.ema, cfg.autocast)
+
+
+def initialize(algorithm: Algorithm, path: Path) -> str:
+    """Loads the EMA weights of a checkpoint into the network and its EMA; returns a report of what did not match."""
+    checkpoint = checkpoints.load(path)
+    wanted = algorithm.network.state_dict()
+    given = {name.removeprefix("ema."): value for name, value in checkpoint.model.items() if name.startswith("ema.")}
+    fitting = {k: v for k, v in given.items() if k in wanted and v.shape == wanted[k].shape}
+    # The head's alone would be another network's: its bias has the shape of any with as many classes.
+    if not any(value.ndim > 1 and not name.startswith("head.") for name, value in fitting.items()):
+        raise UserError(f"init: no layer of {path} fits; give its network, --model {checkpoint.state['model']['name']}")
+    algorithm.network.load_state_dict(fitting, strict=False)
+    shadow = dict(algorithm.ema.named_buffers())
+    for name, value in algorithm.network.state_dict().items():
+        shadow[name].copy_(value)
+    missing, extra = sorted(wanted.keys() - fitting.keys()), sorted(given.keys() - fitting.keys())
+    report = f"Initialized {len(fitting)} of {len(wanted)} tensors from {path}"
+    if missing:
+        report += f"\n  freshly initialized: {', '.join(missing)}"
+    if extra:
+        report += f"\n  in the checkpoint only, or of another shape: {', '.join(extra)}"
+    return report

@@ -1,0 +1,222 @@
+"""The process a run lives in: devices, threads, the process group, determinism, and the versions it ran with."""
+
+import ctypes
+import importlib
+import logging
+import os
+import platform
+import resource
+import socket
+import warnings
+from collections.abc import Callable
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import (
+    DDPCommunicationHookType,
+    DeepSpeedPlugin,
+    DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
+    broadcast_object_list,
+)
+
+from semisonic.config.run_config import RunConfig
+from semisonic.distributed import deepspeed as deepspeed_config
+from semisonic.distributed.rendezvous import check_launcher, join
+from semisonic.distributed.watchdog import collective_timeout
+from semisonic.schema import UserError
+
+T = TypeVar("T")
+
+
+def start(cfg: RunConfig) -> Accelerator:
+    """Joins the process group that the launcher set up and sets threads and determinism.
+
+    Precision is not Accelerate's (autocast lives in the algorithm), nor is the world size: it must be the launcher's.
+    """
+    on_cpu = cfg.torch_device == "cpu"
+    check_launcher(cfg.torch_device)
+    os.environ.setdefault("NCCL_DEBUG", "WARN")  # says why it failed; by default it says nothing
+    # Else NCCL aborts the process as soon as a peer is gone, before the watchdog says which, and with it a checkpoint.
+    os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
+    threads = thread_count(cfg)
+    if on_cpu:
+        torch.set_num_threads(threads)
+        keep_freed_memory()
+    set_arithmetic(on_gpu=not on_cpu, deterministic=cfg.deterministic)
+    # State is kept identical by the algorithms' gathered updates; DDP broadcasting buffers would overwrite it.
+    ddp = DistributedDataParallelKwargs(
+        broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=cfg.parallel.bucket_mb,
+        comm_hook=DDPCommunicationHookType.BF16 if cfg.parallel.gradients == "bf16" else DDPCommunicationHookType.NO,
+    )  # fmt: skip
+    # Accelerate passes an option that torch has renamed; its meaning is unchanged.
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+    # Steps before the capture of a CUDA graph are not captured; that is no mistake.
+    warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
+    zero = deepspeed_config.read_deepspeed(cfg.parallel)
+    if zero is not None:
+        stand_alone()
+    handlers: list[Any] = [ddp]
+    if "RANK" in os.environ:
+        # Said, not left to Accelerate: without a backend DeepSpeed's processes on the CPU train alone, each for itself.
+        backend = "gloo" if on_cpu else "nccl"
+        join(backend, cfg.parallel.join_minutes, timedelta(seconds=collective_timeout(cfg.health)))
+        handlers.append(InitProcessGroupKwargs(backend=backend))
+    accelerator = Accelerator(
+        cpu=on_cpu and zero is None,  # on the CPU too, DeepSpeed is found only where Accelerate looks for a device
+        deepspeed_plugin=None if zero is None else deepspeed_plugin(cfg, zero),
+        mixed_precision="no",
+        dynamo_backend="no",  # compilation is ours too, whatever accelerate's configuration says
+        log_with=list(cfg.log.trackers) or None,
+        project_dir=str(cfg.folder),
+        kwargs_handlers=handlers,
+    )
+    wanted = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != wanted:
+        raise UserError(
+            f"the launcher started {wanted} processes, but the process group has {accelerator.num_processes}; "
+            "on the CPU use: torchrun --nproc_per_node N launch/train.py --device cpu"
+        )
+    if accelerator.device.type != cfg.torch_device:
+        raise UserError(
+            f"device: {cfg.torch_device}, but the launcher says {accelerator.device.type}; say so with --device"
+        )
+    return accelerator
+
+
+def set_arithmetic(on_gpu: bool, deterministic: bool) -> None:
+    """Sets, for the whole process, how a run multiplies, and whether its kernels are the deterministic ones.
+
+    TF32 has two families of switches: `set_float32_matmul_precision` with `allow_tf32`, and `fp32_precision`. Once the
+    second was written, getters of the first raise, and Inductor reads both. So this project writes the first alone.
+    """
+    if on_gpu:
+        torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's convolutions use by default
+        torch.backends.cudnn.benchmark = not deterministic
+    if not deterministic:
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    from torch._inductor import config as inductor
+
+    # Else Inductor measures kernels and takes the fastest, and a resumed run that has lost its compiler caches may take
+    # others. Newer versions of torch set it with the line above.
+    if hasattr(inductor, "deterministic"):
+        inductor.deterministic = True
+    else:
+        warnings.warn(
+            f"torch {torch.__version__} has no torch._inductor.config.deterministic: compiled runs repeat bit for bit "
+            "only while its compiler caches are kept (TORCHINDUCTOR_CACHE_DIR, TRITON_CACHE_DIR)",
+            stacklevel=2,
+        )
+
+
+def deepspeed_plugin(cfg: RunConfig, content: dict[str, Any]) -> DeepSpeedPlugin:
+    os.environ.setdefault("DS_ACCELERATOR", cfg.torch_device)  # else DeepSpeed guesses, and warns that it did
+    importlib.import_module("deepspeed")  # whose import sets the level of its messages
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # it warns that it has not tested torch's SGD
+    # DeepSpeed calls collectives by names that torch has replaced; they do the same.
+    warnings.filterwarnings("ignore", message=".*torch.distributed.*is deprecated", category=FutureWarning)
+    # Accelerate refuses a configuration beside fields that `accelerate launch` has put into the environment.
+    os.environ.pop("ACCELERATE_CONFIG_DS_FIELDS", None)
+    return DeepSpeedPlugin(hf_ds_config=deepspeed_config.filled(content, cfg.optim.clip), zero3_init_flag=False)
+
+
+def stand_alone() -> None:
+    """DeepSpeed wants a process group where `python launch/train.py` started one process without a launcher."""
+    if "RANK" not in os.environ:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        ranks = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1, "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in ranks.items()} | {"MASTER_ADDR": "127.0.0.1"})
+
+
+def on_main(accelerator: Accelerator, action: Callable[[], T]) -> T:
+    """What `action` returns on the main process, on every rank; a `UserError` there is raised on all of them.
+
+    Whatever decides what the ranks do together is looked up so: a file that is there for one node may not be for
+    another yet.
+    """
+    outcome: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome[0] = action()
+        except UserError as error:
+            outcome[1] = error
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
+def keep_freed_memory() -> None:
+    """Has glibc reuse large blocks instead of returning them to the system at every step.
+
+    Otherwise the kernel clears every page of every activation anew: a tenth of a WRN-28-2 step on two cores. Other C
+    libraries have no such setting and are left alone.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        trim_threshold, top_pad, mmap_max = -1, -2, -4
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(top_pad, 64 * 2**20)
+
+
+def thread_count(cfg: RunConfig) -> int:
+    """CPU threads of this rank: as configured, or its share of the cores it may use."""
+    if cfg.threads:
+        return cfg.threads
+    local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, len(os.sched_getaffinity(0)) // local_ranks)
+
+
+def environment(accelerator: Accelerator) -> dict[str, object]:
+    """Hardware and versions, as written to summary.json."""
+    names = ("torch", "torchvision", "accelerate", "numpy", "semisonic")
+    versions = {name: version(name) for name in names} | {"dali": _dali_version(), "python": platform.python_version()}
+    device = accelerator.device
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return {
+        "hardware": hardware,
+        "device": device.type,
+        "cpu_threads": torch.get_num_threads(),
+        "world_size": accelerator.num_processes,
+        "versions": versions,
+    }
+
+
+def optimizer_share(accelerator: Accelerator) -> float:
+    """The part of the optimizer's state that this rank's device holds: all, a rank's share under ZeRO, or none."""
+    plugin = accelerator.state.deepspeed_plugin
+    if plugin is None:
+        return 1.0
+    zero = plugin.deepspeed_config.get("zero_optimization", {})
+    if deepspeed_config.offloads_optimizer(plugin.deepspeed_config):
+        return 0.0
+    return 1 / accelerator.num_processes if zero.get("stage", 0) in (1, 2, 3) else 1.0
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Peak GPU memory allocated, or the process's peak resident memory on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _dali_version() -> str:
+    import nvidia.dali
+
+    return nvidia.dali.__version__
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as info:
+            return next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

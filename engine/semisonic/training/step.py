@@ -1,0 +1,203 @@
+"""One optimizer step over the ranks, from a batch to the algorithm's new state: `TrainingStep`, from top to bottom.
+
+Below it is what a step is made of: the compiled modules, an engine for each role, and CUDA graphs.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from semisonic.addons.ctaugment import CTAugmentRates
+from semisonic.algorithms.base import Algorithm
+from semisonic.config.run_config import RunConfig
+from semisonic.contract import Batch, Rank, Runner, StepOutput
+from semisonic.data.loading.draws import sample_keys
+from semisonic.data.loading.feedback import Feedback
+from semisonic.distributed.deepspeed import offloads_optimizer, read_deepspeed
+from semisonic.distributed.engine import Accelerator, Engine, ForwardBackward, ZeroEngine
+from semisonic.models.blocks import use_blocks
+from semisonic.optim.optimizer import AveragingSGD, OptimConfig, build_optimizer, set_learning_rate
+from semisonic.training.cuda_graph import WARM_UP_DDP, CudaGraph, GraphedFunction, Recorder
+from semisonic.training.metrics import Meter
+from semisonic_kernels.fuse import Kernels, use_kernels
+
+
+class TrainingStep:
+    """`training_step(batch)` takes an optimizer step on the rank's share of a global batch.
+
+    `number` counts the finished steps. All else that must be kept is in the algorithm's buffers and the engines.
+    """
+
+    def __init__(self, cfg: RunConfig, algorithm: Algorithm, accelerator: Accelerator):
+        self.cfg, self.accelerator, self.device = cfg, accelerator, accelerator.device
+        self.rank = Rank(accelerator.process_index, accelerator.num_processes)
+        self.algorithm = place(algorithm, cfg, self.device)
+        self.number = 0
+        self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
+        """The first step whose loss was not finite, or -1."""
+        self.meter = Meter()
+        self.kernels = kernels_for(cfg, cfg.compiled)
+        rates = getattr(algorithm, "augment", None)
+        self.feedback = Feedback(rates) if isinstance(rates, CTAugmentRates) else None
+        replayed = cfg.replayed
+        graph = None if replayed == "off" else CudaGraph()
+        self.engines = build_engines(cfg, algorithm, accelerator, graph)
+        self.partitioned = any(engine.partitioned for engine in self.engines.values())
+        self.averages_parameters = not any(averages(engine) for engine in self.engines.values())
+        """Whether the EMA moves the averages of parameters, or an optimizer does in its own step."""
+        run = Runner(self.engines, cfg.batch.micro, partial(accelerator.reduce, reduction="mean"))
+        self._train: Callable[[Batch], StepOutput] = partial(algorithm.train_step, run=run)
+        """Forward, backward and the optimizers' steps."""
+        if graph and replayed == "backward":
+            self._train = self.replaying_backward(graph)
+        self._replayed: Callable[[Batch], StepOutput] = self.device_step
+        if graph and replayed == "step":
+            self._replayed = GraphedFunction(self.device_step, graph)
+
+    def __call__(self, batch: Batch) -> StepOutput:
+        """Moves everything that a step moves. The output of a replayed step is overwritten by the next one."""
+        # Only dropout-like layers draw in a step; seeded here, they need no state in the checkpoint.
+        key = sample_keys(self.cfg.seed, f"step/{self.rank.rank}", np.array([self.number]))[0]
+        torch.manual_seed(int(key))
+        with use_kernels(self.kernels):
+            output = self._replayed(batch)
+        self.number += 1
+        if self.feedback:
+            self.feedback.send(self.number)
+        return output
+
+    def device_step(self, batch: Batch) -> StepOutput:
+        """All that a step does on the device, from tensors on the device alone, so that a CUDA graph can hold it."""
+        algorithm, engines = self.algorithm.train(), self.engines.values()
+        for engine in engines:
+            set_learning_rate(engine.optimizer.param_groups, engine.optim, algorithm.step, self.cfg.steps)
+        output = self._train(batch)
+        bad = ~torch.isfinite(output.loss.detach())
+        if any(engine.overflowed for engine in engines):
+            bad = torch.ones_like(bad)
+        self.first_bad_step.copy_(torch.where(bad & (self.first_bad_step < 0), algorithm.step, self.first_bad_step))
+        if not any(engine.skipped for engine in engines):
+            observed = self.gather(output.observed)
+            with torch.no_grad(), self.whole_parameters():
+                algorithm.update(observed)
+                algorithm.update_ema(self.averages_parameters)
+        algorithm.step += 1
+        self.meter.add({"loss": output.loss, **output.metrics})
+        return output
+
+    def gather(self, observed: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Every rank's tensors in global-sample order: a step's micro-batches are cut before its ranks."""
+        if self.rank.world_size == 1:
+            return observed
+        gathered = {}
+        for name, value in observed.items():
+            everywhere = self.accelerator.gather(value)
+            if value.ndim == 0:
+                gathered[name] = everywhere.double().mean().to(value.dtype)
+            else:
+                parts = everywhere.unflatten(0, (self.rank.world_size, self.cfg.batch.micro, -1))
+                gathered[name] = parts.transpose(0, 1).flatten(0, 2)
+        return gathered
+
+    def whole_parameters(self, write: bool = False) -> AbstractContextManager[object]:
+        """Inside, parameters that are spread over the ranks are whole; `write` keeps what rank 0 changes."""
+        with ExitStack() as stack:
+            for engine in self.engines.values():
+                stack.enter_context(engine.whole_parameters(write))
+            return stack.pop_all()
+
+    def replaying_backward(self, graph: Recorder) -> Callable[[Batch], StepOutput]:
+        """`Algorithm.train_step` as a CUDA graph of forward and backward, which the optimizer's step follows."""
+        engine = self.engines["network"]
+        run = Runner({"network": ForwardBackward(engine)}, self.cfg.batch.micro)
+
+        def gradients(batch: Batch) -> StepOutput:
+            engine.zero_grad()
+            return self.algorithm.train_step(batch, run)
+
+        replayed = GraphedFunction(gradients, graph, WARM_UP_DDP)
+
+        def train(batch: Batch) -> StepOutput:
+            output = replayed(batch)
+            engine.optimizer_step()
+            return output
+
+        return train
+
+
+def kernels_for(cfg: RunConfig, compiled: bool) -> Kernels:
+    """The implementation of the kernels in a step that is compiled, or not."""
+    return "reference" if cfg.kernels == "reference" else "fused" if compiled else "eager"
+
+
+def place(algorithm: Algorithm, cfg: RunConfig, device: torch.device) -> Algorithm:
+    """The algorithm on the device, images' channels last."""
+    algorithm.to(device)
+    if not cfg.zero_stage:  # DeepSpeed lays all parameters out one after the other, and takes contiguous ones only
+        algorithm.to(memory_format=torch.channels_last)
+    return algorithm
+
+
+def compile_modules(algorithm: Algorithm, graphs: str, recompute: bool) -> None:
+    """Compiles every role's module as a whole, or each block, or nothing (graphs: whole, blocks, off).
+
+    recompute: activations of each block are computed again in the backward.
+    """
+    if recompute or graphs == "blocks":
+        use_blocks(algorithm, recompute, graphs == "blocks")
+    if graphs != "whole":
+        return
+    for role in algorithm.roles:
+        module = algorithm.role_module(role)
+        # The bound method, not the module: keys stay clean, and DDP and DeepSpeed wrap it from outside.
+        forward = torch.compile(module.forward, fullgraph=True, dynamic=False)
+        if algorithm.inner_gradients:
+            # Under DDP the compiler cuts the graph where buckets of gradients end: not inside an inner gradient.
+            forward = torch._dynamo.config.patch(optimize_ddp=False)(forward)
+        module.forward = forward
+
+
+def build_engines(
+    cfg: RunConfig, algorithm: Algorithm, accelerator: Accelerator, graph: Recorder | None
+) -> dict[str, Engine]:
+    """Every role's module, compiled and wrapped for the ranks, with its optimizer."""
+    compile_modules(algorithm, cfg.graphs, cfg.recompute)
+    zero = read_deepspeed(cfg.parallel)
+    names: dict[Tensor, str] = {parameter: name for name, parameter in algorithm.named_parameters()}
+    engines: dict[str, Engine] = {}
+
+    def build(role: str) -> Engine:
+        module, optim = algorithm.role_module(role), algorithm.role_optim(role, cfg.optim)
+        averaged = zero is None and can_average(cfg, algorithm, module, optim)
+        optimizer = build_optimizer(
+            module, optim, algorithm.averaged_parameters() if averaged else None, algorithm.ema_weight,
+            captured=cfg.replayed == "step", on_host=offloads_optimizer(zero),
+        )  # fmt: skip
+        scaler = torch.amp.GradScaler(accelerator.device.type, enabled=cfg.precision == "fp16")
+        if zero is None:
+            return Engine(accelerator, module, optimizer, scaler, optim, names)
+        # A second accelerator takes over all settings; one holds one engine of DeepSpeed's.
+        own = Accelerator() if engines else accelerator
+        images = (cfg.batch.labeled + cfg.batch.unlabeled) // (own.num_processes * cfg.batch.micro)
+        return ZeroEngine(own, module, optimizer, scaler, optim, names, cfg.batch.micro, images)
+
+    for role in algorithm.roles:
+        # DDP makes nodes of the autograd graph, which stay on the stream that they were made on: that of the graph.
+        engines[role] = graph.warm_up(partial(build, role)) if graph else build(role)
+    return engines
+
+
+def can_average(cfg: RunConfig, algorithm: Algorithm, module: nn.Module, optim: OptimConfig) -> bool:
+    """Whether the optimizer of a role's module can move the averages of the network's parameters in its own pass."""
+    averaged = algorithm.averaged_parameters()
+    on_gpu = all(parameter.is_cuda for parameter in averaged)
+    fits = optim.name == "sgd" and cfg.precision != "fp16" and cfg.kernels == "fused" and on_gpu
+    return fits and set(module.parameters()).issuperset(averaged)
+
+
+def averages(engine: Engine) -> bool:
+    return isinstance(engine.optimizer.optimizer, AveragingSGD)

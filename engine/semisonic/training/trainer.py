@@ -1,0 +1,300 @@
+"""The training loop. It knows no algorithm by name: it feeds batches, evaluates, and keeps what a run is."""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from semisonic.algorithms.base import Algorithm
+from semisonic.checkpoint import format as checkpoints
+from semisonic.checkpoint.async_writer import Writer
+from semisonic.config.run_config import RunConfig
+from semisonic.data.loading.calls import Placement
+from semisonic.data.loading.image_source import source_of
+from semisonic.data.loading.loader import Loader, Sampling, evaluation_slices
+from semisonic.data.sets.base import DataSet, ImageFiles
+from semisonic.data.sets.splits import Split
+from semisonic.distributed.consistency import check_equal, check_finite, equal_tensors
+from semisonic.distributed.engine import Accelerator
+from semisonic.distributed.heartbeat import Activity, Phase
+from semisonic.distributed.preemption import Preemption
+from semisonic.distributed.watchdog import collective_timeout
+from semisonic.reporting.console import Console, save_confusion
+from semisonic.reporting.pseudo_labels import PseudoLabelMonitor
+from semisonic.reporting.trackers import Tracker
+from semisonic.schema import UserError
+from semisonic.training.metrics import Evaluation, Throughput, evaluate, evaluation_mode
+from semisonic.training.process import thread_count
+from semisonic.training.step import TrainingStep
+from semisonic.version import __version__
+
+AGREE_EVERY = 1.0
+"""Seconds, about, between the moments at which several ranks agree on stopping."""
+
+
+NETS = {"ema": "ema", "raw": "network"}
+"""The networks that are evaluated, and the module of the algorithm that each is."""
+
+
+class Trainer:
+    """Trains one algorithm on one data set. All that changes is in every checkpoint, with the `history`."""
+
+    def __init__(
+        self,
+        cfg: RunConfig,
+        algorithm: Algorithm,
+        data: DataSet,
+        split: Split,
+        accelerator: Accelerator,
+        activity: Activity | None = None,
+    ):
+        self.training_step = TrainingStep(cfg, algorithm, accelerator)
+        self.cfg, self.algorithm, self.data, self.split = cfg, algorithm, data, split
+        self.accelerator, self.device, self.rank = accelerator, accelerator.device, self.training_step.rank
+        self.folder = cfg.folder
+        self.elapsed = 0.0
+        self.activity = activity or Activity()
+        # The ranks agree on stopping over the host, where asking costs no wait for the device.
+        self.next_vote, self.last_vote, self.voted_at = 0, 0, time.monotonic()
+        self.host_group: Any = None
+        if self.rank.world_size > 1:
+            self.host_group = dist.new_group(backend="gloo", timeout=timedelta(seconds=collective_timeout(cfg.health)))
+        self.writer = Writer(self.folder / "checkpoints", cfg.checkpoint.keep, self.host_group)
+        self.history: list[dict[str, float]] = []
+
+    @property
+    def step(self) -> int:
+        """Finished optimizer steps."""
+        return self.training_step.number
+
+    # The loop.
+
+    def train(self, console: Console, stop: Callable[[], str | None]) -> str | None:
+        """Trains to the last step. Returns why `stop` had it end early, or None at the end."""
+        cfg = self.cfg
+        begin, before = time.perf_counter(), self.elapsed
+        self.next_vote = self.last_vote = self.step
+        self.voted_at = time.monotonic()
+        throughput = Throughput(self.images_per_step)
+        tracker = Tracker(self.accelerator, cfg, self.folder, self.step, self.data.classes)
+        usage = PseudoLabelMonitor(cfg, self.data.classes, self.algorithm.info.class_prior)
+        if self.accelerator.is_main_process:
+            usage.restore(tracker.path, self.step)
+        if tracker.discarded:
+            console.print(f"{tracker.discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
+        self.writer.say = console.print
+        reason = None
+        with self.loader() as loader, console.progress(cfg.steps, self.step) as progress:
+            console.print(f"Batches: {loader.describe()}")
+            while self.step < cfg.steps and reason is None:
+                self.activity.enter(Phase.DATA, self.step)
+                batch = next(loader)
+                self.activity.enter(Phase.STEP)
+                self.training_step(batch)
+                throughput.steps += 1
+                progress.stepped(self.step)
+                self.elapsed = before + time.perf_counter() - begin
+                last = self.step == cfg.steps
+                logged = last or self.step % cfg.log.every == 0
+                if logged:
+                    self.activity.enter(Phase.METRICS)
+                    metrics, alarm = usage.read(self.step, self.read())
+                    metrics |= throughput.read(loader.wait_seconds)
+                    self.log(tracker, metrics)
+                    if alarm:
+                        console.print(alarm)
+                with throughput.paused():
+                    if last or self.step % cfg.eval.every == 0:
+                        self.log(tracker, self.evaluate_all())
+                        progress.evaluated(self.history[-1])
+                    if logged:
+                        progress.trained(self.step, metrics)
+                    reason = self.agree(stop())
+                    if last or reason or self.step % cfg.checkpoint.every == 0 or self.best_step == self.step:
+                        self.save()
+                    elif self.step % cfg.health.compare_every == 0:
+                        self.compare_ranks()
+                    if last or reason:
+                        self.activity.enter(Phase.SAVING, self.step)
+                        self.writer.finish()
+                    for written in self.writer.written():
+                        progress.saved(written)
+        self.activity.enter(Phase.FINISHING, self.step)
+        tracker.close()
+        return reason if self.step < cfg.steps else None
+
+    def log(self, tracker: Tracker, metrics: dict[str, Any]) -> None:
+        with self.writer.guard(tracker.path):
+            tracker.write(self.step, metrics)
+        tracker.send(self.step, metrics)
+
+    @property
+    def images_per_step(self) -> int:
+        views, batch = self.algorithm.views(self.cfg.algorithm), self.cfg.batch
+        return (batch.labeled if views.labeled else 0) + (batch.unlabeled if views.unlabeled else 0)
+
+    def loader(self) -> Loader:
+        cfg, feedback = self.cfg, self.training_step.feedback
+        if feedback:
+            feedback.restart(self.step)
+        sampling = Sampling(cfg.seed, cfg.batch.labeled, cfg.batch.unlabeled, cfg.batch.micro, self.rank, self.step)
+        return Loader(
+            self.data, self.split, self.algorithm.views(cfg.algorithm), sampling,
+            Placement.of(cfg.loading, self.device, thread_count(cfg)), feedback,
+        )  # fmt: skip
+
+    def read(self) -> dict[str, Any]:
+        """The training metrics since the last reading; waits for the device."""
+        metrics = {f"train/{name}": value for name, value in self.training_step.meter.read().items()}
+        self.check_finite()
+        engines = self.training_step.engines
+        rates = {role: float(engine.optimizer.param_groups[0]["lr"]) for role, engine in engines.items()}
+        first, *others = rates
+        return metrics | {"lr": rates[first]} | {f"lr/{role}": rates[role] for role in others}
+
+    def agree(self, reason: str | None) -> str | None:
+        """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""
+        if self.host_group is None:
+            if self.writer.failed:
+                self.writer.finish()
+            return reason
+        if self.step < self.next_vote:
+            return None
+        codes = [None, "max_hours", *(number.name for number in Preemption.SIGNALS)]
+        now = time.monotonic()
+        vote = torch.tensor([codes.index(reason), now - self.voted_at, self.writer.failed], dtype=torch.float64)
+        dist.all_reduce(vote, dist.ReduceOp.MAX, group=self.host_group)
+        code, seconds, failed = vote.tolist()
+        if failed:
+            self.writer.finish()
+        # The next vote is due after as many steps as take about a second: the same number on every rank.
+        pace = seconds / max(1, self.step - self.last_vote)
+        self.last_vote, self.voted_at = self.step, now
+        self.next_vote = self.step + max(1, min(100, int(AGREE_EVERY / pace)))
+        return codes[int(code)]
+
+    def check_finite(self) -> None:
+        check_finite(self.training_step.first_bad_step, self.last_good)
+
+    def compare_ranks(self) -> None:
+        """Raises `RanksDiffer` where the ranks no longer hold the same parameters and state; waits for the device."""
+        whole = not self.training_step.partitioned
+        check_equal(equal_tensors(self.algorithm, parameters=whole), self.step, self.last_good)
+
+    def last_good(self) -> str:
+        self.writer.settle()
+        good = checkpoints.latest(self.folder / "checkpoints")
+        return f"{good} is good: --resume replays from it" if good else "There is no checkpoint before it"
+
+    # Evaluation.
+
+    def evaluate(self, net: str, which: str, most: int | None = None) -> Evaluation:
+        """Evaluates `net` ("raw" or "ema") on the "test" or "held_out" images, or on the first `most` of them."""
+        test = which == "test"
+        indices = np.arange(len(self.data.test.labels)) if test else self.split.held_out
+        source = source_of(self.data, self.device, indices[:most], test=test)
+        placement = Placement(self.device, thread_count(self.cfg))
+        with (
+            closing(evaluation_slices(source, self.cfg.eval.batch, placement, self.rank)) as slices,
+            evaluation_mode(self.algorithm),
+        ):
+            watched = self.activity.each(Phase.EVALUATING, slices)
+            return evaluate(lambda x: self.algorithm.infer(x, NETS[net]), watched, len(self.data.classes))
+
+    def evaluate_all(self) -> dict[str, Any]:
+        """Evaluates both networks, extends the history and returns what is logged."""
+        metrics: dict[str, Any] = {}
+        for which in ("test", "held_out")[: 2 if len(self.split.held_out) else 1]:
+            prefix = "eval" if which == "test" else which
+            for net in NETS:
+                result = self.evaluate(net, which)
+                name = prefix if net == "ema" else f"{prefix}_raw"
+                metrics |= {f"{name}/{key}": value for key, value in result.scalars().items()}
+                if which == "held_out" and net == "ema":
+                    self.algorithm.held_out_counts.copy_(torch.tensor(result.counts))
+                if which == "test" and net == "ema":
+                    metrics["eval/per_class"] = result.per_class
+                    if self.accelerator.is_main_process and self.step == self.cfg.steps:
+                        picture = self.folder / "confusion.png"
+                        with self.writer.guard(picture):
+                            save_confusion(picture, result.confusion, self.data.classes)
+        scalars = {key: value for key, value in metrics.items() if not isinstance(value, list)}
+        self.history.append({"step": self.step, **scalars})
+        return metrics
+
+    @property
+    def best_step(self) -> int | None:
+        """The first evaluation with the best accuracy on the held-out images; its checkpoint is kept."""
+        if not self.history or not len(self.split.held_out):
+            return None
+        return int(max(self.history, key=lambda entry: entry["held_out/top1"])["step"])
+
+    # Checkpoints.
+
+    def save(self) -> None:
+        """Has a checkpoint of this moment written while the training goes on; `writer.finish` waits for it.
+
+        All ranks must call it.
+        """
+        self.activity.enter(Phase.SAVING, self.step)
+        # No barrier: every rank is past this step, and rank 0 holds all that is written. Its last write is waited for.
+        self.writer.finish()
+        step = self.training_step
+        with step.whole_parameters():
+            # A finite loss can have had gradients that were not: the weights of the last step decide.
+            finite = torch.stack([parameter.isfinite().all() for parameter in self.algorithm.parameters()]).all()
+            bad = ~finite & (step.first_bad_step < 0)
+            step.first_bad_step.copy_(torch.where(bad, step.number - 1, step.first_bad_step))
+            self.check_finite()
+            self.compare_ranks()
+            optimizer: dict[str, Tensor] = {}
+            for role, engine in step.engines.items():
+                for name, value in engine.state():
+                    if self.accelerator.is_main_process:
+                        optimizer[f"{role}/{name}"] = value
+            if self.accelerator.is_main_process:
+                checkpoint = checkpoints.Checkpoint(
+                    self.algorithm.state_dict(), optimizer, self.description(), self.cfg.dump()
+                )
+                self.writer.submit(self.step, checkpoint, self.best_step)
+
+    def description(self) -> dict[str, Any]:
+        """state.json: where the run stands, and what `semisonic.load` needs to use the network without the data set."""
+        return {
+            "version": __version__,
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "world_size": self.rank.world_size,
+            "split": self.split.hash,
+            "history": self.history,
+            "scaler": {role: engine.scaler.state_dict() for role, engine in self.training_step.engines.items()},
+            "classes": list(self.data.classes),
+            "image_size": self.data.size,
+            "preprocess": {
+                "view": "plain" if isinstance(self.data.train, ImageFiles) else "whole",
+                "border": self.data.border,
+            },
+            "mean": list(self.data.mean),
+            "std": list(self.data.std),
+            "algorithm": self.cfg.algorithm.name,
+            "model": self.cfg.model.model_dump(mode="json"),
+        }
+
+    def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
+        """Continues from a checkpoint, which may come from another world size."""
+        if checkpoint.state["split"] != self.split.hash:
+            raise UserError("data: the split differs from the checkpoint's; resume with the same data and split")
+        with self.training_step.whole_parameters(write=True):
+            self.algorithm.load_state_dict(checkpoint.model)
+        for role, engine in self.training_step.engines.items():
+            own = {k.removeprefix(f"{role}/"): v for k, v in checkpoint.optimizer.items() if k.startswith(f"{role}/")}
+            engine.load_state(own)
+            engine.scaler.load_state_dict(checkpoint.state["scaler"][role])
+        self.training_step.number, self.elapsed = checkpoint.state["step"], checkpoint.state["elapsed"]
+        self.history = checkpoint.state["history"]

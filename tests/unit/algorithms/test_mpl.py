@@ -1,0 +1,355 @@
+"""The properties that the equations of Meta Pseudo Labels promise, and what the engine does for two roles."""
+
+import copy
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from semisonic.algorithms.mpl import MPL
+from semisonic.algorithms.uda import UDA
+from semisonic.contract import Batch
+from semisonic.models.ema import EmaConfig
+from semisonic.models.head import DropoutLinear
+from semisonic.optim.optimizer import OptimConfig
+from semisonic.optim.schedules import learning_rate
+from semisonic.schema import UserError
+from tests.support.algorithms import CLASSES, batch, frozen, info, make, same, tiny_network
+from tests.support.runner import Runner
+
+FIELDS = {"dropout": 0.0, "threshold": 0.3, "temperature": 0.7}
+
+
+def mpl(**fields: object) -> MPL:
+    """BatchNorm in evaluation mode, and a teacher that is not the student and sees several classes."""
+    algorithm = frozen(make(MPL, **FIELDS | fields))
+    assert not torch.equal(algorithm.teacher.conv.weight, algorithm.network.conv.weight)
+    with torch.no_grad():
+        algorithm.teacher.head.weight *= 30
+        algorithm.teacher.head.bias -= teacher_logits(algorithm, batch().u["weak"]).mean(0)
+    return algorithm
+
+
+def step(algorithm: MPL, rate: float = 0.05, given: Batch | None = None, progress: float | None = None) -> Runner:
+    """One step of both, without momentum; `progress` in place of h."""
+    run = Runner(algorithm, lr=rate)
+    if progress is not None:
+        run.mean = lambda value: torch.full_like(value, progress)  # type: ignore[method-assign]
+    run.output = algorithm.train_step(given or batch(), run)
+    return run
+
+
+def labeled_loss(algorithm: MPL, given: Batch) -> Tensor:
+    return F.cross_entropy(algorithm.network(algorithm.normalize(given.x["weak"])), given.y)
+
+
+def teacher_logits(algorithm: MPL, view: Tensor) -> Tensor:
+    return algorithm.teacher(algorithm.normalize(view))
+
+
+def gradients_of(loss: Tensor, module: torch.nn.Module, prefix: str) -> dict[str, Tensor]:
+    names = [f"{prefix}.{name}" for name, _ in module.named_parameters()]
+    return dict(zip(names, torch.autograd.grad(loss, list(module.parameters())), strict=True))
+
+
+def part(gradients: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name: value for name, value in gradients.items() if name.startswith(f"{prefix}.")}
+
+
+# The student's progress
+
+
+def test_progress_is_the_dot_product_of_the_gradients_to_second_order():
+    """h = lr grad L(after) . grad L_u(before) + O(lr^2), and positive where they point the same way."""
+    errors = []
+    for rate in (1e-3, 1e-4, 1e-5):
+        algorithm, given = mpl(), batch()
+        labels = algorithm.label(given)
+        learned = F.cross_entropy(
+            algorithm.network(algorithm.normalize(given.u["strong"])),
+            labels,
+            label_smoothing=algorithm.cfg.label_smoothing,
+        )
+        before = gradients_of(learned, algorithm.network, "network")
+        progress = step(algorithm, rate).output.metrics["progress"].item()
+        after = gradients_of(labeled_loss(algorithm, given), algorithm.network, "network")
+        product = rate * sum(float((after[name] * before[name]).sum()) for name in before)
+        assert progress == pytest.approx(product, rel=0.5)
+        errors.append(abs(progress - product))
+    slopes = [math.log10(a / b) for a, b in pairwise(errors)]
+    assert slopes == pytest.approx([2, 2], abs=0.1)
+
+
+def test_progress_is_old_minus_new():
+    algorithm, given = mpl(), batch()
+    old = labeled_loss(algorithm, given)
+    progress = step(algorithm).output.metrics["progress"]
+    torch.testing.assert_close(progress, (old - labeled_loss(algorithm, given)).detach())
+    assert progress.abs() > 1e-6
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_student_that_does_not_move_makes_no_progress(training: bool):
+    """Exactly none, with batch statistics and dropout as well."""
+    algorithm = make(MPL, **FIELDS | {"dropout": 0.5}).train(training)
+    assert step(algorithm, 0.0).output.metrics["progress"] == 0
+
+
+def test_the_expected_gradient_is_that_of_the_student_s_new_loss():
+    """With a label drawn from the teacher, for one image: E[h grad H(label, T)] = grad E[L_new]."""
+    given = batch()
+    given = given._replace(u={name: view[:1] for name, view in given.u.items()}, u_true=given.u_true[:1])
+    expected: dict[str, Tensor] = {}
+    news = []
+    for label in range(CLASSES):
+        algorithm = mpl(variant="plain")
+        probabilities_C = teacher_logits(algorithm, given.u["strong"]).softmax(-1)[0]
+        algorithm.label = lambda batch, label=label: torch.tensor([label])  # drawn in place of the argmax
+        teach = algorithm.teach
+        algorithm.teach = lambda batch, _, teach=teach, label=label: teach(batch, torch.tensor([label]))
+        found = part(step(algorithm, 0.1, given).gradients, "teacher")
+        news.append(labeled_loss(algorithm, given).detach())
+        for name, value in found.items():
+            expected[name] = expected.get(name, 0) + probabilities_C[label].detach() * value
+    algorithm = mpl(variant="plain")
+    probabilities_C = teacher_logits(algorithm, given.u["strong"]).softmax(-1)[0]
+    exact = gradients_of((probabilities_C * torch.stack(news)).sum(), algorithm.teacher, "teacher")
+    assert same(expected, exact, tolerance=1e-12) and max(float(g.abs().max()) for g in exact.values()) > 1e-6
+
+
+# What the teacher and the student learn
+
+
+@pytest.mark.parametrize("progress", [0.5, -0.5])
+def test_labels_that_helped_become_more_likely_and_others_less(progress: float):
+    algorithm, given = mpl(variant="plain"), batch()
+    labels = algorithm.label(given)
+
+    def likelihood() -> Tensor:
+        return -F.cross_entropy(teacher_logits(algorithm, given.u["strong"]), labels).detach()
+
+    before = likelihood()
+    step(algorithm, 0.01, progress=progress)
+    assert (likelihood() - before) * progress > 0
+
+
+def test_soft_labels_of_the_teacher_itself_would_teach_it_nothing():
+    algorithm, given = mpl(variant="plain"), batch()
+    logits = teacher_logits(algorithm, given.u["strong"])
+    soft = gradients_of(F.cross_entropy(logits, logits.detach().softmax(-1)), algorithm.teacher, "teacher")
+    assert all(value.abs().max() < 1e-12 for value in soft.values())
+    hard = part(step(algorithm, progress=1.0).gradients, "teacher")
+    assert max(float(value.abs().max()) for value in hard.values()) > 1e-3
+
+
+def test_student_and_teacher_learn_the_same_hard_labels_of_the_strong_view():
+    algorithm, given = mpl(), batch()
+    seen: dict[str, Tensor] = {}
+    study, teach = algorithm.study, algorithm.teach
+    algorithm.study = lambda batch, labels: (seen.update(student=labels), study(batch, labels))[1]
+    algorithm.teach = lambda batch, labels: (lesson := teach(batch, labels), seen.update(teacher=lesson.labels))[0]
+    before = copy.deepcopy(algorithm.teacher)
+    found = step(algorithm, progress=1.0)
+    labels = before(algorithm.normalize(given.u["strong"])).argmax(-1)
+    assert torch.equal(seen["student"], labels) and torch.equal(seen["teacher"], labels)
+    assert not torch.equal(labels, before(algorithm.normalize(given.u["weak"])).argmax(-1))
+    # The gradients themselves, the student's by its equation.
+    fresh = mpl()
+    logits = fresh.network(fresh.normalize(given.u["strong"])).log_softmax(-1)
+    targets = 0.85 * F.one_hot(labels, CLASSES).double() + 0.15 / CLASSES
+    student = gradients_of(-(targets * logits).sum(-1).mean(), fresh.network, "network")
+    assert same(part(found.gradients, "network"), student)
+
+
+def uda_loss(algorithm: MPL, given: Batch, ramp: float) -> Tensor:
+    cfg = algorithm.cfg
+    q = (teacher_logits(algorithm, given.u["weak"]) / cfg.temperature).softmax(-1).detach()
+    mask = q.max(-1).values >= cfg.threshold  # after the temperature
+    assert 0 < mask.sum() < 12
+    log_p = teacher_logits(algorithm, given.u["strong"]).log_softmax(-1)
+    labeled = F.cross_entropy(teacher_logits(algorithm, given.x["weak"]), given.y, label_smoothing=cfg.label_smoothing)
+    return labeled + cfg.uda_weight * ramp * (mask * -(q * log_p).sum(-1)).mean()
+
+
+def threshold_for(algorithm: MPL) -> float:
+    q = (teacher_logits(algorithm, batch().u["weak"]) / 0.7).softmax(-1)
+    return q.max(-1).values.median().item()
+
+
+@pytest.mark.parametrize(("at", "ramp"), [(0, 0.1), (4, 0.5), (50, 1.0)])
+def test_without_progress_the_teacher_s_step_is_uda_s(at: int, ramp: float):
+    algorithm, given = mpl(threshold=threshold_for(mpl()), uda_steps=10), batch()
+    algorithm.step.fill_(at)
+    expected = gradients_of(uda_loss(algorithm, given, ramp), algorithm.teacher, "teacher")
+    found = part(step(algorithm, progress=0.0).gradients, "teacher")
+    assert same(found, expected, tolerance=1e-7)  # the ramp is a float32
+
+
+def test_without_progress_it_is_the_gradient_of_the_algorithm_uda():
+    """At temperature 1, where both compare the same confidence with the threshold."""
+    fields = {"threshold": threshold_for(mpl()), "temperature": 1.0}
+    algorithm = mpl(**fields, label_smoothing=0.0, uda_weight=3.0, uda_steps=0)
+    uda = frozen(make(UDA, **fields, weight=3.0))
+    uda.network.load_state_dict(algorithm.teacher.state_dict())
+    found = part(step(algorithm, progress=0.0).gradients, "teacher")
+    uda.loss(batch()).loss.backward()
+    assert same(found, {f"teacher.{name}": p.grad for name, p in uda.network.named_parameters()})
+
+
+def test_progress_weights_the_teacher_s_own_labels_and_comes_from_all_ranks():
+    """The mean over the ranks of h multiplies the gradient; what this rank saw alone does not."""
+    algorithm, given = mpl(threshold=threshold_for(mpl()), uda_steps=0), batch()
+    labels = algorithm.label(given)
+    response = F.cross_entropy(teacher_logits(algorithm, given.u["strong"]), labels)
+    expected = gradients_of(uda_loss(algorithm, given, 1.0) + 0.7 * response, algorithm.teacher, "teacher")
+    run = step(algorithm, progress=0.7)
+    assert same(part(run.gradients, "teacher"), expected) and run.output.metrics["progress"] == pytest.approx(0.7)
+
+
+def test_the_running_mean_of_progress_is_taken_off():
+    plain, with_mean = mpl(), mpl(baseline=0.25)
+    with_mean.baseline.fill_(0.2)
+    one, two = step(plain, progress=0.5), step(with_mean, progress=0.7)
+    assert same(one.gradients, two.gradients)
+    with_mean.update(two.output.observed), plain.update(one.output.observed)
+    assert with_mean.baseline.item() == pytest.approx(0.2 + 0.25 * (0.7 - 0.2)) and plain.baseline == 0
+
+
+def test_the_plain_variant_reads_no_weak_view_and_no_label_for_the_teacher():
+    algorithm = mpl(variant="plain")
+    assert algorithm.views(algorithm.cfg).unlabeled.keys() == {"strong"}
+    given = batch(u={"strong": batch().u["strong"]})
+    assert not any(
+        value.any() for value in part(step(algorithm, given=given, progress=0.0).gradients, "teacher").values()
+    )
+
+
+def test_the_average_and_what_is_evaluated_are_the_student_s():
+    algorithm = make(MPL)
+    assert algorithm.roles[0] == "student" and algorithm.role_module("student").network is algorithm.network
+    averaged, own = set(algorithm.averaged_parameters()), set(algorithm.role_module("teacher").parameters())
+    assert averaged == set(algorithm.network.parameters()) and not averaged & own
+    assert sorted(n for n, _ in algorithm.named_parameters()) == sorted(
+        f"{net}.{name}" for net in ("network", "teacher") for name, _ in algorithm.network.named_parameters()
+    )
+
+
+def test_dropout_is_for_learning_only():
+    algorithm = make(MPL, **FIELDS | {"dropout": 0.5})
+    torch.manual_seed(1)
+    one, two = (algorithm.learn("network", batch().u["strong"], track=False)[0] for _ in (1, 2))
+    assert not torch.equal(one, two)
+    assert torch.equal(algorithm.judge(batch()), algorithm.judge(batch()))
+
+
+def test_dropout_of_the_network_itself_is_refused():
+    def network() -> torch.nn.Module:
+        built = tiny_network()
+        built.head = DropoutLinear(built.head, 0.2)
+        return built
+
+    with pytest.raises(UserError, match=r"model\.dropout: .* algorithm\.dropout"):
+        MPL(MPL.Config(), network, info())
+
+
+# The optimizers
+
+
+def test_the_student_waits_and_warms_up():
+    algorithm = MPL(MPL.Config(), tiny_network, info(steps=300_000), EmaConfig())
+    optim = OptimConfig(schedule="cosine", lr=0.05)
+    student, teacher = (algorithm.role_optim(role, optim) for role in algorithm.roles)
+    assert (student.wait, student.warm_up, algorithm.steps_of(None, 60)) == (3000, 5000, 5000)
+    assert (teacher.wait, teacher.warm_up, teacher.lr, teacher.weight_decay) == (0, 0, 0.05, 5e-4)
+
+    def rate(at: int) -> float:
+        return float(learning_rate(torch.tensor(at), 0.05, "cosine", 300_000, student.warm_up, student.wait))
+
+    assert rate(0) == rate(2999) == 0 < rate(3000) and rate(5499) == pytest.approx(0.025, rel=1e-3)
+    assert rate(8000) == pytest.approx(0.05) and rate(8000 + 292_000 // 2) == pytest.approx(0.025)
+    assert rate(300_000) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_teacher_has_fields_of_its_own():
+    algorithm = make(MPL, teacher_lr=0.2, teacher_weight_decay=0.0, wait=3, warm_up=4)
+    student, teacher = (algorithm.role_optim(role, OptimConfig(lr=0.1)) for role in algorithm.roles)
+    assert (teacher.lr, teacher.weight_decay, teacher.wait) == (0.2, 0.0, 0)
+    assert (student.lr, student.weight_decay, student.wait, student.warm_up) == (0.1, 5e-4, 3, 4)
+
+
+def test_a_student_that_would_wait_for_ever_is_refused():
+    with pytest.raises(UserError, match=r"algorithm\.wait: the student would wait for all 100 steps"):
+        make(MPL, wait=100)
+
+
+# The reduced variant
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    probabilities = torch.randn(40, CLASSES, generator=torch.Generator().manual_seed(0)).mul(3).softmax(-1)
+    np.save(tmp_path / "table.npy", probabilities.numpy())
+    save_file({"predictions": probabilities}, tmp_path / "table.safetensors")
+    return tmp_path / "table.npy"
+
+
+def test_a_small_teacher_begins_with_the_stored_labels_and_learns_from_progress(table: Path):
+    algorithm = make(MPL, **FIELDS, variant="reduced", predictions=table)
+    assert sum(p.numel() for p in algorithm.teacher.parameters()) < 2000 and algorithm.table.shape == (40, CLASSES)
+    views = algorithm.views(algorithm.cfg)
+    assert views.labeled.keys() == {"weak"} and views.unlabeled.keys() == {"strong"}
+    given = batch(u={"strong": batch().u["strong"]}, u_index=torch.arange(12) + 20)
+    stored = torch.from_numpy(np.load(table))[20:32].argmax(-1)
+    assert torch.equal(algorithm.label(given), stored)
+    run = step(algorithm, given=given, progress=0.5)
+    assert max(float(value.abs().max()) for value in part(run.gradients, "teacher").values()) > 0
+    logits = algorithm.teacher(algorithm.table[given.u_index])
+    assert (algorithm.table[given.u_index] - logits.softmax(-1)).abs().max() > 1e-6  # it has moved
+    assert not any(
+        value.any() for value in part(step(algorithm, given=given, progress=0.0).gradients, "teacher").values()
+    )
+
+
+def test_both_formats_are_read(table: Path):
+    one, two = (make(MPL, variant="reduced", predictions=path) for path in (table, table.with_suffix(".safetensors")))
+    assert torch.equal(one.table, two.table)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            np.full((39, CLASSES), 1 / CLASSES),
+            r"holds torch.float64 \[39, 4\], but the pool needs floating \[40, 4\]",
+        ),
+        (np.full((40, CLASSES), 0.5), "rows must be probabilities that sum to 1"),
+        (np.full((40, CLASSES), np.nan), "rows must be probabilities that sum to 1"),
+        (np.full((40, CLASSES), 1), r"holds torch.int64"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(tmp_path: Path, content: np.ndarray, message: str):
+    np.save(tmp_path / "bad.npy", content)
+    with pytest.raises(UserError, match=rf"algorithm\.predictions: .*{message}"):
+        make(MPL, variant="reduced", predictions=tmp_path / "bad.npy")
+
+
+def test_files_that_are_no_tables_are_refused(tmp_path: Path):
+    for name in ("bad.npy", "bad.safetensors"):
+        (tmp_path / name).write_bytes(b"no table")
+        with pytest.raises(UserError, match=r"algorithm\.predictions: .* is neither \.npy nor \.safetensors"):
+            make(MPL, variant="reduced", predictions=tmp_path / name)
+    with pytest.raises(UserError, match=r"algorithm\.predictions: .*No such file"):
+        make(MPL, variant="reduced", predictions=tmp_path / "none.npy")
+
+
+@pytest.mark.parametrize("fields", [{"variant": "reduced"}, {"predictions": Path("table.npy")}])
+def test_predictions_belong_to_the_reduced_variant(fields: dict):
+    assert MPL.check(MPL.Config(**fields), 8, 8) == [
+        "algorithm.predictions: belongs to algorithm.variant reduced, which needs it; give both or neither"
+    ]

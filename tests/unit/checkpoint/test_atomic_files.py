@@ -1,0 +1,118 @@
+"""Files of a run: their format, their checksums, and what a file system may refuse."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from semisonic.checkpoint.atomic_files import (
+    DTYPES,
+    check_file,
+    sync_folder,
+    write_file,
+    write_tensors,
+    write_text,
+    writing,
+)
+from semisonic.reporting.trackers import append, discard_after
+from semisonic.schema import UserError
+
+
+def refuse(number: int):
+    def refusal(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refusal
+
+
+def test_tensors_of_every_type_and_stride_are_read_by_safetensors(tmp_path: Path):
+    tensors = {str(dtype): torch.arange(6).reshape(2, 3).to(dtype) for dtype in DTYPES}
+    image = torch.randn(2, 3, 5, 4)
+    tensors |= {
+        "scalar": torch.tensor(3), "empty": torch.empty(0, 4), "last": image.to(memory_format=torch.channels_last),
+        "expanded": torch.ones(1, 3).expand(4, 3), "part": image[:, 1:2, ::2], "parameter": torch.nn.Parameter(image),
+        "ä\n": torch.ones(1, dtype=torch.uint8),
+    }  # fmt: skip
+    write_tensors(tmp_path / "own", tensors)
+    found = load_file(tmp_path / "own")
+    assert found.keys() == tensors.keys()
+    for name, value in tensors.items():
+        assert found[name].dtype == value.dtype and found[name].shape == value.shape
+        assert torch.equal(found[name].to(torch.complex64), value.to(torch.complex64)), name
+
+
+def test_a_type_that_the_format_has_not_is_refused(tmp_path: Path):
+    with pytest.raises(TypeError, match="complex128"):
+        write_tensors(tmp_path / "x", {"a": torch.zeros(1, dtype=torch.complex128)})
+
+
+def test_checksums_find_what_changed(tmp_path: Path):
+    path = tmp_path / "file"
+    entry = write_file(path, [b"123456789"])
+    assert entry == {"bytes": 9, "crc32": "cbf43926"} and check_file(path, entry) is None  # the check value of CRC-32
+    path.write_bytes(b"123456780")
+    assert "checksum" in str(check_file(path, entry))
+    path.write_bytes(b"1234")
+    assert "has 4 bytes and should have 9" in str(check_file(path, entry))
+    path.unlink()
+    assert "No such file" in str(check_file(path, entry))
+
+
+def test_a_write_that_comes_to_the_disk_in_parts_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:3]))
+    entry = write_file(tmp_path / "file", [b"0123456789", b"", b"ab"])
+    assert (tmp_path / "file").read_bytes() == b"0123456789ab" and entry["bytes"] == 12
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_text_is_the_old_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str):
+    path = tmp_path / "status.json"
+    write_text(path, "old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse(errno.ENOSPC))
+        with pytest.raises(UserError, match=r"written: No space left.*; free space, then --resume"), writing(path):
+            write_text(path, "new")
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["status.json"]
+
+
+def test_a_file_system_that_cannot_sync_folders_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for number in (errno.EINVAL, errno.ENOTSUP):
+        monkeypatch.setattr(os, "fsync", refuse(number))
+        sync_folder(tmp_path)
+    monkeypatch.setattr(os, "fsync", refuse(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        sync_folder(tmp_path)
+
+
+def test_a_line_of_figures_is_appended_whole_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real = os.write
+    with (tmp_path / "m").open("ab", buffering=0) as file:
+        append(file, "one\n")
+
+        def half(descriptor: int, data: memoryview) -> int:
+            if len(data) < 4:
+                raise OSError(errno.ENOSPC, "full")
+            return real(descriptor, data[:2])
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", half)
+            with pytest.raises(OSError, match="full"):
+                append(file, "two\n")
+        append(file, "three\n")
+    assert (tmp_path / "m").read_text() == "one\nthree\n"
+
+
+def test_figures_that_a_kill_or_a_file_system_tore_are_set_aside(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    lines = [json.dumps({"step": step, "x": 1}) for step in (1, 2, 3, 4)]
+    torn = "\n".join([lines[0], "\0" * 20, lines[1], '{"step"', "[]", lines[2], lines[3], lines[3][:6]])
+    path.write_bytes(torn.encode() + b"\xff")
+    assert discard_after(path, 3) == 5
+    assert path.read_text() == "".join(f"{line}\n" for line in lines[:3])
+    assert len((tmp_path / "metrics.discarded.jsonl").read_text().splitlines()) == 5
+    assert discard_after(path, 3) == 0 and discard_after(tmp_path / "none", 3) == 0

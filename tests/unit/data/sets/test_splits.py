@@ -1,0 +1,241 @@
+"""The split: balanced, disjoint, the same on every machine, and strict about what users hand in."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semisonic.data.sets.base import DataConfig
+from semisonic.data.sets.spellings import ARRAYS, SAVED_ARRAYS
+from semisonic.data.sets.splits import Split, check_labels, load_split, make_split, save_split
+from semisonic.schema import UserError
+
+LABELS = np.arange(200, dtype=np.int64) * 7 % 5  # 40 of each of 5 classes
+CLASSES = 5
+
+PINNED_LABELED = [38, 44, 103, 106, 151, 154, 157, 167, 180, 190]
+PINNED_HASH = "a3db2bc8eb73807bbbd1185f120860d7eac942845ec1a9208318b310c102e5e7"
+
+
+def split_of(seed: int = 0, labels_N: np.ndarray = LABELS, **fields) -> Split:
+    return make_split(DataConfig(**fields), labels_N, CLASSES, seed)
+
+
+def errors_of(**fields) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        split_of(**fields)
+    return caught.value.messages
+
+
+def counts(indices: np.ndarray) -> list[int]:
+    return np.bincount(LABELS[indices], minlength=CLASSES).tolist()
+
+
+def test_balanced_disjoint_and_complete():
+    split = split_of(labels=20, held_out=10)
+    assert counts(split.labeled) == [4] * 5
+    assert counts(split.held_out) == [2] * 5
+    assert not np.intersect1d(split.held_out, split.unlabeled).size
+    assert np.isin(split.labeled, split.unlabeled).all()
+    assert len(split.unlabeled) == 190
+    for indices in (split.labeled, split.unlabeled, split.held_out):
+        assert indices.dtype == np.int64
+        assert (np.diff(indices) > 0).all()
+
+
+def test_labeled_images_can_be_left_out_of_the_pool():
+    split = split_of(labels=20, held_out=10, unlabeled_includes_labeled=False)
+    everything = np.concatenate([split.labeled, split.unlabeled, split.held_out])
+    assert np.array_equal(np.sort(everything), np.arange(200))
+
+
+def test_images_without_a_label_are_only_ever_unlabeled():
+    labels_N = np.where(np.arange(200) < 100, LABELS, -1)
+    split = split_of(labels_N=labels_N, labels=None, held_out=5)
+    assert len(split.labeled) == 95
+    assert (labels_N[np.concatenate([split.labeled, split.held_out])] >= 0).all()
+    assert set(range(100, 200)) <= set(split.unlabeled.tolist())
+
+
+def test_a_larger_labeled_set_contains_the_smaller():
+    small, large = split_of(labels=20), split_of(labels=50)
+    assert np.isin(small.labeled, large.labeled).all()
+
+
+def test_depends_on_the_seed_alone():
+    assert split_of(3, labels=20).hash == split_of(3, labels=20).hash
+    assert split_of(3, labels=20).hash != split_of(4, labels=20).hash
+    assert split_of(3, labels=20).hash == split_of(8, labels=20, split_seed=3).hash
+
+
+def test_is_the_same_on_every_machine():
+    split = split_of(labels=10, held_out=5)
+    assert split.labeled.tolist() == PINNED_LABELED
+    assert split.hash == PINNED_HASH
+
+
+def test_hash_tells_the_arrays_apart():
+    a, b, none = np.array([1, 2]), np.array([3]), np.array([], np.int64)
+    hashes = {Split(a, b, none).hash, Split(a, none, b).hash, Split(b, a, none).hash, Split(none, a, b).hash}
+    assert len(hashes) == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"labels": 0}, "data.labels: 0 labeled images"),
+        ({"labels": -5}, "data.labels: -5 labeled images"),
+        ({"labels": 12}, "data.labels: 12 is not the same number for each of the 5 classes; give 10 or 15"),
+        ({"labels": 3}, "data.labels: 3 is not the same number for each of the 5 classes; give 5"),
+        ({"labels": 500}, "only 200 training images have a label"),
+        ({"labels": 150, "held_out": 100}, "only 200 training images have a label"),
+        ({"labels": 10, "held_out": 7}, "data.held_out: 7 is not the same number"),
+        (
+            {"labels": None, "held_out": 200},
+            "data.held_out: all labeled and 200 held-out images need 41 of every",
+        ),
+    ],
+)
+def test_mistakes_in_the_numbers(fields, expected):
+    (line,) = errors_of(**fields)
+    assert expected in line
+
+
+def test_all_mistakes_at_once():
+    assert [line.split(":")[0] for line in errors_of(labels=12, held_out=7)] == [
+        "data.held_out",
+        "data.labels",
+    ]
+
+
+def test_a_class_with_too_few_images_is_named():
+    labels_N = LABELS.copy()
+    labels_N[np.flatnonzero(LABELS == 2)[5:]] = 0
+    (line,) = errors_of(labels_N=labels_N, labels=50)
+    assert "class 2 has only 5" in line
+    assert check_labels(DataConfig(labels=25), CLASSES, np.bincount(labels_N).tolist()) == []
+
+
+def test_saved_and_loaded(tmp_path: Path):
+    split = split_of(labels=20, held_out=10)
+    save_split(split, tmp_path / "split.npz")
+    assert load_split(tmp_path / "split.npz").hash == split.hash
+    assert load_split(tmp_path / "split.npz", LABELS, CLASSES).hash == split.hash
+    assert split_of(split=tmp_path / "split.npz").hash == split.hash
+    with pytest.raises(UserError, match="the training images are 0 to 99"):
+        load_split(tmp_path / "split.npz", LABELS[:100], CLASSES)
+
+
+def test_given_split_with_its_own_pool(tmp_path: Path):
+    np.savez(tmp_path / "s.npz", labeled=np.arange(10)[::-1], unlabeled=np.arange(20, 90), held_out=[100, 99])
+    split = split_of(split=tmp_path / "s.npz")
+    assert split.labeled.tolist() == list(range(10))
+    assert split.unlabeled.tolist() == list(range(20, 90))
+    assert split.held_out.tolist() == [99, 100]
+
+
+def test_given_labeled_images_with_a_drawn_held_out_set(tmp_path: Path):
+    (tmp_path / "s.txt").write_text("# a comment\n" + "\n".join(map(str, range(10))) + "\n\n")
+    split = split_of(split=tmp_path / "s.txt", held_out=10)
+    assert split.labeled.tolist() == list(range(10))
+    assert counts(split.held_out) == [2] * 5
+    assert not np.intersect1d(split.held_out, np.arange(10)).size
+    assert len(split.unlabeled) == 190
+
+
+@pytest.mark.parametrize("name", ["s.txt", "s.csv"])
+def test_given_paths(tmp_path: Path, name: str):
+    paths = [f"train/{i % 5}/{i}.png" for i in range(200)]
+    named = [
+        "train/0/0.png",
+        "./train/1/1.png",
+        str(tmp_path / "train/2/2.png"),
+        "train/3/3.png",
+        "train/4/4.png",
+    ]
+    (tmp_path / name).write_text("\n".join(["path", *named] if name.endswith("csv") else named))
+    cfg = DataConfig(split=tmp_path / name, root=tmp_path)
+    labels_N = np.arange(200) % 5
+    assert make_split(cfg, labels_N, CLASSES, 0, paths).labeled.tolist() == [0, 1, 2, 3, 4]
+    (tmp_path / name).write_text("path\ntrain/9/9.png\n")
+    with pytest.raises(UserError, match=r"not among the training images: .*9/9\.png"):
+        make_split(cfg, labels_N, CLASSES, 0, paths)
+    with pytest.raises(UserError, match="names files, but the images of this data set have none"):
+        make_split(cfg, labels_N, CLASSES, 0)
+
+
+OF_EACH = list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"labeled": [*OF_EACH, 200]}, "labeled of .* holds index 200; the training images are 0 to 199"),
+        ({"labeled": [*OF_EACH, -1]}, "holds index -1"),
+        ({"labeled": [*OF_EACH, 4]}, "holds index 4 more than once"),
+        ({"labeled": OF_EACH, "held_out": [9]}, "1 images in held_out and in labeled, such as 9"),
+        (
+            {"labeled": OF_EACH, "held_out": [50], "unlabeled": [50, 51]},
+            "1 images in held_out and in unlabeled",
+        ),
+        ({"labeled": [0, 5]}, "no labeled image of class 1, 2, 3, 4"),
+        ({"labeled": [0.0, 1.0]}, "array labeled of .* is float64"),
+        ({"labeled": [[0, 1]]}, r"is int64 \[1, 2\]"),
+        ({"indices": OF_EACH}, "has no array labeled"),
+    ],
+)
+def test_mistakes_in_a_given_split(tmp_path: Path, arrays, expected):
+    np.savez(tmp_path / "s.npz", **arrays)
+    with pytest.raises(UserError, match="data.split: .*" + expected):
+        split_of(split=tmp_path / "s.npz")
+
+
+@pytest.mark.parametrize("spelling", [0, 1])
+def test_arrays_in_either_spelling(tmp_path: Path, spelling: int):
+    first, second, third = (names[min(spelling, len(names) - 1)] for names in ARRAYS)
+    np.savez(tmp_path / "s.npz", **{first: OF_EACH, second: np.arange(20, 90), third: [99, 100]})
+    expected = Split(np.arange(10), np.arange(20, 90), np.array([99, 100]))
+    assert load_split(tmp_path / "s.npz").hash == split_of(split=tmp_path / "s.npz").hash == expected.hash
+
+
+def test_an_array_in_both_spellings_is_a_mistake(tmp_path: Path):
+    for american, british in ARRAYS[:2]:
+        np.savez(tmp_path / "s.npz", **{american: OF_EACH, british: OF_EACH})
+        (line,) = errors_of(split=tmp_path / "s.npz")
+        assert line.endswith(f"s.npz has both arrays {american} and {british}; keep one of them")
+
+
+def test_a_run_s_split_is_written_as_it_always_was(tmp_path: Path):
+    """Checkpoints hold its hash, which the names of the arrays are part of."""
+    split = Split(np.array([0]), np.array([0, 1]), np.array([2]))
+    save_split(split, tmp_path / "split.npz")
+    with np.load(tmp_path / "split.npz") as stored:
+        assert tuple(stored.files) == SAVED_ARRAYS
+    assert split.hash == "de12cdbf41f61de2c6e6a4d57722be6a3c6cbfaf81d6927b03ef7976a132bc28"
+
+
+def test_labeled_images_need_a_label(tmp_path: Path):
+    np.savez(tmp_path / "s.npz", labeled=OF_EACH)
+    labels_N = LABELS.copy()
+    labels_N[7] = -1
+    with pytest.raises(UserError, match="holds index 7, whose label is not known"):
+        split_of(labels_N=labels_N, split=tmp_path / "s.npz")
+
+
+def test_held_out_must_agree_with_the_given_split(tmp_path: Path):
+    np.savez(tmp_path / "s.npz", labeled=OF_EACH, held_out=[50, 51])
+    assert errors_of(split=tmp_path / "s.npz", held_out=5)[0].startswith("data.held_out: 5, but ")
+    np.savez(tmp_path / "s.npz", labeled=OF_EACH, unlabeled=np.arange(190))
+    assert "of class" in errors_of(split=tmp_path / "s.npz", held_out=50)[0]
+
+
+def test_files_that_are_no_split(tmp_path: Path):
+    assert "no such file" in errors_of(split=tmp_path / "none.npz")[0]
+    assert "no such file" in errors_of(split=tmp_path / "none.txt")[0]
+    (tmp_path / "bad.npz").write_bytes(b"not a zip file")
+    assert "cannot read" in errors_of(split=tmp_path / "bad.npz")[0]
+    save_split(split_of(labels=20), tmp_path / "cut.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:200])
+    assert "cannot read" in errors_of(split=tmp_path / "cut.npz")[0]
+    (tmp_path / "bad.csv").write_text("file,label\na.png,3\n")
+    assert "column path or index" in errors_of(split=tmp_path / "bad.csv")[0]

@@ -1,0 +1,27 @@
+"""Signals become a flag, and what handled them before does so again afterwards."""
+
+import os
+import signal
+
+import pytest
+
+from semisonic.distributed.preemption import Preemption
+
+
+@pytest.mark.parametrize("number", Preemption.SIGNALS)
+def test_a_signal_sets_the_flag_and_ends_nothing(number: signal.Signals):
+    before = [signal.getsignal(each) for each in Preemption.SIGNALS]
+    with Preemption() as preemption:
+        assert preemption.received is None
+        os.kill(os.getpid(), number)
+        assert preemption.received == number.name
+    assert [signal.getsignal(each) for each in Preemption.SIGNALS] == before
+
+
+def test_a_second_interrupt_ends_the_process_at_once():
+    with Preemption() as preemption:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert preemption.received == "SIGUSR1"  # asked twice to stop, it still stops in order
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)

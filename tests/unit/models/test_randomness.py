@@ -1,0 +1,107 @@
+"""Layers that draw random numbers, and where they must not: MPL's progress, and probes that stand for an evaluation."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from semisonic.addons.ctaugment import probing
+from semisonic.algorithms.fixmatch import FixMatch
+from semisonic.algorithms.mpl import MPL
+from semisonic.algorithms.rotnet import RotNet
+from semisonic.models.head import DropoutLinear
+from semisonic.models.networks import ModelConfig, build
+from semisonic.models.randomness import Dropout, convert_dropout, without_draws
+from semisonic.models.shake_shake import Block
+from semisonic.models.stochastic_depth import StochasticDepth
+from tests.support.algorithms import batch, images, info, tiny_network
+from tests.support.runner import Runner
+
+LAYERS = {
+    "dropout": lambda: Dropout(0.5),
+    "head": lambda: DropoutLinear(nn.Linear(6, 3), 0.5),
+    "depth": lambda: StochasticDepth(0.5),
+    "shake-shake": lambda: Block(4, 4, 1).eval().requires_grad_(False),
+}
+
+
+def draws(run, given: Tensor) -> tuple[Tensor, bool]:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    return run(given), not torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_in_the_context_layers_do_what_they_do_in_evaluation(name: str):
+    torch.manual_seed(0)
+    layer, given = LAYERS[name](), torch.rand(5, 4, 6, 6)
+    layer.training = True  # of Shake-Shake the block alone: BatchNorm's part is its own
+
+    def inside(x: Tensor) -> Tensor:
+        with without_draws():
+            return layer(x)
+
+    torch._dynamo.reset()
+    plain, drew = draws(layer, given)
+    assert drew
+    for run in (inside, torch.compile(inside, fullgraph=True, backend="aot_eager")):
+        found, drew = draws(run, given)
+        assert not drew and not torch.equal(found, plain)
+        layer.training = False
+        torch.testing.assert_close(found, layer(given))
+        layer.training = True
+    with pytest.raises(RuntimeError, match="inside"), without_draws():
+        raise RuntimeError("inside")
+    assert torch.equal(draws(layer, given)[0], plain)
+
+
+def test_torchvision_s_dropout_is_replaced():
+    layers = convert_dropout(nn.Sequential(nn.Sequential(nn.Dropout(0.3, inplace=True)), nn.Linear(2, 2)))
+    assert type(layers[0][0]) is Dropout and layers[0][0].p == 0.3 and layers[0][0].inplace
+    network = build(ModelConfig(name="mobilenet_v3_small"), 4, 32)
+    assert {type(layer) for layer in network.modules() if isinstance(layer, nn.Dropout)} == {Dropout}
+
+
+class Random(nn.Module):
+    """The tiny network with a layer that draws before its pooled features, and a head that may."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        tiny = tiny_network()
+        self.conv, self.norm, self.depth = tiny.conv, tiny.norm, StochasticDepth(0.5)
+        self.head = DropoutLinear(tiny.head, rate) if rate else tiny.head
+        self.feature_dim = tiny.feature_dim
+
+    def features(self, given: Tensor) -> Tensor:
+        return self.depth(self.norm(self.conv(given))).mean((2, 3))
+
+    def forward(self, given: Tensor) -> Tensor:
+        return self.head(self.features(given))
+
+
+def test_a_student_that_does_not_move_makes_no_progress_whatever_its_network_draws():
+    torch.manual_seed(0)
+    algorithm = MPL(MPL.Config(variant="plain"), lambda: Random(0.0), info())
+    given = batch(u={"strong": images(12, 3)})
+    one, two = (algorithm.learn("network", given.x["weak"], track=False)[0] for _ in (1, 2))
+    assert not torch.equal(one, two)
+    assert algorithm.train_step(given, Runner(algorithm, lr=0.0)).metrics["progress"] == 0
+    assert algorithm.train_step(given, Runner(algorithm, lr=0.1)).metrics["progress"] != 0
+
+
+def test_probes_stand_for_an_evaluation():
+    torch.manual_seed(0)
+    cfg = FixMatch.Config(strong="ctaugment")
+    probed = probing(FixMatch, cfg, lag=1)(cfg, lambda: Random(0.5), info())
+    given = batch(params={"probe": {"bins": torch.zeros(6, 2, 2, dtype=torch.int32)}})
+    given.x["probe"] = images(6, 9)
+    found = probed.loss(given).observed["probe_omega"]
+    with torch.no_grad():
+        p_BC = probed.eval().infer(given.x["probe"], module="ema").softmax(-1)
+    torch.testing.assert_close(found, p_BC.gather(1, given.y[:, None])[:, 0])
+
+    rotnet = RotNet(RotNet.Config(), lambda: Random(0.0), info())
+    given = batch(u={"view": images(12, 3)})
+    found = rotnet.loss(given).metrics["loss_labeled"]  # its forward comes after the one that tracks
+    with torch.no_grad():
+        logits_BC = rotnet.eval().infer(given.x["weak"])
+    torch.testing.assert_close(found, nn.functional.cross_entropy(logits_BC, given.y))

@@ -1,0 +1,176 @@
+"""Recipes: every algorithm has valid settings on every data set and number of labels, those of its paper."""
+
+import inspect
+import itertools
+import re
+from typing import Any
+
+import pytest
+
+from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.algorithms.settings import PAPER_RECIPES, Setting
+from semisonic.config.command_line import resolve
+from semisonic.config.help import show_lists
+from semisonic.recipes import RECIPES
+from semisonic.schema import UserError
+
+LABELS: dict[str, tuple[str, ...]] = {
+    "digits": ("40", "100"),
+    "mnist": ("40", "250"),
+    "fashion-mnist": ("40", "250"),
+    "cifar10": ("40", "250", "4000"),
+    "cifar100": ("400", "2500", "10000"),
+    "svhn": ("40", "250", "1000"),
+    "stl10": ("1000",),
+    "folder": ("100",),
+    "folder-16000": ("16000", "4000"),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data sets that do not lie on this machine are configured all the same."""
+    monkeypatch.setattr("semisonic.data.sets.registry.data_problems", lambda cfg: [])
+
+
+def config(recipe: str, *fields: str) -> Any:
+    return resolve(["--recipe", recipe, "--device", "cpu", "--log.trackers", "none", *fields])[1]
+
+
+def chosen(data: str, algorithm: str, *fields: str) -> Any:
+    return resolve(["--data", data, "--algorithm", algorithm, "--device", "cpu", *fields])[1]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_has_valid_settings_on_every_recipe(recipe: str, algorithm: str):
+    """Whatever the labels."""
+    for labels in (*LABELS[recipe], "null"):
+        cfg = config(recipe, "--algorithm", algorithm, "--data.labels", labels)
+        assert cfg.algorithm.name == algorithm
+        assert cfg.data.labels == (None if labels == "null" else int(labels))
+        assert not (cfg.baseline and algorithm == "supervised")
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_papers_batches_divide_over_ranks(algorithm: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    for recipe in PAPER_RECIPES:
+        config(recipe, "--algorithm", algorithm)
+
+
+def test_every_registered_algorithm_has_settings_and_every_recipe_labels():
+    assert all("paper_settings" in vars(kind) for kind in ALGORITHMS.values())
+    assert set(RECIPES) == set(LABELS)
+
+
+def test_recipes_name_algorithms_that_exist():
+    for name, recipe in RECIPES.items():
+        assert recipe()["algorithm"]["name"] in ALGORITHMS, name
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_settings_are_documented(name: str):
+    """In a first line for --list, a cost, and an error with its source."""
+    text = inspect.getdoc(ALGORITHMS[name].paper_settings) or ""
+    assert text.partition("\n")[0].endswith(".")
+    assert re.search(r"^Cost: \d", text, re.MULTILINE), name
+    assert " error" in text.lower()
+
+
+def test_an_algorithm_without_settings_changes_nothing():
+    assert Algorithm.paper_settings(Setting("cifar10", 40, 2**20, 64)) == {}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_state_command_and_cost(name: str):
+    text = inspect.getdoc(RECIPES[name]) or ""
+    assert "Command: accelerate launch launch/train.py" in text
+    assert name in ("digits", "folder") or "stimated" in text
+
+
+def test_the_data_set_the_algorithm_and_the_labels_choose_the_settings():
+    cfg = chosen("cifar10", "mixmatch", "--data.labels", "250")
+    assert (cfg.data.labels, cfg.model.name, cfg.steps) == (250, "wrn-28-2", 2**20)
+    assert (cfg.batch.labeled, cfg.batch.unlabeled) == (64, 64)
+    optim = cfg.optim
+    assert (optim.name, optim.peak, optim.weight_decay, optim.schedule) == ("adamw", 0.002, 0.02, "constant")
+    assert [chosen(data, "mixmatch").algorithm.weight for data in PAPER_RECIPES] == [75, 150, 250, 50]
+    assert chosen("cifar10", "mixmatch").algorithm.ramp == type(cfg.algorithm)().ramp
+
+
+def test_another_algorithm_keeps_what_its_paper_does_not_change():
+    cfg = chosen("cifar100", "flexmatch")
+    assert (cfg.model.name, cfg.optim.weight_decay, cfg.batch.unlabeled) == ("wrn-28-8", 1e-3, 448)
+    assert chosen("cifar10", "fixmatch") == resolve(["--data", "cifar10", "--device", "cpu"])[1]
+
+
+def test_settings_that_depend_on_the_data_set():
+    def changed(method: str, data: str) -> dict[str, Any]:
+        return ALGORITHMS[method].paper_settings(Setting(data, 250, 2**20, 64))
+
+    assert changed("ict", "cifar10")["batch"] == {"labeled": 100, "unlabeled_ratio": 1}
+    assert changed("ict", "cifar10")["algorithm"] == {"block": 25}
+    assert changed("ict", "svhn")["algorithm"] == {"alpha": 0.1, "block": 25}
+    assert changed("temporal-ensembling", "svhn")["algorithm"] == {"weight": 100.0}
+    assert [changed("enaet", data)["algorithm"]["weight"] for data in PAPER_RECIPES] == [75, 150, 250, 50]
+    mpl = changed("mpl", "cifar10")
+    assert (mpl["steps"], mpl["batch"]["labeled"], mpl["optim"]["lr"]) == (300_000, 128, 0.05)
+    assert mpl["ema"] == {"decay": 0.995}
+
+
+def test_fields_of_the_user_stay_above(tmp_path):
+    cfg = chosen("cifar10", "mixmatch", "--algorithm.weight", "5", "--batch.unlabeled-ratio", "3")
+    assert cfg.algorithm.weight == 5 and cfg.batch.unlabeled == 192
+    file = tmp_path / "c.yaml"
+    file.write_text("data: cifar10\nalgorithm: {name: mixmatch, alpha: 0.5}\n")
+    cfg = resolve(["--config", str(file), "--device", "cpu"])[1]
+    assert (cfg.optim.name, cfg.algorithm.alpha, cfg.algorithm.weight) == ("adamw", 0.5, 75.0)
+    cfg = resolve(["--config", str(file), "--algorithm", "fixmatch", "--device", "cpu"])[1]
+    assert (cfg.optim.name, cfg.batch.unlabeled) == ("sgd", 448)
+
+
+def test_a_written_configuration_reads_back_for_every_algorithm(tmp_path):
+    for algorithm in ALGORITHMS:
+        cfg = chosen("cifar10", algorithm)
+        (tmp_path / "config.yaml").write_text(cfg.dump())
+        assert resolve(["--config", str(tmp_path / "config.yaml")])[1] == cfg
+
+
+def test_short_runs_have_short_ramps():
+    """Also where the user sets the steps; runs of the papers' data sets keep the papers' ramps."""
+    quick = chosen("digits", "mixmatch")
+    assert quick.steps == 600 and quick.algorithm.ramp == 240 and quick.optim.name == "sgd"
+    assert chosen("digits", "mixmatch", "--steps", "100").algorithm.ramp == 40
+    assert chosen("digits", "mixmatch", "--steps", "1").algorithm.ramp == 1
+
+
+@pytest.mark.parametrize("labeled", [20, 30, 32, 64, 100, 7])
+def test_blocks_divide_the_batch(labeled: int):
+    block = Setting("folder", None, 10, labeled).block().get("block", 8)
+    assert labeled % block == 0 and (block >= 5 or labeled == 7)
+    assert chosen("cifar10", "mixmatch", "--batch.labeled", str(labeled)).algorithm.block == block
+
+
+def test_the_notes_batches_are_two_to_five():
+    cfg = config("folder-16000", "--algorithm", "mixmatch", "--data.root", "images")
+    assert (cfg.batch.labeled, cfg.batch.unlabeled, cfg.steps) == (20, 50, 240_000)
+    assert (cfg.data.name, cfg.data.labels, cfg.data.unlabeled_includes_labeled) == ("folder", 16_000, False)
+    assert (cfg.optim.peak, cfg.optim.weight_decay, cfg.optim.nesterov) == (5e-4, 4e-4, False)
+    assert 20 * 800 == 16_000 and cfg.steps == 300 * 800
+
+
+def test_a_wrong_algorithm_is_still_one_mistake():
+    for name in ("mixmach", "x.y"):
+        with pytest.raises(UserError) as caught:
+            chosen("cifar10", name)
+        assert sum(line.startswith("algorithm.name: ") for line in caught.value.messages) == 1
+
+
+def test_lists_show_recipes_and_what_algorithms_change(capsys: pytest.CaptureFixture):
+    assert show_lists() == 0
+    shown = capsys.readouterr().out
+    for name in itertools.chain(RECIPES, ALGORITHMS):
+        assert name in shown
+    assert "What they change of a recipe" in shown

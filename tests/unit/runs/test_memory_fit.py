@@ -1,0 +1,385 @@
+"""Out of memory: recognized in every form, answered before the run begins by cutting the step, and explained later."""
+
+import gc
+import weakref
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from semisonic import cli
+from semisonic.algorithms.fixmatch import FixMatch
+from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.config.command_line import Invocation, resolve
+from semisonic.config.run_config import RunConfig
+from semisonic.contract import Batch, Views
+from semisonic.data.loading.calls import Placement
+from semisonic.data.loading.loader import Loader, Sampling
+from semisonic.data.loading.synthetic import synthetic_batch
+from semisonic.reporting.console import Console
+from semisonic.runs.memory_fit import Trial, fit_steps, fitted, larger_counts, with_micro
+from semisonic.runs.run import execute
+from semisonic.schema import UserError
+from semisonic.training import out_of_memory as memory
+from semisonic.training.build import build_algorithm
+from semisonic.training.process import optimizer_share, start
+from semisonic.training.step import TrainingStep
+from semisonic_kernels import fuse
+from tests.support.trials import digits, trial_of
+
+FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--steps", "4",
+          "--checkpoint.every", "4", "--eval.every", "4", "--log.every", "2", "--log.trackers", "none", "--algorithm.threshold",
+          "0.12"]  # fmt: skip
+
+
+def configuration(*fields: str) -> RunConfig:
+    return resolve([*FIELDS, "--no-baseline", *fields])[1]
+
+
+class Limited(Trial):
+    """Memory for micro-batches of so many labeled images, and as many more where the step is compiled."""
+
+    labeled, more = 2, 0
+
+    def __init__(self, *args: object):
+        super().__init__(*args)
+        self.tried: list[object] = []
+
+    def step(self, cfg: RunConfig, compiled: bool) -> None:
+        self.tried.append((cfg.batch.micro, compiled))
+        if cfg.batch.labeled // cfg.batch.micro > self.labeled + (self.more if compiled else 0):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    def evaluation(self, cfg: RunConfig) -> None:
+        self.tried.append("evaluation")
+
+
+# Recognizing it.
+
+FORMS = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+    MemoryError(),
+    OSError(12, "Cannot allocate memory"),
+    RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+    RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    RuntimeError("HIP out of memory"),
+    RuntimeError("Triton Error [CUDA]: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    RuntimeError("NCCL error: unhandled cuda error. Last error:\nFailed to CUDA calloc 67108864 bytes"),
+    RuntimeError("NCCL Error 1: unhandled cuda error, Cuda failure 2 'out of memory'"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 5 bytes"),
+    RuntimeError("CUDA allocation failed"),
+    RuntimeError("std::bad_alloc"),
+]
+
+
+@pytest.mark.parametrize("error", FORMS, ids=str)
+def test_every_form_is_recognized_also_inside_another_error(error: Exception):
+    assert memory.out_of_memory(error)
+    outer = UserError("replay: this step cannot be recorded")
+    outer.__cause__ = error
+    assert memory.out_of_memory(outer)
+
+
+def test_torch_s_own_error_is_recognized():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert memory.out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        RuntimeError("out of resource: shared memory, Required: 262144"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        UserError("data.root: there is a folder called out of memory"),
+        KeyError("out of memory"),
+    ],
+    ids=str,
+)
+def test_other_errors_are_not(error: Exception):
+    assert not memory.out_of_memory(error)
+
+
+# Cutting the step.
+
+
+def test_the_step_is_cut_until_it_fits_and_the_line_says_so():
+    cfg = configuration()
+    trial = trial_of(cfg, Limited)
+    found, change = fitted(cfg, trial)
+    assert found == with_micro(cfg, 4) and trial.tried == [(1, False), (2, False), (4, False), "evaluation"]
+    assert (
+        change.startswith("A step of 8 + 16 images did not fit into ") and "(rank 0): it is cut into 4 micro" in change
+    )
+    assert "BatchNorm statistics are then those of each micro-batch, running momentum 1-(1-m)^(1/4)" in change
+
+
+def test_a_step_that_fits_stays_as_it_is():
+    cfg = configuration("--batch.micro", "4")
+    assert fitted(cfg, trial_of(cfg, Limited)) == (cfg, "")
+
+
+def test_the_compiled_step_is_tried_before_the_step_is_cut():
+    class Compiled(Limited):
+        more = 2
+
+    cfg = configuration("--compile", "whole")
+    trial = trial_of(cfg, Compiled)
+    found, _ = fitted(cfg, trial)
+    assert found.batch.micro == 2 and trial.tried[:-1] == [(1, False), (1, True), (2, False), (2, True)]
+
+
+def test_counts_divide_all_shares_and_please_the_algorithm(monkeypatch: pytest.MonkeyPatch):
+    cfg = configuration("--batch.labeled", "24", "--batch.unlabeled-ratio", "3", "--batch.micro", "2")
+    assert larger_counts(cfg, 1) == [3, 4, 6, 8, 12, 24] and larger_counts(cfg, 2) == [3, 4, 6, 12]
+    monkeypatch.setattr(FixMatch, "check", classmethod(lambda kind, cfg, b, u: [] if b % 4 == 0 else ["no"]))
+    assert larger_counts(cfg, 1) == [3, 6]
+    monkeypatch.setattr(FixMatch, "micro_batches", False)
+    assert larger_counts(cfg, 1) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "resumed", "expected"),
+    [
+        (["--no-batch.fit"], False, "batch.fit: a step of 8 + 16 images does not fit into "),
+        (["--batch.micro", "2"], True, "batch.micro: a step of 8 + 16 images in 2 micro-batches, as this run has"),
+        (
+            ["--batch.micro", "8"],
+            False,
+            "batch.labeled: a step of 8 + 16 images in 8 micro-batches does not fit into ",
+        ),
+    ],
+)
+def test_what_may_not_be_cut_is_an_error(fields: list[str], resumed: bool, expected: str):
+    class Tiny(Limited):
+        labeled = 0
+
+    cfg = configuration(*fields)
+    with pytest.raises(UserError, match="Tried to allocate") as caught:
+        fitted(cfg, trial_of(cfg, Tiny), resumed)
+    assert str(caught.value).startswith(expected) and "\n" not in str(caught.value)
+
+
+def test_coupled_samples_are_not_cut(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(FixMatch, "micro_batches", False)
+    cfg = configuration()
+    with pytest.raises(UserError, match=r"batch\.labeled: .* fixmatch couples all samples of a batch"):
+        fitted(cfg, trial_of(cfg, Limited))
+
+
+def test_an_evaluation_that_does_not_fit_names_its_field():
+    class Evaluation(Trial):
+        def evaluation(self, cfg: RunConfig) -> None:
+            raise MemoryError
+
+    cfg = configuration()
+    with pytest.raises(UserError, match=r"eval\.batch: an evaluation of 256 images a rank does not fit"):
+        fitted(cfg, trial_of(cfg, Evaluation))
+
+
+def test_another_error_is_raised_as_it_is():
+    class Broken(Trial):
+        def step(self, cfg: RunConfig, compiled: bool) -> None:
+            raise ValueError("shapes")
+
+    cfg = configuration()
+    with pytest.raises(ValueError, match="shapes"):
+        fitted(cfg, trial_of(cfg, Broken))
+
+
+class Cycle:
+    """What only a garbage collection frees."""
+
+
+def test_nothing_of_a_failed_attempt_stays_in_memory():
+    alive: list[weakref.ref] = []
+
+    class Holding(Trial):
+        def step(self, cfg: RunConfig, compiled: bool) -> None:
+            assert [held() for held in alive] == [None] * len(alive)
+            tensor, cycle = torch.zeros(10), Cycle()
+            cycle.tensor, cycle.own = tensor, cycle
+            alive.append(weakref.ref(cycle))
+            if cfg.batch.micro < 4:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+    gc.disable()
+    try:
+        found, _ = fitted(configuration(), trial_of(configuration(), Holding))
+    finally:
+        gc.enable()
+    assert found.batch.micro == 4 and len(alive) == 3
+
+
+# The trial itself.
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_synthetic_batch_has_the_shapes_of_a_real_one(algorithm: str):
+    fields = ["--algorithm", algorithm, *FIELDS[:-2], "--no-baseline"]
+    cfg = resolve(fields)[1]
+    data, split = digits()
+    views, cpu = ALGORITHMS[algorithm].views(cfg.algorithm), torch.device("cpu")
+    real = next(Loader(data, split, views, Sampling(0, 8, 16), Placement.of(cfg.loading, cpu)))
+    made = synthetic_batch(data, split, views, cfg.loading, 8, 16, cpu)
+
+    def shapes(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: shapes(inner) for name, inner in value.items()}
+        assert isinstance(value, torch.Tensor)
+        return value.shape, value.dtype, value.stride()
+
+    assert [shapes(value) for value in made] == [shapes(value) for value in real]
+    Trial(lambda cfg: build_algorithm(cfg, data, split), data, split, cpu).step(cfg, compiled=False)
+
+
+def test_a_trial_leaves_modes_and_kernels_as_they_were():
+    """As a run's evaluation does: every module is in the mode that it was in, and no switch is left behind."""
+    cfg, built, seen = configuration(), [], []
+
+    class Kept(Trial):
+        def prepared(self, cfg: RunConfig):
+            built.append(super().prepared(cfg))
+            algorithm = built[-1][0]
+            algorithm.ema.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+            algorithm.network.head.eval()
+            return built[-1]
+
+    trial = trial_of(cfg, Kept)
+    trial.evaluation(cfg)
+    assert seen == [False]
+    algorithm = built[0][0]
+    assert algorithm.training and algorithm.ema.training and not algorithm.network.head.training
+    trial.step(cfg.model_copy(update={"kernels": "reference"}), compiled=False)
+    assert fuse._kernels == "reference"  # that of the tests
+
+
+def test_parameters_of_views_are_made_too():
+    cfg, cpu = configuration(), torch.device("cpu")
+    data, split = digits()
+    views = Views(unlabeled={"strong": "fixmatch"}, draws={"mix": 3}, params=("strong",))
+    real = next(Loader(data, split, views, Sampling(0, 8, 16), Placement.of(cfg.loading, cpu)))
+    made = synthetic_batch(data, split, views, cfg.loading, 8, 16, cpu)
+    for one, two in ((real.params["strong"], made.params["strong"]), (real.draws, made.draws)):
+        assert {n: (v.shape, v.dtype) for n, v in one.items()} == {n: (v.shape, v.dtype) for n, v in two.items()}
+
+
+def test_what_the_data_take_on_a_gpu_is_set_aside(monkeypatch: pytest.MonkeyPatch):
+    cfg = configuration()
+    trial = trial_of(cfg)
+    data, _ = digits()
+    assert trial.of_the_data(cfg) == []
+    trial.device = torch.device("cuda", 0)
+    resident = len(data.train) * (data.size + 2 * data.pad) ** 2 * 3
+    # 8 steps a call; the queue's two calls, one in use and one being finished; one view of 8 and two of 16 images.
+    queue = 4 * 8 * (8 + 2 * 16) * 3 * data.size**2
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**35, 2**36))
+    assert trial.of_the_data(cfg) == [resident, queue]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (resident, 2**36))
+    assert trial.of_the_data(cfg) == [queue]  # then the images stay in the host's memory
+
+
+@pytest.mark.parametrize(
+    ("zero", "share"),
+    [
+        (None, 1.0),
+        ({}, 1.0),
+        ({"stage": 2}, 0.25),
+        ({"stage": 2, "offload_optimizer": {"device": "cpu"}}, 0.0),
+        ({"stage": 1, "offload_optimizer": {"device": "none"}}, 0.25),
+    ],
+)
+def test_zero_spreads_the_optimizer_s_state(zero: dict | None, share: float):
+    plugin = None if zero is None else SimpleNamespace(deepspeed_config={"zero_optimization": zero})
+    accelerator = SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin), num_processes=4)
+    assert optimizer_share(accelerator) == share
+
+
+def tensors(run: Path) -> dict[str, bytes]:
+    folder = run / "checkpoints" / "step-4"
+    found = load_file(folder / "model.safetensors") | load_file(folder / "optimizer.safetensors")
+    return {name: value.numpy().tobytes() for name, value in found.items()}
+
+
+def test_a_run_with_the_trial_is_the_run_without(tmp_path: Path):
+    for name, trial in (("without", None), ("with", Trial)):
+        assert execute(Invocation(configuration("--out", str(tmp_path / name))), trial) == 0
+    assert tensors(tmp_path / "with") == tensors(tmp_path / "without")
+
+
+def test_a_run_that_was_cut_goes_on_as_it_began(tmp_path: Path, capfd: pytest.CaptureFixture):
+    out = tmp_path / "run"
+    fields = [*FIELDS, "--no-baseline", "--out", str(out)]
+    assert execute(Invocation(resolve([*fields, "--max-hours", "1e-9"])[1]), Limited) == 0
+    assert "it is cut into 4 micro-batches" in capfd.readouterr().out
+    assert yaml.safe_load((out / "config.yaml").read_text())["batch"]["micro"] == 4
+
+    def resumed(*more: str, kind: type[Trial] = Limited) -> int:
+        again = [*fields, "--resume", "--batch.micro", "1", "--max-hours", "null", *more]
+        return execute(Invocation(resolve(again)[1], resume=True), kind)
+
+    class Less(Limited):
+        labeled = 1
+
+    with pytest.raises(UserError, match=r"batch\.micro: 1, but .* has 4"):
+        resumed("--no-batch.fit")
+    with pytest.raises(UserError, match=r"batch\.micro: a step of .* in 4 micro-batches, as this run has taken them"):
+        resumed(kind=Less)
+    assert resumed() == 0
+    assert "batch.micro: the run goes on with its 4 micro-batches a step" in capfd.readouterr().out
+    assert resumed(kind=Less) == 0  # nothing is tried for a run that is finished
+
+
+def test_the_baseline_is_cut_only_where_its_own_step_does_not_fit(tmp_path: Path):
+    class Main(Limited):
+        def step(self, cfg: RunConfig, compiled: bool) -> None:
+            if cfg.algorithm.name != "supervised":
+                super().step(cfg, compiled)
+
+    cfg = resolve([*FIELDS, "--baseline", "--out", str(tmp_path / "run")])[1]
+    accelerator, console = start(cfg), Console(main=False)
+
+    def micro(asked: RunConfig, started: bool = False) -> list[int]:
+        both = fit_steps(asked, asked, started, *digits(), accelerator, console, Main)
+        return [found.batch.micro for found in both if found]
+
+    assert micro(cfg) == [4, 1]
+    (tmp_path / "run" / "supervised").mkdir(parents=True)
+    (tmp_path / "run" / "supervised" / "config.yaml").write_text("batch: {micro: 2}\n")
+    assert micro(with_micro(cfg, 8), started=True) == [8, 2]  # what the baseline's folder says
+    assert micro(cfg.model_copy(update={"baseline": False})) == [4]
+
+
+def test_a_step_that_does_not_fit_leaves_no_folder(tmp_path: Path):
+    with pytest.raises(UserError, match=r"batch\.fit"):
+        execute(Invocation(configuration("--no-batch.fit", "--out", str(tmp_path / "run"))), Limited)
+    assert not (tmp_path / "run").exists()
+
+
+def test_running_out_later_names_rank_step_and_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
+    inner, out = TrainingStep.__call__, tmp_path / "run"
+
+    def failing(self: TrainingStep, batch: Batch):
+        if self.number == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+        return inner(self, batch)
+
+    monkeypatch.setattr(TrainingStep, "__call__", failing)
+    monkeypatch.setattr(cli, "MAIN", False)  # the rank that ran out is the one that knows
+    assert cli.main([*FIELDS, "--no-baseline", "--out", str(out), "--checkpoint.every", "2"]) == 2
+    lines = capfd.readouterr().err.strip().splitlines()
+    line = next(line for line in lines if line.startswith("error: batch.labeled: rank 0 of 1 ran out of memory ("))
+    assert "in step 3, of 8 labeled + 16 unlabeled images" in line and "Tried to allocate 2.00 GiB." in line
+    assert (
+        all(field in line for field in ("batch.micro", "bf16", "model.name")) and "more" not in line.split("GiB.")[-1]
+    )
+    assert (out / "checkpoints" / "latest").read_text().strip() == "step-2"
+    assert yaml.safe_load((out / "status.json").read_text())["status"] == "failed"

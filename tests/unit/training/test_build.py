@@ -1,0 +1,53 @@
+"""A trainer from its configuration alone, or from what is there already."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from semisonic.config.command_line import resolve
+from semisonic.config.run_config import RunConfig
+from semisonic.data.sets.registry import load_data_set
+from semisonic.schema import UserError
+from semisonic.training.build import build_trainer, draw_split
+
+
+def configuration(out: Path, *fields: str) -> RunConfig:
+    return resolve(["--device", "cpu", "--no-baseline", "--log.trackers", "none", "--batch.labeled", "8", "--model", "small",
+                    "--batch.unlabeled-ratio", "2", "--out", str(out), *fields])[1]  # fmt: skip
+
+
+def test_what_is_not_given_is_made_as_a_run_would(tmp_path: Path):
+    cfg = configuration(tmp_path, "--seed", "3")
+    data = load_data_set(cfg.data)
+    split = draw_split(cfg, data)
+    given = build_trainer(cfg, data, split)
+    torch.randn(5)  # the weights are those of the seed, whatever was drawn before
+    made = build_trainer(cfg)
+    assert made.split.hash == split.hash and np.array_equal(made.split.labeled, split.labeled)
+    assert given.data is data and given.split is split and made.step == 0 and made.algorithm.training
+    own = made.algorithm.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in given.algorithm.state_dict().items())
+    other = build_trainer(configuration(tmp_path, "--seed", "4"), data, split)
+    assert not torch.equal(other.algorithm.network.head.weight, given.algorithm.network.head.weight)
+
+
+def test_init_is_read_by_a_fresh_run_only(tmp_path: Path):
+    first = build_trainer(configuration(tmp_path / "first"))
+    with torch.no_grad():
+        for value in first.algorithm.ema.buffers():
+            value += 1
+    first.save()
+    first.writer.finish()
+    cfg, told = configuration(tmp_path / "second", "--init", str(tmp_path / "first")), []
+    fresh = build_trainer(cfg, say=told.append)
+    assert "Initialized" in told[0]
+    assert torch.equal(fresh.algorithm.network.head.weight, first.algorithm.ema.head.weight)
+    resumed = build_trainer(cfg, fresh=False, say=told.append)
+    assert len(told) == 1 and not torch.equal(resumed.algorithm.network.head.weight, first.algorithm.ema.head.weight)
+
+
+def test_a_pool_without_images_is_refused(tmp_path: Path):
+    with pytest.raises(UserError, match=r"data\.labels: every image is labeled"):
+        build_trainer(configuration(tmp_path, "--data.labels", "null", "--no-data.unlabeled-includes-labeled"))
