@@ -8,7 +8,7 @@ __all__ = ["__version__", "load"]
 def __getattr__(name: str):
     # Lazy: `import semisonic` in a launcher or a config tool must not pay for torch.
     if name == "load":
-        from semisonic.inference.classifier import load
+        from semisonic.inference.classifier import load_classifier
 
-        return load
+        return load_classifier
     raise AttributeError(f"module 'semisonic' has no attribute {name!r}")

@@ -2,20 +2,15 @@
 
 import argparse
 import functools
-import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from inspect import getdoc
 from pathlib import Path
 
 from rich.console import Console as RichConsole
 
+from semisonic.reporting.errors import report_error
 from semisonic.schema import ExitCode, UserError
-
-MAIN = int(os.environ.get("RANK", "0")) == 0
-AFTER_MAIN = 1.0
-"""Seconds that the other ranks wait at a mistake: torchrun kills all once one ends, even the one that prints."""
 
 TRAIN = """Train a semi-supervised image classifier.
 
@@ -36,16 +31,6 @@ Command = Callable[[Sequence[str]], int]
 """Takes the arguments of a command line and returns the process's exit code."""
 
 
-def report(error: UserError) -> ExitCode:
-    """Prints one line per mistake, on the main process or on every one that it happens to; returns the exit code."""
-    if MAIN or error.everywhere:
-        for message in error.messages:
-            print(f"error: {message}", file=sys.stderr)
-    else:
-        time.sleep(AFTER_MAIN)
-    return error.exit_code
-
-
 def guarded(command: Command) -> Command:
     """The command, its users' mistakes as lines and an exit code; with --debug they are raised."""
 
@@ -56,7 +41,7 @@ def guarded(command: Command) -> Command:
         except UserError as error:
             if "--debug" in argv:
                 raise
-            return report(error)
+            return report_error(error)
 
     return run
 
@@ -127,9 +112,9 @@ def views(argv: Sequence[str]) -> int:
 
     data = load_data_set(cfg.data)
     wanted = cfg.algorithm_class.views(cfg.algorithm)
-    recipes = dict.fromkeys([*EXAMPLES, *wanted.labeled.values(), *wanted.unlabeled.values()])
+    specs = dict.fromkeys([*EXAMPLES, *wanted.labeled.values(), *wanted.unlabeled.values()])
     folder = cfg.out or Path("views")
-    for file in [*save_views(cfg, data, list(recipes), folder), *save_changes(cfg, data, folder)]:
+    for file in [*save_views(cfg, data, list(specs), folder), *save_changes(cfg, data, folder)]:
         print(file)
     return 0
 
@@ -152,7 +137,7 @@ def evaluate(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help="folder for evaluation.json and pictures of the confusion matrices")
     args = parser.parse_args(argv)
     from semisonic.config.help import table
-    from semisonic.inference.predict import evaluate_checkpoint, write_evaluation
+    from semisonic.inference.evaluate import evaluate_checkpoint, write_evaluation
 
     nets = ("ema", "raw") if args.net == "both" else (args.net,)
     results, data = evaluate_checkpoint(args.checkpoint, nets, args.root, args.batch)

@@ -31,7 +31,7 @@ STEP, DEADLINE, TOGETHER = 7, 240, 3
 
 
 def strike(step: TrainingStep, fault: str) -> None:
-    Path(f"{step.cfg.folder}.struck").write_text(str(time.time()))
+    Path(f"{step.cfg.run_folder}.struck").write_text(str(time.time()))
     if fault == "raise":
         raise ValueError("this is a fault")
     if fault == "runtime":
@@ -41,7 +41,7 @@ def strike(step: TrainingStep, fault: str) -> None:
     if fault == "buffer":
         next(iter(step.algorithm.averaged_parameters().values())).mul_(1 + 1e-6)
     if fault == "image":
-        for path in (step.cfg.folder.parent / "images" / "train").rglob("*.png"):
+        for path in (step.cfg.run_folder.parent / "images" / "train").rglob("*.png"):
             path.write_bytes(path.read_bytes()[:-40])
     if fault.startswith(("stop", "kill")):
         time.sleep(2)  # for a sign of this step

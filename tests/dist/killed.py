@@ -30,9 +30,9 @@ def put_in(rank: str) -> None:
 
     def deadly(self: Engine) -> None:
         cfg = current[0].cfg
-        killed = Path(f"{cfg.folder}.{rank}.killed")
+        killed = Path(f"{cfg.run_folder}.{rank}.killed")
         if current[0].number + 1 == STEP and cfg.algorithm.name != "supervised" and not killed.exists():
-            while not (cfg.folder / "checkpoints" / "latest").exists():
+            while not (cfg.run_folder / "checkpoints" / "latest").exists():
                 time.sleep(0.01)
             killed.touch()
             os.kill(os.getpid(), signal.SIGKILL)

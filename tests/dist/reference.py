@@ -53,14 +53,14 @@ class Reference:
 
     @classmethod
     def read(cls, folder: Path) -> "Reference":
-        loaded = {path.name: checkpoints.load(path) for path in checkpoints.saved(folder / "checkpoints")}
+        loaded = {path.name: checkpoints.load_checkpoint(path) for path in checkpoints.saved(folder / "checkpoints")}
         pairs = {name: (tensors(found), about(found)) for name, found in loaded.items()}
         return cls(folder, pairs, figures(folder), result(folder))
 
     def compare(self, path: Path) -> dict[str, Any]:
         """The state of a checkpoint. Raises `Damaged` where it is not that of the unkilled run."""
         try:
-            found = checkpoints.load(path)
+            found = checkpoints.load_checkpoint(path)
         except UserError as error:
             raise Damaged(str(error)) from error
         expected, described = self.checkpoints[path.name]

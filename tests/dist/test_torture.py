@@ -48,4 +48,4 @@ def test_two_ranks_end_together_on_a_full_disk_and_continue(tmp_path: Path, smal
 
     subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
     assert exit_codes(torture, folder) == [0, 0]
-    assert checkpoints.load(folder).state["step"] == 18
+    assert checkpoints.load_checkpoint(folder).state["step"] == 18

@@ -274,23 +274,23 @@ class Torture:
         log = self.log(folder)  # a process can be killed before it opens it
         said = re.findall(r"step (\d+)/\d+  checkpoint written", log.read_text()) if log.exists() else []
         floor = max([floor, *map(int, said)])
-        checkpoints = folder / "checkpoints"
-        found = checkpoints.saved(checkpoints)
+        place = folder / "checkpoints"
+        found = checkpoints.saved(place)
         for path in found:
             self.reference.compare(path)
             tally.count("checkpoints compared")
         try:
-            latest = checkpoints.latest(checkpoints)
+            latest = checkpoints.latest(place)
         except UserError as error:
             raise Damaged(str(error)) from error
         step = int(latest.name.removeprefix("step-")) if latest else 0
         if step < floor:
-            raise Lost(f"{checkpoints}: the latest is step {step}, but step {floor} was written")
+            raise Lost(f"{place}: the latest is step {step}, but step {floor} was written")
         if latest:
-            history = checkpoints.load(latest).state["history"]
+            history = checkpoints.load_checkpoint(latest).state["history"]
             best = max(history, key=lambda entry: entry["held_out/top1"], default=None)
-            if best and checkpoints / f"step-{best['step']}" not in found:
-                raise Lost(f"{checkpoints}: the best, of step {best['step']}, is gone")
+            if best and place / f"step-{best['step']}" not in found:
+                raise Lost(f"{place}: the best, of step {best['step']}, is gone")
             if [line for line in self.reference.figures if line["step"] <= step] != self.figures_until(folder, step):
                 raise Lost(f"{folder}: figures before the checkpoint of step {step} differ")
         return step

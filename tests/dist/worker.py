@@ -183,7 +183,7 @@ def gradients_of(engine: Engine) -> dict[str, Tensor]:
 def train(job: Job) -> Result:
     trainer, result = make_trainer(job), Result()
     if job.resume:
-        trainer.restore(checkpoints.load(Path(job.resume)))
+        trainer.restore(checkpoints.load_checkpoint(Path(job.resume)))
     engines = trainer.training_step.engines
 
     def recorded(engine: Engine, step: Callable[[], None]) -> None:

@@ -49,7 +49,7 @@ class Snapshot:
             self.event.synchronize()
 
 
-class Writer:
+class CheckpointWriter:
     """Writes a run's checkpoints into `folder`, at most one at a time; needs host memory for one copy of the state.
 
     `group`: the ranks of a run of several, over the host. Rank 0 alone submits and writes, and what goes wrong there is

@@ -25,7 +25,7 @@ from torch import Tensor
 from semisonic.checkpoint.atomic_files import check_file, stage, sync_folder, write_file, write_tensors, write_text
 from semisonic.schema import UserError
 
-__all__ = ["Checkpoint", "find", "latest", "load", "save", "saved", "write_text"]
+__all__ = ["Checkpoint", "find", "latest", "load_checkpoint", "save", "saved", "write_text"]
 
 FORMAT = 2
 
@@ -159,7 +159,7 @@ def problem(path: Path) -> str | None:
     return next((text for text in found if text), None)
 
 
-def load(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint folder, or the latest of a run's.
 
     Raises `UserError` where it is none, of another format, or not as it was written; it never takes an older one.

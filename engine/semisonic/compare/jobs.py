@@ -63,7 +63,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        return self.cfg.folder
+        return self.cfg.run_folder
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from semisonic.cli import report
 from semisonic.compare.jobs import Comparison, Job, state_of
 from semisonic.compare.report import write_report
 from semisonic.config.command_line import Invocation
 from semisonic.distributed.preemption import Preemption
+from semisonic.reporting.errors import report_error
 from semisonic.runs.run_folder import read_step
 from semisonic.schema import ExitCode, UserError
 
@@ -198,7 +198,7 @@ def train(job: Job, resume: bool, gpu: str | None) -> None:
     try:
         code = execute(Invocation(job.cfg, resume=resume))
     except UserError as error:
-        code = report(error)
+        code = report_error(error)
     sys.exit(code)
 
 

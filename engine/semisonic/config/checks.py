@@ -154,21 +154,21 @@ def _augmentation_problems(cfg: RunConfig, world_size: int) -> list[str]:
     views, problems = algorithm.views(cfg.algorithm), []
     device = "gpu" if cfg.torch_device == "cuda" else "cpu"
     geometry = Geometry(size=32, pad=0, flip=False, fill=(0, 0, 0), device=device)
-    for recipe in dict.fromkeys([*views.labeled.values(), *views.unlabeled.values()]):
+    for spec in dict.fromkeys([*views.labeled.values(), *views.unlabeled.values()]):
         try:
-            build_view(recipe, geometry, equalize=cfg.data.equalize, operations=cfg.loading.operations)
+            build_view(spec, geometry, equalize=cfg.data.equalize, operations=cfg.loading.operations)
         except UserError as error:
-            problems += [f"{_field_of(cfg, recipe)}: {line}" for line in error.messages]
+            problems += [f"{_field_of(cfg, spec)}: {line}" for line in error.messages]
     size, largest = sources.image_size(cfg.data), max(cfg.batch.labeled, cfg.batch.unlabeled) // world_size
     ahead = CALLS_AHEAD * steps_per_call(cfg.data.steps_per_call, max(1, largest), size, torch.device(cfg.torch_device))
     return problems + ctaugment_problems(algorithm, cfg.algorithm, cfg.data.ctaugment_lag, ahead)
 
 
-def _field_of(cfg: RunConfig, recipe: str) -> str:
+def _field_of(cfg: RunConfig, spec: str) -> str:
     """The field that names an augmentation."""
     for section in ("algorithm", "auxiliary"):
         fields = getattr(cfg, section)
         for name in type(fields).model_fields:
-            if name != "name" and getattr(fields, name) == recipe:
+            if name != "name" and getattr(fields, name) == spec:
                 return f"{section}.{name}"
     return "algorithm.name"

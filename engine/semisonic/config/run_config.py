@@ -129,7 +129,7 @@ class RunConfig(Config):
     health: HealthConfig = HealthConfig()
 
     @property
-    def folder(self) -> Path:
+    def run_folder(self) -> Path:
         labels = "all" if self.data.labels is None else self.data.labels
         return self.out or Path("runs") / f"{self.data.name}-{self.algorithm.name}-{labels}-seed{self.seed}"
 
@@ -194,4 +194,4 @@ class RunConfig(Config):
         """The same run without unlabeled images."""
         cfg = ALGORITHMS["supervised"].Config()
         changes = {"algorithm": cfg, "auxiliary": AuxiliaryConfig(), "baseline": False}
-        return self.model_copy(update={**changes, "out": self.folder / "supervised"})
+        return self.model_copy(update={**changes, "out": self.run_folder / "supervised"})

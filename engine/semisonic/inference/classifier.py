@@ -35,12 +35,12 @@ class Classifier(nn.Module):
         return self.network((images.float() - self.mean) / self.std).float()
 
 
-def load(path: str | Path, net: Literal["ema", "raw"] = "ema") -> Classifier:
+def load_classifier(path: str | Path, net: Literal["ema", "raw"] = "ema") -> Classifier:
     """The network of a checkpoint (or of a run's folder: its latest), in evaluation mode on the CPU.
 
     Raises `UserError` where the path holds no readable checkpoint.
     """
-    checkpoint = checkpoints.load(Path(path))
+    checkpoint = checkpoints.load_checkpoint(Path(path))
     about = checkpoint.state
     model = ModelConfig.model_validate(saved_section("model", ModelConfig, about["model"]))
     network = build(model, len(about["classes"]), about["image_size"])

@@ -1,6 +1,5 @@
-"""Using a trained checkpoint: its figures on its test set, and predictions for a folder of images."""
+"""Predictions of a trained checkpoint, for a folder of images or for the unlabeled pool of its run."""
 
-import json
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -9,14 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import yaml
-from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from semisonic.checkpoint import format as checkpoints
-from semisonic.config.renamed import saved_fields
-from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import Placement, StepRange
 from semisonic.data.loading.draws import Draws
 from semisonic.data.loading.image_source import ImageSource, source_of
@@ -24,50 +19,14 @@ from semisonic.data.loading.loader import evaluation_slices
 from semisonic.data.loading.sampler import EvaluationSampler
 from semisonic.data.loading.stream import Stream
 from semisonic.data.sets import manifest
-from semisonic.data.sets.base import DataSet, ImageFiles
+from semisonic.data.sets.base import ImageFiles
 from semisonic.data.sets.listing import EXTENSIONS, is_image
 from semisonic.data.sets.registry import load_data_set
 from semisonic.data.views.registry import Geometry
-from semisonic.inference.classifier import Classifier, load
-from semisonic.reporting.console import save_confusion
+from semisonic.inference.classifier import Classifier, load_classifier
+from semisonic.inference.evaluate import configuration_of, default_device
 from semisonic.schema import UserError
 from semisonic.training.build import draw_split
-from semisonic.training.metrics import Evaluation, evaluate
-
-
-def default_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def evaluate_checkpoint(
-    path: Path, nets: tuple[str, ...] = ("ema", "raw"), root: Path | None = None, batch: int = 256
-) -> tuple[dict[str, Evaluation], DataSet]:
-    """The figures of a checkpoint's networks on the test set it was trained beside; `root`: where the data lie now."""
-    folder = checkpoints.find(path)
-    cfg = configuration_of(folder, root)
-    data = load_data_set(cfg.data)
-    device = default_device()
-    results = {}
-    for net in nets:
-        classifier = load(folder, net=net).to(device)  # type: ignore[arg-type]
-        if list(data.classes) != classifier.classes:
-            raise UserError(f"--root: its classes {data.classes} are not the checkpoint's {tuple(classifier.classes)}")
-        with closing(evaluation_slices(source_of(data, device, test=True), batch, Placement(device))) as slices:
-            results[net] = evaluate(classifier, slices, len(data.classes))
-    return results, data
-
-
-def configuration_of(folder: Path, root: Path | None = None) -> RunConfig:
-    """The configuration that a checkpoint's folder was trained with; `root`: where its data lie now."""
-    fields = saved_fields(yaml.safe_load((folder / "config.yaml").read_text()))
-    if root is not None:
-        fields["data"]["root"] = str(root)
-    try:
-        return RunConfig.model_validate(fields)
-    except ValidationError as error:
-        raise UserError(
-            f"{folder / 'config.yaml'}: not a configuration of this version ({error.errors()[0]['msg']})"
-        ) from error
 
 
 @torch.no_grad()
@@ -81,7 +40,7 @@ def predict_pool(path: Path, net: Literal["ema", "raw"] = "ema", root: Path | No
     data = load_data_set(cfg.data)
     split = draw_split(cfg, data)
     classifier = load_for(folder, net)
-    if checkpoints.load(folder).state["split"] != split.hash:
+    if checkpoints.load_checkpoint(folder).state["split"] != split.hash:
         raise UserError(f"{folder}: the data no longer give the split that it was trained with")
     device = next(classifier.parameters()).device
     with closing(evaluation_slices(source_of(data, device, split.unlabeled), batch, Placement(device))) as slices:
@@ -94,18 +53,6 @@ def write_pool(probabilities: Tensor, path: Path) -> None:
         np.save(path, probabilities.numpy())
     else:
         save_file({"predictions": probabilities}, path)
-
-
-def write_evaluation(results: dict[str, Evaluation], data: DataSet, folder: Path) -> None:
-    """evaluation.json, and the confusion matrix of each network as a picture."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        net: {**result.scalars(), "per_class": result.per_class, "confusion": result.confusion}
-        for net, result in results.items()
-    }
-    checkpoints.write_text(folder / "evaluation.json", json.dumps({"classes": data.classes, **content}, indent=1))
-    for net, result in results.items():
-        save_confusion(folder / f"confusion-{net}.png", result.confusion, data.classes)
 
 
 @dataclass(frozen=True)
@@ -197,4 +144,4 @@ def check_output(path: Path, endings: tuple[str, ...] = (".csv", ".parquet")) ->
 
 
 def load_for(path: Path, net: Literal["ema", "raw"]) -> Classifier:
-    return load(path, net).to(default_device())
+    return load_classifier(path, net).to(default_device())

@@ -97,7 +97,7 @@ class Console:
             "off": "off: eager",
         }
         rows = {
-            "run folder": f"{cfg.folder}",
+            "run folder": f"{cfg.run_folder}",
             "data": f"{data.name}: {len(data.classes)} classes, {data.size}x{data.size}, {len(data.test):,} test",
             "labels": f"{len(split.labeled):,} ({per_class} a class), held out {len(split.held_out):,}",
             "unlabeled pool": f"{len(split.unlabeled):,}" if views.unlabeled else "not read",

@@ -165,7 +165,7 @@ def fit_steps(
     """
     baseline, kept = asked.supervised_baseline() if cfg.baseline else None, None
     if baseline:
-        place = baseline.folder
+        place = baseline.run_folder
         kept = on_main(accelerator, lambda: saved_micro(place))
     if baseline and kept:
         baseline = with_micro(baseline, kept)
@@ -175,13 +175,13 @@ def fit_steps(
         return cfg, baseline
     build = partial(build_algorithm, data=data, split=split, fresh=False)
     trial = kind(build, data, split, device, optimizer_share(accelerator))
-    folders = [run.folder for run in (cfg, baseline) if run]
+    folders = [run.run_folder for run in (cfg, baseline) if run]
     finished = on_main(accelerator, lambda: [folder for folder in folders if (folder / "summary.json").exists()])
-    if not (started and cfg.folder in finished):
+    if not (started and cfg.run_folder in finished):
         cfg, change = fitted(cfg, trial, started)
         if change:
             console.print(change)
-    if baseline and baseline.folder not in finished:
+    if baseline and baseline.run_folder not in finished:
         baseline, change = fitted(baseline, trial, kept is not None)
         if change:
             console.print(f"Supervised baseline: {change}")

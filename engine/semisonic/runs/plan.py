@@ -80,7 +80,7 @@ def plan(invocation: Invocation) -> int:
     split = draw_split(asked, data)
     cfg = on_main(accelerator, lambda: continued(asked)) if invocation.resume else asked
     main_run = cfg.model_copy(update={"baseline": False})
-    started = invocation.resume and on_main(accelerator, lambda: saved_micro(cfg.folder) is not None)
+    started = invocation.resume and on_main(accelerator, lambda: saved_micro(cfg.run_folder) is not None)
     cfg, _ = fit_steps(main_run, asked, started, data, split, accelerator, console)
     trainer = build_trainer(cfg, data, split, accelerator, fresh=not started, say=console.print)
     for note in data.notes:
@@ -214,7 +214,7 @@ def timed_checkpoint(trainer: Trainer) -> tuple[int, float, float]:
     written = [0.0]
 
     def write() -> None:
-        written[0] = write_seconds(cfg.folder, size)
+        written[0] = write_seconds(cfg.run_folder, size)
 
     on_main(trainer.accelerator, write)
     return size, copy, written[0]

@@ -76,7 +76,7 @@ def execute(invocation: Invocation, trial: type[Trial] | None = None) -> int:
 def _execute(invocation: Invocation, accelerator: Accelerator, watchdog: Watchdog, trial: type[Trial] | None) -> int:
     asked, begin = invocation.cfg, time.monotonic()
     console = Console(accelerator.is_main_process)
-    resume = invocation.resume or on_main(accelerator, lambda: elastic.was_begun(asked.folder))
+    resume = invocation.resume or on_main(accelerator, lambda: elastic.was_begun(asked.run_folder))
     cfg = on_main(accelerator, lambda: continued(asked)) if resume else asked
     if cfg != asked:
         console.print(f"batch.micro: the run goes on with its {cfg.batch.micro} micro-batches a step")
@@ -104,7 +104,7 @@ def _execute(invocation: Invocation, accelerator: Accelerator, watchdog: Watchdo
         session = Session(accelerator, console, data, split, stop, watchdog, baseline)
         code, summary = train_with_baseline(cfg, session)
     if summary:
-        console.result(summary, cfg.folder)
+        console.result(summary, cfg.run_folder)
     return code
 
 
@@ -115,10 +115,10 @@ def status_writer(cfg: RunConfig) -> StatusWriter:
     """
 
     def write(step: int, reason: str, code: int) -> bool:
-        if read_status(cfg.folder) == "failed":
+        if read_status(cfg.run_folder) == "failed":
             return False
         try:
-            write_status(cfg.folder, "failed", step, cfg.steps, reason, code)
+            write_status(cfg.run_folder, "failed", step, cfg.steps, reason, code)
         except UserError as error:
             print(f"{error}", file=sys.stderr)
         return True
@@ -128,9 +128,9 @@ def status_writer(cfg: RunConfig) -> StatusWriter:
 
 def begin_run(cfg: RunConfig, split: Split) -> None:
     """Makes the run's folder, or marks the run in it as running again: what it failed with before is over."""
-    elastic.record_run(cfg.folder)
+    elastic.record_run(cfg.run_folder)
     create(cfg, split)
-    write_status(cfg.folder, "running", read_step(cfg.folder), cfg.steps)
+    write_status(cfg.run_folder, "running", read_step(cfg.run_folder), cfg.steps)
 
 
 def train_with_baseline(cfg: RunConfig, session: Session) -> tuple[int, dict[str, Any] | None]:
@@ -140,12 +140,12 @@ def train_with_baseline(cfg: RunConfig, session: Session) -> tuple[int, dict[str
         return train(cfg, session)
     session.console.print("Supervised baseline: the same labels, without the unlabeled images")
     if session.main:
-        write_status(cfg.folder, "running", 0, cfg.steps, "supervised baseline")
+        write_status(cfg.run_folder, "running", 0, cfg.steps, "supervised baseline")
     on_main(session.accelerator, lambda: create(baseline_cfg, session.split))
     code, baseline = train(baseline_cfg, session)
     if baseline is None:
         if session.main:
-            write_status(cfg.folder, "stopped", 0, cfg.steps, "during the supervised baseline", code)
+            write_status(cfg.run_folder, "stopped", 0, cfg.steps, "during the supervised baseline", code)
         return code, None
     # The baseline's weights and pipelines must not stay on the device beside the main run's.
     session.accelerator.free_memory()
@@ -159,8 +159,8 @@ def train_with_baseline(cfg: RunConfig, session: Session) -> tuple[int, dict[str
 def train(
     cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = None
 ) -> tuple[int, dict[str, Any] | None]:
-    """One training run in `cfg.folder`: (exit code, summary, or None where it ended early)."""
-    folder, console = cfg.folder, session.console
+    """One training run in `cfg.run_folder`: (exit code, summary, or None where it ended early)."""
+    folder, console = cfg.run_folder, session.console
     finished = folder / "summary.json"
     summary: dict[str, Any]
 
@@ -189,10 +189,10 @@ def train(
         cfg, session.data, session.split, session.accelerator,
         fresh=not latest, say=reports.append, activity=session.watchdog.activity,
     )  # fmt: skip
-    session.watchdog.wait_for_checkpoint = trainer.writer.rest
+    session.watchdog.wait_for_checkpoint = trainer.checkpoint_writer.rest
     console.start_up(cfg, session.data, session.split, trainer.rank, trainer.device, thread_count(cfg))
     if latest:
-        trainer.restore(checkpoints.load(latest))
+        trainer.restore(checkpoints.load_checkpoint(latest))
         console.print(f"Resumed from {latest}")
     for report in reports:
         console.print(report)
@@ -203,9 +203,9 @@ def train(
         try:
             reason = trainer.train(console, session.stop)
         except BaseException:
-            trainer.writer.settle()  # the write in flight may be the last good checkpoint
-            if trainer.writer.failed:
-                console.print(f"{trainer.writer.error}")
+            trainer.checkpoint_writer.settle()  # the write in flight may be the last good checkpoint
+            if trainer.checkpoint_writer.failed:
+                console.print(f"{trainer.checkpoint_writer.error}")
             raise
     if reason:
         code = ExitCode.OK if reason == "max_hours" else ExitCode.STOPPED

@@ -30,7 +30,7 @@ def check_resumable(cfg: RunConfig, resume: bool) -> bool:
     Raises `UserError` for a folder in use without --resume, --resume without a run or with another configuration,
     and a place that cannot be written.
     """
-    folder = cfg.folder
+    folder = cfg.run_folder
     if resume:
         if not (folder / "config.yaml").is_file():
             raise UserError(f"--resume: there is no run in {folder}; name its folder with --out")
@@ -59,7 +59,7 @@ def continued(cfg: RunConfig) -> RunConfig:
 
     So the command that a run was started with continues it, too. Raises `UserError` where these do not fit the ranks.
     """
-    micro = saved_micro(cfg.folder)
+    micro = saved_micro(cfg.run_folder)
     if micro is None or micro <= cfg.batch.micro or not cfg.batch.fit:
         return cfg
     cfg = cfg.model_copy(update={"batch": cfg.batch.model_copy(update={"micro": micro})})
@@ -89,7 +89,7 @@ def check_same(cfg: RunConfig, folder: Path) -> None:
 
 def check_split(cfg: RunConfig, split: Split) -> None:
     """Refuses to continue a run with another split than its own."""
-    written = cfg.folder / "split.npz"
+    written = cfg.run_folder / "split.npz"
     if written.exists() and load_split(written).hash != split.hash:
         raise UserError(f"data: the images or labels are not those that {written} was drawn from")
 
@@ -99,18 +99,18 @@ def create(cfg: RunConfig, split: Split) -> None:
 
     config.yaml comes last: with it, the folder is a run's, and complete.
     """
-    if (cfg.folder / "config.yaml").exists():
+    if (cfg.run_folder / "config.yaml").exists():
         return
     try:
-        cfg.folder.mkdir(parents=True, exist_ok=True)
-        temporary = cfg.folder / ".split.npz.tmp"
+        cfg.run_folder.mkdir(parents=True, exist_ok=True)
+        temporary = cfg.run_folder / ".split.npz.tmp"
         save_split(split, temporary)
         sync_file(temporary)
-        temporary.replace(cfg.folder / "split.npz")
-        write_status(cfg.folder, "running", 0, cfg.steps)
-        write_text(cfg.folder / "config.yaml", cfg.dump())
+        temporary.replace(cfg.run_folder / "split.npz")
+        write_status(cfg.run_folder, "running", 0, cfg.steps)
+        write_text(cfg.run_folder / "config.yaml", cfg.dump())
     except OSError as error:
-        raise UserError(f"out: {cfg.folder} cannot be written: {error.strerror}") from error
+        raise UserError(f"out: {cfg.run_folder} cannot be written: {error.strerror}") from error
 
 
 def write_status(

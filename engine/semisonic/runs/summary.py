@@ -27,7 +27,7 @@ def summarize(trainer: Trainer) -> dict[str, Any]:
         best = next(entry for entry in trainer.history if entry["step"] == trainer.best_step)
         result["held_out_selected"] = {"step": trainer.best_step, "test_top1": best["eval/top1"]}
         result["labels_used"] = len(split.labeled) + len(split.held_out)
-    lines = [json.loads(line) for line in (trainer.folder / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (trainer.run_folder / "metrics.jsonl").read_text().splitlines()]
     speed = [line for line in lines if "images_per_second" in line]
     return (
         result

@@ -98,7 +98,7 @@ def build_algorithm(cfg: RunConfig, data: DataSet, split: Split, fresh: bool = T
 
 def initialize(algorithm: Algorithm, path: Path) -> str:
     """Loads the EMA weights of a checkpoint into the network and its EMA; returns a report of what did not match."""
-    checkpoint = checkpoints.load(path)
+    checkpoint = checkpoints.load_checkpoint(path)
     wanted = algorithm.network.state_dict()
     given = {name.removeprefix("ema."): value for name, value in checkpoint.model.items() if name.startswith("ema.")}
     fitting = {k: v for k, v in given.items() if k in wanted and v.shape == wanted[k].shape}

@@ -71,7 +71,7 @@ def start(cfg: RunConfig) -> Accelerator:
         mixed_precision="no",
         dynamo_backend="no",  # compilation is ours too, whatever accelerate's configuration says
         log_with=list(cfg.log.trackers) or None,
-        project_dir=str(cfg.folder),
+        project_dir=str(cfg.run_folder),
         kwargs_handlers=handlers,
     )
     wanted = int(os.environ.get("WORLD_SIZE", "1"))
@@ -209,9 +209,9 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def _dali_version() -> str:
-    import nvidia.dali
+    from semisonic.data.loading.stream import dali_version
 
-    return nvidia.dali.__version__
+    return dali_version()
 
 
 def _cpu_name() -> str:

@@ -15,7 +15,7 @@ from semisonic.addons.ctaugment import CTAugmentRates
 from semisonic.algorithms.base import Algorithm
 from semisonic.config.run_config import RunConfig
 from semisonic.contract import Batch, Rank, Runner, StepOutput
-from semisonic.data.loading.draws import sample_keys
+from semisonic.data.loading.draws import purpose, sample_keys
 from semisonic.data.loading.feedback import Feedback
 from semisonic.distributed.deepspeed import offloads_optimizer, read_deepspeed
 from semisonic.distributed.engine import Accelerator, Engine, ForwardBackward, ZeroEngine
@@ -61,7 +61,7 @@ class TrainingStep:
     def __call__(self, batch: Batch) -> StepOutput:
         """Moves everything that a step moves. The output of a replayed step is overwritten by the next one."""
         # Only dropout-like layers draw in a step; seeded here, they need no state in the checkpoint.
-        key = sample_keys(self.cfg.seed, f"step/{self.rank.rank}", np.array([self.number]))[0]
+        key = sample_keys(self.cfg.seed, purpose("step", self.rank.rank), np.array([self.number]))[0]
         torch.manual_seed(int(key))
         with use_kernels(self.kernels):
             output = self._replayed(batch)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.checkpoint import format as checkpoints
-from semisonic.checkpoint.async_writer import Writer
+from semisonic.checkpoint.async_writer import CheckpointWriter
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.image_source import source_of
@@ -57,7 +57,7 @@ class Trainer:
         self.training_step = TrainingStep(cfg, algorithm, accelerator)
         self.cfg, self.algorithm, self.data, self.split = cfg, algorithm, data, split
         self.accelerator, self.device, self.rank = accelerator, accelerator.device, self.training_step.rank
-        self.folder = cfg.folder
+        self.run_folder = cfg.run_folder
         self.elapsed = 0.0
         self.activity = activity or Activity()
         # The ranks agree on stopping over the host, where asking costs no wait for the device.
@@ -65,7 +65,7 @@ class Trainer:
         self.host_group: Any = None
         if self.rank.world_size > 1:
             self.host_group = dist.new_group(backend="gloo", timeout=timedelta(seconds=collective_timeout(cfg.health)))
-        self.writer = Writer(self.folder / "checkpoints", cfg.checkpoint.keep, self.host_group)
+        self.checkpoint_writer = CheckpointWriter(self.run_folder / "checkpoints", cfg.checkpoint.keep, self.host_group)
         self.history: list[dict[str, float]] = []
 
     @property
@@ -82,13 +82,13 @@ class Trainer:
         self.next_vote = self.last_vote = self.step
         self.voted_at = time.monotonic()
         throughput = Throughput(self.images_per_step)
-        tracker = Tracker(self.accelerator, cfg, self.folder, self.step, self.data.classes)
+        tracker = Tracker(self.accelerator, cfg, self.run_folder, self.step, self.data.classes)
         usage = PseudoLabelMonitor(cfg, self.data.classes, self.algorithm.info.class_prior)
         if self.accelerator.is_main_process:
             usage.restore(tracker.path, self.step)
         if tracker.discarded:
             console.print(f"{tracker.discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
-        self.writer.say = console.print
+        self.checkpoint_writer.say = console.print
         reason = None
         with self.loader() as loader, console.progress(cfg.steps, self.step) as progress:
             console.print(f"Batches: {loader.describe()}")
@@ -122,15 +122,15 @@ class Trainer:
                         self.compare_ranks()
                     if last or reason:
                         self.activity.enter(Phase.SAVING, self.step)
-                        self.writer.finish()
-                    for written in self.writer.written():
+                        self.checkpoint_writer.finish()
+                    for written in self.checkpoint_writer.written():
                         progress.saved(written)
         self.activity.enter(Phase.FINISHING, self.step)
         tracker.close()
         return reason if self.step < cfg.steps else None
 
     def log(self, tracker: Tracker, metrics: dict[str, Any]) -> None:
-        with self.writer.guard(tracker.path):
+        with self.checkpoint_writer.guard(tracker.path):
             tracker.write(self.step, metrics)
         tracker.send(self.step, metrics)
 
@@ -161,18 +161,20 @@ class Trainer:
     def agree(self, reason: str | None) -> str | None:
         """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""
         if self.host_group is None:
-            if self.writer.failed:
-                self.writer.finish()
+            if self.checkpoint_writer.failed:
+                self.checkpoint_writer.finish()
             return reason
         if self.step < self.next_vote:
             return None
         codes = [None, "max_hours", *(number.name for number in Preemption.SIGNALS)]
         now = time.monotonic()
-        vote = torch.tensor([codes.index(reason), now - self.voted_at, self.writer.failed], dtype=torch.float64)
+        vote = torch.tensor(
+            [codes.index(reason), now - self.voted_at, self.checkpoint_writer.failed], dtype=torch.float64
+        )
         dist.all_reduce(vote, dist.ReduceOp.MAX, group=self.host_group)
         code, seconds, failed = vote.tolist()
         if failed:
-            self.writer.finish()
+            self.checkpoint_writer.finish()
         # The next vote is due after as many steps as take about a second: the same number on every rank.
         pace = seconds / max(1, self.step - self.last_vote)
         self.last_vote, self.voted_at = self.step, now
@@ -188,8 +190,8 @@ class Trainer:
         check_equal(equal_tensors(self.algorithm, parameters=whole), self.step, self.last_good)
 
     def last_good(self) -> str:
-        self.writer.settle()
-        good = checkpoints.latest(self.folder / "checkpoints")
+        self.checkpoint_writer.settle()
+        good = checkpoints.latest(self.run_folder / "checkpoints")
         return f"{good} is good: --resume replays from it" if good else "There is no checkpoint before it"
 
     # Evaluation.
@@ -221,8 +223,8 @@ class Trainer:
                 if which == "test" and net == "ema":
                     metrics["eval/per_class"] = result.per_class
                     if self.accelerator.is_main_process and self.step == self.cfg.steps:
-                        picture = self.folder / "confusion.png"
-                        with self.writer.guard(picture):
+                        picture = self.run_folder / "confusion.png"
+                        with self.checkpoint_writer.guard(picture):
                             save_confusion(picture, result.confusion, self.data.classes)
         scalars = {key: value for key, value in metrics.items() if not isinstance(value, list)}
         self.history.append({"step": self.step, **scalars})
@@ -244,7 +246,7 @@ class Trainer:
         """
         self.activity.enter(Phase.SAVING, self.step)
         # No barrier: every rank is past this step, and rank 0 holds all that is written. Its last write is waited for.
-        self.writer.finish()
+        self.checkpoint_writer.finish()
         step = self.training_step
         with step.whole_parameters():
             # A finite loss can have had gradients that were not: the weights of the last step decide.
@@ -262,7 +264,7 @@ class Trainer:
                 checkpoint = checkpoints.Checkpoint(
                     self.algorithm.state_dict(), optimizer, self.description(), self.cfg.dump()
                 )
-                self.writer.submit(self.step, checkpoint, self.best_step)
+                self.checkpoint_writer.submit(self.step, checkpoint, self.best_step)
 
     def description(self) -> dict[str, Any]:
         """state.json: where the run stands, and what `semisonic.load` needs to use the network without the data set."""

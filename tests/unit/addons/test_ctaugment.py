@@ -384,7 +384,7 @@ def test_resumed_runs_are_equal_bit_for_bit(tmp_path: Path):
     halves.writer.finish()
     resumed = trainer_of(tmp_path / "halves")
     checkpoint = checkpoints.latest(tmp_path / "halves" / "checkpoints")
-    resumed.restore(checkpoints.load(checkpoint))
+    resumed.restore(checkpoints.load_checkpoint(checkpoint))
     again = first + stepped(resumed, 9)
     assert all(torch.equal(a, b) for a, b in zip(images, again, strict=True))
     assert same(whole.algorithm.state_dict(), resumed.algorithm.state_dict(), 0)

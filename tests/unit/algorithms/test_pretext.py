@@ -228,14 +228,14 @@ def test_a_pretrained_network_starts_another_algorithm(fields: list[str], tmp_pa
     out = tmp_path / "pretrained"
     assert cli.pretrain([*QUICK, *fields, "--out", str(out)]) == 0
     assert not (out / "supervised").exists()  # the recipe's baseline is none of pre-training
-    given = checkpoints.load(out).model
+    given = checkpoints.load_checkpoint(out).model
     head = "projector" if fields is VIEW else "rotation"
     assert any(name.startswith(f"{head}.") for name in given)
     assert cli.main([*QUICK, "--no-baseline", "--algorithm", "fixmatch", "--init", str(out), "--optim.lr", "1e-30",
                      "--optim.weight-decay", "0", "--out", str(tmp_path / "run")]) == 0  # fmt: skip
     output = capfd.readouterr().out
     assert "Initialized" in output and "freshly initialized" not in output
-    trained = checkpoints.load(tmp_path / "run").model
+    trained = checkpoints.load_checkpoint(tmp_path / "run").model
     for name in ("layers.0.weight", "head.weight"):
         assert torch.equal(trained[f"network.{name}"], given[f"ema.{name}"])
 
@@ -360,11 +360,11 @@ def test_every_part_of_the_engine_sees_the_auxiliary_views(tmp_path: Path, capfd
     assert not Supervised.views(Supervised.Config()).unlabeled
     out = tmp_path / "run"
     assert cli.main([*QUICK, "--no-baseline", "--algorithm", "supervised", *fields, "--out", str(out)]) == 0
-    first = checkpoints.load(out).model
+    first = checkpoints.load_checkpoint(out).model
     assert {name for name in first if name.startswith("auxiliary_rotation.")} == {
         "auxiliary_rotation.weight", "auxiliary_rotation.bias"}  # fmt: skip
     assert sum(name.startswith("auxiliary_projector.") for name in first) == 4
-    optimizer = checkpoints.load(out).optimizer
+    optimizer = checkpoints.load_checkpoint(out).optimizer
     assert any("auxiliary_projector" in name for name in optimizer)
 
 

@@ -13,7 +13,7 @@ import torch.multiprocessing
 
 from semisonic.checkpoint import async_writer as writer
 from semisonic.checkpoint import format as checkpoints
-from semisonic.checkpoint.async_writer import Writer
+from semisonic.checkpoint.async_writer import CheckpointWriter
 from semisonic.schema import UserError
 from tests.support.processes import mounted
 
@@ -40,21 +40,21 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 def test_a_checkpoint_is_of_its_moment_whatever_comes_after(tmp_path: Path, held: threading.Event):
     weight, history = torch.ones(3, 4, 2, 2).to(memory_format=torch.channels_last), [{"step": 1}]
-    own = Writer(tmp_path / "checkpoints", keep=2)
+    own = CheckpointWriter(tmp_path / "checkpoints", keep=2)
     own.submit(1, checkpoint(weight, history))
     weight.zero_()
     history.append({"step": 2})
     assert own.written() == [] and not (tmp_path / "checkpoints").exists()  # the training went on before the write
     held.set()
     own.finish()
-    found = checkpoints.load(tmp_path)
+    found = checkpoints.load_checkpoint(tmp_path)
     assert torch.equal(found.model["w"], torch.ones(3, 4, 2, 2)) and found.state["history"] == [{"step": 1}]
     assert torch.equal(found.optimizer["network/w/momentum_buffer"], torch.full((3, 4, 2, 2), 2.0))
     assert own.written() == [1] and own.written() == []
 
 
 def test_one_write_at_a_time_and_one_copy_in_memory(tmp_path: Path, held: threading.Event):
-    weight, own = torch.zeros(2, 3), Writer(tmp_path / "checkpoints", keep=5)
+    weight, own = torch.zeros(2, 3), CheckpointWriter(tmp_path / "checkpoints", keep=5)
     own.submit(1, checkpoint(weight))
     copied = own.model.tensors["w"]
     second = threading.Thread(target=own.submit, args=(2, checkpoint(weight + 1)))
@@ -65,19 +65,21 @@ def test_one_write_at_a_time_and_one_copy_in_memory(tmp_path: Path, held: thread
     second.join(60)
     own.finish()
     assert own.model.tensors["w"].data_ptr() == copied.data_ptr()
-    assert [int(checkpoints.load(path).model["w"][0, 0]) for path in checkpoints.saved(tmp_path / "checkpoints")] == [
+    assert [
+        int(checkpoints.load_checkpoint(path).model["w"][0, 0]) for path in checkpoints.saved(tmp_path / "checkpoints")
+    ] == [
         0,
         1,
     ]
     own.submit(3, checkpoint(torch.ones(5)))  # another shape
     own.finish()
-    assert checkpoints.load(tmp_path).model["w"].shape == (5,) and own.written() == [1, 2, 3]
+    assert checkpoints.load_checkpoint(tmp_path).model["w"].shape == (5,) and own.written() == [1, 2, 3]
 
 
 def test_who_waits_long_is_told_once(tmp_path: Path, held: threading.Event, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(writer, "PATIENCE", 0.01)
     said: list[str] = []
-    own = Writer(tmp_path / "checkpoints", keep=2, say=lambda text: (said.append(text), held.set()))
+    own = CheckpointWriter(tmp_path / "checkpoints", keep=2, say=lambda text: (said.append(text), held.set()))
     own.submit(1000, checkpoint(torch.zeros(1)))
     own.finish()
     assert len(said) == 1 and said[0].startswith("waiting for the checkpoint of step 1,000")
@@ -91,7 +93,7 @@ def full(*_: object) -> int:
 def test_a_full_disk_is_told_once_and_the_last_good_one_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, surface: str
 ):
-    own = Writer(tmp_path / "checkpoints", keep=1)
+    own = CheckpointWriter(tmp_path / "checkpoints", keep=1)
     for step in (1, 2):
         own.submit(step, checkpoint(torch.full((1,), float(step))), best=1)
     own.finish()
@@ -115,7 +117,7 @@ def test_a_full_disk_is_told_once_and_the_last_good_one_stays(
 
 
 def test_other_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    own = Writer(tmp_path / "checkpoints", keep=1)
+    own = CheckpointWriter(tmp_path / "checkpoints", keep=1)
     own.submit(1, checkpoint(torch.zeros(1, dtype=torch.complex128)))
     with pytest.raises(TypeError, match="complex128"):
         own.finish()
@@ -138,7 +140,7 @@ def test_other_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_files_beside_the_checkpoints_are_guarded(tmp_path: Path):
-    own = Writer(tmp_path / "checkpoints", keep=1)
+    own = CheckpointWriter(tmp_path / "checkpoints", keep=1)
     for _ in range(2):
         with own.guard(tmp_path / "metrics.jsonl"):
             full()
@@ -162,7 +164,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_disk_that_is_really_full(small_disk: Path):
     """Three checkpoints of 200 kB fit beside another file, the fourth does not."""
-    own, folder = Writer(small_disk / "checkpoints", keep=2), small_disk / "checkpoints"
+    own, folder = CheckpointWriter(small_disk / "checkpoints", keep=2), small_disk / "checkpoints"
     weights = torch.randn(25_000)
     for step in (1, 2):
         own.submit(step, checkpoint(weights + step), best=1)
@@ -173,7 +175,7 @@ def test_a_disk_that_is_really_full(small_disk: Path):
         own.finish()
     assert sorted(path.name for path in folder.iterdir()) == ["latest", "step-1", "step-2"]
     for step in (1, 2):
-        assert torch.equal(checkpoints.load(folder / f"step-{step}").model["w"], weights + step)
+        assert torch.equal(checkpoints.load_checkpoint(folder / f"step-{step}").model["w"], weights + step)
     (small_disk / "other").unlink()
     own.submit(3, checkpoint(weights + 3), best=1)
     own.finish()
@@ -185,7 +187,7 @@ def test_a_disk_that_is_really_full(small_disk: Path):
 
 def rank_main(rank: int, folder: Path, results: "torch.multiprocessing.SimpleQueue") -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    own = Writer(folder / "checkpoints", keep=1, group=dist.new_group(backend="gloo"))
+    own = CheckpointWriter(folder / "checkpoints", keep=1, group=dist.new_group(backend="gloo"))
     told: list[str] = []
 
     def attempt(action: Callable[[], None]) -> None:

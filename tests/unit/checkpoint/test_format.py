@@ -25,7 +25,7 @@ def checkpoint(value: float) -> checkpoints.Checkpoint:
 
 def test_round_trip(tmp_path: Path):
     path = checkpoints.save(tmp_path, 7, checkpoint(7), keep=2)
-    loaded = checkpoints.load(path)
+    loaded = checkpoints.load_checkpoint(path)
     assert torch.equal(loaded.model["network.weight"], torch.full((2, 3), 7.0))
     assert loaded.model["step"].dtype == torch.int64 and loaded.state["step"] == 7
     assert loaded.config == "seed: 0\n"
@@ -34,7 +34,7 @@ def test_round_trip(tmp_path: Path):
 def test_strides_and_shared_memory_are_no_obstacle(tmp_path: Path):
     weight = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
     given = checkpoints.Checkpoint({"a": weight, "b": weight}, {}, {}, "")
-    loaded = checkpoints.load(checkpoints.save(tmp_path, 1, given, keep=1)).model
+    loaded = checkpoints.load_checkpoint(checkpoints.save(tmp_path, 1, given, keep=1)).model
     assert torch.equal(loaded["a"], weight) and torch.equal(loaded["b"], weight)
 
 
@@ -60,7 +60,10 @@ def test_checkpoints_behind_which_a_run_went_back_are_removed(tmp_path: Path):
     checkpoints.save(tmp_path / "other", 300, checkpoint(300), keep=1)
     (tmp_path / "other" / "step-300").rename(tmp_path / "step-300")  # of the abandoned way, and not named by `latest`
     checkpoints.save(tmp_path, 300, checkpoint(301), keep=1)
-    assert checkpoints.load(tmp_path / "step-300").state["step"] == 301 and (tmp_path / "step-200-copy").is_dir()
+    assert (
+        checkpoints.load_checkpoint(tmp_path / "step-300").state["step"] == 301
+        and (tmp_path / "step-200-copy").is_dir()
+    )
 
 
 def test_the_best_one_is_kept(tmp_path: Path):
@@ -118,13 +121,13 @@ def check_whole(folder: Path, *expected: int) -> int:
     """Loads all checkpoints; the latest is one of the expected, and the best is there. Returns the latest."""
     for path in checkpoints.saved(folder):
         step = int(path.name.removeprefix("step-"))
-        loaded = checkpoints.load(path)
+        loaded = checkpoints.load_checkpoint(path)
         assert loaded.state["step"] in (step, 40) and torch.equal(
             loaded.model["network.weight"], torch.full((2, 3), float(loaded.state["step"]))
         )
     found = checkpoints.latest(folder)
     assert found is not None and (folder / "step-1").is_dir()
-    step = checkpoints.load(found).state["step"]
+    step = checkpoints.load_checkpoint(found).state["step"]
     assert step in expected
     return step
 
@@ -188,7 +191,7 @@ def test_readers_remove_nothing(tmp_path: Path):
     """What looks like a leftover may be what a living run is writing."""
     before(tmp_path)
     left = sorted(tmp_path.rglob("*"))
-    checkpoints.load(tmp_path)
+    checkpoints.load_checkpoint(tmp_path)
     assert checkpoints.find(tmp_path) == tmp_path / "step-3" and sorted(tmp_path.rglob("*")) == left
 
 
@@ -222,14 +225,14 @@ def test_a_damaged_checkpoint_is_refused_and_the_way_back_is_named(tmp_path: Pat
     (tmp_path / "step-2" / "model.safetensors").write_bytes(b"damaged as well")
     for path in (tmp_path, tmp_path / "step-3"):
         with pytest.raises(UserError, match="not a readable checkpoint") as caught:
-            checkpoints.load(path)
+            checkpoints.load_checkpoint(path)
         (line,) = caught.value.messages
         assert name in line or (name, damage) == ("manifest.json", "flipped")  # of which any entry may be wrong now
         assert line.endswith(f"step-1 is whole; to continue from it: echo step-1 > {tmp_path}/latest")
     (tmp_path / "latest").write_text("step-1\n")  # as the message says
-    assert checkpoints.load(tmp_path).state["step"] == 1
+    assert checkpoints.load_checkpoint(tmp_path).state["step"] == 1
     checkpoints.save(tmp_path, 2, checkpoint(2), keep=3)
-    assert [checkpoints.load(path).state["step"] for path in checkpoints.saved(tmp_path)] == [1, 2]
+    assert [checkpoints.load_checkpoint(path).state["step"] for path in checkpoints.saved(tmp_path)] == [1, 2]
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\0", b"step-9\n", b"\xff", b"..", b"."])
@@ -240,7 +243,7 @@ def test_a_damaged_pointer_is_refused_and_the_way_back_is_named(tmp_path: Path, 
     with pytest.raises(
         UserError, match=r"latest (is damaged|names .* not there); step-2 is whole; to continue from it"
     ):
-        checkpoints.load(tmp_path)
+        checkpoints.load_checkpoint(tmp_path)
     (tmp_path / "step-2" / "state.json").unlink()
     with pytest.raises(UserError, match="step-1 is whole"):
         checkpoints.latest(tmp_path)
@@ -248,14 +251,14 @@ def test_a_damaged_pointer_is_refused_and_the_way_back_is_named(tmp_path: Path, 
 
 def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path):
     with pytest.raises(UserError, match="neither a checkpoint nor a run"):
-        checkpoints.load(tmp_path)
+        checkpoints.load_checkpoint(tmp_path)
     path = checkpoints.save(tmp_path, 1, checkpoint(1), keep=1)
     (path / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(UserError, match="not a readable checkpoint"):
-        checkpoints.load(path)
+        checkpoints.load_checkpoint(path)
     (path / "state.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(UserError, match="format 99"):
-        checkpoints.load(path)
+        checkpoints.load_checkpoint(path)
 
 
 def test_a_checkpoint_that_is_written_while_another_rank_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -16,7 +16,7 @@ from semisonic.config.command_line import parse_arguments, resolve
 from semisonic.config.fields import walk_fields
 from semisonic.config.renamed import RENAMED, Renames, choices_of, current, rename, saved_fields
 from semisonic.config.run_config import RunConfig
-from semisonic.inference.predict import configuration_of
+from semisonic.inference.evaluate import configuration_of
 from semisonic.models.networks import ModelConfig, build
 from semisonic.runs.run_folder import check_same, saved_micro
 from semisonic.schema import Config, UserError

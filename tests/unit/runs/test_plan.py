@@ -121,7 +121,7 @@ def test_an_evaluation_of_some_images_is_that(trainer: Trainer):
 
 def test_the_checkpoint_s_size_is_that_on_disk(trainer: Trainer):
     for name, optim in (("sgd", []), ("adamw", ["--optim", "adamw"])):
-        out = trainer.folder.parent / name
+        out = trainer.run_folder.parent / name
         cfg = resolve([*FIELDS, "--steps", "1", "--no-baseline", "--out", str(out), *optim])[1]
         assert execute(Invocation(cfg)) == 0
         planned = Trainer(cfg, trainer.algorithm, trainer.data, trainer.split, trainer.accelerator)
@@ -130,7 +130,7 @@ def test_the_checkpoint_s_size_is_that_on_disk(trainer: Trainer):
         assert folder is not None
         found = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         assert math.isclose(size, found, rel_tol=0.05) and copy > 0 and write > 0
-        assert not list(trainer.folder.parent.glob("tmp*"))
+        assert not list(trainer.run_folder.parent.glob("tmp*"))
 
 
 def test_a_place_that_cannot_be_written_is_named(trainer: Trainer, monkeypatch: pytest.MonkeyPatch):

@@ -35,7 +35,7 @@ def test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimizers(tmp
     assert train(half, 3) == losses[:3]
     half.save()
     half.writer.finish()
-    checkpoint = checkpoints.load(tmp_path / "half")
+    checkpoint = checkpoints.load_checkpoint(tmp_path / "half")
     for role, net in (("student", "network"), ("teacher", "teacher")):
         names = {f"{role}/{net}.{name}/momentum_buffer" for name, _ in getattr(half.algorithm, net).named_parameters()}
         assert {name for name in checkpoint.optimizer if name.startswith(f"{role}/")} == names

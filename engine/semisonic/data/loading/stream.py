@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import nvidia.dali
 import torch
 from nvidia.dali import fn, pipeline_def
 from torch import Tensor
@@ -81,6 +82,10 @@ class Received(NamedTuple):
     """uint8 [N, 3, H, W], channels_last."""
     arrays: dict[tuple[str, str, str], Tensor]
     """Those of the `Call`."""
+
+
+def dali_version() -> str:
+    return nvidia.dali.__version__
 
 
 @pipeline_def(enable_conditionals=True)

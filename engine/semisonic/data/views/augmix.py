@@ -19,7 +19,7 @@ from semisonic_kernels.augment import augment, augment_reference
 from semisonic_kernels.augment_mix import mix_chains, mix_chains_reference
 
 if TYPE_CHECKING:
-    from nvidia.dali.data_node import DataNode
+    from semisonic.data.views.dali_operators import DataNode
 
 CHAINS, DEEPEST = 3, 3
 LEAST = 0.1

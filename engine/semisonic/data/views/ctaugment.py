@@ -22,7 +22,7 @@ from semisonic_kernels import augment as kernel
 from semisonic_kernels.ctaugment import BINS, DECAY, MOST_BINS, OPERATION_BINS, first_rates
 
 if TYPE_CHECKING:
-    from nvidia.dali.data_node import DataNode
+    from semisonic.data.views.dali_operators import DataNode
 
 DEPTH = 2
 THRESHOLD = 0.8

@@ -15,7 +15,7 @@ from semisonic.data.views.view import Geometry, View, Weak, int32
 from semisonic_kernels.augment import EQUALIZE, NONE, augment
 
 if TYPE_CHECKING:
-    from nvidia.dali.data_node import DataNode
+    from semisonic.data.views.dali_operators import DataNode
 
 
 class RandAugment(View):

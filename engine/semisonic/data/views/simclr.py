@@ -14,7 +14,7 @@ from semisonic.data.views.view import Geometry, View, int32, known, resized_crop
 from semisonic_kernels.augment import BRIGHTNESS, COLOR, CONTRAST, HUE, NONE, augment, augment_reference
 
 if TYPE_CHECKING:
-    from nvidia.dali.data_node import DataNode
+    from semisonic.data.views.dali_operators import DataNode
 
 ORDERS = np.array(list(permutations(range(4))))
 """Of brightness, contrast, saturation and hue, all equally likely."""

@@ -17,7 +17,7 @@ import numpy as np
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from nvidia.dali.data_node import DataNode
+    from semisonic.data.views.dali_operators import DataNode
 
 
 @dataclass(frozen=True)

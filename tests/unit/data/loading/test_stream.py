@@ -56,7 +56,7 @@ def data(root: Path) -> DataSet:
 
 def trainer(root: Path, *fields: str) -> Trainer:
     cfg = resolve([*FIELDS, "--data.root", str(root), "--out", str(root.parent / "run"), *fields])[1]
-    cfg.folder.mkdir(exist_ok=True)
+    cfg.run_folder.mkdir(exist_ok=True)
     data = load_data_set(cfg.data)
     split = draw_split(cfg, data)
     return Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
