@@ -30,6 +30,14 @@ def test_registry_name_is_the_configuration_s(kind: type[Algorithm]):
 
 
 @each
+def test_mixing_weights_follow_the_beta_distribution_that_is_configured(kind: type[Algorithm]):
+    fields = {name: 0.3 for name in ("alpha", "mix_alpha") if name in kind.Config.model_fields}
+    fields |= {"mix": "mixup"} if "mix" in kind.Config.model_fields else {}
+    betas = kind.views(kind.Config(**fields)).betas
+    assert bool(betas) == bool(fields) and set(betas.values()) <= {0.3}
+
+
+@each
 def test_output_follows_the_contract(kind: type[Algorithm]):
     algorithm = make(kind)
     output = Runner(algorithm).step(batch_for(algorithm))

@@ -37,16 +37,17 @@ TOTAL = 20
 """Steps of the schedule; jobs run fewer."""
 ALGORITHM_FIELDS: dict[str, list[str]] = {
     "enaet": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
-    "flexmatch": ["--algorithm.threshold", "0.165"],
+    # With warm-up the thresholds of so few steps are below every confidence.
+    "flexmatch": ["--algorithm.threshold", "0.2", "--algorithm.warm-up", "false"],
     "ict": ["--algorithm.block", "2"],
     "mixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
     "policy-mixmatch": ["--algorithm.block", "2", "--algorithm.epoch-steps", "1", "--algorithm.floor", "0",
                         "--algorithm.normalizer", "kept"],
     # Dropout draws on each rank for itself.
-    "mpl": ["--algorithm.dropout", "0", "--algorithm.threshold", "0.2", "--algorithm.wait", "1", "--algorithm.baseline",
+    "mpl": ["--algorithm.dropout", "0", "--algorithm.threshold", "0.25", "--algorithm.wait", "1", "--algorithm.baseline",
             "0.1", "--algorithm.warm-up", "0", "--algorithm.strong", "fixmatch", "--algorithm.teacher-lr", "0.02"],
     "remixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2", "--algorithm.window", "3"],
-    "uda": ["--algorithm.annealing", "linear", "--algorithm.threshold", "0.15"],
+    "uda": ["--algorithm.annealing", "linear", "--algorithm.threshold", "0.19"],
     "pseudo-label": ["--algorithm.threshold", "0.19"],
     # A pool so small that images come again, within a batch too.
     "temporal-ensembling": ["--data.held-out", "1300", "--batch.unlabeled-ratio", "8"],
@@ -85,6 +86,7 @@ class Result:
     loss: list[float] = field(default_factory=list)
     """Mean over the ranks, step by step; and so below."""
     mask: list[float] = field(default_factory=list)
+    """Share of the unlabeled images that count; 1 where the method has no such thing."""
     rate: list[list[float]] = field(default_factory=list)
     """Of every role."""
     seen: list[list[int]] = field(default_factory=list)
@@ -196,7 +198,8 @@ def train(job: Job) -> Result:
     while trainer.step < job.steps:
         batch = next(loader)
         output = trainer.training_step(batch)
-        both = torch.stack([output.loss.detach(), output.metrics.get("mask", output.loss.detach() * 0)]).double()
+        mask = output.metrics.get("uda_mask", output.metrics.get("mask", torch.ones(())))  # MPL's labels all count
+        both = torch.stack([output.loss.detach(), mask]).double()
         loss, mask = trainer.accelerator.reduce(both, reduction="mean").tolist()
         result.loss.append(loss)
         result.mask.append(mask)

@@ -71,7 +71,7 @@ def probing(kind: type[Algorithm], cfg: Any, lag: int = 1) -> type[Algorithm]:
 
         @classmethod
         def views(cls, cfg: Any) -> Views:
-            own = super().views(cfg)
+            own: Views = super().views(cfg)
             return replace(own, labeled={**own.labeled, PROBE: "ctaugment-probe"}, params=(*own.params, PROBE))
 
         def setup(self, info: Info) -> None:

@@ -60,12 +60,12 @@ def with_auxiliary(kind: type[Algorithm], auxiliary: AuxiliaryConfig) -> type[Al
 
 @cache
 def _extended(kind: Any, auxiliary: AuxiliaryConfig) -> Any:
-    class Extended(kind):  # type: ignore[valid-type,misc]
+    class Extended(kind):  # type: ignore[misc]
         micro_batches = kind.micro_batches and not auxiliary.simclr
 
         @classmethod
         def views(cls, cfg: Any) -> Views:
-            views = super().views(cfg)
+            views: Views = super().views(cfg)
             draws = {**views.draws, "auxiliary_turns": 1} if auxiliary.rotation else views.draws
             return replace(views, unlabeled={**views.unlabeled, **auxiliary.specs}, draws=draws)
 

@@ -142,7 +142,7 @@ class Algorithm(nn.Module):
         """
         images = [self.normalize(view) for view in views]  # each: a method may give mixed or perturbed ones
         logits = self.infer(torch.cat(images), module, track)
-        return logits.split([len(view) for view in views])
+        return torch.split(logits, [len(view) for view in views])
 
     def infer(self, images: Tensor, module: str = "network", track: bool = True, autocast: bool = True) -> Tensor:
         """Logits [N, C] (float32) of images [N, 3, H, W], uint8 or already normalized.
@@ -160,7 +160,7 @@ class Algorithm(nn.Module):
         images = torch.cat([self.normalize(view) for view in views])
         function: Any = self.get_submodule(module).features
         found = self._run(function, images, track and module != "ema")
-        return found.split([len(view) for view in views])
+        return torch.split(found, [len(view) for view in views])
 
     def head(self, features: Tensor, head: str = "network.head") -> Tensor:
         """What a linear or other head makes of features [N, D], in float32; `head` names a submodule."""
@@ -194,7 +194,8 @@ class Algorithm(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Algorithm":
         self._averages = None  # moving or casting a module makes new tensors
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch gives it no types
+        return self
 
     def ema_weight(self) -> Tensor:
         """1 - decay of the next update: 0-d float64 on the device."""

@@ -80,6 +80,7 @@ class EnAETConfig(MixMatchConfig):
 
 class EnAET(MixMatch):
     Config = EnAETConfig
+    cfg: EnAETConfig
 
     @classmethod
     def views(cls, cfg: EnAETConfig) -> Views:  # type: ignore[override]
@@ -118,7 +119,7 @@ class EnAET(MixMatch):
         logits = self.classify_encoded(encoded[:-count])
         labeled = consistency_loss(logits[:labels], q_NC[:labels])
         unlabeled = probability_mse(logits[labels:mixtures], q_NC[labels:])
-        decoded = self.decode(encoded[-count:], encoded[mixtures:-count].split(count), theta)
+        decoded = self.decode(encoded[-count:], torch.split(encoded[mixtures:-count], count), theta)
         cross_entropy = consistency_loss(logits[mixtures:], target_UC.repeat(len(changed), 1))
         divergence = cross_entropy - torch.special.entr(target_UC).sum(-1).mean()
         loss = labeled + cfg.weight * linear_ramp(self.step, cfg.ramp, self.info.steps) * unlabeled

@@ -35,6 +35,7 @@ class FixMatchConfig(Config):
 
 class FixMatch(Algorithm):
     Config = FixMatchConfig
+    cfg: FixMatchConfig
 
     @classmethod
     def views(cls, cfg: FixMatchConfig) -> Views:

@@ -47,6 +47,7 @@ class FlexMatchConfig(Config):
 
 class FlexMatch(Algorithm):
     Config = FlexMatchConfig
+    cfg: FlexMatchConfig
     learned: Tensor
 
     @classmethod

@@ -15,7 +15,8 @@ def input_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """
     if torch.compiler.is_compiling():
         with torch.no_grad():  # holds outside of the transform only: no graph of the gradient itself
-            return torch.func.grad(function)(x.detach())
+            gradient: Tensor = torch.func.grad(function)(x.detach())
+            return gradient
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         return torch.autograd.grad(function(x), x)[0]

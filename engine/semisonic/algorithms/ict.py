@@ -59,6 +59,7 @@ class ICTConfig(Config):
 
 class ICT(Algorithm):
     Config = ICTConfig
+    cfg: ICTConfig
 
     @classmethod
     def views(cls, cfg: ICTConfig) -> Views:

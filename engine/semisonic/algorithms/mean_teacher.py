@@ -42,6 +42,7 @@ class MeanTeacherConfig(Config):
 
 class MeanTeacher(Algorithm):
     Config = MeanTeacherConfig
+    cfg: MeanTeacherConfig
 
     @classmethod
     def views(cls, cfg: MeanTeacherConfig) -> Views:

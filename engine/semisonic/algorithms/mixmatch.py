@@ -64,6 +64,7 @@ def view_names(cfg: MixMatchConfig) -> list[str]:
 
 class MixMatch(Algorithm):
     Config = MixMatchConfig
+    cfg: MixMatchConfig
 
     @classmethod
     def views(cls, cfg: MixMatchConfig) -> Views:

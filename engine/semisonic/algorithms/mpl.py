@@ -91,6 +91,7 @@ class Lesson(NamedTuple):
 
 class MPL(Algorithm):
     Config = MPLConfig
+    cfg: MPLConfig
     roles = ("student", "teacher")
     baseline: Tensor
     table: Tensor
@@ -113,6 +114,7 @@ class MPL(Algorithm):
             raise UserError("model.dropout: would come on top of algorithm.dropout; use 0, and that instead")
         self.teacher: nn.Module
         if self.cfg.variant == "reduced":
+            assert self.cfg.predictions is not None  # as `check` demands
             self.teacher = Calibration(info.classes)
             self.register_buffer("table", read_predictions(self.cfg.predictions, info.unlabeled, info.classes))
         else:
@@ -129,6 +131,7 @@ class MPL(Algorithm):
 
     def role_optim(self, role: str, optim: Any) -> Any:
         cfg = self.cfg
+        change: dict[str, float | None]
         if role == "student":
             change = {"wait": self.steps_of(cfg.wait, 100), "warm_up": self.steps_of(cfg.warm_up, 60)}
         else:
@@ -218,7 +221,7 @@ class MPL(Algorithm):
         """Logits of one forward over all views, with dropout before the head."""
         features = torch.cat(self.features(*views, module=module, track=track))
         logits = self.head(F.dropout(features, self.cfg.dropout, self.training), f"{module}.head")
-        return logits.split([len(view) for view in views])
+        return torch.split(logits, [len(view) for view in views])
 
     @classmethod
     def paper_settings(cls, setting: Setting) -> Changes:

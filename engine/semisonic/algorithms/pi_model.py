@@ -40,6 +40,7 @@ class PiModelConfig(Config):
 
 class PiModel(Algorithm):
     Config = PiModelConfig
+    cfg: PiModelConfig
 
     @classmethod
     def views(cls, cfg: PiModelConfig) -> Views:

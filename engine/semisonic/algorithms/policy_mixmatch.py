@@ -74,6 +74,7 @@ class PolicyMixMatchConfig(MixMatchConfig):
 
 class PolicyMixMatch(MixMatch):
     Config = PolicyMixMatchConfig
+    cfg: PolicyMixMatchConfig
     micro_batches = False  # percentiles and counts are those of the whole batch
     epoch_counts: Tensor
     last_counts: Tensor

@@ -31,7 +31,8 @@ class Calibration(nn.Module):
     def forward(self, probabilities_UC: Tensor) -> Tensor:
         """Probabilities [U, C] -> logits [U, C]."""
         log_q_UC = probabilities_UC.clamp(min=1e-6).log()
-        return log_q_UC + self.out(self.hidden(log_q_UC).relu())
+        adjusted_UC: Tensor = log_q_UC + self.out(self.hidden(log_q_UC).relu())
+        return adjusted_UC
 
 
 def read_predictions(path: Path, pool: int, classes: int) -> Tensor:

@@ -43,6 +43,7 @@ class PseudoLabelConfig(Config):
 
 class PseudoLabel(Algorithm):
     Config = PseudoLabelConfig
+    cfg: PseudoLabelConfig
 
     @classmethod
     def views(cls, cfg: PseudoLabelConfig) -> Views:

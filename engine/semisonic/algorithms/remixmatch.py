@@ -61,6 +61,7 @@ class ReMixMatchConfig(Config):
 
 class ReMixMatch(Algorithm):
     Config = ReMixMatchConfig
+    cfg: ReMixMatchConfig
     micro_batches = False  # guesses are aligned to the mean of the whole batch
     prior_C: Tensor
     window_RC: Tensor

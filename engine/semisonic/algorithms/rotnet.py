@@ -31,6 +31,7 @@ class RotNetConfig(Config):
 
 class RotNet(Pretext):
     Config = RotNetConfig
+    cfg: RotNetConfig
 
     @classmethod
     def views(cls, cfg: RotNetConfig) -> Views:

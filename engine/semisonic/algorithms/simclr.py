@@ -40,6 +40,7 @@ class SimCLRConfig(Config):
 
 class SimCLR(Pretext):
     Config = SimCLRConfig
+    cfg: SimCLRConfig
     micro_batches = False  # the negatives are those of the whole batch
 
     @classmethod

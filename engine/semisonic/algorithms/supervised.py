@@ -41,6 +41,7 @@ class SupervisedConfig(Config):
 
 class Supervised(Algorithm):
     Config = SupervisedConfig
+    cfg: SupervisedConfig
 
     @classmethod
     def views(cls, cfg: SupervisedConfig) -> Views:

@@ -48,6 +48,7 @@ class TemporalEnsemblingConfig(Config):
 
 class TemporalEnsembling(Algorithm):
     Config = TemporalEnsemblingConfig
+    cfg: TemporalEnsemblingConfig
     table: Tensor
     """Z [P, C], not yet divided by 1 - a^visits."""
     visits: Tensor

@@ -48,6 +48,7 @@ class UDAConfig(Config):
 
 class UDA(Algorithm):
     Config = UDAConfig
+    cfg: UDAConfig
 
     @classmethod
     def views(cls, cfg: UDAConfig) -> Views:

@@ -59,6 +59,7 @@ class VATConfig(Config):
 
 class VAT(Algorithm):
     Config = VATConfig
+    cfg: VATConfig
     inner_gradients = True
 
     @classmethod
@@ -68,7 +69,7 @@ class VAT(Algorithm):
     def loss(self, batch: Batch) -> StepOutput:
         x, u = self.normalize(batch.x["weak"]), self.normalize(batch.u["weak"])
         if self.cfg.statistics == "all":
-            logits_BC, clean_UC = self.infer(torch.cat([x, u]), autocast=False).split([len(x), len(u)])
+            logits_BC, clean_UC = torch.split(self.infer(torch.cat([x, u]), autocast=False), [len(x), len(u)])
         else:
             logits_BC, clean_UC = self.infer(x), self.infer(u, track=False, autocast=False)
         r_U3HW = self.perturbation(x, u, clean_UC.detach(), batch.u_key)
