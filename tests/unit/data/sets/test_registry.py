@@ -301,6 +301,6 @@ def test_overrides_reach_the_data_set():
 
 def test_importing_is_cheap():
     heavy = "('torch', 'torchvision', 'sklearn', 'PIL')"
-    code = f"import semisonic.data.sources, sys; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import semisonic.data.sets.registry, sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
