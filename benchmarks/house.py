@@ -163,6 +163,11 @@ def without_own_test(root: Path) -> tuple[int, list[str]]:
     return len(modules), sorted(str(path.relative_to(root)) for path in modules if path.stem not in tests)
 
 
+def git_commit(root: Path) -> str:
+    done = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty=+"], capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
+
+
 def test_seconds() -> dict[str, float]:
     """Wall time of the quick tests and of those that `make test-all` adds, on this machine."""
     found = {}
@@ -177,6 +182,7 @@ def measure(root: Path, tests: bool) -> dict[str, Any]:
     """Everything about one checkout. What needs today's names is measured for the own one only."""
     modules, untested = without_own_test(root)
     found: dict[str, Any] = {
+        "measured_commit": git_commit(root),
         "structure": json.loads(run(root, str(ROOT / "benchmarks/structure.py"))),
         "start_up": start_up(root),
         "hand_made_trainers": calls_of_trainer(root),
