@@ -18,10 +18,10 @@ from semisonic_kernels.losses import (
     soft_cross_entropy,
     soft_labels,
 )
+from tests.support.devices import DEVICES
 
 pytestmark = pytest.mark.kernels("fused")
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 SHAPES = [(1, 3), (10, 10), (257, 10), (64, 257), (5, 1)]
 TYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 2e-6, torch.float16: 2e-6}
