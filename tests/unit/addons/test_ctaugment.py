@@ -135,7 +135,7 @@ def test_resumed_runs_are_equal_bit_for_bit(tmp_path: Path):
     halves = scattered(trainer_of(tmp_path / "halves"))
     first = stepped(halves, 3)
     halves.save()
-    halves.writer.finish()
+    halves.checkpoint_writer.finish()
     resumed = trainer_of(tmp_path / "halves")
     checkpoint = checkpoints.latest(tmp_path / "halves" / "checkpoints")
     resumed.restore(checkpoints.load_checkpoint(checkpoint))

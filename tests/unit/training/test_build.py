@@ -39,7 +39,7 @@ def test_init_is_read_by_a_fresh_run_only(tmp_path: Path):
         for value in first.algorithm.ema.buffers():
             value += 1
     first.save()
-    first.writer.finish()
+    first.checkpoint_writer.finish()
     cfg, told = configuration(tmp_path / "second", "--init", str(tmp_path / "first")), []
     fresh = build_trainer(cfg, say=told.append)
     assert "Initialized" in told[0]

@@ -34,7 +34,7 @@ def test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimizers(tmp
     losses = train(whole, 6)
     assert train(half, 3) == losses[:3]
     half.save()
-    half.writer.finish()
+    half.checkpoint_writer.finish()
     checkpoint = checkpoints.load_checkpoint(tmp_path / "half")
     for role, net in (("student", "network"), ("teacher", "teacher")):
         names = {f"{role}/{net}.{name}/momentum_buffer" for name, _ in getattr(half.algorithm, net).named_parameters()}
@@ -178,7 +178,7 @@ def test_a_run_s_predictions_on_its_pool_make_a_teacher_of_another(tmp_path: Pat
     fields = ("--model", "small", "--threads", "1", "--data.labels", "40", "--no-data.unlabeled-includes-labeled")
     large = make_trainer(tmp_path / "large", "--algorithm", "supervised", *fields)
     large.save()
-    large.writer.finish()
+    large.checkpoint_writer.finish()
     table = tmp_path / "table.safetensors"
     assert cli.predict([str(tmp_path / "large"), "--pool", "--out", str(table), "--net", "raw", "--batch", "100"]) == 0
     assert "probabilities in" in capsys.readouterr().out

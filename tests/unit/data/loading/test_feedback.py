@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from semisonic.data.loading.draws import purpose
 from semisonic.data.loading.draws import uniforms as counted
 from semisonic.data.loading.feedback import Feedback
 from semisonic.data.views.registry import build_view
@@ -20,7 +21,7 @@ def test_a_step_draws_by_the_rates_of_lag_steps_before():
     view = build_view("ctaugment", geometry(16, pad=2), operations="kernel")
     for step, values in enumerate(found):
         numbers = np.arange(8 * step, 8 * step + 8)
-        drawn = counted(0, "view/unlabeled/strong", numbers, view.uniforms)
+        drawn = counted(0, purpose("view", "unlabeled", "strong"), numbers, view.uniforms)
         table = table_after(max(0, step - lag)).numpy()
         np.testing.assert_array_equal(values.numpy(), view.with_table(table).params(drawn, None)["values"])
     for others in (scripted_batches(steps, lag, 2, pause=0.01), scripted_batches(steps, lag, 1, start=11)):

@@ -29,8 +29,8 @@ from semisonic.inference.predict import image_files, predict
 from semisonic.reporting.console import Console
 from semisonic.reporting.view_grids import save_views
 from semisonic.schema import UserError
-from semisonic.training.build import build_algorithm, draw_split
-from semisonic.training.process import start
+from semisonic.training.build import build_trainer
+from semisonic.training.step import TrainingStep
 from semisonic.training.trainer import Trainer
 from tests.support.data import data_set
 
@@ -61,9 +61,7 @@ def data(root: Path) -> DataSet:
 def trainer(root: Path, *fields: str) -> Trainer:
     cfg = resolve([*FIELDS, "--data.root", str(root), "--out", str(root.parent / "run"), *fields])[1]
     cfg.run_folder.mkdir(exist_ok=True)
-    data = load_data_set(cfg.data)
-    split = draw_split(cfg, data)
-    return Trainer(cfg, build_algorithm(cfg, data, split), data, split, start(cfg))
+    return build_trainer(cfg)
 
 
 def loader(data: DataSet, operations: str = "kernel") -> Loader:
@@ -110,20 +108,20 @@ def test_training_leaves_no_thread(root: Path):
         assert again.train(Console(False), lambda: None) is None
 
 
-def test_training_that_fails_leaves_no_thread(root: Path):
+def test_training_that_fails_leaves_no_thread(root: Path, monkeypatch: pytest.MonkeyPatch):
     run = trainer(root, "--steps", "40", "--eval.every", "40", "--checkpoint.every", "40")
     with run.loader() as batches:
         run.training_step(next(batches))  # what torch starts once
-    step, seen = run.training_step, []
+    step, seen = TrainingStep.__call__, []
 
-    def vanishing(batch):
-        seen.append(step(batch))
+    def vanishing(self: TrainingStep, batch):
+        seen.append(step(self, batch))
         if len(seen) == 3:
             for path in (root / "train").rglob("*.png"):
                 path.unlink()
         return seen[-1]
 
-    run.training_step = vanishing  # type: ignore[assignment]
+    monkeypatch.setattr(TrainingStep, "__call__", vanishing)
     with ends_its_threads(slack=1), pytest.raises(UserError, match="cannot decode"):
         run.train(Console(False), lambda: None)
 
