@@ -22,47 +22,51 @@ from tests.support.processes import ROOT
 
 KEPT_OUT = {
     "the teacher's logits stand for the student's, and the consistency loss is 0": (
-        "unit/test_consistency.py::test_the_unlabeled_loss_moves_the_network",
+        "unit/algorithms/test_streams.py::test_the_unlabeled_loss_moves_the_network",
         "contract/test_extremes.py::test_the_unlabeled_images_move_the_weights",
     ),
-    "soft labels ignore their temperature": ("unit/test_uda.py::test_the_temperature_changes_loss_and_gradient",),
+    "soft labels ignore their temperature": (
+        "unit/algorithms/test_uda.py::test_the_temperature_changes_loss_and_gradient",
+    ),
     "training signal annealing looks at the largest probability, not at the label's": (
-        "unit/test_uda.py::test_annealing_holds_back_what_is_learned",
+        "unit/algorithms/test_uda.py::test_annealing_holds_back_what_is_learned",
     ),
     "each rank has a table of its own, and checkpoints have none": (
         "dist/test_world_size.py::test_ranks_equal_one_process",
         "contract/test_extremes.py::test_a_resumed_algorithm_goes_on_bit_for_bit",
     ),
     "the teacher is rewarded where the student became worse": (
-        "unit/test_mpl.py::test_progress_is_old_minus_new",
-        "unit/test_mpl.py::test_labels_that_helped_become_more_likely_and_others_less",
+        "unit/algorithms/test_mpl.py::test_progress_is_old_minus_new",
+        "unit/algorithms/test_mpl.py::test_labels_that_helped_become_more_likely_and_others_less",
     ),
     "student and teacher learn different pseudo-labels, or soft ones without a gradient": (
-        "unit/test_mpl.py::test_student_and_teacher_learn_the_same_hard_labels_of_the_strong_view",
-        "unit/test_mpl.py::test_soft_labels_of_the_teacher_itself_would_teach_it_nothing",
+        "unit/algorithms/test_mpl.py::test_student_and_teacher_learn_the_same_hard_labels_of_the_strong_view",
+        "unit/algorithms/test_mpl.py::test_soft_labels_of_the_teacher_itself_would_teach_it_nothing",
     ),
     "each rank rewards its teacher by its own student's progress": (
-        "unit/test_mpl.py::test_progress_weights_the_teacher_s_own_labels_and_comes_from_all_ranks",
+        "unit/algorithms/test_mpl.py::test_progress_weights_the_teacher_s_own_labels_and_comes_from_all_ranks",
     ),
     "a resumed run starts with a new student": (
-        "unit/test_roles.py::test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimizers",
+        "unit/training/test_trainer.py::test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimizers",
     ),
     "the global batch grows with the number of GPUs": (
         "dist/test_world_size.py::test_ranks_equal_one_process",
-        "unit/test_sampler.py::test_ranks_share_the_global_order",
+        "unit/data/loading/test_sampler.py::test_ranks_share_the_global_order",
     ),
     "the order of the samples ignores the seed": (
-        "unit/test_sampler.py::test_seeds_and_streams_have_orders_of_their_own",
+        "unit/data/loading/test_sampler.py::test_seeds_and_streams_have_orders_of_their_own",
     ),
-    "digits are flipped": ("unit/test_augment_more.py::test_digits_are_not_flipped",),
-    "crops leave out the last offset": ("unit/test_augment.py::test_weak_offsets_are_uniform",),
+    "digits are flipped": ("unit/data/views/test_registry.py::test_digits_are_not_flipped",),
+    "crops leave out the last offset": ("unit/data/views/test_view.py::test_weak_offsets_are_uniform",),
     "Shake-Shake's backward keeps the coefficients of the forward": (
-        "unit/test_shake_shake.py::test_forward_and_backward_have_coefficients_of_their_own",
+        "unit/models/test_shake_shake.py::test_forward_and_backward_have_coefficients_of_their_own",
     ),
     "weight decay shrinks the running statistics": (
         "unit/test_known_defects.py::test_weight_decay_leaves_statistics_alone",
     ),
-    "Wide ResNets have BatchNorm layers without gradient": ("unit/test_models.py::test_port_has_four_dead_tensors",),
+    "Wide ResNets have BatchNorm layers without gradient": (
+        "unit/models/test_wide_resnet.py::test_port_has_four_dead_tensors",
+    ),
     "scaled gradients are clipped before they are scaled back": (
         "unit/test_known_defects.py::test_clipping_follows_the_scaling_back",
     ),

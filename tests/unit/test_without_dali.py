@@ -20,7 +20,7 @@ def without_dali(code: str) -> str:
 def test_every_view_is_built_and_drawn_without_dali():
     without_dali("""
 import numpy as np
-from semisonic.data.augment import EXAMPLES, Geometry, build_view
+from semisonic.data.views.registry import EXAMPLES, Geometry, build_view
 for encoded in (False, True):
     geometry = Geometry(size=16, pad=0 if encoded else 2, flip=True, fill=(1, 2, 3), encoded=encoded)
     for spec in EXAMPLES:
@@ -32,9 +32,9 @@ for encoded in (False, True):
 
 def test_a_configuration_is_checked_without_dali():
     without_dali("""
-from semisonic.commandline import resolve
-from semisonic.config import check
-assert check(resolve(["--algorithm.strong", "ctaugment", "--device", "cpu"])[1]) == []
+from semisonic.config.command_line import resolve
+from semisonic.config.checks import find_problems
+assert find_problems(resolve(["--algorithm.strong", "ctaugment", "--device", "cpu"])[1]) == []
 """)
 
 
