@@ -14,7 +14,7 @@ help:
 	@echo "make test-all    those and the slow ones, as .ci/run does"
 	@echo "make test-long   kills, all ranks and all methods; unit and contract tests on the oldest torch; stores the outcome"
 	@echo "make test-gpu    the tests that need a GPU, six at a time; a JUnit file in gpu-results/tests.xml"
-	@echo "make lint        ruff and mypy"
+	@echo "make lint        ruff, mypy and the linter of imports"
 	@echo "make accuracy    the main job over seeds 0, 1, 2"
 	@echo "make throughput  the step against its ceiling and a conventional loop on this machine"
 	@echo "make scaling     throughput, efficiency and communication over the processes of this machine"
@@ -72,6 +72,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .

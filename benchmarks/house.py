@@ -1,5 +1,7 @@
 """How the code is laid out, in numbers.
 
+    python benchmarks/house.py              # rooms, arrows, start-up, threads, tests by name
+    python benchmarks/house.py --tests --out benchmarks/results/house.json
     python benchmarks/house.py --trace      # the files that one training step passes through
 
 A step is traced by its calls: each function of the engine that is entered counts for its file, in order. Models and
@@ -7,8 +9,15 @@ kernels are left out, since a step leaves the engine there.
 """
 
 import argparse
+import ast
+import gc
+import json
+import os
+import resource
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
@@ -16,6 +25,8 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("torch", "nvidia.dali", "accelerate", "deepspeed", "matplotlib", "transformers")
 FIELDS = ["--algorithm", "fixmatch", "--device", "cpu", "--threads", "1", "--compile", "off", "--batch.labeled", "8",
           "--batch.unlabeled-ratio", "2", "--log.trackers", "none", "--no-baseline"]  # fmt: skip
 
@@ -65,14 +76,153 @@ def located(codes: list[CodeType], root: Path) -> Iterator[tuple[Path, CodeType]
             yield path, code
 
 
+def start_up(root: Path, runs: int = 3) -> dict[str, Any]:
+    """CPU seconds of `launch/train.py --help` beside those of `import torch`, and which heavy packages it loads."""
+    listing = f"print(*[name for name in {HEAVY} if name in sys.modules])"
+    code = f"import sys; sys.argv[1:] = ['--help']\nfrom semisonic import cli\ncli.main(sys.argv[1:])\n{listing}"
+    return {
+        "help_cpu_seconds": [cpu_seconds(root, "launch/train.py", "--help") for _ in range(runs)],
+        "import_torch_cpu_seconds": [cpu_seconds(root, "-c", "import torch") for _ in range(runs)],
+        "help_loads": run(root, "-c", code).splitlines()[-1].split(),
+    }
+
+
+def cpu_seconds(root: Path, *arguments: str) -> float:
+    """User and system time of one Python process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run(root, *arguments)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2)
+
+
+def run(root: Path, *arguments: str) -> str:
+    """What Python prints that runs in a checkout, with its engine and kernels."""
+    paths = os.pathsep.join(str(root / name) for name in ("engine", "kernels", "benchmarks"))
+    environment = os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, *arguments], cwd=root, env=environment, text=True, capture_output=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(arguments)[:60]} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def threads() -> dict[str, int]:
+    """Threads of a process before and after 12 evaluations of a folder of images, without the garbage collector."""
+    from semisonic.config.command_line import resolve
+    from semisonic.training.build import build_trainer
+
+    with tempfile.TemporaryDirectory() as folder:
+        images = Path(folder) / "images"
+        write_images(images)
+        fields = ["--data", "folder", "--data.root", str(images), "--data.size", "32", "--data.labels", "8",
+                  "--model", "small", "--out", f"{folder}/run", "--data.workers", "1"]  # fmt: skip
+        trainer = build_trainer(resolve([*FIELDS, *fields])[1])
+        trainer.evaluate("ema", "test")  # what torch starts once
+        gc.disable()
+        before = thread_count()
+        for _ in range(12):
+            trainer.evaluate("ema", "test")
+        found = {"before": before, "after_12_evaluations": thread_count()}
+        gc.enable()
+    return found
+
+
+def thread_count() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def write_images(folder: Path) -> None:
+    """Four classes of scikit-learn's digits as an ImageFolder tree of PNG files."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for part, first in (("train", 0), ("test", 12)):
+        for label in range(4):
+            place = folder / part / str(label)
+            place.mkdir(parents=True)
+            for number in (digits.target == label).nonzero()[0][first : first + 12]:
+                pixels = (digits.images[number] * 15).astype("uint8")
+                Image.fromarray(pixels).resize((32, 32)).convert("RGB").save(place / f"{number}.png")
+
+
+def calls_of_trainer(root: Path) -> list[str]:
+    """Where a `Trainer` is made by hand, outside of the one function that builds them."""
+    found = []
+    for folder in ("engine", "benchmarks", "launch", "tests"):
+        for path in sorted((root / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Trainer":
+                    found.append(f"{path.relative_to(root)}:{node.lineno}")
+    return [place for place in found if "/build.py:" not in place]
+
+
+def without_own_test(root: Path) -> tuple[int, list[str]]:
+    """Modules of the engine and the kernels, and those for which no test file is named."""
+    tests = {path.stem.removeprefix("test_") for path in (root / "tests").rglob("test_*.py")}
+    modules = [path for name in ("engine", "kernels") for path in (root / name).rglob("*.py") if path.stem[0] != "_"]
+    return len(modules), sorted(str(path.relative_to(root)) for path in modules if path.stem not in tests)
+
+
+def git_commit(root: Path) -> str:
+    done = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty=+"], capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
+
+
+def test_seconds() -> dict[str, float]:
+    """Wall time of the quick tests and of those that `make test-all` adds, on this machine."""
+    found = {}
+    for target in ("test", "test-slow"):
+        begin = time.perf_counter()
+        subprocess.run(["make", "--no-print-directory", target], cwd=ROOT, check=True)
+        found[f"make {target}"] = round(time.perf_counter() - begin, 1)
+    return found
+
+
+def measure(root: Path, tests: bool) -> dict[str, Any]:
+    """Everything about one checkout. What needs today's names is measured for the own one only."""
+    modules, untested = without_own_test(root)
+    found: dict[str, Any] = {
+        "measured_commit": git_commit(root),
+        "structure": json.loads(run(root, str(ROOT / "benchmarks/structure.py"))),
+        "start_up": start_up(root),
+        "hand_made_trainers": calls_of_trainer(root),
+        "modules": modules,
+        "modules_without_a_test_file_of_their_name": untested,
+    }
+    if root == ROOT:
+        changes = json.loads(run(root, __file__, "--trace", "--json"))
+        found |= {"changes_of_file": len(changes) - 1, "step": changes}
+        found["threads"] = json.loads(run(root, __file__, "--threads"))
+        found |= {"test_seconds": test_seconds()} if tests else {}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trace", action="store_true", help="the files that one training step passes through")
+    parser.add_argument("--trace", action="store_true", help="only the files that one training step passes through")
+    parser.add_argument("--threads", action="store_true", help="only the threads that 12 evaluations leave")
+    parser.add_argument("--json", action="store_true", help="the trace as JSON")
+    parser.add_argument("--tests", action="store_true", help="also the time of make test and make test-slow")
+    parser.add_argument("--checkout", type=Path, default=ROOT, help="another checkout to measure, as far as it can be")
+    parser.add_argument("--name", default="now", help="under which --out keeps it, beside what it holds (default: now)")
+    parser.add_argument("--out", type=Path, help="a JSON file, such as benchmarks/results/house.json")
     args = parser.parse_args()
     if args.trace:
         passed = trace_changes()
-        print("\n".join(passed))
-        print(f"{len(passed) - 1} changes of file")
+        print(json.dumps(passed) if args.json else "\n".join([*passed, f"{len(passed) - 1} changes of file"]))
+        return
+    if args.threads:
+        print(json.dumps(threads()))
+        return
+    import torch
+
+    from measure import environment, write_json
+
+    found = measure(args.checkout.resolve(), args.tests) | {"environment": environment(torch.device("cpu"))}
+    print(json.dumps(found, indent=1))
+    if args.out:
+        stored = json.loads(args.out.read_text()) if args.out.exists() else {}
+        write_json(args.out, stored | {args.name: found})
 
 
 if __name__ == "__main__":

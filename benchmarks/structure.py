@@ -5,8 +5,9 @@ room by another, lazy and typing imports included. Rooms that import each other 
 one floor above the highest that it imports.
 """
 
+import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from graphlib import CycleError, TopologicalSorter
 
 import grimp
@@ -102,4 +103,4 @@ def structure() -> Structure:
 
 
 if __name__ == "__main__":
-    print(structure())
+    print(json.dumps(asdict(structure())))

@@ -1,4 +1,4 @@
-"""Images and arguments for the fused augmentation kernel."""
+"""Images and arguments for the fused augmentation kernel, and calls of it with one operation."""
 
 import numpy as np
 import pytest
@@ -34,3 +34,24 @@ def arguments(codes, height, width, seed=0):
     holes = np.concatenate([start, start + generator.integers(0, (height, width), (len(codes), 2))], axis=1)
     kinds = (codes, np.int32), (values, np.float32), (matrices, np.float32), (holes, np.int32)
     return [torch.from_numpy(array.astype(dtype)) for array, dtype in kinds]
+
+
+def one_operation(code, count, value=0.0):
+    """(operations, values, matrices, holes) of one level with the same operation for all."""
+    codes, values = torch.full((count, 1), code, dtype=torch.int32), torch.full((count, 1), float(value))
+    return codes, values, torch.eye(2, 3).expand(count, 1, 2, 3), None
+
+
+def apply(code, images, value=0.0, matrix=None, equalize="pil"):
+    """One operation with one value on uint8 [N, H, W, 3] arrays."""
+    count = len(images)
+    matrix = torch.eye(2, 3) if matrix is None else torch.tensor(matrix, dtype=torch.float32)
+    codes, values = torch.full((count, 1), code, dtype=torch.int32), torch.full((count, 1), float(value))
+    own = (codes, values, matrix.expand(count, 1, 2, 3), None, FILL)
+    return kernel.augment(torch.from_numpy(images), *own, equalize, extended=True).numpy()
+
+
+def differing_values(ours, theirs):
+    """Largest difference, and share of values that differ."""
+    delta = np.abs(ours.astype(int) - np.asarray(theirs).astype(int))
+    return delta.max(), (delta > 0).mean()

@@ -1,4 +1,4 @@
-"""What two steps of a network leave behind, and what its forward keeps."""
+"""What two steps of a network leave behind, what its forward keeps, and how many of its parameters live."""
 
 from collections.abc import Callable
 
@@ -41,3 +41,13 @@ def activations(module: nn.Module) -> int:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
         _loss = module(images()).sum()
     return sum(kept.values())
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def without_gradient(network: nn.Module, image_size: int, batch: int = 2) -> dict[str, int]:
+    """Size of every parameter that gets no gradient from a loss on the logits."""
+    network(torch.randn(batch, 3, image_size, image_size)).square().sum().backward()
+    return {name: p.numel() for name, p in network.named_parameters() if p.grad is None}

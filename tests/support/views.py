@@ -7,7 +7,7 @@ import torch
 from nvidia.dali import fn, pipeline_def
 from PIL import Image
 
-from semisonic.data.views.registry import Geometry
+from semisonic.data.views.registry import Geometry, single_operation
 
 FILL = (120, 7, 201)
 
@@ -89,3 +89,20 @@ def files():
     decoded = [np.asarray(Image.open(io.BytesIO(data.tobytes())).convert("RGB")) for data in encoded]
     decoded[-1] = np.rot90(decoded[-1], -1)
     return encoded, decoded, np.array([image.shape[:2] for image in decoded])
+
+
+def difference(ours, theirs):
+    """Largest difference, and share of pixels that differ."""
+    delta = np.abs(ours.astype(int) - theirs.astype(int))
+    return delta.max(), (delta.max(axis=-1) > 0).mean()
+
+
+def run_operation(name, size, magnitudes, equalize="dali", count=24):
+    """(ours, images, magnitude of each): every image at every magnitude, in one batch."""
+    images = pictures(count, size, seed=size)
+    view_geometry = geometry(size, pad=0, flip=False)
+    views = [single_operation(name, magnitude, view_geometry, equalize) for magnitude in magnitudes]
+    every = [view.params(uniforms(view, count), None) for view in views]
+    params = {key: np.concatenate([one[key] for one in every]) for key in every[0]}
+    images = np.concatenate([images] * len(magnitudes))
+    return run(views[0], images, params), images, np.repeat(magnitudes, count)

@@ -135,8 +135,9 @@ class EnAET(MixMatch):
         return StepOutput(loss, metrics, {})
 
     def unlabeled_views(self, batch: Batch) -> list[Tensor]:
-        """MixMatch's, and the one with a square of mean color where `loss` has made it."""
-        return [*super().unlabeled_views(batch), *([batch.u["patch"]] if self.cfg.patch else [])]
+        """MixMatch's, and the one with a square of mean color once `loss` has made it."""
+        own = [batch.u["patch"]] if self.cfg.patch and "patch" in batch.u else []
+        return super().unlabeled_views(batch) + own
 
     def transform(self, pixels: Tensor, draws: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """t1 to t5 of images given as bytes [U, 3, H, W], normalized, and their parameters theta_k [U, .]."""

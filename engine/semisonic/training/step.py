@@ -50,13 +50,13 @@ class TrainingStep:
         self.averages_parameters = not any(averages(engine) for engine in self.engines.values())
         """Whether the EMA moves the averages of parameters, or an optimizer does in its own step."""
         run = Runner(self.engines, cfg.batch.micro, partial(accelerator.reduce, reduction="mean"))
+        # What a CUDA graph replays is chosen here, once: nothing, forward and backward, or all that is on the device.
         self._train: Callable[[Batch], StepOutput] = partial(algorithm.train_step, run=run)
-        """Forward, backward and the optimizers' steps."""
+        self._on_device: Callable[[Batch], StepOutput] = self.device_step
         if graph and replayed == "backward":
             self._train = self.replaying_backward(graph)
-        self._replayed: Callable[[Batch], StepOutput] = self.device_step
-        if graph and replayed == "step":
-            self._replayed = GraphedFunction(self.device_step, graph)
+        elif graph:
+            self._on_device = GraphedFunction(self.device_step, graph)
 
     def __call__(self, batch: Batch) -> StepOutput:
         """Moves everything that a step moves. The output of a replayed step is overwritten by the next one."""
@@ -64,7 +64,7 @@ class TrainingStep:
         key = sample_keys(self.cfg.seed, purpose("step", self.rank.rank), np.array([self.number]))[0]
         torch.manual_seed(int(key))
         with use_kernels(self.kernels):
-            output = self._replayed(batch)
+            output = self._on_device(batch)
         self.number += 1
         if self.feedback:
             self.feedback.send(self.number)

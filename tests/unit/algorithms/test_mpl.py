@@ -5,10 +5,8 @@ import math
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,9 +19,7 @@ from semisonic.optim.optimizer import OptimConfig
 from semisonic.optim.schedules import learning_rate
 from semisonic.schema import UserError
 from tests.support.algorithms import CLASSES, batch, frozen, info, make, same, tiny_network
-from tests.support.runner import Runner
-
-FIELDS = {"dropout": 0.0, "threshold": 0.3, "temperature": 0.7}
+from tests.support.meta_pseudo_labels import FIELDS, part, step
 
 
 def mpl(**fields: object) -> MPL:
@@ -34,15 +30,6 @@ def mpl(**fields: object) -> MPL:
         algorithm.teacher.head.weight *= 30
         algorithm.teacher.head.bias -= teacher_logits(algorithm, batch().u["weak"]).mean(0)
     return algorithm
-
-
-def step(algorithm: MPL, rate: float = 0.05, given: Batch | None = None, progress: float | None = None) -> Runner:
-    """One step of both, without momentum; `progress` in place of h."""
-    run = Runner(algorithm, lr=rate)
-    if progress is not None:
-        run.mean = lambda value: torch.full_like(value, progress)  # type: ignore[method-assign]
-    run.output = algorithm.train_step(given or batch(), run)
-    return run
 
 
 def labeled_loss(algorithm: MPL, given: Batch) -> Tensor:
@@ -56,10 +43,6 @@ def teacher_logits(algorithm: MPL, view: Tensor) -> Tensor:
 def gradients_of(loss: Tensor, module: torch.nn.Module, prefix: str) -> dict[str, Tensor]:
     names = [f"{prefix}.{name}" for name, _ in module.named_parameters()]
     return dict(zip(names, torch.autograd.grad(loss, list(module.parameters())), strict=True))
-
-
-def part(gradients: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name: value for name, value in gradients.items() if name.startswith(f"{prefix}.")}
 
 
 # The student's progress
@@ -286,66 +269,6 @@ def test_the_teacher_has_fields_of_its_own():
 def test_a_student_that_would_wait_for_ever_is_refused():
     with pytest.raises(UserError, match=r"algorithm\.wait: the student would wait for all 100 steps"):
         make(MPL, wait=100)
-
-
-# The reduced variant
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    probabilities = torch.randn(40, CLASSES, generator=torch.Generator().manual_seed(0)).mul(3).softmax(-1)
-    np.save(tmp_path / "table.npy", probabilities.numpy())
-    save_file({"predictions": probabilities}, tmp_path / "table.safetensors")
-    return tmp_path / "table.npy"
-
-
-def test_a_small_teacher_begins_with_the_stored_labels_and_learns_from_progress(table: Path):
-    algorithm = make(MPL, **FIELDS, variant="reduced", predictions=table)
-    assert sum(p.numel() for p in algorithm.teacher.parameters()) < 2000 and algorithm.table.shape == (40, CLASSES)
-    views = algorithm.views(algorithm.cfg)
-    assert views.labeled.keys() == {"weak"} and views.unlabeled.keys() == {"strong"}
-    given = batch(u={"strong": batch().u["strong"]}, u_index=torch.arange(12) + 20)
-    stored = torch.from_numpy(np.load(table))[20:32].argmax(-1)
-    assert torch.equal(algorithm.label(given), stored)
-    run = step(algorithm, given=given, progress=0.5)
-    assert max(float(value.abs().max()) for value in part(run.gradients, "teacher").values()) > 0
-    logits = algorithm.teacher(algorithm.table[given.u_index])
-    assert (algorithm.table[given.u_index] - logits.softmax(-1)).abs().max() > 1e-6  # it has moved
-    assert not any(
-        value.any() for value in part(step(algorithm, given=given, progress=0.0).gradients, "teacher").values()
-    )
-
-
-def test_both_formats_are_read(table: Path):
-    one, two = (make(MPL, variant="reduced", predictions=path) for path in (table, table.with_suffix(".safetensors")))
-    assert torch.equal(one.table, two.table)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (
-            np.full((39, CLASSES), 1 / CLASSES),
-            r"holds torch.float64 \[39, 4\], but the pool needs floating \[40, 4\]",
-        ),
-        (np.full((40, CLASSES), 0.5), "rows must be probabilities that sum to 1"),
-        (np.full((40, CLASSES), np.nan), "rows must be probabilities that sum to 1"),
-        (np.full((40, CLASSES), 1), r"holds torch.int64"),
-    ],
-)
-def test_tables_that_do_not_fit_are_refused(tmp_path: Path, content: np.ndarray, message: str):
-    np.save(tmp_path / "bad.npy", content)
-    with pytest.raises(UserError, match=rf"algorithm\.predictions: .*{message}"):
-        make(MPL, variant="reduced", predictions=tmp_path / "bad.npy")
-
-
-def test_files_that_are_no_tables_are_refused(tmp_path: Path):
-    for name in ("bad.npy", "bad.safetensors"):
-        (tmp_path / name).write_bytes(b"no table")
-        with pytest.raises(UserError, match=r"algorithm\.predictions: .* is neither \.npy nor \.safetensors"):
-            make(MPL, variant="reduced", predictions=tmp_path / name)
-    with pytest.raises(UserError, match=r"algorithm\.predictions: .*No such file"):
-        make(MPL, variant="reduced", predictions=tmp_path / "none.npy")
 
 
 @pytest.mark.parametrize("fields", [{"variant": "reduced"}, {"predictions": Path("table.npy")}])

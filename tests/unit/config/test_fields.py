@@ -7,7 +7,6 @@ from semisonic.config.fields import algorithm_name, describe_fields
 from semisonic.config.run_config import RunConfig
 from tests.support.processes import ROOT
 
-
 FORMS = ("a.b", "section.field")
 """What stands for any field where the form of an option is told."""
 

@@ -18,10 +18,10 @@ from semisonic_kernels.losses import (
     soft_cross_entropy,
     soft_labels,
 )
+from tests.support.devices import DEVICES
 
 pytestmark = pytest.mark.kernels("fused")
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 SHAPES = [(1, 3), (10, 10), (257, 10), (64, 257), (5, 1)]
 TYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 2e-6, torch.float16: 2e-6}
@@ -373,7 +373,9 @@ def test_compiled_by_itself_once_for_all_sizes(device: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.bfloat16, pytest.param(torch.float64, marks=pytest.mark.long)], ids=str
+)
 @pytest.mark.parametrize("name", [*LOSSES, *TARGETS])
 def test_compiled_each_by_itself(name: str, dtype: torch.dtype, device: str) -> None:
     kernel, check = (LOSSES[name][0], check_loss) if name in LOSSES else (TARGETS[name][0], check_target)

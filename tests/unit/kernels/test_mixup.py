@@ -8,10 +8,10 @@ from torch import Tensor
 
 from semisonic_kernels.fuse import use_kernels
 from semisonic_kernels.mixup import mixup, mixup_reference
+from tests.support.devices import DEVICES
 
 pytestmark = pytest.mark.kernels("fused")
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 SHAPES = [(1, 3, 4, 4, 3), (3, 3, 5, 7, 10), (10, 3, 32, 32, 10), (5, 1, 1, 3, 1), (257, 3, 4, 4, 257)]
 """Of images and, last, the number of classes."""
 plain = mixup.__wrapped__

@@ -1,4 +1,4 @@
-"""Kernels against their plain-torch references: value, gradient, determinism, and what they refuse."""
+"""Batch normalization over all ranks against that of the joint batch: value, gradient, and what it refuses."""
 
 import copy
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from torch.nn import functional as F
 
 from semisonic.algorithms.gradients import input_gradient
 from semisonic.models.norm import BatchNorm2d, batch_statistics
-from semisonic_kernels.noise import normal_noise, normal_noise_reference
 from semisonic_kernels.sync_batch_norm import _Normalize, batch_norm, batch_norm_reference
+from tests.support.devices import DEVICES
 
 pytestmark = pytest.mark.kernels("fused")
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 # Batch normalization over two ranks. Every case is one call; all cases share one start of the two processes.
 
 WORLD, MOMENTUM = 2, 0.3
+
 # name -> (shape of a rank's batch, dtype, offset, scale, eps)
 CASES = {
     "fp64": ((4, 5, 3, 2), torch.float64, 0.0, 1.0, 1e-3),
@@ -44,6 +44,7 @@ CASES = {
     "relu": ((3, 7, 1, 5), torch.float64, 1.0, 2.0, 1e-5),
     "relu fp32": ((4, 5, 3, 2), torch.float32, 0.0, 1.0, 1e-3),
 }
+
 COMPILED_CASES = ["fp64", "bf16", "channels_last", "leaky", "leaky bf16", "leaky layer", "relu fp32"]
 
 
@@ -346,37 +347,3 @@ def test_batch_norm_refuses(changed: dict[str, object], message: str) -> None:
     }
     with pytest.raises(ValueError, match=message):
         batch_norm(**(arguments | changed))
-
-
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("shape", [(3,), (2, 5), (3, 4, 4)])
-def test_noise_equals_the_reference(shape: tuple[int, ...], device: str):
-    keys = torch.tensor([0, 1, 2**62 + 12345, 2**63 - 1], device=device)
-    torch.testing.assert_close(normal_noise(keys, shape), normal_noise_reference(keys, shape), rtol=1e-4, atol=1e-5)
-
-
-def test_noise_depends_on_the_key_alone_and_is_normal():
-    keys = torch.randint(0, 2**62, (300,), generator=torch.Generator().manual_seed(0))
-    noise = normal_noise(keys, (3, 16, 16))
-    assert torch.equal(normal_noise(keys[7:9], (3, 16, 16)), noise[7:9])
-    assert (
-        abs(noise.mean()) < 0.01
-        and abs(noise.std() - 1) < 0.01
-        and abs((noise.abs() < 1).float().mean() - 0.6827) < 0.005
-    )
-    flat = noise.flatten(1)
-    assert abs(torch.corrcoef(torch.stack([flat[:-1].ravel(), flat[1:].ravel()]))[0, 1]) < 0.01
-    assert abs(torch.corrcoef(torch.stack([flat[:, :-1].ravel(), flat[:, 1:].ravel()]))[0, 1]) < 0.01
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("device", DEVICES)
-def test_noise_is_the_same_in_a_compiled_graph(device: str):
-    keys = torch.tensor([0, 1, 2**62 + 12345, 2**63 - 1], device=device)
-    compiled = torch.compile(lambda keys: normal_noise(keys, (3, 16, 16)), fullgraph=True, dynamic=False)
-    torch.testing.assert_close(compiled(keys), normal_noise(keys, (3, 16, 16)), rtol=1e-4, atol=1e-5)
-
-
-def test_noise_refuses_other_keys():
-    with pytest.raises(ValueError, match=r"int64 \[N\]"):
-        normal_noise(torch.zeros(3), (2,))

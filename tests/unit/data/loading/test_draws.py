@@ -1,6 +1,6 @@
-"""What random numbers are for: keys that stay as the first version wrote them, whatever things are called today.
+"""Random numbers: uniform however they are asked for, by keys that stay as the first version wrote them.
 
-Left out of every change of spelling, as is `data/draws.py`: the literal words are what the numbers come from.
+Left out of every change of spelling, as is `data/loading/draws.py`: the literal words are what the numbers come from.
 """
 
 import numpy as np
@@ -46,3 +46,18 @@ def test_the_numbers_of_every_kind_are_those_of_the_first_version():
     }
     for kind, key in keys.items():
         assert int(draws.sample_keys(7, kind, np.array([5]))[0]) == key, kind
+
+
+def test_uniforms_do_not_depend_on_how_they_are_asked_for():
+    whole = draws.uniforms(5, "view/unlabeled/weak", np.arange(12), 8)
+    for numbers_N in ([0, 1, 2], [3], [2, 3, 7, 8, 9, 11], [0, 11]):
+        part = draws.uniforms(5, "view/unlabeled/weak", np.array(numbers_N), 8)
+        np.testing.assert_array_equal(part, whole[numbers_N])
+    assert draws.uniforms(5, "plain", np.arange(3), 0).shape == (3, 0)
+    assert whole.min() >= 0 and whole.max() < 1
+
+
+def test_uniforms_are_uniform_and_purposes_independent():
+    first, second = (draws.uniforms(0, purpose, np.arange(5000), 4) for purpose in ("a", "b"))
+    assert abs(first.mean() - 0.5) < 0.01 and abs(first.var() - 1 / 12) < 0.005
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.03

@@ -1,7 +1,5 @@
 """The batches: the same images for the same global sample numbers, however they are asked for."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 import torch
@@ -9,30 +7,12 @@ from PIL import Image
 
 from semisonic.contract import Rank, Views
 from semisonic.data.loading import resident
-from semisonic.data.loading.calls import Placement, StepRange, steps_per_call
-from semisonic.data.loading.draws import Draws
+from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.image_source import source_of
 from semisonic.data.loading.loader import Loader, Sampling, evaluation_slices
-from semisonic.data.loading.resident import ResidentImages, pack, reflect_pad, take_words, upload, words
-from semisonic.data.loading.stream import Stream, gaussian_noise
 from semisonic.data.sets.base import DataSet, ImageFiles
 from tests.support.data import CPU, data_set, split
-
-DEVIATION = torch.tensor([10.0, 20.0, 5.0]).view(1, 3, 1, 1)
-VIEWS = Views(
-    labeled={"weak": "weak"},
-    unlabeled={"weak": "weak", "strong": "fixmatch", "noisy": "noise(0.15)"},
-    draws={"lam": 2},
-    labeled_draws={"angle": 5},
-)
-
-
-def loader(
-    batch: int = 8, data: DataSet | None = None, steps: int = 1, operations: str = "dali", device=CPU, threads: int = 2,
-    **sampling,
-) -> Loader:  # fmt: skip
-    placement = Placement(device, threads, operations, steps_per_call=steps)
-    return Loader(data or data_set(), split(), VIEWS, Sampling(7, batch, 2 * batch, **sampling), placement)
+from tests.support.loaders import loader
 
 
 def collect(source: Loader, steps: int) -> dict[str, torch.Tensor]:
@@ -95,83 +75,6 @@ def test_params_are_those_of_the_step():
     assert not torch.equal(batches[0][0]["weak"]["window"], batches[0][1]["weak"]["window"])
 
 
-@pytest.mark.parametrize(
-    "wanted, batch, size, device, expected",
-    [
-        (0, 448, 32, "cpu", 1),
-        (0, 448, 32, "cuda", 8),
-        (0, 448, 96, "cuda", 1),
-        (0, 448, 48, "cuda", 4),
-        (0, 64, 32, "cuda", 8),
-        (3, 448, 32, "cpu", 3),
-        (20, 448, 224, "cuda", 20),
-    ],
-)
-def test_steps_per_call(wanted: int, batch: int, size: int, device: str, expected: int):
-    assert steps_per_call(wanted, batch, size, torch.device(device)) == expected
-
-
-class Listed:
-    """A sampler of the first four images, which tells `listen` each step that it is asked for."""
-
-    share = 4
-
-    def __init__(self, listen=lambda step: None):
-        self.listen = listen
-
-    def numbers(self, step: int, count: int = 1) -> np.ndarray:
-        return np.arange(4 * step, 4 * (step + count))
-
-    def indices(self, step: int, count: int = 1) -> np.ndarray:
-        for each in range(step, step + count):
-            self.listen(each)
-        return np.tile(np.arange(4), count)
-
-
-def stream_of(sampler=None, stop: int | None = None, steps_per_call: int = 1) -> Stream:
-    placement = Placement(CPU, steps_per_call=steps_per_call)
-    source, views = source_of(data_set(), CPU), {"weak": "weak"}
-    return Stream(Draws(0, "ahead"), source, views, sampler or Listed(), placement, StepRange(stop=stop))
-
-
-@pytest.mark.parametrize("stop, asked_for", [(None, 8), (2, 4), (5, 6), (100, 8)])
-def test_calls_are_prepared_fed_and_received_ahead_of_the_step(stop: int | None, asked_for: int):
-    asked: list[int] = []
-    stream = stream_of(Listed(asked.append), stop, steps_per_call=2)
-    next(stream)
-    for executor in (stream._receiver, stream._worker):
-        executor.shutdown()  # waits for what it has been given
-    assert sorted(asked) == list(range(asked_for))
-
-
-def test_an_error_of_the_threads_reaches_the_step_every_time():
-    def fail(step: int) -> None:
-        if step == 6:
-            raise OSError(f"step {step}")
-
-    stream, seen = stream_of(Listed(fail)), 0
-    with pytest.raises(Exception, match="step 6"):
-        for _ in range(7):
-            next(stream)
-            seen += 1
-    assert seen >= 4
-    with pytest.raises(Exception, match="step 6"):
-        next(stream)
-
-
-def test_the_finishing_thread_leaves_the_threads_of_torch_as_they_were():
-    own = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        stream = stream_of()
-        assert torch.get_num_threads() == 2
-        assert stream._receiver.submit(torch.get_num_threads).result() == 1
-        with ThreadPoolExecutor(1) as later:
-            assert later.submit(torch.get_num_threads).result() == 2
-    finally:
-        torch.set_num_threads(own)
-
-
 def test_views_of_one_image_differ_and_belong_to_its_label():
     batch = next(loader())
     assert not torch.equal(batch.u["weak"], batch.u["strong"])
@@ -205,56 +108,6 @@ def test_params_of_a_view_reach_the_batch():
     assert batch.params["weak"] and all(len(value) == 8 for value in batch.params["weak"].values())
 
 
-@pytest.mark.parametrize("pad", [0, 1, 3])
-def test_reflect_pad(pad: int):
-    images = np.random.default_rng(1).integers(0, 256, (2, 5, 6, 3), dtype=np.uint8)
-    expected = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
-    np.testing.assert_array_equal(reflect_pad(images, pad), expected)
-
-
-@pytest.mark.parametrize("shape", [(7, 4, 4, 3), (5, 5, 5, 3), (6, 2, 3, 3), (3, 6, 2, 1)])
-def test_words_move_the_same_bytes(shape: tuple[int, ...]):
-    images = torch.randint(256, shape, dtype=torch.uint8)
-    index = torch.tensor([2, 0, 2, 1])
-    table = words(images)
-    assert table.element_size() == max(k for k in (1, 2, 4, 8) if images[0].numel() % k == 0)
-    assert torch.equal(take_words(table, index, shape[1:]), images[index])
-
-
-def test_packed_arrays_come_out_as_they_went_in():
-    bits = np.random.default_rng(4)
-    arrays = {
-        "index": np.arange(7),
-        "byte": bits.integers(0, 256, 5, dtype=np.uint8),
-        "flag": np.array([True, False, True]),
-        "code": bits.integers(-1, 14, (7, 2)).astype(np.int32),
-        "matrix": bits.normal(size=(7, 2, 2, 3)).astype(np.float32),
-        "none": np.empty((0, 3), dtype=np.float32),
-        "strided": np.arange(20.0).reshape(4, 5)[:, ::2],
-    }
-    packed = pack(arrays, page_locked=False)
-    for found in (packed.arrays(), upload(arrays, CPU)):
-        assert list(found) == list(arrays)
-        for name, array in arrays.items():
-            assert found[name].numpy().dtype == array.dtype
-            np.testing.assert_array_equal(found[name].numpy(), array)
-    assert all(tensor.data_ptr() % 16 == 0 for tensor in packed.arrays().values() if tensor.numel())
-    assert pack({}, page_locked=False).arrays() == upload({}, CPU) == {}
-
-
-def test_images_that_are_too_large_are_padded_batch_by_batch(monkeypatch):
-    images, rows = data_set().train, np.array([3, 29, 3])
-    kept = ResidentImages(images, 2, CPU)
-    assert kept.bytes == 30 * 20 * 20 * 3 and not kept.on_gpu and "padded (0 MiB)" in kept.describe()
-    monkeypatch.setattr(resident, "HOST_LIMIT", kept.bytes - 1)
-    large = ResidentImages(images, 2, CPU)
-    assert "batch by batch" in large.describe()
-    expected = np.pad(images.pixels[rows], ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
-    for images_kept in (kept, large, ResidentImages(images, 2, CPU, keep=False)):
-        np.testing.assert_array_equal(images_kept.gather(rows), expected)
-    assert loader(steps=4).describe().endswith("by DALI; 4 steps a DALI call")
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("share", [1.0, 0.0])
 def test_on_a_gpu_the_images_are_those_of_the_cpu(monkeypatch, share: float):
@@ -279,22 +132,6 @@ def test_on_a_gpu_no_batch_waits_for_the_device():
             next(source)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-
-
-def test_gaussian_noise_is_normal_and_depends_on_the_key_alone():
-    gray = torch.full((64, 3, 16, 16), 128, dtype=torch.uint8)
-    keys = torch.arange(64) * 2**40 + 12345
-    noisy = gaussian_noise(gray, keys, DEVIATION)
-    deviation = (noisy.float() - 128).std((0, 2, 3))
-    torch.testing.assert_close(deviation, torch.tensor([10.0, 20.0, 5.0]), rtol=0.05, atol=0)
-    assert (noisy.float().mean((0, 2, 3)) - 128).abs().max() < 0.5
-    assert torch.equal(gaussian_noise(gray[5:9], keys[5:9], DEVIATION), noisy[5:9])
-    assert not torch.equal(noisy[0], noisy[1])
-    values = (noisy[:, 1].float() - 128) / 20
-    assert (
-        abs((values.abs() < 1).float().mean() - 0.6827) < 0.02
-        and abs((values.abs() < 2).float().mean() - 0.9545) < 0.01
-    )
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])

@@ -1,4 +1,4 @@
-"""Order and random numbers are functions of the global sample number alone."""
+"""The order of the samples is a function of the global sample number alone."""
 
 import numpy as np
 import pytest
@@ -74,21 +74,6 @@ def test_order_does_not_depend_on_the_batch_size():
 def test_seeds_and_streams_have_orders_of_their_own():
     orders = [tuple(numbers(sampler(seed, stream, 30, 30), 1)) for seed in (0, 1) for stream in ("a", "b")]
     assert len(set(orders)) == 4
-
-
-def test_uniforms_do_not_depend_on_how_they_are_asked_for():
-    whole = draws.uniforms(5, "view/unlabeled/weak", np.arange(12), 8)
-    for numbers_N in ([0, 1, 2], [3], [2, 3, 7, 8, 9, 11], [0, 11]):
-        part = draws.uniforms(5, "view/unlabeled/weak", np.array(numbers_N), 8)
-        np.testing.assert_array_equal(part, whole[numbers_N])
-    assert draws.uniforms(5, "plain", np.arange(3), 0).shape == (3, 0)
-    assert whole.min() >= 0 and whole.max() < 1
-
-
-def test_uniforms_are_uniform_and_purposes_independent():
-    first, second = (draws.uniforms(0, purpose, np.arange(5000), 4) for purpose in ("a", "b"))
-    assert abs(first.mean() - 0.5) < 0.01 and abs(first.var() - 1 / 12) < 0.005
-    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.03
 
 
 def test_numbers_are_the_same_on_every_machine():

@@ -1,10 +1,11 @@
-"""Streams end: their threads and DALI's, whatever they were used for and however that went, without the collector."""
+"""Streams: prepared ahead of the step, errors that reach it, and an end with all their threads."""
 
 import gc
 import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from PIL import Image
 
 from semisonic.config.command_line import resolve
 from semisonic.contract import Views
-from semisonic.data.loading.calls import Placement
+from semisonic.data.loading.calls import Placement, StepRange
+from semisonic.data.loading.draws import Draws
 from semisonic.data.loading.image_source import source_of
 from semisonic.data.loading.loader import Loader, Sampling, evaluation_slices
+from semisonic.data.loading.stream import Stream, gaussian_noise
 from semisonic.data.sets.base import DataConfig, DataSet
 from semisonic.data.sets.registry import load_data_set
 from semisonic.data.sets.splits import Split
@@ -29,6 +32,7 @@ from semisonic.schema import UserError
 from semisonic.training.build import build_algorithm, draw_split
 from semisonic.training.process import start
 from semisonic.training.trainer import Trainer
+from tests.support.data import data_set
 
 CPU = torch.device("cpu")
 FIELDS = ["--device", "cpu", "--threads", "1", "--no-baseline", "--log.trackers", "none", "--model", "small",
@@ -184,3 +188,83 @@ def test_a_loader_that_cannot_be_built_leaves_no_thread(root: Path, data: DataSe
     split = Split(everything[:6], everything, everything[:0])
     with ends_its_threads(), pytest.raises(UserError):
         Loader(data, split, views, Sampling(0, 4, 8), Placement(CPU))
+
+
+DEVIATION = torch.tensor([10.0, 20.0, 5.0]).view(1, 3, 1, 1)
+
+
+class Listed:
+    """A sampler of the first four images, which tells `listen` each step that it is asked for."""
+
+    share = 4
+
+    def __init__(self, listen=lambda step: None):
+        self.listen = listen
+
+    def numbers(self, step: int, count: int = 1) -> np.ndarray:
+        return np.arange(4 * step, 4 * (step + count))
+
+    def indices(self, step: int, count: int = 1) -> np.ndarray:
+        for each in range(step, step + count):
+            self.listen(each)
+        return np.tile(np.arange(4), count)
+
+
+def stream_of(sampler=None, stop: int | None = None, steps_per_call: int = 1) -> Stream:
+    placement = Placement(CPU, steps_per_call=steps_per_call)
+    source, views = source_of(data_set(), CPU), {"weak": "weak"}
+    return Stream(Draws(0, "ahead"), source, views, sampler or Listed(), placement, StepRange(stop=stop))
+
+
+@pytest.mark.parametrize("stop, asked_for", [(None, 8), (2, 4), (5, 6), (100, 8)])
+def test_calls_are_prepared_fed_and_received_ahead_of_the_step(stop: int | None, asked_for: int):
+    asked: list[int] = []
+    stream = stream_of(Listed(asked.append), stop, steps_per_call=2)
+    next(stream)
+    for executor in (stream._receiver, stream._worker):
+        executor.shutdown()  # waits for what it has been given
+    assert sorted(asked) == list(range(asked_for))
+
+
+def test_an_error_of_the_threads_reaches_the_step_every_time():
+    def fail(step: int) -> None:
+        if step == 6:
+            raise OSError(f"step {step}")
+
+    stream, seen = stream_of(Listed(fail)), 0
+    with pytest.raises(Exception, match="step 6"):
+        for _ in range(7):
+            next(stream)
+            seen += 1
+    assert seen >= 4
+    with pytest.raises(Exception, match="step 6"):
+        next(stream)
+
+
+def test_the_finishing_thread_leaves_the_threads_of_torch_as_they_were():
+    own = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        stream = stream_of()
+        assert torch.get_num_threads() == 2
+        assert stream._receiver.submit(torch.get_num_threads).result() == 1
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(own)
+
+
+def test_gaussian_noise_is_normal_and_depends_on_the_key_alone():
+    gray = torch.full((64, 3, 16, 16), 128, dtype=torch.uint8)
+    keys = torch.arange(64) * 2**40 + 12345
+    noisy = gaussian_noise(gray, keys, DEVIATION)
+    deviation = (noisy.float() - 128).std((0, 2, 3))
+    torch.testing.assert_close(deviation, torch.tensor([10.0, 20.0, 5.0]), rtol=0.05, atol=0)
+    assert (noisy.float().mean((0, 2, 3)) - 128).abs().max() < 0.5
+    assert torch.equal(gaussian_noise(gray[5:9], keys[5:9], DEVIATION), noisy[5:9])
+    assert not torch.equal(noisy[0], noisy[1])
+    values = (noisy[:, 1].float() - 128) / 20
+    assert (
+        abs((values.abs() < 1).float().mean() - 0.6827) < 0.02
+        and abs((values.abs() < 2).float().mean() - 0.9545) < 0.01
+    )

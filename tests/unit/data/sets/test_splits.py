@@ -6,25 +6,13 @@ import numpy as np
 import pytest
 
 from semisonic.data.sets.base import DataConfig
-from semisonic.data.sets.spellings import ARRAYS, SAVED_ARRAYS
 from semisonic.data.sets.splits import Split, check_labels, load_split, make_split, save_split
 from semisonic.schema import UserError
-
-LABELS = np.arange(200, dtype=np.int64) * 7 % 5  # 40 of each of 5 classes
-CLASSES = 5
+from tests.support.splits import CLASSES, LABELS, OF_EACH, errors_of, split_of
 
 PINNED_LABELED = [38, 44, 103, 106, 151, 154, 157, 167, 180, 190]
+
 PINNED_HASH = "a3db2bc8eb73807bbbd1185f120860d7eac942845ec1a9208318b310c102e5e7"
-
-
-def split_of(seed: int = 0, labels_N: np.ndarray = LABELS, **fields) -> Split:
-    return make_split(DataConfig(**fields), labels_N, CLASSES, seed)
-
-
-def errors_of(**fields) -> list[str]:
-    with pytest.raises(UserError) as caught:
-        split_of(**fields)
-    return caught.value.messages
 
 
 def counts(indices: np.ndarray) -> list[int]:
@@ -164,9 +152,6 @@ def test_given_paths(tmp_path: Path, name: str):
         make_split(cfg, labels_N, CLASSES, 0)
 
 
-OF_EACH = list(range(10))
-
-
 @pytest.mark.parametrize(
     ("arrays", "expected"),
     [
@@ -188,30 +173,6 @@ def test_mistakes_in_a_given_split(tmp_path: Path, arrays, expected):
     np.savez(tmp_path / "s.npz", **arrays)
     with pytest.raises(UserError, match="data.split: .*" + expected):
         split_of(split=tmp_path / "s.npz")
-
-
-@pytest.mark.parametrize("spelling", [0, 1])
-def test_arrays_in_either_spelling(tmp_path: Path, spelling: int):
-    first, second, third = (names[min(spelling, len(names) - 1)] for names in ARRAYS)
-    np.savez(tmp_path / "s.npz", **{first: OF_EACH, second: np.arange(20, 90), third: [99, 100]})
-    expected = Split(np.arange(10), np.arange(20, 90), np.array([99, 100]))
-    assert load_split(tmp_path / "s.npz").hash == split_of(split=tmp_path / "s.npz").hash == expected.hash
-
-
-def test_an_array_in_both_spellings_is_a_mistake(tmp_path: Path):
-    for american, british in ARRAYS[:2]:
-        np.savez(tmp_path / "s.npz", **{american: OF_EACH, british: OF_EACH})
-        (line,) = errors_of(split=tmp_path / "s.npz")
-        assert line.endswith(f"s.npz has both arrays {american} and {british}; keep one of them")
-
-
-def test_a_run_s_split_is_written_as_it_always_was(tmp_path: Path):
-    """Checkpoints hold its hash, which the names of the arrays are part of."""
-    split = Split(np.array([0]), np.array([0, 1]), np.array([2]))
-    save_split(split, tmp_path / "split.npz")
-    with np.load(tmp_path / "split.npz") as stored:
-        assert tuple(stored.files) == SAVED_ARRAYS
-    assert split.hash == "de12cdbf41f61de2c6e6a4d57722be6a3c6cbfaf81d6927b03ef7976a132bc28"
 
 
 def test_labeled_images_need_a_label(tmp_path: Path):

@@ -1,0 +1,59 @@
+"""What every algorithm inherits: normalization, forwards that move no state, losses that read no true label."""
+
+import copy
+
+import pytest
+import torch
+
+from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.fixmatch import FixMatch
+from semisonic.algorithms.supervised import Supervised
+from tests.support.algorithms import SIZE, batch, frozen, gradients, images, info, make, same, tiny_network
+
+
+@pytest.mark.parametrize("kind", [Supervised, FixMatch])
+def test_true_labels_of_the_unlabeled_images_never_reach_the_loss(kind: type[Algorithm]):
+    algorithm = make(kind)
+    poisoned = batch(u_true=torch.full((12,), -1))
+    assert same(gradients(copy.deepcopy(algorithm), batch()), gradients(algorithm, poisoned), tolerance=0)
+
+
+@pytest.mark.parametrize("kind", [Supervised, FixMatch])
+def test_loss_writes_no_state_but_running_statistics(kind: type[Algorithm]):
+    algorithm = make(kind)
+    before = {name: value.clone() for name, value in algorithm.state_dict().items()}
+    algorithm.loss(batch())
+    moved = {name for name, value in algorithm.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {"network.norm.running_mean", "network.norm.running_var", "network.norm.num_batches_tracked"}
+    assert algorithm.network.norm.num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("kind", [Supervised, FixMatch])
+def test_micro_batches_sum_to_the_batch(kind: type[Algorithm]):
+    """Constant normalizers: the mean over equal slices is the whole, BatchNorm in evaluation mode."""
+    algorithm = frozen(make(kind, **({"threshold": 0.3} if kind is FixMatch else {})))
+    whole = gradients(algorithm, batch())
+    algorithm.zero_grad()
+    for half in (0, 1):
+        given = batch()
+        micro = given._replace(
+            x={"weak": given.x["weak"].chunk(2)[half]}, y=given.y.chunk(2)[half],
+            u={name: view.chunk(2)[half] for name, view in given.u.items()}, u_true=given.u_true.chunk(2)[half],
+        )  # fmt: skip
+        (algorithm.loss(micro).loss / 2).backward()
+    assert same(whole, {name: p.grad for name, p in algorithm.named_parameters()})
+
+
+def test_ema_forward_in_training_mode_moves_no_statistics():
+    algorithm = make(FixMatch)
+    before = {name: value.clone() for name, value in algorithm.state_dict().items()}
+    algorithm.classify(images(8, 5), module="ema")
+    algorithm.classify(images(8, 5), track=False)
+    assert all(torch.equal(value, before[name]) for name, value in algorithm.state_dict().items())
+
+
+def test_normalize():
+    algorithm = Supervised(Supervised.Config(), tiny_network, info())
+    white = torch.full((1, 3, SIZE, SIZE), 255, dtype=torch.uint8)
+    channels = algorithm.normalize(white)[0, :, 0, 0]
+    torch.testing.assert_close(channels, torch.tensor([0.5 / 0.2, 0.6 / 0.3, 0.7 / 0.25]))

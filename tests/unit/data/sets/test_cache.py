@@ -1,0 +1,39 @@
+"""Where manifests are kept: in a cache where the folder cannot be written, and by one process at a time."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.support.image_folders import encoded, files, load_it, write_all, write_images
+
+
+def test_a_folder_that_cannot_be_written_uses_the_cache(tmp_path: Path, monkeypatch, decoded: list[str]):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_all(tmp_path / "data", {})
+    (tmp_path / "data/.semisonic").write_text("a file, so that the folder cannot be made")
+    load_it(tmp_path / "data")
+    assert len(list((tmp_path / "cache/semisonic/manifests").glob("*.npz"))) == 1
+    load_it(tmp_path / "data")
+    assert len(decoded) == 3
+
+
+def test_a_manifest_that_can_only_be_read_is_used(tmp_path: Path, monkeypatch, decoded: list[str]):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_all(tmp_path / "data", {})
+    load_it(tmp_path / "data")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    decoded.clear()
+    load_it(tmp_path / "data")
+    assert decoded == []
+    write_images(tmp_path / "data/train/a", "new.png")
+    load_it(tmp_path / "data")
+    load_it(tmp_path / "data")
+    assert decoded == ["new.png"]
+
+
+def test_ranks_that_start_together_decode_once(tmp_path: Path, decoded: list[str]):
+    write_all(tmp_path, {f"x{i}.png": encoded("RGB", "PNG") for i in range(30)})
+    with ThreadPoolExecutor(4) as ranks:
+        loaded = list(ranks.map(lambda _: load_it(tmp_path), range(4)))
+    assert len(decoded) == 33
+    assert all(files(data.train) == files(loaded[0].train) for data in loaded)
