@@ -39,3 +39,7 @@ SHORT_RUN = [
     "--steps", "40", "--checkpoint.every", "20", "--checkpoint.keep", "5", "--eval.every", "40", "--log.every", "5",
 ]  # fmt: skip
 """Fields of a run of seconds with a checkpoint in its middle."""
+
+QUICK = ["--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--steps", "30",
+         "--checkpoint.every", "20", "--eval.every", "10", "--log.every", "10", "--eval.batch", "128"]  # fmt: skip
+"""Fields of the quickest run that does everything, on the digits."""

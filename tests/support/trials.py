@@ -11,6 +11,11 @@ from semisonic.data.sets.splits import Split, make_split
 from semisonic.runs.memory_fit import Trial
 from semisonic.training.build import build_algorithm
 
+TRIAL_RUN = ["--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--steps", "4",
+          "--checkpoint.every", "4", "--eval.every", "4", "--log.every", "2", "--log.trackers", "none", "--algorithm.threshold",
+          "0.12"]  # fmt: skip
+"""Fields of a run of four steps."""
+
 
 @cache
 def digits() -> tuple[DataSet, Split]:

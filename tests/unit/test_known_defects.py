@@ -47,7 +47,7 @@ KEPT_OUT = {
         "unit/algorithms/test_mpl.py::test_progress_weights_the_teacher_s_own_labels_and_comes_from_all_ranks",
     ),
     "a resumed run starts with a new student": (
-        "unit/test_roles.py::test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimizers",
+        "unit/training/test_trainer.py::test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimizers",
     ),
     "the global batch grows with the number of GPUs": (
         "dist/test_world_size.py::test_ranks_equal_one_process",

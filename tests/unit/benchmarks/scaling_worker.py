@@ -1,4 +1,4 @@
-"""Run by test_scaling.py on two ranks: known messages, then steps of the engine; prints what was counted as JSON.
+"""Run by test_communication.py on two ranks: known messages, then steps of the engine; prints what was counted as JSON.
 
 scaling_worker.py [compiled]
 """

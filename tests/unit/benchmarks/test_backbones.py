@@ -1,12 +1,6 @@
 """The benchmark of large networks: what it counts, and the runs that it compares."""
 
-import sys
-
 import torch
-
-from tests.support.processes import ROOT
-
-sys.path.append(str(ROOT / "benchmarks"))
 
 import backbones
 from variants import configuration

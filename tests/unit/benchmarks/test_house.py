@@ -5,10 +5,6 @@ from itertools import pairwise
 
 import pytest
 
-from tests.conftest import ROOT
-
-sys.path.append(str(ROOT / "benchmarks"))
-
 import house
 
 

@@ -1,27 +1,19 @@
 """The bare passes that throughput.py measures a method's step against are those that its step does."""
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from semisonic.algorithms.registry import ALGORITHMS
-from tests.support.processes import ROOT
-
-sys.path.append(str(ROOT / "benchmarks"))
-
-import measure
-import methods
 import passes
-import throughput
 import variants
+from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.models.small import Small
 from tests.dist.worker import ALGORITHM_FIELDS
 
 B = 8
+
 KNOWN = {
     "fixmatch": ["40 forward + backward"],
     "mixmatch": ["32 forward", "40 forward + backward"],
@@ -130,42 +122,3 @@ def test_compiled_passes_leave_nothing_out():
     torch._dynamo.reset()
     convolutions = sum("conv2d" in str(node.target) for node in graphs[0].graph.nodes)
     assert len(graphs) == 1 and convolutions == 4 * sum(one.images for one in found)
-
-
-def test_all_names_every_algorithm_and_a_list_its_own():
-    assert methods.names("all") == list(ALGORITHMS)
-    assert methods.names("vat,fixmatch,vat") == ["vat", "fixmatch"]
-    with pytest.raises(measure.Mistake):
-        methods.names(",")
-
-
-@pytest.mark.parametrize("argv", [["--algorithm", "vat,nothing"], ["--algorithm", "all", "--plot", "x.png"]])
-def test_mistakes_come_before_anything_is_measured(argv: list[str], capsys: pytest.CaptureFixture):
-    assert throughput.main([*argv, "--device", "cpu"]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
-
-
-def test_a_method_that_fails_is_reported_after_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys):
-    """The others' table and file are there all the same."""
-
-    def measured(name: str, *_: object) -> dict:
-        if name == "vat":
-            raise measure.Failed("bare", "Traceback\nRuntimeError: broken")
-        speed = {
-            "images_per_second": measure.spread([10.0]),
-            "steps_per_second": measure.spread([1.0]),
-            "peak_bytes": 1,
-        }
-        environment = measure.environment(torch.device("cpu"))
-        return {"images_per_step": 10, "labeled": 2, "unlabeled": 8, "passes": ["10 forward"], "bare": speed,
-                "step": speed, "ratio": measure.ratio([0.7], [1.0]), "idle": True, "environment": environment}  # fmt: skip
-
-    monkeypatch.setattr(methods, "measured", measured)
-    out = tmp_path / "out.json"
-    argv = ["--algorithm", "vat,fixmatch", "--model", "small", "--rounds", "1", "--device", "cpu", "--out", str(out)]
-    assert throughput.main(argv) == 1
-    shown = capsys.readouterr()
-    assert "10 forward" in shown.out and "note: fixmatch reaches 70% of its bare passes" in shown.out
-    assert shown.err.strip().endswith("error: bare failed: RuntimeError: broken")
-    written = out.read_text()
-    assert '"fixmatch: step / bare"' in written and "vat failed: RuntimeError: broken" in written

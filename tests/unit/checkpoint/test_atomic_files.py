@@ -1,7 +1,6 @@
 """Files of a run: their format, their checksums, and what a file system may refuse."""
 
 import errno
-import json
 import os
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from semisonic.checkpoint.atomic_files import (
     write_text,
     writing,
 )
-from semisonic.reporting.trackers import append, discard_after
 from semisonic.schema import UserError
 
 
@@ -87,32 +85,3 @@ def test_a_file_system_that_cannot_sync_folders_is_no_obstacle(tmp_path: Path, m
     monkeypatch.setattr(os, "fsync", refuse(errno.EIO))
     with pytest.raises(OSError, match="Input/output"):
         sync_folder(tmp_path)
-
-
-def test_a_line_of_figures_is_appended_whole_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    real = os.write
-    with (tmp_path / "m").open("ab", buffering=0) as file:
-        append(file, "one\n")
-
-        def half(descriptor: int, data: memoryview) -> int:
-            if len(data) < 4:
-                raise OSError(errno.ENOSPC, "full")
-            return real(descriptor, data[:2])
-
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "write", half)
-            with pytest.raises(OSError, match="full"):
-                append(file, "two\n")
-        append(file, "three\n")
-    assert (tmp_path / "m").read_text() == "one\nthree\n"
-
-
-def test_figures_that_a_kill_or_a_file_system_tore_are_set_aside(tmp_path: Path):
-    path = tmp_path / "metrics.jsonl"
-    lines = [json.dumps({"step": step, "x": 1}) for step in (1, 2, 3, 4)]
-    torn = "\n".join([lines[0], "\0" * 20, lines[1], '{"step"', "[]", lines[2], lines[3], lines[3][:6]])
-    path.write_bytes(torn.encode() + b"\xff")
-    assert discard_after(path, 3) == 5
-    assert path.read_text() == "".join(f"{line}\n" for line in lines[:3])
-    assert len((tmp_path / "metrics.discarded.jsonl").read_text().splitlines()) == 5
-    assert discard_after(path, 3) == 0 and discard_after(tmp_path / "none", 3) == 0

@@ -3,20 +3,11 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from semisonic.config.command_line import resolve
 from semisonic.schema import UserError
-
-
-def config(*argv: object):
-    return resolve([str(part) for part in argv])[1]
-
-
-def mistakes(*argv: object) -> list[str]:
-    with pytest.raises(UserError) as caught:
-        config(*argv)
-    return caught.value.messages
+from tests.support.command_line import config, mistakes
+from tests.support.recipes import chosen
 
 
 def test_default_then_recipe_then_file_then_command_line(tmp_path: Path):
@@ -64,13 +55,6 @@ def test_a_section_s_name_and_its_fields_in_any_order(order: int):
     ]
     cfg = config(*[part for pair in pairs[::order] for part in pair])
     assert cfg.algorithm.threshold == 0.2 and cfg.data.labels == 20
-
-
-def test_the_written_configuration_reads_back(tmp_path: Path):
-    cfg = config("--seed", 4, "--optim.name", "adamw", "--max-hours", "1e-3", "--data.labels", "null")
-    (tmp_path / "config.yaml").write_text(cfg.dump())
-    assert config("--config", tmp_path / "config.yaml") == cfg
-    assert yaml.safe_load(cfg.dump())["optim"]["name"] == "adamw"
 
 
 def test_what_a_recipe_says_of_another_optimizer_or_algorithm_is_dropped():
@@ -156,12 +140,6 @@ def test_another_data_set_than_the_file_s_starts_from_its_own_recipe(tmp_path: P
     assert config("--config", file, "--data", "stl10").data.labels == 1000
 
 
-def test_the_model_is_checked_at_the_data_set_s_size(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("semisonic.data.sets.registry.data_problems", lambda cfg: [])
-    assert config("--data", "stl10", "--model", "inception_v3").model.name == "inception_v3"
-    assert any(line.startswith("model.name") for line in mistakes("--data", "cifar10", "--model", "inception_v3"))
-
-
 def test_all_mistakes_at_once():
     lines = mistakes("--steps", "x", "--optim.lr", "-1", "--batch.labeled", "10", "--batch.micro", "3", "--nonsense",
                      "1", "--algorithm.threshold", "high", "--model", "nothing")  # fmt: skip
@@ -169,6 +147,21 @@ def test_all_mistakes_at_once():
         assert sum(line.startswith(field) for line in lines) == 1, (field, lines)
 
 
-def test_a_share_that_does_not_divide_over_the_ranks(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    assert any("3 ranks" in line for line in mistakes("--batch.labeled", "32"))
+@pytest.mark.usefixtures("no_files")
+def test_fields_of_the_user_stay_above(tmp_path):
+    cfg = chosen("cifar10", "mixmatch", "--algorithm.weight", "5", "--batch.unlabeled-ratio", "3")
+    assert cfg.algorithm.weight == 5 and cfg.batch.unlabeled == 192
+    file = tmp_path / "c.yaml"
+    file.write_text("data: cifar10\nalgorithm: {name: mixmatch, alpha: 0.5}\n")
+    cfg = resolve(["--config", str(file), "--device", "cpu"])[1]
+    assert (cfg.optim.name, cfg.algorithm.alpha, cfg.algorithm.weight) == ("adamw", 0.5, 75.0)
+    cfg = resolve(["--config", str(file), "--algorithm", "fixmatch", "--device", "cpu"])[1]
+    assert (cfg.optim.name, cfg.batch.unlabeled) == ("sgd", 448)
+
+
+@pytest.mark.usefixtures("no_files")
+def test_a_wrong_algorithm_is_still_one_mistake():
+    for name in ("mixmach", "x.y"):
+        with pytest.raises(UserError) as caught:
+            chosen("cifar10", name)
+        assert sum(line.startswith("algorithm.name: ") for line in caught.value.messages) == 1

@@ -1,9 +1,14 @@
-"""Fields by their dotted names, of whatever algorithm."""
+"""Fields by their dotted names, of whatever algorithm, also where texts name them as options."""
+
+import re
 
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.fields import algorithm_name, describe_fields
 from semisonic.config.run_config import RunConfig
-from semisonic.distributed.tracker_names import tracker_problems
+from tests.support.processes import ROOT
+
+FORMS = ("a.b", "section.field")
+"""What stands for any field where the form of an option is told."""
 
 
 def test_every_field_of_every_algorithm_is_described():
@@ -20,9 +25,9 @@ def test_the_algorithm_that_fields_name():
     assert algorithm_name({}) == algorithm_name({"algorithm": {"name": "no such"}}) == "fixmatch"
 
 
-def test_trackers_are_those_of_accelerate():
-    assert tracker_problems(()) == [] and tracker_problems(("tensorboard",)) == []
-    (unknown,) = tracker_problems(("tensorboard", "tensorbord"))
-    assert unknown.startswith("log.trackers: tensorbord is unknown; any of ") and "wandb" in unknown
-    (missing,) = tracker_problems(("comet_ml",))
-    assert missing == "log.trackers: the package of comet_ml is not installed; install it or leave comet_ml out"
+def test_options_named_in_texts_exist():
+    files = [ROOT / "README.md", *ROOT.glob("engine/semisonic/*/*.py"), *ROOT.glob("benchmarks/*.py")]
+    known = {name.replace("_", "-") for algorithm in ALGORITHMS for name, *_ in describe_fields(algorithm)}
+    for file in files:
+        for option in re.findall(r"--([a-z-]+(?:\.[a-z-]+)+)", file.read_text()):
+            assert option in FORMS or option.removeprefix("no-") in known, f"{file}: --{option}"

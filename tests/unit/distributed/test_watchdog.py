@@ -1,7 +1,6 @@
 """The watchdog's course from state to state; without its thread, and without other processes."""
 
 import itertools
-import json
 import os
 import signal
 import subprocess
@@ -19,7 +18,6 @@ from semisonic.distributed.consistency import Diverged, RanksDiffer
 from semisonic.distributed.failures import SUSPICION, failure_from, failure_of
 from semisonic.distributed.heartbeat import (
     FIRST,
-    Activity,
     Failure,
     FailureKind,
     Heartbeat,
@@ -28,7 +26,6 @@ from semisonic.distributed.heartbeat import (
     Position,
 )
 from semisonic.distributed.watchdog import TRANSITIONS, State, StateMachine, Watchdog
-from semisonic.runs import run_folder as folder
 from semisonic.runs.run import exit_code
 from semisonic.schema import ExitCode, UserError
 
@@ -327,26 +324,6 @@ def test_a_single_process_raises_and_records_its_own_errors():
     assert recorded == [(12, "Diverged: not finite", 3)]
     assert watchdog.state is State.OVER and not watchdog._thread.is_alive()
     assert [exit_code(error("")) for error in (RanksDiffer, UserError, KeyboardInterrupt, ValueError)] == [4, 2, 130, 1]
-
-
-def test_the_activity_counts_every_move():
-    activity = Activity()
-    activity.enter(Phase.DATA, 5)
-    activity.enter(Phase.STEP)
-    assert activity.now == (5, "in the step", 2)
-    assert list(activity.each(Phase.EVALUATING, [1, 2])) == [1, 2]
-    assert activity.now == (5, "evaluating", 5)
-
-
-def test_signs_and_failures_come_out_of_the_store_as_they_went_in():
-    heard = Heartbeat(3, Position(7, Phase.DATA, 20), 1.5, suspects=True)
-    assert Heartbeat.from_json(json.dumps(heard)) == heard
-    failure = Failure.from_json(json.dumps(LOST))
-    assert failure == LOST and failure.kind is FailureKind.LOST and failure.phase is Phase.STARTING
-
-
-def test_a_run_may_continue_with_other_health_settings():
-    assert "health" in folder.MAY_CHANGE
 
 
 def test_only_the_named_rank_of_the_same_job_is_killed(monkeypatch: pytest.MonkeyPatch):

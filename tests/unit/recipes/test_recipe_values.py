@@ -7,7 +7,7 @@ recipe_values.json has four parts, each of which says what differs from the one 
     recipes     name -> fields of the run that it resolves to
     changes     recipe -> algorithm -> fields of the run that has this algorithm on that recipe
 
-`python -m tests.unit.test_recipe_values NAME ...` writes the entries of these algorithms and recipes anew, and with no
+`python -m tests.unit.recipes.test_recipe_values NAME ...` writes the entries of these algorithms and recipes anew, and with no
 name all of them and `run`; the difference to the file before shows what has changed.
 """
 
@@ -26,6 +26,8 @@ from semisonic.config.run_config import RunConfig
 from semisonic.data.sets import registry as sources
 from semisonic.recipes import RECIPES
 
+pytestmark = pytest.mark.usefixtures("no_files")
+
 FILE = Path(__file__).with_name("recipe_values.json")
 LABELS: dict[str, tuple[str, ...]] = {
     "digits": ("100",),
@@ -40,12 +42,6 @@ LABELS: dict[str, tuple[str, ...]] = {
 }
 """Numbers of labels beside the recipe's own and all."""
 Values = dict[str, Any]
-
-
-@pytest.fixture(autouse=True)
-def no_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data sets that do not lie on this machine are configured all the same."""
-    monkeypatch.setattr(sources, "data_problems", lambda cfg: [])
 
 
 def flat(fields: Values, prefix: str = "") -> Values:

@@ -1,7 +1,6 @@
 """Recipes: every algorithm has valid settings on every data set and number of labels, those of its paper."""
 
 import inspect
-import itertools
 import re
 from typing import Any
 
@@ -11,9 +10,10 @@ from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.algorithms.settings import PAPER_RECIPES, Setting
 from semisonic.config.command_line import resolve
-from semisonic.config.help import show_lists
 from semisonic.recipes import RECIPES
-from semisonic.schema import UserError
+from tests.support.recipes import chosen, config
+
+pytestmark = pytest.mark.usefixtures("no_files")
 
 LABELS: dict[str, tuple[str, ...]] = {
     "digits": ("40", "100"),
@@ -26,20 +26,6 @@ LABELS: dict[str, tuple[str, ...]] = {
     "folder": ("100",),
     "folder-16000": ("16000", "4000"),
 }
-
-
-@pytest.fixture(autouse=True)
-def no_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data sets that do not lie on this machine are configured all the same."""
-    monkeypatch.setattr("semisonic.data.sets.registry.data_problems", lambda cfg: [])
-
-
-def config(recipe: str, *fields: str) -> Any:
-    return resolve(["--recipe", recipe, "--device", "cpu", "--log.trackers", "none", *fields])[1]
-
-
-def chosen(data: str, algorithm: str, *fields: str) -> Any:
-    return resolve(["--data", data, "--algorithm", algorithm, "--device", "cpu", *fields])[1]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -120,24 +106,6 @@ def test_settings_that_depend_on_the_data_set():
     assert mpl["ema"] == {"decay": 0.995}
 
 
-def test_fields_of_the_user_stay_above(tmp_path):
-    cfg = chosen("cifar10", "mixmatch", "--algorithm.weight", "5", "--batch.unlabeled-ratio", "3")
-    assert cfg.algorithm.weight == 5 and cfg.batch.unlabeled == 192
-    file = tmp_path / "c.yaml"
-    file.write_text("data: cifar10\nalgorithm: {name: mixmatch, alpha: 0.5}\n")
-    cfg = resolve(["--config", str(file), "--device", "cpu"])[1]
-    assert (cfg.optim.name, cfg.algorithm.alpha, cfg.algorithm.weight) == ("adamw", 0.5, 75.0)
-    cfg = resolve(["--config", str(file), "--algorithm", "fixmatch", "--device", "cpu"])[1]
-    assert (cfg.optim.name, cfg.batch.unlabeled) == ("sgd", 448)
-
-
-def test_a_written_configuration_reads_back_for_every_algorithm(tmp_path):
-    for algorithm in ALGORITHMS:
-        cfg = chosen("cifar10", algorithm)
-        (tmp_path / "config.yaml").write_text(cfg.dump())
-        assert resolve(["--config", str(tmp_path / "config.yaml")])[1] == cfg
-
-
 def test_short_runs_have_short_ramps():
     """Also where the user sets the steps; runs of the papers' data sets keep the papers' ramps."""
     quick = chosen("digits", "mixmatch")
@@ -151,26 +119,3 @@ def test_blocks_divide_the_batch(labeled: int):
     block = Setting("folder", None, 10, labeled).block().get("block", 8)
     assert labeled % block == 0 and (block >= 5 or labeled == 7)
     assert chosen("cifar10", "mixmatch", "--batch.labeled", str(labeled)).algorithm.block == block
-
-
-def test_the_notes_batches_are_two_to_five():
-    cfg = config("folder-16000", "--algorithm", "mixmatch", "--data.root", "images")
-    assert (cfg.batch.labeled, cfg.batch.unlabeled, cfg.steps) == (20, 50, 240_000)
-    assert (cfg.data.name, cfg.data.labels, cfg.data.unlabeled_includes_labeled) == ("folder", 16_000, False)
-    assert (cfg.optim.peak, cfg.optim.weight_decay, cfg.optim.nesterov) == (5e-4, 4e-4, False)
-    assert 20 * 800 == 16_000 and cfg.steps == 300 * 800
-
-
-def test_a_wrong_algorithm_is_still_one_mistake():
-    for name in ("mixmach", "x.y"):
-        with pytest.raises(UserError) as caught:
-            chosen("cifar10", name)
-        assert sum(line.startswith("algorithm.name: ") for line in caught.value.messages) == 1
-
-
-def test_lists_show_recipes_and_what_algorithms_change(capsys: pytest.CaptureFixture):
-    assert show_lists() == 0
-    shown = capsys.readouterr().out
-    for name in itertools.chain(RECIPES, ALGORITHMS):
-        assert name in shown
-    assert "What they change of a recipe" in shown

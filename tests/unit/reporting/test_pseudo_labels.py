@@ -1,28 +1,15 @@
 """What a run says of its pseudo-labels while it trains."""
 
-import io
 import json
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-from rich.console import Console
 
 from semisonic.algorithms.monitoring import pseudo_label_metrics
-from semisonic.config.command_line import resolve
-from semisonic.reporting.console import Lines
 from semisonic.reporting.pseudo_labels import PseudoLabelMonitor, describe, normalized_entropy, summary
-from semisonic.reporting.trackers import scalars
 from semisonic.training.metrics import Meter
-
-CLASSES = ["ant", "bee", "cat", "dog"]
-
-
-def usage(*fields: str, prior: tuple[float, ...] = (0.25,) * 4, steps: int = 1000) -> PseudoLabelMonitor:
-    """200 unlabeled images a step, a window of 100 steps."""
-    argv = ["--no-baseline", "--batch.labeled", "20", "--batch.unlabeled-ratio", "10", "--steps", str(steps), *fields]
-    return PseudoLabelMonitor(resolve(argv)[1], CLASSES, prior)
+from tests.support.pseudo_labels import usage
 
 
 def reading(*shares: float) -> dict[str, object]:
@@ -52,25 +39,6 @@ def test_figures_follow_from_what_an_algorithm_returns():
     assert figures["train/class_share"] == [0.25, 0.125, 0.0, 0.125]
     assert figures["train/class_entropy"] == pytest.approx(1.5 / 2)  # bits: (1/2, 1/4, 1/4) of log2(4)
     assert not figures.keys() & {"train/mask", "train/pseudo_label_correct", "train/pseudo_label_known"}
-
-
-def test_precision_is_that_of_all_ranks_and_steps_not_the_mean_of_theirs(monkeypatch: pytest.MonkeyPatch):
-    true = torch.tensor([0, 0, 0, 0])
-
-    def rank(steps: list[tuple[list[int], list[float]]]) -> Meter:
-        meter = Meter()
-        for labels, mask in steps:
-            meter.add(pseudo_label_metrics(torch.tensor(labels), torch.tensor(mask), true, 4))
-        return meter
-
-    mine = rank([([0, 0, 0, 0], [1, 1, 1, 1]), ([0, 0, 0, 0], [1, 1, 1, 1])])
-    other = rank([([1, 0, 0, 0], [1, 0, 0, 0]), ([0, 2, 2, 2], [0, 0, 0, 0])])
-    monkeypatch.setattr(dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(dist, "all_reduce", lambda totals: totals.add_(other.sums))
-    figures, _ = usage().read(2, {f"train/{name}": value for name, value in mine.read().items()})
-    assert figures["train/pseudo_label_precision"] == pytest.approx(8 / 9)
-    assert figures["train/coverage"] == pytest.approx(9 / 16)
-    assert figures["train/class_share"] == pytest.approx([8 / 16, 1 / 16, 0, 0])
 
 
 def test_nothing_is_said_that_is_not_known():
@@ -168,41 +136,6 @@ def test_a_resumed_run_takes_up_the_alarm_where_it_was(tmp_path: Path):
     fresh = usage()
     fresh.restore(tmp_path / "nothing", 0)
     assert not fresh.readings
-
-
-def test_the_progress_line_is_short():
-    def printed(figures: dict[str, object]) -> str:
-        file = io.StringIO()
-        lines = Lines(Console(file=file, width=200), None, 100, 0)
-        lines.trained(10, {"images_per_second": 1.0, "data_wait": 0.0, "train/loss": 1.0, **figures})
-        return file.getvalue()
-
-    assert "mask 63 % precision 97 %" in printed({"train/coverage": 0.63, "train/pseudo_label_precision": 0.974})
-    assert "2 collapsed" in printed({"train/coverage": 0.63, "train/collapsed": 2})
-    assert "mask" not in printed({}) and "precision" not in printed({"train/coverage": 0.6})
-
-
-def test_trackers_get_every_class_of_few_and_the_extremes_of_many():
-    figures = {
-        "train/loss": 1.0,
-        "train/class_share": [0.1, 0.4],
-        "eval/per_class": [50.0, float("nan")],
-        "train/collapsed_classes": ["a"],
-    }
-    assert scalars(figures, ["red fox", "b/c"]) == {
-        "train/loss": 1.0, "train/class_share_min": 0.1, "train/class_share_max": 0.4,
-        "class_share/0 red fox": 0.1, "class_share/1 b_c": 0.4,
-        "eval/per_class_min": 50.0, "eval/per_class_max": 50.0, "per_class/0 red fox": 50.0,
-    }  # fmt: skip
-    many = [index / 1000 for index in range(1000)]
-    assert scalars({"train/class_share": many}, [str(k) for k in range(1000)]) == {
-        "train/class_share_min": 0.0,
-        "train/class_share_max": 0.999,
-    }
-    assert scalars({"train/threshold": [0.1, 0.2]}, [str(k) for k in range(10)]).keys() >= {
-        "threshold/0",
-        "threshold/1",
-    }
 
 
 def test_the_summary_has_the_last_figures_and_every_change():

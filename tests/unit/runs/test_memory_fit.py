@@ -1,42 +1,35 @@
-"""Out of memory: recognized in every form, answered before the run begins by cutting the step, and explained later."""
+"""Before a run begins its largest step is tried, and cut into micro-batches where it does not fit."""
 
 import gc
 import weakref
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
-from semisonic import cli
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.command_line import Invocation, resolve
 from semisonic.config.run_config import RunConfig
-from semisonic.contract import Batch, Views
+from semisonic.contract import Views
 from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.loader import Loader, Sampling
 from semisonic.data.loading.synthetic import synthetic_batch
 from semisonic.reporting.console import Console
-from semisonic.runs.memory_fit import Trial, fit_steps, fitted, larger_counts, with_micro
+from semisonic.runs.memory_fit import Trial, fit_steps, fitted, larger_counts, optimizer_bytes, with_micro
 from semisonic.runs.run import execute
 from semisonic.schema import UserError
-from semisonic.training import out_of_memory as memory
 from semisonic.training.build import build_algorithm
-from semisonic.training.process import optimizer_share, start
-from semisonic.training.step import TrainingStep
+from semisonic.training.process import start
 from semisonic_kernels import fuse
-from tests.support.trials import digits, trial_of
-
-FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--steps", "4",
-          "--checkpoint.every", "4", "--eval.every", "4", "--log.every", "2", "--log.trackers", "none", "--algorithm.threshold",
-          "0.12"]  # fmt: skip
+from tests.support.trials import TRIAL_RUN, digits, trial_of
+from tests.support.two_roles import TWO_ROLES, train, trainer_in
 
 
 def configuration(*fields: str) -> RunConfig:
-    return resolve([*FIELDS, "--no-baseline", *fields])[1]
+    return resolve([*TRIAL_RUN, "--no-baseline", *fields])[1]
 
 
 class Limited(Trial):
@@ -55,60 +48,6 @@ class Limited(Trial):
 
     def evaluation(self, cfg: RunConfig) -> None:
         self.tried.append("evaluation")
-
-
-# Recognizing it.
-
-FORMS = [
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
-    MemoryError(),
-    OSError(12, "Cannot allocate memory"),
-    RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
-    RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"),
-    RuntimeError("HIP out of memory"),
-    RuntimeError("Triton Error [CUDA]: out of memory"),
-    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
-    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
-    RuntimeError("NCCL error: unhandled cuda error. Last error:\nFailed to CUDA calloc 67108864 bytes"),
-    RuntimeError("NCCL Error 1: unhandled cuda error, Cuda failure 2 'out of memory'"),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
-    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 5 bytes"),
-    RuntimeError("CUDA allocation failed"),
-    RuntimeError("std::bad_alloc"),
-]
-
-
-@pytest.mark.parametrize("error", FORMS, ids=str)
-def test_every_form_is_recognized_also_inside_another_error(error: Exception):
-    assert memory.out_of_memory(error)
-    outer = UserError("replay: this step cannot be recorded")
-    outer.__cause__ = error
-    assert memory.out_of_memory(outer)
-
-
-def test_torch_s_own_error_is_recognized():
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**60, dtype=torch.uint8)
-    assert memory.out_of_memory(caught.value)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
-        RuntimeError("out of resource: shared memory, Required: 262144"),
-        RuntimeError("CUDA error: an illegal memory access was encountered"),
-        UserError("data.root: there is a folder called out of memory"),
-        KeyError("out of memory"),
-    ],
-    ids=str,
-)
-def test_other_errors_are_not(error: Exception):
-    assert not memory.out_of_memory(error)
-
-
-# Cutting the step.
 
 
 def test_the_step_is_cut_until_it_fits_and_the_line_says_so():
@@ -219,12 +158,9 @@ def test_nothing_of_a_failed_attempt_stays_in_memory():
     assert found.batch.micro == 4 and len(alive) == 3
 
 
-# The trial itself.
-
-
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_synthetic_batch_has_the_shapes_of_a_real_one(algorithm: str):
-    fields = ["--algorithm", algorithm, *FIELDS[:-2], "--no-baseline"]
+    fields = ["--algorithm", algorithm, *TRIAL_RUN[:-2], "--no-baseline"]
     cfg = resolve(fields)[1]
     data, split = digits()
     views, cpu = ALGORITHMS[algorithm].views(cfg.algorithm), torch.device("cpu")
@@ -287,22 +223,6 @@ def test_what_the_data_take_on_a_gpu_is_set_aside(monkeypatch: pytest.MonkeyPatc
     assert trial.of_the_data(cfg) == [queue]  # then the images stay in the host's memory
 
 
-@pytest.mark.parametrize(
-    ("zero", "share"),
-    [
-        (None, 1.0),
-        ({}, 1.0),
-        ({"stage": 2}, 0.25),
-        ({"stage": 2, "offload_optimizer": {"device": "cpu"}}, 0.0),
-        ({"stage": 1, "offload_optimizer": {"device": "none"}}, 0.25),
-    ],
-)
-def test_zero_spreads_the_optimizer_s_state(zero: dict | None, share: float):
-    plugin = None if zero is None else SimpleNamespace(deepspeed_config={"zero_optimization": zero})
-    accelerator = SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin), num_processes=4)
-    assert optimizer_share(accelerator) == share
-
-
 def tensors(run: Path) -> dict[str, bytes]:
     folder = run / "checkpoints" / "step-4"
     found = load_file(folder / "model.safetensors") | load_file(folder / "optimizer.safetensors")
@@ -317,7 +237,7 @@ def test_a_run_with_the_trial_is_the_run_without(tmp_path: Path):
 
 def test_a_run_that_was_cut_goes_on_as_it_began(tmp_path: Path, capfd: pytest.CaptureFixture):
     out = tmp_path / "run"
-    fields = [*FIELDS, "--no-baseline", "--out", str(out)]
+    fields = [*TRIAL_RUN, "--no-baseline", "--out", str(out)]
     assert execute(Invocation(resolve([*fields, "--max-hours", "1e-9"])[1]), Limited) == 0
     assert "it is cut into 4 micro-batches" in capfd.readouterr().out
     assert yaml.safe_load((out / "config.yaml").read_text())["batch"]["micro"] == 4
@@ -344,7 +264,7 @@ def test_the_baseline_is_cut_only_where_its_own_step_does_not_fit(tmp_path: Path
             if cfg.algorithm.name != "supervised":
                 super().step(cfg, compiled)
 
-    cfg = resolve([*FIELDS, "--baseline", "--out", str(tmp_path / "run")])[1]
+    cfg = resolve([*TRIAL_RUN, "--baseline", "--out", str(tmp_path / "run")])[1]
     accelerator, console = start(cfg), Console(main=False)
 
     def micro(asked: RunConfig, started: bool = False) -> list[int]:
@@ -364,22 +284,21 @@ def test_a_step_that_does_not_fit_leaves_no_folder(tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
-def test_running_out_later_names_rank_step_and_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
-    inner, out = TrainingStep.__call__, tmp_path / "run"
-
-    def failing(self: TrainingStep, batch: Batch):
-        if self.number == 3:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
-        return inner(self, batch)
-
-    monkeypatch.setattr(TrainingStep, "__call__", failing)
-    monkeypatch.setattr(cli, "MAIN", False)  # the rank that ran out is the one that knows
-    assert cli.main([*FIELDS, "--no-baseline", "--out", str(out), "--checkpoint.every", "2"]) == 2
-    lines = capfd.readouterr().err.strip().splitlines()
-    line = next(line for line in lines if line.startswith("error: batch.labeled: rank 0 of 1 ran out of memory ("))
-    assert "in step 3, of 8 labeled + 16 unlabeled images" in line and "Tried to allocate 2.00 GiB." in line
-    assert (
-        all(field in line for field in ("batch.micro", "bf16", "model.name")) and "more" not in line.split("GiB.")[-1]
+def test_memory_counts_every_optimizer(tmp_path: Path):
+    trainer = trainer_in(tmp_path, "--optim", "adamw")
+    one = sum(parameter.nbytes for parameter in trainer.algorithm.network.parameters())
+    assert optimizer_bytes(trainer.algorithm, trainer.cfg.optim) == 2 * 2 * one
+    train(trainer, 2)
+    held = sum(
+        value.nbytes for engine in trainer.training_step.engines.values() for _, value in engine.state() if value.ndim
     )
-    assert (out / "checkpoints" / "latest").read_text().strip() == "step-2"
-    assert yaml.safe_load((out / "status.json").read_text())["status"] == "failed"
+    assert held == 2 * 2 * one
+
+
+def test_the_trial_of_a_step_runs_both_networks(tmp_path: Path):
+    cfg = resolve(
+        ["--no-baseline", "--device", "cpu", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", *TWO_ROLES]
+    )[1]
+    trial = trial_of(cfg)
+    for micro in (1, 2):
+        trial.step(cfg.model_copy(update={"batch": cfg.batch.model_copy(update={"micro": micro})}), False)

@@ -1,16 +1,19 @@
 """A trainer from its configuration alone, or from what is there already."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from semisonic import cli
 from semisonic.config.command_line import resolve
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.registry import load_data_set
 from semisonic.schema import UserError
 from semisonic.training.build import build_trainer, draw_split
+from tests.support.runs import QUICK
 
 
 def configuration(out: Path, *fields: str) -> RunConfig:
@@ -51,3 +54,29 @@ def test_init_is_read_by_a_fresh_run_only(tmp_path: Path):
 def test_a_pool_without_images_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match=r"data\.labels: every image is labeled"):
         build_trainer(configuration(tmp_path, "--data.labels", "null", "--no-data.unlabeled-includes-labeled"))
+
+
+def test_init_starts_from_the_weights(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
+    fields = [*QUICK, "--no-baseline", "--steps", "1", "--log.trackers", "none", "--init", str(run)]
+    assert cli.main([*fields, "--out", str(tmp_path / "a")]) == 0
+    output = capfd.readouterr().out
+    assert "Initialized" in output and "freshly initialized" not in output
+    lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
+    start = next(line["eval/top1"] for line in lines if "eval/top1" in line)
+    assert abs(start - json.loads((run / "summary.json").read_text())["test_top1"]) < 10
+
+
+def test_init_reports_what_does_not_fit(tmp_path: Path, capfd: pytest.CaptureFixture):
+    fields = [*QUICK, "--algorithm", "supervised", "--steps", "1", "--log.trackers", "none"]
+    assert cli.main([*fields, "--model", "wrn-10-1", "--out", str(tmp_path / "a")]) == 0
+    deeper = [*fields, "--model", "wrn-16-1", "--init", str(tmp_path / "a"), "--out", str(tmp_path / "b")]
+    assert cli.main(deeper) == 0
+    output = capfd.readouterr().out
+    assert "freshly initialized: " in output and "in the checkpoint only, or of another shape: " in output
+
+
+def test_init_refuses_weights_of_another_network(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
+    """Of which the head's bias always fits."""
+    fields = [*QUICK, "--no-baseline", "--init", str(run), "--model", "wrn-10-1", "--out", str(tmp_path / "b")]
+    assert cli.main(fields) == 2 and not (tmp_path / "b").exists()
+    assert capfd.readouterr().err == f"error: init: no layer of {run} fits; give its network, --model small\n"

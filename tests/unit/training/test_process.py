@@ -4,13 +4,13 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
 from semisonic.config.command_line import resolve
-from semisonic.training.process import set_arithmetic, start
+from semisonic.training.process import optimizer_share, set_arithmetic, start
 from tests.support.processes import ROOT
 
 FIELDS = ["--no-baseline", "--device", "cpu", "--log.trackers", "none"]
@@ -120,3 +120,19 @@ def test_a_torch_without_that_mode_is_told_of(kernels_alone: None, monkeypatch: 
     monkeypatch.setattr(package, "config", ModuleType("torch._inductor.config"))
     with pytest.warns(UserWarning, match=r"no torch._inductor.config.deterministic.*TORCHINDUCTOR_CACHE_DIR"):
         set_arithmetic(on_gpu=False, deterministic=True)
+
+
+@pytest.mark.parametrize(
+    ("zero", "share"),
+    [
+        (None, 1.0),
+        ({}, 1.0),
+        ({"stage": 2}, 0.25),
+        ({"stage": 2, "offload_optimizer": {"device": "cpu"}}, 0.0),
+        ({"stage": 1, "offload_optimizer": {"device": "none"}}, 0.25),
+    ],
+)
+def test_zero_spreads_the_optimizer_s_state(zero: dict | None, share: float):
+    plugin = None if zero is None else SimpleNamespace(deepspeed_config={"zero_optimization": zero})
+    accelerator = SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin), num_processes=4)
+    assert optimizer_share(accelerator) == share

@@ -1,14 +1,18 @@
-"""When several ranks ask each other whether to stop."""
+"""The trainer: a resumed run goes on bit for bit, and ranks ask each other at the right pace whether to stop."""
 
 from pathlib import Path
 
 import pytest
+import torch
 import torch.distributed as dist
 
+from semisonic.checkpoint import format as checkpoints
 from semisonic.config.command_line import resolve
 from semisonic.reporting.console import Console
-from semisonic.training.build import build_trainer
+from semisonic.training.build import build_trainer, initialize
 from semisonic.training.trainer import Trainer
+from tests.support.trainers import make_trainer
+from tests.support.two_roles import train, trainer_in
 
 
 @pytest.fixture
@@ -36,3 +40,34 @@ def test_the_pace_is_that_of_the_steps_since_the_last_vote(trainer: Trainer):
     assert trainer.agree("SIGTERM") is None  # not before the next vote, which all ranks know
     trainer.training_step.number += 1
     assert trainer.agree("SIGTERM") == "SIGTERM"
+
+
+def test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimizers(tmp_path: Path):
+    whole, half = trainer_in(tmp_path / "whole"), trainer_in(tmp_path / "half")
+    losses = train(whole, 6)
+    assert train(half, 3) == losses[:3]
+    half.save()
+    half.checkpoint_writer.finish()
+    checkpoint = checkpoints.load_checkpoint(tmp_path / "half")
+    for role, net in (("student", "network"), ("teacher", "teacher")):
+        names = {f"{role}/{net}.{name}/momentum_buffer" for name, _ in getattr(half.algorithm, net).named_parameters()}
+        assert {name for name in checkpoint.optimizer if name.startswith(f"{role}/")} == names
+        assert any(checkpoint.optimizer[name].any() for name in names)
+    resumed = trainer_in(tmp_path / "resumed", "--seed", "0")
+    with torch.no_grad():
+        for parameter in resumed.algorithm.parameters():
+            parameter += 1  # whatever is not restored stays wrong
+    resumed.restore(checkpoint)
+    assert train(resumed, 6) == losses[3:]
+    found, expected = resumed.algorithm.state_dict(), whole.algorithm.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    for role, engine in whole.training_step.engines.items():
+        own = dict(resumed.training_step.engines[role].state())
+        assert all(torch.equal(value, own[name]) for name, value in engine.state())
+    # The fine-tuning that follows begins with the student's average, in both of its networks.
+    tuned = make_trainer(tmp_path / "tuned", "--algorithm", "supervised", "--model", "small")
+    report = initialize(tuned.algorithm, tmp_path / "half")
+    assert "freshly" not in report and "in the checkpoint only" not in report
+    for name, value in tuned.algorithm.network.state_dict().items():
+        assert torch.equal(value, checkpoint.model[f"ema.{name}"])
+        assert torch.equal(tuned.algorithm.ema.state_dict()[name], value)

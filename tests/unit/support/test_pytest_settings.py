@@ -47,7 +47,7 @@ def test_every_test_on_a_gpu_has_a_time_limit():
         LISTS,
         "--collect-only",
         ROOT / "tests" / "gpu" / "test_writer.py",
-        ROOT / "tests" / "unit" / "test_mixup.py",
+        ROOT / "tests" / "unit" / "kernels" / "test_mixup.py",
     )
     rows = [line for line in found.splitlines() if line.startswith("found")]
     on_gpu = [row for row in rows if row.endswith("True")]

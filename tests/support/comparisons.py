@@ -1,0 +1,42 @@
+"""Runs of comparisons, made up from the files that a run leaves."""
+
+import json
+from pathlib import Path
+
+from semisonic.compare.jobs import Entry, Job, make_jobs
+
+
+def job(folder: Path, *fields: str, entry: str = "supervised") -> Job:
+    made = Entry(entry, entry.partition(":")[0], {})
+    return make_jobs(
+        [(made, "40", 0, (f"--algorithm={made.algorithm}", "--no-baseline", "--data.labels=40", *fields))], folder, 1
+    )[0]
+
+
+def fabricate(made: Job, *, status: str = "running", step: int = 5, code: int | None = None, reason: str | None = None,
+              top1: float | None = None, lines: list[dict] | None = None, seconds: float = 10.0, **summary: object) -> None:  # fmt: skip
+    """The files of a run, finished where there is an accuracy."""
+    folder = made.folder
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(made.cfg.dump())
+    (folder / "status.json").write_text(
+        json.dumps({"status": status, "step": step, "steps": made.cfg.steps, "reason": reason, "exit_code": code})
+    )
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines or []))
+    if top1 is not None:
+        content = {"test_top1": top1, "test_top1_raw": top1 - 1, "test_top1_last20_median": top1 - 0.5, "wall_seconds": seconds,
+                   "images_per_second": 100.0, "peak_memory_bytes": 1, "step": step, "hardware": "a computer", "cpu_threads": 1,
+                   "versions": {"torch": "2"}, **summary}  # fmt: skip
+        (folder / "summary.json").write_text(json.dumps(content))
+
+
+def lines(top1: float, pseudo_labels: bool, classes: int = 4) -> list[dict]:
+    result: list[dict] = []
+    for step in (10, 20, 30):
+        figures = {"train/coverage": step / 40, "train/pseudo_label_precision": 0.9, "train/class_entropy": 0.5,
+                   "train/class_share": [step / 40 / classes] * classes, "train/threshold": [0.5 + step / 100] * classes}  # fmt: skip
+        result += [
+            {"step": step, "train/loss": 1.0, **(figures if pseudo_labels else {})},
+            {"step": step, "eval/top1": top1 - 30 + step},
+        ]
+    return result

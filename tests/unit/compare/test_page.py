@@ -1,0 +1,49 @@
+"""The page: curves over seeds, colors that can be told apart, and a size that stays small."""
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from semisonic.compare.page import COLORS, POINTS, collect, page, scalar, spread, style
+from semisonic.compare.rows import discover, rows_of
+from tests.support.comparisons import fabricate, job, lines
+
+
+def test_curves_are_means_and_ranges_over_seeds():
+    series = [[{"step": 1, "a": 1.0}, {"step": 2, "a": 2.0}, {"step": 2, "b": 9}], [{"step": 1, "a": 3.0}]]
+    line = collect(series, scalar("a", 10))
+    assert line is not None and line.steps.tolist() == [1, 2]
+    assert line.mean.tolist() == [20, 20] and line.low.tolist() == [10, 20] and line.high.tolist() == [30, 20]
+    assert collect(series, scalar("c")) is None
+    vector = collect([[{"step": 1, "t": [0.1, 0.5]}], [{"step": 1, "t": 0.9}]], spread("t"))
+    assert vector is not None and vector.mean[0] == pytest.approx(0.6) and (vector.low[0], vector.high[0]) == (0.1, 0.9)
+    long = collect([[{"step": step, "a": 0.0} for step in range(5000)]], scalar("a"))
+    assert long is not None and len(long.steps) == POINTS and (long.steps[0], long.steps[-1]) == (0, 4999)
+
+
+def test_a_thousand_classes_stay_readable(tmp_path: Path):
+    for name in ("supervised", "fixmatch"):
+        fabricate(job(tmp_path, entry=name), top1=90.0, lines=lines(90.0, name == "fixmatch", classes=1000))
+    content = page(rows_of(discover(tmp_path), ["supervised", "fixmatch"]), [], {})
+    assert len(content) < 2_000_000 and content.count("<img") == 7
+
+
+def test_sixteen_colors_are_distinct():
+    """Apart from each other and from the white page, in a space where distances are those of the eye."""
+
+    def lab(color: str) -> np.ndarray:
+        rgb = np.array(to_rgb(color))
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        xyz = (
+            np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+            @ linear
+            / [0.9505, 1, 1.089]
+        )
+        f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+        return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+    assert len(COLORS) == 16 and len({tuple(style(k).values()) for k in range(64)}) == 64
+    assert min(float(np.linalg.norm(lab(a) - lab(b))) for a, b in combinations([*COLORS, "#ffffff"], 2)) > 18

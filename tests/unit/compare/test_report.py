@@ -1,0 +1,81 @@
+"""The report is one page and two tables, and its table fits the terminal."""
+
+import csv
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from semisonic.compare.report import show, write_report
+from semisonic.compare.rows import discover, rows_of
+
+
+class Resources(HTMLParser):
+    """What a page would load, and the depth of its tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.loads += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        if tag not in ("img", "meta", "br", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_report_is_one_page_and_two_tables(comparison: Path, capfd: pytest.CaptureFixture):
+    console = Console(width=200)
+    assert write_report(comparison, ["fixmatch", "supervised"], console, {}) == comparison / "compare.html"
+    printed = capfd.readouterr().out
+    assert "-10.00 ± 2.48" in printed and "fixmatch (threshold=0.5)" in printed
+    content = (comparison / "compare.html").read_text()
+    parsed = Resources()
+    parsed.feed(content)
+    assert not parsed.open and len(parsed.loads) == 7  # five curves, thresholds by class, use of classes
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in parsed.loads)
+    assert "<no image>" not in content and "&lt;no image&gt;" in content and "fixmatch (threshold=0.5)" in content
+    for word in (
+        "Test accuracy",
+        "Coverage",
+        "Precision",
+        "Threshold of each class",
+        "Use of classes",
+        "2 of 3",
+        "a computer",
+    ):
+        assert word in content, word
+    with (comparison / "compare.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["entry"] for row in table] == [
+        "fixmatch",
+        "supervised",
+        "fixmatch:threshold=0.5",
+    ]  # the command's order first
+    assert (
+        float(table[0]["against_supervised"]) == -10
+        and table[0]["pairs"] == "3"
+        and table[1]["against_supervised"] == ""
+    )
+    with (comparison / "runs.csv").open() as file:
+        runs = list(csv.DictReader(file))
+    assert len(runs) == 8 and {run["status"] for run in runs} == {"finished", "failed"}
+    assert next(run for run in runs if run["status"] == "failed")["reason"] == "<no image>"
+    again = content
+    write_report(comparison, ["fixmatch", "supervised"], console, {})
+    assert (comparison / "compare.html").read_text() == again  # the same files give the same page
+
+
+def test_the_table_fits_the_terminal(comparison: Path, capfd: pytest.CaptureFixture):
+    rows = rows_of(discover(comparison), ["supervised", "fixmatch", "fixmatch:threshold=0.5"])
+    for width, columns in ((200, 11), (100, 8), (80, 6)):
+        show(rows, Console(width=width))
+        printed = capfd.readouterr().out.splitlines()
+        assert all(len(line) <= width for line in printed) and len(printed) == 5
+        assert len(re.findall(r"\S+(?: \S+)*", printed[1])) == columns
+        assert "fixmatch (threshold=0.5)" in printed[4] and "-10.00 ± 2.48" in printed[3]

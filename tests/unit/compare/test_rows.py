@@ -1,0 +1,52 @@
+"""Rows of the report pair the seeds, have intervals of confidence, and note where runs differ."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from semisonic.compare.rows import discover, interval, notes_of, rows_of
+
+
+def test_intervals_are_student_s():
+    assert interval([3.0]).half is None and interval([3.0]).mean == 3.0
+    known = interval([1.0, 2.0, 3.0])  # t(2, 0.975) = 4.302653
+    assert known.mean == 2.0 and known.half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    ten = interval([float(value) for value in range(10)])  # t(9, 0.975) = 2.262157
+    assert ten.half == pytest.approx(2.262157 * math.sqrt(55 / 6) / math.sqrt(10), rel=1e-6)
+    assert (
+        interval([5.0, 5.0]).half == 0 and known.text() == "2.00 ± 2.48" and known.text(sign=True).startswith("+2.00")
+    )
+
+
+def test_rows_pair_the_seeds(comparison: Path):
+    runs = discover(comparison)
+    rows = {row.entry: row for row in rows_of(runs, ["supervised", "fixmatch", "fixmatch:threshold=0.5"])}
+    assert (
+        rows["supervised"].against is None
+        and rows["supervised"].relative_time is None
+        and len(rows["supervised"].runs) == 3
+    )
+    row = rows["fixmatch"]
+    assert row.error.mean == pytest.approx(100 - 92) and row.median_error.mean == pytest.approx(8.5)
+    differences = [-10.0, -9.0, -11.0]
+    assert row.against is not None and row.against.mean == pytest.approx(-10)
+    assert row.against.half == pytest.approx(4.302653 * np.std(differences, ddof=1) / math.sqrt(3), rel=1e-6)
+    assert (
+        row.better
+        and row.relative_time == pytest.approx(3)
+        and row.collapsed == 2
+        and row.precision == pytest.approx(0.9)
+    )
+    alone = rows["fixmatch:threshold=0.5"]
+    assert alone.against is not None and alone.against.half is None and alone.against.mean == -15 and not alone.better
+
+
+def test_the_report_says_where_runs_differ(comparison: Path):
+    path = comparison / "runs" / "fixmatch-40-seed0" / "config.yaml"
+    cfg = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**cfg, "steps": cfg["steps"] + 1}))
+    found = notes_of(discover(comparison))
+    assert found == ["The runs differ in steps (600: fixmatch (threshold=0.5), fixmatch, supervised; 601: fixmatch)"]

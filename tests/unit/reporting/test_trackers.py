@@ -1,0 +1,62 @@
+"""Figures: whole lines in metrics.jsonl whatever interrupts, and plain numbers for trackers."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from semisonic.reporting.trackers import append, discard_after, scalars
+
+
+def test_a_line_of_figures_is_appended_whole_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real = os.write
+    with (tmp_path / "m").open("ab", buffering=0) as file:
+        append(file, "one\n")
+
+        def half(descriptor: int, data: memoryview) -> int:
+            if len(data) < 4:
+                raise OSError(errno.ENOSPC, "full")
+            return real(descriptor, data[:2])
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", half)
+            with pytest.raises(OSError, match="full"):
+                append(file, "two\n")
+        append(file, "three\n")
+    assert (tmp_path / "m").read_text() == "one\nthree\n"
+
+
+def test_figures_that_a_kill_or_a_file_system_tore_are_set_aside(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    lines = [json.dumps({"step": step, "x": 1}) for step in (1, 2, 3, 4)]
+    torn = "\n".join([lines[0], "\0" * 20, lines[1], '{"step"', "[]", lines[2], lines[3], lines[3][:6]])
+    path.write_bytes(torn.encode() + b"\xff")
+    assert discard_after(path, 3) == 5
+    assert path.read_text() == "".join(f"{line}\n" for line in lines[:3])
+    assert len((tmp_path / "metrics.discarded.jsonl").read_text().splitlines()) == 5
+    assert discard_after(path, 3) == 0 and discard_after(tmp_path / "none", 3) == 0
+
+
+def test_trackers_get_every_class_of_few_and_the_extremes_of_many():
+    figures = {
+        "train/loss": 1.0,
+        "train/class_share": [0.1, 0.4],
+        "eval/per_class": [50.0, float("nan")],
+        "train/collapsed_classes": ["a"],
+    }
+    assert scalars(figures, ["red fox", "b/c"]) == {
+        "train/loss": 1.0, "train/class_share_min": 0.1, "train/class_share_max": 0.4,
+        "class_share/0 red fox": 0.1, "class_share/1 b_c": 0.4,
+        "eval/per_class_min": 50.0, "eval/per_class_max": 50.0, "per_class/0 red fox": 50.0,
+    }  # fmt: skip
+    many = [index / 1000 for index in range(1000)]
+    assert scalars({"train/class_share": many}, [str(k) for k in range(1000)]) == {
+        "train/class_share_min": 0.0,
+        "train/class_share_max": 0.999,
+    }
+    assert scalars({"train/threshold": [0.1, 0.2]}, [str(k) for k in range(10)]).keys() >= {
+        "threshold/0",
+        "threshold/1",
+    }

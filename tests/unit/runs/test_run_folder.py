@@ -1,0 +1,49 @@
+"""A run's folder: what is in it, what may be in it already, and what may change when a run continues."""
+
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from semisonic import cli
+from semisonic.runs import run_folder
+from tests.support.runs import QUICK
+
+
+def test_a_run_s_folder_holds_everything(run: Path):
+    for name in ("config.yaml", "split.npz", "metrics.jsonl", "summary.json", "status.json", "confusion.png", "trackers/semisonic",
+                 "checkpoints/step-30", "checkpoints/step-20", "supervised/summary.json"):  # fmt: skip
+        assert (run / name).exists(), name
+    for folder in (run, run / "supervised"):
+        assert len([path for path in (folder / "trackers" / "semisonic").iterdir() if path.is_file()]) == 1
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["step"] == 30 and summary["labels"] == 40 and summary["labels_used"] == 90
+    assert summary["baseline"]["algorithm"] == "supervised" and summary["algorithm"] == "fixmatch"
+    assert summary["held_out_selected"]["step"] in (10, 20, 30)
+    assert (
+        run / "checkpoints" / f"step-{summary['held_out_selected']['step']}"
+    ).is_dir()  # the chosen weights are kept
+    assert 0 <= summary["data_wait"] <= 1 and summary["images_per_second"] > 0 and summary["peak_memory_bytes"] > 1e6
+    assert {"torch", "dali", "accelerate", "python"} <= summary["versions"].keys()
+    assert json.loads((run / "status.json").read_text())["status"] == "finished"
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "train/loss" in line] == [10, 20, 30]
+    evaluations = [line for line in lines if "eval/top1" in line]
+    assert [line["step"] for line in evaluations] == [10, 20, 30]
+    assert {"eval/top5", "eval/loss", "eval_raw/top1", "held_out/top1"} <= evaluations[-1].keys()
+    assert len(evaluations[-1]["eval/per_class"]) == 10
+    with Image.open(run / "confusion.png") as picture:
+        assert min(picture.size) > 300
+
+
+def test_a_kill_before_the_folder_was_a_run_s_is_no_obstacle(tmp_path: Path):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / ".config.yaml.tmp").write_text("half")
+    (out / "split.npz").write_bytes(b"half")
+    assert cli.main([*QUICK, "--no-baseline", "--log.trackers", "none", "--steps", "2", "--out", str(out)]) == 0
+    assert cli.main(["--resume", "--out", str(out)]) == 0
+
+
+def test_a_run_may_continue_with_other_health_settings():
+    assert "health" in run_folder.MAY_CHANGE

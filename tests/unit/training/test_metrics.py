@@ -1,0 +1,44 @@
+"""Figures of training are those of all ranks and steps, and an evaluation leaves no trace in the modules."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from semisonic.algorithms.monitoring import pseudo_label_metrics
+from semisonic.training.metrics import Meter
+from tests.support.pseudo_labels import usage
+from tests.support.trainers import make_trainer
+
+
+def test_an_evaluation_leaves_every_module_in_the_mode_that_it_was_in(tmp_path: Path):
+    trainer = make_trainer(tmp_path)
+    frozen = trainer.algorithm.network.head.eval()
+    modes = {name: module.training for name, module in trainer.algorithm.named_modules()}
+    seen = []
+    for module in trainer.algorithm.ema.modules():
+        module.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    trainer.evaluate("ema", "test", 100)
+    assert seen and not any(seen)
+    assert modes == {name: module.training for name, module in trainer.algorithm.named_modules()}
+    assert modes[""] and not frozen.training
+
+
+def test_precision_is_that_of_all_ranks_and_steps_not_the_mean_of_theirs(monkeypatch: pytest.MonkeyPatch):
+    true = torch.tensor([0, 0, 0, 0])
+
+    def rank(steps: list[tuple[list[int], list[float]]]) -> Meter:
+        meter = Meter()
+        for labels, mask in steps:
+            meter.add(pseudo_label_metrics(torch.tensor(labels), torch.tensor(mask), true, 4))
+        return meter
+
+    mine = rank([([0, 0, 0, 0], [1, 1, 1, 1]), ([0, 0, 0, 0], [1, 1, 1, 1])])
+    other = rank([([1, 0, 0, 0], [1, 0, 0, 0]), ([0, 2, 2, 2], [0, 0, 0, 0])])
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "all_reduce", lambda totals: totals.add_(other.sums))
+    figures, _ = usage().read(2, {f"train/{name}": value for name, value in mine.read().items()})
+    assert figures["train/pseudo_label_precision"] == pytest.approx(8 / 9)
+    assert figures["train/coverage"] == pytest.approx(9 / 16)
+    assert figures["train/class_share"] == pytest.approx([8 / 16, 1 / 16, 0, 0])

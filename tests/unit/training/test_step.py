@@ -1,0 +1,156 @@
+"""A training step: it moves what it must and nothing else, and hands no value to the host."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from semisonic import cli
+from semisonic_kernels import fuse
+from tests.support.runs import QUICK
+from tests.support.trainers import Reads, make_trainer, on_the_host
+from tests.support.two_roles import train, trainer_in
+
+
+def test_bf16_and_micro_batches_train(tmp_path: Path):
+    fields = [*QUICK, "--no-baseline", "--log.trackers", "none", "--precision", "bf16", "--batch.micro", "2",
+              "--optim.name", "adamw", "--optim.lr", "1e-3", "--optim.clip", "1.0", "--out", str(tmp_path / "run")]  # fmt: skip
+    assert cli.main(fields) == 0
+    first, *_, last = (
+        json.loads(line)
+        for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+        if "train/loss" in line
+    )
+    assert last["train/loss"] < first["train/loss"]
+
+
+@pytest.mark.parametrize("part", ["step", "backward"])
+def test_a_step_needs_nothing_but_its_batch_and_fixed_tensors(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """From fixed tensors the whole step goes on as from a batch's own; so does one in two parts, as for `backward`."""
+    threshold = ("--algorithm.threshold", "0.12")  # some samples pass from the first step on
+    plain, replayed = (make_trainer(tmp_path / name, *threshold) for name in ("plain", "replayed"))
+    replayed.training_step = on_the_host(replayed, part, monkeypatch)
+    for trainer in (plain, replayed):
+        loader = trainer.loader()
+        addresses = [
+            t.data_ptr() for t in (*trainer.algorithm.state_dict().values(), trainer.training_step.first_bad_step)
+        ]
+        for _ in range(6):
+            trainer.training_step(next(loader))
+        after = [t.data_ptr() for t in (*trainer.algorithm.state_dict().values(), trainer.training_step.first_bad_step)]
+        assert addresses == after  # nothing that a step moves is replaced
+    expected, found = plain.algorithm.state_dict(), replayed.algorithm.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    assert plain.read() == replayed.read() and int(found["step"]) == 6
+
+
+def test_the_learning_rate_follows_the_step_on_the_device(tmp_path: Path):
+    trainer = make_trainer(tmp_path, "--steps", "100", "--optim.lr", "0.5", "--optim.schedule", "cosine")
+    group, loader = trainer.training_step.engines["network"].optimizer.param_groups[0], trainer.loader()
+    address, rates = group["lr"].data_ptr(), []
+    for _ in range(3):
+        trainer.training_step(next(loader))
+        rates.append(group["lr"].item())
+    assert rates == pytest.approx([0.25 * (1 + torch.cos(torch.tensor(torch.pi * t / 100)).item()) for t in range(3)])
+    assert group["lr"].data_ptr() == address
+
+
+@pytest.mark.parametrize(("fields", "inside"), [(("--kernels", "reference"), "reference"), ((), "eager")])
+def test_no_switch_outlives_a_step(fields: tuple[str, ...], inside: str, tmp_path: Path):
+    """The kernels of a step are its own: neither making it nor taking it changes those of the process."""
+    seen, outside = [], fuse._kernels
+    trainer = make_trainer(tmp_path, *fields)
+    trainer.algorithm.network.register_forward_pre_hook(lambda *_: seen.append(fuse._kernels))
+    batch = next(trainer.loader())
+    assert fuse._kernels == outside
+    trainer.training_step(batch)
+    assert seen and set(seen) == {inside} and fuse._kernels == outside
+
+    def fails(batch: object) -> None:
+        raise RuntimeError("inside")
+
+    trainer.algorithm.loss = fails  # type: ignore[method-assign,assignment]
+    with pytest.raises(RuntimeError, match="inside"):
+        trainer.training_step(batch)
+    assert fuse._kernels == outside
+
+
+@pytest.mark.parametrize("fields", [(), ("--optim", "adamw"), ("--optim.clip", "1.0"), ("--batch.micro", "2")])
+@pytest.mark.parametrize("algorithm", ["fixmatch", "supervised"])
+def test_a_step_hands_no_value_to_the_host(algorithm: str, fields: tuple[str, ...], tmp_path: Path):
+    trainer = make_trainer(tmp_path, "--algorithm", algorithm, *fields)
+    batch = next(trainer.loader())
+    trainer.training_step(batch)
+    with Reads() as reads:
+        trainer.training_step(batch)
+        assert reads.found == []
+        trainer.read()  # logging may
+        assert reads.found
+
+
+def test_a_student_that_waits_stays_as_it_is(tmp_path: Path):
+    trainer = trainer_in(tmp_path, "--algorithm.wait", "3")
+    before = {name: value.clone() for name, value in trainer.algorithm.named_parameters()}
+    loader = trainer.loader()
+    for step in range(4):
+        output = trainer.training_step(next(loader))
+        assert (output.metrics["progress"] == 0) == (step < 3)
+        moved = {
+            name.split(".")[0] for name, p in trainer.algorithm.named_parameters() if not torch.equal(p, before[name])
+        }
+        assert moved == ({"teacher"} if step < 3 else {"teacher", "network"})
+
+
+def test_each_role_has_its_own_rate_and_it_is_logged(tmp_path: Path):
+    trainer = trainer_in(tmp_path, "--optim.lr", "0.05", "--optim.schedule", "cosine", "--algorithm.warm-up", "3")
+    train(trainer, 2)
+    metrics = trainer.read()
+    assert metrics["lr"] == pytest.approx(0.05 / 4) and metrics["lr/teacher"] == pytest.approx(0.02, rel=0.01)
+    assert {"train/loss_labeled", "train/loss_unlabeled", "train/loss_uda", "train/progress"} <= metrics.keys()
+
+
+@pytest.mark.parametrize("net", ["network", "teacher"])
+def test_a_loss_of_either_network_that_is_not_finite_is_found(net: str, tmp_path: Path):
+    trainer = trainer_in(tmp_path)
+    train(trainer, 2)
+    assert trainer.training_step.first_bad_step == -1
+    with torch.no_grad():
+        trainer.algorithm.get_submodule(net).head.bias[0] = float("inf")
+    train(trainer, 4)
+    assert trainer.training_step.first_bad_step == 2
+
+
+def test_micro_batches_have_one_step_of_each_optimizer(tmp_path: Path):
+    trainer, stepped = trainer_in(tmp_path, "--batch.micro", "2"), []
+    for role, engine in trainer.training_step.engines.items():
+        engine.step = lambda role=role, step=engine.step: (stepped.append(role), step())  # type: ignore[method-assign]
+    train(trainer, 2)
+    assert stepped == ["student", "teacher"] * 2
+
+
+def test_no_step_hands_a_value_to_the_host(tmp_path: Path):
+    trainer = trainer_in(tmp_path)
+    batch = next(trainer.loader())
+    trainer.training_step(batch)
+    with Reads() as reads:
+        trainer.training_step(batch)
+        assert reads.found == []
+
+
+def test_a_step_of_two_roles_needs_nothing_but_its_batch_and_fixed_tensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """So that it can be recorded as a CUDA graph; tests/gpu records one."""
+    plain, replayed = (trainer_in(tmp_path / name, "--algorithm.dropout", "0") for name in ("plain", "replayed"))
+    replayed.training_step = on_the_host(replayed, "step", monkeypatch)
+    for trainer in (plain, replayed):
+        addresses = [tensor.data_ptr() for tensor in trainer.algorithm.state_dict().values()]
+        loader = trainer.loader()
+        for _ in range(6):
+            trainer.training_step(next(loader))
+        assert addresses == [tensor.data_ptr() for tensor in trainer.algorithm.state_dict().values()]
+    expected, found = plain.algorithm.state_dict(), replayed.algorithm.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
