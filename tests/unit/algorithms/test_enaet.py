@@ -189,9 +189,9 @@ def test_without_the_patch_there_are_two_views():
 
 
 def test_impossible_shares_and_corners_are_refused():
-    assert EnAET.check(EnAET.Config(), 16, 16) == []
-    assert EnAET.check(EnAET.Config(), 12, 12)[0].startswith("algorithm.block: blocks of 8 labeled images")
-    assert EnAET.check(EnAET.Config(shift=0.24), 8, 8) == [
+    assert EnAET.problems(EnAET.Config(), 16, 16) == []
+    assert EnAET.problems(EnAET.Config(), 12, 12)[0].startswith("algorithm.block: blocks of 8 labeled images")
+    assert EnAET.problems(EnAET.Config(shift=0.24), 8, 8) == [
         "algorithm.shift: corners may meet at 0.24; take less than 0.2"
     ]
 
@@ -206,7 +206,7 @@ def mixing_batch(algorithm: Algorithm, lam: Tensor | None = None) -> Batch:
 
 def test_unmixed_training_asks_for_no_draws():
     assert not Supervised.views(Supervised.Config()).labeled_draws
-    assert Supervised.check(Supervised.Config(), 7, 0) == []
+    assert Supervised.problems(Supervised.Config(), 7, 0) == []
 
 
 @pytest.mark.parametrize("mix", ["mixup", "cutmix"])
@@ -264,7 +264,7 @@ def test_blocks_make_mixing_independent_of_micro_batches(mix: str):
         for rows in (slice(0, 2), slice(2, 4), slice(4, 6))
     ]  # fmt: skip
     torch.testing.assert_close(sum(parts) / 3, whole)
-    assert Supervised.check(Supervised.Config(mix=mix), 12, 0)[0].startswith("algorithm.block")
+    assert Supervised.problems(Supervised.Config(mix=mix), 12, 0)[0].startswith("algorithm.block")
     other = copy.deepcopy(batch)._replace(draws=batch.draws | {"partner": batch.draws["partner"].flip(0)})
     assert not torch.equal(algorithm.loss(other).loss, whole)
 

@@ -22,7 +22,7 @@ from semisonic.schema import UserError
 _SHOWN = 20  # bad files
 
 
-def check_folder(cfg: DataConfig) -> list[str]:
+def folder_problems(cfg: DataConfig) -> list[str]:
     """Mistakes that show without walking through the images, one line each."""
     problems = []
     if cfg.size is None:

@@ -56,7 +56,7 @@ def shuffled_by_class(labels_N: np.ndarray, classes: int, seed: int) -> list[np.
     return [order_N[labels_N[order_N] == c] for c in range(classes)]
 
 
-def check_labels(cfg: DataConfig, classes: int, label_counts: Sequence[int] | None = None) -> list[str]:
+def label_problems(cfg: DataConfig, classes: int, label_counts: Sequence[int] | None = None) -> list[str]:
     """Mistakes in `data.labels` and `data.held_out`, one line each; [] where there is none.
 
     `label_counts`: labeled images of every class; without it only what needs no images is checked.
@@ -113,7 +113,7 @@ def make_split(
     if cfg.split is not None:
         return _user_split(cfg, labels_N, classes, seed, paths)
     counts = np.bincount(labels_N[labels_N >= 0], minlength=classes)
-    if problems := check_labels(cfg, classes, counts.tolist()):
+    if problems := label_problems(cfg, classes, counts.tolist()):
         raise UserError(problems)
     held, taken = cfg.held_out // classes, (cfg.labels or 0) // classes
     labeled, held_out = [], []
@@ -160,7 +160,7 @@ def load_split(path: Path, labels_N: np.ndarray | None = None, classes: int | No
 def _user_split(cfg: DataConfig, labels_N: np.ndarray, classes: int, seed: int, paths: Sequence[str] | None) -> Split:
     assert cfg.split is not None
     file = cfg.split.expanduser()
-    problems = check_labels(cfg, classes)
+    problems = label_problems(cfg, classes)
     arrays = _read_npz(file) if file.suffix == ".npz" else {LABELED: _read_list(file, cfg.root, paths)}
     problems += _check_split(file, arrays, labels_N, classes)
     if LABELED not in arrays:
