@@ -251,8 +251,7 @@ class Trainer:
         with step.whole_parameters():
             # A finite loss can have had gradients that were not: the weights of the last step decide.
             finite = torch.stack([parameter.isfinite().all() for parameter in self.algorithm.parameters()]).all()
-            bad = ~finite & (step.first_bad_step < 0)
-            step.first_bad_step.copy_(torch.where(bad, step.number - 1, step.first_bad_step))
+            step.mark_bad(~finite, step.number - 1)
             self.check_finite()
             self.compare_ranks()
             optimizer: dict[str, Tensor] = {}
