@@ -7,7 +7,7 @@ import torch
 from nvidia.dali import fn, pipeline_def
 from PIL import Image
 
-from semisonic.data.views.registry import Geometry
+from semisonic.data.views.view import Geometry
 
 FILL = (120, 7, 201)
 

@@ -22,10 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from semisonic.checkpoint.atomic_files import file_problem, stage, sync_folder, write_file, write_tensors, write_text
+from semisonic.checkpoint.atomic_files import file_problem, stage, sync_folder, write_file, write_tensors
 from semisonic.schema import UserError
-
-__all__ = ["Checkpoint", "find", "latest", "load_checkpoint", "save", "saved", "write_text"]
 
 FORMAT = 2
 

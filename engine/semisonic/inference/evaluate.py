@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from semisonic.checkpoint import format as checkpoints
+from semisonic.checkpoint.atomic_files import write_text
 from semisonic.config.renamed import saved_fields
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import Placement
@@ -64,6 +65,6 @@ def write_evaluation(results: dict[str, Evaluation], data: DataSet, folder: Path
         name: {**result.scalars(), "per_class": result.per_class, "confusion": result.confusion}
         for name, result in results.items()
     }
-    checkpoints.write_text(folder / "evaluation.json", json.dumps({"classes": data.classes, **content}, indent=1))
+    write_text(folder / "evaluation.json", json.dumps({"classes": data.classes, **content}, indent=1))
     for name, result in results.items():
         save_confusion(folder / f"confusion-{name}.png", result.confusion, data.classes)

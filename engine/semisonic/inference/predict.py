@@ -22,7 +22,7 @@ from semisonic.data.sets import manifest
 from semisonic.data.sets.base import ImageFiles
 from semisonic.data.sets.listing import EXTENSIONS, is_image
 from semisonic.data.sets.registry import load_data_set
-from semisonic.data.views.registry import Geometry
+from semisonic.data.views.view import Geometry
 from semisonic.inference.classifier import Classifier, load_classifier
 from semisonic.inference.evaluate import configuration_of, default_device
 from semisonic.schema import UserError

@@ -60,7 +60,7 @@ def load_folder(cfg: DataConfig) -> DataSet:
     if listing.problems:
         raise UserError(listing.problems)
     classes = tuple(sorted({label for _, label in listing.train if label is not None}))
-    if problems := _check_classes(listing, classes):
+    if problems := _class_problems(listing, classes):
         raise UserError(problems)
 
     notes = listing.notes
@@ -83,7 +83,7 @@ def load_folder(cfg: DataConfig) -> DataSet:
     )
 
 
-def _check_classes(listing: Listing, classes: tuple[str, ...]) -> list[str]:
+def _class_problems(listing: Listing, classes: tuple[str, ...]) -> list[str]:
     problems = []
     if len(classes) < 2:
         problems.append(

@@ -7,13 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from semisonic.data.sets import digits
-from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, ImageFiles, Images
+from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet
 from semisonic.data.sets.image_folder import folder_problems, load_folder
 from semisonic.data.sets.splits import label_problems
 from semisonic.data.sets.torchvision_sets import KNOWN, load_torchvision, torchvision_problems
 from semisonic.schema import UserError
-
-__all__ = ["DataConfig", "DataSet", "ImageFiles", "Images", "data_problems", "data_sets", "image_size", "load_data_set"]
 
 
 @dataclass(frozen=True)

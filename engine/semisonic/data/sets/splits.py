@@ -74,7 +74,7 @@ def label_problems(cfg: DataConfig, classes: int, label_counts: Sequence[int] | 
     elif cfg.labels is not None and cfg.labels % classes:
         problems.append(_not_balanced("labels", cfg.labels, classes))
     if not problems and label_counts is not None:
-        problems += _check_counts(cfg, classes, label_counts)
+        problems += _count_problems(cfg, classes, label_counts)
     return problems
 
 
@@ -84,7 +84,7 @@ def _not_balanced(field: str, value: int, classes: int) -> str:
     return f"data.{field}: {value} is not the same number for each of the {classes} classes; give {near}"
 
 
-def _check_counts(cfg: DataConfig, classes: int, label_counts: Sequence[int]) -> list[str]:
+def _count_problems(cfg: DataConfig, classes: int, label_counts: Sequence[int]) -> list[str]:
     total, poorest = sum(label_counts), min(range(classes), key=lambda c: label_counts[c])
     wanted = (cfg.labels or 0) + cfg.held_out
     asked = f"{cfg.labels or 'all'} labeled and {cfg.held_out} held-out images"
@@ -152,7 +152,7 @@ def load_split(path: Path, labels_N: np.ndarray | None = None, classes: int | No
     arrays = _read_npz(path)
     if missing := [name for name in (LABELED, UNLABELED, HELD_OUT) if name not in arrays]:
         raise UserError(f"data.split: {path} has no array {' and no '.join(missing)}")
-    if labels_N is not None and (problems := _check_split(path, arrays, labels_N, classes)):
+    if labels_N is not None and (problems := _split_problems(path, arrays, labels_N, classes)):
         raise UserError(problems)
     return Split(*(np.sort(arrays[name]) for name in (LABELED, UNLABELED, HELD_OUT)))
 
@@ -162,7 +162,7 @@ def _user_split(cfg: DataConfig, labels_N: np.ndarray, classes: int, seed: int, 
     file = cfg.split.expanduser()
     problems = label_problems(cfg, classes)
     arrays = _read_npz(file) if file.suffix == ".npz" else {LABELED: _read_list(file, cfg.root, paths)}
-    problems += _check_split(file, arrays, labels_N, classes)
+    problems += _split_problems(file, arrays, labels_N, classes)
     if LABELED not in arrays:
         problems.append(f"data.split: {file} has no array {LABELED}; arrays: {', '.join(arrays) or 'none'}")
     given = arrays.get(HELD_OUT)
@@ -267,7 +267,7 @@ def _read_names(file: Path) -> list[str]:
         raise UserError(f"data.split: cannot read {file}: {error}") from error
 
 
-def _check_split(file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndarray, classes: int | None) -> list[str]:
+def _split_problems(file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndarray, classes: int | None) -> list[str]:
     """Mistakes in index arrays by name, one line each."""
     problems = []
     for name, indices in arrays.items():

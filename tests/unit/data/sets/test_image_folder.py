@@ -14,8 +14,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from semisonic.data.sets import manifest
+from semisonic.data.sets.base import DataConfig, DataSet, ImageFiles
 from semisonic.data.sets.manifest import BAD, OK, VIA_PILLOW
-from semisonic.data.sets.registry import DataConfig, DataSet, ImageFiles, data_problems, load_data_set
+from semisonic.data.sets.registry import data_problems, load_data_set
 from semisonic.data.sets.spellings import LABELED_FOLDERS, UNLABELED_FOLDERS
 from semisonic.data.sets.splits import make_split
 from semisonic.schema import UserError

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from semisonic.data.sets import digits, torchvision_sets
+from semisonic.data.sets.base import DataConfig, DataSet, Images
 from semisonic.data.sets.idx import FILES, read_idx
-from semisonic.data.sets.registry import DataConfig, DataSet, Images, data_problems, data_sets, load_data_set
+from semisonic.data.sets.registry import data_problems, data_sets, load_data_set
 from semisonic.schema import UserError
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
