@@ -1,7 +1,7 @@
 """The loop that the engine is compared with: FixMatch as public PyTorch implementations run it, for the same work.
 
 An eager NCHW network with torch's own layers, one forward over the concatenated views, SGD with Nesterov momentum, a
-LambdaLR, an EMA that goes through the tensors one by one, and four figures read with `.item()` after each backward.
+LambdaLR, an EMA that goes through the tensors one by one, and four metrics read with `.item()` after each backward.
 Interleaving the views before the forward, as some do, changes nothing on one GPU and is left out, in the loop's favor.
 So are the further host synchronizations of some implementations.
 """
@@ -210,7 +210,7 @@ class Loop:
         )
         self.autocast = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-        self.figures: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
         """The last step's metrics."""
 
     def next_batch(self) -> tuple[Tensor, ...]:
@@ -239,7 +239,7 @@ class Loop:
         return {"loss": loss, **losses}
 
     def log(self, values: dict[str, Tensor]) -> None:
-        self.figures = {name: value.item() for name, value in values.items()}
+        self.metrics = {name: value.item() for name, value in values.items()}
 
     def optimize(self) -> None:
         if self.cfg.optim.clip is not None:

@@ -37,7 +37,8 @@ from semisonic.data.loading.stream import Stream
 from semisonic.data.sets.base import DataSet, Images
 from semisonic.data.sets.splits import Split
 from semisonic.data.views.operations import OPERATIONS
-from semisonic.data.views.registry import View, single_operation
+from semisonic.data.views.registry import single_operation
+from semisonic.data.views.view import View
 from semisonic.schema import UserError
 from semisonic.training.process import keep_freed_memory
 from synthetic import synthetic

@@ -1,11 +1,13 @@
-"""How the code is laid out, in numbers.
+"""How the code is laid out, in numbers: rooms and arrows, the files of a step, start-up, threads, tests.
 
-    python benchmarks/house.py              # rooms, arrows, start-up, threads, tests by name
+    python benchmarks/house.py                                    # everything but the tests' times, as JSON
     python benchmarks/house.py --tests --out benchmarks/results/house.json
-    python benchmarks/house.py --trace      # the files that one training step passes through
+    python benchmarks/house.py --checkout ../older --name older --out benchmarks/results/house.json
+    python benchmarks/house.py --trace                            # the files that one training step passes through
 
 A step is traced by its calls: each function of the engine that is entered counts for its file, in order. Models and
-kernels are left out, since a step leaves the engine there.
+kernels are left out, since a step leaves the engine there. Of another checkout only that is measured which needs none
+of today's names: structure, start-up, trainers made by hand, modules and their test files.
 """
 
 import argparse
@@ -25,13 +27,20 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import torch
+
+from measure import commit, environment, write_json
+
 ROOT = Path(__file__).resolve().parent.parent
+EVALUATIONS = 12
 HEAVY = ("torch", "nvidia.dali", "accelerate", "deepspeed", "matplotlib", "transformers")
+"""Packages that take long to import, of which --help needs none."""
 FIELDS = ["--algorithm", "fixmatch", "--device", "cpu", "--threads", "1", "--compile", "off", "--batch.labeled", "8",
           "--batch.unlabeled-ratio", "2", "--log.trackers", "none", "--no-baseline"]  # fmt: skip
+"""Of the run whose step is traced and which is evaluated: small, and eager."""
 
 
-def trace_changes() -> list[str]:
+def trace_step() -> list[str]:
     """The files that a FixMatch step on the CPU, eager, passes through: "file: functions entered there", in order.
 
     It changes file once less often than the list has entries.
@@ -46,67 +55,69 @@ def trace_changes() -> list[str]:
         loader = trainer.loader()
         trainer.training_step(next(loader))  # the first makes what the later ones keep
         batch = next(loader)
-        with calls() as entered:
+        with recorded_calls() as entered:
             trainer.training_step(batch)
-    passed = [(str(path.relative_to(root)), code.co_name) for path, code in located(entered, root)]
+    passed = [(str(path.relative_to(root)), code.co_name) for path, code in engine_calls(entered, root)]
     return [f"{file}: {', '.join(name for _, name in group)}" for file, group in groupby(passed, lambda one: one[0])]
 
 
 @contextmanager
-def calls() -> Iterator[list[CodeType]]:
-    """Inside, the code of every Python function that this thread enters is noted."""
+def recorded_calls() -> Iterator[list[CodeType]]:
+    """Inside, the list that it gives grows by the code of every Python function that this thread enters."""
     entered: list[CodeType] = []
 
-    def note(frame: FrameType, event: str, _: Any) -> None:
+    def record(frame: FrameType, event: str, _: Any) -> None:
         if event == "call":
             entered.append(frame.f_code)
 
-    sys.setprofile(note)
+    sys.setprofile(record)
     try:
         yield entered
     finally:
         sys.setprofile(None)
 
 
-def located(codes: list[CodeType], root: Path) -> Iterator[tuple[Path, CodeType]]:
-    """Those below a folder, without its models, and their files."""
-    for code in codes:
+def engine_calls(entered: list[CodeType], root: Path) -> Iterator[tuple[Path, CodeType]]:
+    """(file, code) of those calls whose file is below the engine's folder, its models left out."""
+    for code in entered:
         path = Path(code.co_filename)
         if path.is_relative_to(root) and not path.is_relative_to(root / "models"):
             yield path, code
 
 
 def start_up(root: Path, runs: int = 3) -> dict[str, Any]:
-    """CPU seconds of `launch/train.py --help` beside those of `import torch`, and which heavy packages it loads."""
+    """CPU seconds of `launch/train.py --help` and, beside them, of `import torch`, each `runs` times; and which heavy
+    packages --help loads.
+    """
     listing = f"print(*[name for name in {HEAVY} if name in sys.modules])"
     code = f"import sys; sys.argv[1:] = ['--help']\nfrom semisonic import cli\ncli.main(sys.argv[1:])\n{listing}"
     return {
         "help_cpu_seconds": [cpu_seconds(root, "launch/train.py", "--help") for _ in range(runs)],
         "import_torch_cpu_seconds": [cpu_seconds(root, "-c", "import torch") for _ in range(runs)],
-        "help_loads": run(root, "-c", code).splitlines()[-1].split(),
+        "help_loads": run_python(root, "-c", code).splitlines()[-1].split(),
     }
 
 
 def cpu_seconds(root: Path, *arguments: str) -> float:
-    """User and system time of one Python process."""
+    """User and system time of one Python process, in seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    run(root, *arguments)
+    run_python(root, *arguments)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2)
 
 
-def run(root: Path, *arguments: str) -> str:
-    """What Python prints that runs in a checkout, with its engine and kernels."""
+def run_python(root: Path, *arguments: str) -> str:
+    """What a Python process prints that runs in a checkout, with its engine and kernels; ends this one if it fails."""
     paths = os.pathsep.join(str(root / name) for name in ("engine", "kernels", "benchmarks"))
-    environment = os.environ | {"PYTHONPATH": paths}
-    done = subprocess.run([sys.executable, *arguments], cwd=root, env=environment, text=True, capture_output=True)
+    variables = os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, *arguments], cwd=root, env=variables, text=True, capture_output=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)[:60]} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return done.stdout
 
 
-def threads() -> dict[str, int]:
-    """Threads of a process before and after 12 evaluations of a folder of images, without the garbage collector."""
+def threads_after_evaluations() -> dict[str, int]:
+    """Threads of this process before and after evaluations of a folder of images, without the garbage collector."""
     from semisonic.config.command_line import resolve
     from semisonic.training.build import build_trainer
 
@@ -118,20 +129,21 @@ def threads() -> dict[str, int]:
         trainer = build_trainer(resolve([*FIELDS, *fields])[1])
         trainer.evaluate("ema", "test")  # what torch starts once
         gc.disable()
-        before = thread_count()
-        for _ in range(12):
+        before = count_threads()
+        for _ in range(EVALUATIONS):
             trainer.evaluate("ema", "test")
-        found = {"before": before, "after_12_evaluations": thread_count()}
+        found = {"before": before, f"after_{EVALUATIONS}_evaluations": count_threads()}
         gc.enable()
     return found
 
 
-def thread_count() -> int:
+def count_threads() -> int:
+    """Threads of this process, those of libraries included."""
     return len(list(Path("/proc/self/task").iterdir()))
 
 
 def write_images(folder: Path) -> None:
-    """Four classes of scikit-learn's digits as an ImageFolder tree of PNG files."""
+    """Four classes of scikit-learn's digits, 12 images of 32x32 pixels each to train and to test, as PNG files."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -145,8 +157,8 @@ def write_images(folder: Path) -> None:
                 Image.fromarray(pixels).resize((32, 32)).convert("RGB").save(place / f"{number}.png")
 
 
-def calls_of_trainer(root: Path) -> list[str]:
-    """Where a `Trainer` is made by hand, outside of the one function that builds them."""
+def hand_made_trainers(root: Path) -> list[str]:
+    """Where a `Trainer` is made by hand, outside of the one function that builds them: FILE:LINE."""
     found = []
     for folder in ("engine", "benchmarks", "launch", "tests"):
         for path in sorted((root / folder).rglob("*.py")):
@@ -156,20 +168,15 @@ def calls_of_trainer(root: Path) -> list[str]:
     return [place for place in found if "/build.py:" not in place]
 
 
-def without_own_test(root: Path) -> tuple[int, list[str]]:
-    """Modules of the engine and the kernels, and those for which no test file is named."""
+def modules_without_tests(root: Path) -> tuple[int, list[str]]:
+    """How many modules engine and kernels have, and those after which no test file is named."""
     tests = {path.stem.removeprefix("test_") for path in (root / "tests").rglob("test_*.py")}
     modules = [path for name in ("engine", "kernels") for path in (root / name).rglob("*.py") if path.stem[0] != "_"]
     return len(modules), sorted(str(path.relative_to(root)) for path in modules if path.stem not in tests)
 
 
-def git_commit(root: Path) -> str:
-    done = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty=+"], capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
-
-
 def test_seconds() -> dict[str, float]:
-    """Wall time of the quick tests and of those that `make test-all` adds, on this machine."""
+    """Wall time, in seconds, of the quick tests and of those that `make test-all` adds, on this machine."""
     found = {}
     for target in ("test", "test-slow"):
         begin = time.perf_counter()
@@ -178,21 +185,21 @@ def test_seconds() -> dict[str, float]:
     return found
 
 
-def measure(root: Path, tests: bool) -> dict[str, Any]:
-    """Everything about one checkout. What needs today's names is measured for the own one only."""
-    modules, untested = without_own_test(root)
+def describe_checkout(root: Path, tests: bool) -> dict[str, Any]:
+    """All that is printed of one checkout; tests: with the time that its tests take."""
+    modules, untested = modules_without_tests(root)
     found: dict[str, Any] = {
-        "measured_commit": git_commit(root),
-        "structure": json.loads(run(root, str(ROOT / "benchmarks/structure.py"))),
+        "measured_commit": commit(root),
+        "structure": json.loads(run_python(root, str(ROOT / "benchmarks/structure.py"))),
         "start_up": start_up(root),
-        "hand_made_trainers": calls_of_trainer(root),
+        "hand_made_trainers": hand_made_trainers(root),
         "modules": modules,
         "modules_without_a_test_file_of_their_name": untested,
     }
     if root == ROOT:
-        changes = json.loads(run(root, __file__, "--trace", "--json"))
-        found |= {"changes_of_file": len(changes) - 1, "step": changes}
-        found["threads"] = json.loads(run(root, __file__, "--threads"))
+        passed = json.loads(run_python(root, __file__, "--trace", "--json"))
+        found |= {"changes_of_file": len(passed) - 1, "step": passed}
+        found["threads"] = json.loads(run_python(root, __file__, "--threads"))
         found |= {"test_seconds": test_seconds()} if tests else {}
     return found
 
@@ -200,7 +207,7 @@ def measure(root: Path, tests: bool) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trace", action="store_true", help="only the files that one training step passes through")
-    parser.add_argument("--threads", action="store_true", help="only the threads that 12 evaluations leave")
+    parser.add_argument("--threads", action="store_true", help=f"only the threads that {EVALUATIONS} evaluations leave")
     parser.add_argument("--json", action="store_true", help="the trace as JSON")
     parser.add_argument("--tests", action="store_true", help="also the time of make test and make test-slow")
     parser.add_argument("--checkout", type=Path, default=ROOT, help="another checkout to measure, as far as it can be")
@@ -208,17 +215,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a JSON file, such as benchmarks/results/house.json")
     args = parser.parse_args()
     if args.trace:
-        passed = trace_changes()
+        passed = trace_step()
         print(json.dumps(passed) if args.json else "\n".join([*passed, f"{len(passed) - 1} changes of file"]))
         return
     if args.threads:
-        print(json.dumps(threads()))
+        print(json.dumps(threads_after_evaluations()))
         return
-    import torch
-
-    from measure import environment, write_json
-
-    found = measure(args.checkout.resolve(), args.tests) | {"environment": environment(torch.device("cpu"))}
+    found = describe_checkout(args.checkout.resolve(), args.tests) | {"environment": environment(torch.device("cpu"))}
     print(json.dumps(found, indent=1))
     if args.out:
         stored = json.loads(args.out.read_text()) if args.out.exists() else {}

@@ -98,7 +98,8 @@ def augmentation(count: int, size: int, device: torch.device) -> dict[str, Actio
         return {}
     do_without_dali()
     from semisonic.data.loading.draws import uniforms
-    from semisonic.data.views.registry import Geometry, build_view
+    from semisonic.data.views.registry import build_view
+    from semisonic.data.views.view import Geometry
     from semisonic_kernels.augment import augment, augment_reference
 
     geometry = Geometry(size, pad=0, flip=True, fill=(125, 123, 114), device="gpu")

@@ -1,4 +1,4 @@
-"""What the benchmarks share: variants that wait in processes of their own and measure in turn, and how figures are
+"""What the benchmarks share: variants that wait in processes of their own and measure in turn, and how metrics are
 summed up.
 
 A machine's speed drifts from one second to the next. So every variant is built once, then all measure one window each,
@@ -240,7 +240,7 @@ def peak_memory(device: torch.device) -> int:
     return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
-# Figures.
+# Metrics.
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -274,7 +274,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "cpu_threads": torch.get_num_threads(),
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "versions": versions,
-        "commit": _commit(),
+        "commit": commit(),
         "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
     }
 
@@ -306,9 +306,9 @@ def _cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def _commit() -> str | None:
-    """Commit of the working tree, with a + where files differ from it; None outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+def commit(folder: Path = Path(__file__).parent) -> str | None:
+    """Commit of a folder's working tree, with a + where files differ from it; None outside a repository."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

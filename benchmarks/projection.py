@@ -204,7 +204,7 @@ def project(inputs: Inputs, network: Network, overlap: float, worlds: Sequence[i
 
 
 def notes(inputs: Inputs, rows: Sequence[dict[str, Any]]) -> list[str]:
-    """What limits a run at these sizes, with figures, and what would have to change."""
+    """What limits a run at these sizes, in numbers, and what would have to change."""
     strong = [row for row in rows if row["mode"] == "strong"]
     possible = [row for row in strong if row["seconds"] is not None]
     lines = []

@@ -30,7 +30,7 @@ from rich.console import Console
 
 import measure
 import projection
-import scaling_figures as figures
+import scaling_metrics as metrics
 import scaling_report as report
 import throughput
 from ranks import Group, Work, close_all
@@ -218,7 +218,7 @@ def execute(args: argparse.Namespace, rest: Sequence[str], groups: dict[str, Gro
     readings = run_rounds(groups, what, args.rounds, args.seconds, say)
     first = next(iter(groups.values())).info
     ratio, on_gpu = images_per_step(cfg) // cfg.batch.labeled, first["environment"]["device"] == "cuda"
-    rows = {key: figures.row_of(group, readings[key], ratio, measure.cores()) for key, group in groups.items()}
+    rows = {key: metrics.row_of(group, readings[key], ratio, measure.cores()) for key, group in groups.items()}
     counts, times = communication_of(groups, say) if args.counting else ({}, {})
     result = {
         "kind": "scaling",
@@ -233,14 +233,14 @@ def execute(args: argparse.Namespace, rest: Sequence[str], groups: dict[str, Gro
         "rounds": args.rounds,
         "seconds": args.seconds,
         "groups": rows,
-        "ratios": figures.efficiencies(rows, what, on_gpu),
+        "ratios": metrics.efficiencies(rows, what, on_gpu),
         "communication": counts,
         "all_reduce": times,
         "config": cfg.model_dump(mode="json", exclude={"out"}),
     }
-    if (compute := figures.compute_of(rows, images_per_step(cfg))) is not None:
+    if (compute := metrics.compute_of(rows, images_per_step(cfg))) is not None:
         result["compute"] = compute
-    result["notes"] = figures.remarks(result, readings)
+    result["notes"] = metrics.remarks(result, readings)
     report.show(result, console)
     if "compute" in result and counts:
         report.show_projection(result, network_of(args), args.overlap, console)

@@ -8,7 +8,7 @@ one floor above the highest that it imports.
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 
 import grimp
 
@@ -19,10 +19,14 @@ SPLIT = ("semisonic.data",)
 
 @dataclass(frozen=True)
 class Structure:
+    """Counts of one checkout."""
+
     modules: int
+    """Files, an __init__ included."""
     rooms: int
     floors: int
     arrows: int
+    """Pairs of rooms of which one imports the other."""
     circles: list[list[str]]
     """Rooms that import each other."""
 
@@ -30,7 +34,7 @@ class Structure:
 def room_of(module: str, folders: Collection[str]) -> str:
     """The room that a module stands in: semisonic.training.step is in semisonic.training.
 
-    folders: all that are folders, with those in `SPLIT`, whose own folders are rooms.
+    folders: the modules that are folders; of those in `SPLIT` each folder is a room.
     """
     parts = module.split(".")
     if parts[0] != PACKAGES[0]:
@@ -55,7 +59,7 @@ def room_imports(graph: grimp.ImportGraph) -> dict[str, set[str]]:
 
 def circles(imports: Mapping[str, set[str]]) -> list[list[str]]:
     """Groups of rooms each of which reaches all others of its group."""
-    reached = {room: _reachable(imports, room) for room in imports}
+    reached = {room: reachable(imports, room) for room in imports}
     groups = {
         tuple(sorted(other for other in imports if other in reached[room] and room in reached[other]))
         for room in imports
@@ -64,7 +68,8 @@ def circles(imports: Mapping[str, set[str]]) -> list[list[str]]:
     return sorted(map(list, groups))
 
 
-def _reachable(imports: Mapping[str, set[str]], room: str) -> set[str]:
+def reachable(imports: Mapping[str, set[str]], room: str) -> set[str]:
+    """The rooms that a room imports, by way of others too; itself only where it stands in a circle."""
     found: set[str] = set()
     waiting = list(imports[room])
     while waiting:
@@ -82,15 +87,13 @@ def floors(imports: Mapping[str, set[str]]) -> int:
         own = group.get(room, room)
         merged.setdefault(own, set()).update({group.get(other, other) for other in imported} - {own})
     height: dict[str, int] = {}
-    try:
-        for room in TopologicalSorter(merged).static_order():
-            height[room] = 1 + max((height[other] for other in merged[room]), default=0)
-    except CycleError as error:  # impossible once circles are merged
-        raise AssertionError(error) from error
+    for room in TopologicalSorter(merged).static_order():
+        height[room] = 1 + max((height[other] for other in merged[room]), default=0)
     return max(height.values())
 
 
 def structure() -> Structure:
+    """The structure of the packages that Python finds: those of the checkout that PYTHONPATH names."""
     graph = grimp.build_graph(*PACKAGES, cache_dir=None)
     imports = room_imports(graph)
     return Structure(

@@ -9,7 +9,7 @@ Measured in turn, over and over, each in a process of its own that is idle while
   step          the engine's whole step on one resident batch
   end to end    the engine's step with its data
   conventional  DataLoader workers with torchvision and PIL, an eager network with torch's layers, an EMA tensor by
-                tensor, figures read with .item() after each step; in fp32, and at the engine's precision where that
+                tensor, metrics read with .item() after each step; in fp32, and at the engine's precision where that
                 differs. Its loader and its step are also measured alone: how much of its own limit it reaches
                 shows that it is no straw man.
 Of several algorithms, one after the other, bare and step; each with its own batch, if none is given.

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import keystr, tree_flatten_with_path
 
-from semisonic.algorithms.base import Batch
 from semisonic.config.command_line import resolve
 from semisonic.config.run_config import RunConfig
+from semisonic.contract import Batch
 from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.loader import Loader, Sampling
 from semisonic.data.sets.registry import load_data_set

@@ -1,4 +1,4 @@
-"""The command lines of launch/ and `python -m semisonic`: parse, answer, run, and turn mistakes into exit codes."""
+"""The command lines of launch/ and `python -m semisonic`: parse, show help, run, and turn mistakes into exit codes."""
 
 import argparse
 import functools
@@ -60,14 +60,14 @@ def pretrain(argv: Sequence[str]) -> int:
 
 def _train(argv: Sequence[str], usage: str, pretext: str | None = None) -> int:
     """`pretext`: the algorithm where none is named; others than pretext tasks are then refused."""
-    from semisonic.config import help as answers
     from semisonic.config.command_line import Invocation, parse_arguments, resolve
+    from semisonic.config.help import show_help, show_lists
 
     quick, _ = parse_arguments(argv)
     if quick.help:
-        return answers.show_help(usage, {"algorithm": pretext, **quick.fields} if pretext else quick.fields)
+        return show_help(usage, {"algorithm": pretext, **quick.fields} if pretext else quick.fields)
     if quick.list:
-        return answers.show_lists()
+        return show_lists()
     args, cfg = resolve(argv, pretext)
     if pretext:
         _check_pretext(cfg.algorithm.name)
@@ -95,13 +95,13 @@ def _check_pretext(name: str) -> None:
 @guarded
 def views(argv: Sequence[str]) -> int:
     """Writes a grid PNG for each augmentation, view of the algorithm, and kernel on batches (launch/views.py)."""
-    from semisonic.config import help as answers
     from semisonic.config.command_line import FLAGS, parse_arguments, resolve
+    from semisonic.config.help import show_help
 
     others = [f"--{flag.replace('_', '-')}" for flag in FLAGS if flag not in ("help", "debug")]
     quick, _ = parse_arguments(argv)
     if quick.help:
-        return answers.show_help(VIEWS, quick.fields, without=[*others, "--debug"])
+        return show_help(VIEWS, quick.fields, without=[*others, "--debug"])
     if found := [flag for flag in others if flag in argv]:
         raise UserError(f"{found[0]}: is for launch/train.py")
     cfg = resolve(argv)[1]
@@ -139,9 +139,9 @@ def evaluate(argv: Sequence[str]) -> int:
     from semisonic.config.help import table
     from semisonic.inference.evaluate import evaluate_checkpoint, write_evaluation
 
-    nets = ("ema", "raw") if args.net == "both" else (args.net,)
-    results, data = evaluate_checkpoint(args.checkpoint, nets, args.root, args.batch)
-    rows = [(net, f"{r.top1:.2f} %", f"{r.top5:.2f} %", f"{r.loss:.4f}") for net, r in results.items()]
+    weights = ("ema", "raw") if args.net == "both" else (args.net,)
+    results, data = evaluate_checkpoint(args.checkpoint, weights, args.root, args.batch)
+    rows = [(name, f"{r.top1:.2f} %", f"{r.top5:.2f} %", f"{r.loss:.4f}") for name, r in results.items()]
     console = RichConsole()
     console.print(table(f"{len(data.test)} test images of {data.name}", rows, ("net", "top-1", "top-5", "loss")))
     per_class = [
@@ -179,7 +179,7 @@ def predict(argv: Sequence[str]) -> int:
         return 0
     args.out = args.out or Path("predictions.csv")
     inference.check_output(args.out)
-    classifier = inference.load_for(args.checkpoint, args.net)
+    classifier = inference.load_on_device(args.checkpoint, args.net)
     files, bad = inference.image_files(args.folder)
     for line in bad:
         print(f"left out: {line}", file=sys.stderr)

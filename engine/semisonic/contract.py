@@ -134,7 +134,7 @@ class Engine(Protocol):
         ...
 
 
-class Alone:
+class BareEngine:
     """An engine without ranks and without an optimizer: forward and backward in this process, and no more."""
 
     def __init__(self, module: nn.Module):

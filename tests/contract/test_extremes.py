@@ -41,7 +41,7 @@ def confident(algorithm: Algorithm, scale: float) -> None:
 
 
 def check(run: Runner, batch: Batch) -> None:
-    """A step gives finite figures and leaves everything finite."""
+    """A step gives finite metrics and leaves everything finite."""
     output = run.step(batch)
     assert torch.isfinite(output.loss)
     assert all(torch.isfinite(value).all() for value in output.metrics.values())

@@ -27,7 +27,7 @@ def about(checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
     return {key: value for key, value in checkpoint.state.items() if key != "elapsed"}
 
 
-def figures(folder: Path) -> list[dict[str, Any]]:
+def metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl without times and speeds."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     timed = ("time", "images_per_second", "data_wait")
@@ -48,14 +48,14 @@ def finished(folder: Path) -> bool:
 class Reference:
     folder: Path
     checkpoints: dict[str, tuple[dict[str, tuple[Any, ...]], dict[str, Any]]]
-    figures: list[dict[str, Any]]
+    metrics: list[dict[str, Any]]
     result: dict[str, Any]
 
     @classmethod
     def read(cls, folder: Path) -> "Reference":
         loaded = {path.name: checkpoints.load_checkpoint(path) for path in checkpoints.saved(folder / "checkpoints")}
         pairs = {name: (tensors(found), about(found)) for name, found in loaded.items()}
-        return cls(folder, pairs, figures(folder), result(folder))
+        return cls(folder, pairs, metrics(folder), result(folder))
 
     def compare(self, path: Path) -> dict[str, Any]:
         """The state of a checkpoint. Raises `Damaged` where it is not that of the unkilled run."""

@@ -1,7 +1,7 @@
 """A checkpoint of one process, DDP or any ZeRO stage continues under any other and at another world size.
 
 Under the same one the continuation is the uninterrupted run, bit for bit. Under another the data order, the split, the
-schedule and the algorithm's state are the same, and the figures are so up to rounding.
+schedule and the algorithm's state are the same, and the metrics are so up to rounding.
 """
 
 from itertools import permutations

@@ -5,7 +5,7 @@
 The real command line trains FixMatch on the digits, with a held-out set that chooses a checkpoint. It is killed N times
 at points (see points.py; every point at least once if N allows) and N times at random moments. After each kill every
 checkpoint is compared bit for bit with that of the unkilled run (model, optimizer, history, step), nothing that was
-said to be written may be missing, and the run is resumed. At its end the figures are compared as well. Exit code 1 if
+said to be written may be missing, and the run is resumed. At its end the metrics are compared as well. Exit code 1 if
 anything was lost or damaged.
 """
 
@@ -36,7 +36,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from semisonic.checkpoint import format as checkpoints
 from semisonic.schema import UserError
 from tests.dist.points import Job, Kill, train
-from tests.dist.reference import Damaged, Lost, Reference, figures, finished, result
+from tests.dist.reference import Damaged, Lost, Reference, metrics, finished, result
 
 STEPS = 18
 FIELDS = ("--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--no-baseline",
@@ -291,24 +291,24 @@ class Torture:
             best = max(history, key=lambda entry: entry["held_out/top1"], default=None)
             if best and place / f"step-{best['step']}" not in found:
                 raise Lost(f"{place}: the best, of step {best['step']}, is gone")
-            if [line for line in self.reference.figures if line["step"] <= step] != self.figures_until(folder, step):
-                raise Lost(f"{folder}: figures before the checkpoint of step {step} differ")
+            if [line for line in self.reference.metrics if line["step"] <= step] != self.metrics_until(folder, step):
+                raise Lost(f"{folder}: metrics before the checkpoint of step {step} differ")
         return step
 
-    def figures_until(self, folder: Path, step: int) -> list[dict[str, Any]]:
-        """The figures that a resumed run would keep."""
-        copied = self.root / f"{folder.name}.figures"
+    def metrics_until(self, folder: Path, step: int) -> list[dict[str, Any]]:
+        """The metrics that a resumed run would keep."""
+        copied = self.root / f"{folder.name}.metrics"
         copied.mkdir(exist_ok=True)
         shutil.copy(folder / "metrics.jsonl", copied)
         from semisonic.reporting.trackers import discard_after
 
         discard_after(copied / "metrics.jsonl", step)
-        return figures(copied)
+        return metrics(copied)
 
     def verify_end(self, folder: Path) -> None:
         if result(folder) != self.reference.result:
             raise Damaged(f"{folder}/summary.json differs")
-        if figures(folder) != self.reference.figures:
+        if metrics(folder) != self.reference.metrics:
             raise Damaged(f"{folder}/metrics.jsonl differs")
         if not finished(folder):
             raise Damaged(f"{folder}/status.json differs")
@@ -335,7 +335,7 @@ def choose(found: dict[str, Counter[str]], kills: int, chance: random.Random) ->
 
 
 def run(kills: int, processes: int, jobs: int, seed: int, root: Path) -> dict[str, Any]:
-    """All of it; returns the figures."""
+    """All of it; returns the metrics."""
     begin = time.monotonic()
     torture = Torture(root, processes, seed)
     found = torture.prepare()
@@ -373,7 +373,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1, help="gloo ranks of the run")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    parser.add_argument("--out", type=Path, help="a JSON file for the metrics")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory(prefix="torture-") as root:

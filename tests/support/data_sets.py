@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from semisonic.data.sets.registry import DataConfig, DataSet, Images, load_data_set
+from semisonic.data.sets.base import DataConfig, DataSet, Images
+from semisonic.data.sets.registry import load_data_set
 from semisonic.schema import UserError
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semisonic.data.sets.registry import DataConfig, DataSet, ImageFiles, load_data_set
+from semisonic.data.sets.base import DataConfig, DataSet, ImageFiles
+from semisonic.data.sets.registry import load_data_set
 from semisonic.schema import UserError
 
 HEIGHT, WIDTH = 24, 40

@@ -5,7 +5,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 
 def apply(name: str, image: np.ndarray, magnitude: float) -> np.ndarray:
-    """`image`: uint8 HWC. Magnitudes in the units of `pools.draw_operations`."""
+    """`image`: uint8 HWC. Magnitudes in the units of `policies.draw_operations`."""
     return np.asarray(_apply(name, Image.fromarray(image), magnitude))
 
 

@@ -10,7 +10,7 @@ from semisonic.algorithms.base import Algorithm
 from semisonic.contract import Batch, StepOutput
 
 
-class Engine(contract.Alone):
+class Engine(contract.BareEngine):
     """One role's module with plain SGD. `gradients` collects those of a step, by parameter name."""
 
     def __init__(self, module: nn.Module, lr: float, names: dict[Tensor, str], gradients: dict[str, Tensor]):

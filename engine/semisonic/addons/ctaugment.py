@@ -1,7 +1,7 @@
 """CTAugment: augmentation strengths learned from the model (Berthelot et al. 2020, arXiv 1911.09785, section 3.2).
 
 Every operation's parameters are cut into bins, each with a rate m, at first 1. Strong views draw their bins by the
-rates (data/ctaugment.py). One further view of every labeled image, the probe, draws them uniformly, and the EMA
+rates (`data/views/ctaugment.py`). One further view of every labeled image, the probe, draws them uniformly, and the EMA
 network scores it as in an evaluation, with its running statistics:
 
     omega = 1 - 1/2 ||softmax(f_ema(probe(x))) - onehot(y)||_1,     m_bin <- 0.99 m_bin + 0.01 omega

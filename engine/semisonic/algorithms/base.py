@@ -70,7 +70,7 @@ class Algorithm(nn.Module):
         raise NotImplementedError
 
     @classmethod
-    def check(cls, cfg: Any, labeled: int, unlabeled: int) -> list[str]:
+    def problems(cls, cfg: Any, labeled: int, unlabeled: int) -> list[str]:
         """What speaks against these micro-batch sizes of a rank, one line each naming its field."""
         return []
 

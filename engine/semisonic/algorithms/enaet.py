@@ -90,8 +90,8 @@ class EnAET(MixMatch):
         return replace(base, draws={"lam": count, "partner": count, **widths})
 
     @classmethod
-    def check(cls, cfg: EnAETConfig, labeled: int, unlabeled: int) -> list[str]:  # type: ignore[override]
-        errors = super().check(cfg, labeled, unlabeled)
+    def problems(cls, cfg: EnAETConfig, labeled: int, unlabeled: int) -> list[str]:  # type: ignore[override]
+        errors = super().problems(cfg, labeled, unlabeled)
         if 4 * cfg.shift >= 1 - cfg.scale:  # a corner could come to lie on the diagonal between its neighbors
             errors.append(f"algorithm.shift: corners may meet at {cfg.shift}; take less than {(1 - cfg.scale) / 4:g}")
         return errors

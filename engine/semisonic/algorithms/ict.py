@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.mixing import block_first, check_block, mixing_partners
+from semisonic.algorithms.mixing import block_first, block_problems, mixing_partners
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.ramps import linear_ramp, sigmoid_ramp
 from semisonic.algorithms.settings import GRAY_RECIPES, Changes, Setting
@@ -72,8 +72,8 @@ class ICT(Algorithm):
         )
 
     @classmethod
-    def check(cls, cfg: ICTConfig, labeled: int, unlabeled: int) -> list[str]:
-        return check_block(cfg.block, labeled, unlabeled)
+    def problems(cls, cfg: ICTConfig, labeled: int, unlabeled: int) -> list[str]:
+        return block_problems(cfg.block, labeled, unlabeled)
 
     def loss(self, batch: Batch) -> StepOutput:
         cfg, blocks = self.cfg, len(batch.y) // self.cfg.block

@@ -36,7 +36,7 @@ def block_first(values: Tensor, count: int, blocks: int) -> Tensor:
     return values.view(blocks, -1)[:, :1].expand(-1, count // blocks).flatten()
 
 
-def check_block(block: int, labeled: int, unlabeled: int = 0) -> list[str]:
+def block_problems(block: int, labeled: int, unlabeled: int = 0) -> list[str]:
     """What speaks against mixing in blocks of so many labeled images, with such shares of a rank's micro-batch."""
     if labeled % block:
         return [

@@ -24,7 +24,7 @@ from pydantic import Field
 from torch import Tensor
 
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.mixing import block_first, check_block, mixing_partners
+from semisonic.algorithms.mixing import block_first, block_problems, mixing_partners
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.settings import ADAM, ONE_TO_ONE, Changes, Setting
@@ -77,8 +77,8 @@ class MixMatch(Algorithm):
         )
 
     @classmethod
-    def check(cls, cfg: MixMatchConfig, labeled: int, unlabeled: int) -> list[str]:
-        return check_block(cfg.block, labeled, unlabeled)
+    def problems(cls, cfg: MixMatchConfig, labeled: int, unlabeled: int) -> list[str]:
+        return block_problems(cfg.block, labeled, unlabeled)
 
     def loss(self, batch: Batch) -> StepOutput:
         target_UC = sharpen(self.guess(batch), self.cfg.temperature)

@@ -102,7 +102,7 @@ class MPL(Algorithm):
         return Views(labeled={"weak": cfg.weak}, unlabeled={**weak, "strong": cfg.strong})
 
     @classmethod
-    def check(cls, cfg: MPLConfig, labeled: int, unlabeled: int) -> list[str]:
+    def problems(cls, cfg: MPLConfig, labeled: int, unlabeled: int) -> list[str]:
         if (cfg.variant == "reduced") == (cfg.predictions is not None):
             return []
         return ["algorithm.predictions: belongs to algorithm.variant reduced, which needs it; give both or neither"]
@@ -114,7 +114,7 @@ class MPL(Algorithm):
             raise UserError("model.dropout: would come on top of algorithm.dropout; use 0, and that instead")
         self.teacher: nn.Module
         if self.cfg.variant == "reduced":
-            assert self.cfg.predictions is not None  # as `check` demands
+            assert self.cfg.predictions is not None  # as `problems` demands
             self.teacher = Calibration(info.classes)
             self.register_buffer("table", read_predictions(self.cfg.predictions, info.unlabeled, info.classes))
         else:

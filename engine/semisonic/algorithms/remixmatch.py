@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.mixing import check_block, mixing_partners
+from semisonic.algorithms.mixing import block_problems, mixing_partners
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.settings import ONE_TO_ONE, Changes, Setting
@@ -81,8 +81,8 @@ class ReMixMatch(Algorithm):
         )
 
     @classmethod
-    def check(cls, cfg: ReMixMatchConfig, labeled: int, unlabeled: int) -> list[str]:
-        return check_block(cfg.block, labeled, unlabeled)
+    def problems(cls, cfg: ReMixMatchConfig, labeled: int, unlabeled: int) -> list[str]:
+        return block_problems(cfg.block, labeled, unlabeled)
 
     def setup(self, info: Info) -> None:
         width: Any = self.network.feature_dim

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.mixing import check_block, mixing_partners
+from semisonic.algorithms.mixing import block_problems, mixing_partners
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, StepOutput, Views
 from semisonic.schema import Config
@@ -51,8 +51,8 @@ class Supervised(Algorithm):
         return Views(labeled={"weak": cfg.view}, labeled_draws=draws, betas={"lam": cfg.mix_alpha})
 
     @classmethod
-    def check(cls, cfg: SupervisedConfig, labeled: int, unlabeled: int) -> list[str]:
-        return [] if cfg.mix == "none" else check_block(cfg.block, labeled)
+    def problems(cls, cfg: SupervisedConfig, labeled: int, unlabeled: int) -> list[str]:
+        return [] if cfg.mix == "none" else block_problems(cfg.block, labeled)
 
     def loss(self, batch: Batch) -> StepOutput:
         if self.cfg.mix == "none":

@@ -89,7 +89,7 @@ class CheckpointWriter:
                 taken.model, taken.optimizer = self.model.tensors, self.optimizer.tensors
                 metrics = self.folder.parent / "metrics.jsonl"
                 if metrics.exists():
-                    sync_file(metrics)  # a run continues its figures where its checkpoint stands
+                    sync_file(metrics)  # a run continues its metrics where its checkpoint stands
                 checkpoints.save(self.folder, step, taken, self.keep, best)
             except OSError as error:
                 raise self._refused(step, error) from error
@@ -156,15 +156,15 @@ class CheckpointWriter:
         if self.group is None:
             self._raise()
             return
-        told: list[tuple[bool, list[str]] | None] = [None]
+        outcome: list[tuple[bool, list[str]] | None] = [None]
         if self.error is not None:
             mistake = isinstance(self.error, UserError)
             messages = self.error.messages if isinstance(self.error, UserError) else [repr(self.error)]
-            told = [(mistake, messages)]
-        dist.broadcast_object_list(told, src=0, group=self.group)
+            outcome = [(mistake, messages)]
+        dist.broadcast_object_list(outcome, src=0, group=self.group)
         self._raise()  # on rank 0 the error itself, with its traceback
-        if told[0] is not None:
-            mistake, messages = told[0]
+        if outcome[0] is not None:
+            mistake, messages = outcome[0]
             raise UserError(messages) if mistake else RuntimeError(f"rank 0 failed: {messages[0]}")
 
     def _raise(self) -> None:

@@ -55,7 +55,7 @@ def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> FileRecord:
     return {"bytes": size, "crc32": f"{crc:08x}"}
 
 
-def check_file(path: Path, record: FileRecord) -> str | None:
+def file_problem(path: Path, record: FileRecord) -> str | None:
     """What is wrong with a file that should be as it was written; None if nothing is."""
     try:
         size, crc = 0, 0

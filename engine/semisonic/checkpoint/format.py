@@ -22,10 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from semisonic.checkpoint.atomic_files import check_file, stage, sync_folder, write_file, write_tensors, write_text
+from semisonic.checkpoint.atomic_files import file_problem, stage, sync_folder, write_file, write_tensors
 from semisonic.schema import UserError
-
-__all__ = ["Checkpoint", "find", "latest", "load_checkpoint", "save", "saved", "write_text"]
 
 FORMAT = 2
 
@@ -151,7 +149,7 @@ def problem(path: Path) -> str | None:
     """What is wrong with a checkpoint's files, by the sizes and checksums that they were written with, or None."""
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
-        found = [check_file(path / name, manifest[name]) for name in FILES]
+        found = [file_problem(path / name, manifest[name]) for name in FILES]
     except OSError as error:
         return f"manifest.json: {error.strerror}"
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -137,7 +137,7 @@ def parse(argv: Sequence[str]) -> Comparison:
     problems: list[str] = []
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         problems.append("compare.py starts its processes itself; call it with python, not with a launcher")
-    problems += check_fields(fields)
+    problems += field_problems(fields)
     entries, more = parse_entries(args.algorithms or "")
     problems += more
     seeds, more = numbers("--seeds", args.seeds)
@@ -170,7 +170,7 @@ def parse(argv: Sequence[str]) -> Comparison:
     return Comparison(args.out, jobs, mine, processes, gpus, args.report_only)
 
 
-def check_fields(fields: Sequence[str]) -> list[str]:
+def field_problems(fields: Sequence[str]) -> list[str]:
     """What speaks against giving these options to every run."""
     args, problems = parse_arguments(fields)
     flags = ("resume", "help", "list", "print_config", "plan")

@@ -68,8 +68,8 @@ def collect(series: Sequence[list[dict[str, Any]]], value: Value) -> Line | None
     found: dict[int, list[tuple[float, float, float]]] = {}
     for lines in series:
         for line in lines:
-            if (figure := value(line)) is not None:
-                found.setdefault(line["step"], []).append(figure)
+            if (number := value(line)) is not None:
+                found.setdefault(line["step"], []).append(number)
     if not found:
         return None
     steps = np.array(sorted(found))

@@ -154,7 +154,7 @@ def row_of(entry: str, labels: str, runs: list[Run], baseline: dict[int, Run]) -
     used = [summary["pseudo_labels"] for summary in summaries if "pseudo_labels" in summary]
 
     def mean(name: str) -> float | None:
-        values = [figures[name] for figures in used if name in figures]
+        values = [metrics[name] for metrics in used if name in metrics]
         return statistics.fmean(values) if values else None
 
     return Row(
@@ -166,7 +166,7 @@ def row_of(entry: str, labels: str, runs: list[Run], baseline: dict[int, Run]) -
         relative_time=_seconds(run for run, _ in pairs) / _seconds(other for _, other in pairs) if pairs else None,
         images_per_second=statistics.fmean(summary["images_per_second"] for summary in summaries),
         coverage=mean("coverage"), precision=mean("pseudo_label_precision"),
-        collapsed=sum(bool(figures.get("collapsed_classes")) for figures in used),
+        collapsed=sum(bool(metrics.get("collapsed_classes")) for metrics in used),
     )  # fmt: skip
 
 

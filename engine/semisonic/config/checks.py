@@ -13,7 +13,7 @@ from semisonic.addons.pretext_losses import auxiliary_problems
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import CALLS_AHEAD, steps_per_call
-from semisonic.data.sets import registry as sources
+from semisonic.data.sets import registry as data_sets
 from semisonic.data.views.registry import build_view
 from semisonic.data.views.view import Geometry
 from semisonic.distributed import deepspeed as deepspeed_config
@@ -34,8 +34,8 @@ def find_problems(cfg: RunConfig) -> list[str]:
     problems += (_engine_problems(cfg) or _replay_problems(cfg, world_size)) + _block_problems(cfg)
     problems += _algorithm_problems(cfg, world_size, shares_known=not problems)
     problems += _augmentation_problems(cfg, world_size)
-    problems += sources.data_problems(cfg.data)
-    problems += model_problems(cfg.model, sources.image_size(cfg.data))
+    problems += data_sets.data_problems(cfg.data)
+    problems += model_problems(cfg.model, data_sets.image_size(cfg.data))
     if cfg.model.weights is not None and cfg.data.name != "folder" and cfg.data.normalize == "own":
         problems.append("data.normalize: own is not what ImageNet weights (model.weights) expect; use imagenet")
     if world_size > 1 and cfg.model.residual == "port":
@@ -138,7 +138,7 @@ def _algorithm_problems(cfg: RunConfig, world_size: int, shares_known: bool) -> 
         coupling = "auxiliary.simclr" if alone else cfg.algorithm.name
         problems.append(f"batch.micro: {coupling} couples all samples of a batch; use 1")
     elif shares_known:
-        problems += algorithm.check(cfg.algorithm, cfg.batch.labeled // share, cfg.batch.unlabeled // share)
+        problems += algorithm.problems(cfg.algorithm, cfg.batch.labeled // share, cfg.batch.unlabeled // share)
     if algorithm.reads_held_out(cfg.algorithm) and not cfg.data.held_out:
         problems.append(
             f"data.held_out: {cfg.algorithm.name} as configured reads the accuracy on held-out images, of which there "
@@ -159,7 +159,7 @@ def _augmentation_problems(cfg: RunConfig, world_size: int) -> list[str]:
             build_view(spec, geometry, equalize=cfg.data.equalize, operations=cfg.loading.operations)
         except UserError as error:
             problems += [f"{_field_of(cfg, spec)}: {line}" for line in error.messages]
-    size, largest = sources.image_size(cfg.data), max(cfg.batch.labeled, cfg.batch.unlabeled) // world_size
+    size, largest = data_sets.image_size(cfg.data), max(cfg.batch.labeled, cfg.batch.unlabeled) // world_size
     ahead = CALLS_AHEAD * steps_per_call(cfg.data.steps_per_call, max(1, largest), size, torch.device(cfg.torch_device))
     return problems + ctaugment_problems(algorithm, cfg.algorithm, cfg.data.ctaugment_lag, ahead)
 

@@ -56,7 +56,7 @@ FLAGS = ("resume", "debug", "help", "list", "print_config", "plan")
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
-    """A command line (`--a.b VALUE`, `--a.b=VALUE`, `--flag`, `--no-flag`) taken apart, and mistakes in its form."""
+    """A command line (`--seed 1`, `--seed=1`, `--baseline`, `--no-baseline`) taken apart, and mistakes in its form."""
     args, problems = Arguments(fields={}), []
     tokens = list(argv)
     while tokens:

@@ -1,4 +1,4 @@
-"""What --help and --list answer."""
+"""What --help and --list print."""
 
 import inspect
 import os

@@ -1,4 +1,4 @@
-"""The configuration of a run: its fields, and what follows from them. `config_checks` says which cannot go together."""
+"""The configuration of a run: its fields, and what follows from them. `checks.py` says which cannot go together."""
 
 import os
 from pathlib import Path

@@ -158,7 +158,7 @@ class ZeroEngine(Engine):
         """One parameter's after the other, so that no device need hold the whole, which may not fit."""
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        self._link()
+        self._attach_state()
         shared, spread = self._keys()
         for parameter, name in self.names.items():
             for key in spread:
@@ -195,14 +195,14 @@ class ZeroEngine(Engine):
                 key: torch.zeros_like(part) if value.ndim else value.to(part.device, copy=True)
                 for key, value in one.items()
             }
-        self._link()
+        self._attach_state()
 
     def _flat(self) -> list[Tensor]:
         """This rank's flat float32 parts of the parameters."""
         optimizer = self.wrapped.optimizer
         return optimizer.fp32_partitioned_groups_flat if self.partitioned else optimizer.single_partition_of_fp32_groups
 
-    def _link(self) -> None:
+    def _attach_state(self) -> None:
         """Has DeepSpeed find the state of all parts: by itself it looks once, before all groups have any."""
         from deepspeed.utils import lazy_init_hp_params_optimizer_state
 

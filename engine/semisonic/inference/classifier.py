@@ -38,7 +38,7 @@ class Classifier(nn.Module):
 def load_classifier(path: str | Path, net: Literal["ema", "raw"] = "ema") -> Classifier:
     """The network of a checkpoint (or of a run's folder: its latest), in evaluation mode on the CPU.
 
-    Raises `UserError` where the path holds no readable checkpoint.
+    net: which weights, the EMA's or the network's own. Raises `UserError` where the path holds no readable checkpoint.
     """
     checkpoint = checkpoints.load_checkpoint(Path(path))
     about = checkpoint.state

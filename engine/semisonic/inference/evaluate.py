@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from semisonic.checkpoint import format as checkpoints
+from semisonic.checkpoint.atomic_files import write_text
 from semisonic.config.renamed import saved_fields
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import Placement
@@ -40,20 +41,20 @@ def configuration_of(folder: Path, root: Path | None = None) -> RunConfig:
 
 
 def evaluate_checkpoint(
-    path: Path, nets: tuple[str, ...] = ("ema", "raw"), root: Path | None = None, batch: int = 256
+    path: Path, weights: tuple[str, ...] = ("ema", "raw"), root: Path | None = None, batch: int = 256
 ) -> tuple[dict[str, Evaluation], DataSet]:
-    """The figures of a checkpoint's networks on the test set it was trained beside; `root`: where the data lie now."""
+    """The metrics of a checkpoint's weights, ema and raw, on its run's test images; `root`: where the data are."""
     folder = checkpoints.find(path)
     cfg = configuration_of(folder, root)
     data = load_data_set(cfg.data)
     device = default_device()
     results = {}
-    for net in nets:
-        classifier = load_classifier(folder, net=net).to(device)  # type: ignore[arg-type]
+    for name in weights:
+        classifier = load_classifier(folder, net=name).to(device)  # type: ignore[arg-type]
         if list(data.classes) != classifier.classes:
             raise UserError(f"--root: its classes {data.classes} are not the checkpoint's {tuple(classifier.classes)}")
         with closing(evaluation_slices(source_of(data, device, test=True), batch, Placement(device))) as slices:
-            results[net] = evaluate(classifier, slices, len(data.classes))
+            results[name] = evaluate(classifier, slices, len(data.classes))
     return results, data
 
 
@@ -61,9 +62,9 @@ def write_evaluation(results: dict[str, Evaluation], data: DataSet, folder: Path
     """evaluation.json, and the confusion matrix of each network as a picture."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
-        net: {**result.scalars(), "per_class": result.per_class, "confusion": result.confusion}
-        for net, result in results.items()
+        name: {**result.scalars(), "per_class": result.per_class, "confusion": result.confusion}
+        for name, result in results.items()
     }
-    checkpoints.write_text(folder / "evaluation.json", json.dumps({"classes": data.classes, **content}, indent=1))
-    for net, result in results.items():
-        save_confusion(folder / f"confusion-{net}.png", result.confusion, data.classes)
+    write_text(folder / "evaluation.json", json.dumps({"classes": data.classes, **content}, indent=1))
+    for name, result in results.items():
+        save_confusion(folder / f"confusion-{name}.png", result.confusion, data.classes)

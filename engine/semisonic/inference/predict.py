@@ -22,7 +22,7 @@ from semisonic.data.sets import manifest
 from semisonic.data.sets.base import ImageFiles
 from semisonic.data.sets.listing import EXTENSIONS, is_image
 from semisonic.data.sets.registry import load_data_set
-from semisonic.data.views.registry import Geometry
+from semisonic.data.views.view import Geometry
 from semisonic.inference.classifier import Classifier, load_classifier
 from semisonic.inference.evaluate import configuration_of, default_device
 from semisonic.schema import UserError
@@ -30,7 +30,9 @@ from semisonic.training.build import draw_split
 
 
 @torch.no_grad()
-def predict_pool(path: Path, net: Literal["ema", "raw"] = "ema", root: Path | None = None, batch: int = 64) -> Tensor:
+def predict_pool(
+    path: Path, weights: Literal["ema", "raw"] = "ema", root: Path | None = None, batch: int = 64
+) -> Tensor:
     """A checkpoint's probabilities [N, classes] on the un-augmented images of its run's unlabeled pool, in its order.
 
     Raises `UserError` where the data no longer give the split that the checkpoint was trained with.
@@ -39,7 +41,7 @@ def predict_pool(path: Path, net: Literal["ema", "raw"] = "ema", root: Path | No
     cfg = configuration_of(folder, root)
     data = load_data_set(cfg.data)
     split = draw_split(cfg, data)
-    classifier = load_for(folder, net)
+    classifier = load_on_device(folder, weights)
     if checkpoints.load_checkpoint(folder).state["split"] != split.hash:
         raise UserError(f"{folder}: the data no longer give the split that it was trained with")
     device = next(classifier.parameters()).device
@@ -133,6 +135,7 @@ def write_predictions(predictions: list[Prediction], path: Path) -> None:
 
 
 def check_output(path: Path, endings: tuple[str, ...] = (".csv", ".parquet")) -> None:
+    """Makes the folder of an output file; raises `UserError` where the file has another ending or is there already."""
     if path.suffix not in endings:
         raise UserError(f"--out {path}: the file must end in {' or '.join(endings)}")
     if path.exists():
@@ -143,5 +146,6 @@ def check_output(path: Path, endings: tuple[str, ...] = (".csv", ".parquet")) ->
         raise UserError(f"--out {path}: {error.strerror}") from error
 
 
-def load_for(path: Path, net: Literal["ema", "raw"]) -> Classifier:
-    return load_classifier(path, net).to(default_device())
+def load_on_device(path: Path, weights: Literal["ema", "raw"]) -> Classifier:
+    """The network of a checkpoint, on the GPU where there is one."""
+    return load_classifier(path, weights).to(default_device())

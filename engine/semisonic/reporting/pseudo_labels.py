@@ -50,7 +50,7 @@ class PseudoLabelMonitor:
         self.step = 0
 
     def restore(self, path: Path, step: int) -> None:
-        """Takes up the window and the verdict of a run that continues from `step`, from the metrics that it wrote."""
+        """Takes up the window and the collapsed classes of a run that continues from `step`, from its own metrics."""
         self.step = 0
         if step and path.exists():
             with path.open() as file:
@@ -60,7 +60,7 @@ class PseudoLabelMonitor:
         self.step = step
 
     def read(self, step: int, metrics: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-        """The metrics of a reading with what follows from them, and a line to print where the alarm's verdict changed.
+        """The metrics of a reading with what follows from them, and a line to print where other classes have collapsed.
 
         Metrics of a method without pseudo-labels come back as they are.
         """
@@ -86,7 +86,7 @@ class PseudoLabelMonitor:
         return result, self._line(step, names) if changed else None
 
     def _judge(self, step: int, shares_C: Sequence[float]) -> None:
-        """Adds a reading to the window and renews the verdict where there is enough to judge by."""
+        """Adds a reading to the window, and judges which classes have collapsed where there is enough to go by."""
         self.readings.append((step - self.step, np.asarray(shares_C)))
         self.step = step
         covered = sum(steps for steps, _ in self.readings)
@@ -132,7 +132,7 @@ def describe(metrics: dict[str, Any]) -> str:
 def summary(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What summary.json says of pseudo-labels, from the lines of metrics.jsonl; empty where there are none.
 
-    The last reading's metrics, and every change of the alarm's verdict.
+    The last reading's metrics, and every change of the collapsed classes.
     """
     readings = [line for line in lines if "train/coverage" in line]
     if not readings:

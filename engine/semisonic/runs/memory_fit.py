@@ -6,7 +6,8 @@ others waiting in it. Then all tell each other how it went, over the host, and d
 What a trial covers: weights, EMA and the algorithm's state, gradients, the optimizer's state (a rank's share under
 ZeRO), forward and backward on the rank's real shapes, resident images, DALI's queue of finished views, and an
 evaluation's forward. What it does not: decoders of image files, NCCL's and DeepSpeed's buffers, CUDA graphs, and the
-float32 copy of one layer that synchronized BatchNorm makes. A run that fails for these says so (`memory.explained`).
+float32 copy of one layer that synchronized BatchNorm makes. A run that fails for these says so
+(`training/out_of_memory.py`).
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.config.run_config import RunConfig
-from semisonic.contract import Alone, Runner
+from semisonic.contract import BareEngine, Runner
 from semisonic.data.loading.calls import PREFETCH, steps_per_call
 from semisonic.data.loading.resident import GPU_SHARE
 from semisonic.data.loading.synthetic import synthetic_batch
@@ -32,9 +33,16 @@ from semisonic.optim.optimizer import OptimConfig
 from semisonic.reporting.console import Console
 from semisonic.runs.run_folder import saved_micro
 from semisonic.schema import UserError
-from semisonic.training import out_of_memory as memory
 from semisonic.training.build import build_algorithm
 from semisonic.training.metrics import evaluation_mode
+from semisonic.training.out_of_memory import (
+    FIELDS,
+    first_line,
+    free_memory,
+    out_of_memory,
+    readable_bytes,
+    total_memory,
+)
 from semisonic.training.process import on_main, optimizer_share
 from semisonic.training.step import compile_modules, kernels_for, place
 from semisonic_kernels.fuse import use_kernels
@@ -67,7 +75,7 @@ class Trial:
             labeled, unlabeled = cfg.batch.labeled // self.world_size, cfg.batch.unlabeled // self.world_size
             views = algorithm.views(cfg.algorithm)
             batch = synthetic_batch(self.data, self.split, views, cfg.loading, labeled, unlabeled, self.device)
-            engines = {role: Alone(algorithm.role_module(role)) for role in algorithm.roles}
+            engines = {role: BareEngine(algorithm.role_module(role)) for role in algorithm.roles}
             try:
                 algorithm.train().train_step(batch, Runner(engines, cfg.batch.micro))
                 self.wait()
@@ -145,7 +153,7 @@ class Shortage(NamedTuple):
     cause: str
 
     def __str__(self) -> str:
-        return f"{memory.readable(self.memory)} (rank {self.rank})"
+        return f"{readable_bytes(self.memory)} (rank {self.rank})"
 
 
 def fit_steps(
@@ -212,7 +220,7 @@ def fitted(cfg: RunConfig, trial: Trial, resumed: bool = False) -> tuple[RunConf
         if shortage := _agreed(lambda: trial.evaluation(candidate), trial, group):
             raise UserError(
                 f"eval.batch: an evaluation of {cfg.eval.batch} images a rank does not fit into {shortage}; lower it, "
-                f"which changes no figure ({shortage.cause})"
+                f"which changes no metric ({shortage.cause})"
             )
     if trial.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(trial.device)
@@ -226,7 +234,7 @@ def larger_counts(cfg: RunConfig, world_size: int) -> list[int]:
         return []
     labeled, unlabeled = cfg.batch.labeled // world_size, cfg.batch.unlabeled // world_size
     divisors = [k for k in range(cfg.batch.micro + 1, labeled + 1) if labeled % k == 0 and unlabeled % k == 0]
-    return [k for k in divisors if not algorithm.check(cfg.algorithm, labeled // k, unlabeled // k)]
+    return [k for k in divisors if not algorithm.problems(cfg.algorithm, labeled // k, unlabeled // k)]
 
 
 def with_micro(cfg: RunConfig, micro: int) -> RunConfig:
@@ -254,11 +262,11 @@ def _agreed(action: Callable[[], None], trial: Trial, group: Any) -> Shortage | 
     try:
         action()
     except Exception as error:
-        if memory.out_of_memory(error):
-            shortage = Shortage(trial.rank, memory.total(trial.device), memory.first_line(error))
+        if out_of_memory(error):
+            shortage = Shortage(trial.rank, total_memory(trial.device), first_line(error))
         else:
             failure = error
-    memory.free(trial.device)  # here, where the error and the tensors in its frames are gone
+    free_memory(trial.device)  # here, where the error and the tensors in its frames are gone
     mine = (shortage, None if failure is None else f"{type(failure).__name__}: {failure}")
     outcomes: list[Any] = [mine]
     if group is not None:
@@ -302,7 +310,7 @@ def _refusal(cfg: RunConfig, shortage: Shortage, resumed: bool) -> str:
         )
     return (
         f"batch.fit: a {_step(cfg)} does not fit into {shortage}, and --no-batch.fit forbids to cut it; "
-        f"{memory.FIELDS} ({shortage.cause})"
+        f"{FIELDS} ({shortage.cause})"
     )
 
 

@@ -23,11 +23,11 @@ from semisonic.reporting.console import Console
 from semisonic.runs.memory_fit import fit_steps, optimizer_bytes
 from semisonic.runs.run_folder import continued, saved_micro
 from semisonic.schema import UserError
-from semisonic.training import out_of_memory as memory
 from semisonic.training.build import build_trainer, draw_split
 from semisonic.training.cuda_graph import WARM_UP, WARM_UP_DDP
+from semisonic.training.out_of_memory import explained, readable_bytes, total_memory
 from semisonic.training.process import on_main, peak_memory_bytes, start, thread_count
-from semisonic.training.trainer import NETS, Trainer
+from semisonic.training.trainer import WEIGHTS, Trainer
 
 STEPS = 5
 """Real steps that are measured, at least; all steps of a DALI call belong together."""
@@ -86,7 +86,7 @@ def plan(invocation: Invocation) -> int:
     for note in data.notes:
         console.print(note)
     console.start_up(cfg, data, split, trainer.rank, trainer.device, thread_count(cfg))
-    with memory.explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step):
+    with explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step):
         measured = measure(trainer, begin)
     console.rich.print(table("Plan: nothing was written", rows(trainer, measured), ("", "")), highlight=False)
     if asked.baseline:
@@ -104,7 +104,7 @@ def measure(trainer: Trainer, begin: float) -> Measured:
     evaluation, per_slice = timed_slices(trainer)
     size, copy, write = timed_checkpoint(trainer)
     gpu = trainer.device.type == "cuda"
-    total = memory.total(trainer.device)
+    total = total_memory(trainer.device)
     in_use = total - torch.cuda.mem_get_info(trainer.device)[0] if gpu else 0
     reserved = torch.cuda.max_memory_reserved(trainer.device) if gpu else 0
     own = [
@@ -261,7 +261,7 @@ def estimate(cfg: RunConfig, measured: Measured, test: int, held_out: int, world
     steps = cfg.steps * statistics.fmean(measured.steps)
     evaluations = math.ceil(cfg.steps / cfg.eval.every)
     each = sum(
-        len(NETS) * (measured.evaluation + slice_count(images, cfg, world_size) * measured.per_slice)
+        len(WEIGHTS) * (measured.evaluation + slice_count(images, cfg, world_size) * measured.per_slice)
         for images in (test, held_out)
         if images
     )
@@ -282,15 +282,17 @@ def rows(trainer: Trainer, measured: Measured) -> list[tuple[str, str]]:
     whole = estimate(cfg, measured, len(trainer.data.test), len(split.held_out), trainer.rank.world_size)
     mean, median = statistics.fmean(measured.steps), statistics.median(measured.steps)
     worst_rank = " of the worst rank" if trainer.rank.world_size > 1 else ""
-    readable = memory.readable
     if trainer.device.type == "cuda":
         peak = (
-            f"{readable(measured.allocated)} allocated, {readable(measured.reserved)} reserved by torch, "
-            f"{readable(measured.in_use)} of the card in use (DALI and other processes included), "
-            f"out of {readable(measured.memory)}{worst_rank}"
+            f"{readable_bytes(measured.allocated)} allocated, {readable_bytes(measured.reserved)} reserved by torch, "
+            f"{readable_bytes(measured.in_use)} of the card in use (DALI and other processes included), "
+            f"out of {readable_bytes(measured.memory)}{worst_rank}"
         )
     else:
-        peak = f"{readable(measured.allocated)} resident{worst_rank}, out of the host's {readable(measured.memory)}"
+        peak = (
+            f"{readable_bytes(measured.allocated)} resident{worst_rank}, "
+            f"out of the host's {readable_bytes(measured.memory)}"
+        )
     size = measured.checkpoint
     images = [f"{cfg.steps * cfg.batch.labeled:,} labeled, {epochs(cfg.steps * cfg.batch.labeled, split.labeled)}"]
     if views.unlabeled:
@@ -305,8 +307,8 @@ def rows(trainer: Trainer, measured: Measured) -> list[tuple[str, str]]:
                      + (" with the compilation" if cfg.compiled else "")),
         ("all steps", f"{duration(whole.steps)} for {cfg.steps:,}"),
         ("evaluations", f"{duration(whole.evaluations)} for {whole.evaluation_count:,}"),
-        ("checkpoints", f"{duration(whole.checkpoints)} for {whole.checkpoint_count:,} of {readable(size)}; "
-                        f"{whole.kept} kept: {readable(size * whole.kept)}"),
+        ("checkpoints", f"{duration(whole.checkpoints)} for {whole.checkpoint_count:,} of {readable_bytes(size)}; "
+                        f"{whole.kept} kept: {readable_bytes(size * whole.kept)}"),
         ("images seen", "; ".join(images)),
         ("whole run", f"{duration(whole.total)}, {whole.total / 3600:,.2f} hours"),
     ]  # fmt: skip

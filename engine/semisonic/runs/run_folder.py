@@ -21,7 +21,7 @@ MAY_CHANGE = {
     "out", "threads", "device", "max_hours", "baseline", "compile", "recompute", "log", "checkpoint",
     "parallel", "health", "batch.fit"
 }  # fmt: skip
-"""What may differ between a run and its continuation: it changes speed, and figures by rounding at most."""
+"""What may differ between a run and its continuation: it changes speed, and metrics by rounding at most."""
 
 
 def check_resumable(cfg: RunConfig, resume: bool) -> bool:
@@ -69,7 +69,7 @@ def continued(cfg: RunConfig) -> RunConfig:
 
 
 def check_same(cfg: RunConfig, folder: Path) -> None:
-    """Refuses to continue a run whose configuration differs in anything that changes its figures."""
+    """Refuses to continue a run whose configuration differs in anything that changes its metrics."""
     saved = _saved(folder)
     now = cfg.model_dump(mode="json")
     problems = []

@@ -4,7 +4,7 @@ import json
 import statistics
 from typing import Any
 
-from semisonic.reporting import pseudo_labels as pseudo_labels
+from semisonic.reporting import pseudo_labels
 from semisonic.training.process import environment, peak_memory_bytes
 from semisonic.training.trainer import Trainer
 
@@ -13,7 +13,7 @@ LAST = 20
 
 
 def summarize(trainer: Trainer) -> dict[str, Any]:
-    """The figures of a finished run; accuracies in percent, of the EMA network unless named raw."""
+    """The results of a finished run; accuracies in percent, of the EMA network unless named raw."""
     final, split = trainer.history[-1], trainer.split
     result: dict[str, Any] = {
         "algorithm": trainer.cfg.algorithm.name,

@@ -35,33 +35,33 @@ FIELDS = (
 def out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: the error itself says so, or one that it was raised from or while handling."""
     seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        if isinstance(link, torch.OutOfMemoryError | MemoryError):
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if isinstance(cause, torch.OutOfMemoryError | MemoryError):
             return True
         # An OSError's ENOMEM has the text as well; a user's mistake that mentions memory is none itself.
-        if isinstance(link, RuntimeError | OSError) and any(text in str(link).lower() for text in TEXTS):
+        if isinstance(cause, RuntimeError | OSError) and any(text in str(cause).lower() for text in TEXTS):
             return True
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return False
 
 
-def free(device: torch.device) -> None:
+def free_memory(device: torch.device) -> None:
     """Returns to the device what nothing holds any more. No exception may be alive: its frames hold tensors."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
-def total(device: torch.device) -> int:
+def total_memory(device: torch.device) -> int:
     """Bytes of memory of the device: of the card, or of the host."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[1]
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def readable(size: float) -> str:
+def readable_bytes(size: float) -> str:
     """Bytes as people write them: 79 GiB, 1.4 GiB, 310 MiB."""
     for unit, name in ((2**30, "GiB"), (2**20, "MiB")):
         if size >= unit:
@@ -81,7 +81,7 @@ def explained(batch: BatchConfig, rank: Rank, device: torch.device, step: Callab
         if not out_of_memory(error):
             raise
         micro = f" in {batch.micro} micro-batches" if batch.micro > 1 else ""
-        memory = readable(total(device))
+        memory = readable_bytes(total_memory(device))
         explanation = UserError(
             f"batch.labeled: rank {rank.rank} of {rank.world_size} ran out of memory ({memory} in all) in step "
             f"{step():,}, of {batch.labeled} labeled + {batch.unlabeled} unlabeled images over all "

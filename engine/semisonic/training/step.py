@@ -79,7 +79,7 @@ class TrainingStep:
         bad = ~torch.isfinite(output.loss.detach())
         if any(engine.overflowed for engine in engines):
             bad = torch.ones_like(bad)
-        self.first_bad_step.copy_(torch.where(bad & (self.first_bad_step < 0), algorithm.step, self.first_bad_step))
+        self.mark_bad(bad, algorithm.step)
         if not any(engine.skipped for engine in engines):
             observed = self.gather(output.observed)
             with torch.no_grad(), self.whole_parameters():
@@ -88,6 +88,10 @@ class TrainingStep:
         algorithm.step += 1
         self.meter.add({"loss": output.loss, **output.metrics})
         return output
+
+    def mark_bad(self, bad: Tensor, step: Tensor | int) -> None:
+        """Takes note of a bad step, unless there was one before it; on the device, without waiting for it."""
+        self.first_bad_step.copy_(torch.where(bad & (self.first_bad_step < 0), step, self.first_bad_step))
 
     def gather(self, observed: dict[str, Tensor]) -> dict[str, Tensor]:
         """Every rank's tensors in global-sample order: a step's micro-batches are cut before its ranks."""

@@ -38,8 +38,8 @@ AGREE_EVERY = 1.0
 """Seconds, about, between the moments at which several ranks agree on stopping."""
 
 
-NETS = {"ema": "ema", "raw": "network"}
-"""The networks that are evaluated, and the module of the algorithm that each is."""
+WEIGHTS = {"ema": "ema", "raw": "network"}
+"""The weights that are evaluated and kept, and the module of the algorithm that holds them."""
 
 
 class Trainer:
@@ -83,9 +83,9 @@ class Trainer:
         self.voted_at = time.monotonic()
         throughput = Throughput(self.images_per_step)
         tracker = Tracker(self.accelerator, cfg, self.run_folder, self.step, self.data.classes)
-        usage = PseudoLabelMonitor(cfg, self.data.classes, self.algorithm.info.class_prior)
+        pseudo_labels = PseudoLabelMonitor(cfg, self.data.classes, self.algorithm.info.class_prior)
         if self.accelerator.is_main_process:
-            usage.restore(tracker.path, self.step)
+            pseudo_labels.restore(tracker.path, self.step)
         if tracker.discarded:
             console.print(f"{tracker.discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
         self.checkpoint_writer.say = console.print
@@ -104,7 +104,7 @@ class Trainer:
                 logged = last or self.step % cfg.log.every == 0
                 if logged:
                     self.activity.enter(Phase.METRICS)
-                    metrics, alarm = usage.read(self.step, self.read())
+                    metrics, alarm = pseudo_labels.read(self.step, self.read())
                     metrics |= throughput.read(loader.wait_seconds)
                     self.log(tracker, metrics)
                     if alarm:
@@ -196,8 +196,8 @@ class Trainer:
 
     # Evaluation.
 
-    def evaluate(self, net: str, which: str, most: int | None = None) -> Evaluation:
-        """Evaluates `net` ("raw" or "ema") on the "test" or "held_out" images, or on the first `most` of them."""
+    def evaluate(self, weights: str, which: str, most: int | None = None) -> Evaluation:
+        """Evaluates the "ema" or "raw" weights on the "test" or "held_out" images, or on the first `most` of them."""
         test = which == "test"
         indices = np.arange(len(self.data.test.labels)) if test else self.split.held_out
         source = source_of(self.data, self.device, indices[:most], test=test)
@@ -207,20 +207,20 @@ class Trainer:
             evaluation_mode(self.algorithm),
         ):
             watched = self.activity.each(Phase.EVALUATING, slices)
-            return evaluate(lambda x: self.algorithm.infer(x, NETS[net]), watched, len(self.data.classes))
+            return evaluate(lambda x: self.algorithm.infer(x, WEIGHTS[weights]), watched, len(self.data.classes))
 
     def evaluate_all(self) -> dict[str, Any]:
-        """Evaluates both networks, extends the history and returns what is logged."""
+        """Evaluates the EMA and the raw weights, extends the history and returns what is logged."""
         metrics: dict[str, Any] = {}
         for which in ("test", "held_out")[: 2 if len(self.split.held_out) else 1]:
             prefix = "eval" if which == "test" else which
-            for net in NETS:
-                result = self.evaluate(net, which)
-                name = prefix if net == "ema" else f"{prefix}_raw"
+            for weights in WEIGHTS:
+                result = self.evaluate(weights, which)
+                name = prefix if weights == "ema" else f"{prefix}_raw"
                 metrics |= {f"{name}/{key}": value for key, value in result.scalars().items()}
-                if which == "held_out" and net == "ema":
+                if which == "held_out" and weights == "ema":
                     self.algorithm.held_out_counts.copy_(torch.tensor(result.counts))
-                if which == "test" and net == "ema":
+                if which == "test" and weights == "ema":
                     metrics["eval/per_class"] = result.per_class
                     if self.accelerator.is_main_process and self.step == self.cfg.steps:
                         picture = self.run_folder / "confusion.png"
@@ -240,7 +240,7 @@ class Trainer:
     # Checkpoints.
 
     def save(self) -> None:
-        """Has a checkpoint of this moment written while the training goes on; `writer.finish` waits for it.
+        """Has a checkpoint of this moment written while the training goes on; `checkpoint_writer.finish` waits for it.
 
         All ranks must call it.
         """
@@ -251,8 +251,7 @@ class Trainer:
         with step.whole_parameters():
             # A finite loss can have had gradients that were not: the weights of the last step decide.
             finite = torch.stack([parameter.isfinite().all() for parameter in self.algorithm.parameters()]).all()
-            bad = ~finite & (step.first_bad_step < 0)
-            step.first_bad_step.copy_(torch.where(bad, step.number - 1, step.first_bad_step))
+            step.mark_bad(~finite, step.number - 1)
             self.check_finite()
             self.compare_ranks()
             optimizer: dict[str, Tensor] = {}

@@ -185,9 +185,9 @@ def test_without_the_patch_there_are_two_views():
 
 
 def test_impossible_shares_and_corners_are_refused():
-    assert EnAET.check(EnAET.Config(), 16, 16) == []
-    assert EnAET.check(EnAET.Config(), 12, 12)[0].startswith("algorithm.block: blocks of 8 labeled images")
-    assert EnAET.check(EnAET.Config(shift=0.24), 8, 8) == [
+    assert EnAET.problems(EnAET.Config(), 16, 16) == []
+    assert EnAET.problems(EnAET.Config(), 12, 12)[0].startswith("algorithm.block: blocks of 8 labeled images")
+    assert EnAET.problems(EnAET.Config(shift=0.24), 8, 8) == [
         "algorithm.shift: corners may meet at 0.24; take less than 0.2"
     ]
 

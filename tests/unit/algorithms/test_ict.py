@@ -168,5 +168,5 @@ def test_one_weight_for_a_block():
 
 
 def test_blocks_must_divide_a_micro_batch():
-    assert ICT.check(ICT.Config(block=8), 4, 8)[0].startswith("algorithm.block: ")
-    assert ICT.check(ICT.Config(block=4), 4, 8) == []
+    assert ICT.problems(ICT.Config(block=8), 4, 8)[0].startswith("algorithm.block: ")
+    assert ICT.problems(ICT.Config(block=4), 4, 8) == []

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.mixing import block_first, check_block
+from semisonic.algorithms.mixing import block_first
 from semisonic.algorithms.mixmatch import MixMatch
 from semisonic.algorithms.ramps import linear_ramp, sigmoid_ramp
 from semisonic.contract import Batch
@@ -161,10 +161,10 @@ def test_micro_batches_sum_to_the_batch():
         )  # fmt: skip
         (algorithm.loss(micro).loss / 2).backward()
     assert same(whole, {name: p.grad for name, p in algorithm.named_parameters()})
-    assert check_block(4, 6) and MixMatch.check(algorithm.cfg, 4, 8)[0].startswith("algorithm.block: ")
-    assert MixMatch.check(algorithm.cfg, 6, 12) == []
-    assert "a multiple of 2 that divides 6" in MixMatch.check(algorithm.cfg, 6, 15)[0]  # 3 labeled, 7.5 unlabeled
-    assert check_block(2, 6, 15) == check_block(6, 6, 15) == []
+    assert block_problems(4, 6) and MixMatch.problems(algorithm.cfg, 4, 8)[0].startswith("algorithm.block: ")
+    assert MixMatch.problems(algorithm.cfg, 6, 12) == []
+    assert "a multiple of 2 that divides 6" in MixMatch.problems(algorithm.cfg, 6, 15)[0]  # 3 labeled, 7.5 unlabeled
+    assert block_problems(2, 6, 15) == block_problems(6, 6, 15) == []
 
 
 def test_true_labels_of_the_unlabeled_images_never_reach_the_loss():

@@ -273,6 +273,6 @@ def test_a_student_that_would_wait_for_ever_is_refused():
 
 @pytest.mark.parametrize("fields", [{"variant": "reduced"}, {"predictions": Path("table.npy")}])
 def test_predictions_belong_to_the_reduced_variant(fields: dict):
-    assert MPL.check(MPL.Config(**fields), 8, 8) == [
+    assert MPL.problems(MPL.Config(**fields), 8, 8) == [
         "algorithm.predictions: belongs to algorithm.variant reduced, which needs it; give both or neither"
     ]

@@ -67,7 +67,7 @@ def mixing_batch(algorithm: Algorithm, lam: Tensor | None = None) -> Batch:
 
 def test_unmixed_training_asks_for_no_draws():
     assert not Supervised.views(Supervised.Config()).labeled_draws
-    assert Supervised.check(Supervised.Config(), 7, 0) == []
+    assert Supervised.problems(Supervised.Config(), 7, 0) == []
 
 
 @pytest.mark.parametrize("mix", ["mixup", "cutmix"])
@@ -125,6 +125,6 @@ def test_blocks_make_mixing_independent_of_micro_batches(mix: str):
         for rows in (slice(0, 2), slice(2, 4), slice(4, 6))
     ]  # fmt: skip
     torch.testing.assert_close(sum(parts) / 3, whole)
-    assert Supervised.check(Supervised.Config(mix=mix), 12, 0)[0].startswith("algorithm.block")
+    assert Supervised.problems(Supervised.Config(mix=mix), 12, 0)[0].startswith("algorithm.block")
     other = copy.deepcopy(batch)._replace(draws=batch.draws | {"partner": batch.draws["partner"].flip(0)})
     assert not torch.equal(algorithm.loss(other).loss, whole)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import check_data
-from semisonic.algorithms.base import Batch
+from semisonic.contract import Batch
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ import house
 
 @pytest.mark.filterwarnings("ignore:The external source node")
 def test_a_step_changes_file_at_most_twenty_times():
-    passed = house.trace_changes()
+    passed = house.trace_step()
     files = [line.partition(":")[0] for line in passed]
     assert len(passed) - 1 <= 20
     assert all(one != other for one, other in pairwise(files))

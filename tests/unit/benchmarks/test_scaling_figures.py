@@ -1,6 +1,7 @@
 """Figures of scaling: efficiency by round and by core, and what a machine could not tell."""
 
 import scaling_figures
+
 from measure import spread
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from semisonic.checkpoint.atomic_files import (
     DTYPES,
-    check_file,
+    file_problem,
     sync_folder,
     write_file,
     write_tensors,
@@ -51,13 +51,13 @@ def test_a_type_that_the_format_has_not_is_refused(tmp_path: Path):
 def test_checksums_find_what_changed(tmp_path: Path):
     path = tmp_path / "file"
     entry = write_file(path, [b"123456789"])
-    assert entry == {"bytes": 9, "crc32": "cbf43926"} and check_file(path, entry) is None  # the check value of CRC-32
+    assert entry == {"bytes": 9, "crc32": "cbf43926"} and file_problem(path, entry) is None  # the check value of CRC-32
     path.write_bytes(b"123456780")
-    assert "checksum" in str(check_file(path, entry))
+    assert "checksum" in str(file_problem(path, entry))
     path.write_bytes(b"1234")
-    assert "has 4 bytes and should have 9" in str(check_file(path, entry))
+    assert "has 4 bytes and should have 9" in str(file_problem(path, entry))
     path.unlink()
-    assert "No such file" in str(check_file(path, entry))
+    assert "No such file" in str(file_problem(path, entry))
 
 
 def test_a_write_that_comes_to_the_disk_in_parts_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -12,7 +12,6 @@ from typing import cast
 
 import pytest
 
-from semisonic.config.run_config import HealthConfig
 from semisonic.distributed import watchdog as health
 from semisonic.distributed.consistency import Diverged, RanksDiffer
 from semisonic.distributed.failures import SUSPICION, failure_from, failure_of
@@ -25,7 +24,7 @@ from semisonic.distributed.heartbeat import (
     Phase,
     Position,
 )
-from semisonic.distributed.watchdog import TRANSITIONS, State, StateMachine, Watchdog
+from semisonic.distributed.watchdog import TRANSITIONS, HealthConfig, State, StateMachine, Watchdog
 from semisonic.runs.run import exit_code
 from semisonic.schema import ExitCode, UserError
 

@@ -79,7 +79,7 @@ def test_the_compiled_step_is_tried_before_the_step_is_cut():
 def test_counts_divide_all_shares_and_please_the_algorithm(monkeypatch: pytest.MonkeyPatch):
     cfg = configuration("--batch.labeled", "24", "--batch.unlabeled-ratio", "3", "--batch.micro", "2")
     assert larger_counts(cfg, 1) == [3, 4, 6, 8, 12, 24] and larger_counts(cfg, 2) == [3, 4, 6, 12]
-    monkeypatch.setattr(FixMatch, "check", classmethod(lambda kind, cfg, b, u: [] if b % 4 == 0 else ["no"]))
+    monkeypatch.setattr(FixMatch, "problems", classmethod(lambda kind, cfg, b, u: [] if b % 4 == 0 else ["no"]))
     assert larger_counts(cfg, 1) == [3, 6]
     monkeypatch.setattr(FixMatch, "micro_batches", False)
     assert larger_counts(cfg, 1) == []

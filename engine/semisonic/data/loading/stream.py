@@ -28,7 +28,8 @@ from semisonic.data.loading.image_source import ImageSource
 from semisonic.data.loading.resident import ResidentImages, upload
 from semisonic.data.loading.sampler import Sampler
 from semisonic.data.sets.base import ImageFiles, Images
-from semisonic.data.views.registry import Geometry, View, build_view
+from semisonic.data.views.registry import build_view
+from semisonic.data.views.view import Geometry, View
 from semisonic_kernels.noise import normal_noise
 
 

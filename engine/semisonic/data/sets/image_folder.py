@@ -22,7 +22,7 @@ from semisonic.schema import UserError
 _SHOWN = 20  # bad files
 
 
-def check_folder(cfg: DataConfig) -> list[str]:
+def folder_problems(cfg: DataConfig) -> list[str]:
     """Mistakes that show without walking through the images, one line each."""
     problems = []
     if cfg.size is None:
@@ -60,7 +60,7 @@ def load_folder(cfg: DataConfig) -> DataSet:
     if listing.problems:
         raise UserError(listing.problems)
     classes = tuple(sorted({label for _, label in listing.train if label is not None}))
-    if problems := _check_classes(listing, classes):
+    if problems := _class_problems(listing, classes):
         raise UserError(problems)
 
     notes = listing.notes
@@ -83,7 +83,7 @@ def load_folder(cfg: DataConfig) -> DataSet:
     )
 
 
-def _check_classes(listing: Listing, classes: tuple[str, ...]) -> list[str]:
+def _class_problems(listing: Listing, classes: tuple[str, ...]) -> list[str]:
     problems = []
     if len(classes) < 2:
         problems.append(

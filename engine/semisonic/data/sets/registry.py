@@ -7,13 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from semisonic.data.sets import digits
-from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, ImageFiles, Images
-from semisonic.data.sets.image_folder import check_folder, load_folder
-from semisonic.data.sets.splits import check_labels
-from semisonic.data.sets.torchvision_sets import KNOWN, check_known, load_known
+from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet
+from semisonic.data.sets.image_folder import folder_problems, load_folder
+from semisonic.data.sets.splits import label_problems
+from semisonic.data.sets.torchvision_sets import KNOWN, load_torchvision, torchvision_problems
 from semisonic.schema import UserError
-
-__all__ = ["DataConfig", "DataSet", "ImageFiles", "Images", "data_problems", "data_sets", "image_size", "load_data_set"]
 
 
 @dataclass(frozen=True)
@@ -39,10 +37,10 @@ _REGISTRY = {
         counts=digits.COUNTS,
     ),
     **{
-        name: _Registered(known.title, load_known, check_known, known.size, known.classes, known.counts)
+        name: _Registered(known.title, load_torchvision, torchvision_problems, known.size, known.classes, known.counts)
         for name, known in KNOWN.items()
     },
-    "folder": _Registered("your own images: a folder per class, or a CSV (data.csv)", load_folder, check_folder),
+    "folder": _Registered("your own images: a folder per class, or a CSV (data.csv)", load_folder, folder_problems),
 }
 
 
@@ -78,7 +76,7 @@ def data_problems(cfg: DataConfig) -> list[str]:
     if cfg.split is not None and not cfg.split.expanduser().is_file():
         problems.append(f"data.split: no such file: {cfg.split}")
     if entry.classes is not None:
-        problems += check_labels(cfg, entry.classes, entry.counts)
+        problems += label_problems(cfg, entry.classes, entry.counts)
     elif cfg.labels is not None and cfg.labels <= 0 and cfg.split is None:
         problems.append(f"data.labels: {cfg.labels} labeled images; give a multiple of the number of classes or null")
     return problems

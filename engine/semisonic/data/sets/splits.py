@@ -56,7 +56,7 @@ def shuffled_by_class(labels_N: np.ndarray, classes: int, seed: int) -> list[np.
     return [order_N[labels_N[order_N] == c] for c in range(classes)]
 
 
-def check_labels(cfg: DataConfig, classes: int, label_counts: Sequence[int] | None = None) -> list[str]:
+def label_problems(cfg: DataConfig, classes: int, label_counts: Sequence[int] | None = None) -> list[str]:
     """Mistakes in `data.labels` and `data.held_out`, one line each; [] where there is none.
 
     `label_counts`: labeled images of every class; without it only what needs no images is checked.
@@ -74,7 +74,7 @@ def check_labels(cfg: DataConfig, classes: int, label_counts: Sequence[int] | No
     elif cfg.labels is not None and cfg.labels % classes:
         problems.append(_not_balanced("labels", cfg.labels, classes))
     if not problems and label_counts is not None:
-        problems += _check_counts(cfg, classes, label_counts)
+        problems += _count_problems(cfg, classes, label_counts)
     return problems
 
 
@@ -84,7 +84,7 @@ def _not_balanced(field: str, value: int, classes: int) -> str:
     return f"data.{field}: {value} is not the same number for each of the {classes} classes; give {near}"
 
 
-def _check_counts(cfg: DataConfig, classes: int, label_counts: Sequence[int]) -> list[str]:
+def _count_problems(cfg: DataConfig, classes: int, label_counts: Sequence[int]) -> list[str]:
     total, poorest = sum(label_counts), min(range(classes), key=lambda c: label_counts[c])
     wanted = (cfg.labels or 0) + cfg.held_out
     asked = f"{cfg.labels or 'all'} labeled and {cfg.held_out} held-out images"
@@ -113,7 +113,7 @@ def make_split(
     if cfg.split is not None:
         return _user_split(cfg, labels_N, classes, seed, paths)
     counts = np.bincount(labels_N[labels_N >= 0], minlength=classes)
-    if problems := check_labels(cfg, classes, counts.tolist()):
+    if problems := label_problems(cfg, classes, counts.tolist()):
         raise UserError(problems)
     held, taken = cfg.held_out // classes, (cfg.labels or 0) // classes
     labeled, held_out = [], []
@@ -152,7 +152,7 @@ def load_split(path: Path, labels_N: np.ndarray | None = None, classes: int | No
     arrays = _read_npz(path)
     if missing := [name for name in (LABELED, UNLABELED, HELD_OUT) if name not in arrays]:
         raise UserError(f"data.split: {path} has no array {' and no '.join(missing)}")
-    if labels_N is not None and (problems := _check_split(path, arrays, labels_N, classes)):
+    if labels_N is not None and (problems := _split_problems(path, arrays, labels_N, classes)):
         raise UserError(problems)
     return Split(*(np.sort(arrays[name]) for name in (LABELED, UNLABELED, HELD_OUT)))
 
@@ -160,9 +160,9 @@ def load_split(path: Path, labels_N: np.ndarray | None = None, classes: int | No
 def _user_split(cfg: DataConfig, labels_N: np.ndarray, classes: int, seed: int, paths: Sequence[str] | None) -> Split:
     assert cfg.split is not None
     file = cfg.split.expanduser()
-    problems = check_labels(cfg, classes)
+    problems = label_problems(cfg, classes)
     arrays = _read_npz(file) if file.suffix == ".npz" else {LABELED: _read_list(file, cfg.root, paths)}
-    problems += _check_split(file, arrays, labels_N, classes)
+    problems += _split_problems(file, arrays, labels_N, classes)
     if LABELED not in arrays:
         problems.append(f"data.split: {file} has no array {LABELED}; arrays: {', '.join(arrays) or 'none'}")
     given = arrays.get(HELD_OUT)
@@ -267,7 +267,7 @@ def _read_names(file: Path) -> list[str]:
         raise UserError(f"data.split: cannot read {file}: {error}") from error
 
 
-def _check_split(file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndarray, classes: int | None) -> list[str]:
+def _split_problems(file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndarray, classes: int | None) -> list[str]:
     """Mistakes in index arrays by name, one line each."""
     problems = []
     for name, indices in arrays.items():

@@ -90,7 +90,7 @@ def root_of(cfg: DataConfig) -> Path:
     return root.parent if folder and "/" not in folder and root.name == folder else root
 
 
-def check_known(cfg: DataConfig) -> list[str]:
+def torchvision_problems(cfg: DataConfig) -> list[str]:
     """One line where files are missing and may not be downloaded, with the folder and the files; else []."""
     if cfg.download:
         return []
@@ -111,7 +111,7 @@ def check_known(cfg: DataConfig) -> list[str]:
     ]
 
 
-def load_known(cfg: DataConfig) -> DataSet:
+def load_torchvision(cfg: DataConfig) -> DataSet:
     """Read the set, downloading it first where asked. Raises UserError for missing, damaged or unreachable
     files."""
     known, root = KNOWN[cfg.name], root_of(cfg)
@@ -135,7 +135,7 @@ def _open(cfg: DataConfig, root: Path, **options: Any) -> Any:
     from torchvision import datasets
 
     reader: Callable[..., Any] = getattr(datasets, KNOWN[cfg.name].reader)
-    absent = check_known(cfg.model_copy(update={"download": False}))
+    absent = torchvision_problems(cfg.model_copy(update={"download": False}))
     try:
         if not (cfg.download and absent):
             return reader(root, download=False, **options)

@@ -1,6 +1,6 @@
 """The views of an image by their specs, such as "weak" or "randaugment(2,9)".
 
-`views.py` says what a view is; each kind has a file of its own.
+`view.py` says what a view is; each kind has a file of its own.
 """
 
 import re

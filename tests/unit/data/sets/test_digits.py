@@ -5,7 +5,8 @@ import hashlib
 import numpy as np
 
 from semisonic.data.sets import digits
-from semisonic.data.sets.registry import DataConfig, load_data_set
+from semisonic.data.sets.base import DataConfig
+from semisonic.data.sets.registry import load_data_set
 from tests.support.data_sets import assert_constants, assert_sound
 
 PINNED_TEST_LABELS = "141a7578b66b071290241c893de891bdd3c2a233c6b6c24d09d580f021502e31"

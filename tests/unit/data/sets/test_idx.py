@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.idx import FILES, read_idx
-from semisonic.data.sets.registry import DataConfig, load_data_set
+from semisonic.data.sets.registry import load_data_set
 from semisonic.schema import UserError
 from tests.support.data_sets import assert_sound, errors_of
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semisonic.data.sets.registry import DataConfig, data_problems
+from semisonic.data.sets.base import DataConfig
+from semisonic.data.sets.registry import data_problems
 from semisonic.data.sets.spellings import LABELED_FOLDERS, UNLABELED_FOLDERS
 from semisonic.data.sets.splits import make_split
 from tests.support.image_folders import HEIGHT, WIDTH, errors_of, files, load_it, write_images

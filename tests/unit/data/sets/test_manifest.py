@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from semisonic.data.sets import manifest
+from semisonic.data.sets.base import ImageFiles
 from semisonic.data.sets.manifest import BAD, OK, VIA_PILLOW
-from semisonic.data.sets.registry import ImageFiles
 from tests.support.image_folders import (
     HEIGHT,
     WIDTH,

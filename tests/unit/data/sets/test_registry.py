@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from semisonic.data.sets.registry import DataConfig, data_problems, load_data_set
+from semisonic.data.sets.base import DataConfig
+from semisonic.data.sets.registry import data_problems, load_data_set
 
 
 @pytest.mark.parametrize(

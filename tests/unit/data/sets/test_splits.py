@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semisonic.data.sets.base import DataConfig
-from semisonic.data.sets.splits import Split, check_labels, load_split, make_split, save_split
+from semisonic.data.sets.splits import Split, load_split, make_split, save_split
 from semisonic.schema import UserError
 from tests.support.splits import CLASSES, LABELS, OF_EACH, errors_of, split_of
 
@@ -101,7 +101,7 @@ def test_a_class_with_too_few_images_is_named():
     labels_N[np.flatnonzero(LABELS == 2)[5:]] = 0
     (line,) = errors_of(labels_N=labels_N, labels=50)
     assert "class 2 has only 5" in line
-    assert check_labels(DataConfig(labels=25), CLASSES, np.bincount(labels_N).tolist()) == []
+    assert label_problems(DataConfig(labels=25), CLASSES, np.bincount(labels_N).tolist()) == []
 
 
 def test_saved_and_loaded(tmp_path: Path):

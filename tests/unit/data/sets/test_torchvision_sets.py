@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from semisonic.data.sets import torchvision_sets
+from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.idx import FILES
-from semisonic.data.sets.registry import DataConfig, data_problems, data_sets, load_data_set
+from semisonic.data.sets.registry import data_problems, data_sets, load_data_set
 from tests.support.data_sets import assert_constants, assert_sound, errors_of
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
