@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.mixing import block_first
+from semisonic.algorithms.mixing import block_first, block_problems
 from semisonic.algorithms.mixmatch import MixMatch
 from semisonic.algorithms.ramps import linear_ramp, sigmoid_ramp
 from semisonic.contract import Batch

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semisonic.data.sets.base import DataConfig
-from semisonic.data.sets.splits import Split, load_split, make_split, save_split
+from semisonic.data.sets.splits import Split, label_problems, load_split, make_split, save_split
 from semisonic.schema import UserError
 from tests.support.splits import CLASSES, LABELS, OF_EACH, errors_of, split_of
 
