@@ -10,7 +10,6 @@ algorithm's. On the CPU, where there are no CUDA graphs, the recorder is one tha
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves, tree_map
 
-from semisonic.training import step as stepper
-from semisonic.training.build import build_trainer
 from semisonic.config.command_line import resolve
 from semisonic.data.loading.draws import sample_keys
+from semisonic.training import step as stepper
+from semisonic.training.build import build_trainer
 from semisonic.training.cuda_graph import WARM_UP_DDP
 from semisonic.training.trainer import Trainer
 from tests.support.trainers import FIELDS

@@ -80,14 +80,29 @@ def become_rank(fault: str, rank: int, ranks: int, port: int, folder: Path, fiel
     os.dup2(output, 1)
     os.dup2(output, 2)
     if ranks > 1:
-        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(ranks)}
+        os.environ |= {
+            "RANK": str(rank),
+            "WORLD_SIZE": str(ranks),
+            "LOCAL_RANK": str(rank),
+            "LOCAL_WORLD_SIZE": str(ranks),
+        }
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     if rank == (0 if fault.endswith("0") else ranks - 1):
         put_in(fault)
     if fault == "hang":
         fields = [*fields, "--health.progress", "15"]
     if fault == "image":
-        fields = [*fields, "--data", "folder", "--data.root", str(folder / "images"), "--data.size", "16", "--data.labels", "6"]
+        fields = [
+            *fields,
+            "--data",
+            "folder",
+            "--data.root",
+            str(folder / "images"),
+            "--data.size",
+            "16",
+            "--data.labels",
+            "6",
+        ]
     sys.exit(main([*fields, "--out", str(folder / fault)]))
 
 

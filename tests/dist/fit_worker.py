@@ -1,6 +1,6 @@
 """Run by a test in several processes: what happens where a step does not fit on the last rank.
 
-    fit_worker.py FOLDER possible|impossible
+fit_worker.py FOLDER possible|impossible
 """
 
 import sys

@@ -1,6 +1,5 @@
 """Blocks under DDP on two ranks: BatchNorm's collectives run once more in the backward and change nothing."""
 
-
 import pytest
 import torch
 import torch.distributed as dist
@@ -8,8 +7,8 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from semisonic.models.networks import ModelConfig, build
 from semisonic.models.blocks import use_blocks
+from semisonic.models.networks import ModelConfig, build
 from semisonic.models.norm import batch_statistics
 
 WORLD = 2
@@ -55,7 +54,9 @@ def work(rank: int, folder: str, ways: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
+def ranks(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, dict[str, Tensor]]]:
     """What each rank found, in the plain way and in those that the chosen tests read."""
     folder, chosen = tmp_path_factory.mktemp("blocks"), {"plain"}
     for item in request.session.items:
@@ -66,7 +67,8 @@ def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize(
-    "way", ["recompute", *(pytest.param(way, marks=pytest.mark.slow) for way in ("recompute, blocks", "recompute, whole"))]
+    "way",
+    ["recompute", *(pytest.param(way, marks=pytest.mark.slow) for way in ("recompute, blocks", "recompute, whole"))],
 )
 def test_losses_gradients_and_statistics_are_the_same(ranks: list[dict[str, dict[str, Tensor]]], way: str):
     for rank in ranks:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from semisonic.distributed import elastic
-from semisonic.runs import run_folder as folder
 from semisonic.distributed.consistency import Diverged
+from semisonic.runs import run_folder as folder
 from semisonic.schema import UserError
 from tests.support.processes import Run, Start, free_port
 from tests.support.runs import SHORT_RUN, tensors
@@ -25,7 +25,9 @@ def test_a_killed_rank_is_started_again_and_leaves_no_trace(tmp_path: Path, star
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = launch("train.py", *SHORT_RUN, "--out", whole, processes=2)
     assert done.returncode == 0, done.stderr[-2000:]
-    job = start(*TORCHRUN, "--standalone", "--nproc_per_node", 2, "--max-restarts", 3, KILLED, rank, *SHORT_RUN, "--out", killed)
+    job = start(
+        *TORCHRUN, "--standalone", "--nproc_per_node", 2, "--max-restarts", 3, KILLED, rank, *SHORT_RUN, "--out", killed
+    )
     printed = job.communicate(timeout=300)[0]
     assert job.returncode == 0 and "Resumed from" in printed and "step-20" in printed, printed[-3000:]
     assert (tmp_path / f"killed.{rank}.killed").exists()

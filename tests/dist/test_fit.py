@@ -15,7 +15,16 @@ WORKER = Path(__file__).with_name("fit_worker.py")
 
 
 def launch(folder: Path, case: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(WORKER), str(folder), case]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        str(WORKER),
+        str(folder),
+        case,
+    ]
     with starting(folder) as start:
         child = start(*command, stderr=subprocess.PIPE)
         out, err = child.communicate(timeout=600)
@@ -38,7 +47,9 @@ def tensors(run: Path) -> dict[str, bytes]:
 
 def test_all_ranks_cut_the_step_that_one_cannot_hold(done: tuple[subprocess.CompletedProcess, Path]):
     result, folder = done
-    lines = [line for line in result.stdout.splitlines() if line.startswith("A step of 16 + 32 images did not fit into")]
+    lines = [
+        line for line in result.stdout.splitlines() if line.startswith("A step of 16 + 32 images did not fit into")
+    ]
     assert len(lines) == 1 and "(rank 1): it is cut into 4 micro-batches" in lines[0]
     assert yaml.safe_load((folder / "cut" / "config.yaml").read_text())["batch"]["micro"] == 4
     assert tensors(folder / "cut") == tensors(folder / "given")

@@ -22,7 +22,18 @@ FIELDS = ["--device", "cpu", "--threads", "1", "--model", "small", "--batch.labe
           "--steps", "20", "--checkpoint.every", "5", "--eval.every", "1000", "--log.every", "5", "--log.trackers", "none",
           "--no-baseline"]  # fmt: skip
 HEARTBEAT = 8
-FAULTS = ["hang:1", "stop0", "kill", "runtime", "raise", "mistake", "buffer", "nan", "image", "kill0"]  # those that mostly wait first
+FAULTS = [
+    "hang:1",
+    "stop0",
+    "kill",
+    "runtime",
+    "raise",
+    "mistake",
+    "buffer",
+    "nan",
+    "image",
+    "kill0",
+]  # those that mostly wait first
 
 
 def write_images(folder: Path) -> None:
@@ -135,7 +146,10 @@ def test_a_truncated_image_is_named_and_the_run_goes_on_once_it_is_repaired(runs
     write_images(runs / "images")
     done = launch("train.py", "--resume", "--out", runs / "image")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "Resumed from" in done.stdout and json.loads((runs / "image" / "status.json").read_text())["status"] == "finished"
+    assert (
+        "Resumed from" in done.stdout
+        and json.loads((runs / "image" / "status.json").read_text())["status"] == "finished"
+    )
 
 
 @pytest.mark.slow
@@ -152,7 +166,9 @@ def test_a_stopped_rank_under_torchrun(tmp_path: Path, start: Start):
     assert child.wait(timeout=90) == 1, (tmp_path / "printed").read_text()[-3000:]
     assert time.monotonic() - begin < HEARTBEAT + 5 + 15  # before torchrun kills by itself, after 30 s
     errors = [line for line in (tmp_path / "printed").read_text().splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and errors[0].startswith(f"error: rank 1 has not answered for {HEARTBEAT} s; its last sign was step ")
+    assert len(errors) == 1 and errors[0].startswith(
+        f"error: rank 1 has not answered for {HEARTBEAT} s; its last sign was step "
+    )
     assert json.loads((out / "status.json").read_text())["exit_code"] == 4
     assert not processes_of(out)
 
@@ -160,4 +176,6 @@ def test_a_stopped_rank_under_torchrun(tmp_path: Path, start: Start):
 def rank_of(out: Path, rank: int) -> int:
     """The process of a rank."""
     variable = f"RANK={rank}".encode()
-    return next(number for number in processes_of(out) if variable in Path(f"/proc/{number}/environ").read_bytes().split(b"\0"))
+    return next(
+        number for number in processes_of(out) if variable in Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
+    )

@@ -36,7 +36,9 @@ def trained(start: Start, *commands: str, out: Path, ranks: int) -> None:
 
 
 def accelerate(name: str, *options: object) -> str:
-    return " ".join(map(str, ["accelerate launch --config_file", f"launch/accelerate/{name}.yaml", *options, "launch/train.py"]))
+    return " ".join(
+        map(str, ["accelerate launch --config_file", f"launch/accelerate/{name}.yaml", *options, "launch/train.py"])
+    )
 
 
 long = pytest.mark.long
@@ -64,7 +66,11 @@ def test_accelerate_on_one_node(tmp_path: Path, start: Start, name: str, ranks: 
 @pytest.mark.parametrize("name", ["multi-node", "zero2"])
 def test_accelerate_on_two_nodes(tmp_path: Path, start: Start, name: str):
     port = free_port()
-    options = ["--num_machines 2 --num_processes 2 --main_process_ip 127.0.0.1 --main_process_port", port, "--machine_rank"]
+    options = [
+        "--num_machines 2 --num_processes 2 --main_process_ip 127.0.0.1 --main_process_port",
+        port,
+        "--machine_rank",
+    ]
     trained(start, *(accelerate(name, *options, rank) for rank in (0, 1)), out=tmp_path / "run", ranks=2)
 
 
@@ -81,7 +87,9 @@ def test_torchrun_on_two_nodes(tmp_path: Path, start: Start):
 
 @long
 def test_torchrun_with_deepspeed(tmp_path: Path, start: Start):
-    command = "torchrun --standalone --nproc_per_node 2 launch/train.py --parallel.deepspeed launch/deepspeed/zero2.json"
+    command = (
+        "torchrun --standalone --nproc_per_node 2 launch/train.py --parallel.deepspeed launch/deepspeed/zero2.json"
+    )
     trained(start, command, out=tmp_path / "run", ranks=2)
 
 
@@ -122,12 +130,17 @@ def test_files_leave_accelerate_nothing_to_guess(file: Path):
     config, written = ClusterConfig.from_yaml_file(str(file)), yaml.safe_load(file.read_text())
     assert config.mixed_precision == "no" and config.dynamo_config == {"dynamo_backend": "NO"} and not config.use_cpu
     assert {"num_processes", "num_machines", "machine_rank", "gpu_ids", "debug"} <= written.keys()
-    assert config.num_processes == 1 or {"main_process_ip", "main_process_port", "rdzv_backend", "same_network"} <= written.keys()
+    assert (
+        config.num_processes == 1
+        or {"main_process_ip", "main_process_port", "rdzv_backend", "same_network"} <= written.keys()
+    )
     if file.stem.startswith("zero"):
         path = Path(config.deepspeed_config["deepspeed_config_file"])
         assert path == Path("launch", "deepspeed", f"{file.stem}.json")
         content = json.loads((ROOT / path).read_text())
-        assert deepspeed_config.deepspeed_problems(content, path, None, 1) == [] and deepspeed_config.zero_stage(content) == int(file.stem[4])
+        assert deepspeed_config.deepspeed_problems(content, path, None, 1) == [] and deepspeed_config.zero_stage(
+            content
+        ) == int(file.stem[4])
         assert deepspeed_config.offloads_optimizer(content) == ("offload" in file.stem)
 
 

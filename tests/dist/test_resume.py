@@ -15,8 +15,6 @@ FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.
           "--algorithm.threshold", "0.2"]  # fmt: skip
 
 
-
-
 def fields_for(processes: int) -> list[str]:
     """Several ranks train the baseline as well: the process group must outlive it."""
     return FIELDS if processes > 1 else [*FIELDS, "--no-baseline"]
@@ -30,7 +28,9 @@ def test_a_killed_run_resumes_without_a_trace(tmp_path: Path, launch: Run, proce
     assert done.returncode == 0, done.stderr[-2000:]
     ranks = ",".join(map(str, range(processes)))
     done = launch("../tests/dist/killed.py", ranks, *fields_for(processes), "--out", killed, processes=processes)
-    assert done.returncode == (1 if processes > 1 else -signal.SIGKILL) and (tmp_path / "killed.0.killed").exists(), done.stderr
+    assert done.returncode == (1 if processes > 1 else -signal.SIGKILL) and (tmp_path / "killed.0.killed").exists(), (
+        done.stderr
+    )
     assert not (killed / "checkpoints" / "step-40").exists() and not (killed / "summary.json").exists()
     done = launch("train.py", "--resume", "--out", killed, processes=processes)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -53,7 +53,9 @@ def test_a_killed_run_resumes_without_a_trace(tmp_path: Path, launch: Run, proce
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_writes_a_checkpoint_and_exits_75(tmp_path: Path, start: Start, number: signal.Signals):
     out = tmp_path / "run"
-    child = start(sys.executable, ROOT / "launch" / "train.py", *FIELDS, "--no-baseline", "--steps", "100000", "--out", out)
+    child = start(
+        sys.executable, ROOT / "launch" / "train.py", *FIELDS, "--no-baseline", "--steps", "100000", "--out", out
+    )
     wait_for(out / "checkpoints" / "latest", child)
     child.send_signal(number)
     output = child.communicate(timeout=60)[0]

@@ -94,7 +94,8 @@ def test_under_another_strategy_a_run_goes_on(results: Results, old: str, new: s
 
 
 @pytest.mark.parametrize(
-    ("whole", "continued"), [("one float64", "one to two"), pytest.param("two float64", "two to one", marks=pytest.mark.slow)]
+    ("whole", "continued"),
+    [("one float64", "one to two"), pytest.param("two float64", "two to one", marks=pytest.mark.slow)],
 )
 @needs(lambda whole, continued: [whole, continued])
 def test_at_another_world_size_a_run_goes_on(results: Results, whole: str, continued: str):
@@ -111,7 +112,9 @@ def test_a_zero_run_goes_on_in_one_process(results: Results, strategy: str):
 @pytest.mark.slow
 @needs(lambda: STRATEGIES)
 def test_all_strategies_export_the_same_network(results: Results, folder: Path):
-    networks = {name: semisonic.load(folder / name / "checkpoints" / f"step-{HALF}").state_dict() for name in STRATEGIES}
+    networks = {
+        name: semisonic.load(folder / name / "checkpoints" / f"step-{HALF}").state_dict() for name in STRATEGIES
+    }
     for name, network in networks.items():
         assert network.keys() == networks["ddp"].keys()
         for key, value in network.items():

@@ -72,10 +72,14 @@ def requeues(commands: Path) -> list[str]:
         ("failed", 1, False), ("running", None, True), ("finished", 0, False), ("", None, False),
     ],
 )  # fmt: skip
-def test_what_is_queued_again(tmp_path: Path, commands: Path, sbatch: Submit, status: str, code: int | None, again: bool):
+def test_what_is_queued_again(
+    tmp_path: Path, commands: Path, sbatch: Submit, status: str, code: int | None, again: bool
+):
     torchrun, out = commands / "torchrun", tmp_path / "run"
     content = json.dumps({"status": status, "step": 5, "exit_code": code})
-    torchrun.write_text(f"#!/bin/bash\nmkdir -p {out}\n" + (f"echo '{content}' > {out}/status.json\n" if status else "") + "exit 1\n")
+    torchrun.write_text(
+        f"#!/bin/bash\nmkdir -p {out}\n" + (f"echo '{content}' > {out}/status.json\n" if status else "") + "exit 1\n"
+    )
     torchrun.chmod(0o755)
     job = sbatch(out)
     printed = job.communicate(timeout=60)[0]
@@ -89,7 +93,9 @@ def test_what_is_queued_again(tmp_path: Path, commands: Path, sbatch: Submit, st
 
 def test_requeues_have_a_maximum(tmp_path: Path, commands: Path, sbatch: Submit):
     out = tmp_path / "run"
-    (commands / "torchrun").write_text(f"#!/bin/bash\nmkdir -p {out}; echo '{{\"status\": \"running\", \"exit_code\": null}}' > {out}/status.json; exit 9\n")
+    (commands / "torchrun").write_text(
+        f'#!/bin/bash\nmkdir -p {out}; echo \'{{"status": "running", "exit_code": null}}\' > {out}/status.json; exit 9\n'
+    )
     (commands / "torchrun").chmod(0o755)
     job = sbatch(out, MAX_REQUEUES=3, SLURM_RESTART_COUNT=3)
     assert "MAX_REQUEUES=3 is reached" in job.communicate(timeout=60)[0] and job.returncode == 9

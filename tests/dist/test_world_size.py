@@ -20,7 +20,13 @@ CLOSELY = ["supervised", "fixmatch", "remembering"]
 """Held to all combinations; the other algorithms, whose parts are the same, to one each."""
 
 EXACT = [
-    Job(f"{algorithm} {'frozen' if frozen else 'training'} micro {micro}", algorithm, dtype="float64", frozen=frozen, micro=micro)
+    Job(
+        f"{algorithm} {'frozen' if frozen else 'training'} micro {micro}",
+        algorithm,
+        dtype="float64",
+        frozen=frozen,
+        micro=micro,
+    )
     for algorithm in CLOSELY
     for frozen in (True, False)
     for micro in (1, 2)
@@ -29,7 +35,16 @@ EXACT.append(Job("ctaugment", "ctaugment", dtype="float64", steps=7))  # from st
 SINGLE = [Job(f"{algorithm} float32", algorithm, frozen=True, steps=5) for algorithm in CLOSELY]
 COMPILED = [Job(mode, model="small", compile=mode, steps=4, dtype="float64") for mode in ("whole", "off")]
 ZERO = [
-    Job(f"{algorithm} {optim} {strategy}", algorithm, strategy, optim=optim, micro=micro, frozen=True, steps=steps, clip=clip)
+    Job(
+        f"{algorithm} {optim} {strategy}",
+        algorithm,
+        strategy,
+        optim=optim,
+        micro=micro,
+        frozen=True,
+        steps=steps,
+        clip=clip,
+    )
     # Adam divides by the root of the squared gradient: where that is nearly 0, rounding errors become whole steps.
     for algorithm, optim, micro, steps, clip in (
         ("remembering", "sgd", 1, 10, None),
@@ -44,13 +59,30 @@ ZERO_COMPILED = [
 ]
 HALVED = [Job("bf16 gradients", gradients="bf16", frozen=True, steps=2)]
 JOBS = {job.name: job for job in (*EXACT, *SINGLE, *COMPILED, *ZERO, *ZERO_COMPILED, *HALVED)}
-UNMASKED = ("enaet", "ict", "mixmatch", "remixmatch", "pi-model", "mean-teacher", "temporal-ensembling", "vat", "rotnet", "simclr", "supervised")
+UNMASKED = (
+    "enaet",
+    "ict",
+    "mixmatch",
+    "remixmatch",
+    "pi-model",
+    "mean-teacher",
+    "temporal-ensembling",
+    "vat",
+    "rotnet",
+    "simclr",
+    "supervised",
+)
 """Methods in which every unlabeled image counts; all others have to mask some in the steps that are compared."""
 Results = dict[int, dict[str, dict]]
 
 
 ALL = [*EXACT, *SINGLE, *COMPILED, *ZERO, *ZERO_COMPILED, *HALVED]
-QUICK = {"supervised training micro 1", "fixmatch frozen micro 1", "fixmatch frozen micro 2", "remembering training micro 2"}
+QUICK = {
+    "supervised training micro 1",
+    "fixmatch frozen micro 1",
+    "fixmatch frozen micro 2",
+    "remembering training micro 2",
+}
 """Of the combinations; every other algorithm has its one job. ZeRO is slow: DeepSpeed compiles before its first step."""
 
 
@@ -58,7 +90,10 @@ QUICK = {"supervised training micro 1", "fixmatch frozen micro 1", "fixmatch fro
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """World size -> job -> result, of what the chosen tests read."""
     folder = tmp_path_factory.mktemp("world")
-    return {world: run_jobs(folder, world, [job for job in ALL if job.name in names]) for world, names in needed(request).items()}
+    return {
+        world: run_jobs(folder, world, [job for job in ALL if job.name in names])
+        for world, names in needed(request).items()
+    }
 
 
 def exact(job: Job) -> object:
@@ -89,7 +124,9 @@ def test_ranks_equal_one_process_in_float32(results: Results, job: Job, world: i
     compare(results[1][job.name], results[world][job.name], 1e-5, slack=100)
 
 
-@pytest.mark.parametrize("algorithm", ["fixmatch", *(pytest.param(name, marks=pytest.mark.slow) for name in ("supervised", "remembering"))])
+@pytest.mark.parametrize(
+    "algorithm", ["fixmatch", *(pytest.param(name, marks=pytest.mark.slow) for name in ("supervised", "remembering"))]
+)
 @needs(lambda algorithm: [f"{algorithm} frozen micro {micro}" for micro in (1, 2)])
 def test_micro_batches_change_nothing_where_batch_norm_is_frozen(results: Results, algorithm: str):
     one, two = (results[1][f"{algorithm} frozen micro {micro}"] for micro in (1, 2))
@@ -118,8 +155,14 @@ def test_zero_equals_ddp(results: Results, problem: str, strategy: str, world: i
         norms = [sum(float(value.square().sum()) for value in step.values()) ** 0.5 for step in ddp["gradients"]]
         assert max(norms) > 0.5  # clipping did something
     for net, confusion in ddp["confusion"].items():
-        moved = sum(abs(a - b) for one, two in zip(confusion, zero["confusion"][net], strict=True) for a, b in zip(one, two, strict=True))
-        assert sum(map(sum, zero["confusion"][net])) == 400 and moved <= 4  # two images whose best classes are equal but for rounding
+        moved = sum(
+            abs(a - b)
+            for one, two in zip(confusion, zero["confusion"][net], strict=True)
+            for a, b in zip(one, two, strict=True)
+        )
+        assert (
+            sum(map(sum, zero["confusion"][net])) == 400 and moved <= 4
+        )  # two images whose best classes are equal but for rounding
 
 
 @pytest.mark.slow
@@ -141,7 +184,11 @@ def test_gradients_travel_in_bf16_where_asked_for(results: Results, world: int):
 
 def test_only_what_is_read_is_trained():
     def item(mark: pytest.MarkDecorator | None, **params: object) -> SimpleNamespace:
-        return SimpleNamespace(path=Path(__file__), callspec=SimpleNamespace(params=params), get_closest_marker=lambda name: mark and mark.mark)
+        return SimpleNamespace(
+            path=Path(__file__),
+            callspec=SimpleNamespace(params=params),
+            get_closest_marker=lambda name: mark and mark.mark,
+        )
 
     pair, one = needs(lambda kind: [kind, f"{kind} again"]), needs(lambda: ["one"])
     items = [item(pair, kind="a", world=2), item(pair, kind="b"), item(one, world=4), item(None, world=8)]

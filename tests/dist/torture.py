@@ -33,10 +33,10 @@ from typing import Any
 ROOT = Path(__file__).parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from semisonic.checkpoint import format as checkpoints
-from semisonic.schema import UserError
-from tests.dist.points import Job, Kill, train
-from tests.dist.reference import Damaged, Lost, Reference, metrics, finished, result
+from semisonic.checkpoint import format as checkpoints  # noqa: E402
+from semisonic.schema import UserError  # noqa: E402
+from tests.dist.points import Job, Kill, train  # noqa: E402
+from tests.dist.reference import Damaged, Lost, Reference, finished, metrics, result  # noqa: E402
 
 STEPS = 18
 FIELDS = ("--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--no-baseline",

@@ -18,17 +18,17 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor
 
-from semisonic.checkpoint import format as checkpoints
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.training.build import build_algorithm
+from semisonic.checkpoint import format as checkpoints
 from semisonic.config.command_line import resolve
 from semisonic.config.run_config import RunConfig
 from semisonic.contract import Batch, Info, StepOutput
 from semisonic.data.sets.registry import load_data_set
 from semisonic.data.sets.splits import make_split
-from semisonic.models.norm import BatchNorm2d
 from semisonic.distributed.engine import Engine, ZeroEngine
+from semisonic.models.norm import BatchNorm2d
+from semisonic.training.build import build_algorithm
 from semisonic.training.process import start
 from semisonic.training.trainer import Trainer
 
