@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves, tree_map
 
-from semisonic.training import step as stepper
+from semisonic.training import step as training_step
 from semisonic.training.build import build_trainer
 from semisonic.config.command_line import resolve
 from semisonic.data.loading.draws import sample_keys
@@ -89,7 +89,7 @@ def train(trainer: Trainer, steps: int) -> dict[str, Any]:
 def main(out: str, *fields: str) -> None:
     cfg, steps = resolve([*FIELDS, "--out", out, "--model.dropout", str(RATE), *fields])[1], GPU_STEPS
     if cfg.torch_device == "cpu":
-        stepper.CudaGraph, stepper.WARM_UP_DDP = HostGraph, HOST_WARM_UP
+        training_step.CudaGraph, training_step.WARM_UP_DDP = HostGraph, HOST_WARM_UP
         cfg, steps = cfg.model_copy(update={"replay": "backward"}), HOST_STEPS  # the command line refuses it on a CPU
     torch.save(train(build_trainer(cfg), steps), f"{out}.{os.environ.get('RANK', '0')}.pt")
     if torch.distributed.is_initialized():

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from semisonic.algorithms.monitoring import pseudo_label_metrics
 from semisonic.config.command_line import resolve
-from semisonic.reporting.console import Lines
+from semisonic.reporting.console import ProgressLines
 from semisonic.reporting.pseudo_labels import PseudoLabelMonitor, describe, normalized_entropy, summary
 from semisonic.reporting.trackers import scalars
 from semisonic.training.metrics import Meter
@@ -173,7 +173,7 @@ def test_a_resumed_run_takes_up_the_alarm_where_it_was(tmp_path: Path):
 def test_the_progress_line_is_short():
     def printed(figures: dict[str, object]) -> str:
         file = io.StringIO()
-        lines = Lines(Console(file=file, width=200), None, 100, 0)
+        lines = ProgressLines(Console(file=file, width=200), None, 100, 0)
         lines.trained(10, {"images_per_second": 1.0, "data_wait": 0.0, "train/loss": 1.0, **figures})
         return file.getvalue()
 
