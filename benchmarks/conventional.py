@@ -164,7 +164,7 @@ class Average:
 
 
 def learning_rate_factor(step: int, cfg: Any, total: int) -> float:
-    """The schedule of `semisonic.optim.optimizer.schedules` in Python numbers."""
+    """The schedule of `semisonic.optim.schedules` in Python numbers."""
     warm_up = min(1.0, (step + 1) / (cfg.warm_up + 1))
     step, total = max(0, step - cfg.warm_up), max(1, total - cfg.warm_up)
     if cfg.schedule == "fixmatch":

@@ -88,7 +88,7 @@ def train(trainer: Trainer, steps: int) -> dict[str, Any]:
 def main(out: str, *fields: str) -> None:
     cfg, steps = resolve([*FIELDS, "--out", out, "--model.dropout", str(RATE), *fields])[1], GPU_STEPS
     if cfg.torch_device == "cpu":
-        stepper.CudaGraph, stepper.WARM_UP_DDP = HostGraph, HOST_WARM_UP
+        training_step.CudaGraph, training_step.WARM_UP_DDP = HostGraph, HOST_WARM_UP
         cfg, steps = cfg.model_copy(update={"replay": "backward"}), HOST_STEPS  # the command line refuses it on a CPU
     torch.save(train(build_trainer(cfg), steps), f"{out}.{os.environ.get('RANK', '0')}.pt")
     if torch.distributed.is_initialized():

@@ -22,7 +22,7 @@ from semisonic.data.sets.splits import Split
 from semisonic.reporting.pseudo_labels import describe
 
 
-class Lines:
+class ProgressLines:
     """Progress as it is printed: a bar with ETA on a terminal, a line per reading elsewhere."""
 
     def __init__(self, console: RichConsole, bar: Progress | None, total: int, done: int):
@@ -66,16 +66,16 @@ class Console:
         self.rich.print(text, highlight=False, markup=False)
 
     @contextmanager
-    def progress(self, total: int, done: int) -> Iterator[Lines]:
+    def progress(self, total: int, done: int) -> Iterator[ProgressLines]:
         if not self.rich.is_terminal or self.rich.quiet:
-            yield Lines(self.rich, None, total, done)
+            yield ProgressLines(self.rich, None, total, done)
             return
         columns = (
             BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("ETA"),
             TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
         )  # fmt: skip
         with Progress(*columns, console=self.rich) as bar:
-            yield Lines(self.rich, bar, total, done)
+            yield ProgressLines(self.rich, bar, total, done)
 
     def start_up(
         self, cfg: RunConfig, data: DataSet, split: Split, rank: Rank, device: torch.device, threads: int
@@ -85,7 +85,7 @@ class Console:
         counts = np.bincount(data.train.labels[split.labeled], minlength=len(data.classes))
         per_class = str(counts[0]) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
         batch, views = cfg.batch, cfg.algorithm_class.views(cfg.algorithm)
-        pool, size = (split.unlabeled, batch.unlabeled) if views.unlabeled else (split.labeled, batch.labeled)
+        epoch, size = (split.unlabeled, batch.unlabeled) if views.unlabeled else (split.labeled, batch.labeled)
         share = world_size * batch.micro
 
         def images(labeled: int, unlabeled: int) -> str:
@@ -103,7 +103,7 @@ class Console:
             "unlabeled pool": f"{len(split.unlabeled):,}" if views.unlabeled else "not read",
             "algorithm": " ".join(f"{key}={value}" for key, value in cfg.algorithm.model_dump().items()),
             "model": cfg.model.name,
-            "steps": f"{cfg.steps:,}; an epoch of the pool is {math.ceil(len(pool) / size):,}",
+            "steps": f"{cfg.steps:,}; an epoch of the pool is {math.ceil(len(epoch) / size):,}",
             "global batch": images(batch.labeled, batch.unlabeled),
             "of a rank": images(batch.labeled // share, batch.unlabeled // share),
             "ranks": f"{world_size}, each with {batch.micro} micro-batch{'es' if batch.micro > 1 else ''} a step"

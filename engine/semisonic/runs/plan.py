@@ -5,6 +5,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sized
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -314,8 +315,9 @@ def rows(trainer: Trainer, measured: Measured) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def epochs(seen: int, pool: Any) -> str:
-    return f"{seen / len(pool):,.1f} epochs of {len(pool):,}"
+def epochs(seen: int, images: Sized) -> str:
+    """How often each of some images is seen, in words."""
+    return f"{seen / len(images):,.1f} epochs of {len(images):,}"
 
 
 def milliseconds(seconds: float) -> str:

@@ -28,7 +28,7 @@ from semisonic.schema import UserError
 OK, VIA_PILLOW, BAD, UNREADABLE = range(4)
 
 _VERSION = 1  # raise it when `inspect` judges differently: manifests of another version are scanned again
-_POOL_FROM = 512  # files; below it, starting processes costs more than it saves
+_PROCESSES_FROM = 512  # files; below it, starting processes costs more than it saves
 _PROGRESS_FROM = 2000  # files
 
 
@@ -155,12 +155,12 @@ def _stat(path: Path) -> tuple[int, int]:
 
 def _inspect_all(paths: list[str], workers: int | None) -> Iterable[tuple[int, int, int, str]]:
     workers = workers or len(os.sched_getaffinity(0))
-    if workers == 1 or len(paths) < _POOL_FROM:
+    if workers == 1 or len(paths) < _PROCESSES_FROM:
         return list(_progress(map(inspect, paths), len(paths)))
     try:
         # spawn: forking a process that may hold CUDA, NCCL or DALI threads is not safe
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            return list(_progress(pool.map(inspect, paths, chunksize=64), len(paths)))
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+            return list(_progress(executor.map(inspect, paths, chunksize=64), len(paths)))
     except BrokenProcessPool as error:
         raise UserError(
             "data.workers: a process that checks images died (out of memory?); try fewer, or 1 for none"
