@@ -4,13 +4,13 @@ import io
 
 from rich.console import Console
 
-from semisonic.reporting.console import Lines
+from semisonic.reporting.console import ProgressLines
 
 
 def test_the_progress_line_is_short():
     def printed(figures: dict[str, object]) -> str:
         file = io.StringIO()
-        lines = Lines(Console(file=file, width=200), None, 100, 0)
+        lines = ProgressLines(Console(file=file, width=200), None, 100, 0)
         lines.trained(10, {"images_per_second": 1.0, "data_wait": 0.0, "train/loss": 1.0, **figures})
         return file.getvalue()
 

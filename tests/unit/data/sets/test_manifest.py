@@ -193,6 +193,6 @@ def test_processes_find_the_same(tmp_path: Path, monkeypatch):
     paths = [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*.*g*")) if p.is_file()]
     here = manifest.scan(tmp_path, paths, workers=1)
     (tmp_path / ".semisonic/manifest.npz").unlink()
-    monkeypatch.setattr(manifest, "_POOL_FROM", 1)
+    monkeypatch.setattr(manifest, "_PROCESSES_FROM", 1)
     assert manifest.scan(tmp_path, paths, workers=2) == here
     assert [entry.status for entry in here.entries].count(BAD) == 1
