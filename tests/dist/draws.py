@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from semisonic.config.command_line import resolve
 from semisonic.data.loading.draws import sample_keys
+from semisonic.training import step as training_step
 from semisonic.training.build import build_trainer
 from semisonic.training.cuda_graph import WARM_UP_DDP
 from semisonic.training.trainer import Trainer

@@ -124,7 +124,7 @@ def test_the_checkpoint_s_size_is_that_on_disk(trainer: Trainer):
         out = trainer.run_folder.parent / name
         cfg = resolve([*FIELDS, "--steps", "1", "--no-baseline", "--out", str(out), *optim])[1]
         assert execute(Invocation(cfg)) == 0
-        planned = Trainer(cfg, trainer.algorithm, trainer.data, trainer.split, trainer.accelerator)
+        planned = build_trainer(cfg, trainer.data, trainer.split, trainer.accelerator)
         size, copy, write = timed_checkpoint(planned)
         folder = latest(out / "checkpoints")
         assert folder is not None
