@@ -10,26 +10,17 @@ import yaml
 from safetensors.torch import load_file
 
 from semisonic.algorithms.fixmatch import FixMatch
-from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.command_line import Invocation, resolve
 from semisonic.config.run_config import RunConfig
-from semisonic.contract import Views
-from semisonic.data.loading.calls import Placement
-from semisonic.data.loading.loader import Loader, Sampling
-from semisonic.data.loading.synthetic import synthetic_batch
 from semisonic.reporting.console import Console
 from semisonic.runs.memory_fit import Trial, fit_steps, fitted, larger_counts, optimizer_bytes, with_micro
 from semisonic.runs.run import execute
 from semisonic.schema import UserError
-from semisonic.training.build import build_algorithm
 from semisonic.training.process import start
 from semisonic_kernels import fuse
+from tests.support.memory import configuration
 from tests.support.trials import TRIAL_RUN, digits, trial_of
 from tests.support.two_roles import TWO_ROLES, train, trainer_in
-
-
-def configuration(*fields: str) -> RunConfig:
-    return resolve([*TRIAL_RUN, "--no-baseline", *fields])[1]
 
 
 class Limited(Trial):
@@ -158,25 +149,6 @@ def test_nothing_of_a_failed_attempt_stays_in_memory():
     assert found.batch.micro == 4 and len(alive) == 3
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_the_synthetic_batch_has_the_shapes_of_a_real_one(algorithm: str):
-    fields = ["--algorithm", algorithm, *TRIAL_RUN[:-2], "--no-baseline"]
-    cfg = resolve(fields)[1]
-    data, split = digits()
-    views, cpu = ALGORITHMS[algorithm].views(cfg.algorithm), torch.device("cpu")
-    real = next(Loader(data, split, views, Sampling(0, 8, 16), Placement.of(cfg.loading, cpu)))
-    made = synthetic_batch(data, split, views, cfg.loading, 8, 16, cpu)
-
-    def shapes(value: object) -> object:
-        if isinstance(value, dict):
-            return {name: shapes(inner) for name, inner in value.items()}
-        assert isinstance(value, torch.Tensor)
-        return value.shape, value.dtype, value.stride()
-
-    assert [shapes(value) for value in made] == [shapes(value) for value in real]
-    Trial(lambda cfg: build_algorithm(cfg, data, split), data, split, cpu).step(cfg, compiled=False)
-
-
 def test_a_trial_leaves_modes_and_kernels_as_they_were():
     """As a run's evaluation does: every module is in the mode that it was in, and no switch is left behind."""
     cfg, built, seen = configuration(), [], []
@@ -196,16 +168,6 @@ def test_a_trial_leaves_modes_and_kernels_as_they_were():
     assert algorithm.training and algorithm.ema.training and not algorithm.network.head.training
     trial.step(cfg.model_copy(update={"kernels": "reference"}), compiled=False)
     assert fuse._kernels == "reference"  # that of the tests
-
-
-def test_parameters_of_views_are_made_too():
-    cfg, cpu = configuration(), torch.device("cpu")
-    data, split = digits()
-    views = Views(unlabeled={"strong": "fixmatch"}, draws={"mix": 3}, params=("strong",))
-    real = next(Loader(data, split, views, Sampling(0, 8, 16), Placement.of(cfg.loading, cpu)))
-    made = synthetic_batch(data, split, views, cfg.loading, 8, 16, cpu)
-    for one, two in ((real.params["strong"], made.params["strong"]), (real.draws, made.draws)):
-        assert {n: (v.shape, v.dtype) for n, v in one.items()} == {n: (v.shape, v.dtype) for n, v in two.items()}
 
 
 def test_what_the_data_take_on_a_gpu_is_set_aside(monkeypatch: pytest.MonkeyPatch):

@@ -1,0 +1,56 @@
+"""What a paper changes of a recipe: documented, by data set, and shortened for short runs."""
+
+import inspect
+import re
+from typing import Any
+
+import pytest
+
+from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.algorithms.settings import PAPER_RECIPES, Setting
+from tests.support.recipes import chosen
+
+pytestmark = pytest.mark.usefixtures("no_files")
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_settings_are_documented(name: str):
+    """In a first line for --list, a cost, and an error with its source."""
+    text = inspect.getdoc(ALGORITHMS[name].paper_settings) or ""
+    assert text.partition("\n")[0].endswith(".")
+    assert re.search(r"^Cost: \d", text, re.MULTILINE), name
+    assert " error" in text.lower()
+
+
+def test_an_algorithm_without_settings_changes_nothing():
+    assert Algorithm.paper_settings(Setting("cifar10", 40, 2**20, 64)) == {}
+
+
+def test_settings_that_depend_on_the_data_set():
+    def changed(method: str, data: str) -> dict[str, Any]:
+        return ALGORITHMS[method].paper_settings(Setting(data, 250, 2**20, 64))
+
+    assert changed("ict", "cifar10")["batch"] == {"labeled": 100, "unlabeled_ratio": 1}
+    assert changed("ict", "cifar10")["algorithm"] == {"block": 25}
+    assert changed("ict", "svhn")["algorithm"] == {"alpha": 0.1, "block": 25}
+    assert changed("temporal-ensembling", "svhn")["algorithm"] == {"weight": 100.0}
+    assert [changed("enaet", data)["algorithm"]["weight"] for data in PAPER_RECIPES] == [75, 150, 250, 50]
+    mpl = changed("mpl", "cifar10")
+    assert (mpl["steps"], mpl["batch"]["labeled"], mpl["optim"]["lr"]) == (300_000, 128, 0.05)
+    assert mpl["ema"] == {"decay": 0.995}
+
+
+def test_short_runs_have_short_ramps():
+    """Also where the user sets the steps; runs of the papers' data sets keep the papers' ramps."""
+    quick = chosen("digits", "mixmatch")
+    assert quick.steps == 600 and quick.algorithm.ramp == 240 and quick.optim.name == "sgd"
+    assert chosen("digits", "mixmatch", "--steps", "100").algorithm.ramp == 40
+    assert chosen("digits", "mixmatch", "--steps", "1").algorithm.ramp == 1
+
+
+@pytest.mark.parametrize("labeled", [20, 30, 32, 64, 100, 7])
+def test_blocks_divide_the_batch(labeled: int):
+    block = Setting("folder", None, 10, labeled).block().get("block", 8)
+    assert labeled % block == 0 and (block >= 5 or labeled == 7)
+    assert chosen("cifar10", "mixmatch", "--batch.labeled", str(labeled)).algorithm.block == block
