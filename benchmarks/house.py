@@ -1,7 +1,7 @@
 """How the code is laid out, in numbers: rooms and arrows, the files of a step, start-up, threads, tests.
 
     python benchmarks/house.py                                    # everything but the tests' times, as JSON
-    python benchmarks/house.py --tests --out benchmarks/results/house.json
+    python benchmarks/house.py --tests test test-slow --out benchmarks/results/house.json
     python benchmarks/house.py --checkout ../older --name older --out benchmarks/results/house.json
     python benchmarks/house.py --trace                            # the files that one training step passes through
 
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -175,18 +175,18 @@ def modules_without_tests(root: Path) -> tuple[int, list[str]]:
     return len(modules), sorted(str(path.relative_to(root)) for path in modules if path.stem not in tests)
 
 
-def test_seconds() -> dict[str, float]:
-    """Wall time, in seconds, of the quick tests and of those that `make test-all` adds, on this machine."""
+def test_seconds(targets: Sequence[str]) -> dict[str, float]:
+    """Wall time, in seconds, of targets of make, such as test and test-slow, on this machine."""
     found = {}
-    for target in ("test", "test-slow"):
+    for target in targets:
         begin = time.perf_counter()
         subprocess.run(["make", "--no-print-directory", target], cwd=ROOT, check=True)
         found[f"make {target}"] = round(time.perf_counter() - begin, 1)
     return found
 
 
-def describe_checkout(root: Path, tests: bool) -> dict[str, Any]:
-    """All that is printed of one checkout; tests: with the time that its tests take."""
+def describe_checkout(root: Path, tests: Sequence[str]) -> dict[str, Any]:
+    """All that is printed of one checkout; tests: targets of make that are timed as well."""
     modules, untested = modules_without_tests(root)
     found: dict[str, Any] = {
         "measured_commit": commit(root),
@@ -200,7 +200,7 @@ def describe_checkout(root: Path, tests: bool) -> dict[str, Any]:
         passed = json.loads(run_python(root, __file__, "--trace", "--json"))
         found |= {"changes_of_file": len(passed) - 1, "step": passed}
         found["threads"] = json.loads(run_python(root, __file__, "--threads"))
-        found |= {"test_seconds": test_seconds()} if tests else {}
+        found |= {"test_seconds": test_seconds(tests)} if tests else {}
     return found
 
 
@@ -209,7 +209,9 @@ def main() -> None:
     parser.add_argument("--trace", action="store_true", help="only the files that one training step passes through")
     parser.add_argument("--threads", action="store_true", help=f"only the threads that {EVALUATIONS} evaluations leave")
     parser.add_argument("--json", action="store_true", help="the trace as JSON")
-    parser.add_argument("--tests", action="store_true", help="also the time of make test and make test-slow")
+    parser.add_argument(
+        "--tests", nargs="+", default=(), metavar="TARGET", help="also the time of these targets of make"
+    )
     parser.add_argument("--checkout", type=Path, default=ROOT, help="another checkout to measure, as far as it can be")
     parser.add_argument("--name", default="now", help="under which --out keeps it, beside what it holds (default: now)")
     parser.add_argument("--out", type=Path, help="a JSON file, such as benchmarks/results/house.json")

@@ -1,5 +1,7 @@
 """Blocks under DDP on two ranks: BatchNorm's collectives run once more in the backward and change nothing."""
 
+import os
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -47,10 +49,10 @@ def work(rank: int, folder: str, ways: list[str]) -> None:
     # What torch traces and splits into forward and backward, without the minutes that its code generator takes.
     torch.compile = lambda function, **options: compile(function, **options, backend="aot_eager")  # type: ignore[assignment]
     dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=WORLD)
-    try:
-        torch.save({way: train(way, rank) for way in ways}, f"{folder}/{rank}.pt")
-    finally:
-        dist.destroy_process_group()
+    torch.save({way: train(way, rank) for way in ways}, f"{folder}/{rank}.pt")
+    dist.barrier()  # a rank that leaves first takes the connections of the other along
+    dist.destroy_process_group()
+    os._exit(0)  # at the end of a process, threads of torch's collectives abort it now and then
 
 
 @pytest.fixture(scope="module")
