@@ -139,7 +139,10 @@ def test_a_loader_that_stops_ends_a_single_process(runs: Path):
 
 def test_a_truncated_image_is_named_and_the_run_goes_on_once_it_is_repaired(runs: Path, launch: Run):
     lines = errors(runs, "image")
-    assert all(line.startswith(f"data.root: cannot decode {runs}/images/train/") for line in lines)
+    # Five are named and the rest is counted; how many were read before they were damaged is a matter of time.
+    named = [line for line in lines if "more files of the batch" not in line]
+    assert named and all(line.startswith(f"data.root: cannot decode {runs}/images/train/") for line in named)
+    assert len(lines) - len(named) <= 1
     assert "; repair " in lines[-1] and "waiting for data)" in lines[-1]
     assert [code for code, _ in ended(runs, "image")] == [2, 2]
     assert "Traceback" not in (runs / "image.0").read_text() + (runs / "image.1").read_text()
