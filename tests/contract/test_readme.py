@@ -16,8 +16,8 @@ LAUNCHERS = {
     "rdzv-id", "shutdown-timeout", "standalone",
 }  # fmt: skip
 """Options of torchrun, accelerate and sbatch."""
-WRITTEN = {"test-long.json", "house.json"}
-"""Results that scripts store: `make test-long` and `benchmarks/house.py`."""
+WRITTEN = {"test-long.json"}
+"""Results that scripts store: `make test-long`."""
 FIELDS = {name for algorithm in ALGORITHMS for name, *_ in describe_fields(algorithm)}
 
 
