@@ -27,11 +27,11 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[cuda$(CUDA),dev]'
 	touch $@
 
-# The oldest torch that pyproject.toml allows, in an environment of its own.
+# The oldest torch that pyproject.toml allows, in an environment of its own; its Triton's interpreter fails on numpy 2.4.
 $(OLDEST)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --upgrade pip
-	$(OLDEST)/bin/python -m pip install --quiet --editable '.[cuda$(CUDA),dev]' 'torch==2.11.*' 'torchvision==0.26.*'
+	$(OLDEST)/bin/python -m pip install --quiet --editable '.[cuda$(CUDA),dev]' 'torch==2.11.*' 'torchvision==0.26.*' 'numpy<2.4'
 	touch $@
 
 train: $(VENV)/.ready
