@@ -26,8 +26,7 @@ def test_the_algorithm_that_fields_name():
 
 
 def test_options_named_in_texts_exist():
-    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
-    files = [*pages, *ROOT.glob("engine/semisonic/*/*.py"), *ROOT.glob("benchmarks/*.py")]
+    files = [ROOT / "README.md", *ROOT.glob("engine/semisonic/*/*.py"), *ROOT.glob("benchmarks/*.py")]
     known = {name.replace("_", "-") for algorithm in ALGORITHMS for name, *_ in describe_fields(algorithm)}
     for file in files:
         for option in re.findall(r"--([a-z-]+(?:\.[a-z-]+)+)", file.read_text()):
