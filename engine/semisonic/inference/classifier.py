@@ -59,8 +59,10 @@ class Classifier(nn.Module):
         return self.mean.device
 
     def forward(self, images: Any) -> Tensor:
-        if not self.transform.fits(images):
-            images = self.transform.convert(images)
+        return self._logits(images if self.transform.fits(images) else self.transform.convert(images))
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """Of what `Inputs` made: [N, 3, S, S] on the scale 0..255."""
         if images.device != self.device:
             images = images.to(self.device)
         return self.network((images.float() - self.mean) / self.std).float()
@@ -73,7 +75,7 @@ class Classifier(nn.Module):
         """The probability of each class: float32 [N, C]. `batch`: images a forward."""
         _check_batch(batch)
         with evaluation_mode(self), torch.no_grad():
-            found = [self(part).softmax(-1).cpu() for part in self.transform.batches(images, batch)]
+            found = [self._logits(part).softmax(-1).cpu() for part in self.transform.batches(images, batch)]
         return torch.cat(found).numpy()
 
     def evaluate(self, data: Any, batch: int = 64) -> Evaluation:
@@ -96,7 +98,7 @@ class Classifier(nn.Module):
         else:
             slices = labeled_slices(data, self.classes, self.transform, batch, self.device)
         with closing(slices), evaluation_mode(self):  # type: ignore[type-var]  # both are generators
-            return evaluate(self, slices, len(self.classes), everywhere=False)
+            return evaluate(self._logits, slices, len(self.classes), everywhere=False)
 
 
 def _check_batch(batch: int) -> None:

@@ -46,7 +46,8 @@ def _paths(folder: Path, root: Path) -> list[str]:
 
 
 def _scanned(root: Path, paths: list[str], labels: np.ndarray) -> tuple[ImageFiles, list[str]]:
-    entries = manifest.scan(root, paths).entries
+    # A folder that is only looked at stays as it is: torchvision's ImageFolder would take .semisonic for a class.
+    entries = manifest.scan(root, paths, write_inside=False).entries
     bad = [f"{path}: {entry.reason}" for path, entry in zip(paths, entries, strict=True) if not entry.sound]
     kept = [number for number, entry in enumerate(entries) if entry.sound]
     if not kept:

@@ -235,7 +235,7 @@ def _picture(image: Image.Image, name: str) -> Tensor:
 
 def _file(path: Path, name: str) -> Tensor:
     if path.is_dir():
-        raise UserError(f"{name}: {path} is a folder; give its files, or use `semisonic predict RUN FOLDER`")
+        raise UserError(f"{name}: {path} is a folder; give its files, or use `python -m semisonic predict RUN FOLDER`")
     if not path.exists():
         raise UserError(f"{name}: no such file: {path}")
     try:

@@ -32,9 +32,9 @@ def labeled_slices(
             f"data: of type {type(data).__name__}; give a folder, a data set of (image, label) entries, a DataLoader, "
             "or a pair (images, labels)"
         )
-    numbers, count = numbers_of(names, classes), 0
+    count = 0
     for images, labels in batches:
-        label_N = read_labels(labels, numbers, classes)
+        label_N = read_labels(labels, names or classes, classes)
         first = 0
         for part in inputs.batches(images, batch):
             own_N = label_N[first : first + len(part)].to(device)
@@ -69,15 +69,6 @@ def names_of(data: Any) -> list[str] | None:
     return [str(name) for name in names] if isinstance(names, list | tuple) else None
 
 
-def numbers_of(names: Sequence[str] | None, classes: Sequence[str]) -> Sequence[int]:
-    """The run's number of each class of a data set. Raises `UserError` for classes that the run does not have."""
-    if names is None:
-        return range(len(classes))
-    if unknown := [name for name in names if name not in classes]:
-        raise UserError(f"data.classes: {unknown_classes(unknown, classes)}")
-    return [list(classes).index(name) for name in names]
-
-
 def unknown_classes(unknown: Sequence[str], classes: Sequence[str]) -> str:
     """Which classes the run does not have, and which it has."""
     return f"not classes of the run: {listed(unknown)}; its classes are {listed(classes)}"
@@ -88,29 +79,26 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
-def read_labels(labels: Any, numbers: Sequence[int], classes: Sequence[str]) -> Tensor:
-    """Labels as numbers into the run's `classes`: int64 [n]. `numbers`: what a label that is a number stands for."""
+def read_labels(labels: Any, names: Sequence[str], classes: Sequence[str]) -> Tensor:
+    """Labels as numbers into the run's `classes`: int64 [n]. `names`: the classes that the labels' numbers stand for.
+
+    Raises `UserError` for a label that is no class of the run.
+    """
     if isinstance(labels, Tensor):
         labels = labels.detach().cpu().numpy()
     elif isinstance(labels, list | tuple):
-        if any(isinstance(label, str) for label in labels):
-            return _named(labels, classes)
         labels = [label.item() if isinstance(label, Tensor) and label.numel() == 1 else label for label in labels]
     try:
         array = np.asarray(labels)
     except ValueError as error:
         raise UserError(f"labels: of different shapes; {GIVE}") from error
-    if array.dtype.kind in "UO" and array.ndim == 1:
-        return _named(array.tolist(), classes)
-    if array.dtype.kind not in "iu" or array.ndim != 1:
+    if array.dtype.kind in "iu" and array.ndim == 1:
+        if outside := sorted({int(label) for label in array if not 0 <= label < len(names)}):
+            raise UserError(f"labels: {listed(map(str, outside))} not in 0..{len(names) - 1}; {GIVE}")
+        array = np.array(names)[array]
+    elif array.dtype.kind not in "UO" or array.ndim != 1:
         raise UserError(f"labels: {array.dtype} of shape {list(array.shape)}; {GIVE}, one for each image")
-    if outside := sorted({int(label) for label in array if not 0 <= label < len(numbers)}):
-        raise UserError(f"labels: {listed(map(str, outside))} not in 0..{len(numbers) - 1}; {GIVE}")
-    return torch.from_numpy(np.asarray(numbers, np.int64)[array])
-
-
-def _named(labels: Sequence[Any], classes: Sequence[str]) -> Tensor:
     number = {name: index for index, name in enumerate(classes)}
-    if unknown := list(dict.fromkeys(str(label) for label in labels if label not in number)):
+    if unknown := list(dict.fromkeys(str(label) for label in array.tolist() if label not in number)):
         raise UserError(f"labels: {unknown_classes(unknown, classes)}")
-    return torch.tensor([number[label] for label in labels])
+    return torch.tensor([number[label] for label in array.tolist()], dtype=torch.int64)

@@ -157,12 +157,13 @@ def decode(path: Path) -> np.ndarray:
         return np.array(rgb_image(opened))
 
 
-def scan(root: Path, paths: Sequence[str], workers: int | None = None) -> Scan:
+def scan(root: Path, paths: Sequence[str], workers: int | None = None, write_inside: bool = True) -> Scan:
     """Entries of `paths` (relative to `root`, or absolute), decoding only what the manifest does not know.
 
-    `workers`: processes that decode; None = one per CPU of this process; 1 = in this process.
+    `workers`: processes that decode; None = one per CPU of this process; 1 = in this process. write_inside: whether the
+    manifest may be written into `root`, or into the user's cache alone.
     """
-    inside, file = manifest_files(root)
+    inside, file = manifest_files(root, write_inside)
     with locked(file):
         known = _read(inside) if file == inside else _read(inside) | _read(file)
         stats = [_stat(root / path) for path in paths]
