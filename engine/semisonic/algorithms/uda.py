@@ -58,6 +58,11 @@ class UDA(Algorithm):
     def takes_micro_batches(cls, cfg: UDAConfig) -> bool:
         return cls.micro_batches and cfg.annealing == "none"
 
+    @classmethod
+    def ramped(cls, cfg: UDAConfig, steps: int) -> float:
+        """Annealing takes the whole run."""
+        return 0.0 if cfg.annealing == "none" else steps
+
     def loss(self, batch: Batch) -> StepOutput:
         logits_BC, weak_UC, strong_UC = self.classify(batch.x["weak"], batch.u["weak"], batch.u["strong"])
         label_U, _, mask_U = pseudo_labels(weak_UC, self.cfg.threshold)

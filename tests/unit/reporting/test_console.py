@@ -14,6 +14,6 @@ def test_the_progress_line_is_short():
         lines.trained(10, {"images_per_second": 1.0, "data_wait": 0.0, "train/loss": 1.0, **figures})
         return file.getvalue()
 
-    assert "mask 63 % precision 97 %" in printed({"train/coverage": 0.63, "train/pseudo_label_precision": 0.974})
+    assert "coverage 63 % precision 97 %" in printed({"train/coverage": 0.63, "train/pseudo_label_precision": 0.974})
     assert "2 collapsed" in printed({"train/coverage": 0.63, "train/collapsed": 2})
-    assert "mask" not in printed({}) and "precision" not in printed({"train/coverage": 0.6})
+    assert "coverage" not in printed({}) and "precision" not in printed({"train/coverage": 0.6})
