@@ -210,7 +210,8 @@ none for one seed): of the EMA network at the last step, and as the median of it
 so many past its ramps. <em>vs supervised</em> is the mean difference to the supervised runs of the same seeds and
 labels with its paired interval, in points; bold where the interval lies below zero. Time is that of training and
 evaluation, of several runs at a time where they ran so; <em>x sup.</em> is over that of the same supervised runs.
-Images are those of a step, each counted once. Coverage and precision of pseudo-labels are those of the last reading. Bands are the range over seeds."""
+Images are those of a step, each counted once. Coverage and precision of pseudo-labels are those of the last reading.
+Bands are the range over seeds."""
 
 
 def table(columns: Sequence[str], lines: Iterable[tuple[Sequence[str], str]], text: Sequence[str]) -> str:
