@@ -18,13 +18,8 @@ TRAIN, EVAL = "train", "eval"
 
 EARLIER_GROUPS = {"eval": "test", "eval_raw": "test_raw"}
 """Before the slash of a name: in an earlier version -> now."""
-EARLIER = {
-    "train/uda_mask": "train/uda_coverage",
-    "train/loss_labelled": "train/loss_labeled",
-    "train/loss_unlabelled": "train/loss_unlabeled",
-    "train/labelled_accuracy": "train/labeled_accuracy",
-}
-"""Whole names, likewise."""
+EARLIER_WORDS = {"uda_mask": "uda_coverage", "labelled": "labeled"}
+"""Within the names of training metrics, likewise."""
 
 
 def current(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +29,10 @@ def current(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _current_name(name: str) -> str:
     group, slash, leaf = name.partition("/")
-    return EARLIER.get(name, f"{EARLIER_GROUPS.get(group, group)}{slash}{leaf}")
+    if group == TRAIN:
+        for earlier, now in EARLIER_WORDS.items():
+            leaf = leaf.replace(earlier, now)
+    return f"{EARLIER_GROUPS.get(group, group)}{slash}{leaf}"
 
 
 def parse(lines: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -73,7 +73,9 @@ def test_the_accuracy_is_the_same_however_the_digits_are_given(
         found = classifier.evaluate(data, batch=50)
         assert found.top1 == expected and found.count == 400, name
     assert classifier.evaluate(given["arrays"]).loss == pytest.approx(classifier.evaluate(given["floats"]).loss)
-    assert classifier.predict(pixels).dtype == np.int64 and (classifier.predict(pixels) == labels).mean() * 100 == expected
+    assert (
+        classifier.predict(pixels).dtype == np.int64 and (classifier.predict(pixels) == labels).mean() * 100 == expected
+    )
 
 
 def test_the_accuracy_is_the_same_however_files_are_given(folder_run: tuple[Path, Path]):
@@ -101,7 +103,7 @@ def test_methods_leave_the_mode_and_take_any_batch(run: Path, digits: tuple[np.n
     np.testing.assert_allclose(first, classifier.predict_proba(digits[0][:10]), atol=1e-6)
     assert classifier.training and all(torch.equal(value, before[k]) for k, value in classifier.state_dict().items())
     for batch in (0, -1, 2.5, True):
-        with pytest.raises(UserError, match="batch: .*; give a whole number above 0"):
+        with pytest.raises(UserError, match=r"batch: .*; give a whole number above 0"):
             classifier.predict(digits[0][:2], batch=batch)
 
 
@@ -143,9 +145,9 @@ def test_another_network_is_refused_by_name(run: Path):
     assert extra.startswith(f"network: is not that of {run}: the network has no head.bias, head.weight, layers.")
     with pytest.raises(UserError, match=r"of another shape: head.bias \(\[10\], not \[7\]\)"):
         semisonic.load(run, network=Small(7))
-    with pytest.raises(UserError, match="network: of type str; give an nn.Module"):
+    with pytest.raises(UserError, match=r"network: of type str; give an nn.Module"):
         semisonic.load(run, network="small")
-    with pytest.raises(UserError, match="network: made int from 10 classes, which is no nn.Module"):
+    with pytest.raises(UserError, match=r"network: made int from 10 classes, which is no nn.Module"):
         semisonic.load(run, network=lambda classes: classes)
     with pytest.raises(UserError, match="net: 'average'; give ema or raw"):
         semisonic.load(run, net="average")

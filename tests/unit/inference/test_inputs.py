@@ -113,7 +113,7 @@ def test_pillow_s_modes_and_orientations_are_those_of_files(tmp_path: Path):
     picture().save(buffer, "JPEG", exif=exif, quality=100, subsampling=0)
     turned, upright = Image.open(buffer), picture().rotate(-90, expand=True)
     assert (PLAIN(turned).int() - PLAIN(upright).int()).abs().max() <= 8  # JPEG's
-    sixteen = Image.fromarray((np.asarray(picture().convert("L")).astype(np.uint16) * 257))
+    sixteen = Image.fromarray(np.asarray(picture().convert("L")).astype(np.uint16) * 257)
     assert torch.equal(WHOLE(sixteen), WHOLE(picture().convert("L")))
     for mode in ("RGBA", "L", "CMYK", "P", "LA", "1"):
         image = picture().convert(mode)
