@@ -100,7 +100,7 @@ class Algorithm(nn.Module):
 
         By default the end of its field `ramp`: up to 1 a share of the run, above it steps.
         """
-        return ramp_length(getattr(cfg, "ramp", 0.0), steps)
+        return ramp_length(getattr(cfg, "ramp", None) or 0.0, steps)
 
     def setup(self, info: Info) -> None:
         """Registers the method's own buffers and heads."""

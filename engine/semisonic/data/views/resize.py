@@ -13,8 +13,8 @@ from torch import Tensor
 def resize(images_NCHW: Tensor, size: int) -> Tensor:
     """float [N, C, H, W] -> [N, C, S, S]: bilinear, smoothed where it shrinks, not rounded; differentiable.
 
-    Rounded to the nearest even level it is DALI's operator, but for values halfway between two levels: there DALI's sums
-    end on either side where it shrinks, one level away at most.
+    Rounded to the nearest even level it is DALI's operator, but for values halfway between two levels: there DALI may
+    end one level away where it shrinks.
     """
     height, width = images_NCHW.shape[-2:]
     rows_SH, columns_SW = (
