@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms.add_on import CHANGES, AddOn, changes
+from semisonic.algorithms.ramps import ramp_length
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, Guess, Info, Runner, Seen, StepOutput, Views, merge
 from semisonic.models.ema import Averages, EmaConfig, averaged_parameters, ema_decay, shadow_of
@@ -114,6 +115,14 @@ class Algorithm(nn.Module):
     def takes_micro_batches(cls, cfg: Any) -> bool:
         """Whether slices of a batch mean the same as the whole, as configured."""
         return cls.micro_batches
+
+    @classmethod
+    def ramped(cls, cfg: Any, steps: int) -> float:
+        """The step, of so many, from which on no weight, threshold or other setting of the method still ramps.
+
+        By default the end of its field `ramp`: up to 1 a share of the run, above it steps.
+        """
+        return ramp_length(getattr(cfg, "ramp", None) or 0.0, steps)
 
     def setup(self, info: Info) -> None:
         """Registers the method's own buffers and heads."""
