@@ -74,7 +74,7 @@ class Algorithm(nn.Module):
             addon.setup(self, info)
             self.addons[name] = addon
             if addon.own_head:
-                self.ema_heads[name] = shadow_of(addon.get_submodule(addon.own_head))
+                self.ema_heads[name] = shadow_of(_linear(name, addon.get_submodule(addon.own_head)))
         self._changing = {
             what: tuple(name for name, addon in (addons or {}).items() if what in changes(type(addon)))
             for what in CHANGES
@@ -367,6 +367,12 @@ class Algorithm(nn.Module):
     def ema_weight(self) -> Tensor:
         """1 - decay of the next update: 0-d float64 on the device."""
         return 1 - ema_decay(self.ema_cfg, self.ema_updates)
+
+
+def _linear(name: str, head: nn.Module) -> nn.Linear:
+    if not isinstance(head, nn.Linear) or head.bias is None:
+        raise TypeError(f"{name}: a head in place of the network's must be an nn.Linear with a bias")
+    return head
 
 
 class RoleModule(nn.Module):

@@ -126,12 +126,24 @@ def load_classifier(
     checkpoint = checkpoints.load_checkpoint(Path(path))
     about = checkpoint.state
     built = _given(network, len(about["classes"])) if network is not None else _built(about, path)
+    _load_weights(built, _weights(checkpoint, net, path), path)
+    return Classifier(built, about).eval()
+
+
+def _weights(checkpoint: checkpoints.Checkpoint, net: Literal["ema", "raw"], path: str | Path) -> dict[str, Tensor]:
+    """The state dict of the network as it was evaluated: with the head that an add-on has put in the main one's place,
+    and offsets of its predictions in its bias."""
     prefix = "ema." if net == "ema" else "network."
     weights = {k.removeprefix(prefix): v for k, v in checkpoint.model.items() if k.startswith(prefix)}
     if not weights:
         raise UserError(f"{path}: the checkpoint holds no {net} weights")
-    _load_weights(built, weights, path)
-    return Classifier(built, about).eval()
+    if exported := checkpoint.state.get("head"):  # earlier versions had none
+        own = f"{exported[net]}."
+        weights |= {f"head.{k.removeprefix(own)}": v for k, v in checkpoint.model.items() if k.startswith(own)}
+        if exported["offset"] is not None:
+            bias = weights["head.bias"]
+            weights["head.bias"] = bias + torch.tensor(exported["offset"], dtype=bias.dtype)
+    return weights
 
 
 def _load_plugins(paths: list[str | Path]) -> None:

@@ -23,6 +23,9 @@ from semisonic.data.sets.registry import load_data_set
 from semisonic.models.networks import ModelConfig, build
 from semisonic.models.small import Small
 from semisonic.schema import UserError
+from tests.support.addons import registered
+from tests.support.throw_away import THROW_AWAY
+from tests.support.trainers import make_trainer
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +162,22 @@ def test_plug_ins_are_loaded_first(run: Path, monkeypatch: pytest.MonkeyPatch):
     semisonic.load(run, plugin="mine.py")
     semisonic.load(run, plugin=["mine.py", Path("yours.py")])
     assert seen == [["mine.py"], ["mine.py", Path("yours.py")]]
+
+
+@pytest.mark.parametrize("name", ["abc", "balanced"])
+def test_the_head_and_offsets_of_add_ons_are_loaded_in_the_main_one_s_place(name: str, tmp_path: Path):
+    with registered(**THROW_AWAY):
+        trainer = make_trainer(tmp_path, "--model", "small", f"--addons.{name}.weight", "1", "--batch.labeled", "8",
+                               "--batch.unlabeled-ratio", "2", "--threads", "1", "--data.labels", "40")  # fmt: skip
+        with trainer.loader() as loader:
+            for _ in range(3):
+                trainer.training_step(next(loader))
+        trainer.save()
+        trainer.checkpoint_writer.finish()
+        images = channels_first(load_data_set(DataConfig()).test.pixels[:9])
+        trainer.algorithm.eval()
+        with torch.no_grad():
+            for net, module in (("ema", "ema"), ("raw", "network")):
+                expected = trainer.algorithm.predict(images, module)
+                torch.testing.assert_close(semisonic.load(tmp_path, net)(images), expected)
+                assert not torch.allclose(trainer.algorithm.infer(images, module), expected)
