@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 
 from semisonic.compare.jobs import label, parse_folder
-from semisonic.config.renamed import saved_fields
+from semisonic.config.migrations import read_saved
 
 BASELINE = "supervised"
 CONFIDENCE = 0.95
@@ -110,7 +109,7 @@ def discover(out: Path) -> list[Run]:
         finished = folder / "summary.json"
         runs.append(
             Run(
-                *parsed, folder, saved_fields(yaml.safe_load((folder / "config.yaml").read_text())),
+                *parsed, folder, read_saved(folder).fields,
                 json.loads(finished.read_text()) if finished.is_file() else None, _status(folder),
             )
         )  # fmt: skip

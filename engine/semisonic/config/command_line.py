@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.checks import find_problems
 from semisonic.config.fields import algorithm_name, describe_fields
+from semisonic.config.migrations import is_saved, migrated
 from semisonic.config.renamed import announce, current, rename
 from semisonic.config.run_config import RunConfig
 from semisonic.config.sections import FIRST, section_model
@@ -179,6 +180,11 @@ def _read_file(path: Path | None) -> tuple[dict[str, Any], list[str], list[str]]
         return {}, [f"--config {path}: expected fields and sections, found {type(content).__name__}"], []
     if strange := [key for key in content if not isinstance(key, str)]:
         return {}, [f"--config {path}: {strange[0]!r} is not a field"], []
+    if is_saved(content):
+        try:
+            return migrated(content, f"--config {path}").fields, [], []
+        except UserError as error:
+            return {}, error.messages, []
     fields, notes, both = rename(content)
     return _expand_names(fields), [f"--config {path}: {line}" for line in both], notes
 

@@ -12,6 +12,7 @@ from semisonic.addons.composition import Composition, compose
 from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.config.migrations import SCHEMA
 from semisonic.config.sections import addon_sections, addons_model, algorithm_section
 from semisonic.contract import Views
 from semisonic.data.sets.base import DataConfig
@@ -192,8 +193,8 @@ class RunConfig(Config):
         return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
     def dump(self) -> str:
-        """YAML that `--config` reads back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        """YAML that `--config` reads back, in this version's language."""
+        return yaml.safe_dump({"schema": SCHEMA, **self.model_dump(mode="json")}, sort_keys=False)
 
     def supervised_baseline(self) -> "RunConfig":
         """The same run without unlabeled images."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from semisonic.checkpoint import format as checkpoints
-from semisonic.config.renamed import saved_section
+from semisonic.config.migrations import migrated_section
 from semisonic.models.networks import ModelConfig, build
 from semisonic.schema import UserError
 
@@ -42,7 +42,8 @@ def load_classifier(path: str | Path, net: Literal["ema", "raw"] = "ema") -> Cla
     """
     checkpoint = checkpoints.load_checkpoint(Path(path))
     about = checkpoint.state
-    model = ModelConfig.model_validate(saved_section("model", ModelConfig, about["model"]))
+    schema = about.get("schema", 0)
+    model = ModelConfig.model_validate(migrated_section("model", ModelConfig, about["model"], schema))
     network = build(model, len(about["classes"]), about["image_size"])
     prefix = "ema." if net == "ema" else "network."
     weights = {k.removeprefix(prefix): v for k, v in checkpoint.model.items() if k.startswith(prefix)}

@@ -5,11 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from semisonic.checkpoint.atomic_files import sync_file, write_text, writing
 from semisonic.config.checks import find_problems
-from semisonic.config.renamed import saved_fields
+from semisonic.config.migrations import read_saved
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.splits import Split, load_split, save_split
 from semisonic.schema import UserError
@@ -44,14 +42,10 @@ def check_resumable(cfg: RunConfig, resume: bool) -> bool:
     return False
 
 
-def _saved(folder: Path) -> dict[str, Any]:
-    return saved_fields(yaml.safe_load((folder / "config.yaml").read_text()))
-
-
 def saved_micro(folder: Path) -> int | None:
     """The number of micro-batches of the run in a folder; None where there is no run."""
     file = folder / "config.yaml"
-    return _saved(folder)["batch"].get("micro", 1) if file.is_file() else None
+    return read_saved(folder).fields["batch"].get("micro", 1) if file.is_file() else None
 
 
 def continued(cfg: RunConfig) -> RunConfig:
@@ -70,7 +64,7 @@ def continued(cfg: RunConfig) -> RunConfig:
 
 def check_same(cfg: RunConfig, folder: Path) -> None:
     """Refuses to continue a run whose configuration differs in anything that changes its metrics."""
-    saved = _saved(folder)
+    saved = read_saved(folder).fields
     now = cfg.model_dump(mode="json")
     problems = []
     for name in sorted((now.keys() | saved.keys()) - MAY_CHANGE):

@@ -14,7 +14,8 @@ from semisonic.compare.report import discover
 from semisonic.config import renamed
 from semisonic.config.command_line import parse_arguments, resolve
 from semisonic.config.fields import walk_fields
-from semisonic.config.renamed import RENAMED, Renames, choices_of, current, rename, saved_fields
+from semisonic.config.migrations import migrated
+from semisonic.config.renamed import RENAMED, Renames, choices_of, current, rename
 from semisonic.config.run_config import RunConfig
 from semisonic.inference.evaluate import configuration_of
 from semisonic.models.networks import ModelConfig, build
@@ -250,7 +251,7 @@ def test_every_old_value_works_or_is_still_the_name(algorithm: str):
     assert cfg.algorithm.statistics in choices - {"all"}
     saved = yaml.safe_load(cfg.dump())
     saved["algorithm"]["statistics"] = old
-    assert RunConfig.model_validate(saved_fields(saved)) == cfg
+    assert RunConfig.model_validate(migrated(saved).fields) == cfg
 
 
 def test_no_field_or_value_is_british_that_the_table_leaves_out():
