@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 from semisonic.compare.jobs import label, parse_folder
 from semisonic.config.migrations import read_saved
 

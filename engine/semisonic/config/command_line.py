@@ -32,6 +32,8 @@ class Invocation:
 
     cfg: RunConfig
     resume: bool = False
+    extend: bool = False
+    """Plan the rest of the resumed run anew, for another number of steps."""
     debug: bool = False
     """Tracebacks of users' mistakes too."""
 
@@ -47,6 +49,7 @@ class Arguments:
     config: Path | None = None
     recipe: str | None = None
     resume: bool = False
+    extend: bool = False
     debug: bool = False
     help: bool = False
     list: bool = False
@@ -54,7 +57,7 @@ class Arguments:
     plan: bool = False
 
 
-FLAGS = ("resume", "debug", "help", "list", "print_config", "plan")
+FLAGS = ("resume", "extend", "debug", "help", "list", "print_config", "plan")
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
@@ -124,6 +127,8 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
         merged = {**merged, "baseline": False}
     cfg, more = _validated(merged)
     problems += more
+    if args.extend and not args.resume:
+        problems.append("--extend: plans the rest of a run anew; give --resume as well, and the new length as --steps")
     if cfg.init and not args.resume and not cfg.init.exists():
         problems.append(f"init: there is no checkpoint {cfg.init}")
     if cfg.model.weights and not args.resume and not cfg.model.weights.expanduser().is_file():

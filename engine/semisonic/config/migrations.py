@@ -148,13 +148,23 @@ def known(fields: Mapping[str, Any]) -> dict[str, FieldInfo]:
     return {name: info for name, info, _ in walk_fields(RunConfig, algorithm_name(dict(fields)))}
 
 
-def _has(fields: Mapping[str, Any], name: str) -> bool:
+def field_value(fields: Mapping[str, Any], name: str) -> Any:
+    """The value of a dotted field among nested ones; None where there is none."""
     inner: Any = fields
     for part in name.split("."):
-        if not isinstance(inner, Mapping) or part not in inner:
-            return False
-        inner = inner[part]
-    return True
+        inner = inner.get(part) if isinstance(inner, Mapping) else None
+    return inner
+
+
+def written(fields: Mapping[str, Any], records: Mapping[str, Any] | None = None) -> str:
+    """The text of a config.yaml: nested fields in today's language, and what the run notes about itself."""
+    return yaml.safe_dump({"schema": SCHEMA, **fields, **(records or {})}, sort_keys=False)
+
+
+def _has(fields: Mapping[str, Any], name: str) -> bool:
+    section, _, leaf = name.rpartition(".")
+    inner = field_value(fields, section) if section else fields
+    return isinstance(inner, Mapping) and leaf in inner
 
 
 def _put(fields: dict[str, Any], name: str, value: Any) -> None:

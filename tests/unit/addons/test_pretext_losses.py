@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from semisonic.addons.pretext_losses import AuxiliaryConfig, with_auxiliary
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 
 from semisonic import cli
-from semisonic.addons.pretext_losses import AuxiliaryConfig, with_auxiliary
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.algorithms.supervised import Supervised

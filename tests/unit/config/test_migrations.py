@@ -21,7 +21,7 @@ from semisonic.config.migrations import (
 from semisonic.config.run_config import RunConfig
 from semisonic.inference.evaluate import configuration_of
 from semisonic.models.networks import ModelConfig
-from semisonic.runs.run_folder import check_same
+from semisonic.runs.continuing import check_same
 from semisonic.schema import UserError
 from tests.fixtures.older_runs import NAMES, STORED
 from tests.support.command_line import config, mistakes
@@ -29,7 +29,7 @@ from tests.support.command_line import config, mistakes
 
 def saved(**changes: Any) -> dict[str, Any]:
     """What a run with the defaults of the digits writes, with changes of entries at the top."""
-    return yaml.safe_load(config().dump()) | changes
+    return yaml.safe_load(config().dump()) | {"schema": SCHEMA} | changes
 
 
 def without(content: dict[str, Any], field: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_an_absent_field_is_what_its_version_did(tmp_path: Path):
 def test_what_is_there_stays_and_what_is_no_field_is_not_made():
     assert migrated(saved()).filled == {}  # it has both fields, and its algorithm no warm_up
     assert migrated(without(saved(), "eval.batch")).notes == []  # as today
-    flexmatch = yaml.safe_load(config("--algorithm", "flexmatch").dump())
+    flexmatch = yaml.safe_load(config("--algorithm", "flexmatch").dump()) | {"schema": SCHEMA}
     assert migrated(without(flexmatch, "algorithm.warm_up")).filled == {"algorithm.warm_up": False}
 
 

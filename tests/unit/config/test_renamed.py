@@ -19,7 +19,8 @@ from semisonic.config.renamed import RENAMED, Renames, choices_of, current, rena
 from semisonic.config.run_config import RunConfig
 from semisonic.inference.evaluate import configuration_of
 from semisonic.models.networks import ModelConfig, build
-from semisonic.runs.run_folder import check_same, saved_micro
+from semisonic.runs.continuing import check_same
+from semisonic.runs.run_folder import saved_micro
 from semisonic.schema import Config, UserError
 
 
