@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from semisonic.addons.ctaugment import probing
-from semisonic.addons.pretext_losses import AuxiliaryConfig, with_auxiliary
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
+from tests.support.addons import composed
 from tests.support.algorithms import batch_for, info, tiny_network
 from tests.support.runner import Runner
 
@@ -77,19 +76,16 @@ def step(run: Runner, batch) -> None:
     with NoWaiting():
         output = algorithm.train_step(batch, run)
         with torch.no_grad():
-            algorithm.update(output.observed)
+            algorithm.commit(output.observed)
             algorithm.update_ema()
         algorithm.step += 1
 
 
 @pytest.mark.kernels("eager")
-def test_a_step_with_a_probe_and_auxiliary_losses_never_waits():
-    fixmatch, cfg = ALGORITHMS["fixmatch"], ALGORITHMS["fixmatch"].Config(strong="ctaugment")
-    extended = with_auxiliary(fixmatch, AuxiliaryConfig(rotation=1.0, simclr=1.0))
-    torch.manual_seed(0)
-    algorithm = probing(extended, cfg, lag=1)(cfg, tiny_network, info())
-    bins = torch.randint(-1, 300, (6, 2, 2), dtype=torch.int32)
-    batch = batch_for(algorithm)._replace(params={"probe": {"bins": bins}})
+def test_a_step_with_all_add_ons_never_waits():
+    addons = {"auxiliary": {"rotation": 1.0, "simclr": 1.0}, "ctaugment": {"lag": 1}, "aum": {"record": "on"}}
+    algorithm = composed(ALGORITHMS["fixmatch"], {"strong": "ctaugment"}, **addons).float()
+    batch = batch_for(algorithm)
     run = Runner(algorithm)
     run.step(batch)
     step(run, batch)

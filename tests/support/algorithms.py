@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.mixmatch import MixMatch
-from semisonic.contract import Batch, Info
+from semisonic.contract import Batch, Info, OwnStream, Samples
 from semisonic.models.ema import EmaConfig
 from semisonic.models.norm import BatchNorm2d
 
@@ -60,7 +60,7 @@ def batch(**changes: object) -> Batch:
 
 def batch_for(algorithm: Algorithm, seed: int = 0) -> Batch:
     """Exactly the streams, views and draws that the algorithm asked for; nothing else is there to be read."""
-    views, full = algorithm.views(algorithm.cfg), batch()
+    views, full = algorithm.inputs, batch()
     labeled = {name: images(6, seed + k) for k, name in enumerate(views.labeled)}
     unlabeled = {name: images(12, seed + 50 + k) for k, name in enumerate(views.unlabeled)}
     bits = torch.Generator().manual_seed(seed)
@@ -68,10 +68,20 @@ def batch_for(algorithm: Algorithm, seed: int = 0) -> Batch:
     return Batch(
         x=labeled, y=full.y if labeled else none, x_index=full.x_index if labeled else none,
         u=unlabeled, u_index=full.u_index if unlabeled else none, u_true=full.u_true if unlabeled else none,
-        u_key=torch.arange(12 if unlabeled else 0) + seed, params={},
+        u_key=torch.arange(12 if unlabeled else 0) + seed,
+        params={name: {"bins": torch.randint(-1, 300, (6, 2, 2), generator=bits, dtype=torch.int32)} for name in views.params},
         draws={name: torch.rand(12, width, generator=bits) for name, width in views.draws.items()}
         | {name: torch.rand(6, width, generator=bits) for name, width in views.labeled_draws.items()},
+        streams={name: samples(stream, seed) for name, stream in views.streams.items()},
     )  # fmt: skip
+
+
+def samples(stream: OwnStream, seed: int) -> Samples:
+    """What a step reads of an add-on's own stream."""
+    bits, count = torch.Generator().manual_seed(seed), stream.size(6)
+    views = {name: images(count, seed + 70 + k) for k, name in enumerate(stream.views)}
+    draws = {name: torch.rand(count, width, generator=bits) for name, width in stream.draws.items()}
+    return Samples(views, torch.arange(count) % CLASSES, torch.arange(count) % 8, draws)
 
 
 def mixing_batch(views: int = 2, lam: float | None = None, seed: int = 0) -> Batch:

@@ -46,7 +46,7 @@ class Runner(contract.Runner):
         torch.manual_seed(int(self.algorithm.step))  # for dropout
         output = self.algorithm.train_step(batch, self)
         with torch.no_grad():
-            self.algorithm.update(output.observed)
+            self.algorithm.commit(output.observed)
             self.algorithm.update_ema()
         self.algorithm.step += 1
         return output

@@ -96,7 +96,7 @@ def _execute(invocation: Invocation, accelerator: Accelerator, watchdog: Watchdo
         on_main(accelerator, lambda: check_split(cfg, split))
     cfg, baseline = fit_steps(cfg, asked, started, data, split, accelerator, console, trial)
     notes = on_main(accelerator, lambda: begin_run(cfg, split, invocation.extend))
-    for note in [*data.notes, *notes]:
+    for note in (*data.notes, *cfg.composition.notes, *notes):
         console.print(note)
     # The main run records its own failures; this is for the baseline's, and for what goes wrong around both.
     with Preemption() as preemption, watchdog.recording(status_writer(cfg)):
