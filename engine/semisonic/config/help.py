@@ -17,6 +17,8 @@ OPTIONS = {
     "--recipe NAME": "start from a recipe (--list shows them); default: the one named after the data set. Each "
     "algorithm changes it to its paper's settings",
     "--resume": "continue the run in its folder from its latest checkpoint",
+    "--extend": "with --resume and --steps N: go on to N steps in all, even where the schedule or a ramp depends on "
+    "their number; the rest is planned anew, which config.yaml and summary.json note",
     "--print-config": "print the resolved configuration and exit",
     "--plan": "run a few real steps, print memory, speed, hours and images of the whole run, and exit; writes nothing",
     "--list": "list recipes, algorithms, data sets, models and augmentations, and exit",

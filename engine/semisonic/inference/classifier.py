@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from semisonic.checkpoint import format as checkpoints
-from semisonic.config.renamed import saved_section
+from semisonic.config.migrations import migrated_section
 from semisonic.inference.inputs import Inputs
 from semisonic.inference.labeled import labeled_slices
 from semisonic.models.networks import ModelConfig, build
@@ -156,7 +156,7 @@ def _built(about: dict[str, Any], path: str | Path) -> nn.Module:
     """The network that a checkpoint names."""
     if about["model"]["name"] == GIVEN:
         raise UserError(f"{path}: the run's network was given in Python; pass network=, the network or what makes it")
-    model = ModelConfig.model_validate(saved_section("model", ModelConfig, about["model"]))
+    model = ModelConfig.model_validate(migrated_section("model", ModelConfig, about["model"], about.get("schema", 0)))
     return build(model, len(about["classes"]), about["image_size"])
 
 
