@@ -62,8 +62,10 @@ def _train(argv: Sequence[str], usage: str, pretext: str | None = None) -> int:
     """`pretext`: the algorithm where none is named; others than pretext tasks are then refused."""
     from semisonic.config.command_line import Invocation, parse_arguments, resolve
     from semisonic.config.help import show_help, show_lists
+    from semisonic.plugins import load_plugins
 
     quick, _ = parse_arguments(argv)
+    load_plugins(quick.plugins)
     if quick.help:
         return show_help(usage, {"algorithm": pretext, **quick.fields} if pretext else quick.fields)
     if quick.list:
@@ -97,22 +99,24 @@ def views(argv: Sequence[str]) -> int:
     """Writes a grid PNG for each augmentation, view of the algorithm, and kernel on batches (launch/views.py)."""
     from semisonic.config.command_line import FLAGS, parse_arguments, resolve
     from semisonic.config.help import show_help
+    from semisonic.plugins import load_plugins
 
     others = [f"--{flag.replace('_', '-')}" for flag in FLAGS if flag not in ("help", "debug")]
     quick, _ = parse_arguments(argv)
+    load_plugins(quick.plugins)
     if quick.help:
         return show_help(VIEWS, quick.fields, without=[*others, "--debug"])
     if found := [flag for flag in others if flag in argv]:
         raise UserError(f"{found[0]}: is for launch/train.py")
     cfg = resolve(argv)[1]
     from semisonic.data.sets.registry import load_data_set
-    from semisonic.data.views.registry import EXAMPLES
+    from semisonic.data.views.registry import view_examples
     from semisonic.reporting.kernel_grids import save_changes
     from semisonic.reporting.view_grids import save_views
 
     data = load_data_set(cfg.data)
     wanted = cfg.algorithm_class.views(cfg.algorithm)
-    specs = dict.fromkeys([*EXAMPLES, *wanted.labeled.values(), *wanted.unlabeled.values()])
+    specs = dict.fromkeys([*view_examples(), *wanted.labeled.values(), *wanted.unlabeled.values()])
     folder = cfg.out or Path("views")
     for file in [*save_views(cfg, data, list(specs), folder), *save_changes(cfg, data, folder)]:
         print(file)
@@ -136,6 +140,7 @@ def evaluate(argv: Sequence[str]) -> int:
     parser.add_argument("--root", type=Path, help="where the data set lies now, if not where the run found it")
     parser.add_argument("--out", type=Path, help="folder for evaluation.json and pictures of the confusion matrices")
     args = parser.parse_args(argv)
+    _load_plugins(args)
     from semisonic.config.help import table
     from semisonic.inference.evaluate import evaluate_checkpoint, write_evaluation
 
@@ -166,6 +171,7 @@ def predict(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--net", choices=("ema", "raw"), default="ema", help="which weights (default: ema)")
     args = parser.parse_intermixed_args(argv)
+    _load_plugins(args)
     from semisonic.inference import predict as inference
 
     if args.pool == (args.folder is not None):
@@ -218,7 +224,16 @@ def _parser(name: str, description: str, batch: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(name, description=description)
     parser.add_argument("checkpoint", type=Path, help="a checkpoint, or a run's folder (its latest checkpoint)")
     parser.add_argument("--batch", type=_positive, default=batch, help=f"images a forward (default: {batch})")
+    parser.add_argument(
+        "--plugin", action="append", default=[], metavar="FILE.py", help="a plug-in of the run's; may be repeated"
+    )
     return parser
+
+
+def _load_plugins(args: argparse.Namespace) -> None:
+    from semisonic.plugins import load_plugins
+
+    load_plugins(path for names in args.plugin for path in names.split(",") if path)
 
 
 def _positive(text: str) -> int:

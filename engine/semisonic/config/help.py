@@ -16,6 +16,8 @@ OPTIONS = {
     "--config FILE": "read fields from a YAML file, such as config.yaml of an earlier run",
     "--recipe NAME": "start from a recipe (--list shows them); default: the one named after the data set. Each "
     "algorithm changes it to its paper's settings",
+    "--plugin FILE.py": "run a file that registers algorithms, networks, data sets, views, add-ons or recipes; may be "
+    "repeated, or list files with commas. With --list or --help, what it adds is shown",
     "--resume": "continue the run in its folder from its latest checkpoint",
     "--print-config": "print the resolved configuration and exit",
     "--plan": "run a few real steps, print memory, speed, hours and images of the whole run, and exit; writes nothing",
@@ -72,7 +74,7 @@ def show_lists() -> int:
     """Recipes, algorithms, data sets, models and augmentations, a line each."""
     from semisonic.algorithms.registry import ALGORITHMS
     from semisonic.data.sets.registry import data_sets
-    from semisonic.data.views.registry import VIEW_SPECS
+    from semisonic.data.views.registry import view_specs
     from semisonic.models.networks import models
     from semisonic.recipes import RECIPES
 
@@ -93,7 +95,7 @@ def show_lists() -> int:
         },
         "Data sets (--data)": data_sets(),
         "Models (--model)": named,
-        "Augmentations (fields of an algorithm, such as --algorithm.strong usb)": VIEW_SPECS,
+        "Augmentations (fields of an algorithm, such as --algorithm.strong usb)": view_specs(),
     }
     console = Console()
     for title, entries in groups.items():

@@ -20,6 +20,7 @@ from semisonic.models import blocks
 from semisonic.models.ema import EmaConfig
 from semisonic.models.networks import ModelConfig
 from semisonic.optim.optimizer import OptimConfig
+from semisonic.plugins import Plugin
 from semisonic.schema import Config, UserError
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class RunConfig(Config):
     """Write a checkpoint and end this process after so many hours; --resume continues."""
     init: Path | None = None
     """Start from the EMA weights of a checkpoint; what does not fit is reported."""
+    plugins: tuple[Plugin, ...] = ()
+    """The plug-ins that the run was made with. Not to be given: --plugin FILE names one."""
     data: DataConfig = DataConfig()
     batch: BatchConfig = BatchConfig()
     model: ModelConfig = ModelConfig()
@@ -188,7 +191,9 @@ class RunConfig(Config):
 
     def dump(self) -> str:
         """YAML that `--config` reads back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        fields = self.model_dump(mode="json")
+        fields["plugins"] = [plugin.model_dump(mode="json", exclude_none=True) for plugin in self.plugins]
+        return yaml.safe_dump(fields, sort_keys=False)
 
     def supervised_baseline(self) -> "RunConfig":
         """The same run without unlabeled images."""

@@ -1,14 +1,17 @@
 """A trained network out of a checkpoint, without its data set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import yaml
 from torch import Tensor, nn
 
 from semisonic.checkpoint import format as checkpoints
 from semisonic.config.renamed import saved_section
-from semisonic.models.networks import ModelConfig, build
+from semisonic.models.networks import ModelConfig, build, find
+from semisonic.plugins import load_plugins, loaded_plugins, require_plugins
 from semisonic.schema import UserError
 
 
@@ -35,13 +38,18 @@ class Classifier(nn.Module):
         return self.network((images.float() - self.mean) / self.std).float()
 
 
-def load_classifier(path: str | Path, net: Literal["ema", "raw"] = "ema") -> Classifier:
+def load_classifier(
+    path: str | Path, net: Literal["ema", "raw"] = "ema", plugin: str | Path | Sequence[str | Path] = ()
+) -> Classifier:
     """The network of a checkpoint (or of a run's folder: its latest), in evaluation mode on the CPU.
 
-    net: which weights, the EMA's or the network's own. Raises `UserError` where the path holds no readable checkpoint.
+    net: which weights, the EMA's or the network's own. plugin: the plug-in files that register the network, where it is
+    none of this package's. Raises `UserError` where the path holds no readable checkpoint, or its network is unknown.
     """
+    load_plugins([plugin] if isinstance(plugin, (str, Path)) else plugin)
     checkpoint = checkpoints.load_checkpoint(Path(path))
     about = checkpoint.state
+    check_network(checkpoint, path)
     model = ModelConfig.model_validate(saved_section("model", ModelConfig, about["model"]))
     network = build(model, len(about["classes"]), about["image_size"])
     prefix = "ema." if net == "ema" else "network."
@@ -50,3 +58,10 @@ def load_classifier(path: str | Path, net: Literal["ema", "raw"] = "ema") -> Cla
         raise UserError(f"{path}: the checkpoint holds no {net} weights")
     network.load_state_dict(weights)
     return Classifier(network, about).eval()
+
+
+def check_network(checkpoint: checkpoints.Checkpoint, path: str | Path) -> None:
+    """Raises `UserError` with the plug-ins of a checkpoint's run where its network is one that nothing registers."""
+    if find(checkpoint.state["model"]["name"]) is None:
+        recorded = yaml.safe_load(checkpoint.config).get("plugins", ())
+        require_plugins(recorded, loaded_plugins(), str(path))
