@@ -115,8 +115,7 @@ def views(argv: Sequence[str]) -> int:
     from semisonic.reporting.view_grids import save_views
 
     data = load_data_set(cfg.data)
-    wanted = cfg.algorithm_class.views(cfg.algorithm)
-    specs = dict.fromkeys([*view_examples(), *wanted.labeled.values(), *wanted.unlabeled.values()])
+    specs = dict.fromkeys([*view_examples(), *cfg.views.specs])
     folder = cfg.out or Path("views")
     for file in [*save_views(cfg, data, list(specs), folder), *save_changes(cfg, data, folder)]:
         print(file)

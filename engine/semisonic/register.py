@@ -10,10 +10,11 @@ Every function raises ValueError for a name that is taken, or that no command li
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from torch import nn
 
+from semisonic.addons.registry import ADD_ONS
+from semisonic.algorithms.add_on import AddOn
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.data.sets.base import DataConfig, DataSet
@@ -38,10 +39,8 @@ def algorithm(name: str, kind: type[Algorithm]) -> None:
     ALGORITHMS.register(name, kind)
 
 
-def add_on(name: str, kind: Any) -> None:
+def add_on(name: str, kind: type[AddOn]) -> None:
     """What joins any algorithm, such as a further loss."""
-    from semisonic.addons.registry import ADD_ONS
-
     ADD_ONS.register(name, kind)
 
 

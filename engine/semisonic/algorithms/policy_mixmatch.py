@@ -101,15 +101,15 @@ class PolicyMixMatch(MixMatch):
         threshold = self.threshold(confidence_U)
         kept_U = confidence_U >= threshold
         taking_part_U = kept_U if cfg.rejected == "dropped" else None
-        logits_BC, y_BC, logits_NC, q_NC = self.mixed(batch, target_UC, taking_part_U)
+        x, y_BC, u, q_NC = self.mixed(batch, target_UC, taking_part_U)
 
-        labeled = consistency_loss(logits_BC, y_BC)
-        unlabeled = self.unlabeled(logits_NC, q_NC, kept_U.to(q_NC.dtype))
+        labeled = consistency_loss(self.labeled_logits(x), y_BC, self.labeled_weights(batch.y))
+        unlabeled = self.unlabeled(self.trained_logits(u), q_NC, kept_U.to(q_NC.dtype))
         loss = labeled + self.weight * linear_ramp(self.step, self.ramp, self.info.steps) * unlabeled
 
-        correct_B = logits_BC.argmax(-1).eq(batch.y)
+        correct_B = x.logits.argmax(-1).eq(batch.y)
         metrics = {
-            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
+            **loss_metrics(labeled, unlabeled, x.logits, batch.y),
             "threshold": threshold,
             **pseudo_label_metrics(target_UC.argmax(-1), kept_U, batch.u_true, self.info.classes),
         }

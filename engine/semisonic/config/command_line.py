@@ -20,6 +20,7 @@ from semisonic.config.checks import find_problems
 from semisonic.config.fields import algorithm_name, describe_fields
 from semisonic.config.renamed import announce, current, rename
 from semisonic.config.run_config import RunConfig
+from semisonic.config.sections import FIRST, section_model
 from semisonic.plugins import Plugin, load_plugins, require_plugins
 from semisonic.recipes import RECIPES, method_changes
 from semisonic.schema import Config, UserError
@@ -177,7 +178,8 @@ def _is_switch(name: str) -> bool:
     model: Any = RunConfig
     *sections, leaf = current().fields.get(name, name).split(".")
     for section in sections:
-        model = model.model_fields[section].annotation if section in getattr(model, "model_fields", {}) else None
+        known = section in getattr(model, "model_fields", {}) and section != "algorithm"
+        model = section_model(model, section, FIRST) if known else None
     info = getattr(model, "model_fields", {}).get(leaf)
     return name == "compile" or (info is not None and (info.annotation is bool or bool in get_args(info.annotation)))
 
@@ -251,10 +253,7 @@ def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
 
 def _model(section: str, fields: dict[str, Any]) -> type[Config] | None:
     """What a section's fields are, or None where there is no such section."""
-    if section == "algorithm":
-        return ALGORITHMS[algorithm_name(fields)].Config
-    info = RunConfig.model_fields.get(section)
-    kind = info.annotation if info else None
+    kind = section_model(RunConfig, section, algorithm_name(fields)) if section in RunConfig.model_fields else None
     return kind if isinstance(kind, type) and issubclass(kind, Config) else None
 
 
@@ -262,7 +261,7 @@ def _validated(fields: dict[str, Any]) -> tuple[RunConfig, list[str]]:
     """The configuration, and one line per wrong field; wrong fields are then at their defaults."""
     fields = dict(fields)
     if isinstance(fields.get("algorithm"), dict):
-        fields["algorithm"] = {"name": "fixmatch", **fields["algorithm"]}
+        fields["algorithm"] = {"name": FIRST, **fields["algorithm"]}
     for section, inner in fields.items():
         own = _model(section, fields) if isinstance(inner, dict) else None
         for field, info in own.model_fields.items() if own else ():
@@ -276,8 +275,6 @@ def _validated(fields: dict[str, Any]) -> tuple[RunConfig, list[str]]:
         except ValidationError as error:
             for item in error.errors():
                 path = [str(part) for part in item["loc"]]
-                if path[0] == "algorithm" and len(path) > 1 and path[1] in ALGORITHMS:
-                    del path[1]
                 line = _describe(path, item, fields)
                 problems += [line] if line not in problems else []
                 fields = _without(fields, path)
@@ -305,7 +302,7 @@ def _describe(path: list[str], item: Any, fields: dict[str, Any]) -> str:
         near = [known for known in names if known.rpartition(".")[2] == leaf]
         near = near or difflib.get_close_matches(name, names, n=1)
         return f"{name}: unknown field" + (f"; did you mean {near[0]}?" if near else " (--help lists all)")
-    if item["type"] == "union_tag_invalid":
+    if item["type"] == "unknown_algorithm":
         return f"{name}.name: {item['ctx']['tag']!r} is unknown; one of {', '.join(ALGORITHMS)}"
     if item["type"] == "missing" and path[-1].isdigit():
         return f"{'.'.join(path[:-1])}: {','.join(map(str, item['input']))} are too few values"

@@ -7,6 +7,7 @@ from pydantic.fields import FieldInfo
 
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.run_config import RunConfig
+from semisonic.config.sections import FIRST, section_model
 from semisonic.schema import Config
 
 
@@ -14,14 +15,14 @@ def algorithm_name(fields: dict[str, Any]) -> str:
     """The algorithm that fields name, nested or dotted; fixmatch where they name none."""
     section = fields.get("algorithm", fields.get("algorithm.name"))
     name = section.get("name") if isinstance(section, dict) else section
-    return name if isinstance(name, str) and name in ALGORITHMS else "fixmatch"
+    return name if isinstance(name, str) and name in ALGORITHMS else FIRST
 
 
 def walk_fields(model: type[Config], algorithm: str) -> Iterator[tuple[str, FieldInfo, Any]]:
     """(dotted name, field, type) of every field of a configuration and its sections, with the fields of one algorithm
     where it has a section of that name."""
     for name, info in model.model_fields.items():
-        inner = ALGORITHMS[algorithm].Config if name == "algorithm" else info.annotation
+        inner = section_model(model, name, algorithm)
         if isinstance(inner, type) and issubclass(inner, Config):
             yield from ((f"{name}.{below}", *rest) for below, *rest in walk_fields(inner, algorithm))
         else:

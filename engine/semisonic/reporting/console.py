@@ -84,7 +84,7 @@ class Console:
         world_size = rank.world_size
         counts = np.bincount(data.train.labels[split.labeled], minlength=len(data.classes))
         per_class = str(counts[0]) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
-        batch, views = cfg.batch, cfg.algorithm_class.views(cfg.algorithm)
+        batch, views = cfg.batch, cfg.views
         epoch, size = (split.unlabeled, batch.unlabeled) if views.unlabeled else (split.labeled, batch.labeled)
         share = world_size * batch.micro
 

@@ -279,7 +279,7 @@ def estimate(cfg: RunConfig, measured: Measured, test: int, held_out: int, world
 
 def rows(trainer: Trainer, measured: Measured) -> list[tuple[str, str]]:
     """The lines of the table: what, and how much."""
-    cfg, split, views = trainer.cfg, trainer.split, trainer.algorithm.views(trainer.cfg.algorithm)
+    cfg, split, views = trainer.cfg, trainer.split, trainer.cfg.views
     whole = estimate(cfg, measured, len(trainer.data.test), len(split.held_out), trainer.rank.world_size)
     mean, median = statistics.fmean(measured.steps), statistics.median(measured.steps)
     worst_rank = " of the worst rank" if trainer.rank.world_size > 1 else ""

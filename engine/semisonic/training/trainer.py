@@ -136,8 +136,9 @@ class Trainer:
 
     @property
     def images_per_step(self) -> int:
-        views, batch = self.algorithm.views(self.cfg.algorithm), self.cfg.batch
-        return (batch.labeled if views.labeled else 0) + (batch.unlabeled if views.unlabeled else 0)
+        views, batch = self.cfg.views, self.cfg.batch
+        own = sum(stream.size(batch.labeled) for stream in views.streams.values())
+        return (batch.labeled if views.labeled else 0) + (batch.unlabeled if views.unlabeled else 0) + own
 
     def loader(self) -> Loader:
         cfg, feedback = self.cfg, self.training_step.feedback
@@ -145,7 +146,7 @@ class Trainer:
             feedback.restart(self.step)
         sampling = Sampling(cfg.seed, cfg.batch.labeled, cfg.batch.unlabeled, cfg.batch.micro, self.rank, self.step)
         return Loader(
-            self.data, self.split, self.algorithm.views(cfg.algorithm), sampling,
+            self.data, self.split, cfg.views, sampling,
             Placement.of(cfg.loading, self.device, thread_count(cfg)), feedback,
         )  # fmt: skip
 
@@ -207,7 +208,7 @@ class Trainer:
             evaluation_mode(self.algorithm),
         ):
             watched = self.activity.each(Phase.EVALUATING, slices)
-            return evaluate(lambda x: self.algorithm.infer(x, WEIGHTS[weights]), watched, len(self.data.classes))
+            return evaluate(lambda x: self.algorithm.predict(x, WEIGHTS[weights]), watched, len(self.data.classes))
 
     def evaluate_all(self) -> dict[str, Any]:
         """Evaluates the EMA and the raw weights, extends the history and returns what is logged."""
