@@ -194,6 +194,14 @@ def predict(argv: Sequence[str]) -> int:
     return 0
 
 
+@guarded
+def check(argv: Sequence[str]) -> int:
+    """Checks one algorithm, built in or a plug-in's: contract, first losses, and two ranks."""
+    from semisonic.check.command import check as run
+
+    return run(argv)
+
+
 COMMANDS: dict[str, Command] = {
     "train": main,
     "pretrain": pretrain,
@@ -201,6 +209,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": evaluate,
     "predict": predict,
     "views": views,
+    "check": check,
 }
 
 

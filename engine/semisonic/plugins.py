@@ -153,13 +153,13 @@ def _run(path: Path, content: bytes, name: str, option: str) -> ModuleType:
         exec(compile(content, module.__file__, "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        line = _line_of(error, module.__file__)
+        line = line_in(module.__file__, error)
         raise UserError(f"{option}: {f'line {line}: ' if line else ''}{_one_line(error)}") from error
     return module
 
 
-def _line_of(error: BaseException, file: str) -> int | None:
-    """The line of a plug-in that an error came from: the last one of the file itself."""
+def line_in(file: str, error: BaseException) -> int | None:
+    """The line of a file that an error came from: the last one of the file itself; None where it was not in it."""
     if isinstance(error, SyntaxError) and error.filename == file:
         return error.lineno
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
