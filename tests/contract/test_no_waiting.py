@@ -58,8 +58,7 @@ def test_a_step_with_a_probe_and_auxiliary_losses_never_waits():
     assert len(composition.addons) == 2
     torch.manual_seed(0)
     algorithm = composition.build(tiny_network, info(), EmaConfig(), None)
-    bins = torch.randint(-1, 300, (6, 2, 2), dtype=torch.int32)
-    batch = batch_for(algorithm, views=composition.views)._replace(params={"probe": {"bins": bins}})
+    batch = batch_for(algorithm, views=composition.views)
     run = Runner(algorithm)
     run.step(batch)
     step(run, batch)

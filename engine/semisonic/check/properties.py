@@ -175,7 +175,7 @@ def is_one_graph(subject: Subject) -> int:
             run.set_rate(rate)
             with use_kernels(kernels):  # type: ignore[arg-type]
                 losses[-1].append(run.step(batch_for(module, seed=step)).loss.item())
-            first = counter.frame_count if step == 0 else first
+            first = first or counter.frame_count
             module.eval()  # an evaluation between steps must not cost a recompile either
             module.infer(images(4, 9), module="ema")
     more = counter.frame_count - first
@@ -199,9 +199,10 @@ def stays_finite_at_extremes(subject: Subject) -> None:
             check_finite(run, batch_for(algorithm, seed), where)
     algorithm = subject.make()
     run, full = under_way(algorithm), batch_for(algorithm, 7)
-    one = {"x": {name: view[:1].expand_as(view) for name, view in full.x.items()}, "y": torch.zeros_like(full.y),
-           "u": {name: view[:1].expand_as(view) for name, view in full.u.items()},
-           "u_index": torch.zeros_like(full.u_index), "x_index": torch.zeros_like(full.x_index)}  # fmt: skip
+    one: dict[str, Any] = {
+        stream: {name: view[:1].expand_as(view) for name, view in getattr(full, stream).items()} for stream in "xu"
+    }
+    one |= {name: torch.zeros_like(getattr(full, name)) for name in ("y", "x_index", "u_index")}
     check_finite(run, full._replace(**one), "a batch is one image many times")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from semisonic import contract
 from semisonic.algorithms.base import Algorithm
 from semisonic.contract import Batch, Info, StepOutput, Views
+from semisonic.data.views.registry import build_view
+from semisonic.data.views.view import Geometry
 from semisonic.models.ema import EmaConfig
 from semisonic.models.norm import BatchNorm2d
 
@@ -76,10 +79,22 @@ def batch_for(algorithm: Algorithm, seed: int = 0, views: Views | None = None) -
     return Batch(
         x=labeled, y=full.y if labeled else none, x_index=full.x_index if labeled else none,
         u=unlabeled, u_index=full.u_index if unlabeled else none, u_true=full.u_true if unlabeled else none,
-        u_key=torch.arange(UNLABELED if unlabeled else 0) + seed, params={},
+        u_key=torch.arange(UNLABELED if unlabeled else 0) + seed, params=params_for(views, seed),
         draws={name: torch.rand(UNLABELED, width, generator=bits) for name, width in views.draws.items()}
         | {name: torch.rand(LABELED, width, generator=bits) for name, width in views.labeled_draws.items()},
     )  # fmt: skip
+
+
+def params_for(views: Views, seed: int) -> dict[str, dict[str, Tensor]]:
+    """Augmentation parameters of the views whose parameters a loss reads, drawn at random."""
+    geometry, bits = Geometry(size=SIZE, pad=1, flip=False, fill=(0, 0, 0)), np.random.default_rng(seed)
+    params = {}
+    for name in views.params:
+        spec, count = (views.labeled[name], LABELED) if name in views.labeled else (views.unlabeled[name], UNLABELED)
+        view = build_view(spec, geometry, operations="kernel")
+        drawn = view.params(bits.random((count, view.uniforms)), None)
+        params[name] = {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in drawn.items()}
+    return params
 
 
 def configured(kind: type[Algorithm], given: Mapping[str, object], **wanted: object) -> Any:

@@ -21,7 +21,7 @@ OPTIONS = {
     "--resume": "continue the run in its folder from its latest checkpoint",
     "--print-config": "print the resolved configuration and exit",
     "--plan": "run a few real steps, print memory, speed, hours and images of the whole run, and exit; writes nothing",
-    "--list": "list recipes, algorithms, data sets, models and augmentations, and exit",
+    "--list": "list recipes, algorithms, add-ons, data sets, models and augmentations, and exit",
     "--debug": "show a traceback for mistakes in the configuration too",
     "--help, -h": "show this; --help --algorithm NAME shows that algorithm's fields",
 }
@@ -71,7 +71,8 @@ def _entry(head: str, text: str, width: int) -> None:
 
 @for_a_pipe()
 def show_lists() -> int:
-    """Recipes, algorithms, data sets, models and augmentations, a line each."""
+    """Recipes, algorithms, add-ons, data sets, models and augmentations, a line each."""
+    from semisonic.addons.registry import ADD_ONS
     from semisonic.algorithms.registry import ALGORITHMS
     from semisonic.data.sets.registry import data_sets
     from semisonic.data.views.registry import view_specs
@@ -93,6 +94,7 @@ def show_lists() -> int:
         "What they change of a recipe of CIFAR-10, CIFAR-100, SVHN and STL-10": {
             name: first_line(kind.paper_settings) for name, kind in ALGORITHMS.items()
         },
+        "Add-ons (--addons.NAME.FIELD)": {name: first_line(inspect.getmodule(kind)) for name, kind in ADD_ONS.items()},
         "Data sets (--data)": data_sets(),
         "Models (--model)": named,
         "Augmentations (fields of an algorithm, such as --algorithm.strong usb)": view_specs(),
