@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console as RichConsole
 
+from semisonic.plugins import load_plugins
 from semisonic.reporting.errors import report_error
 from semisonic.schema import ExitCode, UserError
 
@@ -62,10 +63,8 @@ def _train(argv: Sequence[str], usage: str, pretext: str | None = None) -> int:
     """`pretext`: the algorithm where none is named; others than pretext tasks are then refused."""
     from semisonic.config.command_line import Invocation, parse_arguments, resolve
     from semisonic.config.help import show_help, show_lists
-    from semisonic.plugins import load_plugins
 
     quick, _ = parse_arguments(argv)
-    load_plugins(quick.plugins)
     if quick.help:
         return show_help(usage, {"algorithm": pretext, **quick.fields} if pretext else quick.fields)
     if quick.list:
@@ -99,11 +98,9 @@ def views(argv: Sequence[str]) -> int:
     """Writes a grid PNG for each augmentation, view of the algorithm, and kernel on batches (launch/views.py)."""
     from semisonic.config.command_line import FLAGS, parse_arguments, resolve
     from semisonic.config.help import show_help
-    from semisonic.plugins import load_plugins
 
     others = [f"--{flag.replace('_', '-')}" for flag in FLAGS if flag not in ("help", "debug")]
     quick, _ = parse_arguments(argv)
-    load_plugins(quick.plugins)
     if quick.help:
         return show_help(VIEWS, quick.fields, without=[*others, "--debug"])
     if found := [flag for flag in others if flag in argv]:
@@ -139,7 +136,7 @@ def evaluate(argv: Sequence[str]) -> int:
     parser.add_argument("--root", type=Path, help="where the data set lies now, if not where the run found it")
     parser.add_argument("--out", type=Path, help="folder for evaluation.json and pictures of the confusion matrices")
     args = parser.parse_args(argv)
-    _load_plugins(args)
+    load_plugins(args.plugin)
     from semisonic.config.help import table
     from semisonic.inference.evaluate import evaluate_checkpoint, write_evaluation
 
@@ -170,7 +167,7 @@ def predict(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--net", choices=("ema", "raw"), default="ema", help="which weights (default: ema)")
     args = parser.parse_intermixed_args(argv)
-    _load_plugins(args)
+    load_plugins(args.plugin)
     from semisonic.inference import predict as inference
 
     if args.pool == (args.folder is not None):
@@ -236,12 +233,6 @@ def _parser(name: str, description: str, batch: int) -> argparse.ArgumentParser:
         "--plugin", action="append", default=[], metavar="FILE.py", help="a plug-in of the run's; may be repeated"
     )
     return parser
-
-
-def _load_plugins(args: argparse.Namespace) -> None:
-    from semisonic.plugins import load_plugins
-
-    load_plugins(path for names in args.plugin for path in names.split(",") if path)
 
 
 def _positive(text: str) -> int:

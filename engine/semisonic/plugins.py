@@ -48,14 +48,15 @@ _loaded: dict[str, Plugin] = {}
 def load_plugins(paths: Iterable[str | Path] = ()) -> tuple[Plugin, ...]:
     """Runs every installed plug-in and every file, each content once in a process; returns what a run records of them.
 
-    Raises `UserError` with a line for each that cannot be read or fails.
+    paths: files, or several with commas between them. Raises `UserError` with a line for each that cannot be read or
+    that fails.
     """
     found: dict[str, Plugin] = {}
     problems: list[str] = []
     cause: BaseException | None = None
-    for path in paths:
+    for file in [part for path in paths for part in str(path).split(",") if part]:
         try:
-            plugin = _load_file(Path(path))
+            plugin = _load_file(Path(file))
         except UserError as error:
             problems += error.messages
             cause = error.__cause__
@@ -64,6 +65,16 @@ def load_plugins(paths: Iterable[str | Path] = ()) -> tuple[Plugin, ...]:
     if problems:
         raise UserError(problems) from cause
     return (*installed_plugins(), *found.values())
+
+
+def plugin_files(argv: Sequence[str]) -> list[str]:
+    """What a command line names with --plugin, once or more."""
+    found = []
+    for token, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, has_value, value = token.partition("=")
+        if name == "--plugin" and (has_value or not following.startswith("--")):
+            found.append(value if has_value else following)
+    return found
 
 
 def loaded_plugins() -> tuple[Plugin, ...]:

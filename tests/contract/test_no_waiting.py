@@ -3,13 +3,11 @@
 import pytest
 import torch
 
-from semisonic.addons.composition import compose
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.check.properties import Failed
-from semisonic.check.tiny import Runner, Subject, batch_for, info, tiny_network
+from semisonic.check.tiny import Runner, Subject, batch_for
 from semisonic.check.waiting import NoWaiting, never_waits, step
-from semisonic.config.sections import addon_sections
-from semisonic.models.ema import EmaConfig
+from tests.support.addons import composed
 
 
 @pytest.mark.parametrize(
@@ -51,14 +49,10 @@ def test_a_step_never_waits(name: str, fields: dict, micro: int):
 
 
 @pytest.mark.kernels("eager")
-def test_a_step_with_a_probe_and_auxiliary_losses_never_waits():
-    fixmatch, cfg = ALGORITHMS["fixmatch"], ALGORITHMS["fixmatch"].Config(strong="ctaugment")
-    sections = addon_sections({"auxiliary": {"rotation": 1.0, "simclr": 1.0}, "ctaugment": {"lag": 1}})
-    composition = compose(fixmatch, cfg, dict(sections))
-    assert len(composition.addons) == 2
-    torch.manual_seed(0)
-    algorithm = composition.build(tiny_network, info(), EmaConfig(), None)
-    batch = batch_for(algorithm, views=composition.views)
+def test_a_step_with_all_add_ons_never_waits():
+    addons = {"auxiliary": {"rotation": 1.0, "simclr": 1.0}, "ctaugment": {"lag": 1}, "aum": {"record": "on"}}
+    algorithm = composed(ALGORITHMS["fixmatch"], {"strong": "ctaugment"}, **addons).float()
+    batch = batch_for(algorithm)
     run = Runner(algorithm)
     run.step(batch)
     step(run, batch)

@@ -32,6 +32,8 @@ class Composition:
     kind: type[Algorithm]
     cfg: Any
     addons: tuple[Joined, ...]
+    notes: tuple[str, ...] = ()
+    """What add-ons have to tell, a line each."""
 
     @property
     def views(self) -> Views:
@@ -89,25 +91,37 @@ class Composition:
             if size < 1 or size % share
         ]
 
+    def lag_problems(self, ahead: int) -> list[str]:
+        """Tables that views draw by before they are there; `ahead`: steps that drawing may be ahead."""
+        return [
+            f"addons.{addon.name}.lag: batches are drawn up to {ahead} steps ahead of the step, so the rates must be "
+            f"as old; take at least {ahead}, or fewer data.steps_per_call"
+            for addon in self.addons
+            if addon.kind.tables is not AddOn.tables and addon.cfg.lag < ahead
+        ]
+
     def build(
         self, network: Callable[[], nn.Module], info: Info, ema: EmaConfig, autocast: torch.dtype | None
     ) -> Algorithm:
         """The algorithm with its add-ons, its networks' weights drawn from torch's generator."""
-        addons = {addon.name: addon.kind(addon.cfg) for addon in self.addons}
+        addons = {addon.name: addon.kind(addon.cfg, addon.base) for addon in self.addons}
         return self.kind(self.cfg, network, info, ema, autocast, addons)
 
 
 def compose(kind: type[Algorithm], cfg: Any, sections: Mapping[str, Any]) -> Composition:
     """The algorithm with the add-ons that their sections (name -> configuration) ask for."""
     joined: list[Joined] = []
+    notes: list[str] = []
     views = kind.views(cfg)
     for name, addon in ADD_ONS.items():
         own, base = sections[name], Base(kind, cfg, views)
+        if note := addon.note(own, base):
+            notes.append(note)
         if addon.active(own, base):
             joined.append(Joined(name, addon, own, base))
             if not addon.problems(own, base):
                 views = _joined(views, addon.views(own, base))
-    return Composition(kind, cfg, tuple(joined))
+    return Composition(kind, cfg, tuple(joined), tuple(notes))
 
 
 def _joined(views: Views, own: Views) -> Views:

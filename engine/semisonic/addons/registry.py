@@ -1,5 +1,6 @@
 """Every add-on by its name in the configuration, in the order in which they join an algorithm."""
 
+from semisonic.addons.aum import AUM
 from semisonic.addons.auxiliary import Auxiliary
 from semisonic.addons.ctaugment import CTAugment
 from semisonic.algorithms.add_on import AddOn
@@ -10,5 +11,6 @@ ADD_ONS: Registry[type[AddOn]] = Registry(
     {
         "auxiliary": Auxiliary,
         "ctaugment": CTAugment,  # after those whose views may draw by its rates
+        "aum": AUM,
     },
 )

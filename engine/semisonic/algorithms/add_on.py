@@ -67,9 +67,9 @@ class AddOn(nn.Module):
     former_tensors: ClassVar[Mapping[str, str]] = {}
     """Likewise the beginnings of names in older checkpoints -> that in the add-on's own state."""
 
-    def __init__(self, cfg: Any):
+    def __init__(self, cfg: Any, base: Base):
         super().__init__()
-        self.cfg = cfg
+        self.cfg, self.base = cfg, base
 
     # From the configuration alone.
 
@@ -87,6 +87,11 @@ class AddOn(nn.Module):
     def problems(cls, cfg: Any, base: Base) -> list[str]:
         """What speaks against it beside this algorithm, one line each naming its field."""
         return []
+
+    @classmethod
+    def note(cls, cfg: Any, base: Base) -> str | None:
+        """A line to tell when a run starts, with or without the add-on."""
+        return None
 
     @classmethod
     def takes_micro_batches(cls, cfg: Any) -> bool:
@@ -110,8 +115,9 @@ class AddOn(nn.Module):
         """What the draws of adaptive views follow (see `data/loading/feedback.py`), or None."""
         return None
 
-    def labeled_columns(self) -> dict[str, Tensor]:
-        """What it knows of every labeled image, a column each [labeled set]; written into labels/NAME.parquet."""
+    def labeled_tables(self) -> dict[str, dict[str, Tensor]]:
+        """What it knows of every labeled image: name of a table -> column -> [labeled set]. Written into
+        labels/NAME.parquet of the run."""
         return {}
 
     # In a step, in one graph with the algorithm's loss.
@@ -144,7 +150,7 @@ class AddOn(nn.Module):
         """Labels int64 [U] or probabilities [U, C] in place of the guess's."""
         return guess.targets
 
-    # In use.
+    # In use, beside the algorithm.
 
     def prediction_offset(self) -> Tensor | None:
         """What is added to the evaluated logits [C], and folded into the bias of the exported head."""

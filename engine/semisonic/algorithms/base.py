@@ -5,6 +5,7 @@ All batch sizes here are those of one rank and one micro-batch.
 """
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any, ClassVar
 
 import torch
@@ -74,7 +75,7 @@ class Algorithm(nn.Module):
             if addon.own_head:
                 self.ema_heads[name] = shadow_of(addon.get_submodule(addon.own_head))
         self._changing = {
-            what: tuple(name for name, addon in self.addons.items() if what in changes(type(addon)))  # type: ignore[arg-type]
+            what: tuple(name for name, addon in (addons or {}).items() if what in changes(type(addon)))
             for what in CHANGES
         }
 
@@ -145,6 +146,12 @@ class Algorithm(nn.Module):
 
     # What every method uses.
 
+    @property
+    def inputs(self) -> Views:
+        """All views, draws and streams that a step reads, the add-ons' too."""
+        own = [addon.views(addon.cfg, addon.base) for _, addon in self._addons()]
+        return reduce(Views.joined, own, self.views(self.cfg))
+
     def forward(self, batch: Batch) -> StepOutput:
         """The loss with the terms of all add-ons; their observations are named ADDON/NAME."""
         output = self.loss(batch)
@@ -167,12 +174,16 @@ class Algorithm(nn.Module):
         """What the draws of adaptive views follow: an add-on's, or None."""
         return next((found for _, addon in self._addons() if (found := addon.tables()) is not None), None)
 
+    def labeled_tables(self) -> dict[str, dict[str, Tensor]]:
+        """What the add-ons know of every labeled image: see `AddOn.labeled_tables`."""
+        return {name: table for _, addon in self._addons() for name, table in addon.labeled_tables().items()}
+
     def _addons(self) -> list[tuple[str, Any]]:
         return list(self.addons.items())
 
     def _that(self, what: str) -> list[Any]:
-        """The add-ons that make one of `add_on.CHANGES`."""
-        return [self.addons[name] for name in self._changing[what]]
+        """The add-ons that make one of `add_on.CHANGES`, where the method is open to it."""
+        return [self.addons[name] for name in self._changing[what]] if what in self.open_to else []
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 [N, 3, H, W] -> float32 with the data set's mean 0 and deviation 1; float images pass unchanged."""
@@ -290,6 +301,17 @@ class Algorithm(nn.Module):
     def exported(self) -> str | None:
         """The add-on whose head is used in the main one's place, if there is one."""
         return next(iter(self.ema_heads), None)
+
+    def exported_head(self) -> dict[str, Any] | None:
+        """What makes the logits in place of the network's own head: the names of its tensors begin with `ema` or `raw`
+        in a checkpoint, and `offset` [C] is added to its bias. None: the head is the network's, and nothing is added.
+        """
+        offsets = [offset for _, addon in self._addons() if (offset := addon.prediction_offset()) is not None]
+        name = self.exported
+        if name is None and not offsets:
+            return None
+        raw, ema = ("network.head", "ema.head") if name is None else (self.head_of(name, m) for m in ("network", "ema"))
+        return {"raw": raw, "ema": ema, "offset": torch.stack(offsets).sum(0).tolist() if offsets else None}
 
     def head_of(self, addon: str, module: str) -> str:
         """The submodule that is the head of an add-on with these weights: its own or the averaged ones."""

@@ -25,7 +25,7 @@ from semisonic.check.properties import Failed, Skipped
 from semisonic.check.tiny import Subject, configured
 from semisonic.check.waiting import never_waits
 from semisonic.config.command_line import parse_arguments, resolve
-from semisonic.plugins import line_in, load_plugins
+from semisonic.plugins import line_in, load_plugins, plugin_files
 from semisonic.schema import ExitCode, UserError
 from semisonic_kernels.fuse import Kernels, use_kernels
 
@@ -102,7 +102,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Subject, list[str]]:
         allow_abbrev=False,
     )
     parser.add_argument("--algorithm", metavar="NAME", help="one of --list's, or one that a plug-in registers")
-    parser.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="a file that registers it")
+    parser.add_argument("--plugin", action="append", metavar="FILE.py", help="a file that registers it")
     parser.add_argument("--golden", type=Path, metavar="FILE", help="compare the losses with those that this JSON file "
                         "holds, or store them where it has none of this algorithm")  # fmt: skip
     parser.add_argument("--only", type=_parts, default=PARTS, metavar="PART,...", help=f"of {', '.join(PARTS)}")
@@ -110,7 +110,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Subject, list[str]]:
     args, rest = parser.parse_known_args(argv)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("check: starts its processes itself; call it without a launcher")
-    plugins = [Path(path) for names in args.plugin for path in names.split(",") if path]
+    plugins = plugin_files(argv)
     load_plugins(plugins)
     own, problems = parse_arguments(rest)
     problems += [f"--{name}: check takes fields of the algorithm alone" for name in own.fields
@@ -126,7 +126,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Subject, list[str]]:
     return args, *_subject(args.algorithm, given, plugins)
 
 
-def _subject(name: str, given: dict[str, Any], plugins: Sequence[Path]) -> tuple[Subject, list[str]]:
+def _subject(name: str, given: dict[str, Any], plugins: Sequence[str]) -> tuple[Subject, list[str]]:
     kind = ALGORITHMS[name]
     fields = [*RUN, "--algorithm", name, *(f"--plugin={path}" for path in plugins)]
     fields += [f"--algorithm.{field}={'null' if value is None else value}" for field, value in given.items()]

@@ -55,8 +55,8 @@ def sees_only_its_views(subject: Subject) -> None:
     alone, beside = subject.make(), subject.make()
     for seed in range(2):
         given = batch_for(alone, seed)
-        more = {"first": images(UNLABELED, 90), **given.u, "zebra": images(UNLABELED, 91)} if given.u else {}
-        labeled = {"first": images(LABELED, 92), **given.x, "zebra": images(LABELED, 93)} if given.x else {}
+        more = {"first": images(UNLABELED, 90), **given.u, "zebra": images(UNLABELED, 91)}
+        labeled = {"first": images(LABELED, 92), **given.x, "zebra": images(LABELED, 93)}
         full = given._replace(x=labeled, u=more, draws={"another": torch.rand(UNLABELED, 1), **given.draws})
         one, other = Runner(alone).step(given), Runner(beside).step(full)
         read = "; the loss must read its own by name, since add-ons have theirs in the same batch"

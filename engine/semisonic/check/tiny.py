@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from semisonic import contract
 from semisonic.algorithms.base import Algorithm
-from semisonic.contract import Batch, Info, StepOutput, Views
+from semisonic.contract import Batch, Info, OwnStream, Samples, StepOutput, Views
 from semisonic.data.views.registry import build_view
 from semisonic.data.views.view import Geometry
 from semisonic.models.ema import EmaConfig
@@ -66,12 +66,9 @@ def batch(**changes: object) -> Batch:
     return Batch(**(values | changes))
 
 
-def batch_for(algorithm: Algorithm, seed: int = 0, views: Views | None = None) -> Batch:
-    """Exactly the streams, views and draws that the algorithm asked for; nothing else is there to be read.
-
-    views: others in their place, such as those of a composition with add-ons.
-    """
-    views, full = views or algorithm.views(algorithm.cfg), batch()
+def batch_for(algorithm: Algorithm, seed: int = 0) -> Batch:
+    """Exactly the streams, views and draws that the algorithm asked for; nothing else is there to be read."""
+    views, full = algorithm.inputs, batch()
     labeled = {name: images(LABELED, seed + k) for k, name in enumerate(views.labeled)}
     unlabeled = {name: images(UNLABELED, seed + 50 + k) for k, name in enumerate(views.unlabeled)}
     bits = torch.Generator().manual_seed(seed)
@@ -82,7 +79,16 @@ def batch_for(algorithm: Algorithm, seed: int = 0, views: Views | None = None) -
         u_key=torch.arange(UNLABELED if unlabeled else 0) + seed, params=params_for(views, seed),
         draws={name: torch.rand(UNLABELED, width, generator=bits) for name, width in views.draws.items()}
         | {name: torch.rand(LABELED, width, generator=bits) for name, width in views.labeled_draws.items()},
+        streams={name: samples(stream, seed) for name, stream in views.streams.items()},
     )  # fmt: skip
+
+
+def samples(stream: OwnStream, seed: int) -> Samples:
+    """What a step reads of an add-on's own stream."""
+    bits, count = torch.Generator().manual_seed(seed), stream.size(LABELED)
+    views = {name: images(count, seed + 70 + k) for k, name in enumerate(stream.views)}
+    draws = {name: torch.rand(count, width, generator=bits) for name, width in stream.draws.items()}
+    return Samples(views, torch.arange(count) % CLASSES, torch.arange(count) % 8, draws)
 
 
 def params_for(views: Views, seed: int) -> dict[str, dict[str, Tensor]]:

@@ -8,7 +8,6 @@ import os
 
 import torch
 
-from semisonic.algorithms.add_on import AddOn
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import CALLS_AHEAD, steps_per_call
 from semisonic.data.sets import registry as data_sets
@@ -158,14 +157,7 @@ def _augmentation_problems(cfg: RunConfig, world_size: int) -> list[str]:
             problems += [f"{_field_of(cfg, spec)}: {line}" for line in error.messages]
     size, largest = data_sets.image_size(cfg.data), max(cfg.batch.labeled, cfg.batch.unlabeled) // world_size
     ahead = CALLS_AHEAD * steps_per_call(cfg.data.steps_per_call, max(1, largest), size, torch.device(cfg.torch_device))
-    for addon in composition.addons:
-        # Add-ons whose tables views are drawn by state their age in steps.
-        if addon.kind.tables is not AddOn.tables and addon.cfg.lag < ahead:
-            problems.append(
-                f"addons.{addon.name}.lag: batches are drawn up to {ahead} steps ahead of the step, so the rates must "
-                f"be as old; take at least {ahead}, or fewer data.steps_per_call"
-            )
-    return problems
+    return problems + composition.lag_problems(ahead)
 
 
 def _field_of(cfg: RunConfig, spec: str) -> str:

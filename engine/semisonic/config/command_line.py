@@ -21,7 +21,7 @@ from semisonic.config.fields import algorithm_name, describe_fields
 from semisonic.config.renamed import announce, current, rename
 from semisonic.config.run_config import RunConfig
 from semisonic.config.sections import FIRST, section_model
-from semisonic.plugins import Plugin, load_plugins, require_plugins
+from semisonic.plugins import Plugin, load_plugins, plugin_files, require_plugins
 from semisonic.recipes import RECIPES, method_changes
 from semisonic.schema import Config, UserError
 
@@ -46,7 +46,8 @@ class Arguments:
     """What to tell about old ones."""
     config: Path | None = None
     recipe: str | None = None
-    plugins: list[Path] = dataclasses.field(default_factory=list)
+    plugins: tuple[Plugin, ...] = ()
+    """Those that were run: installed ones and those of --plugin."""
     resume: bool = False
     debug: bool = False
     help: bool = False
@@ -59,8 +60,11 @@ FLAGS = ("resume", "debug", "help", "list", "print_config", "plan")
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
-    """A command line (`--seed 1`, `--seed=1`, `--baseline`, `--no-baseline`) taken apart, and mistakes in its form."""
-    args, problems = Arguments(fields={}), []
+    """A command line (`--seed 1`, `--seed=1`, `--baseline`, `--no-baseline`) taken apart, and mistakes in its form.
+
+    Plug-ins are run first: what they register is known to all that follows. Raises `UserError` where one fails.
+    """
+    args, problems = Arguments(fields={}, plugins=load_plugins(plugin_files(argv))), []
     tokens = list(argv)
     while tokens:
         token = tokens.pop(0)
@@ -88,11 +92,9 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
             args.config = Path(value)
         elif name == "recipe":
             args.recipe = value
-        elif name == "plugin":
-            args.plugins += [Path(part) for part in value.split(",") if part]
         elif name == "plugins":
             problems.append("--plugins: a plug-in is named with --plugin FILE")
-        else:
+        elif name != "plugin":
             args.fields[name] = None if value == "null" else value
     args.fields, args.notes, both = rename(args.fields, dotted=True)
     return args, problems + both
@@ -104,7 +106,6 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
     algorithm: the one of a command line that names none, in place of the recipe's, and without its baseline.
     """
     args, problems = parse_arguments(argv)
-    plugins = load_plugins(args.plugins)  # first: what they register is known to all that follows
     from_line, more = _nested(args.fields)
     problems += more
     out, named = from_line.get("out"), args.config is not None
@@ -114,7 +115,7 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
         args.config = written if written.exists() else None
     from_file, file_problems, file_notes = _read_file(args.config)
     problems += file_problems
-    _check_plugins(from_file, plugins, args)
+    _check_plugins(from_file, args)
     announce(args.notes + (file_notes if named else []))
 
     # The user's own layers first: what a file says of one optimizer is not said of another on the command line.
@@ -129,7 +130,7 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
     of_file = "baseline" in from_file and _section(from_file, "algorithm").get("name") in (None, "supervised")
     if algorithm_name(merged) == "supervised" and "baseline" not in from_line and not of_file:
         merged = {**merged, "baseline": False}
-    cfg, more = _validated({**merged, "plugins": [plugin.model_dump(exclude_none=True) for plugin in plugins]})
+    cfg, more = _validated({**merged, "plugins": [plugin.model_dump(exclude_none=True) for plugin in args.plugins]})
     problems += more
     if cfg.init and not args.resume and not cfg.init.exists():
         problems.append(f"init: there is no checkpoint {cfg.init}")
@@ -142,7 +143,7 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
     return args, cfg
 
 
-def _check_plugins(from_file: dict[str, Any], given: Sequence[Plugin], args: Arguments) -> None:
+def _check_plugins(from_file: dict[str, Any], args: Arguments) -> None:
     """Takes the record of plug-ins out of a file's fields. Raises `UserError` where one of them was not given: without
     it, what it registers would be reported as mistakes."""
     recorded = from_file.pop("plugins", None) or ()
@@ -150,7 +151,7 @@ def _check_plugins(from_file: dict[str, Any], given: Sequence[Plugin], args: Arg
         plugins = [Plugin.model_validate(entry) for entry in recorded]
     except (TypeError, ValidationError) as error:
         raise UserError(f"--config {args.config}: plugins: expected path and sha256 of each") from error
-    require_plugins(plugins, given, str(args.config), exact=args.resume)
+    require_plugins(plugins, args.plugins, str(args.config), exact=args.resume)
 
 
 def _recipe(name: str, own: dict[str, Any]) -> dict[str, Any]:

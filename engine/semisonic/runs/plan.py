@@ -84,7 +84,7 @@ def plan(invocation: Invocation) -> int:
     started = invocation.resume and on_main(accelerator, lambda: saved_micro(cfg.run_folder) is not None)
     cfg, _ = fit_steps(main_run, asked, started, data, split, accelerator, console)
     trainer = build_trainer(cfg, data, split, accelerator, fresh=not started, say=console.print)
-    for note in data.notes:
+    for note in (*data.notes, *cfg.composition.notes):
         console.print(note)
     console.start_up(cfg, data, split, trainer.rank, trainer.device, thread_count(cfg))
     with explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step):

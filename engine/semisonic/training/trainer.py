@@ -26,6 +26,7 @@ from semisonic.distributed.heartbeat import Activity, Phase
 from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import collective_timeout
 from semisonic.reporting.console import Console, save_confusion
+from semisonic.reporting.label_tables import write_label_table
 from semisonic.reporting.pseudo_labels import PseudoLabelMonitor
 from semisonic.reporting.trackers import Tracker
 from semisonic.schema import UserError
@@ -123,11 +124,18 @@ class Trainer:
                     if last or reason:
                         self.activity.enter(Phase.SAVING, self.step)
                         self.checkpoint_writer.finish()
+                        self.write_label_tables()
                     for written in self.checkpoint_writer.written():
                         progress.saved(written)
         self.activity.enter(Phase.FINISHING, self.step)
         tracker.close()
         return reason if self.step < cfg.steps else None
+
+    def write_label_tables(self) -> None:
+        """Writes what add-ons know of the labeled images; on the main process."""
+        if self.accelerator.is_main_process:
+            for name, columns in self.algorithm.labeled_tables().items():
+                write_label_table(self.run_folder / "labels" / f"{name}.parquet", columns, self.data, self.split)
 
     def log(self, tracker: Tracker, metrics: dict[str, Any]) -> None:
         with self.checkpoint_writer.guard(tracker.path):
@@ -285,6 +293,7 @@ class Trainer:
             "mean": list(self.data.mean),
             "std": list(self.data.std),
             "algorithm": self.cfg.algorithm.name,
+            "head": self.algorithm.exported_head(),
             "model": self.cfg.model.model_dump(mode="json"),
         }
 

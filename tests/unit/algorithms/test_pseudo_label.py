@@ -16,10 +16,22 @@ class Logits(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
+        self.head = Scale()
+
+    def features(self, given: Tensor) -> Tensor:
+        return given.mean((2, 3))
 
     def forward(self, given: Tensor) -> Tensor:
-        return given.mean((2, 3)) * self.scale
+        return self.head(self.features(given))
+
+
+class Scale(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features * self.scale
 
 
 def colors(logits_N3: Tensor) -> Tensor:
