@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,7 +71,7 @@ def load_plugins(paths: Iterable[str | Path] = ()) -> tuple[Plugin, ...]:
 def plugin_files(argv: Sequence[str]) -> list[str]:
     """What a command line names with --plugin, once or more."""
     found = []
-    for token, following in zip(argv, [*argv[1:], ""], strict=True):
+    for token, following in pairwise([*argv, ""]):
         name, has_value, value = token.partition("=")
         if name == "--plugin" and (has_value or not following.startswith("--")):
             found.append(value if has_value else following)
