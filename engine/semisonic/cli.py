@@ -130,28 +130,31 @@ def compare(argv: Sequence[str]) -> int:
 
 @guarded
 def evaluate(argv: Sequence[str]) -> int:
-    """Evaluates a checkpoint on its data set's test images (launch/evaluate.py)."""
-    parser = _parser("evaluate.py", "Evaluates a checkpoint on its data set's test images.", batch=256)
+    """Evaluates a checkpoint on its data set's test images, or on a folder of your own (launch/evaluate.py)."""
+    parser = _parser("evaluate.py", "Evaluates a checkpoint on its test images, or on labeled ones of your own.", 256)
+    parser.add_argument(
+        "folder", type=Path, nargs="?", help="images of your own, one folder a class (default: the run's test images)"
+    )
     parser.add_argument("--net", choices=("ema", "raw", "both"), default="both", help="which weights (default: both)")
     parser.add_argument("--root", type=Path, help="where the data set lies now, if not where the run found it")
     parser.add_argument("--out", type=Path, help="folder for evaluation.json and pictures of the confusion matrices")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
+    if args.folder is not None and args.root is not None:
+        raise UserError("--root: is for the run's own test images; leave it out with a folder")
     load_plugins(args.plugin)
-    from semisonic.config.help import table
-    from semisonic.inference.evaluate import evaluate_checkpoint, write_evaluation
+    from semisonic.inference import evaluate as inference
+    from semisonic.inference.report import show
 
     weights = ("ema", "raw") if args.net == "both" else (args.net,)
-    results, data = evaluate_checkpoint(args.checkpoint, weights, args.root, args.batch)
-    rows = [(name, f"{r.top1:.2f} %", f"{r.top5:.2f} %", f"{r.loss:.4f}") for name, r in results.items()]
-    console = RichConsole()
-    console.print(table(f"{len(data.test)} test images of {data.name}", rows, ("net", "top-1", "top-5", "loss")))
-    per_class = [
-        (name, *(f"{result.per_class[index]:.2f} %" for result in results.values()))
-        for index, name in enumerate(data.classes)
-    ]
-    console.print(table("Per class", per_class, ("class", *results)))
+    if args.folder is None:
+        evaluated = inference.evaluate_checkpoint(args.checkpoint, weights, args.root, args.batch)
+    else:
+        evaluated = inference.evaluate_folder(args.checkpoint, args.folder, weights, args.batch)
+    for note in evaluated.notes:
+        print(note, file=sys.stderr)
+    show(evaluated, RichConsole())
     if args.out:
-        write_evaluation(results, data, args.out)
+        inference.write_evaluation(evaluated, args.out)
     return 0
 
 
@@ -169,6 +172,7 @@ def predict(argv: Sequence[str]) -> int:
     args = parser.parse_intermixed_args(argv)
     load_plugins(args.plugin)
     from semisonic.inference import predict as inference
+    from semisonic.inference.files import image_files
 
     if args.pool == (args.folder is not None):
         raise UserError("--pool: name a folder of images or give --pool, one of the two")
@@ -182,7 +186,7 @@ def predict(argv: Sequence[str]) -> int:
     args.out = args.out or Path("predictions.csv")
     inference.check_output(args.out)
     classifier = inference.load_on_device(args.checkpoint, args.net)
-    files, bad = inference.image_files(args.folder)
+    files, bad = image_files(args.folder)
     for line in bad:
         print(f"left out: {line}", file=sys.stderr)
     predictions = list(inference.predict(classifier, files, args.batch))

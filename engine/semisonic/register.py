@@ -40,7 +40,12 @@ def algorithm(name: str, kind: type[Algorithm]) -> None:
 
 
 def add_on(name: str, kind: type[AddOn]) -> None:
-    """What joins any algorithm, such as a further loss."""
+    """What joins any algorithm, such as a further loss; `--addons.NAME.FIELD` are the fields of its `Config`.
+
+    The name is a section of the configuration: it has _ in place of -.
+    """
+    if not name.isidentifier():
+        raise ValueError(f"add-on {name!r}: a name is that of a section, such as {name.replace('-', '_')!r}")
     ADD_ONS.register(name, kind)
 
 

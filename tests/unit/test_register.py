@@ -8,6 +8,7 @@ from torch import nn
 
 import semisonic
 from semisonic import cli, register
+from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.registry import data_problems, image_size, load_data_set
@@ -95,6 +96,8 @@ def test_names_are_taken_once_and_builders_fit():
         register.algorithm("other", FixMatch)
     with pytest.raises(ValueError, match="is no subclass"):
         register.algorithm("other", nn.Linear)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="add-on 'my-own': a name is that of a section, such as 'my_own'"):
+        register.add_on("my-own", ADD_ONS["auxiliary"])
     for name in ("small", "wrn-16-1", "resnet18"):
         with pytest.raises(ValueError, match="there is one of that name already"):
             register.network(name, lambda classes: nn.Linear(1, classes), "")
