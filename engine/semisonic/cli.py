@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console as RichConsole
 
+from semisonic.plugins import load_plugins
 from semisonic.reporting.errors import report_error
 from semisonic.schema import ExitCode, UserError
 
@@ -106,12 +107,12 @@ def views(argv: Sequence[str]) -> int:
         raise UserError(f"{found[0]}: is for launch/train.py")
     cfg = resolve(argv)[1]
     from semisonic.data.sets.registry import load_data_set
-    from semisonic.data.views.registry import EXAMPLES
+    from semisonic.data.views.registry import view_examples
     from semisonic.reporting.kernel_grids import save_changes
     from semisonic.reporting.view_grids import save_views
 
     data = load_data_set(cfg.data)
-    specs = dict.fromkeys([*EXAMPLES, *cfg.views.specs])
+    specs = dict.fromkeys([*view_examples(), *cfg.views.specs])
     folder = cfg.out or Path("views")
     for file in [*save_views(cfg, data, list(specs), folder), *save_changes(cfg, data, folder)]:
         print(file)
@@ -140,6 +141,7 @@ def evaluate(argv: Sequence[str]) -> int:
     args = parser.parse_intermixed_args(argv)
     if args.folder is not None and args.root is not None:
         raise UserError("--root: is for the run's own test images; leave it out with a folder")
+    load_plugins(args.plugin)
     from semisonic.inference import evaluate as inference
     from semisonic.inference.report import show
 
@@ -168,6 +170,7 @@ def predict(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--net", choices=("ema", "raw"), default="ema", help="which weights (default: ema)")
     args = parser.parse_intermixed_args(argv)
+    load_plugins(args.plugin)
     from semisonic.inference import predict as inference
     from semisonic.inference.files import image_files
 
@@ -192,6 +195,14 @@ def predict(argv: Sequence[str]) -> int:
     return 0
 
 
+@guarded
+def check(argv: Sequence[str]) -> int:
+    """Checks one algorithm, built in or a plug-in's: contract, first losses, and two ranks."""
+    from semisonic.check.command import check as run
+
+    return run(argv)
+
+
 COMMANDS: dict[str, Command] = {
     "train": main,
     "pretrain": pretrain,
@@ -199,6 +210,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": evaluate,
     "predict": predict,
     "views": views,
+    "check": check,
 }
 
 
@@ -221,6 +233,9 @@ def _parser(name: str, description: str, batch: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(name, description=description)
     parser.add_argument("checkpoint", type=Path, help="a checkpoint, or a run's folder (its latest checkpoint)")
     parser.add_argument("--batch", type=_positive, default=batch, help=f"images a forward (default: {batch})")
+    parser.add_argument(
+        "--plugin", action="append", default=[], metavar="FILE.py", help="a plug-in of the run's; may be repeated"
+    )
     return parser
 
 

@@ -9,13 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor, nn
 
 from semisonic.checkpoint import format as checkpoints
 from semisonic.config.migrations import migrated_section
 from semisonic.inference.inputs import Inputs
 from semisonic.inference.labeled import labeled_slices
-from semisonic.models.networks import ModelConfig, build
+from semisonic.models.networks import ModelConfig, build, find
+from semisonic.plugins import load_plugins, loaded_plugins, require_plugins
 from semisonic.schema import UserError
 from semisonic.training.metrics import Evaluation, evaluate, evaluation_mode
 
@@ -122,10 +124,10 @@ def load_classifier(
     if net not in ("ema", "raw"):
         raise UserError(f"net: {net!r}; give ema or raw")
     if plugin is not None:
-        _load_plugins([plugin] if isinstance(plugin, str | Path) else list(plugin))
+        load_plugins([plugin] if isinstance(plugin, str | Path) else plugin)
     checkpoint = checkpoints.load_checkpoint(Path(path))
     about = checkpoint.state
-    built = _given(network, len(about["classes"])) if network is not None else _built(about, path)
+    built = _given(network, len(about["classes"])) if network is not None else _built(checkpoint, path)
     _load_weights(built, _weights(checkpoint, net, path), path)
     return Classifier(built, about).eval()
 
@@ -146,16 +148,13 @@ def _weights(checkpoint: checkpoints.Checkpoint, net: Literal["ema", "raw"], pat
     return weights
 
 
-def _load_plugins(paths: list[str | Path]) -> None:
-    from semisonic.plugins import load_plugins  # type: ignore[import-not-found, unused-ignore]  # where some are given
-
-    load_plugins(paths)
-
-
-def _built(about: dict[str, Any], path: str | Path) -> nn.Module:
-    """The network that a checkpoint names."""
+def _built(checkpoint: checkpoints.Checkpoint, path: str | Path) -> nn.Module:
+    """The network that a checkpoint names. Raises `UserError` with the run's plug-ins where nothing registers it."""
+    about = checkpoint.state
     if about["model"]["name"] == GIVEN:
         raise UserError(f"{path}: the run's network was given in Python; pass network=, the network or what makes it")
+    if find(about["model"]["name"]) is None:
+        require_plugins(yaml.safe_load(checkpoint.config).get("plugins", ()), loaded_plugins(), str(path))
     model = ModelConfig.model_validate(migrated_section("model", ModelConfig, about["model"], about.get("schema", 0)))
     return build(model, len(about["classes"]), about["image_size"])
 

@@ -18,6 +18,7 @@ from semisonic.data.loading.loader import evaluation_slices
 from semisonic.data.sets.registry import load_data_set
 from semisonic.inference.classifier import load_classifier
 from semisonic.inference.files import LabeledFolder, file_slices, labeled_folder
+from semisonic.plugins import loaded_plugins, require_plugins
 from semisonic.reporting.console import save_confusion
 from semisonic.schema import UserError
 from semisonic.training.metrics import Evaluation, evaluate
@@ -30,6 +31,7 @@ def default_device() -> torch.device:
 def configuration_of(folder: Path, root: Path | None = None) -> RunConfig:
     """The configuration that a checkpoint's folder was trained with; `root`: where its data lie now."""
     fields = read_saved(folder).fields
+    require_plugins(fields.get("plugins", ()), loaded_plugins(), str(folder))
     if root is not None:
         fields["data"]["root"] = str(root)
     try:

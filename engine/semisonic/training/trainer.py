@@ -14,7 +14,8 @@ from torch import Tensor
 from semisonic.algorithms.base import Algorithm
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.async_writer import CheckpointWriter
-from semisonic.config.migrations import SCHEMA, present_tensors
+from semisonic.config.dump import SCHEMA
+from semisonic.config.migrations import present_tensors
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.image_source import source_of

@@ -3,8 +3,9 @@
 import pytest
 
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.config.dump import SCHEMA
 from semisonic.config.effects import effects, steps_planned_by
-from semisonic.config.migrations import SCHEMA, added_since
+from semisonic.config.migrations import added_since
 from semisonic.schema import Effect
 from tests.support.command_line import config
 
@@ -17,6 +18,7 @@ FREE = [
     "replay",
     "threads",
     "max_hours",
+    "plugins",
     "data.root",
     "data.download",
     "data.test_root",
@@ -39,7 +41,7 @@ FREE = [
     "health.progress",
     "health.compare_every",
 ]
-"""May change on --resume."""
+"""May change on --resume; plug-ins have a check of their own."""
 CONTENT = ["init", "data.split", "data.csv", "model.weights"]
 """Files that go into the results."""
 RESULTS = [

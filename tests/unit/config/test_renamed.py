@@ -15,7 +15,7 @@ from semisonic.config import renamed
 from semisonic.config.command_line import parse_arguments, resolve
 from semisonic.config.fields import walk_fields
 from semisonic.config.migrations import migrated
-from semisonic.config.renamed import RENAMED, Renames, choices_of, current, rename
+from semisonic.config.renamed import RENAMED, Renames, choices_of, rename
 from semisonic.config.run_config import RunConfig
 from semisonic.inference.evaluate import configuration_of
 from semisonic.models.networks import ModelConfig, build
@@ -94,11 +94,11 @@ def earlier_names(monkeypatch: pytest.MonkeyPatch) -> None:
         values={"ema.start_up": {"tensorflow": "tf"}},
     )  # fmt: skip
     monkeypatch.setattr(renamed, "RENAMED", table)
-    current.cache_clear()
+    renamed._renames_of.cache_clear()
     renamed._announce.cache_clear()
     yield
     monkeypatch.undo()
-    current.cache_clear()
+    renamed._renames_of.cache_clear()
     renamed._announce.cache_clear()
 
 
