@@ -1,6 +1,10 @@
 """Every field of a run by its dotted name: its type, default and documentation."""
 
+import ast
+import inspect
+import sys
 from collections.abc import Iterator
+from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -19,13 +23,45 @@ def algorithm_name(fields: dict[str, Any]) -> str:
 
 def walk_fields(model: type[Config], algorithm: str) -> Iterator[tuple[str, FieldInfo, Any]]:
     """(dotted name, field, type) of every field of a configuration and its sections, with the fields of one algorithm
-    where it has a section of that name."""
+    where it has a section of that name. `field.description` is the string below it in the source."""
+    _document(model)
     for name, info in model.model_fields.items():
         inner = ALGORITHMS[algorithm].Config if name == "algorithm" else info.annotation
         if isinstance(inner, type) and issubclass(inner, Config):
             yield from ((f"{name}.{below}", *rest) for below, *rest in walk_fields(inner, algorithm))
         else:
             yield name, info, inner
+
+
+@cache
+def _document(model: type[Config]) -> None:
+    """Gives the fields of a configuration class their descriptions."""
+    texts: dict[str, str] = {}
+    for kind in reversed(model.__mro__):
+        if issubclass(kind, Config) and kind is not Config:
+            file = getattr(sys.modules.get(kind.__module__), "__file__", None)  # a notebook has none
+            texts |= _field_texts(file).get(kind.__qualname__, {})
+    for name, info in model.model_fields.items():
+        info.description = info.description or texts.get(name)
+
+
+@cache
+def _field_texts(file: str | None) -> dict[str, dict[str, str]]:
+    """The strings below the annotated names of every class at the top of a source file: class -> name -> string."""
+    if file is None:
+        return {}
+    with open(file, encoding="utf-8") as source:
+        tree = ast.parse(source.read())
+    return {
+        node.name: {
+            field.target.id: inspect.cleandoc(text.value.value)
+            for field, text in zip(node.body, node.body[1:], strict=False)
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+        }
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }  # fmt: skip
 
 
 def describe_fields(algorithm: str = "fixmatch") -> list[tuple[str, str, str, str]]:

@@ -78,7 +78,7 @@ def start(cfg: RunConfig) -> Accelerator:
     if accelerator.num_processes != wanted:
         raise UserError(
             f"the launcher started {wanted} processes, but the process group has {accelerator.num_processes}; "
-            "on the CPU use: torchrun --nproc_per_node N launch/train.py --device cpu"
+            "on the CPU use: torchrun --nproc_per_node N -m semisonic train --device cpu"
         )
     if accelerator.device.type != cfg.torch_device:
         raise UserError(
