@@ -58,6 +58,12 @@ class UserError(Exception):
         return type(self), (self.messages,)
 
 
+class Stopped(UserError):
+    """A run that a signal has stopped, with a checkpoint."""
+
+    exit_code = ExitCode.STOPPED
+
+
 def exit_code(error: BaseException) -> ExitCode:
     """What an error ends the process with."""
     if isinstance(error, UserError):

@@ -52,16 +52,15 @@ def _field_texts(file: str | None) -> dict[str, dict[str, str]]:
         return {}
     with open(file, encoding="utf-8") as source:
         tree = ast.parse(source.read())
-    return {
-        node.name: {
-            field.target.id: inspect.cleandoc(text.value.value)
-            for field, text in zip(node.body, node.body[1:], strict=False)
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-            and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
-        }
-        for node in tree.body
-        if isinstance(node, ast.ClassDef)
-    }  # fmt: skip
+    found: dict[str, dict[str, str]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            found[node.name] = {}
+            for field, text in zip(node.body, node.body[1:], strict=False):
+                declared = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+                if declared and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                    found[node.name][ast.unparse(field.target)] = inspect.cleandoc(str(text.value.value))
+    return found
 
 
 def describe_fields(algorithm: str = "fixmatch") -> list[tuple[str, str, str, str]]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from semisonic.checkpoint import format as checkpoints
 from semisonic.config.renamed import saved_section
 from semisonic.models.networks import ModelConfig, build
+from semisonic.models.wrapped import NetworkFactory, network_fingerprint
 from semisonic.schema import UserError
 
 
@@ -35,18 +36,23 @@ class Classifier(nn.Module):
         return self.network((images.float() - self.mean) / self.std).float()
 
 
-def load_classifier(path: str | Path, net: Literal["ema", "raw"] = "ema") -> Classifier:
+def load_classifier(
+    path: str | Path, net: Literal["ema", "raw"] = "ema", network: NetworkFactory | None = None
+) -> Classifier:
     """The network of a checkpoint (or of a run's folder: its latest), in evaluation mode on the CPU.
 
-    net: which weights, the EMA's or the network's own. Raises `UserError` where the path holds no readable checkpoint.
+    net: which weights, the EMA's or the network's own. network: what made the network, where the run was given it in
+    Python. Raises `UserError` where the path holds no readable checkpoint, or that of another network.
     """
     checkpoint = checkpoints.load_checkpoint(Path(path))
     about = checkpoint.state
     model = ModelConfig.model_validate(saved_section("model", ModelConfig, about["model"]))
-    network = build(model, len(about["classes"]), about["image_size"])
+    built = build(model, len(about["classes"]), about["image_size"], network)
+    if model.fingerprint not in (None, network_fingerprint(built)):
+        raise UserError(f"network: this is not the network that the run of {path} was given: its layers differ")
     prefix = "ema." if net == "ema" else "network."
     weights = {k.removeprefix(prefix): v for k, v in checkpoint.model.items() if k.startswith(prefix)}
     if not weights:
         raise UserError(f"{path}: the checkpoint holds no {net} weights")
-    network.load_state_dict(weights)
-    return Classifier(network, about).eval()
+    built.load_state_dict(weights)
+    return Classifier(built, about).eval()

@@ -18,6 +18,7 @@ from torch import nn
 from semisonic.models import pretrained, shake_shake, small, torchvision_nets, wide_resnet
 from semisonic.models.head import DropoutLinear
 from semisonic.models.norm import convert_batch_norm
+from semisonic.models.wrapped import GIVEN, NetworkFactory, build_given
 from semisonic.schema import Config, UserError
 
 FOUR_STAGE_STRIDE_FROM = 64
@@ -47,6 +48,9 @@ class ModelConfig(Config):
     small, torchvision's for its own."""
     norm_sync: bool = True
     """Normalize by the statistics of all ranks' batches. False = each rank by its own share."""
+    fingerprint: str | None = None
+    """Of a network that was given in Python, whose name is `given`: by this a run knows its own. Written by
+    `semisonic.train(network=...)`."""
 
 
 def models() -> dict[str, str]:
@@ -58,6 +62,7 @@ def models() -> dict[str, str]:
         "wrn-D-K": "any other Wide ResNet of depth D = 6n+4 (three stages) or 8n+5 (four) and width factor K",
         "shake-shake-26-2x32d": "Shake-Shake of two branches, 2.9 M parameters; also 2x64d (11.7 M), 2x96d (26.2 M)",
         "small": "four convolutions, 80,000 parameters: the embedded digits on a CPU",
+        GIVEN: "a network of your own, in Python: semisonic.train(network=...)",
         **dict.fromkeys(torchvision_nets.names(), "torchvision's, random weights"),
     }
 
@@ -65,10 +70,12 @@ def models() -> dict[str, str]:
 def model_problems(cfg: ModelConfig, image_size: int) -> list[str]:
     """What is wrong with the configuration for images of this size in pixels; builds nothing."""
     wide = wide_resnet.parse(cfg.name) is not None
-    own = wide or cfg.name == "small" or shake_shake.parse(cfg.name) is not None
+    own = wide or cfg.name in ("small", GIVEN) or shake_shake.parse(cfg.name) is not None
     if not own and cfg.name not in (known := torchvision_nets.names()):
         return [_unknown(cfg.name, known)]
     errors = []
+    if (cfg.name == GIVEN) != (cfg.fingerprint is not None):
+        errors.append(f"model.name: {GIVEN} is a network of your own, in Python: semisonic.train(network=...)")
     if cfg.weights is not None and own:
         errors.append(f"model.weights: is for torchvision's networks, not for {cfg.name}; remove it, or use init")
     elif cfg.weights is not None and cfg.weights.suffix not in pretrained.SUFFIXES:
@@ -84,10 +91,11 @@ def model_problems(cfg: ModelConfig, image_size: int) -> list[str]:
     return errors
 
 
-def build(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
+def build(cfg: ModelConfig, classes: int, image_size: int, factory: NetworkFactory | None = None) -> nn.Module:
     """The network in training mode, its random weights drawn from torch's generator; `cfg.weights` is not read here.
 
-    image_size: in pixels, one side. Raises UserError with the lines of `model_problems`.
+    image_size: in pixels, one side. factory: makes the network whose name is `given`. Raises UserError with the lines
+    of `model_problems`.
     """
     if errors := model_problems(cfg, image_size):
         raise UserError(errors)
@@ -101,6 +109,10 @@ def build(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
         network = shake_shake.ShakeShake(*branches, classes)
     elif cfg.name == "small":
         network = small.Small(classes)
+    elif cfg.name == GIVEN:
+        if factory is None:
+            raise UserError("model: the network was given in Python; pass it again, network=...")
+        network = build_given(factory, classes, image_size)
     else:
         network = torchvision_nets.TorchvisionNet(cfg.name, classes, image_size, cfg.stem)
     if cfg.dropout:

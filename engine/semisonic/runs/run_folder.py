@@ -23,6 +23,13 @@ MAY_CHANGE = {
 }  # fmt: skip
 """What may differ between a run and its continuation: it changes speed, and metrics by rounding at most."""
 
+GIVEN_ANEW = {
+    "data": "data: these are not the images and labels that the run in {} was given; pass the same, or use another out",
+    "model": "network: this is not the network that the run in {} was given: its layers differ; pass the same, or use "
+    "another out",
+}
+"""Sections with a fingerprint of what was given in Python -> what is wrong where it differs."""
+
 
 def check_resumable(cfg: RunConfig, resume: bool) -> bool:
     """Whether the folder holds the run that `cfg` describes. Touches nothing.
@@ -77,10 +84,11 @@ def check_same(cfg: RunConfig, folder: Path) -> None:
         old, new = saved.get(name), now.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
             problems += [
+                GIVEN_ANEW[name].format(folder) if key == "fingerprint" else
                 f"{name}.{key}: {new.get(key)!r}, but {folder} has {old.get(key)!r}; use another --out (and --init)"
                 for key in sorted(old.keys() | new.keys())
                 if old.get(key) != new.get(key) and f"{name}.{key}" not in MAY_CHANGE
-            ]
+            ]  # fmt: skip
         elif old != new:
             problems.append(f"{name}: {new!r}, but {folder} has {old!r}; use another --out (and --init)")
     if problems:
