@@ -57,9 +57,9 @@ def _field_texts(file: str | None) -> dict[str, dict[str, str]]:
         if isinstance(node, ast.ClassDef):
             found[node.name] = {}
             for field, text in zip(node.body, node.body[1:], strict=False):
-                declared = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-                if declared and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-                    found[node.name][ast.unparse(field.target)] = inspect.cleandoc(str(text.value.value))
+                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                    string = text.value.value if isinstance(text.value, ast.Constant) else ""
+                    found[node.name][ast.unparse(field.target)] = inspect.cleandoc(str(string))
     return found
 
 

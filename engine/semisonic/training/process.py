@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import (
     DDPCommunicationHookType,
     DeepSpeedPlugin,
@@ -44,7 +44,7 @@ def started(cfg: RunConfig) -> Iterator[Accelerator]:
     the process group stays: the others may be waiting in it, and ending it would wait for them.
     """
     stood = dist.is_initialized()
-    with settings_restored():
+    with settings_restored(), accelerate_of_its_own():
         accelerator, ended = None, False
         try:
             accelerator = start(cfg)
@@ -57,8 +57,21 @@ def started(cfg: RunConfig) -> Iterator[Accelerator]:
                 dist.destroy_process_group()
             if cfg.compiled:
                 torch.compiler.reset()  # compiled steps hold their networks, and count towards recompilations
-            AcceleratorState._reset_state(reset_partial_state=True)  # else the next one's settings are this one's
-            GradientState._reset_state()
+
+
+@contextmanager
+def accelerate_of_its_own() -> Iterator[None]:
+    """Inside, Accelerate knows nothing of settings outside; it keeps them for the whole process and refuses others."""
+    states = [kind._shared_state for kind in (PartialState, AcceleratorState, GradientState)]
+    before = [dict(state) for state in states]
+    for state in states:
+        state.clear()
+    try:
+        yield
+    finally:
+        for state, content in zip(states, before, strict=True):
+            state.clear()
+            state.update(content)
 
 
 @contextmanager

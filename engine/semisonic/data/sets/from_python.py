@@ -168,7 +168,8 @@ def _resized(image: Image.Image, size: int) -> np.ndarray:
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
+    # Not resize(box=...): its filter reaches beyond the box.
+    return np.asarray(image.crop(box).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _labels(name: str, labels: Any) -> np.ndarray:
