@@ -21,6 +21,7 @@ from torch import nn
 from semisonic.models import pretrained, shake_shake, small, torchvision_nets, wide_resnet
 from semisonic.models.head import DropoutLinear
 from semisonic.models.norm import convert_batch_norm
+from semisonic.models.wrapped import GIVEN, NetworkFactory, build_given
 from semisonic.registry import Registry
 from semisonic.schema import Config, Effect, UserError
 
@@ -51,6 +52,9 @@ class ModelConfig(Config):
     small, torchvision's for its own."""
     norm_sync: bool = True
     """Normalize by the statistics of all ranks' batches. False = each rank by its own share."""
+    fingerprint: str | None = None
+    """Of a network that was given in Python, whose name is `given`: by this a run knows its own. Written by
+    `semisonic.train(network=...)`."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,10 @@ def _shake_shake(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
     return shake_shake.ShakeShake(*branches, classes)
 
 
+def _not_named(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
+    raise UserError("model: the network was given in Python; pass it again, network=...")
+
+
 def _small(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
     return small.Small(classes)
 
@@ -104,6 +112,7 @@ NETWORKS: Registry[Network] = Registry(
         "wrn-28-8": Network(_wide, "Wide ResNet, 23.4 M parameters: CIFAR-100 in the literature"),
         "wrn-37-2": Network(_wide, "Wide ResNet with four stages, 5.9 M parameters: STL-10 in the literature"),
         "shake-shake-26-2x32d": SHAKE_SHAKE,
+        GIVEN: Network(_not_named, "a network of your own, in Python: semisonic.train(network=...)"),
         "small": Network(_small, "four convolutions, 80,000 parameters: the embedded digits on a CPU"),
     },
 )
@@ -168,6 +177,8 @@ def model_problems(cfg: ModelConfig, image_size: int) -> list[str]:
     if network is None:
         return [_unknown(cfg.name)]
     wide, own, errors = network.build is _wide, network.own, []
+    if (cfg.name == GIVEN) != (cfg.fingerprint is not None):
+        errors.append(f"model.name: {GIVEN} is a network of your own, in Python: semisonic.train(network=...)")
     if cfg.weights is not None and own:
         errors.append(f"model.weights: is for torchvision's networks, not for {cfg.name}; remove it, or use init")
     elif cfg.weights is not None and cfg.weights.suffix not in pretrained.SUFFIXES:
@@ -183,16 +194,22 @@ def model_problems(cfg: ModelConfig, image_size: int) -> list[str]:
     return errors
 
 
-def build(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
+def build(cfg: ModelConfig, classes: int, image_size: int, factory: NetworkFactory | None = None) -> nn.Module:
     """The network in training mode, its random weights drawn from torch's generator; `cfg.weights` is not read here.
 
-    image_size: in pixels, one side. Raises UserError with the lines of `model_problems`.
+    image_size: in pixels, one side. factory: makes the network whose name is `given`. Raises UserError with the lines
+    of `model_problems`.
     """
     if errors := model_problems(cfg, image_size):
         raise UserError(errors)
     found = find(cfg.name)
     assert found is not None
-    network = found.build(cfg, classes, image_size)
+    if cfg.name != GIVEN:
+        network = found.build(cfg, classes, image_size)
+    elif factory is None:
+        raise UserError("model: the network was given in Python; pass it again, network=...")
+    else:
+        network = build_given(factory, classes, image_size)
     if cfg.dropout:
         network.head = DropoutLinear(network.head, cfg.dropout)  # type: ignore[arg-type]
     return convert_batch_norm(network, cfg.norm_momentum, cfg.norm_eps, cfg.norm_sync)
