@@ -61,7 +61,7 @@ def nothing_left() -> Iterator[None]:
 
 def test_the_result_of_a_run_from_arrays(trained: semisonic.Result):
     assert [entry["step"] for entry in trained.history] == [4, 8]
-    assert trained.metrics["test_top1"] == trained.history[-1]["eval/top1"] and trained.metrics["labels"] == 80
+    assert trained.metrics["test_top1"] == trained.history[-1]["test/top1"] and trained.metrics["labels"] == 80
     assert (trained.folder / "summary.json").is_file()
     images, _ = digits()
     batch = torch.from_numpy(images[:5])[:, None].expand(-1, 3, -1, -1)
@@ -103,7 +103,7 @@ def test_other_images_or_another_network_do_not_continue_it(trained: semisonic.R
         )
     assert [message.partition(":")[0] for message in caught.value.messages] == ["data", "network"]
     assert all(str(trained.folder) in message for message in caught.value.messages)
-    with pytest.raises(UserError, match="network: this is not the network that the run of"):
+    with pytest.raises(UserError, match="network: is not that which the run of"):
         semisonic.load(trained.folder, network=lambda classes: OwnNet(classes, 6))
     with pytest.raises(UserError, match=r"model: the network was given in Python; pass it again, network=\.\.\."):
         semisonic.load(trained.folder)
