@@ -14,6 +14,7 @@ import torch
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.atomic_files import write_text, writing
 from semisonic.config.command_line import Invocation
+from semisonic.config.migrations import read_saved
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.registry import load_data_set
@@ -23,6 +24,7 @@ from semisonic.distributed.engine import Accelerator
 from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import StatusWriter, Watchdog
 from semisonic.reporting.console import Console
+from semisonic.runs.continuing import extensions, lengthen
 from semisonic.runs.memory_fit import Trial, fit_steps
 from semisonic.runs.run_folder import (
     check_resumable,
@@ -53,6 +55,8 @@ class Session:
     watchdog: Watchdog
     baseline: RunConfig | None = None
     """The supervised baseline's configuration, where there is to be one."""
+    extend: bool = False
+    """Whether a run of another length is planned anew."""
 
     @property
     def main(self) -> bool:
@@ -80,7 +84,7 @@ def _execute(invocation: Invocation, accelerator: Accelerator, watchdog: Watchdo
     cfg = on_main(accelerator, lambda: continued(asked)) if resume else asked
     if cfg != asked:
         console.print(f"batch.micro: the run goes on with its {cfg.batch.micro} micro-batches a step")
-    started = on_main(accelerator, lambda: check_resumable(cfg, resume))
+    started = on_main(accelerator, lambda: check_resumable(cfg, resume, invocation.extend))
     data = load_data_set(cfg.data)  # the ranks share the manifest of a folder through a lock: one of them scans
     split = draw_split(cfg, data)
     if not started:  # refuses what does not fit, before anything is written
@@ -91,8 +95,8 @@ def _execute(invocation: Invocation, accelerator: Accelerator, watchdog: Watchdo
     if started:
         on_main(accelerator, lambda: check_split(cfg, split))
     cfg, baseline = fit_steps(cfg, asked, started, data, split, accelerator, console, trial)
-    on_main(accelerator, lambda: begin_run(cfg, split))
-    for note in (*data.notes, *cfg.composition.notes):
+    notes = on_main(accelerator, lambda: begin_run(cfg, split, invocation.extend))
+    for note in (*data.notes, *cfg.composition.notes, *notes):
         console.print(note)
     # The main run records its own failures; this is for the baseline's, and for what goes wrong around both.
     with Preemption() as preemption, watchdog.recording(status_writer(cfg)):
@@ -101,7 +105,7 @@ def _execute(invocation: Invocation, accelerator: Accelerator, watchdog: Watchdo
             late = cfg.max_hours is not None and time.monotonic() - begin > 3600 * cfg.max_hours
             return preemption.received or ("max_hours" if late else None)
 
-        session = Session(accelerator, console, data, split, stop, watchdog, baseline)
+        session = Session(accelerator, console, data, split, stop, watchdog, baseline, invocation.extend)
         code, summary = train_with_baseline(cfg, session)
     if summary:
         console.result(summary, cfg.run_folder)
@@ -126,11 +130,16 @@ def status_writer(cfg: RunConfig) -> StatusWriter:
     return write
 
 
-def begin_run(cfg: RunConfig, split: Split) -> None:
-    """Makes the run's folder, or marks the run in it as running again: what it failed with before is over."""
+def begin_run(cfg: RunConfig, split: Split, extend: bool = False) -> list[str]:
+    """Makes the run's folder, or marks the run in it as running again: what it failed with before is over.
+
+    extend: a run that is continued at another length is planned anew. Returns what to tell about it.
+    """
     elastic.record_run(cfg.run_folder)
     create(cfg, split)
+    notes = [*read_saved(cfg.run_folder).notes, *lengthen(cfg, extend)]
     write_status(cfg.run_folder, "running", read_step(cfg.run_folder), cfg.steps)
+    return notes
 
 
 def train_with_baseline(cfg: RunConfig, session: Session) -> tuple[int, dict[str, Any] | None]:
@@ -141,7 +150,7 @@ def train_with_baseline(cfg: RunConfig, session: Session) -> tuple[int, dict[str
     session.console.print("Supervised baseline: the same labels, without the unlabeled images")
     if session.main:
         write_status(cfg.run_folder, "running", 0, cfg.steps, "supervised baseline")
-    on_main(session.accelerator, lambda: create(baseline_cfg, session.split))
+    on_main(session.accelerator, lambda: begin_baseline(baseline_cfg, session))
     code, baseline = train(baseline_cfg, session)
     if baseline is None:
         if session.main:
@@ -154,6 +163,12 @@ def train_with_baseline(cfg: RunConfig, session: Session) -> tuple[int, dict[str
         torch.cuda.reset_peak_memory_stats()
     session.console.print(f"\n{cfg.algorithm.name}: the same labels and the unlabeled images")
     return train(cfg, session, baseline)
+
+
+def begin_baseline(cfg: RunConfig, session: Session) -> None:
+    """Makes the baseline's folder, or has the baseline in it become as long as the main run is by now."""
+    create(cfg, session.split)
+    lengthen(cfg, session.extend)
 
 
 def train(
@@ -212,7 +227,11 @@ def train(
         status("stopped", trainer.step, reason, code)
         console.print(f"Stopped at step {trainer.step:,} ({reason}) with a checkpoint; --resume continues")
         return code, None
-    summary = summarize(trainer) | ({"baseline": baseline} if baseline else {}) if session.main else {}
+    summary = {}
+    if session.main:
+        extended = extensions(folder)
+        summary = summarize(trainer) | ({"extended": extended} if extended else {})
+        summary |= {"baseline": baseline} if baseline else {}
     on_main(session.accelerator, write_summary)
     status("finished", trainer.step, code=ExitCode.OK)
     return ExitCode.OK, summary
