@@ -1,10 +1,8 @@
 """A trained network is loaded from its run alone, and classifies as the run did, however its images are given."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,11 +15,9 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import ToTensor
 
 import semisonic
-from semisonic.inference import classifier as inference
 from semisonic.checkpoint import format as checkpoints
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.registry import load_data_set
-from semisonic.models.networks import ModelConfig, build
 from semisonic.models.small import Small
 from semisonic.schema import UserError
 from tests.support.addons import registered
@@ -187,7 +183,7 @@ def test_another_network_is_refused_by_name(given: Path):
 
 def test_plug_ins_are_loaded_first(run: Path, monkeypatch: pytest.MonkeyPatch):
     seen: list[list[str | Path]] = []
-    monkeypatch.setattr(inference, "load_plugins", seen.append)
+    monkeypatch.setattr("semisonic.inference.classifier.load_plugins", lambda paths: seen.append(list(paths)))
     semisonic.load(run, plugin="mine.py")
     semisonic.load(run, plugin=["mine.py", Path("yours.py")])
     assert seen == [["mine.py"], ["mine.py", Path("yours.py")]]
