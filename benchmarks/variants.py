@@ -58,7 +58,7 @@ def data_set(plan: Plan, cfg: Any) -> tuple[Any, Any]:
 
 
 def views_of(cfg: Any) -> Any:
-    return cfg.algorithm_class.views(cfg.algorithm)
+    return cfg.views
 
 
 def images_per_step(cfg: Any) -> int:

@@ -44,7 +44,7 @@ def configuration(fields: Sequence[str], device: str) -> RunConfig:
 def make_loaders(cfg: RunConfig, devices: Sequence[torch.device]) -> list[Loader]:
     data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
-    views = cfg.algorithm_class.views(cfg.algorithm)
+    views = cfg.views
     sampling = Sampling(cfg.seed, LABELED, UNLABELED)
     return [Loader(data, split, views, sampling, Placement.of(cfg.loading, device)) for device in devices]
 

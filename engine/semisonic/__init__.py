@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 from semisonic.version import __version__
 
 if TYPE_CHECKING:
+    from semisonic import register
     from semisonic.api import Result, train
     from semisonic.inference.classifier import load_classifier as load
     from semisonic.schema import UserError
 
-__all__ = ["Result", "UserError", "__version__", "load", "train"]
+__all__ = ["Result", "UserError", "__version__", "load", "register", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,6 +27,10 @@ def __getattr__(name: str) -> Any:
         from semisonic.schema import UserError
 
         return UserError
+    if name == "register":
+        import importlib
+
+        return importlib.import_module("semisonic.register")
     raise AttributeError(f"module 'semisonic' has no attribute {name!r}")
 
 

@@ -7,7 +7,7 @@ All batch sizes here are those of one rank and one micro-batch. This module impo
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -31,13 +31,36 @@ ALONE = Rank()
 
 
 @dataclass(frozen=True)
+class OwnStream:
+    """Further samples in every step, which an add-on draws for itself from the labeled images or from the pool."""
+
+    views: Mapping[str, str]
+    """Name of the view -> augmentation spec."""
+    pool: Literal["labeled", "unlabeled"] = "labeled"
+    ratio: float = 1.0
+    """Samples of a step for each labeled one of the run's own."""
+    balanced: bool = False
+    """Every class equally often, whatever their numbers of images; otherwise every image. Of labeled images alone."""
+    draws: Mapping[str, int] = field(default_factory=dict)
+    """Random numbers for each sample, as in `Views`."""
+
+    def __post_init__(self) -> None:
+        if self.balanced and self.pool != "labeled":
+            raise ValueError("OwnStream: the classes of the pool are not known; only labeled images can be balanced")
+
+    def size(self, labeled: int) -> int:
+        """Samples of a step, for as many labeled ones of the run's own."""
+        return round(self.ratio * labeled)
+
+
+@dataclass(frozen=True)
 class Views:
     """The augmented views that an algorithm wants of each stream: name of the view -> augmentation spec.
 
     An empty stream is not read at all. `draws` names the random numbers that a method needs besides its views (per
     unlabeled sample, uniform in [0, 1)): name -> how many; `labeled_draws` the same per labeled sample. `betas`
     gives those draws that follow Beta(a, a) in place of the uniform distribution: name -> a. `params` lists the views
-    whose augmentation parameters the loss reads.
+    whose augmentation parameters the loss reads. `streams` are further ones, of add-ons alone.
     """
 
     labeled: Mapping[str, str] = field(default_factory=dict)
@@ -46,6 +69,7 @@ class Views:
     labeled_draws: Mapping[str, int] = field(default_factory=dict)
     betas: Mapping[str, float] = field(default_factory=dict)
     params: tuple[str, ...] = ()
+    streams: Mapping[str, OwnStream] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if repeated := sorted(self.draws.keys() & self.labeled_draws.keys()):
@@ -54,6 +78,35 @@ class Views:
             raise ValueError(f"Views: betas {unknown} name no draws")
         if ambiguous := sorted(set(self.params) & self.labeled.keys() & self.unlabeled.keys()):
             raise ValueError(f"Views: params {ambiguous} name views of both streams; give them names of their own")
+
+    def joined(self, other: "Views") -> "Views":
+        """These views and draws and others beside them. Raises ValueError where both use a name."""
+        joined: dict[str, Any] = {"params": (*self.params, *other.params)}
+        for name in ("labeled", "unlabeled", "draws", "labeled_draws", "betas", "streams"):
+            own, more = getattr(self, name), getattr(other, name)
+            if both := sorted(own.keys() & more.keys()):
+                raise ValueError(f"Views: {name} {both} are there already; give the others names of their own")
+            joined[name] = {**own, **more}
+        return Views(**joined)
+
+    @property
+    def specs(self) -> tuple[str, ...]:
+        """Every augmentation once, in order."""
+        streams = (self.labeled, self.unlabeled, *(stream.views for stream in self.streams.values()))
+        return tuple(dict.fromkeys(spec for views in streams for spec in views.values()))
+
+
+class Samples(NamedTuple):
+    """What a step reads of an `OwnStream`; N samples of this rank and micro-batch."""
+
+    views: dict[str, Tensor]
+    """uint8 [N, 3, H, W]."""
+    y: Tensor
+    """Labels [N], -1 in the pool."""
+    position: Tensor
+    """Of each sample in the labeled set or the pool [N]."""
+    draws: dict[str, Tensor]
+    """float32 [N, n]."""
 
 
 class Batch(NamedTuple):
@@ -80,6 +133,59 @@ class Batch(NamedTuple):
     """The random numbers that `Views` asked for: float32 [U, n] or [B, n]."""
     params: dict[str, dict[str, Tensor]]
     """The augmentation parameters of the views named in `Views.params` (warp matrices, ...), each [N, ...]."""
+    streams: dict[str, Samples] = {}
+    """The streams of add-ons."""
+
+
+class Seen(NamedTuple):
+    """What the network made of a view that was not mixed with others, in the step's own forward; N samples."""
+
+    logits: Tensor
+    """Of the network's own head, float32 [N, C]."""
+    features: Tensor
+    """The head's input [N, D]."""
+    targets: Tensor | None = None
+    """What they are trained towards: labels int64 [N] or probabilities [N, C]. None: nothing."""
+    mask: Tensor | None = None
+    """How much each sample counts, 0..1 [N]. None: all count."""
+
+
+def parted(seen: Seen, count: int) -> tuple[Seen, Seen]:
+    """The first samples of a view, and the others."""
+    logits, features = seen.logits, seen.features
+    return Seen(logits[:count], features[:count]), Seen(logits[count:], features[count:])
+
+
+SEEN = ("labeled", "guessed", "trained")
+"""Views that a method of pseudo-labels sees: those of `seen_by`."""
+
+
+class Guess(NamedTuple):
+    """What a method takes for the labels of unlabeled samples; detached."""
+
+    logits: Tensor
+    """What they were guessed from [U, C], as add-ons have changed it."""
+    confidence: Tensor
+    """The largest probability [U]."""
+    targets: Tensor
+    """Labels int64 [U], or probabilities [U, C]."""
+    mask: Tensor
+    """How much each counts, 0..1 [U]."""
+
+    @property
+    def labels(self) -> Tensor:
+        """The most probable class of each, int64 [U]."""
+        return self.targets.argmax(-1) if self.targets.is_floating_point() else self.targets
+
+
+def seen_by(x: Seen, label_B: Tensor, weak: Seen, strong: Seen, guess: Guess) -> dict[str, Seen]:
+    """What a method has seen that guesses labels from one view and trains another one on them."""
+    guessed = {"targets": guess.targets, "mask": guess.mask}
+    return {
+        "labeled": x._replace(targets=label_B),
+        "guessed": weak._replace(**guessed),
+        "trained": strong._replace(**guessed),
+    }
 
 
 class StepOutput(NamedTuple):
@@ -90,6 +196,8 @@ class StepOutput(NamedTuple):
     observed: dict[str, Tensor]
     """Detached tensors that `update` needs: [N, ...] are gathered over micro-batches and ranks in global-sample order,
     0-d ones averaged."""
+    seen: Mapping[str, Seen] = {}
+    """For add-ons, never leaving the forward: "labeled", "guessed" and "trained" views, as `Algorithm.sees` says."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def results(request: pytest.FixtureRequest, folder: Path) -> Results:
         return str(folder / run / "checkpoints" / f"step-{HALF}")
 
     def job(name: str, strategy: str = "ddp", dtype: str = "float32", frozen: bool = True, **more: object) -> Job:
-        return Job(name, "remembering", strategy, dtype, frozen, save_at=HALF, **more)  # type: ignore[arg-type]
+        return Job(name, "remembering", strategy=strategy, dtype=dtype, frozen=frozen, save_at=HALF, **more)  # type: ignore[arg-type]
 
     def whole(name: str, strategy: str = "ddp", dtype: str = "float32", **more: object) -> Job:
         return job(name, strategy, dtype, save=str(folder / name), **more)

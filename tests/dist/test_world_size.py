@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from semisonic.algorithms.registry import ALGORITHMS
-from tests.dist.worker import Job
+from tests.dist.worker import ADDONS, Job
 from tests.dist.workers import needed, needs, run_jobs
 from tests.support.runs import compare, difference
 
@@ -31,14 +31,17 @@ EXACT = [
     for frozen in (True, False)
     for micro in (1, 2)
 ] + [Job(name, name, dtype="float64", steps=4) for name in ALGORITHMS if name not in CLOSELY]
-EXACT.append(Job("ctaugment", "ctaugment", dtype="float64", steps=7))  # from step 5 on, drawn by learned rates
+EXACT += [
+    Job(name, "mixmatch" if name == "aum" else "fixmatch", name, dtype="float64", steps=7 if name == "ctaugment" else 4)
+    for name in ADDONS  # CTAugment: from step 5 on, drawn by learned rates
+]
 SINGLE = [Job(f"{algorithm} float32", algorithm, frozen=True, steps=5) for algorithm in CLOSELY]
 COMPILED = [Job(mode, model="small", compile=mode, steps=4, dtype="float64") for mode in ("whole", "off")]
 ZERO = [
     Job(
         f"{algorithm} {optim} {strategy}",
         algorithm,
-        strategy,
+        strategy=strategy,
         optim=optim,
         micro=micro,
         frozen=True,
@@ -97,7 +100,7 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def exact(job: Job) -> object:
-    quick = job.algorithm not in CLOSELY or job.name in QUICK
+    quick = job.algorithm not in CLOSELY or job.addon or job.name in QUICK
     return pytest.param(job, id=job.name, marks=() if quick else pytest.mark.slow)
 
 

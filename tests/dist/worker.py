@@ -13,11 +13,13 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor
 
+from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.checkpoint import format as checkpoints
@@ -31,6 +33,7 @@ from semisonic.models.norm import BatchNorm2d
 from semisonic.training.build import build_algorithm
 from semisonic.training.process import start
 from semisonic.training.trainer import Trainer
+from tests.support.throw_away import THROW_AWAY
 
 ROOT = Path(__file__).parent.parent.parent
 TOTAL = 20
@@ -56,11 +59,22 @@ ALGORITHM_FIELDS: dict[str, list[str]] = {
 its terms, and at which 4 ranks can share them."""
 
 
+ADDONS = {
+    "ctaugment": ["--algorithm.strong", "ctaugment", "--addons.ctaugment.lag", "4"],
+    "auxiliary": ["--addons.auxiliary.rotation", "1", "--addons.auxiliary.simclr", "1"],
+    "aum": ["--addons.aum.record", "on"],
+    **{name: [f"--addons.{name}.weight", "1"] for name in THROW_AWAY},
+}
+"""Fields of the add-on of a job."""
+
+
 @dataclass(frozen=True)
 class Job:
     name: str
     algorithm: str = "fixmatch"
-    """One of the registry, "remembering", or "ctaugment": FixMatch with learned strengths."""
+    """One of the registry, or "remembering"."""
+    addon: str = ""
+    """Of `ADDONS`."""
     strategy: str = "ddp"
     """ddp, zero1, zero2, zero3."""
     dtype: str = "float32"
@@ -127,7 +141,7 @@ class Remembering(FixMatch):
 
 
 def configuration(job: Job) -> RunConfig:
-    algorithm = "fixmatch" if job.algorithm in ("remembering", "ctaugment") else job.algorithm
+    algorithm = "fixmatch" if job.algorithm == "remembering" else job.algorithm
     fields = ["--algorithm", algorithm, "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--device", "cpu",
               "--steps", str(TOTAL), "--log.trackers", "none", "--threads", "1", "--no-baseline", "--optim", job.optim,
               "--optim.lr", "0.01", "--model", job.model, "--batch.micro", str(job.micro), "--compile", job.compile,
@@ -136,8 +150,7 @@ def configuration(job: Job) -> RunConfig:
     fields += ALGORITHM_FIELDS.get(algorithm, [])
     if algorithm == "fixmatch":
         fields += ["--algorithm.threshold", "0.165" if job.frozen else "0.19"]  # some samples pass, others do not
-    if job.algorithm == "ctaugment":
-        fields += ["--algorithm.strong", "ctaugment", "--data.ctaugment-lag", "4"]
+    fields += ADDONS.get(job.addon, [])
     if job.clip:
         fields += ["--optim.clip", str(job.clip)]
     if job.strategy != "ddp":
@@ -158,13 +171,9 @@ def make_trainer(job: Job) -> Trainer:
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed)
     torch.manual_seed(0)
     torch._dynamo.reset()
-    plain = ALGORITHMS["fixmatch"]
-    try:
-        if job.algorithm == "remembering":
-            ALGORITHMS["fixmatch"] = Remembering
+    kind = {"fixmatch": Remembering} if job.algorithm == "remembering" else {}
+    with patch.dict(ALGORITHMS._entries, kind):
         algorithm = build_algorithm(cfg, data, split).to(getattr(torch, job.dtype))
-    finally:
-        ALGORITHMS["fixmatch"] = plain
     if job.frozen:
         for module in algorithm.modules():
             if isinstance(module, BatchNorm2d):
@@ -198,7 +207,9 @@ def train(job: Job) -> Result:
     while trainer.step < job.steps:
         batch = next(loader)
         output = trainer.training_step(batch)
-        mask = output.metrics.get("uda_mask", output.metrics.get("mask", torch.ones(())))  # MPL's labels all count
+        mask = output.metrics.get(
+            "uda_coverage", output.metrics.get("coverage", torch.ones(()))
+        )  # MPL's labels all count
         both = torch.stack([output.loss.detach(), mask]).double()
         loss, mask = trainer.accelerator.reduce(both, reduction="mean").tolist()
         result.loss.append(loss)
@@ -218,6 +229,8 @@ def train(job: Job) -> Result:
 
 
 def main() -> None:
+    for name, kind in THROW_AWAY.items():
+        ADD_ONS.register(name, kind)
     jobs = [Job(**fields) for fields in json.loads(Path(sys.argv[1]).read_text())]
     results: dict[str, dict[str, Any]] = {job.name: asdict(train(job)) for job in jobs}
     if int(os.environ.get("RANK", "0")) == 0:

@@ -9,20 +9,20 @@ network scores it as in an evaluation, with its running statistics:
 one sample of the global batch after the other. The step of number t draws by the rates after t - lag steps, so that
 drawing, which runs ahead, never waits for a step.
 
-Any algorithm gets this by a view with the spec `ctaugment`: `probing` adds the probe to it.
+A run has this add-on where a view has the spec `ctaugment`, of the algorithm or of an add-on before it.
 Shape suffixes: B labeled batch, C classes, P parameters of all operations, K bins.
 """
 
-from dataclasses import replace
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from pydantic import Field
+from torch import Tensor
 
+from semisonic.algorithms.add_on import AddOn, Base, Term
 from semisonic.algorithms.base import Algorithm
 from semisonic.contract import Batch, Info, StepOutput, Views
 from semisonic.models.norm import running_statistics
 from semisonic.models.randomness import without_draws
+from semisonic.schema import Config
 from semisonic_kernels.ctaugment import first_rates, moved_rates
 from semisonic_kernels.losses import one_hot
 
@@ -32,23 +32,10 @@ SPECS = ("ctaugment", "ctaugment-plain")
 """Specs of views whose draws depend on the rates."""
 
 
-class CTAugmentRates(nn.Module):
-    """The rates, and the tables of the last `lag` steps that are still to be drawn by."""
-
-    rates: Tensor
-    """[P, K], after `step` steps."""
-    history: Tensor
-    """[lag + 1, P, K]: row k % (lag + 1) is the table after k steps, of the newest lag + 1."""
-
-    def __init__(self, lag: int):
-        super().__init__()
-        self.lag = lag
-        self.register_buffer("rates", first_rates())
-        self.register_buffer("history", first_rates().repeat(lag + 1, 1, 1))
-
-    def update(self, bins: Tensor, omega_B: Tensor) -> None:
-        """Moves the touched rates: see `moved_rates`."""
-        self.rates.copy_(moved_rates(self.rates, bins, omega_B))
+class CTAugmentConfig(Config):
+    lag: int = Field(32, ge=1, le=10_000)
+    """Age in steps of the rates that views with the spec ctaugment draw by: at least 4 data.steps_per_call, since
+    drawing runs ahead."""
 
 
 def learned(spec: str) -> bool:
@@ -56,62 +43,53 @@ def learned(spec: str) -> bool:
     return spec.partition("(")[0].strip() in SPECS
 
 
-def uses(views: Views) -> bool:
-    """Whether any view of an algorithm does."""
-    return any(map(learned, (*views.labeled.values(), *views.unlabeled.values())))
+class CTAugment(AddOn):
+    Config = CTAugmentConfig
+    cfg: CTAugmentConfig
+    former_fields = {"data.ctaugment_lag": "lag"}
+    former_tensors = {"augment.": ""}
+    rates: Tensor
+    """[P, K], after `step` steps."""
+    history: Tensor
+    """[lag + 1, P, K]: row k % (lag + 1) is the table after k steps, of the newest lag + 1."""
 
+    @classmethod
+    def active(cls, cfg: CTAugmentConfig, base: Base) -> bool:
+        return any(map(learned, base.views.specs))
 
-def probing(kind: type[Algorithm], cfg: Any, lag: int = 1) -> type[Algorithm]:
-    """The algorithm itself, or where one of its views is CTAugment, the same with a probe and rates to learn."""
-    if not uses(kind.views(cfg)):
-        return kind
+    @classmethod
+    def views(cls, cfg: CTAugmentConfig, base: Base) -> Views:
+        return Views(labeled={PROBE: "ctaugment-probe"}, params=(PROBE,))
 
-    class Probing(kind):  # type: ignore[misc,valid-type]
-        augment: CTAugmentRates
-
-        @classmethod
-        def views(cls, cfg: Any) -> Views:
-            own: Views = super().views(cfg)
-            return replace(own, labeled={**own.labeled, PROBE: "ctaugment-probe"}, params=(*own.params, PROBE))
-
-        def setup(self, info: Info) -> None:
-            super().setup(info)
-            self.augment = CTAugmentRates(lag)
-
-        def loss(self, batch: Batch) -> StepOutput:
-            output = super().loss(batch)
-            with torch.no_grad(), running_statistics(), without_draws():
-                probability_BC = self.infer(batch.x[PROBE], module="ema", track=False).softmax(-1)
-            right_BC = one_hot(batch.y, self.info.classes).to(probability_BC.dtype)
-            omega_B = 1 - 0.5 * (probability_BC - right_BC).abs().sum(-1)
-            observed = {"probe_omega": omega_B, "probe_bins": batch.params[PROBE]["bins"]}
-            return StepOutput(
-                output.loss, {**output.metrics, "probe_omega": omega_B.mean()}, {**output.observed, **observed}
-            )
-
-        def update(self, observed: dict[str, Tensor]) -> None:
-            super().update(observed)
-            self.augment.update(observed["probe_bins"], observed["probe_omega"])
-
-    Probing.__name__ = Probing.__qualname__ = kind.__name__
-    return Probing
-
-
-def ctaugment_problems(kind: type[Algorithm], cfg: Any, lag: int, ahead: int) -> list[str]:
-    """What speaks against CTAugment's feedback, if any view uses it; `ahead`: steps that drawing may be ahead."""
-    views = kind.views(cfg)
-    if not uses(views):
-        return []
-    problems = []
-    if kind.roles != ("network",) or not views.labeled:
-        field = next((name for name, value in cfg if isinstance(value, str) and learned(value)), "name")
-        problems.append(
+    @classmethod
+    def problems(cls, cfg: CTAugmentConfig, base: Base) -> list[str]:
+        if base.kind.roles == ("network",) and base.views.labeled:
+            return []
+        field = next((name for name, value in base.cfg if isinstance(value, str) and learned(value)), "name")
+        return [
             f"algorithm.{field}: ctaugment learns from the labeled images of a method with one network; choose "
-            f"another augmentation for {cfg.name}"
-        )
-    if lag < ahead:
-        problems.append(
-            f"data.ctaugment_lag: batches are drawn up to {ahead} steps ahead of the step, so the rates must be as "
-            f"old; take at least {ahead}, or fewer data.steps_per_call"
-        )
-    return problems
+            f"another augmentation for {base.name}"
+        ]
+
+    @property
+    def lag(self) -> int:
+        return self.cfg.lag
+
+    def setup(self, algorithm: Algorithm, info: Info) -> None:
+        self.register_buffer("rates", first_rates())
+        self.register_buffer("history", first_rates().repeat(self.lag + 1, 1, 1))
+
+    def term(self, algorithm: Algorithm, batch: Batch, output: StepOutput) -> Term:
+        with torch.no_grad(), running_statistics(), without_draws():
+            probability_BC = algorithm.infer(batch.x[PROBE], module="ema", track=False).softmax(-1)
+        right_BC = one_hot(batch.y, algorithm.info.classes).to(probability_BC.dtype)
+        omega_B = 1 - 0.5 * (probability_BC - right_BC).abs().sum(-1)
+        observed = {"omega": omega_B, "bins": batch.params[PROBE]["bins"]}
+        return Term(None, {"probe_omega": omega_B.mean()}, observed)
+
+    def update(self, observed: dict[str, Tensor]) -> None:
+        """Moves the touched rates: see `moved_rates`."""
+        self.rates.copy_(moved_rates(self.rates, observed["bins"], observed["omega"]))
+
+    def tables(self) -> "CTAugment":
+        return self

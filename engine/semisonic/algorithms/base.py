@@ -4,17 +4,22 @@ Shape suffixes: B labeled batch, U unlabeled batch, C classes, H height, W width
 All batch sizes here are those of one rank and one micro-batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from semisonic.algorithms.add_on import CHANGES, AddOn, changes
+from semisonic.algorithms.ramps import ramp_length
 from semisonic.algorithms.settings import Changes, Setting
-from semisonic.contract import Batch, Info, Runner, StepOutput, Views, merge
+from semisonic.contract import Batch, Guess, Info, Runner, Seen, StepOutput, Views, merge
 from semisonic.models.ema import Averages, EmaConfig, averaged_parameters, ema_decay, shadow_of
 from semisonic.models.norm import batch_statistics
 from semisonic.schema import Config
+from semisonic_kernels.losses import pseudo_labels
 
 
 class Algorithm(nn.Module):
@@ -33,6 +38,8 @@ class Algorithm(nn.Module):
     """False where a loss couples all samples of the batch, so that slices of it mean something else."""
     inner_gradients: ClassVar[bool] = False
     """True where a loss takes a gradient itself (`gradients.input_gradient`), inside which no graph may be cut."""
+    open_to: ClassVar[tuple[str, ...]] = ()
+    """Which `add_on.CHANGES` the loss asks its add-ons for."""
     step: Tensor
     """Finished optimizer steps, 0-d int64."""
     ema_updates: Tensor
@@ -48,6 +55,7 @@ class Algorithm(nn.Module):
         info: Info,
         ema: EmaConfig | None = None,
         autocast: torch.dtype | None = None,
+        addons: Mapping[str, AddOn] | None = None,
     ):
         super().__init__()
         self.cfg, self.info, self.ema_cfg, self.autocast = cfg, info, ema or EmaConfig(), autocast
@@ -61,6 +69,16 @@ class Algorithm(nn.Module):
         self.register_buffer("pixel_mean", 255 * torch.tensor(info.mean).view(1, 3, 1, 1))
         self.register_buffer("pixel_scale", 1 / (255 * torch.tensor(info.std).view(1, 3, 1, 1)))
         self.setup(info)
+        self.addons, self.ema_heads = nn.ModuleDict(), nn.ModuleDict()
+        for name, addon in (addons or {}).items():
+            addon.setup(self, info)
+            self.addons[name] = addon
+            if addon.own_head:
+                self.ema_heads[name] = shadow_of(_linear(name, addon.get_submodule(addon.own_head)))
+        self._changing = {
+            what: tuple(name for name, addon in (addons or {}).items() if what in changes(type(addon)))
+            for what in CHANGES
+        }
 
     # What a method defines.
 
@@ -89,9 +107,22 @@ class Algorithm(nn.Module):
         return False
 
     @classmethod
+    def sees(cls, cfg: Any) -> tuple[str, ...]:
+        """Which views the loss reports in `StepOutput.seen`, as configured: "labeled", "guessed", "trained"."""
+        return ()
+
+    @classmethod
     def takes_micro_batches(cls, cfg: Any) -> bool:
         """Whether slices of a batch mean the same as the whole, as configured."""
         return cls.micro_batches
+
+    @classmethod
+    def ramped(cls, cfg: Any, steps: int) -> float:
+        """The step, of so many, from which on no weight, threshold or other setting of the method still ramps.
+
+        By default the end of its field `ramp`: up to 1 a share of the run, above it steps.
+        """
+        return ramp_length(getattr(cfg, "ramp", None) or 0.0, steps)
 
     def setup(self, info: Info) -> None:
         """Registers the method's own buffers and heads."""
@@ -124,8 +155,44 @@ class Algorithm(nn.Module):
 
     # What every method uses.
 
+    @property
+    def inputs(self) -> Views:
+        """All views, draws and streams that a step reads, the add-ons' too."""
+        own = [addon.views(addon.cfg, addon.base) for _, addon in self._addons()]
+        return reduce(Views.joined, own, self.views(self.cfg))
+
     def forward(self, batch: Batch) -> StepOutput:
-        return self.loss(batch)
+        """The loss with the terms of all add-ons; their observations are named ADDON/NAME."""
+        output = self.loss(batch)
+        loss, metrics, observed = output.loss, dict(output.metrics), dict(output.observed)
+        for name, addon in self._addons():
+            term = addon.term(self, batch, output)
+            loss = loss if term.loss is None else loss + term.loss
+            metrics |= term.metrics
+            observed |= {f"{name}/{key}": value for key, value in term.observed.items()}
+        return StepOutput(loss, metrics, observed)
+
+    def commit(self, observed: dict[str, Tensor]) -> None:
+        """Commits all state, the add-ons' too, from the gathered `observed` tensors of `forward`."""
+        self.update({name: value for name, value in observed.items() if "/" not in name})
+        for name, addon in self._addons():
+            own = {key.removeprefix(f"{name}/"): value for key, value in observed.items() if key.startswith(f"{name}/")}
+            addon.update(own)
+
+    def tables(self) -> Any:
+        """What the draws of adaptive views follow: an add-on's, or None."""
+        return next((found for _, addon in self._addons() if (found := addon.tables()) is not None), None)
+
+    def labeled_tables(self) -> dict[str, dict[str, Tensor]]:
+        """What the add-ons know of every labeled image: see `AddOn.labeled_tables`."""
+        return {name: table for _, addon in self._addons() for name, table in addon.labeled_tables().items()}
+
+    def _addons(self) -> list[tuple[str, Any]]:
+        return list(self.addons.items())
+
+    def _that(self, what: str) -> list[Any]:
+        """The add-ons that make one of `add_on.CHANGES`, where the method is open to it."""
+        return [self.addons[name] for name in self._changing[what]] if what in self.open_to else []
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 [N, 3, H, W] -> float32 with the data set's mean 0 and deviation 1; float images pass unchanged."""
@@ -162,6 +229,103 @@ class Algorithm(nn.Module):
         found = self._run(function, images, track and module != "ema")
         return torch.split(found, [len(view) for view in views])
 
+    def look(
+        self, *views: Tensor, module: str = "network", track: bool = True, autocast: bool = True
+    ) -> tuple[Seen, ...]:
+        """Logits and features of each view, from one forward over all views; otherwise as `classify`."""
+        images = torch.cat([self.normalize(view) for view in views])
+        function: Any = self.get_submodule(module).features
+        features = self._run(function, images, track and module != "ema", autocast)
+        logits = self._run(self.get_submodule(f"{module}.head"), features, autocast=autocast)
+        sizes = [len(view) for view in views]
+        return tuple(map(Seen, torch.split(logits, sizes), torch.split(features, sizes)))
+
+    # What a loss asks of its add-ons; without any, each is what the equations of the papers have.
+
+    def labeled_logits(self, seen: Seen) -> Tensor:
+        """The logits that are trained on labels: [B, C]."""
+        logits_BC = seen.logits
+        for addon in self._that("labeled_logits"):
+            logits_BC = addon.labeled_logits(logits_BC, seen)
+        return logits_BC
+
+    def guessed_logits(self, seen: Seen) -> Tensor:
+        """The logits that labels are guessed from: [U, C]."""
+        logits_UC = seen.logits
+        for addon in self._that("guessed_logits"):
+            logits_UC = addon.guessed_logits(logits_UC, seen)
+        return logits_UC
+
+    def trained_logits(self, seen: Seen) -> Tensor:
+        """The logits that are trained on guessed labels: [U, C]."""
+        logits_UC = seen.logits
+        for addon in self._that("trained_logits"):
+            logits_UC = addon.trained_logits(logits_UC, seen)
+        return logits_UC
+
+    def labeled_weights(self, label_B: Tensor) -> Tensor | None:
+        """How much each labeled sample counts [B]; None: all by 1."""
+        weights_B = None
+        for addon in self._that("labeled_weights"):
+            weights_B = torch.ones_like(label_B, dtype=self.pixel_mean.dtype) if weights_B is None else weights_B
+            weights_B = addon.labeled_weights(weights_B, label_B)
+        return weights_B
+
+    def labeled_loss(self, seen: Seen, label_B: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Mean cross-entropy of the labeled samples, 0-d."""
+        logits_BC, weights_B = self.labeled_logits(seen), self.labeled_weights(label_B)
+        if weights_B is None:
+            return F.cross_entropy(logits_BC, label_B, label_smoothing=label_smoothing)
+        losses_B = F.cross_entropy(logits_BC, label_B, reduction="none", label_smoothing=label_smoothing)
+        return (weights_B * losses_B).mean()
+
+    @torch.no_grad()
+    def guess_labels(self, seen: Seen, threshold: float | Tensor = 0.0) -> Guess:
+        """Hard labels, and 1 in the mask where their confidence reaches the threshold (see `pseudo_labels`)."""
+        logits_UC = self.guessed_logits(seen).detach()
+        label_U, confidence_U, mask_U = pseudo_labels(logits_UC, threshold)
+        guess = Guess(logits_UC, confidence_U, label_U, mask_U)
+        for addon in self._that("mask"):
+            guess = guess._replace(mask=addon.mask(guess))
+        for addon in self._that("targets"):
+            guess = guess._replace(targets=addon.targets(guess))
+        return guess
+
+    # In use.
+
+    def predict(self, images: Tensor, module: str) -> Tensor:
+        """Logits [N, C] (float32) as they are evaluated and exported; `module`: "network" or "ema"."""
+        name = self.exported
+        if name is None:
+            logits = self.infer(images, module)
+        else:
+            (features,) = self.features(images, module=module)
+            logits = self.head(features, self.head_of(name, module))
+        for _, addon in self._addons():
+            if (offset_C := addon.prediction_offset()) is not None:
+                logits = logits + offset_C
+        return logits
+
+    @property
+    def exported(self) -> str | None:
+        """The add-on whose head is used in the main one's place, if there is one."""
+        return next(iter(self.ema_heads), None)
+
+    def exported_head(self) -> dict[str, Any] | None:
+        """What makes the logits in place of the network's own head: the names of its tensors begin with `ema` or `raw`
+        in a checkpoint, and `offset` [C] is added to its bias. None: the head is the network's, and nothing is added.
+        """
+        offsets = [offset for _, addon in self._addons() if (offset := addon.prediction_offset()) is not None]
+        name = self.exported
+        if name is None and not offsets:
+            return None
+        raw, ema = ("network.head", "ema.head") if name is None else (self.head_of(name, m) for m in ("network", "ema"))
+        return {"raw": raw, "ema": ema, "offset": torch.stack(offsets).sum(0).tolist() if offsets else None}
+
+    def head_of(self, addon: str, module: str) -> str:
+        """The submodule that is the head of an add-on with these weights: its own or the averaged ones."""
+        return f"ema_heads.{addon}" if module == "ema" else f"addons.{addon}.{self.addons[addon].own_head}"
+
     def head(self, features: Tensor, head: str = "network.head") -> Tensor:
         """What a linear or other head makes of features [N, D], in float32; `head` names a submodule."""
         return self._run(self.get_submodule(head), features)
@@ -178,8 +342,11 @@ class Algorithm(nn.Module):
         return output.to(torch.promote_types(output.dtype, torch.float32))
 
     def averaged_parameters(self) -> dict[Tensor, Tensor]:
-        """Parameter of `network` -> its average, both kept in place."""
-        return averaged_parameters(self.network, self.ema)
+        """Parameter of `network`, or of an add-on's exported head -> its average, both kept in place."""
+        averaged = averaged_parameters(self.network, self.ema)
+        for name, shadow in self.ema_heads.items():
+            averaged |= averaged_parameters(self.get_submodule(self.head_of(name, "network")), shadow)
+        return averaged
 
     @torch.no_grad()
     def update_ema(self, parameters: bool = True) -> None:
@@ -188,7 +355,7 @@ class Algorithm(nn.Module):
         `parameters=False` leaves out the parameters, where the optimizer has moved their averages itself.
         """
         if self._averages is None:
-            self._averages = Averages(self.network, self.ema, self.ema_cfg.buffers)
+            self._averages = Averages(self.averaged_parameters(), self.network, self.ema, self.ema_cfg.buffers)
         self._averages.update(self.ema_weight(), parameters)
         self.ema_updates += 1
 
@@ -200,6 +367,12 @@ class Algorithm(nn.Module):
     def ema_weight(self) -> Tensor:
         """1 - decay of the next update: 0-d float64 on the device."""
         return 1 - ema_decay(self.ema_cfg, self.ema_updates)
+
+
+def _linear(name: str, head: nn.Module) -> nn.Linear:
+    if not isinstance(head, nn.Linear) or head.bias is None:
+        raise TypeError(f"{name}: a head in place of the network's must be an nn.Linear with a bias")
+    return head
 
 
 class RoleModule(nn.Module):

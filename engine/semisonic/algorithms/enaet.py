@@ -34,7 +34,7 @@ from semisonic.algorithms.mixmatch import UNLABELED_WEIGHTS, MixMatch, MixMatchC
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.settings import ADAM, GRAY_RECIPES, Changes, Setting
-from semisonic.contract import Batch, Info, StepOutput, Views
+from semisonic.contract import Batch, Info, Seen, StepOutput, Views, parted
 from semisonic.models.decoder import Decoder
 from semisonic_kernels import transformations
 from semisonic_kernels.boxes import boxes_around, mean_filled
@@ -116,18 +116,19 @@ class EnAET(MixMatch):
 
         encoded = self.encode(torch.cat([mixed, *changed, self.normalize(first)]))
         labels, mixtures, count = len(batch.y), len(mixed), len(target_UC)
-        logits = self.classify_encoded(encoded[:-count])
-        labeled = consistency_loss(logits[:labels], q_NC[:labels])
-        unlabeled = probability_mse(logits[labels:mixtures], q_NC[labels:])
+        mix, moved = parted(self.look_at_encoded(encoded[:-count]), mixtures)
+        x, u = parted(mix, labels)
+        labeled = consistency_loss(self.labeled_logits(x), q_NC[:labels], self.labeled_weights(batch.y))
+        unlabeled = probability_mse(self.trained_logits(u), q_NC[labels:])
         decoded = self.decode(encoded[-count:], torch.split(encoded[mixtures:-count], count), theta)
-        cross_entropy = consistency_loss(logits[mixtures:], target_UC.repeat(len(changed), 1))
+        cross_entropy = consistency_loss(self.trained_logits(moved), target_UC.repeat(len(changed), 1))
         divergence = cross_entropy - torch.special.entr(target_UC).sum(-1).mean()
         loss = labeled + cfg.weight * linear_ramp(self.step, cfg.ramp, self.info.steps) * unlabeled
         loss = loss + (self.decoder_weights() * decoded).sum() + cfg.consistency * divergence
 
         label_U = target_UC.argmax(-1)
         metrics = {
-            **loss_metrics(labeled, unlabeled, logits[:labels], batch.y),
+            **loss_metrics(labeled, unlabeled, x.logits, batch.y),
             "loss_decoders": decoded.detach(),
             "loss_consistency": divergence.detach(),
             **pseudo_label_metrics(label_U, torch.ones_like(label_U), batch.u_true, self.info.classes),
@@ -160,10 +161,11 @@ class EnAET(MixMatch):
         network: Any = self.network
         return self._run(network.trunk if self.has_maps else network.features, images, track=True)
 
-    def classify_encoded(self, encoded: Tensor) -> Tensor:
-        """Logits [., C] of what `encode` gives; the rest of the tracking forward."""
+    def look_at_encoded(self, encoded: Tensor) -> Seen:
+        """What the network makes of what `encode` gives; the rest of the tracking forward."""
         network: Any = self.network
-        return self.head(self._run(network.top, encoded, track=True) if self.has_maps else encoded)
+        features = self._run(network.top, encoded, track=True) if self.has_maps else encoded
+        return Seen(self.head(features), features)
 
     def decode(self, original: Tensor, transformed: Sequence[Tensor], theta: list[Tensor]) -> Tensor:
         """L_1 to L_5 [5]: mean squared errors of the decoders."""
@@ -178,6 +180,12 @@ class EnAET(MixMatch):
         ramp = linear_ramp(self.step, self.info.steps)
         pairs = zip(self.cfg.slopes, self.cfg.most, strict=True)
         return torch.stack([(slope * ramp).clamp(max=most) for slope, most in pairs])
+
+    @classmethod
+    def ramped(cls, cfg: EnAETConfig, steps: int) -> float:
+        """MixMatch's weight, and those of the decoders: a slope that is above its limit ends before the run does."""
+        shares = [min(1.0, most / slope) for slope, most in zip(cfg.slopes, cfg.most, strict=True) if slope]
+        return max(super().ramped(cfg, steps), steps * max(shares, default=0.0))
 
     @classmethod
     def paper_settings(cls, setting: Setting) -> Changes:

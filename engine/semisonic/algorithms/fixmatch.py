@@ -11,14 +11,14 @@ Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 from typing import Literal
 
 from pydantic import Field
-from torch.nn import functional as F
 
+from semisonic.algorithms.add_on import CHANGES
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.settings import Changes, Setting
-from semisonic.contract import Batch, StepOutput, Views
+from semisonic.contract import SEEN, Batch, StepOutput, Views, seen_by
 from semisonic.schema import Config
-from semisonic_kernels.losses import consistency_loss, pseudo_labels
+from semisonic_kernels.losses import consistency_loss
 
 
 class FixMatchConfig(Config):
@@ -36,24 +36,29 @@ class FixMatchConfig(Config):
 class FixMatch(Algorithm):
     Config = FixMatchConfig
     cfg: FixMatchConfig
+    open_to = CHANGES
 
     @classmethod
     def views(cls, cfg: FixMatchConfig) -> Views:
         return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak, "strong": cfg.strong})
 
-    def loss(self, batch: Batch) -> StepOutput:
-        logits_BC, weak_UC, strong_UC = self.classify(batch.x["weak"], batch.u["weak"], batch.u["strong"])
-        label_U, _, mask_U = pseudo_labels(weak_UC, self.cfg.threshold)
+    @classmethod
+    def sees(cls, cfg: FixMatchConfig) -> tuple[str, ...]:
+        return SEEN
 
-        labeled = F.cross_entropy(logits_BC, batch.y)
-        unlabeled = consistency_loss(strong_UC, label_U, mask_U)
+    def loss(self, batch: Batch) -> StepOutput:
+        x, weak, strong = self.look(batch.x["weak"], batch.u["weak"], batch.u["strong"])
+        guess = self.guess_labels(weak, self.cfg.threshold)
+
+        labeled = self.labeled_loss(x, batch.y)
+        unlabeled = consistency_loss(self.trained_logits(strong), guess.targets, guess.mask)
         loss = labeled + self.cfg.weight * unlabeled
 
         metrics = {
-            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
-            **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),
+            **loss_metrics(labeled, unlabeled, x.logits, batch.y),
+            **pseudo_label_metrics(guess.labels, guess.mask, batch.u_true, self.info.classes),
         }
-        return StepOutput(loss, metrics, {})
+        return StepOutput(loss, metrics, {}, seen_by(x, batch.y, weak, strong, guess))
 
     @classmethod
     def paper_settings(cls, setting: Setting) -> Changes:

@@ -19,14 +19,14 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
+from semisonic.algorithms.add_on import CHANGES
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.settings import Changes, Setting
-from semisonic.contract import Batch, Info, StepOutput, Views
+from semisonic.contract import SEEN, Batch, Info, StepOutput, Views, seen_by
 from semisonic.schema import Config
-from semisonic_kernels.losses import consistency_loss, pseudo_labels
+from semisonic_kernels.losses import consistency_loss
 
 
 class FlexMatchConfig(Config):
@@ -48,11 +48,16 @@ class FlexMatchConfig(Config):
 class FlexMatch(Algorithm):
     Config = FlexMatchConfig
     cfg: FlexMatchConfig
+    open_to = CHANGES
     learned: Tensor
 
     @classmethod
     def views(cls, cfg: FlexMatchConfig) -> Views:
         return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak, "strong": cfg.strong})
+
+    @classmethod
+    def sees(cls, cfg: FlexMatchConfig) -> tuple[str, ...]:
+        return SEEN
 
     def setup(self, info: Info) -> None:
         self.register_buffer("learned", torch.full((info.unlabeled,), -1, dtype=torch.int64))
@@ -68,22 +73,23 @@ class FlexMatch(Algorithm):
         return self.cfg.threshold * mapped_C[self.cfg.mapping]
 
     def loss(self, batch: Batch) -> StepOutput:
-        logits_BC, weak_UC, strong_UC = self.classify(batch.x["weak"], batch.u["weak"], batch.u["strong"])
+        x, weak, strong = self.look(batch.x["weak"], batch.u["weak"], batch.u["strong"])
         threshold_C = self.thresholds()
-        label_U, confidence_U, mask_U = pseudo_labels(weak_UC, threshold_C)
-        learned_U = confidence_U >= self.cfg.threshold
+        guess = self.guess_labels(weak, threshold_C)
+        learned_U = guess.confidence >= self.cfg.threshold
 
-        labeled = F.cross_entropy(logits_BC, batch.y)
-        unlabeled = consistency_loss(strong_UC, label_U, mask_U)
+        labeled = self.labeled_loss(x, batch.y)
+        unlabeled = consistency_loss(self.trained_logits(strong), guess.targets, guess.mask)
         loss = labeled + self.cfg.weight * unlabeled
 
         metrics = {
-            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
+            **loss_metrics(labeled, unlabeled, x.logits, batch.y),
             "threshold": threshold_C.float(),
             "learned": (self.learned >= 0).float().mean(),
-            **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),
+            **pseudo_label_metrics(guess.labels, guess.mask, batch.u_true, self.info.classes),
         }
-        return StepOutput(loss, metrics, {"index": batch.u_index, "label": torch.where(learned_U, label_U, -1)})
+        observed = {"index": batch.u_index, "label": torch.where(learned_U, guess.labels, -1)}
+        return StepOutput(loss, metrics, observed, seen_by(x, batch.y, weak, strong, guess))
 
     def update(self, observed: dict[str, Tensor]) -> None:
         index_U, label_U = observed["index"], observed["label"]

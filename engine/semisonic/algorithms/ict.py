@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from semisonic.algorithms.add_on import LOGITS
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.mixing import block_first, block_problems, mixing_partners
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
@@ -60,6 +61,7 @@ class ICTConfig(Config):
 class ICT(Algorithm):
     Config = ICTConfig
     cfg: ICTConfig
+    open_to = LOGITS
 
     @classmethod
     def views(cls, cfg: ICTConfig) -> Views:
@@ -75,12 +77,16 @@ class ICT(Algorithm):
     def problems(cls, cfg: ICTConfig, labeled: int, unlabeled: int) -> list[str]:
         return block_problems(cfg.block, labeled, unlabeled)
 
+    @classmethod
+    def sees(cls, cfg: ICTConfig) -> tuple[str, ...]:
+        return () if cfg.mix_labeled else ("labeled",)
+
     def loss(self, batch: Batch) -> StepOutput:
         cfg, blocks = self.cfg, len(batch.y) // self.cfg.block
         draws = {name: draw[:, 0] for name, draw in batch.draws.items()}
         x, u, y_BC = batch.x["weak"], batch.u["weak"], one_hot(batch.y, self.info.classes).to(self.pixel_mean.dtype)
         with torch.no_grad():
-            teacher_UC = self.infer(u, module="ema", track=False)
+            teacher_UC = self.guessed_logits(self.look(u, module="ema")[0])
             p_UC = teacher_UC.softmax(-1)
         if cfg.mix_labeled:
             x, y_BC = self.mix(x, y_BC, draws["labeled_partner"], draws["labeled_lam"], blocks)
@@ -89,19 +95,20 @@ class ICT(Algorithm):
         else:
             u, q_UC = self.mix(u, teacher_UC, draws["partner"], draws["lam"], blocks)
             q_UC = q_UC.softmax(-1)
-        logits_BC, logits_UC = self.classify(x, u)
+        seen_x, seen_u = self.look(x, u)
 
-        labeled = consistency_loss(logits_BC, y_BC)
-        unlabeled = (probability_mse if cfg.loss == "mse" else consistency_loss)(logits_UC, q_UC)
+        labeled = consistency_loss(self.labeled_logits(seen_x), y_BC, self.labeled_weights(batch.y))
+        unlabeled = (probability_mse if cfg.loss == "mse" else consistency_loss)(self.trained_logits(seen_u), q_UC)
         ramp = sigmoid_ramp if cfg.shape == "sigmoid" else linear_ramp
         loss = labeled + cfg.weight * ramp(self.step, cfg.ramp, self.info.steps) * unlabeled
 
         label_U = p_UC.argmax(-1)
         metrics = {
-            **loss_metrics(labeled, unlabeled, logits_BC, y_BC.argmax(-1)),
+            **loss_metrics(labeled, unlabeled, seen_x.logits, y_BC.argmax(-1)),
             **pseudo_label_metrics(label_U, torch.ones_like(label_U), batch.u_true, self.info.classes),
         }
-        return StepOutput(loss, metrics, {})
+        seen = {} if cfg.mix_labeled else {"labeled": seen_x._replace(targets=batch.y)}
+        return StepOutput(loss, metrics, {}, seen)
 
     def mix(self, images: Tensor, targets_NC: Tensor, key_N: Tensor, lam_N: Tensor, blocks: int) -> tuple[Tensor, ...]:
         """One stream's images, normalized, and its targets, mixed with partners from the same stream."""

@@ -15,13 +15,13 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch.nn import functional as F
 
+from semisonic.algorithms.add_on import LABELED
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.monitoring import loss_metrics
 from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.settings import ONE_TO_ONE, Changes, Setting
-from semisonic.algorithms.streams import Statistics, classify_streams
+from semisonic.algorithms.streams import Statistics, look_at_streams
 from semisonic.contract import Batch, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels.losses import probability_mse, soft_labels
@@ -43,21 +43,25 @@ class MeanTeacherConfig(Config):
 class MeanTeacher(Algorithm):
     Config = MeanTeacherConfig
     cfg: MeanTeacherConfig
+    open_to = LABELED
 
     @classmethod
     def views(cls, cfg: MeanTeacherConfig) -> Views:
         return Views(labeled={"weak": cfg.weak}, unlabeled={"teacher": cfg.weak, "student": cfg.weak})
 
+    @classmethod
+    def sees(cls, cfg: MeanTeacherConfig) -> tuple[str, ...]:
+        return ("labeled",)
+
     def loss(self, batch: Batch) -> StepOutput:
-        logits_BC, student_UC = classify_streams(
-            self, batch.x["weak"], batch.u["student"], statistics=self.cfg.statistics
-        )
-        labeled = F.cross_entropy(logits_BC, batch.y)
-        unlabeled = probability_mse(student_UC, soft_labels(self.teach(batch)))
+        x, student = look_at_streams(self, batch.x["weak"], batch.u["student"], statistics=self.cfg.statistics)
+        labeled = self.labeled_loss(x, batch.y)
+        unlabeled = probability_mse(student.logits, soft_labels(self.teach(batch)))
         ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
         loss = labeled + self.cfg.weight * ramp * unlabeled
 
-        return StepOutput(loss, loss_metrics(labeled, unlabeled, logits_BC, batch.y), {})
+        metrics = loss_metrics(labeled, unlabeled, x.logits, batch.y)
+        return StepOutput(loss, metrics, {}, {"labeled": x._replace(targets=batch.y)})
 
     @torch.no_grad()
     def teach(self, batch: Batch) -> torch.Tensor:

@@ -23,12 +23,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from semisonic.algorithms.add_on import LOGITS
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.mixing import block_first, block_problems, mixing_partners
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.settings import ADAM, ONE_TO_ONE, Changes, Setting
-from semisonic.contract import Batch, StepOutput, Views
+from semisonic.contract import Batch, Seen, StepOutput, Views, parted
 from semisonic.schema import Config
 from semisonic_kernels.losses import consistency_loss, one_hot, probability_mse, sharpen, soft_labels
 from semisonic_kernels.mixup import mixup
@@ -65,6 +66,7 @@ def view_names(cfg: MixMatchConfig) -> list[str]:
 class MixMatch(Algorithm):
     Config = MixMatchConfig
     cfg: MixMatchConfig
+    open_to = LOGITS
 
     @classmethod
     def views(cls, cfg: MixMatchConfig) -> Views:
@@ -82,15 +84,15 @@ class MixMatch(Algorithm):
 
     def loss(self, batch: Batch) -> StepOutput:
         target_UC = sharpen(self.guess(batch), self.cfg.temperature)
-        logits_BC, y_BC, logits_NC, q_NC = self.mixed(batch, target_UC)
+        x, y_BC, u, q_NC = self.mixed(batch, target_UC)
 
-        labeled = consistency_loss(logits_BC, y_BC)
-        unlabeled = probability_mse(logits_NC, q_NC)
+        labeled = consistency_loss(self.labeled_logits(x), y_BC, self.labeled_weights(batch.y))
+        unlabeled = probability_mse(self.trained_logits(u), q_NC)
         loss = labeled + self.cfg.weight * linear_ramp(self.step, self.cfg.ramp, self.info.steps) * unlabeled
 
         label_U = target_UC.argmax(-1)
         metrics = {
-            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
+            **loss_metrics(labeled, unlabeled, x.logits, batch.y),
             **pseudo_label_metrics(label_U, torch.ones_like(label_U), batch.u_true, self.info.classes),
         }
         return StepOutput(loss, metrics, {})
@@ -102,18 +104,18 @@ class MixMatch(Algorithm):
     @torch.no_grad()
     def guess(self, batch: Batch) -> Tensor:
         """The mean prediction over the K views of an unlabeled image: [U, C]."""
-        logits_KUC = self.classify(*self.unlabeled_views(batch), track=False)
-        return torch.stack([soft_labels(logits_UC) for logits_UC in logits_KUC]).mean(0)
+        views = self.look(*self.unlabeled_views(batch), track=False)
+        return torch.stack([soft_labels(self.guessed_logits(seen)) for seen in views]).mean(0)
 
-    def mixed(self, batch: Batch, target_UC: Tensor, kept_U: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Logits and targets of the mixed images: [B, C] and [B, C] of the labeled, [KU, C] and [KU, C] of the others.
+    def mixed(self, batch: Batch, target_UC: Tensor, kept_U: Tensor | None = None) -> tuple[Seen, Tensor, Seen, Tensor]:
+        """What the network makes of the mixed images, and their targets: of the B labeled [B, C], of the KU others.
 
         kept: as in `mixture`.
         """
         images, targets_NC = self.mixture(batch, target_UC, kept_U)
-        (logits_NC,) = self.classify(images)
-        labeled = len(batch.y)
-        return logits_NC[:labeled], targets_NC[:labeled], logits_NC[labeled:], targets_NC[labeled:]
+        (seen,) = self.look(images)
+        x, u = parted(seen, len(batch.y))
+        return x, targets_NC[: len(batch.y)], u, targets_NC[len(batch.y) :]
 
     def mixture(self, batch: Batch, target_UC: Tensor, kept_U: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """All images mixed with a partner [N, 3, H, W], normalized, and their targets [N, C]; labeled ones first.

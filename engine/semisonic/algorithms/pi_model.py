@@ -13,13 +13,13 @@ Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 from typing import Literal
 
 from pydantic import Field
-from torch.nn import functional as F
 
+from semisonic.algorithms.add_on import LABELED
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.monitoring import loss_metrics
 from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.settings import ONE_TO_ONE, Changes, Setting
-from semisonic.algorithms.streams import Statistics, classify_streams
+from semisonic.algorithms.streams import Statistics, look_at_streams
 from semisonic.contract import Batch, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels.losses import probability_mse, soft_labels
@@ -41,21 +41,27 @@ class PiModelConfig(Config):
 class PiModel(Algorithm):
     Config = PiModelConfig
     cfg: PiModelConfig
+    open_to = LABELED
 
     @classmethod
     def views(cls, cfg: PiModelConfig) -> Views:
         return Views(labeled={"weak": cfg.weak}, unlabeled={"first": cfg.weak, "second": cfg.weak})
 
+    @classmethod
+    def sees(cls, cfg: PiModelConfig) -> tuple[str, ...]:
+        return ("labeled",)
+
     def loss(self, batch: Batch) -> StepOutput:
-        logits_BC, first_UC, second_UC = classify_streams(
+        x, first, second = look_at_streams(
             self, batch.x["weak"], batch.u["first"], batch.u["second"], statistics=self.cfg.statistics
         )
-        labeled = F.cross_entropy(logits_BC, batch.y)
-        unlabeled = probability_mse(second_UC, soft_labels(first_UC))
+        labeled = self.labeled_loss(x, batch.y)
+        unlabeled = probability_mse(second.logits, soft_labels(first.logits))
         ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
         loss = labeled + self.cfg.weight * ramp * unlabeled
 
-        return StepOutput(loss, loss_metrics(labeled, unlabeled, logits_BC, batch.y), {})
+        metrics = loss_metrics(labeled, unlabeled, x.logits, batch.y)
+        return StepOutput(loss, metrics, {}, {"labeled": x._replace(targets=batch.y)})
 
     @classmethod
     def paper_settings(cls, setting: Setting) -> Changes:

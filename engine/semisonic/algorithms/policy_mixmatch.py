@@ -31,7 +31,7 @@ from torch import Tensor
 
 from semisonic.algorithms.mixmatch import MixMatch, MixMatchConfig
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
-from semisonic.algorithms.ramps import linear_ramp
+from semisonic.algorithms.ramps import linear_ramp, ramp_length
 from semisonic.algorithms.settings import ADAM, ONE_TO_ONE, Changes, Setting
 from semisonic.contract import Batch, Info, StepOutput
 from semisonic_kernels import collectives
@@ -84,14 +84,25 @@ class PolicyMixMatch(MixMatch):
     def reads_held_out(cls, cfg: PolicyMixMatchConfig) -> bool:
         return cfg.policy == "percentile-held-out"
 
+    @classmethod
+    def ramp_of(cls, cfg: PolicyMixMatchConfig, steps: int) -> float:
+        """`ramp`, or what stands in its place."""
+        if cfg.ramp is not None:
+            return cfg.ramp
+        return min(16_000.0, 0.4 * steps) if cfg.policy in ("none", "mixed") else 0.0
+
+    @classmethod
+    def ramped(cls, cfg: PolicyMixMatchConfig, steps: int) -> float:
+        fall = ramp_length(cfg.fall, steps) if cfg.policy == "manual" else 0.0
+        return max(ramp_length(cls.ramp_of(cfg, steps), steps), fall)
+
     def setup(self, info: Info) -> None:
         steps = self.cfg.epoch_steps or -(-info.labeled // info.labeled_batch)
         self.epoch_images = steps * info.labeled_batch
         for name in ("epoch_counts", "last_counts"):  # correct and all images: of this epoch so far, of the last one
             self.register_buffer(name, torch.zeros(2, dtype=torch.int64))
         self.register_buffer("second_stage", torch.zeros((), dtype=torch.bool))
-        ramped = min(16_000.0, 0.4 * info.steps) if self.cfg.policy in ("none", "mixed") else 0.0
-        self.ramp = ramped if self.cfg.ramp is None else self.cfg.ramp
+        self.ramp = self.ramp_of(self.cfg, info.steps)
         self.weight = {"mse": 150.0, "ce": 1.0}[self.cfg.loss] if self.cfg.weight is None else self.cfg.weight
 
     def loss(self, batch: Batch) -> StepOutput:
@@ -101,15 +112,15 @@ class PolicyMixMatch(MixMatch):
         threshold = self.threshold(confidence_U)
         kept_U = confidence_U >= threshold
         taking_part_U = kept_U if cfg.rejected == "dropped" else None
-        logits_BC, y_BC, logits_NC, q_NC = self.mixed(batch, target_UC, taking_part_U)
+        x, y_BC, u, q_NC = self.mixed(batch, target_UC, taking_part_U)
 
-        labeled = consistency_loss(logits_BC, y_BC)
-        unlabeled = self.unlabeled(logits_NC, q_NC, kept_U.to(q_NC.dtype))
+        labeled = consistency_loss(self.labeled_logits(x), y_BC, self.labeled_weights(batch.y))
+        unlabeled = self.unlabeled(self.trained_logits(u), q_NC, kept_U.to(q_NC.dtype))
         loss = labeled + self.weight * linear_ramp(self.step, self.ramp, self.info.steps) * unlabeled
 
-        correct_B = logits_BC.argmax(-1).eq(batch.y)
+        correct_B = x.logits.argmax(-1).eq(batch.y)
         metrics = {
-            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
+            **loss_metrics(labeled, unlabeled, x.logits, batch.y),
             "threshold": threshold,
             **pseudo_label_metrics(target_UC.argmax(-1), kept_U, batch.u_true, self.info.classes),
         }

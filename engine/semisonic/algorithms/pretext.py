@@ -9,19 +9,27 @@ the features learn. The pretext's forward tracks BatchNorm.
 Shape suffixes: B labeled batch, D features, C classes.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from semisonic.algorithms.add_on import LABELED
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.monitoring import loss_metrics
-from semisonic.contract import Batch, StepOutput
+from semisonic.contract import Batch, Seen, StepOutput
 from semisonic.models.norm import running_statistics
 from semisonic.models.randomness import without_draws
 
 
 class Pretext(Algorithm):
     """Base of the pretext tasks. A subclass states `views`, with a labeled one named "weak", and `pretext`."""
+
+    open_to = LABELED
+
+    @classmethod
+    def sees(cls, cfg: Any) -> tuple[str, ...]:
+        return ("labeled",)
 
     def pretext(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss on the unlabeled views, 0-d, and metrics; its forward tracks BatchNorm."""
@@ -31,11 +39,11 @@ class Pretext(Algorithm):
         pretext, metrics = self.pretext(batch)
         with torch.no_grad(), running_statistics(), without_draws():
             (features_BD,) = self.features(batch.x["weak"], track=False)
-        logits_BC = self.head(features_BD)
-        probe = F.cross_entropy(logits_BC, batch.y)
+        x = Seen(self.head(features_BD), features_BD)
+        probe = self.labeled_loss(x, batch.y)
 
         metrics = {
-            **loss_metrics(probe, pretext, logits_BC, batch.y),
+            **loss_metrics(probe, pretext, x.logits, batch.y),
             **metrics,
         }
-        return StepOutput(pretext + probe, metrics, {})
+        return StepOutput(pretext + probe, metrics, {}, {"labeled": x._replace(targets=batch.y)})

@@ -14,16 +14,16 @@ Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 from typing import Literal
 
 from pydantic import Field
-from torch.nn import functional as F
 
+from semisonic.algorithms.add_on import CHANGES
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.settings import ONE_TO_ONE, Changes, Setting
-from semisonic.algorithms.streams import Statistics, classify_streams
-from semisonic.contract import Batch, StepOutput, Views
+from semisonic.algorithms.streams import Statistics, look_at_streams
+from semisonic.contract import SEEN, Batch, StepOutput, Views, seen_by
 from semisonic.schema import Config
-from semisonic_kernels.losses import consistency_loss, pseudo_labels
+from semisonic_kernels.losses import consistency_loss
 
 
 class PseudoLabelConfig(Config):
@@ -44,25 +44,30 @@ class PseudoLabelConfig(Config):
 class PseudoLabel(Algorithm):
     Config = PseudoLabelConfig
     cfg: PseudoLabelConfig
+    open_to = CHANGES
 
     @classmethod
     def views(cls, cfg: PseudoLabelConfig) -> Views:
         return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak})
 
-    def loss(self, batch: Batch) -> StepOutput:
-        logits_BC, logits_UC = classify_streams(self, batch.x["weak"], batch.u["weak"], statistics=self.cfg.statistics)
-        label_U, _, mask_U = pseudo_labels(logits_UC, self.cfg.threshold)
+    @classmethod
+    def sees(cls, cfg: PseudoLabelConfig) -> tuple[str, ...]:
+        return SEEN
 
-        labeled = F.cross_entropy(logits_BC, batch.y)
-        unlabeled = consistency_loss(logits_UC, label_U, mask_U)
+    def loss(self, batch: Batch) -> StepOutput:
+        x, u = look_at_streams(self, batch.x["weak"], batch.u["weak"], statistics=self.cfg.statistics)
+        guess = self.guess_labels(u, self.cfg.threshold)
+
+        labeled = self.labeled_loss(x, batch.y)
+        unlabeled = consistency_loss(self.trained_logits(u), guess.targets, guess.mask)
         ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
         loss = labeled + self.cfg.weight * ramp * unlabeled
 
         metrics = {
-            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
-            **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),
+            **loss_metrics(labeled, unlabeled, x.logits, batch.y),
+            **pseudo_label_metrics(guess.labels, guess.mask, batch.u_true, self.info.classes),
         }
-        return StepOutput(loss, metrics, {})
+        return StepOutput(loss, metrics, {}, seen_by(x, batch.y, u, u, guess))
 
     @classmethod
     def paper_settings(cls, setting: Setting) -> Changes:

@@ -1,4 +1,5 @@
-"""Every algorithm by its name on the command line. Adding one is adding its file and one line here."""
+"""Every algorithm by its name on the command line. Adding one is adding its file and one line here; a plug-in
+registers its own."""
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.enaet import EnAET
@@ -18,23 +19,27 @@ from semisonic.algorithms.supervised import Supervised
 from semisonic.algorithms.temporal_ensembling import TemporalEnsembling
 from semisonic.algorithms.uda import UDA
 from semisonic.algorithms.vat import VAT
+from semisonic.registry import Registry
 
-ALGORITHMS: dict[str, type[Algorithm]] = {
-    "enaet": EnAET,
-    "fixmatch": FixMatch,
-    "flexmatch": FlexMatch,
-    "ict": ICT,
-    "mean-teacher": MeanTeacher,
-    "mixmatch": MixMatch,
-    "mpl": MPL,
-    "pi-model": PiModel,
-    "policy-mixmatch": PolicyMixMatch,
-    "pseudo-label": PseudoLabel,
-    "remixmatch": ReMixMatch,
-    "rotnet": RotNet,
-    "simclr": SimCLR,
-    "supervised": Supervised,
-    "temporal-ensembling": TemporalEnsembling,
-    "uda": UDA,
-    "vat": VAT,
-}
+ALGORITHMS: Registry[type[Algorithm]] = Registry(
+    "algorithm",
+    {
+        "enaet": EnAET,
+        "fixmatch": FixMatch,
+        "flexmatch": FlexMatch,
+        "ict": ICT,
+        "mean-teacher": MeanTeacher,
+        "mixmatch": MixMatch,
+        "mpl": MPL,
+        "pi-model": PiModel,
+        "policy-mixmatch": PolicyMixMatch,
+        "pseudo-label": PseudoLabel,
+        "remixmatch": ReMixMatch,
+        "rotnet": RotNet,
+        "simclr": SimCLR,
+        "supervised": Supervised,
+        "temporal-ensembling": TemporalEnsembling,
+        "uda": UDA,
+        "vat": VAT,
+    },
+)

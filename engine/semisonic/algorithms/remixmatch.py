@@ -17,12 +17,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semisonic.algorithms.add_on import LOGITS
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.mixing import block_problems, mixing_partners
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.settings import ONE_TO_ONE, Changes, Setting
-from semisonic.contract import Batch, Info, StepOutput, Views
+from semisonic.contract import Batch, Info, Seen, StepOutput, Views, parted
 from semisonic.schema import Config
 from semisonic_kernels import collectives
 from semisonic_kernels.losses import consistency_loss, one_hot, sharpen
@@ -62,6 +63,7 @@ class ReMixMatchConfig(Config):
 class ReMixMatch(Algorithm):
     Config = ReMixMatchConfig
     cfg: ReMixMatchConfig
+    open_to = LOGITS
     micro_batches = False  # guesses are aligned to the mean of the whole batch
     prior_C: Tensor
     window_RC: Tensor
@@ -98,18 +100,19 @@ class ReMixMatch(Algorithm):
         images, targets_NC = self.mixed(batch, guess_UC)
         turns_U = (4 * batch.draws["turns"][:, 0]).long()
         mixed_ND, anchor_UD, rotated_UD = self.features(images, anchor, rotate(anchor, turns_U))
-        mixed_NC, anchor_UC = self.head(mixed_ND), self.head(anchor_UD)
+        x, u = parted(Seen(self.head(mixed_ND), mixed_ND), size)
+        first = Seen(self.head(anchor_UD), anchor_UD)
 
-        labeled = consistency_loss(mixed_NC[:size], targets_NC[:size])
-        unlabeled = consistency_loss(mixed_NC[size:], targets_NC[size:])
-        anchored = consistency_loss(anchor_UC, guess_UC)
+        labeled = consistency_loss(self.labeled_logits(x), targets_NC[:size], self.labeled_weights(batch.y))
+        unlabeled = consistency_loss(self.trained_logits(u), targets_NC[size:])
+        anchored = consistency_loss(self.trained_logits(first), guess_UC)
         rotation = F.cross_entropy(self.head(rotated_UD, "rotation"), turns_U)
         ramp = linear_ramp(self.step, cfg.ramp, self.info.steps)
         loss = labeled + ramp * (cfg.w_m * unlabeled + cfg.w_kl * anchored) + cfg.w_rot * rotation
 
         label_U, all_U = guess_UC.argmax(-1), torch.ones_like(guess_UC[:, 0])
         metrics = {
-            **loss_metrics(labeled, unlabeled, mixed_NC[:size], batch.y),
+            **loss_metrics(labeled, unlabeled, x.logits, batch.y),
             "loss_anchored": anchored.detach(),
             "loss_rotation": rotation.detach(),
             "ramp": ramp,
@@ -120,7 +123,8 @@ class ReMixMatch(Algorithm):
     @torch.no_grad()
     def guess(self, weak: Tensor) -> tuple[Tensor, Tensor]:
         """Labels [U, C] guessed from weak views, and the global batch's mean prediction [C] before its alignment."""
-        p_UC = self.infer(weak, track=False).softmax(-1)
+        (seen,) = self.look(weak, track=False)
+        p_UC = self.guessed_logits(seen).softmax(-1)
         mean_C = collectives.mean(p_UC.mean(0))
         if self.cfg.window:
             p_UC = p_UC * (self.prior_C + EPSILON) / (self.running(mean_C) + EPSILON)

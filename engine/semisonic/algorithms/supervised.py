@@ -13,8 +13,8 @@ from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
+from semisonic.algorithms.add_on import LABELED
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.mixing import block_problems, mixing_partners
 from semisonic.algorithms.settings import Changes, Setting
@@ -42,6 +42,7 @@ class SupervisedConfig(Config):
 class Supervised(Algorithm):
     Config = SupervisedConfig
     cfg: SupervisedConfig
+    open_to = LABELED
 
     @classmethod
     def views(cls, cfg: SupervisedConfig) -> Views:
@@ -54,18 +55,22 @@ class Supervised(Algorithm):
     def problems(cls, cfg: SupervisedConfig, labeled: int, unlabeled: int) -> list[str]:
         return [] if cfg.mix == "none" else block_problems(cfg.block, labeled)
 
+    @classmethod
+    def sees(cls, cfg: SupervisedConfig) -> tuple[str, ...]:
+        return ("labeled",) if cfg.mix == "none" else ()
+
     def loss(self, batch: Batch) -> StepOutput:
         if self.cfg.mix == "none":
-            (logits_BC,) = self.classify(batch.x["weak"])
-            label_B = batch.y
-            loss = F.cross_entropy(logits_BC, batch.y, label_smoothing=self.cfg.label_smoothing)
+            (x,) = self.look(batch.x["weak"])
+            label_B, seen = batch.y, {"labeled": x._replace(targets=batch.y)}
+            loss = self.labeled_loss(x, batch.y, self.cfg.label_smoothing)
         else:
             images, targets_BC = self.mixed(batch)
-            (logits_BC,) = self.classify(images)
-            label_B = targets_BC.argmax(-1)
-            loss = consistency_loss(logits_BC, targets_BC)
-        accuracy = logits_BC.detach().argmax(-1).eq(label_B).float().mean()
-        return StepOutput(loss, {"loss_labeled": loss.detach(), "labeled_accuracy": accuracy}, {})
+            (x,) = self.look(images)
+            label_B, seen = targets_BC.argmax(-1), {}
+            loss = consistency_loss(self.labeled_logits(x), targets_BC, self.labeled_weights(batch.y))
+        accuracy = x.logits.detach().argmax(-1).eq(label_B).float().mean()
+        return StepOutput(loss, {"loss_labeled": loss.detach(), "labeled_accuracy": accuracy}, {}, seen)
 
     def mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mixed images [B, 3, H, W] and targets [B, C]."""

@@ -19,13 +19,13 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
+from semisonic.algorithms.add_on import LABELED
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.monitoring import loss_metrics
 from semisonic.algorithms.ramps import sigmoid_ramp
 from semisonic.algorithms.settings import ONE_TO_ONE, Changes, Setting
-from semisonic.algorithms.streams import Statistics, classify_streams
+from semisonic.algorithms.streams import Statistics, look_at_streams
 from semisonic.contract import Batch, Info, StepOutput, Views
 from semisonic.schema import Config
 
@@ -49,6 +49,7 @@ class TemporalEnsemblingConfig(Config):
 class TemporalEnsembling(Algorithm):
     Config = TemporalEnsemblingConfig
     cfg: TemporalEnsemblingConfig
+    open_to = LABELED
     table: Tensor
     """Z [P, C], not yet divided by 1 - a^visits."""
     visits: Tensor
@@ -58,26 +59,30 @@ class TemporalEnsembling(Algorithm):
     def views(cls, cfg: TemporalEnsemblingConfig) -> Views:
         return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak})
 
+    @classmethod
+    def sees(cls, cfg: TemporalEnsemblingConfig) -> tuple[str, ...]:
+        return ("labeled",)
+
     def setup(self, info: Info) -> None:
         self.register_buffer("table", torch.zeros(info.unlabeled, info.classes))
         self.register_buffer("visits", torch.zeros(info.unlabeled, dtype=torch.int32))
 
     def loss(self, batch: Batch) -> StepOutput:
-        logits_BC, logits_UC = classify_streams(self, batch.x["weak"], batch.u["weak"], statistics=self.cfg.statistics)
-        p_UC = logits_UC.softmax(-1)
+        x, u = look_at_streams(self, batch.x["weak"], batch.u["weak"], statistics=self.cfg.statistics)
+        p_UC = u.logits.softmax(-1)
         target_UC, visited_U = self.targets(batch.u_index)
 
-        labeled = F.cross_entropy(logits_BC, batch.y)
+        labeled = self.labeled_loss(x, batch.y)
         unlabeled = (visited_U[:, None] * (p_UC - target_UC).square()).mean()
         ramp = sigmoid_ramp(self.step, self.cfg.ramp, self.info.steps)
         loss = labeled + self.cfg.weight * ramp * unlabeled
 
         metrics = {
-            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
+            **loss_metrics(labeled, unlabeled, x.logits, batch.y),
             "visited": visited_U.mean(),
         }
         observed = {"index": batch.u_index, "prediction": p_UC.detach()}
-        return StepOutput(loss, metrics, observed)
+        return StepOutput(loss, metrics, observed, {"labeled": x._replace(targets=batch.y)})
 
     def targets(self, index_U: Tensor) -> tuple[Tensor, Tensor]:
         """The running means z~ [U, C], and 1 where there is one [U]: an image was visited before."""

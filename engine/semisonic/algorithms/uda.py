@@ -20,13 +20,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from semisonic.algorithms.add_on import LOGITS
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.settings import Changes, Setting
-from semisonic.contract import Batch, StepOutput, Views
+from semisonic.contract import SEEN, Batch, Seen, StepOutput, Views, seen_by
 from semisonic.schema import Config
 from semisonic_kernels import collectives
-from semisonic_kernels.losses import kl_divergence, pseudo_labels
+from semisonic_kernels.losses import kl_divergence
 
 
 class UDAConfig(Config):
@@ -49,6 +50,7 @@ class UDAConfig(Config):
 class UDA(Algorithm):
     Config = UDAConfig
     cfg: UDAConfig
+    open_to = (*LOGITS, "mask")
 
     @classmethod
     def views(cls, cfg: UDAConfig) -> Views:
@@ -58,31 +60,43 @@ class UDA(Algorithm):
     def takes_micro_batches(cls, cfg: UDAConfig) -> bool:
         return cls.micro_batches and cfg.annealing == "none"
 
-    def loss(self, batch: Batch) -> StepOutput:
-        logits_BC, weak_UC, strong_UC = self.classify(batch.x["weak"], batch.u["weak"], batch.u["strong"])
-        label_U, _, mask_U = pseudo_labels(weak_UC, self.cfg.threshold)
+    @classmethod
+    def ramped(cls, cfg: UDAConfig, steps: int) -> float:
+        """Annealing takes the whole run."""
+        return 0.0 if cfg.annealing == "none" else steps
 
-        labeled, kept = self.annealed(logits_BC, batch.y)
-        divergence_U = kl_divergence(weak_UC.detach() / self.cfg.temperature, strong_UC)
-        unlabeled = (mask_U * divergence_U).mean()
+    @classmethod
+    def sees(cls, cfg: UDAConfig) -> tuple[str, ...]:
+        return SEEN
+
+    def loss(self, batch: Batch) -> StepOutput:
+        x, weak, strong = self.look(batch.x["weak"], batch.u["weak"], batch.u["strong"])
+        guess = self.guess_labels(weak, self.cfg.threshold)
+
+        labeled, kept = self.annealed(x, batch.y)
+        divergence_U = kl_divergence(guess.logits / self.cfg.temperature, self.trained_logits(strong))
+        unlabeled = (guess.mask * divergence_U).mean()
         loss = labeled + self.cfg.weight * unlabeled
 
         metrics = {
-            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
+            **loss_metrics(labeled, unlabeled, x.logits, batch.y),
             "labeled_kept": kept,
-            **pseudo_label_metrics(label_U, mask_U, batch.u_true, self.info.classes),
+            **pseudo_label_metrics(guess.labels, guess.mask, batch.u_true, self.info.classes),
         }
-        return StepOutput(loss, metrics, {})
+        return StepOutput(loss, metrics, {}, seen_by(x, batch.y, weak, strong, guess))
 
-    def annealed(self, logits_BC: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def annealed(self, x: Seen, label_B: Tensor) -> tuple[Tensor, Tensor]:
         """The labeled loss, and the share of the labeled images that count in it; both 0-d."""
-        losses_B = F.cross_entropy(logits_BC, y, reduction="none")
+        losses_B = F.cross_entropy(self.labeled_logits(x), label_B, reduction="none")
+        weights_B = self.labeled_weights(label_B)
         if self.cfg.annealing == "none":
+            losses_B = losses_B if weights_B is None else weights_B * losses_B
             return losses_B.mean(), torch.ones_like(losses_B[0])
         kept_B = ((-losses_B.detach()).exp() <= self.ceiling()).to(losses_B.dtype)
         # A rank's share of a mean over the global number: the mean over the ranks of the quotients is that mean.
         kept = collectives.mean(kept_B.sum()).clamp(min=1 / collectives.ranks())
-        return (kept_B * losses_B).sum() / kept, kept_B.mean()
+        counted_B = kept_B if weights_B is None else kept_B * weights_B
+        return (counted_B * losses_B).sum() / kept, kept_B.mean()
 
     def ceiling(self) -> Tensor:
         """eta(t), the probability of the true class up to which a labeled image counts: 0-d float64."""

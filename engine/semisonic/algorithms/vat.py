@@ -22,8 +22,8 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
+from semisonic.algorithms.add_on import LABELED
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.gradients import input_gradient
 from semisonic.algorithms.monitoring import loss_metrics
@@ -60,32 +60,38 @@ class VATConfig(Config):
 class VAT(Algorithm):
     Config = VATConfig
     cfg: VATConfig
+    open_to = LABELED
     inner_gradients = True
 
     @classmethod
     def views(cls, cfg: VATConfig) -> Views:
         return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak})
 
-    def loss(self, batch: Batch) -> StepOutput:
-        x, u = self.normalize(batch.x["weak"]), self.normalize(batch.u["weak"])
-        if self.cfg.statistics == "all":
-            logits_BC, clean_UC = torch.split(self.infer(torch.cat([x, u]), autocast=False), [len(x), len(u)])
-        else:
-            logits_BC, clean_UC = self.infer(x), self.infer(u, track=False, autocast=False)
-        r_U3HW = self.perturbation(x, u, clean_UC.detach(), batch.u_key)
-        adversarial_UC = self.perturbed(x, u + r_U3HW, autocast=True)
+    @classmethod
+    def sees(cls, cfg: VATConfig) -> tuple[str, ...]:
+        return ("labeled",)
 
-        labeled = F.cross_entropy(logits_BC, batch.y)
+    def loss(self, batch: Batch) -> StepOutput:
+        images, u = self.normalize(batch.x["weak"]), self.normalize(batch.u["weak"])
+        if self.cfg.statistics == "all":
+            x, clean = self.look(images, u, autocast=False)
+            clean_UC = clean.logits
+        else:
+            (x,), clean_UC = self.look(images), self.infer(u, track=False, autocast=False)
+        r_U3HW = self.perturbation(images, u, clean_UC.detach(), batch.u_key)
+        adversarial_UC = self.perturbed(images, u + r_U3HW, autocast=True)
+
+        labeled = self.labeled_loss(x, batch.y)
         unlabeled = kl_divergence(clean_UC.detach(), adversarial_UC).mean()
         entropy = soft_cross_entropy(clean_UC, clean_UC.softmax(-1)).mean()
         ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
         loss = labeled + self.cfg.weight * ramp * unlabeled + self.cfg.entropy * entropy
 
         metrics = {
-            **loss_metrics(labeled, unlabeled, logits_BC, batch.y),
+            **loss_metrics(labeled, unlabeled, x.logits, batch.y),
             "loss_entropy": entropy.detach(),
         }
-        return StepOutput(loss, metrics, {})
+        return StepOutput(loss, metrics, {}, {"labeled": x._replace(targets=batch.y)})
 
     def perturbation(self, x: Tensor, u: Tensor, clean_UC: Tensor, key_U: Tensor) -> Tensor:
         """The adversarial change r [U, 3, H, W] of each image, detached; 0 where no change of it changes anything."""

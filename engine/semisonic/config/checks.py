@@ -8,9 +8,6 @@ import os
 
 import torch
 
-from semisonic.addons.ctaugment import ctaugment_problems
-from semisonic.addons.pretext_losses import auxiliary_problems
-from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import CALLS_AHEAD, steps_per_call
 from semisonic.data.sets import registry as data_sets
@@ -30,7 +27,9 @@ def find_problems(cfg: RunConfig) -> list[str]:
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     problems = _batch_problems(cfg, world_size) + _device_problems(cfg)
-    problems += auxiliary_problems(cfg.algorithm_class, cfg.algorithm.name, cfg.auxiliary)
+    problems += cfg.composition.problems() + cfg.composition.stream_problems(
+        cfg.batch.labeled, world_size * cfg.batch.micro
+    )
     problems += (_engine_problems(cfg) or _replay_problems(cfg, world_size)) + _block_problems(cfg)
     problems += _algorithm_problems(cfg, world_size, shares_known=not problems)
     problems += _augmentation_problems(cfg, world_size)
@@ -133,10 +132,8 @@ def _algorithm_problems(cfg: RunConfig, world_size: int, shares_known: bool) -> 
     """What the algorithm says; `shares_known`: whether a micro-batch is a whole number of images, as it expects."""
     algorithm, share = cfg.algorithm_class, world_size * cfg.batch.micro
     problems = []
-    if cfg.batch.micro > 1 and not algorithm.takes_micro_batches(cfg.algorithm):
-        alone = ALGORITHMS[cfg.algorithm.name].takes_micro_batches(cfg.algorithm)
-        coupling = "auxiliary.simclr" if alone else cfg.algorithm.name
-        problems.append(f"batch.micro: {coupling} couples all samples of a batch; use 1")
+    if cfg.batch.micro > 1 and (couplings := cfg.composition.couplings()):
+        problems.append(f"batch.micro: {couplings[0]} couples all samples of a batch; use 1")
     elif shares_known:
         problems += algorithm.problems(cfg.algorithm, cfg.batch.labeled // share, cfg.batch.unlabeled // share)
     if algorithm.reads_held_out(cfg.algorithm) and not cfg.data.held_out:
@@ -150,24 +147,23 @@ def _algorithm_problems(cfg: RunConfig, world_size: int, shares_known: bool) -> 
 
 
 def _augmentation_problems(cfg: RunConfig, world_size: int) -> list[str]:
-    algorithm = cfg.algorithm_class
-    views, problems = algorithm.views(cfg.algorithm), []
+    composition, problems = cfg.composition, []
     device = "gpu" if cfg.torch_device == "cuda" else "cpu"
     geometry = Geometry(size=32, pad=0, flip=False, fill=(0, 0, 0), device=device)
-    for spec in dict.fromkeys([*views.labeled.values(), *views.unlabeled.values()]):
+    for spec in composition.views.specs:
         try:
             build_view(spec, geometry, equalize=cfg.data.equalize, operations=cfg.loading.operations)
         except UserError as error:
             problems += [f"{_field_of(cfg, spec)}: {line}" for line in error.messages]
     size, largest = data_sets.image_size(cfg.data), max(cfg.batch.labeled, cfg.batch.unlabeled) // world_size
     ahead = CALLS_AHEAD * steps_per_call(cfg.data.steps_per_call, max(1, largest), size, torch.device(cfg.torch_device))
-    return problems + ctaugment_problems(algorithm, cfg.algorithm, cfg.data.ctaugment_lag, ahead)
+    return problems + composition.lag_problems(ahead)
 
 
 def _field_of(cfg: RunConfig, spec: str) -> str:
     """The field that names an augmentation."""
-    for section in ("algorithm", "auxiliary"):
-        fields = getattr(cfg, section)
+    sections = {"algorithm": cfg.algorithm, **{f"addons.{name}": own for name, own in cfg.addons}}
+    for section, fields in sections.items():
         for name in type(fields).model_fields:
             if name != "name" and getattr(fields, name) == spec:
                 return f"{section}.{name}"

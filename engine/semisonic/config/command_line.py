@@ -20,6 +20,8 @@ from semisonic.config.checks import find_problems
 from semisonic.config.fields import algorithm_name, describe_fields
 from semisonic.config.renamed import announce, current, rename
 from semisonic.config.run_config import RunConfig
+from semisonic.config.sections import FIRST, section_model
+from semisonic.plugins import Plugin, load_plugins, plugin_files, require_plugins
 from semisonic.recipes import RECIPES, method_changes
 from semisonic.schema import Config, UserError
 
@@ -44,6 +46,8 @@ class Arguments:
     """What to tell about old ones."""
     config: Path | None = None
     recipe: str | None = None
+    plugins: tuple[Plugin, ...] = ()
+    """Those that were run: installed ones and those of --plugin."""
     resume: bool = False
     debug: bool = False
     help: bool = False
@@ -56,8 +60,11 @@ FLAGS = ("resume", "debug", "help", "list", "print_config", "plan")
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
-    """A command line (`--seed 1`, `--seed=1`, `--baseline`, `--no-baseline`) taken apart, and mistakes in its form."""
-    args, problems = Arguments(fields={}), []
+    """A command line (`--seed 1`, `--seed=1`, `--baseline`, `--no-baseline`) taken apart, and mistakes in its form.
+
+    Plug-ins are run first: what they register is known to all that follows. Raises `UserError` where one fails.
+    """
+    args, problems = Arguments(fields={}, plugins=load_plugins(plugin_files(argv))), []
     tokens = list(argv)
     while tokens:
         token = tokens.pop(0)
@@ -85,7 +92,9 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
             args.config = Path(value)
         elif name == "recipe":
             args.recipe = value
-        else:
+        elif name == "plugins":
+            problems.append("--plugins: a plug-in is named with --plugin FILE")
+        elif name != "plugin":
             args.fields[name] = None if value == "null" else value
     args.fields, args.notes, both = rename(args.fields, dotted=True)
     return args, problems + both
@@ -116,6 +125,7 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
         args.config = written if written.exists() else None
     from_file, file_problems, file_notes = _read_file(args.config)
     problems += file_problems
+    _check_plugins(from_file, args)
     announce(args.notes + (file_notes if named else []))
 
     # The user's own layers first: what a file says of one optimizer is not said of another on the command line.
@@ -128,7 +138,7 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
     of_file = "baseline" in from_file and _section(from_file, "algorithm").get("name") in (None, "supervised")
     if algorithm_name(merged) == "supervised" and "baseline" not in from_line and not of_file:
         merged = {**merged, "baseline": False}
-    cfg, more = _validated(merged)
+    cfg, more = _validated({**merged, "plugins": [plugin.model_dump(exclude_none=True) for plugin in args.plugins]})
     problems += more
     if cfg.init and not args.resume and not cfg.init.exists():
         problems.append(f"init: there is no checkpoint {cfg.init}")
@@ -139,6 +149,17 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
     if problems:
         raise UserError(problems)
     return cfg
+
+
+def _check_plugins(from_file: dict[str, Any], args: Arguments) -> None:
+    """Takes the record of plug-ins out of a file's fields. Raises `UserError` where one of them was not given: without
+    it, what it registers would be reported as mistakes."""
+    recorded = from_file.pop("plugins", None) or ()
+    try:
+        plugins = [Plugin.model_validate(entry) for entry in recorded]
+    except (TypeError, ValidationError) as error:
+        raise UserError(f"--config {args.config}: plugins: expected path and sha256 of each") from error
+    require_plugins(plugins, args.plugins, str(args.config), exact=args.resume)
 
 
 def _recipe(name: str, own: dict[str, Any]) -> dict[str, Any]:
@@ -166,7 +187,8 @@ def _is_switch(name: str) -> bool:
     model: Any = RunConfig
     *sections, leaf = current().fields.get(name, name).split(".")
     for section in sections:
-        model = model.model_fields[section].annotation if section in getattr(model, "model_fields", {}) else None
+        known = section in getattr(model, "model_fields", {}) and section != "algorithm"
+        model = section_model(model, section, FIRST) if known else None
     info = getattr(model, "model_fields", {}).get(leaf)
     return name == "compile" or (info is not None and (info.annotation is bool or bool in get_args(info.annotation)))
 
@@ -240,10 +262,7 @@ def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
 
 def _model(section: str, fields: dict[str, Any]) -> type[Config] | None:
     """What a section's fields are, or None where there is no such section."""
-    if section == "algorithm":
-        return ALGORITHMS[algorithm_name(fields)].Config
-    info = RunConfig.model_fields.get(section)
-    kind = info.annotation if info else None
+    kind = section_model(RunConfig, section, algorithm_name(fields)) if section in RunConfig.model_fields else None
     return kind if isinstance(kind, type) and issubclass(kind, Config) else None
 
 
@@ -251,7 +270,7 @@ def _validated(fields: dict[str, Any]) -> tuple[RunConfig, list[str]]:
     """The configuration, and one line per wrong field; wrong fields are then at their defaults."""
     fields = dict(fields)
     if isinstance(fields.get("algorithm"), dict):
-        fields["algorithm"] = {"name": "fixmatch", **fields["algorithm"]}
+        fields["algorithm"] = {"name": FIRST, **fields["algorithm"]}
     for section, inner in fields.items():
         own = _model(section, fields) if isinstance(inner, dict) else None
         for field, info in own.model_fields.items() if own else ():
@@ -265,8 +284,6 @@ def _validated(fields: dict[str, Any]) -> tuple[RunConfig, list[str]]:
         except ValidationError as error:
             for item in error.errors():
                 path = [str(part) for part in item["loc"]]
-                if path[0] == "algorithm" and len(path) > 1 and path[1] in ALGORITHMS:
-                    del path[1]
                 line = _describe(path, item, fields)
                 problems += [line] if line not in problems else []
                 fields = _without(fields, path)
@@ -294,7 +311,7 @@ def _describe(path: list[str], item: Any, fields: dict[str, Any]) -> str:
         near = [known for known in names if known.rpartition(".")[2] == leaf]
         near = near or difflib.get_close_matches(name, names, n=1)
         return f"{name}: unknown field" + (f"; did you mean {near[0]}?" if near else " (--help lists all)")
-    if item["type"] == "union_tag_invalid":
+    if item["type"] == "unknown_algorithm":
         return f"{name}.name: {item['ctx']['tag']!r} is unknown; one of {', '.join(ALGORITHMS)}"
     if item["type"] == "missing" and path[-1].isdigit():
         return f"{'.'.join(path[:-1])}: {','.join(map(str, item['input']))} are too few values"

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.run_config import RunConfig
+from semisonic.config.sections import FIRST, section_model
 from semisonic.schema import Config
 
 
@@ -18,7 +19,7 @@ def algorithm_name(fields: dict[str, Any]) -> str:
     """The algorithm that fields name, nested or dotted; fixmatch where they name none."""
     section = fields.get("algorithm", fields.get("algorithm.name"))
     name = section.get("name") if isinstance(section, dict) else section
-    return name if isinstance(name, str) and name in ALGORITHMS else "fixmatch"
+    return name if isinstance(name, str) and name in ALGORITHMS else FIRST
 
 
 def walk_fields(model: type[Config], algorithm: str) -> Iterator[tuple[str, FieldInfo, Any]]:
@@ -26,14 +27,13 @@ def walk_fields(model: type[Config], algorithm: str) -> Iterator[tuple[str, Fiel
     where it has a section of that name. `field.description` is the string below it in the source."""
     _document(model)
     for name, info in model.model_fields.items():
-        inner = ALGORITHMS[algorithm].Config if name == "algorithm" else info.annotation
+        inner = section_model(model, name, algorithm)
         if isinstance(inner, type) and issubclass(inner, Config):
             yield from ((f"{name}.{below}", *rest) for below, *rest in walk_fields(inner, algorithm))
         else:
             yield name, info, inner
 
 
-@cache
 def _document(model: type[Config]) -> None:
     """Gives the fields of a configuration class their descriptions."""
     texts: dict[str, str] = {}
@@ -63,10 +63,16 @@ def _field_texts(file: str | None) -> dict[str, dict[str, str]]:
     return found
 
 
+RECORDED = ("plugins", "data.fingerprint", "model.fingerprint")
+"""Fields that a run records and nobody gives."""
+
+
 def describe_fields(algorithm: str = "fixmatch") -> list[tuple[str, str, str, str]]:
-    """(dotted name, type, default, documentation) of every field."""
+    """(dotted name, type, default, documentation) of every field that can be given."""
     rows = []
     for name, info, annotation in walk_fields(RunConfig, algorithm):
+        if name in RECORDED:
+            continue
         default = "" if info.default is None else info.default
         default = ",".join(map(str, default)) if isinstance(default, tuple) else default
         rows.append((name, _type_name(annotation), str(default), " ".join((info.description or "").split())))

@@ -8,7 +8,7 @@ import copy
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -122,10 +122,19 @@ def _announce(note: str) -> None:
         print(note, file=sys.stderr)
 
 
-@cache
 def current() -> Renames:
-    """The renamed fields and values of a run's configuration, with any algorithm."""
+    """The renamed fields and values of a run's configuration, with any algorithm and add-on that is registered now."""
     # Not at the top: `semisonic.load` takes a section, and needs none of what a run's configuration imports.
+    from semisonic.addons.registry import ADD_ONS
+    from semisonic.algorithms.registry import ALGORITHMS
+
+    return _renames_of((*ALGORITHMS, *ADD_ONS))
+
+
+@cache
+def _renames_of(registered: tuple[str, ...]) -> Renames:
+    """`current`, made once for the names that are registered."""
+    from semisonic.addons.registry import ADD_ONS
     from semisonic.algorithms.registry import ALGORITHMS
     from semisonic.config.run_config import RunConfig
 
@@ -133,7 +142,11 @@ def current() -> Renames:
     for algorithm in ALGORITHMS.values():
         for name, values in choices_of(algorithm.Config, "algorithm.").items():
             choices.setdefault(name, set()).update(values)
-    return RENAMED.among(choices)
+    fields = dict(RENAMED.fields)
+    for addon, kind in ADD_ONS.items():
+        choices |= choices_of(kind.Config, f"addons.{addon}.")
+        fields |= {old: f"addons.{addon}.{new}" for old, new in kind.former_fields.items()}
+    return replace(RENAMED, fields=fields).among(choices)
 
 
 def choices_of(model: type[Config], prefix: str = "") -> dict[str, set[Any]]:

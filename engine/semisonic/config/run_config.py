@@ -2,16 +2,18 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 import torch
 import yaml
-from pydantic import Field
+from pydantic import Field, PlainValidator, SerializeAsAny
 
-from semisonic.addons import ctaugment
-from semisonic.addons.pretext_losses import AuxiliaryConfig, with_auxiliary
+from semisonic.addons.composition import Composition, compose
+from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.config.sections import addon_sections, addons_model, algorithm_section
+from semisonic.contract import Views
 from semisonic.data.sets.base import DataConfig
 from semisonic.distributed import deepspeed as deepspeed_config
 from semisonic.distributed.deepspeed import ParallelConfig
@@ -20,15 +22,11 @@ from semisonic.models import blocks
 from semisonic.models.ema import EmaConfig
 from semisonic.models.networks import ModelConfig
 from semisonic.optim.optimizer import OptimConfig
+from semisonic.plugins import Plugin
 from semisonic.schema import Config, UserError
 
-if TYPE_CHECKING:
-    AlgorithmConfig = Any
-else:
-    AlgorithmConfig = Annotated[
-        Union[tuple(algorithm.Config for algorithm in ALGORITHMS.values())],  # noqa: UP007
-        Field(discriminator="name"),
-    ]
+AlgorithmConfig = Annotated[SerializeAsAny[Any], PlainValidator(algorithm_section)]
+AddOnConfigs = Annotated[SerializeAsAny[Any], PlainValidator(addon_sections)]
 
 
 class BatchConfig(Config):
@@ -115,11 +113,13 @@ class RunConfig(Config):
     """Write a checkpoint and end this process after so many hours; --resume continues."""
     init: Path | None = None
     """Start from the EMA weights of a checkpoint; what does not fit is reported."""
+    plugins: tuple[Plugin, ...] = ()
+    """The plug-ins that the run was made with. Not to be given: --plugin FILE names one."""
     data: DataConfig = DataConfig()
     batch: BatchConfig = BatchConfig()
     model: ModelConfig = ModelConfig()
     algorithm: AlgorithmConfig = ALGORITHMS["fixmatch"].Config()
-    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
+    addons: AddOnConfigs = Field(default_factory=lambda: addons_model()())
     optim: OptimConfig = OptimConfig()
     ema: EmaConfig = EmaConfig()
     eval: EvalConfig = EvalConfig()
@@ -135,9 +135,17 @@ class RunConfig(Config):
 
     @property
     def algorithm_class(self) -> type[Algorithm]:
-        """The algorithm, with the auxiliary losses that have a weight, and the probe of a learned augmentation."""
-        kind = with_auxiliary(ALGORITHMS[self.algorithm.name], self.auxiliary)
-        return ctaugment.probing(kind, self.algorithm, self.data.ctaugment_lag)
+        return ALGORITHMS[self.algorithm.name]
+
+    @property
+    def composition(self) -> Composition:
+        """The algorithm with the add-ons that their sections ask for."""
+        return compose(self.algorithm_class, self.algorithm, dict(self.addons))
+
+    @property
+    def views(self) -> Views:
+        """Everything that is read of the images in a step, for the algorithm and its add-ons."""
+        return self.composition.views
 
     @property
     def torch_device(self) -> str:
@@ -178,7 +186,7 @@ class RunConfig(Config):
         alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
         if self.replay == "auto":
             fits = self.precision != "fp16" and not (self.recompute and blocks.draws(self.model.name))
-            fits = fits and alone and not self.zero_stage and ALGORITHMS[self.algorithm.name].roles == ("network",)
+            fits = fits and alone and not self.zero_stage and self.algorithm_class.roles == ("network",)
             return "step" if self.torch_device == "cuda" and fits else "off"
         return self.replay
 
@@ -188,10 +196,13 @@ class RunConfig(Config):
 
     def dump(self) -> str:
         """YAML that `--config` reads back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        fields = self.model_dump(mode="json")
+        fields["plugins"] = [plugin.model_dump(mode="json", exclude_none=True) for plugin in self.plugins]
+        return yaml.safe_dump(fields, sort_keys=False)
 
     def supervised_baseline(self) -> "RunConfig":
         """The same run without unlabeled images."""
+        addons = {name: ADD_ONS[name].beside_baseline(own) for name, own in self.addons}
         cfg = ALGORITHMS["supervised"].Config()
-        changes = {"algorithm": cfg, "auxiliary": AuxiliaryConfig(), "baseline": False}
+        changes = {"algorithm": cfg, "addons": type(self.addons)(**addons), "baseline": False}
         return self.model_copy(update={**changes, "out": self.run_folder / "supervised"})

@@ -1,6 +1,7 @@
 """The exponential moving average of a network: a copy whose parameters are float32 buffers, and its updates."""
 
 import copy
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -37,8 +38,15 @@ class Averages:
     Made anew after the network was moved or cast, which makes new tensors.
     """
 
-    def __init__(self, network: nn.Module, shadow: nn.Module, buffers: Literal["copied", "averaged"]):
-        pairs, own = averaged_parameters(network, shadow), dict(shadow.named_buffers())
+    def __init__(
+        self,
+        pairs: Mapping[Tensor, Tensor],
+        network: nn.Module,
+        shadow: nn.Module,
+        buffers: Literal["copied", "averaged"],
+    ):
+        """pairs: parameter -> its average, as `averaged_parameters` says, and maybe others than the network's."""
+        own = dict(shadow.named_buffers())
         averaged: dict[Tensor, Tensor] = {}
         copied: dict[torch.dtype, dict[Tensor, Tensor]] = {}
         for name, buffer in network.named_buffers():

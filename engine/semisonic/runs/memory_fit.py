@@ -74,7 +74,7 @@ class Trial:
             algorithm, aside = self.prepared(cfg)
             compile_modules(algorithm, cfg.graphs if compiled else "off", cfg.recompute)
             labeled, unlabeled = cfg.batch.labeled // self.world_size, cfg.batch.unlabeled // self.world_size
-            views = algorithm.views(cfg.algorithm)
+            views = cfg.views
             batch = synthetic_batch(self.data, self.split, views, cfg.loading, labeled, unlabeled, self.device)
             engines = {role: BareEngine(algorithm.role_module(role)) for role in algorithm.roles}
             try:
@@ -93,7 +93,7 @@ class Trial:
             size = self.data.size
             images = torch.zeros(cfg.eval.batch, 3, size, size, dtype=torch.uint8, device=self.device)
             with evaluation_mode(algorithm):
-                algorithm.infer(images.to(memory_format=torch.channels_last), "ema")
+                algorithm.predict(images.to(memory_format=torch.channels_last), "ema")
             self.wait()
         del aside
 
@@ -124,7 +124,7 @@ class Trial:
             resident = len(images) * (height + 2 * self.data.pad) * (width + 2 * self.data.pad) * channels
             if resident <= GPU_SHARE * torch.cuda.mem_get_info(self.device)[0]:
                 sizes.append(resident)
-        views = cfg.algorithm_class.views(cfg.algorithm)
+        views = cfg.views
         labeled, unlabeled = cfg.batch.labeled // self.world_size, cfg.batch.unlabeled // self.world_size
         largest = max(labeled if views.labeled else 0, unlabeled if views.unlabeled else 0)
         made = len(views.labeled) * labeled + len(views.unlabeled) * unlabeled
@@ -231,12 +231,17 @@ def fitted(cfg: RunConfig, trial: Trial, resumed: bool = False) -> tuple[RunConf
 
 def larger_counts(cfg: RunConfig, world_size: int) -> list[int]:
     """The numbers of micro-batches, above the configured one, that every rank's shares and the algorithm allow."""
-    algorithm = cfg.algorithm_class
-    if not algorithm.takes_micro_batches(cfg.algorithm):
+    algorithm, composition = cfg.algorithm_class, cfg.composition
+    if composition.couplings():
         return []
     labeled, unlabeled = cfg.batch.labeled // world_size, cfg.batch.unlabeled // world_size
     divisors = [k for k in range(cfg.batch.micro + 1, labeled + 1) if labeled % k == 0 and unlabeled % k == 0]
-    return [k for k in divisors if not algorithm.problems(cfg.algorithm, labeled // k, unlabeled // k)]
+
+    def fits(micro: int) -> bool:
+        own = algorithm.problems(cfg.algorithm, labeled // micro, unlabeled // micro)
+        return not own and not composition.stream_problems(cfg.batch.labeled, micro * world_size)
+
+    return [k for k in divisors if fits(k)]
 
 
 def with_micro(cfg: RunConfig, micro: int) -> RunConfig:
@@ -285,7 +290,7 @@ def _agreed(action: Callable[[], None], trial: Trial, group: Any) -> Shortage | 
 
 def _images(cfg: RunConfig, share: int = 1) -> str:
     """Images of a step, or of one of `share` parts of it: 64 + 448 images."""
-    unlabeled = cfg.algorithm_class.views(cfg.algorithm).unlabeled
+    unlabeled = cfg.views.unlabeled
     rest = f" + {cfg.batch.unlabeled // share}" if unlabeled else ""
     return f"{cfg.batch.labeled // share}{rest} images"
 
@@ -318,7 +323,7 @@ def _refusal(cfg: RunConfig, shortage: Shortage, resumed: bool) -> str:
 
 def _impossible(cfg: RunConfig, shortage: Shortage) -> str:
     """Why the last candidate was the last."""
-    if not cfg.algorithm_class.takes_micro_batches(cfg.algorithm):
+    if cfg.composition.couplings():
         return (
             f"batch.labeled: a {_step(cfg)} does not fit into {shortage}, and {cfg.algorithm.name} couples all "
             f"samples of a batch, so that it cannot be cut; lower it or batch.unlabeled_ratio ({shortage.cause})"

@@ -86,7 +86,7 @@ def plan(invocation: Invocation) -> int:
     started = invocation.resume and on_main(accelerator, lambda: saved_micro(cfg.run_folder) is not None)
     cfg, _ = fit_steps(main_run, asked, started, data, split, accelerator, console)
     trainer = build_trainer(cfg, data, split, accelerator, fresh=not started, say=console.print)
-    for note in data.notes:
+    for note in (*data.notes, *cfg.composition.notes):
         console.print(note)
     console.start_up(cfg, data, split, trainer.rank, trainer.device, thread_count(cfg))
     with explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step):
@@ -281,7 +281,7 @@ def estimate(cfg: RunConfig, measured: Measured, test: int, held_out: int, world
 
 def rows(trainer: Trainer, measured: Measured) -> list[tuple[str, str]]:
     """The lines of the table: what, and how much."""
-    cfg, split, views = trainer.cfg, trainer.split, trainer.algorithm.views(trainer.cfg.algorithm)
+    cfg, split, views = trainer.cfg, trainer.split, trainer.cfg.views
     whole = estimate(cfg, measured, len(trainer.data.test), len(split.held_out), trainer.rank.world_size)
     mean, median = statistics.fmean(measured.steps), statistics.median(measured.steps)
     worst_rank = " of the worst rank" if trainer.rank.world_size > 1 else ""

@@ -117,7 +117,7 @@ def _run(
         on_main(accelerator, lambda: check_split(cfg, split))
     cfg, baseline = fit_steps(cfg, asked, begun, data, split, accelerator, console, trial, given.network)
     on_main(accelerator, lambda: begin_run(cfg, split))
-    for note in data.notes:
+    for note in (*data.notes, *cfg.composition.notes):
         console.print(note)
     # The main run records its own failures; this is for the baseline's, and for what goes wrong around both.
     with Preemption() as preemption, watchdog.recording(status_writer(cfg)):

@@ -12,6 +12,7 @@ from semisonic.config.checks import find_problems
 from semisonic.config.renamed import saved_fields
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.splits import Split, load_split, save_split
+from semisonic.plugins import require_plugins
 from semisonic.schema import UserError
 
 UNFINISHED = {"split.npz", ".split.npz.tmp", "status.json", ".status.json.tmp", ".config.yaml.tmp"}
@@ -78,7 +79,8 @@ def continued(cfg: RunConfig) -> RunConfig:
 def check_same(cfg: RunConfig, folder: Path) -> None:
     """Refuses to continue a run whose configuration differs in anything that changes its metrics."""
     saved = _saved(folder)
-    now = cfg.model_dump(mode="json")
+    require_plugins(saved.pop("plugins", ()), cfg.plugins, str(folder))
+    now = cfg.model_dump(mode="json", exclude={"plugins"})
     problems = []
     for name in sorted((now.keys() | saved.keys()) - MAY_CHANGE):
         old, new = saved.get(name), now.get(name)

@@ -56,7 +56,7 @@ def draw_split(cfg: RunConfig, data: DataSet) -> Split:
     """The run's split. Raises `UserError` where the algorithm is left without unlabeled images."""
     paths = data.train.paths if isinstance(data.train, ImageFiles) else None
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths)
-    views = cfg.algorithm_class.views(cfg.algorithm)
+    views = cfg.views
     if views.unlabeled and not len(split.unlabeled):
         raise UserError(
             f"data.labels: every image is labeled, which leaves {cfg.algorithm.name} no unlabeled pool; "
@@ -99,7 +99,7 @@ def build_algorithm(
                 module.momentum = 1 - (1 - module.momentum) ** (1 / cfg.batch.micro)
         return built
 
-    return cfg.algorithm_class(cfg.algorithm, network, info, cfg.ema, cfg.autocast)
+    return cfg.composition.build(network, info, cfg.ema, cfg.autocast)
 
 
 def initialize(algorithm: Algorithm, path: Path) -> str:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from semisonic.addons.ctaugment import CTAugmentRates
 from semisonic.algorithms.base import Algorithm
 from semisonic.config.run_config import RunConfig
 from semisonic.contract import Batch, Rank, Runner, StepOutput
@@ -41,8 +40,8 @@ class TrainingStep:
         """The first step whose loss was not finite, or -1."""
         self.meter = Meter()
         self.kernels = kernels_for(cfg, cfg.compiled)
-        rates = getattr(algorithm, "augment", None)
-        self.feedback = Feedback(rates) if isinstance(rates, CTAugmentRates) else None
+        tables = algorithm.tables()
+        self.feedback = Feedback(tables) if tables is not None else None
         replayed = cfg.replayed
         graph = None if replayed == "off" else CudaGraph()
         self.engines = build_engines(cfg, algorithm, accelerator, graph)
@@ -83,7 +82,7 @@ class TrainingStep:
         if not any(engine.skipped for engine in engines):
             observed = self.gather(output.observed)
             with torch.no_grad(), self.whole_parameters():
-                algorithm.update(observed)
+                algorithm.commit(observed)
                 algorithm.update_ema(self.averages_parameters)
         algorithm.step += 1
         self.meter.add({"loss": output.loss, **output.metrics})

@@ -26,6 +26,8 @@ from semisonic.distributed.heartbeat import Activity, Phase
 from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import collective_timeout
 from semisonic.reporting.console import Console, save_confusion
+from semisonic.reporting.label_tables import write_label_table
+from semisonic.reporting.metrics_file import EVAL, TRAIN, current
 from semisonic.reporting.pseudo_labels import PseudoLabelMonitor
 from semisonic.reporting.trackers import Tracker
 from semisonic.schema import UserError
@@ -114,12 +116,12 @@ class Trainer:
                     self.activity.enter(Phase.METRICS)
                     metrics, alarm = pseudo_labels.read(self.step, self.read())
                     metrics |= throughput.read(loader.wait_seconds)
-                    self.log(tracker, metrics)
+                    self.log(tracker, TRAIN, metrics)
                     if alarm:
                         console.print(alarm)
                 with throughput.paused():
                     if last or self.step % cfg.eval.every == 0:
-                        self.log(tracker, self.evaluate_all())
+                        self.log(tracker, EVAL, self.evaluate_all())
                         progress.evaluated(self.history[-1])
                         if evaluated and self.accelerator.is_main_process:
                             evaluated(dict(self.history[-1]))
@@ -133,20 +135,28 @@ class Trainer:
                     if last or reason:
                         self.activity.enter(Phase.SAVING, self.step)
                         self.checkpoint_writer.finish()
+                        self.write_label_tables()
                     for written in self.checkpoint_writer.written():
                         progress.saved(written)
             self.activity.enter(Phase.FINISHING, self.step)
         return reason if self.step < cfg.steps else None
 
-    def log(self, tracker: Tracker, metrics: dict[str, Any]) -> None:
+    def write_label_tables(self) -> None:
+        """Writes what add-ons know of the labeled images; on the main process."""
+        if self.accelerator.is_main_process:
+            for name, columns in self.algorithm.labeled_tables().items():
+                write_label_table(self.run_folder / "labels" / f"{name}.parquet", columns, self.data, self.split)
+
+    def log(self, tracker: Tracker, kind: str, metrics: dict[str, Any]) -> None:
         with self.checkpoint_writer.guard(tracker.path):
-            tracker.write(self.step, metrics)
+            tracker.write(self.step, {"kind": kind, **metrics})
         tracker.send(self.step, metrics)
 
     @property
     def images_per_step(self) -> int:
-        views, batch = self.algorithm.views(self.cfg.algorithm), self.cfg.batch
-        return (batch.labeled if views.labeled else 0) + (batch.unlabeled if views.unlabeled else 0)
+        views, batch = self.cfg.views, self.cfg.batch
+        own = sum(stream.size(batch.labeled) for stream in views.streams.values())
+        return (batch.labeled if views.labeled else 0) + (batch.unlabeled if views.unlabeled else 0) + own
 
     def loader(self) -> Loader:
         cfg, feedback = self.cfg, self.training_step.feedback
@@ -154,7 +164,7 @@ class Trainer:
             feedback.restart(self.step)
         sampling = Sampling(cfg.seed, cfg.batch.labeled, cfg.batch.unlabeled, cfg.batch.micro, self.rank, self.step)
         return Loader(
-            self.data, self.split, self.algorithm.views(cfg.algorithm), sampling,
+            self.data, self.split, cfg.views, sampling,
             Placement.of(cfg.loading, self.device, thread_count(cfg)), feedback,
         )  # fmt: skip
 
@@ -216,21 +226,20 @@ class Trainer:
             evaluation_mode(self.algorithm),
         ):
             watched = self.activity.each(Phase.EVALUATING, slices)
-            return evaluate(lambda x: self.algorithm.infer(x, WEIGHTS[weights]), watched, len(self.data.classes))
+            return evaluate(lambda x: self.algorithm.predict(x, WEIGHTS[weights]), watched, len(self.data.classes))
 
     def evaluate_all(self) -> dict[str, Any]:
         """Evaluates the EMA and the raw weights, extends the history and returns what is logged."""
         metrics: dict[str, Any] = {}
         for which in ("test", "held_out")[: 2 if len(self.split.held_out) else 1]:
-            prefix = "eval" if which == "test" else which
             for weights in WEIGHTS:
                 result = self.evaluate(weights, which)
-                name = prefix if weights == "ema" else f"{prefix}_raw"
+                name = which if weights == "ema" else f"{which}_raw"
                 metrics |= {f"{name}/{key}": value for key, value in result.scalars().items()}
                 if which == "held_out" and weights == "ema":
                     self.algorithm.held_out_counts.copy_(torch.tensor(result.counts))
                 if which == "test" and weights == "ema":
-                    metrics["eval/per_class"] = result.per_class
+                    metrics["test/per_class"] = result.per_class
                     if self.accelerator.is_main_process and self.step == self.cfg.steps:
                         picture = self.run_folder / "confusion.png"
                         with self.checkpoint_writer.guard(picture):
@@ -293,6 +302,7 @@ class Trainer:
             "mean": list(self.data.mean),
             "std": list(self.data.std),
             "algorithm": self.cfg.algorithm.name,
+            "head": self.algorithm.exported_head(),
             "model": self.cfg.model.model_dump(mode="json"),
         }
 
@@ -307,4 +317,4 @@ class Trainer:
             engine.load_state(own)
             engine.scaler.load_state_dict(checkpoint.state["scaler"][role])
         self.training_step.number, self.elapsed = checkpoint.state["step"], checkpoint.state["elapsed"]
-        self.history = checkpoint.state["history"]
+        self.history = [current(entry) for entry in checkpoint.state["history"]]

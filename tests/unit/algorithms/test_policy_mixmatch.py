@@ -56,7 +56,7 @@ def test_the_share_that_counts_is_the_accuracy(name: str):
         algorithm = known(policy(name, floor=0.0), correct, 11)
         output = copy.deepcopy(algorithm).loss(given)
         k = 12 * correct // 11
-        assert output.metrics["mask"] * 12 == pytest.approx(k)
+        assert output.metrics["coverage"] * 12 == pytest.approx(k)
         threshold = output.metrics["threshold"].item()
         if k:
             assert threshold == confidences(algorithm, given).sort(descending=True).values[k - 1]
@@ -114,7 +114,7 @@ def test_staged_goes_over_at_exactly_its_accuracy(stage: float, correct: int, im
 
 def test_the_loss_counts_the_mixed_labeled_images():
     algorithm, given = policy("percentile-train"), mixing_batch()
-    correct_B = copy.deepcopy(algorithm).mixed(given, algorithm.guess(given) * 0)[0].argmax(-1) == given.y
+    correct_B = copy.deepcopy(algorithm).mixed(given, algorithm.guess(given) * 0)[0].logits.argmax(-1) == given.y
     output = policy("percentile-train", rejected="partners").loss(given)
     assert torch.equal(output.observed["correct"], correct_B.long())
     assert output.metrics["labeled_accuracy"] == correct_B.float().mean()
@@ -200,8 +200,8 @@ def test_the_loss_equals_its_equation(loss: str):
         algorithm = policy("fixed", threshold=0.8, loss=loss, normalizer=normalizer)
         terms[normalizer] = guessing(frozen(algorithm), guess_UC).loss(given).metrics["loss_unlabeled"]
     sharp_UC = guess_UC.square() / guess_UC.square().sum(-1, keepdim=True)
-    _, _, logits_NC, q_NC = frozen(policy("fixed")).mixed(given, sharp_UC, sure)
-    p_NC = logits_NC.softmax(-1)
+    _, _, seen, q_NC = frozen(policy("fixed")).mixed(given, sharp_UC, sure)
+    p_NC = seen.logits.softmax(-1)
     one = (p_NC - q_NC).square().mean(-1) if loss == "mse" else -(q_NC * p_NC.log()).sum(-1)
     kept = [one[i + 12 * view] for i in range(12) for view in (0, 1) if sure[i]]
     torch.testing.assert_close(terms["batch"], sum(kept) / 24)
@@ -236,7 +236,7 @@ def test_confidence_before_or_after_sharpening():
     masks = {}
     for confidence, threshold in (("before", 0.9), ("before", 0.75), ("after", 0.9)):
         algorithm = policy("fixed", threshold=threshold, confidence=confidence)
-        masks[confidence, threshold] = guessing(algorithm, guess_UC).loss(mixing_batch()).metrics["mask"].item()
+        masks[confidence, threshold] = guessing(algorithm, guess_UC).loss(mixing_batch()).metrics["coverage"].item()
     assert masks["before", 0.9] == 0
     assert masks["after", 0.9] == masks["before", 0.75] == pytest.approx(0.5, abs=0.1)
 

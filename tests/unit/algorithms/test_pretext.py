@@ -81,7 +81,13 @@ def test_pretrain_takes_pretext_tasks_only(capfd: pytest.CaptureFixture):
 def test_pretrain_explains_itself(capfd: pytest.CaptureFixture):
     assert cli.pretrain(["--help"]) == 0
     text = capfd.readouterr().out
-    for part in ("launch/pretrain.py", "linear probe", "--init RUN", "--algorithm.temperature", "--auxiliary.rotation"):
+    for part in (
+        "launch/pretrain.py",
+        "linear probe",
+        "--init RUN",
+        "--algorithm.temperature",
+        "--addons.auxiliary.rotation",
+    ):
         assert part in text, part
 
 

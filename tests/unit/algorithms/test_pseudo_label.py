@@ -16,10 +16,22 @@ class Logits(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
+        self.head = Scale()
+
+    def features(self, given: Tensor) -> Tensor:
+        return given.mean((2, 3))
 
     def forward(self, given: Tensor) -> Tensor:
-        return given.mean((2, 3)) * self.scale
+        return self.head(self.features(given))
+
+
+class Scale(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features * self.scale
 
 
 def colors(logits_N3: Tensor) -> Tensor:
@@ -51,6 +63,6 @@ def test_pseudo_label_loss_falls_as_confidence_grows_and_masked_samples_add_noth
         output = algorithm.loss(batch(x=x, y=y, u={"weak": colors(rows)}, u_true=torch.tensor([0, 1])))
         losses.append(output.metrics["loss_unlabeled"].item())
         kept = 0.5 * float(rows[0].softmax(-1)[0] >= 0.9)
-        assert output.metrics["mask"] == output.metrics["pseudo_label_correct"] == kept
+        assert output.metrics["coverage"] == output.metrics["pseudo_label_correct"] == kept
         assert losses[-1] == pytest.approx(-kept * rows[0].log_softmax(-1)[0].item())
     assert losses[0] == 0 and losses[1:] == sorted(losses[1:], reverse=True) and losses[-1] > 0

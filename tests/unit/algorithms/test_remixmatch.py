@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from semisonic.algorithms.mixing import mixing_partners
 from semisonic.algorithms.remixmatch import ReMixMatch
 from semisonic.config.command_line import resolve
-from semisonic.contract import Batch
+from semisonic.contract import Batch, Seen
 from semisonic.models.ema import EmaConfig
 from semisonic.schema import UserError
 from tests.support.algorithms import CLASSES, batch, frozen, gradients, images, info, same, tiny_network
@@ -189,13 +189,13 @@ def test_temperature_sharpens():
 
 def test_the_guess_takes_one_forward_without_gradient_or_tracking():
     algorithm, calls = frozen(make()), []
-    inner = algorithm.infer
+    inner = algorithm.look
 
-    def counted(*args: object, **options: object) -> Tensor:
+    def counted(*args: object, **options: object) -> tuple[Seen, ...]:
         calls.append((torch.is_grad_enabled(), options["track"]))
         return inner(*args, **options)
 
-    algorithm.infer = counted
+    algorithm.look = counted
     algorithm.loss(given())
     assert calls == [(False, False)]
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.uda import UDA
 from semisonic.config.command_line import resolve
+from semisonic.contract import Seen
 from semisonic.schema import UserError
 from semisonic_kernels import collectives
 from tests.support.algorithms import CLASSES, batch, frozen, gradients, make, same
@@ -35,7 +36,7 @@ def test_near_temperature_zero_it_is_fixmatch(threshold: float | None):
     fixmatch.load_state_dict(uda.state_dict())
     for algorithm in (uda, fixmatch):
         algorithm.cfg = algorithm.cfg.model_copy(update={"threshold": threshold or threshold_for(uda)})
-    assert 0 < uda.loss(batch()).metrics["mask"] < 1
+    assert 0 < uda.loss(batch()).metrics["coverage"] < 1
     assert same(gradients(uda, batch()), gradients(fixmatch, batch()), tolerance=1e-6)
 
 
@@ -126,21 +127,24 @@ def test_where_none_is_kept_the_labeled_loss_is_zero():
     algorithm = annealing("linear", 0)
     given = batch()
     learned = logits_of(algorithm, given.x["weak"]).argmax(-1)
-    labeled, kept = algorithm.annealed(logits_of(algorithm, given.x["weak"]), learned)
+    labeled, kept = algorithm.annealed(algorithm.look(given.x["weak"], track=False)[0], learned)
     assert kept == 0 and labeled == 0
 
 
 def test_ranks_divide_by_the_number_kept_on_all(monkeypatch: pytest.MonkeyPatch):
     """The mean over the ranks of their losses is the loss of the whole batch, though they keep different numbers."""
     algorithm, given = annealing("linear", 5), batch()
-    logits = logits_of(algorithm, given.x["weak"])
-    whole, _ = algorithm.annealed(logits, given.y)
-    p_B = logits.softmax(-1)[torch.arange(6), given.y]
+    (seen,) = algorithm.look(given.x["weak"], track=False)
+    whole, _ = algorithm.annealed(seen, given.y)
+    p_B = seen.logits.softmax(-1)[torch.arange(6), given.y]
     order = p_B.argsort()  # one rank has what is learned, the other what is not
     kept = (p_B <= algorithm.ceiling()).double()
     monkeypatch.setattr(collectives, "mean", lambda value: kept.sum() / 2)
     monkeypatch.setattr(collectives, "ranks", lambda: 2)
-    halves = [algorithm.annealed(logits[part], given.y[part])[0] for part in (order[:3], order[3:])]
+    halves = [
+        algorithm.annealed(Seen(seen.logits[part], seen.features[part]), given.y[part])[0]
+        for part in (order[:3], order[3:])
+    ]
     assert kept[order[:3]].sum() != kept[order[3:]].sum()
     torch.testing.assert_close((halves[0] + halves[1]) / 2, whole)
 

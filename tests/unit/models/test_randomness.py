@@ -4,15 +4,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semisonic.addons.ctaugment import probing
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.mpl import MPL
 from semisonic.algorithms.rotnet import RotNet
+from semisonic.models.ema import EmaConfig
 from semisonic.models.head import DropoutLinear
 from semisonic.models.networks import ModelConfig, build
 from semisonic.models.randomness import Dropout, convert_dropout, without_draws
 from semisonic.models.shake_shake import Block
 from semisonic.models.stochastic_depth import StochasticDepth
+from tests.support.addons import composition
 from tests.support.algorithms import batch, images, info, tiny_network
 from tests.support.runner import Runner
 
@@ -90,11 +91,11 @@ def test_a_student_that_does_not_move_makes_no_progress_whatever_its_network_dra
 
 def test_probes_stand_for_an_evaluation():
     torch.manual_seed(0)
-    cfg = FixMatch.Config(strong="ctaugment")
-    probed = probing(FixMatch, cfg, lag=1)(cfg, lambda: Random(0.5), info())
+    made = composition(FixMatch, {"strong": "ctaugment"}, ctaugment={"lag": 1})
+    probed = made.build(lambda: Random(0.5), info(), EmaConfig(), None)
     given = batch(params={"probe": {"bins": torch.zeros(6, 2, 2, dtype=torch.int32)}})
     given.x["probe"] = images(6, 9)
-    found = probed.loss(given).observed["probe_omega"]
+    found = probed(given).observed["ctaugment/omega"]
     with torch.no_grad():
         p_BC = probed.eval().infer(given.x["probe"], module="ema").softmax(-1)
     torch.testing.assert_close(found, p_BC.gather(1, given.y[:, None])[:, 0])

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,13 +13,13 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
-from semisonic.contract import ALONE, Batch, Rank, Views
+from semisonic.contract import ALONE, Batch, OwnStream, Rank, Samples, Views
 from semisonic.data.loading.calls import CALLS_AHEAD, Placement, StepRange, steps_per_call
 from semisonic.data.loading.draws import Draws, purpose, sample_keys
 from semisonic.data.loading.feedback import Feedback
 from semisonic.data.loading.image_source import ImageSource, geometry_of, source_of
 from semisonic.data.loading.resident import ResidentImages, upload
-from semisonic.data.loading.sampler import EvaluationSampler, TrainingSampler
+from semisonic.data.loading.sampler import BalancedSampler, EvaluationSampler, TrainingSampler
 from semisonic.data.loading.stream import Extras, Stream, StreamBatch
 from semisonic.data.sets.base import DataSet, Images
 from semisonic.data.sets.splits import Split
@@ -77,8 +77,39 @@ class Sampling:
     start: int = 0
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a stream reads in every step."""
+
+    views: Mapping[str, str]
+    draws: Mapping[str, int]
+    indices: np.ndarray
+    """Of its images among the training images, int64."""
+    batch: int
+    """Samples of a step, over all ranks together."""
+    balanced: bool = False
+
+
+def plans_of(views: Views, split: Split, sampling: Sampling) -> dict[str, Plan]:
+    """Every stream that has a view, by its name."""
+    plans = {
+        "labeled": Plan(views.labeled, views.labeled_draws, split.labeled, sampling.labeled),
+        "unlabeled": Plan(views.unlabeled, views.draws, split.unlabeled, sampling.unlabeled),
+    }
+    for name, own in views.streams.items():
+        indices = split.labeled if own.pool == "labeled" else split.unlabeled
+        plans[name] = Plan(own.views, own.draws, indices, own.size(sampling.labeled), own.balanced)
+    return {name: plan for name, plan in plans.items() if plan.views}
+
+
+def _samples(part: StreamBatch, stream: OwnStream) -> Samples:
+    columns = part.columns
+    draws = {name: columns[f"draw/{name}"] for name in stream.draws}
+    return Samples(part.views, columns["label"], columns["index"], draws)
+
+
 class Loader:
-    """Batches of both streams, and how long the caller waited for them. To be closed, by `with` or `close`.
+    """Batches of all streams, and how long the caller waited for them. To be closed, by `with` or `close`.
 
     With `feedback`, each batch must be followed by its training step, which sends what later ones are drawn by.
     """
@@ -96,14 +127,9 @@ class Loader:
         self.labels = data.train.labels
         self.operations = placement.operations
         self._wait = Wait(self.device)
-        self.indices = {"labeled": split.labeled, "unlabeled": split.unlabeled}
-        sizes = {"labeled": sampling.labeled, "unlabeled": sampling.unlabeled}
-        specs = {name: own for name, own in (("labeled", views.labeled), ("unlabeled", views.unlabeled)) if own}
-        self.draws = {name: Draws(sampling.seed, name) for name in specs}
-        self.samplers = {
-            name: TrainingSampler(draws, len(self.indices[name]), sizes[name], sampling.rank, sampling.micro)
-            for name, draws in self.draws.items()
-        }
+        self.plans = plans_of(views, split, sampling)
+        self.draws = {name: Draws(sampling.seed, name) for name in self.plans}
+        self.samplers = {name: self._sampler(name, plan, sampling) for name, plan in self.plans.items()}
         largest = max((sampler.share for sampler in self.samplers.values()), default=1)
         self.steps_per_call = steps_per_call(placement.steps_per_call, largest, data.size, self.device)
         if feedback and feedback.lag < CALLS_AHEAD * self.steps_per_call:
@@ -114,18 +140,24 @@ class Loader:
         placement = replace(placement, steps_per_call=self.steps_per_call)
         self.streams: dict[str, Stream] = {}
         try:
-            for name, own in specs.items():
-                source = source_of(data, self.device, self.indices[name], self.resident)
+            for name, plan in self.plans.items():
+                source = source_of(data, self.device, plan.indices, self.resident)
                 tables = feedback.table if feedback else None
                 extras = Extras(partial(self._columns, name), views.params, tables)
                 steps = StepRange(sampling.start)
                 self.streams[name] = Stream(
-                    self.draws[name], source, own, self.samplers[name], placement, steps, extras
+                    self.draws[name], source, plan.views, self.samplers[name], placement, steps, extras
                 )
         except BaseException:
             self.close()
             raise
         self._none = torch.empty(0, dtype=torch.int64, device=self.device)
+
+    def _sampler(self, name: str, plan: "Plan", sampling: Sampling) -> TrainingSampler:
+        arguments = (self.draws[name], len(plan.indices), plan.batch, sampling.rank, sampling.micro)
+        if not plan.balanced:
+            return TrainingSampler(*arguments)
+        return BalancedSampler(*arguments, labels=self.labels[plan.indices])
 
     def close(self) -> None:
         """Ends the streams; batches stay valid. Closing again does nothing."""
@@ -144,7 +176,8 @@ class Loader:
     def __next__(self) -> Batch:
         with self._wait:
             parts = {name: stream.take() for name, stream in self.streams.items()}
-            x, u = (parts.get(name, StreamBatch({}, {}, {})) for name in ("labeled", "unlabeled"))
+            nothing = StreamBatch({}, {}, {})
+            x, u = (parts.get(name, nothing) for name in ("labeled", "unlabeled"))
             return Batch(
                 x=x.views,
                 y=x.columns.get("label", self._none),
@@ -156,6 +189,7 @@ class Loader:
                 draws={name: u.columns[f"draw/{name}"] for name in self.views.draws}
                 | {name: x.columns[f"draw/{name}"] for name in self.views.labeled_draws},
                 params={view: (u.params | x.params)[view] for view in self.views.params},
+                streams={name: _samples(parts[name], stream) for name, stream in self.views.streams.items()},
             )
 
     @property
@@ -172,13 +206,13 @@ class Loader:
 
     def _columns(self, name: str, steps: range) -> dict[str, np.ndarray]:
         """What the batch says about the samples of some steps: index, label, and the random numbers asked for."""
-        sampler, unlabeled = self.samplers[name], name == "unlabeled"
+        sampler, plan = self.samplers[name], self.plans[name]
         numbers_N = sampler.numbers(steps.start, len(steps))
         index_N = sampler.indices(steps.start, len(steps))
-        columns = {"index": index_N, "label": self.labels[self.indices[name][index_N]]}
-        if unlabeled:
+        columns = {"index": index_N, "label": self.labels[plan.indices[index_N]]}
+        if name == "unlabeled":
             columns["key"] = sample_keys(self.seed, purpose("key"), numbers_N)
-        for draw, width in (self.views.draws if unlabeled else self.views.labeled_draws).items():
+        for draw, width in plan.draws.items():
             uniforms_NK = self.draws[name].uniforms("draw", draw, numbers_N, -(-width // 4) * 4)
             if draw in self.views.betas:
                 uniforms_NK = betaincinv(self.views.betas[draw], self.views.betas[draw], uniforms_NK)

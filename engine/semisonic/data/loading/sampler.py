@@ -78,6 +78,43 @@ class TrainingSampler:
 
 
 @dataclass(frozen=True)
+class BalancedSampler(TrainingSampler):
+    """Every class equally often: of as many samples in a row as there are classes, one is of each, in a random order.
+
+    The images of a class come epoch after epoch, each in an order of its own. A pure function of the sample's number,
+    as its base is.
+    """
+
+    labels: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), compare=False)
+    """Of the images of an epoch, int64 [size]."""
+    _members: tuple[np.ndarray, ...] = field(init=False, repr=False, compare=False)
+    """Of each class that there is, the positions of its images."""
+    _order_of: Callable[[int, int], np.ndarray] = field(init=False, repr=False, compare=False)
+    _turn: Callable[[int], np.ndarray] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        draws, members = self.draws, tuple(np.flatnonzero(self.labels == c) for c in np.unique(self.labels))
+        object.__setattr__(self, "_members", members)
+
+        @lru_cache(4 * len(members) + 64)
+        def order(member: int, epoch: int) -> np.ndarray:
+            return draws.permutation(f"order/{member}", epoch, len(members[member]))
+
+        object.__setattr__(self, "_order_of", order)
+        object.__setattr__(self, "_turn", lru_cache(64)(lambda n: draws.permutation("class", n, len(members))))
+
+    def indices(self, step: int, count: int = 1) -> np.ndarray:
+        return np.array([self._index(int(number)) for number in self.numbers(step, count)], np.int64)
+
+    def _index(self, number: int) -> int:
+        turn, place = divmod(number, len(self._members))
+        member = int(self._turn(turn)[place])
+        images = self._members[member]
+        epoch, rank = divmod(turn, len(images))
+        return int(images[self._order_of(member, epoch)[rank]])
+
+
+@dataclass(frozen=True)
 class EvaluationSampler:
     """Every image once, in order; beyond the last one it is repeated, so that all steps are of one size."""
 

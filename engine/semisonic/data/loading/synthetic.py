@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semisonic.contract import Batch, Views
+from semisonic.contract import Batch, OwnStream, Samples, Views
 from semisonic.data.loading.image_source import geometry_of
 from semisonic.data.sets.base import DataConfig, DataSet, ImageFiles
 from semisonic.data.sets.splits import Split
@@ -34,6 +34,13 @@ def synthetic_batch(
     def draw(count: int, width: int) -> Tensor:
         return torch.rand(count, width, generator=bits).to(device)
 
+    def samples(stream: OwnStream) -> Samples:
+        count = stream.size(labeled)
+        below = len(split.labeled) if stream.pool == "labeled" else len(split.unlabeled)
+        draws = {name: draw(count, width) for name, width in stream.draws.items()}
+        pictures = {name: images(count) for name in stream.views}
+        return Samples(pictures, integers(count, len(data.classes)), integers(count, below), draws)
+
     streams = {"labeled": views.labeled, "unlabeled": views.unlabeled}
     return Batch(
         x={name: images(sizes["labeled"]) for name in views.labeled},
@@ -51,6 +58,7 @@ def synthetic_batch(
             for name, spec in wanted.items()
             if name in views.params
         },
+        streams={name: samples(stream) for name, stream in views.streams.items()},
     )
 
 

@@ -119,6 +119,7 @@ def test_dali_decodes_every_sound_file_to_the_shape_of_the_manifest(odd: ImageFi
         image, part = np.array(whole.at(i)), np.array(corner.at(i))
         assert image.shape == (*odd.shapes[i], 3), path
         assert np.array_equal(part, image[2:12, 3:15]), path
+        assert np.array_equal(manifest.decode(odd.root / path), image), path
         if Path(path).name not in ("gray16.png", "I;16.tif"):  # which Pillow's convert() clips
             with Image.open(odd.root / path) as opened:
                 expected = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
@@ -210,3 +211,15 @@ def test_processes_do_not_run_a_script_again_that_has_no_guard(tmp_path: Path):
     )
     done = subprocess.run([sys.executable, script, tmp_path / "images"], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("scanned\n", "")
+
+
+def test_a_single_file_that_cannot_be_decoded_says_why(tmp_path: Path):
+    (tmp_path / "text.png").write_text("no image")
+    Image.new("F", (8, 8)).save(tmp_path / "float.tif")
+    for name, reason in (
+        ("text.png", "not an image"),
+        ("float.tif", "range of values is not defined"),
+        ("none", "No such"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            manifest.decode(tmp_path / name)

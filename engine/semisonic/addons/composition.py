@@ -1,0 +1,132 @@
+"""An algorithm and the add-ons of a run: what they need together, and whether they fit."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import nn
+
+from semisonic.addons.registry import ADD_ONS
+from semisonic.algorithms.add_on import AddOn, Base, changes
+from semisonic.algorithms.base import Algorithm
+from semisonic.contract import Info, Views
+from semisonic.models.ema import EmaConfig
+
+
+@dataclass(frozen=True)
+class Joined:
+    """An add-on of a run."""
+
+    name: str
+    kind: type[AddOn]
+    cfg: Any
+    base: Base
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What is trained: one algorithm, and its add-ons in order."""
+
+    kind: type[Algorithm]
+    cfg: Any
+    addons: tuple[Joined, ...]
+    notes: tuple[str, ...] = ()
+    """What add-ons have to tell, a line each."""
+
+    @property
+    def views(self) -> Views:
+        """All views, draws and streams."""
+        own = [addon.kind.views(addon.cfg, addon.base) for addon in self.addons]
+        return reduce(Views.joined, own, self.kind.views(self.cfg))
+
+    def couplings(self) -> list[str]:
+        """What keeps a batch from being cut into micro-batches, by the names of what it belongs to."""
+        found = [] if self.kind.takes_micro_batches(self.cfg) else [str(self.cfg.name)]
+        return found + [
+            f"addons.{addon.name}" for addon in self.addons if not addon.kind.takes_micro_batches(addon.cfg)
+        ]
+
+    def problems(self) -> list[str]:
+        """What speaks against these add-ons beside this algorithm, one line each naming its field."""
+        problems, views = [], self.kind.views(self.cfg)
+        for addon in self.addons:
+            own = addon.kind.problems(addon.cfg, addon.base) or self._refusals(addon)
+            problems += own
+            if not own:
+                try:
+                    views = views.joined(addon.kind.views(addon.cfg, addon.base))
+                except ValueError as error:
+                    problems.append(f"addons.{addon.name}: {error}")
+        for what, found in {
+            "heads to use in place of the main one": [addon for addon in self.addons if addon.kind.own_head],
+            "tables that views are drawn by": [addon for addon in self.addons if addon.kind.tables is not AddOn.tables],
+        }.items():
+            if len(found) > 1:
+                names = " and ".join(addon.name for addon in found)
+                problems.append(f"addons.{found[1].name}: {names} both have {what}; use one of them")
+        return problems
+
+    def _refusals(self, addon: Joined) -> list[str]:
+        """What an add-on needs that the algorithm does not have."""
+        section = f"addons.{addon.name}"
+        if self.kind.roles != ("network",):
+            return [f"{section}: {self.cfg.name} has several networks, which take no add-ons"]
+        missing = [view for view in addon.kind.reads if view not in self.kind.sees(self.cfg)]
+        problems = []
+        if missing:
+            problems.append(f"{section}: {self.cfg.name} as configured has no {' and no '.join(missing)} view to read")
+        closed = [what for what in changes(addon.kind) if what not in self.kind.open_to]
+        if closed:
+            problems.append(f"{section}: {self.cfg.name} lets nothing change its {', '.join(closed).replace('_', ' ')}")
+        return problems
+
+    def stream_problems(self, labeled: int, share: int) -> list[str]:
+        """Own streams whose samples do not divide into `share` parts (ranks x micro-batches)."""
+        sizes = {name: stream.size(labeled) for name, stream in self.views.streams.items()}
+        return [
+            f"batch.labeled: {size} samples of the stream {name} do not divide into {share} parts"
+            for name, size in sizes.items()
+            if size < 1 or size % share
+        ]
+
+    def lag_problems(self, ahead: int) -> list[str]:
+        """Tables that views draw by before they are there; `ahead`: steps that drawing may be ahead."""
+        return [
+            f"addons.{addon.name}.lag: batches are drawn up to {ahead} steps ahead of the step, so the rates must be "
+            f"as old; take at least {ahead}, or fewer data.steps_per_call"
+            for addon in self.addons
+            if addon.kind.tables is not AddOn.tables and addon.cfg.lag < ahead
+        ]
+
+    def build(
+        self, network: Callable[[], nn.Module], info: Info, ema: EmaConfig, autocast: torch.dtype | None
+    ) -> Algorithm:
+        """The algorithm with its add-ons, its networks' weights drawn from torch's generator."""
+        addons = {addon.name: addon.kind(addon.cfg, addon.base) for addon in self.addons}
+        return self.kind(self.cfg, network, info, ema, autocast, addons)
+
+
+def compose(kind: type[Algorithm], cfg: Any, sections: Mapping[str, Any]) -> Composition:
+    """The algorithm with the add-ons that their sections (name -> configuration) ask for."""
+    joined: list[Joined] = []
+    notes: list[str] = []
+    views = kind.views(cfg)
+    for name, addon in ADD_ONS.items():
+        own, base = sections[name], Base(kind, cfg, views)
+        if note := addon.note(own, base):
+            notes.append(note)
+        if addon.active(own, base):
+            joined.append(Joined(name, addon, own, base))
+            if not addon.problems(own, base):
+                views = _joined(views, addon.views(own, base))
+    return Composition(kind, cfg, tuple(joined), tuple(notes))
+
+
+def _joined(views: Views, own: Views) -> Views:
+    """Both; the first alone where they do not go together, which `Composition.problems` tells."""
+    try:
+        return views.joined(own)
+    except ValueError:
+        return views

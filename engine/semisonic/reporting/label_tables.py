@@ -1,0 +1,30 @@
+"""Tables of the labeled images of a run, such as their margins, as Parquet files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow
+from pyarrow import parquet
+from torch import Tensor
+
+from semisonic.checkpoint.atomic_files import writing
+from semisonic.data.sets.base import DataSet, ImageFiles
+from semisonic.data.sets.splits import Split
+
+
+def write_label_table(path: Path, columns: Mapping[str, Tensor], data: DataSet, split: Split) -> None:
+    """A row for each labeled image, in the split's order: `index` among the training images, `path` where it is a file,
+    the `class` that it was given, and the columns, each [labeled set]. Replaces the file at once, or not at all.
+
+    Raises `UserError` where it cannot be written.
+    """
+    table: dict[str, object] = {"index": split.labeled}
+    if isinstance(data.train, ImageFiles):
+        table["path"] = [data.train.paths[index] for index in split.labeled]
+    table["class"] = [data.classes[label] for label in data.train.labels[split.labeled]]
+    table |= {name: column.detach().cpu().numpy() for name, column in columns.items()}
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp")
+        parquet.write_table(pyarrow.table(table), temporary)
+        temporary.replace(path)

@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+import torch
+
+from semisonic.data.sets.base import DataSet, ImageFiles
+from semisonic.data.sets.splits import Split
+from semisonic.reporting.label_tables import write_label_table
+from semisonic.schema import UserError
+
+
+def files() -> tuple[DataSet, Split]:
+    labels = np.array([1, 0, -1, 1])
+    train = ImageFiles(Path("/images"), ["b/1.png", "a/2.png", "3.png", "b/4.png"], labels, np.full((4, 2), 8, np.int32),
+                       np.zeros(4, bool))  # fmt: skip
+    data = DataSet("folder", ("a", "b"), 8, (0.5,) * 3, (0.2,) * 3, True, 1, train, train)
+    return data, Split(np.array([0, 1, 3]), np.arange(4), np.empty(0, np.int64))
+
+
+def test_a_row_for_each_labeled_image_by_its_path(tmp_path: Path):
+    path = tmp_path / "labels" / "margins.parquet"
+    for _ in range(2):  # replaces what an earlier part of the run wrote
+        write_label_table(path, {"sum": torch.tensor([1.0, 2.0, 3.0]), "n": torch.tensor([1, 2, 3])}, *files())
+    assert parquet.read_table(path).to_pydict() == {
+        "index": [0, 1, 3], "path": ["b/1.png", "a/2.png", "b/4.png"], "class": ["b", "a", "b"],
+        "sum": [1.0, 2.0, 3.0], "n": [1, 2, 3],
+    }  # fmt: skip
+    assert [entry.name for entry in path.parent.iterdir()] == ["margins.parquet"]
+
+
+def test_a_refusal_of_the_file_system_names_the_file(tmp_path: Path):
+    (tmp_path / "labels").write_text("in the way")
+    with pytest.raises(UserError, match=r"margins\.parquet could not be written"):
+        write_label_table(tmp_path / "labels" / "margins.parquet", {}, *files())
