@@ -43,7 +43,7 @@ class Result:
     metrics: dict[str, Any]
     """The content of summary.json: `test_top1` in percent and others. Empty where `max_hours` ended the run early."""
     history: list[dict[str, float]]
-    """Every evaluation, in order: `step`, `eval/top1`, ..."""
+    """Every evaluation, in order: `step`, `test/top1`, ..."""
     network: NetworkFactory | None = None
     """What made the network, where it was given."""
 
@@ -61,6 +61,7 @@ def train(
     test: Any = None,
     network: str | NetworkFactory | None = None,
     resume: bool = False,
+    extend: bool = False,
     config: str | Path | None = None,
     plugin: str | Path | Sequence[str | Path] = (),
     callback: Callable[[dict[str, Any]], object] | None = None,
@@ -77,7 +78,8 @@ def train(
         all labels are used unless `labels` says how many.
     test: test images in the same forms; by default `data.test_fraction` of the labeled images of every class.
     network: a network's name, or a function of the number of classes that makes an nn.Module ending in an nn.Linear.
-    resume: continue the run in its folder; images and networks that were given must be given again.
+    resume: continue the run in its folder; images and networks that were given must be given again. extend: plan the
+        rest of it anew, for another number of steps.
     config: a YAML file of fields. plugin: files of plug-ins. quiet: print nothing.
     callback: called after each evaluation with its metrics.
     fields: any other field of the configuration: `steps=200, algorithm="flexmatch", optim={"lr": 0.1}, out="runs/a"`.
@@ -88,12 +90,12 @@ def train(
     call = _Call(fields, recipe)
     call.take_data(data, test)
     call.take_network(network)
-    cfg = call.configuration(Path(config) if config is not None else None, resume, plugin)
+    cfg = call.configuration(Path(config) if config is not None else None, resume, extend, plugin)
     given = Given(call.data_set(cfg), call.factory, callback, quiet)
     if call.factory is not None:
         assert given.data is not None
         cfg = _with_fingerprint(cfg, call.factory, given.data)
-    outcome = run(Invocation(cfg, resume), given)
+    outcome = run(Invocation(cfg, resume, extend), given)
     if outcome.reason == "SIGINT":
         raise KeyboardInterrupt
     if outcome.code != ExitCode.OK:
@@ -176,9 +178,11 @@ class _Call:
         own = {"name": name} if isinstance(network, str) else {"name": name, "fingerprint": "unknown"}
         self.fields["model"] = {**model, **own}
 
-    def configuration(self, config: Path | None, resume: bool, plugin: str | Path | Sequence[str | Path]) -> RunConfig:
+    def configuration(
+        self, config: Path | None, resume: bool, extend: bool, plugin: str | Path | Sequence[str | Path]
+    ) -> RunConfig:
         """Raises UserError with every mistake."""
-        arguments, problems = keyword_arguments(self.fields, self.recipe, config, resume, plugin)
+        arguments, problems = keyword_arguments(self.fields, self.recipe, config, resume, extend, plugin)
         return assemble(arguments, [*self.problems, *problems], self.under)
 
     def data_set(self, cfg: RunConfig) -> DataSet | None:

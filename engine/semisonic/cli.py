@@ -98,10 +98,10 @@ def _train(argv: Sequence[str], usage: str, pretext: str | None = None) -> int:
     if args.plan:
         from semisonic.runs.plan import plan
 
-        return plan(Invocation(cfg, resume=args.resume))
+        return plan(Invocation(cfg, resume=args.resume, extend=args.extend))
     from semisonic.runs.run import execute
 
-    return execute(Invocation(cfg, resume=args.resume, debug=args.debug))
+    return execute(Invocation(cfg, resume=args.resume, extend=args.extend, debug=args.debug))
 
 
 def _check_pretext(name: str) -> None:

@@ -1,7 +1,7 @@
 """What every configuration class and every user-facing error is built from, and the exit codes of a process."""
 
 from collections.abc import Iterable
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -21,6 +21,24 @@ class Config(BaseModel):
         protected_namespaces=(),
         allow_inf_nan=False,
     )
+
+
+class Effect(StrEnum):
+    """What another value of a field does to a run that goes on with it.
+
+    `Annotated[int, Effect.FREE]` marks a field, or a section with all in it; what has no mark changes results.
+    """
+
+    RESULTS = "results"
+    """It makes another run: it may not change."""
+    FREE = "free"
+    """It changes speed, reports or places, and metrics by rounding at most: it may change."""
+    CONTENT = "content"
+    """It names a file that goes into the results: another path to the same content may be given."""
+
+
+LARGEST_RATE = 1e20
+"""Of a learning rate: whatever diverges, does so below."""
 
 
 class ExitCode(IntEnum):

@@ -69,7 +69,7 @@ def nothing_left() -> Iterator[None]:
 
 def test_the_result_of_a_run_from_arrays(trained: semisonic.Result):
     assert [entry["step"] for entry in trained.history] == [4, 8]
-    assert trained.metrics["test_top1"] == trained.history[-1]["eval/top1"] and trained.metrics["labels"] == 80
+    assert trained.metrics["test_top1"] == trained.history[-1]["test/top1"] and trained.metrics["labels"] == 80
     assert (trained.folder / "summary.json").is_file()
     images, _ = digits()
     batch = torch.from_numpy(images[:5])[:, None].expand(-1, 3, -1, -1)

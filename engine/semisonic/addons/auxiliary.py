@@ -24,15 +24,15 @@ from semisonic_kernels.rotate import rotate
 
 
 class AuxiliaryConfig(Config):
-    rotation: float = Field(0.0, ge=0)
+    rotation: float = Field(0.0, ge=0, le=1e6)
     """Weight of an auxiliary loss on every unlabeled image: which of four quarter turns was it given (RotNet)?"""
     rotation_view: str = "weak"
     """Augmentation of the images that are rotated."""
-    simclr: float = Field(0.0, ge=0)
+    simclr: float = Field(0.0, ge=0, le=1e6)
     """Weight of an auxiliary loss on two views of every unlabeled image: find the other among all (SimCLR)."""
     view: str = "simclr"
     """Augmentation of both views of the contrastive loss."""
-    temperature: float = Field(0.5, gt=0)
+    temperature: float = Field(0.5, gt=0, le=100)
     """Divides the cosines of two views."""
 
     @property

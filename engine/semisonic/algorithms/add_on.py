@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from semisonic import schema
+from semisonic.algorithms.ramps import shares_of_the_run
 from semisonic.contract import Batch, Guess, Info, Seen, StepOutput, Views
 
 LABELED = ("labeled_logits", "labeled_weights")
@@ -97,6 +98,11 @@ class AddOn(nn.Module):
     def takes_micro_batches(cls, cfg: Any) -> bool:
         """False where a loss of its own couples all samples of the batch."""
         return True
+
+    @classmethod
+    def depends_on_steps(cls, cfg: Any) -> list[str]:
+        """Fields by which, as configured, a step depends on the number of steps of the whole run."""
+        return shares_of_the_run(cfg, "ramp")
 
     @classmethod
     def beside_baseline(cls, cfg: Any) -> schema.Config:

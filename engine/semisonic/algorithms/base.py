@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms.add_on import CHANGES, AddOn, changes
-from semisonic.algorithms.ramps import ramp_length
+from semisonic.algorithms.ramps import ramp_length, shares_of_the_run
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, Guess, Info, Runner, Seen, StepOutput, Views, merge
 from semisonic.models.ema import Averages, EmaConfig, averaged_parameters, ema_decay, shadow_of
@@ -105,6 +105,11 @@ class Algorithm(nn.Module):
     def reads_held_out(cls, cfg: Any) -> bool:
         """Whether the method reads `held_out_counts`, so that it cannot run without held-out images."""
         return False
+
+    @classmethod
+    def depends_on_steps(cls, cfg: Any) -> list[str]:
+        """Fields by which, as configured, a step depends on the number of steps of the whole run."""
+        return shares_of_the_run(cfg, "ramp")
 
     @classmethod
     def sees(cls, cfg: Any) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ Shape suffixes: B labeled batch, U unlabeled batch, V views in the mixture, N = 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -46,19 +46,20 @@ PARAMETERS = (8, 6, 5, 4, 4)
 """How many each decoder finds."""
 GRAY = 128.0
 """Byte that is painted where a warped image ends."""
-Five = tuple[float, float, float, float, float]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Five = tuple[Weight, Weight, Weight, Weight, Weight]
 
 
 class EnAETConfig(MixMatchConfig):
     name: Literal["enaet"] = "enaet"  # type: ignore[assignment]
-    ramp: float = Field(51_200.0, ge=0)
+    ramp: float = Field(51_200.0, ge=0, le=1e9)
     """Steps over which MixMatch's weight rises from 0; up to 1, a share of the run; 0 = the whole from the start."""
     slopes: Five = (10.0, 7.5, 5.0, 2.0, 0.5)
     """Weights that the decoders' losses would reach at the end of the run: projective, affine, similarity, Euclidean,
     enhancement."""
     most: Five = (1.0, 0.75, 0.5, 0.2, 0.05)
     """Weights at which they stop."""
-    consistency: float = Field(1.0, ge=0)
+    consistency: float = Field(1.0, ge=0, le=1e6)
     """Weight of the divergence between the guess and the predictions for transformed images."""
     shift: float = Field(0.125, ge=0, lt=0.25)
     """Projective: how far a corner moves at most, as a share of the image's side."""
@@ -174,6 +175,10 @@ class EnAET(MixMatch):
             found = self._run(decoder, torch.cat([original, maps]), track=True)
             losses.append(F.mse_loss(found, wanted.to(found.dtype)))
         return torch.stack(losses)
+
+    @classmethod
+    def depends_on_steps(cls, cfg: EnAETConfig) -> list[str]:
+        return [*super().depends_on_steps(cfg), "slopes"]
 
     def decoder_weights(self) -> Tensor:
         """w_k [5], float32."""

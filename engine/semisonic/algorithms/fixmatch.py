@@ -23,9 +23,9 @@ from semisonic_kernels.losses import consistency_loss
 
 class FixMatchConfig(Config):
     name: Literal["fixmatch"] = "fixmatch"
-    threshold: float = Field(0.95, ge=0)
+    threshold: float = Field(0.95, ge=0, le=2)
     """Confidence from which a pseudo-label counts; above 1 none does."""
-    weight: float = Field(1.0, ge=0)
+    weight: float = Field(1.0, ge=0, le=1e6)
     """Weight of the unlabeled loss."""
     weak: str = "weak"
     """Augmentation of the labeled images and of the views that give pseudo-labels."""

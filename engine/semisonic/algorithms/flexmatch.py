@@ -31,13 +31,13 @@ from semisonic_kernels.losses import consistency_loss
 
 class FlexMatchConfig(Config):
     name: Literal["flexmatch"] = "flexmatch"
-    threshold: float = Field(0.95, ge=0)
+    threshold: float = Field(0.95, ge=0, le=2)
     """tau: the highest threshold, and the confidence from which a sample counts as learned."""
     warm_up: bool = True
     """While most of the pool is not learned, lower all thresholds by how much is."""
     mapping: Literal["convex", "linear", "concave"] = "convex"
     """M: b / (2 - b), b, or log2(1 + b)."""
-    weight: float = Field(1.0, ge=0)
+    weight: float = Field(1.0, ge=0, le=1e6)
     """Weight of the unlabeled loss."""
     weak: str = "weak"
     """Augmentation of the labeled images and of the views that give pseudo-labels."""

@@ -34,13 +34,13 @@ from semisonic_kernels.mixup import mixup
 
 class ICTConfig(Config):
     name: Literal["ict"] = "ict"
-    weight: float = Field(100.0, ge=0)
+    weight: float = Field(100.0, ge=0, le=1e6)
     """Weight of the unlabeled loss."""
-    ramp: float = Field(0.25, ge=0)
+    ramp: float = Field(0.25, ge=0, le=1e9)
     """Steps over which the weight rises; up to 1, a share of the run; 0 = the whole weight from the start."""
     shape: Literal["sigmoid", "linear"] = "sigmoid"
     """Of the ramp: exp(-5 (1 - t/T)^2), or t/T."""
-    alpha: float = Field(1.0, gt=0)
+    alpha: float = Field(1.0, gt=0, le=1000)
     """Of the Beta(alpha, alpha) distribution of the mixing weight; the paper takes 1 for CIFAR-10, 0.1 for SVHN."""
     lam: Literal["sample", "block"] = "sample"
     """A mixing weight for each image, or one for the images of a block (one for each stream)."""
@@ -52,7 +52,7 @@ class ICTConfig(Config):
     """What of the EMA is mixed: its probabilities, as in the paper, or its logits, as in the authors' code."""
     loss: Literal["mse", "ce"] = "mse"
     """Squared error of the probabilities, or cross-entropy with the mixed targets."""
-    block: int = Field(8, ge=1)
+    block: int = Field(8, ge=1, le=2**20)
     """Labeled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
     weak: str = "weak"
     """Augmentation of both streams."""

@@ -29,9 +29,9 @@ from semisonic_kernels.losses import probability_mse, soft_labels
 
 class MeanTeacherConfig(Config):
     name: Literal["mean-teacher"] = "mean-teacher"
-    weight: float = Field(50.0, ge=0)
+    weight: float = Field(50.0, ge=0, le=1e6)
     """Weight of the unlabeled loss after the ramp."""
-    ramp: float = Field(0.4, ge=0)
+    ramp: float = Field(0.4, ge=0, le=1e9)
     """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start."""
     statistics: Statistics = "all"
     """all: one forward of each network, BatchNorm statistics of all its images; labeled: of each stream by itself,

@@ -40,19 +40,19 @@ UNLABELED_WEIGHTS = {"cifar10": 75.0, "cifar100": 150.0, "svhn": 250.0, "stl10":
 
 class MixMatchConfig(Config):
     name: Literal["mixmatch"] = "mixmatch"
-    weight: float = Field(75.0, ge=0)
+    weight: float = Field(75.0, ge=0, le=1e6)
     """Weight of the unlabeled loss, lambda_U."""
-    ramp: float = Field(16_000.0, ge=0)
+    ramp: float = Field(16_000.0, ge=0, le=1e9)
     """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start."""
-    temperature: float = Field(0.5, gt=0)
+    temperature: float = Field(0.5, gt=0, le=100)
     """Of sharpening; 1 leaves the guess as it is."""
-    alpha: float = Field(0.75, gt=0)
+    alpha: float = Field(0.75, gt=0, le=1000)
     """Of the Beta(alpha, alpha) distribution of the mixing weight."""
-    views: int = Field(2, ge=1)
+    views: int = Field(2, ge=1, le=64)
     """Views of an unlabeled image whose predictions are averaged, and which are all trained on (K)."""
     lam: Literal["sample", "block"] = "sample"
     """A mixing weight for each image, or one for all images of a block."""
-    block: int = Field(8, ge=1)
+    block: int = Field(8, ge=1, le=2**20)
     """Labeled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
     weak: str = "weak"
     """Augmentation of all views."""

@@ -22,7 +22,7 @@ Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -36,7 +36,7 @@ from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, Engine, Info, Runner, StepOutput, Views, merge
 from semisonic.models.randomness import without_draws
-from semisonic.schema import Config, UserError
+from semisonic.schema import LARGEST_RATE, Config, Effect, UserError
 from semisonic_kernels.losses import consistency_loss, pseudo_labels, soft_labels
 
 UDA_STEPS, WAIT, WARM_UP = 60, 100, 60
@@ -55,29 +55,29 @@ class MPLConfig(Config):
     variant: Literal["uda", "plain", "reduced"] = "uda"
     """uda = the teacher also learns from the labels and by UDA; plain = from the student's progress alone; reduced = a
     small network on stored `predictions` in place of the teacher."""
-    predictions: Path | None = None
+    predictions: Annotated[Path | None, Effect.CONTENT] = None
     """reduced: a large teacher's probabilities on this run's pool, from predict.py --pool (.npy or .safetensors)."""
     label_smoothing: float = Field(0.15, ge=0, lt=1)
     """s in y <- (1-s) y + s/C; in the student's loss on pseudo-labels and in the teacher's on labels."""
-    threshold: float = Field(0.6, ge=0)
+    threshold: float = Field(0.6, ge=0, le=2)
     """UDA: confidence, after the temperature, from which an unlabeled image counts."""
-    temperature: float = Field(0.7, gt=0)
+    temperature: float = Field(0.7, gt=0, le=100)
     """UDA: sharpens the targets."""
-    uda_weight: float = Field(8.0, ge=0)
+    uda_weight: float = Field(8.0, ge=0, le=1e6)
     """UDA: weight of the teacher's unlabeled loss."""
-    uda_steps: int | None = Field(None, ge=0)
+    uda_steps: int | None = Field(None, ge=0, le=10**9)
     """UDA: steps over which the weight rises from 0; default: a sixtieth of all, 5,000 of 300,000."""
     baseline: float = Field(0.0, ge=0, le=1)
     """Rate of a running mean of h that is taken off it; 0 = none. The authors' code has 0.01."""
     dropout: float = Field(0.2, ge=0, lt=1)
     """Before the head of both networks, in the forwards that they learn from."""
-    wait: int | None = Field(None, ge=0)
+    wait: int | None = Field(None, ge=0, le=10**9)
     """Steps before the student begins to learn; default: a hundredth of all, 3,000 of 300,000."""
-    warm_up: int | None = Field(None, ge=0)
+    warm_up: int | None = Field(None, ge=0, le=10**9)
     """The student's steps of linear warm-up after that; default: a sixtieth of all, 5,000 of 300,000."""
-    teacher_lr: float | None = Field(None, gt=0)
+    teacher_lr: float | None = Field(None, gt=0, le=LARGEST_RATE)
     """The teacher's peak learning rate; default: `optim.lr`, which is the student's."""
-    teacher_weight_decay: float | None = Field(None, ge=0)
+    teacher_weight_decay: float | None = Field(None, ge=0, le=100)
     """The teacher's; default: `optim.weight_decay`."""
     weak: str = "weak"
     """Augmentation of the labeled images and of the views that give UDA's targets."""
@@ -120,6 +120,10 @@ class MPL(Algorithm):
         """The student's wait and warm-up, and the weight of the teacher's UDA."""
         student = steps_of(cfg.wait, WAIT, steps) + steps_of(cfg.warm_up, WARM_UP, steps)
         return max(student, steps_of(cfg.uda_steps, UDA_STEPS, steps) if cfg.variant == "uda" else 0)
+
+    @classmethod
+    def depends_on_steps(cls, cfg: MPLConfig) -> list[str]:
+        return [name for name in ("uda_steps", "wait", "warm_up") if getattr(cfg, name) is None]
 
     def setup(self, info: Info) -> None:
         if self.steps_of(self.cfg.wait, WAIT) >= info.steps:

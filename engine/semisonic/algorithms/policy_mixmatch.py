@@ -31,7 +31,7 @@ from torch import Tensor
 
 from semisonic.algorithms.mixmatch import MixMatch, MixMatchConfig
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
-from semisonic.algorithms.ramps import linear_ramp, ramp_length
+from semisonic.algorithms.ramps import linear_ramp, ramp_length, shares_of_the_run
 from semisonic.algorithms.settings import ADAM, ONE_TO_ONE, Changes, Setting
 from semisonic.contract import Batch, Info, StepOutput
 from semisonic_kernels import collectives
@@ -47,21 +47,21 @@ class PolicyMixMatchConfig(MixMatchConfig):
         "percentile-train"
     )
     """Where the threshold comes from."""
-    threshold: float = Field(0.9, ge=0)
+    threshold: float = Field(0.9, ge=0, le=2)
     """Of fixed, mixed and the first stage of staged; where manual begins."""
-    floor: float = Field(0.5, ge=0)
+    floor: float = Field(0.5, ge=0, le=2)
     """Where manual ends; the least threshold of the percentiles."""
-    fall: float = Field(1.0, ge=0)
+    fall: float = Field(1.0, ge=0, le=1e9)
     """Steps that manual takes from there to the floor; up to 1, a share of the run."""
     stage: float = Field(0.2, ge=0, le=1)
     """Training accuracy of an epoch that ends the first stage of staged."""
-    epoch_steps: int | None = Field(None, ge=1)
+    epoch_steps: int | None = Field(None, ge=1, le=10**9)
     """Steps of an epoch, after which its training accuracy is used; null = one pass over the labeled set."""
     loss: Literal["mse", "ce"] = "mse"
     """Unlabeled loss: squared error of the probabilities, or cross-entropy with soft targets."""
-    weight: float | None = Field(None, ge=0)  # type: ignore[assignment]
+    weight: float | None = Field(None, ge=0, le=1e6)  # type: ignore[assignment]
     """Weight of the unlabeled loss; null = 150 for mse (with 10 classes: a mean over them), 1 for ce."""
-    ramp: float | None = Field(None, ge=0)  # type: ignore[assignment]
+    ramp: float | None = Field(None, ge=0, le=1e9)  # type: ignore[assignment]
     """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start;
     null = 16,000 for the policies none and mixed, but at most 0.4 of the run; 0 for the others."""
     confidence: Literal["before", "after"] = "before"
@@ -95,6 +95,12 @@ class PolicyMixMatch(MixMatch):
     def ramped(cls, cfg: PolicyMixMatchConfig, steps: int) -> float:
         fall = ramp_length(cfg.fall, steps) if cfg.policy == "manual" else 0.0
         return max(ramp_length(cls.ramp_of(cfg, steps), steps), fall)
+
+    @classmethod
+    def depends_on_steps(cls, cfg: PolicyMixMatchConfig) -> list[str]:
+        ramp = cfg.ramp is None and cfg.policy in ("none", "mixed")
+        fall = shares_of_the_run(cfg, "fall") if cfg.policy == "manual" else []
+        return shares_of_the_run(cfg, "ramp") + ["ramp"] * ramp + fall
 
     def setup(self, info: Info) -> None:
         steps = self.cfg.epoch_steps or -(-info.labeled // info.labeled_batch)

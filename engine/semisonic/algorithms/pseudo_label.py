@@ -28,11 +28,11 @@ from semisonic_kernels.losses import consistency_loss
 
 class PseudoLabelConfig(Config):
     name: Literal["pseudo-label"] = "pseudo-label"
-    threshold: float = Field(0.95, ge=0)
+    threshold: float = Field(0.95, ge=0, le=2)
     """Confidence from which a pseudo-label counts; above 1 none does, 0 is Lee's original."""
-    weight: float = Field(1.0, ge=0)
+    weight: float = Field(1.0, ge=0, le=1e6)
     """Weight of the unlabeled loss after the ramp."""
-    ramp: float = Field(0.4, ge=0)
+    ramp: float = Field(0.4, ge=0, le=1e9)
     """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start."""
     statistics: Statistics = "all"
     """all: one forward, BatchNorm statistics of all images; labeled: of each stream by itself, and only the labeled

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from semisonic.schema import Config
+
 
 def linear_ramp(step: Tensor, over: float, steps: int | None = None) -> Tensor:
     """From 0 at step 0 to 1 at step `over` and after it: 0-d float32. `over` 0 means 1 throughout.
@@ -22,6 +24,11 @@ def sigmoid_ramp(step: Tensor, over: float, steps: int | None = None) -> Tensor:
     if not over:
         return torch.ones_like(step, dtype=torch.float32)
     return (-5 * (1 - (step / over).clamp(max=1)).square()).exp().float()
+
+
+def shares_of_the_run(cfg: Config, *names: str) -> list[str]:
+    """Those of these fields, where there are such, that are a share of the run: up to 1, and above 0."""
+    return [name for name in names if 0 < (getattr(cfg, name, None) or 0) <= 1]
 
 
 def ramp_length(over: float, steps: int | None) -> float:

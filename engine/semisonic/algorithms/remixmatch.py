@@ -35,23 +35,23 @@ EPSILON = 1e-6
 
 class ReMixMatchConfig(Config):
     name: Literal["remixmatch"] = "remixmatch"
-    temperature: float = Field(0.5, gt=0)
+    temperature: float = Field(0.5, gt=0, le=100)
     """Sharpens the guessed labels; 1 leaves them as they are."""
-    alpha: float = Field(0.75, gt=0)
+    alpha: float = Field(0.75, gt=0, le=1000)
     """MixUp's lambda follows Beta(alpha, alpha)."""
-    strong_views: int = Field(2, ge=1)
+    strong_views: int = Field(2, ge=1, le=64)
     """Strongly augmented views of each unlabeled image (K); the paper's CIFAR-10 results have 8."""
-    w_m: float = Field(1.5, ge=0)
+    w_m: float = Field(1.5, ge=0, le=1e6)
     """Weight of the mixed unlabeled images."""
-    w_kl: float = Field(0.5, ge=0)
+    w_kl: float = Field(0.5, ge=0, le=1e6)
     """Weight of the first strong view, not mixed, against the guess."""
-    w_rot: float = Field(0.5, ge=0)
+    w_rot: float = Field(0.5, ge=0, le=1e6)
     """Weight of the rotation loss."""
-    ramp: float = Field(16384, ge=0)
+    ramp: float = Field(16384, ge=0, le=1e9)
     """Steps over which w_m and w_kl rise from 0; up to 1, a share of the run; 0 = both whole from the start."""
-    window: int = Field(128, ge=0)
+    window: int = Field(128, ge=0, le=10**6)
     """Batches in the running mean of predictions, to which the guesses are aligned; 0 = no alignment."""
-    block: int = Field(8, ge=1)
+    block: int = Field(8, ge=1, le=2**20)
     """Labeled images, with their share of unlabeled ones, among which mixing partners are drawn; must divide a
     rank's labeled batch."""
     weak: str = "weak"

@@ -28,9 +28,9 @@ DIMENSIONS = 128
 
 class SimCLRConfig(Config):
     name: Literal["simclr"] = "simclr"
-    temperature: float = Field(0.5, gt=0)
+    temperature: float = Field(0.5, gt=0, le=100)
     """Divides the cosines of two views (T)."""
-    dimensions: int = Field(DIMENSIONS, ge=1)
+    dimensions: int = Field(DIMENSIONS, ge=1, le=2**16)
     """Of the space in which views are compared."""
     view: str = "simclr"
     """Augmentation of both views of the unlabeled images."""

@@ -33,9 +33,9 @@ class SupervisedConfig(Config):
     """s in y <- (1-s) y + s/C."""
     mix: Literal["none", "mixup", "cutmix"] = "none"
     """What mixes pairs of images: nothing, MixUp or CutMix."""
-    mix_alpha: float = Field(1.0, gt=0)
+    mix_alpha: float = Field(1.0, gt=0, le=1000)
     """Of the Beta(alpha, alpha) distribution of the mixing weight."""
-    block: int = Field(8, ge=1)
+    block: int = Field(8, ge=1, le=2**20)
     """Labeled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
 
 

@@ -34,9 +34,9 @@ class TemporalEnsemblingConfig(Config):
     name: Literal["temporal-ensembling"] = "temporal-ensembling"
     momentum: float = Field(0.6, ge=0, lt=1)
     """a, the weight of the past at each visit; 0: the last prediction alone is the target."""
-    weight: float = Field(30.0, ge=0)
+    weight: float = Field(30.0, ge=0, le=1e6)
     """Weight of the unlabeled loss after the ramp."""
-    ramp: float = Field(0.27, ge=0)
+    ramp: float = Field(0.27, ge=0, le=1e9)
     """Steps over which the weight rises from e^-5 of itself; up to 1, a share of the run (the paper's 80 of 300
     epochs); 0 = the whole weight from the start."""
     statistics: Statistics = "all"

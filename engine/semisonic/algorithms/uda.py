@@ -32,11 +32,11 @@ from semisonic_kernels.losses import kl_divergence
 
 class UDAConfig(Config):
     name: Literal["uda"] = "uda"
-    threshold: float = Field(0.8, ge=0)
+    threshold: float = Field(0.8, ge=0, le=2)
     """Confidence from which an unlabeled image counts; above 1 none does."""
-    temperature: float = Field(0.4, gt=0)
+    temperature: float = Field(0.4, gt=0, le=100)
     """Sharpens the targets; 1 leaves them as they are, near 0 they are FixMatch's."""
-    weight: float = Field(1.0, ge=0)
+    weight: float = Field(1.0, ge=0, le=1e6)
     """Weight of the unlabeled loss."""
     annealing: Literal["none", "linear", "exp", "log"] = "none"
     """Training signal annealing: how the probability up to which a labeled image counts rises from 1/C to 1. exp holds
@@ -97,6 +97,10 @@ class UDA(Algorithm):
         kept = collectives.mean(kept_B.sum()).clamp(min=1 / collectives.ranks())
         counted_B = kept_B if weights_B is None else kept_B * weights_B
         return (counted_B * losses_B).sum() / kept, kept_B.mean()
+
+    @classmethod
+    def depends_on_steps(cls, cfg: UDAConfig) -> list[str]:
+        return [] if cfg.annealing == "none" else ["annealing"]
 
     def ceiling(self) -> Tensor:
         """eta(t), the probability of the true class up to which a labeled image counts: 0-d float64."""

@@ -38,17 +38,17 @@ from semisonic_kernels.noise import normal_noise
 
 class VATConfig(Config):
     name: Literal["vat"] = "vat"
-    weight: float = Field(0.3, ge=0)
+    weight: float = Field(0.3, ge=0, le=1e6)
     """Weight of the adversarial loss after the ramp."""
-    entropy: float = Field(0.06, ge=0)
+    entropy: float = Field(0.06, ge=0, le=1e6)
     """Weight of the entropy of the predictions for unlabeled images."""
-    eps: float = Field(6.0, gt=0)
+    eps: float = Field(6.0, gt=0, le=1e6)
     """L2 norm of an image's adversarial perturbation, in units of the data set's standard deviation."""
-    xi: float = Field(1e-2, gt=0)
+    xi: float = Field(1e-2, gt=0, le=1000)
     """L2 norm of the step of the finite difference that finds the perturbation."""
-    power: int = Field(1, ge=1)
+    power: int = Field(1, ge=1, le=100)
     """Power iterations; each costs a forward and a backward of the unlabeled images."""
-    ramp: float = Field(0.4, ge=0)
+    ramp: float = Field(0.4, ge=0, le=1e9)
     """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start."""
     statistics: Statistics = "labeled"
     """labeled: BatchNorm statistics of each stream by itself, and only the labeled images move the running ones.

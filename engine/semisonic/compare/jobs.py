@@ -20,7 +20,8 @@ from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.command_line import parse_arguments, resolve
 from semisonic.config.run_config import RunConfig
 from semisonic.plugins import load_plugins, plugin_files
-from semisonic.runs.run_folder import check_resumable, check_same, continued, read_code
+from semisonic.runs.continuing import check_same
+from semisonic.runs.run_folder import check_resumable, continued, read_code
 from semisonic.schema import ExitCode, UserError
 
 OWN = {
@@ -175,7 +176,7 @@ def parse(argv: Sequence[str]) -> Comparison:
 def field_problems(fields: Sequence[str]) -> list[str]:
     """What speaks against giving these options to every run."""
     args, problems = parse_arguments(fields)
-    flags = ("resume", "help", "list", "print_config", "plan")
+    flags = ("resume", "extend", "help", "list", "print_config", "plan")
     problems += [f"--{name.replace('_', '-')}: is for semisonic train" for name in flags if getattr(args, name)]
     return problems + [f"--{name}: is set by {OWN[name]}" for name in args.fields if name in OWN]
 

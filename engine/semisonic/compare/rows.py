@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from semisonic.compare.jobs import label, parse_folder
-from semisonic.config.renamed import saved_fields
+from semisonic.config.migrations import read_saved
 from semisonic.reporting.metrics_file import read_metrics
 
 BASELINE = "supervised"
@@ -113,7 +111,7 @@ def discover(out: Path) -> list[Run]:
         finished = folder / "summary.json"
         runs.append(
             Run(
-                *parsed, folder, saved_fields(yaml.safe_load((folder / "config.yaml").read_text())),
+                *parsed, folder, read_saved(folder).fields,
                 json.loads(finished.read_text()) if finished.is_file() else None, _status(folder),
             )
         )  # fmt: skip

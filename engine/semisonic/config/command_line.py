@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.checks import find_problems
 from semisonic.config.fields import algorithm_name, describe_fields
+from semisonic.config.migrations import is_saved, migrated
 from semisonic.config.renamed import announce, current, rename
 from semisonic.config.run_config import RunConfig
 from semisonic.config.sections import FIRST, section_model
@@ -32,6 +33,8 @@ class Invocation:
 
     cfg: RunConfig
     resume: bool = False
+    extend: bool = False
+    """Plan the rest of the resumed run anew, for another number of steps."""
     debug: bool = False
     """Tracebacks of users' mistakes too."""
 
@@ -49,6 +52,7 @@ class Arguments:
     plugins: tuple[Plugin, ...] = ()
     """Those that were run: installed ones and those of --plugin."""
     resume: bool = False
+    extend: bool = False
     debug: bool = False
     help: bool = False
     list: bool = False
@@ -56,7 +60,7 @@ class Arguments:
     plan: bool = False
 
 
-FLAGS = ("resume", "debug", "help", "list", "print_config", "plan")
+FLAGS = ("resume", "extend", "debug", "help", "list", "print_config", "plan")
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
@@ -140,6 +144,8 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
         merged = {**merged, "baseline": False}
     cfg, more = _validated({**merged, "plugins": [plugin.model_dump(exclude_none=True) for plugin in args.plugins]})
     problems += more
+    if args.extend and not args.resume:
+        problems.append("--extend: plans the rest of a run anew; give --resume as well, and the new length as --steps")
     if cfg.init and not args.resume and not cfg.init.exists():
         problems.append(f"init: there is no checkpoint {cfg.init}")
     if cfg.model.weights and not args.resume and not cfg.model.weights.expanduser().is_file():
@@ -207,6 +213,11 @@ def _read_file(path: Path | None) -> tuple[dict[str, Any], list[str], list[str]]
         return {}, [f"--config {path}: expected fields and sections, found {type(content).__name__}"], []
     if strange := [key for key in content if not isinstance(key, str)]:
         return {}, [f"--config {path}: {strange[0]!r} is not a field"], []
+    if is_saved(content):
+        try:
+            return migrated(content, f"--config {path}").fields, [], []
+        except UserError as error:
+            return {}, error.messages, []
     fields, notes, both = rename(content)
     return _expand_names(fields), [f"--config {path}: {line}" for line in both], notes
 

@@ -19,6 +19,8 @@ OPTIONS = {
     "--plugin FILE.py": "run a file that registers algorithms, networks, data sets, views, add-ons or recipes; may be "
     "repeated, or list files with commas. With --list or --help, what it adds is shown",
     "--resume": "continue the run in its folder from its latest checkpoint",
+    "--extend": "with --resume and --steps N: go on to N steps in all, even where the schedule or a ramp depends on "
+    "their number; the rest is planned anew, which config.yaml and summary.json note",
     "--print-config": "print the resolved configuration and exit",
     "--plan": "run a few real steps, print memory, speed, hours and images of the whole run, and exit; writes nothing",
     "--list": "list recipes, algorithms, add-ons, data sets, models and augmentations, and exit",

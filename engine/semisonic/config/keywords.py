@@ -14,6 +14,7 @@ def keyword_arguments(
     recipe: str | None = None,
     config: Path | None = None,
     resume: bool = False,
+    extend: bool = False,
     plugin: str | Path | Sequence[str | Path] = (),
 ) -> tuple[Arguments, list[str]]:
     """Arguments as `parse_arguments` makes them, and mistakes in their form.
@@ -32,7 +33,7 @@ def keyword_arguments(
         else:
             dotted[name] = value
     named, notes, both = rename(dotted, dotted=True)
-    return Arguments(named, notes, config, recipe, plugins, resume), problems + both
+    return Arguments(named, notes, config, recipe, plugins, resume, extend), problems + both
 
 
 def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -70,6 +70,7 @@ def rename(given: Mapping[str, Any], renames: Renames | None = None, dotted: boo
         if name not in section:
             continue
         value = section.pop(name)
+        _drop_empty(fields, old)
         section, name = _place(fields, new, dotted, make=True)
         if name in section:
             problems.append(f"{old} and {new} are the old and the new name of one field; give {new} alone")
@@ -98,16 +99,22 @@ def _place(fields: dict[str, Any], name: str, dotted: bool, make: bool = False) 
     return fields, leaf
 
 
-def saved_fields(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration that a run has saved, under the present names; nobody has to be told."""
-    return rename(content).fields
+def _drop_empty(fields: dict[str, Any], name: str) -> None:
+    """Removes the sections that a field was in, where nothing else is left in them."""
+    section, _, leaf = name.rpartition(".")
+    while section:
+        holder, leaf = _place(fields, section, dotted=False)
+        if holder.get(leaf) != {}:
+            return
+        del holder[leaf]
+        section = section.rpartition(".")[0]
 
 
-def saved_section(name: str, kind: type[Config], content: Mapping[str, Any]) -> dict[str, Any]:
-    """One section of a saved configuration, likewise; `kind`: what it is."""
+def rename_section(name: str, kind: type[Config], content: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of one section under their present names; `kind`: what it is."""
     renames = RENAMED.among(choices_of(kind, f"{name}."))
-    section: dict[str, Any] = rename({name: dict(content)}, renames).fields[name]
-    return section
+    renamed: dict[str, Any] = rename({name: dict(content)}, renames).fields.get(name, {})
+    return renamed
 
 
 def announce(notes: Iterable[str]) -> None:

@@ -1,17 +1,18 @@
 """The configuration of a run: its fields, and what follows from them. `checks.py` says which cannot go together."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-import yaml
 from pydantic import Field, PlainValidator, SerializeAsAny
 
 from semisonic.addons.composition import Composition, compose
 from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.config.dump import written
 from semisonic.config.sections import addon_sections, addons_model, algorithm_section
 from semisonic.contract import Views
 from semisonic.data.sets.base import DataConfig
@@ -23,20 +24,20 @@ from semisonic.models.ema import EmaConfig
 from semisonic.models.networks import ModelConfig
 from semisonic.optim.optimizer import OptimConfig
 from semisonic.plugins import Plugin
-from semisonic.schema import Config, UserError
+from semisonic.schema import Config, Effect, UserError
 
 AlgorithmConfig = Annotated[SerializeAsAny[Any], PlainValidator(algorithm_section)]
 AddOnConfigs = Annotated[SerializeAsAny[Any], PlainValidator(addon_sections)]
 
 
 class BatchConfig(Config):
-    labeled: int = Field(64, ge=1)
+    labeled: int = Field(64, ge=1, le=2**20)
     """Labeled images of a step, over all ranks together."""
-    unlabeled_ratio: int | float = Field(7, ge=1)
+    unlabeled_ratio: int | float = Field(7, ge=1, le=10_000)
     """Unlabeled images of a step for each labeled one (mu); as 2.5, where that makes a whole number of images."""
-    micro: int = Field(1, ge=1)
+    micro: int = Field(1, ge=1, le=2**20)
     """Micro-batches a step is split into (gradient accumulation); each takes its share of all streams."""
-    fit: bool = True
+    fit: Annotated[bool, Effect.FREE] = True
     """On a GPU, try the largest step before the run starts and raise `micro` until it fits. False = end with an error
     where it does not fit."""
 
@@ -47,14 +48,14 @@ class BatchConfig(Config):
 
 
 class EvalConfig(Config):
-    every: int = Field(1024, ge=1)
+    every: int = Field(1024, ge=1, le=10**9)
     """Steps between evaluations."""
-    batch: int = Field(256, ge=1)
+    batch: Annotated[int, Effect.FREE] = Field(256, ge=1, le=2**20)
     """Images of a rank in one evaluation forward."""
 
 
 class LogConfig(Config):
-    every: int = Field(50, ge=1)
+    every: int = Field(50, ge=1, le=10**9)
     """Steps between lines of metrics.jsonl; the only moments at which the host waits for the device."""
     trackers: tuple[str, ...] = ("tensorboard",)
     """Trackers of Accelerate to log to: tensorboard, wandb, mlflow, ..."""
@@ -66,33 +67,33 @@ class LogConfig(Config):
 
 
 class CheckpointConfig(Config):
-    every: int = Field(1024, ge=1)
+    every: int = Field(1024, ge=1, le=10**9)
     """Steps between checkpoints; the last step and, with held-out images, each new best write one too."""
-    keep: int = Field(2, ge=1)
+    keep: int = Field(2, ge=1, le=10**9)
     """Newest checkpoints that are kept, beside the one that the held-out images choose."""
 
 
 class RunConfig(Config):
     """One run. Sections are given as --section.field VALUE, and a section's name as --section NAME."""
 
-    out: Path | None = None
+    out: Annotated[Path | None, Effect.FREE] = None
     """Folder of the run; default runs/DATA-ALGORITHM-LABELS-seedS."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of split, initialization, order and augmentation."""
-    steps: int = Field(2**20, ge=1)
+    steps: int = Field(2**20, ge=1, le=10**9)
     """Optimizer steps."""
-    baseline: bool = False
+    baseline: Annotated[bool, Effect.FREE] = False
     """First train the supervised baseline on the same labels for as many steps, into OUT/supervised, and compare."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], Effect.FREE] = "auto"
     """auto = cuda where there is a GPU."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Autocast of the network; weights, statistics and losses stay in fp32. On a GPU, fp32 means
     TF32 products."""
-    compile: Literal["auto", "whole", "blocks", "off"] = "auto"
+    compile: Annotated[Literal["auto", "whole", "blocks", "off"], Effect.FREE] = "auto"
     """whole = forward and loss as one graph. blocks = each residual block as a graph of its own, shared by blocks of
     equal structure: large networks compile sooner, and their gradients are reduced over the ranks while the backward
     goes on. auto = whole on a GPU, off on the CPU, where short runs lose by it. Evaluation is never compiled."""
-    recompute: bool = False
+    recompute: Annotated[bool, Effect.FREE] = False
     """Activation checkpointing: keep only the input of each residual block for the backward, which runs the block's
     forward again. Less memory for up to a third more time; same arithmetic, random numbers and running statistics.
     For Wide ResNets, Shake-Shake and torchvision's networks made of such blocks."""
@@ -100,20 +101,20 @@ class RunConfig(Config):
     """reference = losses, SGD and EMA in plain torch, RandAugment as DALI operators: what the fast path is checked
     against. fused = the fused ones; losses inside the graph with compile=whole, compiled by themselves with
     compile=blocks, and in plain torch with compile=off."""
-    replay: Literal["auto", "step", "backward", "off"] = "auto"
+    replay: Annotated[Literal["auto", "step", "backward", "off"], Effect.FREE] = "auto"
     """CUDA-graph replay: of the whole step (one process), or of forward and backward (several). auto = step in one
     GPU process, off elsewhere and for methods with several optimizers. Not to be replayed: fp16, which checks its
     gradients on the host, and recompute of blocks that draw random numbers (efficientnets' stochastic depth,
     Shake-Shake)."""
     deterministic: bool = False
     """Only deterministic GPU kernels, so that a resumed GPU run is equal bit for bit; the CPU always is."""
-    threads: int = Field(0, ge=0)
+    threads: Annotated[int, Effect.FREE] = Field(0, ge=0, le=4096)
     """CPU threads of a rank, for DALI and, on the CPU, for torch; 0 = its share of the cores."""
-    max_hours: float | None = Field(None, gt=0)
+    max_hours: Annotated[float | None, Effect.FREE] = Field(None, gt=0, le=1e6)
     """Write a checkpoint and end this process after so many hours; --resume continues."""
-    init: Path | None = None
+    init: Annotated[Path | None, Effect.CONTENT] = None
     """Start from the EMA weights of a checkpoint; what does not fit is reported."""
-    plugins: tuple[Plugin, ...] = ()
+    plugins: Annotated[tuple[Plugin, ...], Effect.FREE] = ()
     """The plug-ins that the run was made with. Not to be given: --plugin FILE names one."""
     data: DataConfig = DataConfig()
     batch: BatchConfig = BatchConfig()
@@ -123,10 +124,10 @@ class RunConfig(Config):
     optim: OptimConfig = OptimConfig()
     ema: EmaConfig = EmaConfig()
     eval: EvalConfig = EvalConfig()
-    log: LogConfig = LogConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    parallel: ParallelConfig = ParallelConfig()
-    health: HealthConfig = HealthConfig()
+    log: Annotated[LogConfig, Effect.FREE] = LogConfig()
+    checkpoint: Annotated[CheckpointConfig, Effect.FREE] = CheckpointConfig()
+    parallel: Annotated[ParallelConfig, Effect.FREE] = ParallelConfig()
+    health: Annotated[HealthConfig, Effect.FREE] = HealthConfig()
 
     @property
     def run_folder(self) -> Path:
@@ -194,11 +195,11 @@ class RunConfig(Config):
     def autocast(self) -> torch.dtype | None:
         return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
-    def dump(self) -> str:
-        """YAML that `--config` reads back."""
+    def dump(self, records: Mapping[str, Any] | None = None) -> str:
+        """YAML that `--config` reads back, in this version's language; records: what the run notes about itself."""
         fields = self.model_dump(mode="json")
         fields["plugins"] = [plugin.model_dump(mode="json", exclude_none=True) for plugin in self.plugins]
-        return yaml.safe_dump(fields, sort_keys=False)
+        return written(fields, records)
 
     def supervised_baseline(self) -> "RunConfig":
         """The same run without unlabeled images."""

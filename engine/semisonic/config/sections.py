@@ -33,6 +33,13 @@ def addon_sections(value: Any) -> Config:
     return addons_model().model_validate(dict(value) if isinstance(value, Config) else value)
 
 
+class AddOnSections(Config):
+    """Base of what the section `addons` looks like, which is made anew for what is registered."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return addon_sections, (dict(self),)
+
+
 def addons_model() -> type[Config]:
     """What the section `addons` looks like: a section for each add-on that is registered."""
     return _addons_model(tuple(ADD_ONS.items()))
@@ -41,7 +48,7 @@ def addons_model() -> type[Config]:
 @cache
 def _addons_model(addons: tuple[tuple[str, Any], ...]) -> type[Config]:
     fields: dict[str, Any] = {name: (kind.Config, kind.Config()) for name, kind in addons}
-    return create_model("AddOnsConfig", __base__=Config, **fields)
+    return create_model("AddOnsConfig", __base__=AddOnSections, **fields)
 
 
 def section_model(model: type[Config], name: str, algorithm: str) -> Any:

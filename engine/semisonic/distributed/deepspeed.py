@@ -19,9 +19,9 @@ class ParallelConfig(Config):
     launch`, where its own configuration names one."""
     gradients: Literal["fp32", "bf16"] = "fp32"
     """DDP: precision in which gradients travel between ranks; bf16 halves the traffic and rounds them."""
-    bucket_mb: int = Field(25, ge=1)
+    bucket_mb: int = Field(25, ge=1, le=100_000)
     """DDP: gradients travel in buckets of so many MiB, each as soon as it is full."""
-    join_minutes: float = Field(10, gt=0)
+    join_minutes: float = Field(10, gt=0, le=10_000)
     """How long ranks wait for each other at the start."""
 
 

@@ -36,11 +36,11 @@ StatusWriter = Callable[[int, str, int], bool]
 
 
 class HealthConfig(Config):
-    heartbeat: float = Field(20, ge=2)
+    heartbeat: float = Field(20, ge=2, le=1e6)
     """Seconds without a sign of life after which a rank counts as lost and the job ends."""
-    progress: float = Field(900, ge=2)
+    progress: float = Field(900, ge=2, le=1e6)
     """Seconds without a finished step, slice of an evaluation or checkpoint after which a rank counts as stuck."""
-    compare_every: int = Field(1000, ge=1)
+    compare_every: int = Field(1000, ge=1, le=10**9)
     """Steps between comparisons of the ranks' parameters and state; each checkpoint is preceded by one as well."""
 
 

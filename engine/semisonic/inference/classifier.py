@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 from semisonic.checkpoint import format as checkpoints
-from semisonic.config.renamed import saved_section
+from semisonic.config.migrations import migrated_section
 from semisonic.inference.inputs import Inputs
 from semisonic.inference.labeled import labeled_slices
 from semisonic.models.networks import ModelConfig, build, find
@@ -159,7 +159,7 @@ def _built(checkpoint: checkpoints.Checkpoint, path: str | Path, network: Networ
         raise UserError(f"{path}: the run's network was given in Python; pass network=, the network or what makes it")
     if find(about["model"]["name"]) is None:
         require_plugins(yaml.safe_load(checkpoint.config).get("plugins", ()), loaded_plugins(), str(path))
-    model = ModelConfig.model_validate(saved_section("model", ModelConfig, about["model"]))
+    model = ModelConfig.model_validate(migrated_section("model", ModelConfig, about["model"], about.get("schema", 0)))
     factory = None if network is None else partial(_given, network)
     return build(model, len(about["classes"]), about["image_size"], factory)
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from pydantic import ValidationError
 
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.atomic_files import write_text
-from semisonic.config.renamed import saved_fields
+from semisonic.config.migrations import read_saved
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.image_source import source_of
@@ -31,7 +30,7 @@ def default_device() -> torch.device:
 
 def configuration_of(folder: Path, root: Path | None = None) -> RunConfig:
     """The configuration that a checkpoint's folder was trained with; `root`: where its data lie now."""
-    fields = saved_fields(yaml.safe_load((folder / "config.yaml").read_text()))
+    fields = read_saved(folder).fields
     require_plugins(fields.get("plugins", ()), loaded_plugins(), str(folder))
     if root is not None:
         fields["data"]["root"] = str(root)

@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from torch import nn
@@ -23,7 +23,7 @@ from semisonic.models.head import DropoutLinear
 from semisonic.models.norm import convert_batch_norm
 from semisonic.models.wrapped import GIVEN, NetworkFactory, build_given
 from semisonic.registry import Registry
-from semisonic.schema import Config, UserError
+from semisonic.schema import Config, Effect, UserError
 
 FOUR_STAGE_STRIDE_FROM = 64
 
@@ -32,7 +32,7 @@ class ModelConfig(Config):
     name: str = "wrn-28-2"
     """wrn-D-K (wrn-28-2, wrn-28-8, wrn-37-2, ...), shake-shake-26-2x32d, small, a classifier of torchvision
     (resnet18, ...), or one that a plug-in registers."""
-    weights: Path | None = None
+    weights: Annotated[Path | None, Effect.CONTENT] = None
     """For torchvision's networks: a file of weights to start from, such as ImageNet's (.pth with a state dict, or
     .safetensors, in torchvision's naming). The head is new where the file has another number of classes."""
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -47,7 +47,7 @@ class ModelConfig(Config):
     norm_momentum: float | None = Field(None, gt=0, le=1)
     """Weight of the new batch in BatchNorm's running statistics. None = the network's own: 0.001 for wide
     ResNets, 0.1 for shake-shake and small, torchvision's for its own."""
-    norm_eps: float | None = Field(None, gt=0)
+    norm_eps: float | None = Field(None, gt=0, le=1)
     """Added to BatchNorm's variance. None = the network's own: 0.001 for wide ResNets, 1e-5 for shake-shake and
     small, torchvision's for its own."""
     norm_sync: bool = True

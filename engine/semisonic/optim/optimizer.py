@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from semisonic.optim.schedules import learning_rate
-from semisonic.schema import Config
+from semisonic.schema import LARGEST_RATE, Config
 from semisonic_kernels.sgd import SgdWithAverage
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -16,7 +16,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 class OptimConfig(Config):
     name: Literal["sgd", "adamw"] = "sgd"
-    lr: float | None = Field(None, gt=0)
+    lr: float | None = Field(None, gt=0, le=LARGEST_RATE)
     """Peak learning rate, whatever the world size, since batch sizes are global; default 0.03 (sgd), 1e-3 (adamw)."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """SGD only."""
@@ -24,17 +24,17 @@ class OptimConfig(Config):
     """SGD only."""
     betas: tuple[Share, Share] = (0.9, 0.999)
     """AdamW only."""
-    weight_decay: float = Field(5e-4, ge=0)
+    weight_decay: float = Field(5e-4, ge=0, le=100)
     """On weights of convolutions and linear layers; coupled (L2) in SGD, decoupled in AdamW."""
     decay_all: bool = False
     """Decay biases and normalization parameters as well."""
     schedule: Literal["fixmatch", "cosine", "constant"] = "fixmatch"
     """fixmatch = cos(7 pi t / 16 T); cosine = half a cosine down to 0."""
-    warm_up: int = Field(0, ge=0)
+    warm_up: int = Field(0, ge=0, le=10**9)
     """Steps of linear warm-up."""
-    wait: int = Field(0, ge=0)
+    wait: int = Field(0, ge=0, le=10**9)
     """Steps with a learning rate of 0 before the warm-up and the schedule begin."""
-    clip: float | None = Field(None, gt=0)
+    clip: float | None = Field(None, gt=0, le=1e9)
     """Largest gradient norm; not clipped if absent."""
 
     @property

@@ -14,6 +14,7 @@ import torch
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.atomic_files import write_text, writing
 from semisonic.config.command_line import Invocation
+from semisonic.config.migrations import read_saved
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.registry import load_data_set
@@ -23,6 +24,7 @@ from semisonic.distributed.engine import Accelerator
 from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import StatusWriter, Watchdog
 from semisonic.reporting.console import Console
+from semisonic.runs.continuing import extensions, lengthen
 from semisonic.runs.memory_fit import Trial, fit_steps
 from semisonic.runs.run_folder import (
     check_resumable,
@@ -55,6 +57,8 @@ class Session:
     given: Given
     baseline: RunConfig | None = None
     """The supervised baseline's configuration, where there is to be one."""
+    extend: bool = False
+    """Whether a run of another length is planned anew."""
 
     @property
     def main(self) -> bool:
@@ -104,7 +108,7 @@ def _run(
     cfg = on_main(accelerator, lambda: continued(asked)) if resume else asked
     if cfg != asked:
         console.print(f"batch.micro: the run goes on with its {cfg.batch.micro} micro-batches a step")
-    begun = on_main(accelerator, lambda: check_resumable(cfg, resume))
+    begun = on_main(accelerator, lambda: check_resumable(cfg, resume, invocation.extend))
     # The ranks share the manifest of a folder through a lock: one of them scans.
     data = given.data or load_data_set(cfg.data)
     split = draw_split(cfg, data)
@@ -116,8 +120,8 @@ def _run(
     if begun:
         on_main(accelerator, lambda: check_split(cfg, split))
     cfg, baseline = fit_steps(cfg, asked, begun, data, split, accelerator, console, trial, given.network)
-    on_main(accelerator, lambda: begin_run(cfg, split))
-    for note in (*data.notes, *cfg.composition.notes):
+    notes = on_main(accelerator, lambda: begin_run(cfg, split, invocation.extend))
+    for note in (*data.notes, *cfg.composition.notes, *notes):
         console.print(note)
     # The main run records its own failures; this is for the baseline's, and for what goes wrong around both.
     with Preemption() as preemption, watchdog.recording(status_writer(cfg)):
@@ -126,7 +130,8 @@ def _run(
             late = cfg.max_hours is not None and time.monotonic() - begin > 3600 * cfg.max_hours
             return preemption.received or ("max_hours" if late else None)
 
-        outcome = train_with_baseline(cfg, Session(accelerator, console, data, split, stop, watchdog, given, baseline))
+        session = Session(accelerator, console, data, split, stop, watchdog, given, baseline, invocation.extend)
+        outcome = train_with_baseline(cfg, session)
     if outcome.summary:
         console.result(outcome.summary, cfg.run_folder)
     return outcome
@@ -150,11 +155,16 @@ def status_writer(cfg: RunConfig) -> StatusWriter:
     return write
 
 
-def begin_run(cfg: RunConfig, split: Split) -> None:
-    """Makes the run's folder, or marks the run in it as running again: what it failed with before is over."""
+def begin_run(cfg: RunConfig, split: Split, extend: bool = False) -> list[str]:
+    """Makes the run's folder, or marks the run in it as running again: what it failed with before is over.
+
+    extend: a run that is continued at another length is planned anew. Returns what to tell about it.
+    """
     elastic.record_run(cfg.run_folder)
     create(cfg, split)
+    notes = [*read_saved(cfg.run_folder).notes, *lengthen(cfg, extend)]
     write_status(cfg.run_folder, "running", read_step(cfg.run_folder), cfg.steps)
+    return notes
 
 
 def train_with_baseline(cfg: RunConfig, session: Session) -> Outcome:
@@ -165,7 +175,7 @@ def train_with_baseline(cfg: RunConfig, session: Session) -> Outcome:
     session.console.print("Supervised baseline: the same labels, without the unlabeled images")
     if session.main:
         write_status(cfg.run_folder, "running", 0, cfg.steps, "supervised baseline")
-    on_main(session.accelerator, lambda: create(baseline_cfg, session.split))
+    on_main(session.accelerator, lambda: begin_baseline(baseline_cfg, session))
     baseline = train(baseline_cfg, replace(session, given=replace(session.given, evaluated=None)))
     if baseline.summary is None:
         if session.main:
@@ -178,6 +188,12 @@ def train_with_baseline(cfg: RunConfig, session: Session) -> Outcome:
         torch.cuda.reset_peak_memory_stats()
     session.console.print(f"\n{cfg.algorithm.name}: the same labels and the unlabeled images")
     return train(cfg, session, baseline.summary)
+
+
+def begin_baseline(cfg: RunConfig, session: Session) -> None:
+    """Makes the baseline's folder, or has the baseline in it become as long as the main run is by now."""
+    create(cfg, session.split)
+    lengthen(cfg, session.extend)
 
 
 def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = None) -> Outcome:
@@ -224,10 +240,15 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
         status("stopped", trainer.step, reason, code)
         console.print(f"Stopped at step {trainer.step:,} ({reason}) with a checkpoint; --resume continues")
         return Outcome(code, None, trainer.history, reason, trainer.step)
-    own = {"baseline": baseline} if baseline else {}
-    summary = on_main(session.accelerator, lambda: write_summary(folder, summarize(trainer) | own))
+
+    def summary() -> dict[str, Any]:
+        extended = extensions(folder)
+        own = ({"extended": extended} if extended else {}) | ({"baseline": baseline} if baseline else {})
+        return write_summary(folder, summarize(trainer) | own)
+
+    content = on_main(session.accelerator, summary)
     status("finished", trainer.step, code=ExitCode.OK)
-    return Outcome(ExitCode.OK, summary, trainer.history, None, trainer.step)
+    return Outcome(ExitCode.OK, content, trainer.history, None, trainer.step)
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:

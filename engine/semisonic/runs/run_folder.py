@@ -3,46 +3,30 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from semisonic.checkpoint.atomic_files import sync_file, write_text, writing
 from semisonic.config.checks import find_problems
-from semisonic.config.renamed import saved_fields
+from semisonic.config.migrations import read_saved
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.splits import Split, load_split, save_split
-from semisonic.plugins import require_plugins
+from semisonic.runs.continuing import check_same, contents
 from semisonic.schema import UserError
 
 UNFINISHED = {"split.npz", ".split.npz.tmp", "status.json", ".status.json.tmp", ".config.yaml.tmp"}
 """What a kill can leave before the folder is a run's."""
 
-MAY_CHANGE = {
-    "out", "threads", "device", "max_hours", "baseline", "compile", "recompute", "log", "checkpoint",
-    "parallel", "health", "batch.fit"
-}  # fmt: skip
-"""What may differ between a run and its continuation: it changes speed, and metrics by rounding at most."""
 
-GIVEN_ANEW = {
-    "data": "data: these are not the images and labels that the run in {} was given; pass the same, or use another out",
-    "model": "network: this is not the network that the run in {} was given: its layers differ; pass the same, or use "
-    "another out",
-}
-"""Sections with a fingerprint of what was given in Python -> what is wrong where it differs."""
-
-
-def check_resumable(cfg: RunConfig, resume: bool) -> bool:
+def check_resumable(cfg: RunConfig, resume: bool, extend: bool = False) -> bool:
     """Whether the folder holds the run that `cfg` describes. Touches nothing.
 
-    Raises `UserError` for a folder in use without --resume, --resume without a run or with another configuration,
-    and a place that cannot be written.
+    extend: its rest may be planned anew for another number of steps. Raises `UserError` for a folder in use without
+    --resume, --resume without a run or with another configuration, and a place that cannot be written.
     """
     folder = cfg.run_folder
     if resume:
         if not (folder / "config.yaml").is_file():
             raise UserError(f"--resume: there is no run in {folder}; name its folder with --out")
-        check_same(cfg, folder)
+        check_same(cfg, folder, longer=True, extend=extend)
         return True
     if folder.exists() and (not folder.is_dir() or any(path.name not in UNFINISHED for path in folder.iterdir())):
         raise UserError(f"out: {folder} is in use; continue it with --resume, or choose another folder with --out")
@@ -52,14 +36,10 @@ def check_resumable(cfg: RunConfig, resume: bool) -> bool:
     return False
 
 
-def _saved(folder: Path) -> dict[str, Any]:
-    return saved_fields(yaml.safe_load((folder / "config.yaml").read_text()))
-
-
 def saved_micro(folder: Path) -> int | None:
     """The number of micro-batches of the run in a folder; None where there is no run."""
     file = folder / "config.yaml"
-    return _saved(folder)["batch"].get("micro", 1) if file.is_file() else None
+    return read_saved(folder).fields["batch"].get("micro", 1) if file.is_file() else None
 
 
 def continued(cfg: RunConfig) -> RunConfig:
@@ -74,27 +54,6 @@ def continued(cfg: RunConfig) -> RunConfig:
     if problems := find_problems(cfg):
         raise UserError(problems)
     return cfg
-
-
-def check_same(cfg: RunConfig, folder: Path) -> None:
-    """Refuses to continue a run whose configuration differs in anything that changes its metrics."""
-    saved = _saved(folder)
-    require_plugins(saved.pop("plugins", ()), cfg.plugins, str(folder))
-    now = cfg.model_dump(mode="json", exclude={"plugins"})
-    problems = []
-    for name in sorted((now.keys() | saved.keys()) - MAY_CHANGE):
-        old, new = saved.get(name), now.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            problems += [
-                GIVEN_ANEW[name].format(folder) if key == "fingerprint" else
-                f"{name}.{key}: {new.get(key)!r}, but {folder} has {old.get(key)!r}; use another --out (and --init)"
-                for key in sorted(old.keys() | new.keys())
-                if old.get(key) != new.get(key) and f"{name}.{key}" not in MAY_CHANGE
-            ]  # fmt: skip
-        elif old != new:
-            problems.append(f"{name}: {new!r}, but {folder} has {old!r}; use another --out (and --init)")
-    if problems:
-        raise UserError(problems)
 
 
 def check_split(cfg: RunConfig, split: Split) -> None:
@@ -118,7 +77,7 @@ def create(cfg: RunConfig, split: Split) -> None:
         sync_file(temporary)
         temporary.replace(cfg.run_folder / "split.npz")
         write_status(cfg.run_folder, "running", 0, cfg.steps)
-        write_text(cfg.run_folder / "config.yaml", cfg.dump())
+        write_text(cfg.run_folder / "config.yaml", cfg.dump({"content": contents(cfg)}))
     except OSError as error:
         raise UserError(f"out: {cfg.run_folder} cannot be written: {error.strerror}") from error
 

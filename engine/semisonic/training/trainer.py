@@ -14,6 +14,8 @@ from torch import Tensor
 from semisonic.algorithms.base import Algorithm
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.async_writer import CheckpointWriter
+from semisonic.config.dump import SCHEMA
+from semisonic.config.migrations import present_tensors
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.image_source import source_of
@@ -287,6 +289,7 @@ class Trainer:
         """state.json: where the run stands, and what `semisonic.load` needs to use the network without the data set."""
         return {
             "version": __version__,
+            "schema": SCHEMA,
             "step": self.step,
             "elapsed": self.elapsed,
             "world_size": self.rank.world_size,
@@ -310,10 +313,12 @@ class Trainer:
         """Continues from a checkpoint, which may come from another world size."""
         if checkpoint.state["split"] != self.split.hash:
             raise UserError("data: the split differs from the checkpoint's; resume with the same data and split")
+        schema = checkpoint.state.get("schema", 0)
         with self.training_step.whole_parameters(write=True):
-            self.algorithm.load_state_dict(checkpoint.model)
+            self.algorithm.load_state_dict(present_tensors(checkpoint.model, schema))
+        optimizer = present_tensors(checkpoint.optimizer, schema, optimizer=True)
         for role, engine in self.training_step.engines.items():
-            own = {k.removeprefix(f"{role}/"): v for k, v in checkpoint.optimizer.items() if k.startswith(f"{role}/")}
+            own = {k.removeprefix(f"{role}/"): v for k, v in optimizer.items() if k.startswith(f"{role}/")}
             engine.load_state(own)
             engine.scaler.load_state_dict(checkpoint.state["scaler"][role])
         self.training_step.number, self.elapsed = checkpoint.state["step"], checkpoint.state["elapsed"]

@@ -1,5 +1,6 @@
 """A written configuration reads back as it was, for every algorithm."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,8 @@ def test_a_written_configuration_reads_back_for_every_algorithm(tmp_path):
         cfg = chosen("cifar10", algorithm)
         (tmp_path / "config.yaml").write_text(cfg.dump())
         assert resolve(["--config", str(tmp_path / "config.yaml")])[1] == cfg
+
+
+def test_a_configuration_goes_to_another_process(tmp_path: Path):
+    cfg = config("--addons.auxiliary.rotation", "0.5")
+    assert pickle.loads(pickle.dumps(cfg)) == cfg

@@ -6,7 +6,6 @@ from pathlib import Path
 from PIL import Image
 
 from semisonic import cli
-from semisonic.runs import run_folder
 from tests.support.runs import QUICK
 
 
@@ -43,7 +42,3 @@ def test_a_kill_before_the_folder_was_a_run_s_is_no_obstacle(tmp_path: Path):
     (out / "split.npz").write_bytes(b"half")
     assert cli.main([*QUICK, "--no-baseline", "--log.trackers", "none", "--steps", "2", "--out", str(out)]) == 0
     assert cli.main(["--resume", "--out", str(out)]) == 0
-
-
-def test_a_run_may_continue_with_other_health_settings():
-    assert "health" in run_folder.MAY_CHANGE

@@ -3,14 +3,14 @@
 import errno
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from semisonic.data.sets.checks import data_set_problems, three_floats
 from semisonic.data.sets.manifest import png_bytes
-from semisonic.schema import Config, UserError
+from semisonic.schema import Config, Effect, UserError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, on the 0..1 scale."""
@@ -20,46 +20,46 @@ class DataConfig(Config):
     name: str = "digits"
     """digits, mnist, fashion-mnist, cifar10, cifar100, svhn, stl10, folder for your own images, or one that a plug-in
     registers."""
-    root: Path | None = None
+    root: Annotated[Path | None, Effect.FREE] = None
     """Folder of the data. Default: `~/.cache/semisonic/data/NAME` (under XDG_CACHE_HOME where that is set);
     `folder` has no default. With `csv`, what the CSV's paths are relative to (default: the folder of the
     CSV)."""
-    download: bool = False
+    download: Annotated[bool, Effect.FREE] = False
     """Fetch the data set into `root` where it is not there yet."""
-    labels: int | None = 40
+    labels: int | None = Field(40, ge=0, le=10**9)
     """Labeled images in all, the same number for every class; null = all. Not used with `split`."""
-    held_out: int = Field(0, ge=0)
+    held_out: int = Field(0, ge=0, le=10**9)
     """Further labeled images, class-balanced, kept out of training to choose a checkpoint by."""
-    split: Path | None = None
+    split: Annotated[Path | None, Effect.CONTENT] = None
     """Your own split instead of a drawn one: an .npz with index arrays `labeled` and optionally `unlabeled`
     and `held_out`; or a .txt (one a line) or .csv (column `path` or `index`) naming the labeled images."""
-    split_seed: int | None = None
+    split_seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     """Seed of the drawn split; default: the run's seed."""
     unlabeled_includes_labeled: bool = True
     """Whether the labeled images are also in the unlabeled pool, as in FixMatch and its family."""
-    size: int | None = Field(None, ge=1)
+    size: int | None = Field(None, ge=1, le=4096)
     """Side of the training images in pixels: required for `folder`; every other data set has its own."""
     flip: bool | None = None
     """Horizontal flips in the weak augmentation; default: the data set's (none for digits, MNIST, SVHN)."""
-    pad: int | None = Field(None, ge=0)
+    pad: int | None = Field(None, ge=0, le=4096)
     """Reflected margin of the weak random crop in pixels; default: an eighth of the size."""
     normalize: Literal["own", "imagenet"] = "own"
     """Mean and deviation that pixels are normalized with: the data set's own (for `folder` ImageNet's), or ImageNet's,
     which networks trained on it expect."""
     svhn_extra: bool = True
     """Add SVHN's 531,131 extra images to its training images."""
-    csv: Path | None = None
+    csv: Annotated[Path | None, Effect.CONTENT] = None
     """For `folder`: a CSV with columns path, label (empty: unlabeled) and maybe split (train or test)."""
-    test_root: Path | None = None
+    test_root: Annotated[Path | None, Effect.FREE] = None
     """For `folder`: test images, one folder a class, where they are not in `root`/test or `root`/val."""
     test_fraction: float = Field(0.2, gt=0, lt=1)
     """For `folder` without any test images: this share of every class's labeled images is the test set,
     chosen by the files' names, so that it is the same for every seed."""
     bad_files: Literal["error", "skip"] = "error"
     """For `folder`: whether images that cannot be decoded are an error, or left out and counted."""
-    workers: int | None = Field(None, ge=1)
+    workers: Annotated[int | None, Effect.FREE] = Field(None, ge=1, le=4096)
     """For `folder`: processes that check new images; default: one per CPU."""
-    operations: Literal["auto", "dali", "kernel"] = "auto"
+    operations: Annotated[Literal["auto", "dali", "kernel"], Effect.FREE] = "auto"
     """Where RandAugment's operations and Cutout run: as DALI operators, or in one fused kernel after DALI's crop and
     flip; same draws, same pixels. auto = kernel. For AugMix, SimCLR and CTAugment, dali means plain torch in place of
     the kernel."""
@@ -68,7 +68,7 @@ class DataConfig(Config):
     fingerprint: str | None = None
     """Of images that were given in Python, whose name is `given`: by this a run knows its own. Written by
     `semisonic.train(data=...)`."""
-    steps_per_call: int = Field(0, ge=0)
+    steps_per_call: Annotated[int, Effect.FREE] = Field(0, ge=0, le=1024)
     """Steps whose images one DALI call makes; 0 = as many as fit 2^22 pixels on a GPU (at most 8), 1 on the CPU."""
 
 

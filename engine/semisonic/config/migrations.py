@@ -1,0 +1,172 @@
+"""What older versions wrote, read as they meant it: fields that were called otherwise, or were not there yet.
+
+A run's config.yaml states its `schema`: a number that every change of the configuration's language raises. Reading an
+older one brings its fields under their present names, and gives those that came later the value of `ADDED`: what runs
+of that version did, whatever the default is by now. So a run goes on, is evaluated and is compared as what it was.
+Version 0.1.0 wrote no number, which is schema 0.
+
+A file of the user's own is in today's language: what it leaves out is the recipe's. It is told from a saved one by its
+contents: a saved one has a `schema`, or every entry that version 0.1.0 wrote.
+
+Adding a field: raise `dump.SCHEMA`, and give the field a line under every older schema whose runs could have it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic.fields import FieldInfo
+from torch import Tensor
+
+from semisonic.config.dump import SCHEMA
+from semisonic.config.renamed import rename, rename_section
+from semisonic.schema import Config, UserError
+
+ADDED: Mapping[int, Mapping[str, Any]] = {
+    0: {"addons.aum.record": "off", "data.fingerprint": None, "model.fingerprint": None},
+}
+"""Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;
+those of the algorithm hold for every algorithm with such a field."""
+ENTRIES_OF_0 = frozenset({
+    "out", "seed", "steps", "baseline", "device", "precision", "compile", "recompute", "kernels", "replay",
+    "deterministic", "threads", "max_hours", "init", "data", "batch", "model", "algorithm", "auxiliary", "optim", "ema",
+    "eval", "log", "checkpoint", "parallel", "health",
+})  # fmt: skip
+"""Fields and sections at the top of every config.yaml that version 0.1.0 wrote."""
+RECORDS = ("schema", "content", "extended")
+"""Entries of config.yaml that are no fields: what a run notes about itself."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The configuration of a run as it was saved, in today's language."""
+
+    fields: dict[str, Any]
+    """Nested."""
+    schema: int
+    records: dict[str, Any] = field(default_factory=dict)
+    """The other entries: `content`, the checksums of files that count, and `extended`, changes of its length."""
+    filled: dict[str, Any] = field(default_factory=dict)
+    """Dotted fields that its version did not have, with what it did."""
+
+    @property
+    def notes(self) -> list[str]:
+        """A line on fields that mean something else than today's default, or none."""
+        there = known(self.fields)
+        different = [f"{name}={value}" for name, value in self.filled.items() if there[name].default != value]
+        if not different:
+            return []
+        return [f"Begun by an earlier version (schema {self.schema}), and going on as it was: {', '.join(different)}"]
+
+
+def is_saved(content: Mapping[str, Any]) -> bool:
+    """Whether a run wrote this configuration, and not a user."""
+    return "schema" in content or content.keys() >= ENTRIES_OF_0
+
+
+def migrated(content: Mapping[str, Any], where: str = "config.yaml") -> Saved:
+    """A configuration that a run has saved, in today's language. `content` stays as it is.
+
+    Raises `UserError` for one of a newer version, which names `where`.
+    """
+    schema = schema_of(content, where)
+    fields = rename({name: value for name, value in content.items() if name not in RECORDS}).fields
+    there = known(fields)
+    filled = {name: value for name, value in added_since(schema).items() if name in there and not _has(fields, name)}
+    for name, value in filled.items():
+        _put(fields, name, value)
+    return Saved(fields, schema, {name: content[name] for name in RECORDS[1:] if name in content}, filled)
+
+
+def migrated_section(name: str, kind: type[Config], content: Mapping[str, Any], schema: int) -> dict[str, Any]:
+    """One section of such a configuration, of this schema, likewise; `kind`: what it is."""
+    added = {
+        field.removeprefix(f"{name}."): value
+        for field, value in added_since(schema).items()
+        if field.startswith(f"{name}.")
+    }
+    return {
+        **{field: value for field, value in added.items() if field in kind.model_fields},
+        **rename_section(name, kind, content),
+    }
+
+
+def added_since(schema: int) -> dict[str, Any]:
+    """The dotted fields that later schemas brought, with what runs of this one did."""
+    # The newest first: what an older schema's line says of a field holds for its runs.
+    return {name: value for old in sorted(ADDED, reverse=True) if old >= schema for name, value in ADDED[old].items()}
+
+
+def schema_of(content: Mapping[str, Any], where: str = "config.yaml") -> int:
+    """The schema of a saved configuration. Raises `UserError` for one that this version does not know."""
+    schema = content.get("schema", 0)
+    if not isinstance(schema, int) or isinstance(schema, bool) or not 0 <= schema <= SCHEMA:
+        raise UserError(f"{where}: schema {schema!r} is of another version than this one, which reads 0 to {SCHEMA}")
+    return schema
+
+
+def read_saved(folder: Path) -> Saved:
+    """The configuration of the run, or of the checkpoint, in a folder."""
+    file = folder / "config.yaml"
+    content = yaml.safe_load(file.read_text())
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: not a run's configuration")
+    return migrated(content, str(file))
+
+
+def present_tensors(tensors: Mapping[str, Tensor], schema: int, optimizer: bool = False) -> dict[str, Tensor]:
+    """The tensors of a checkpoint of this schema under their present names.
+
+    optimizer: the names are those of an optimizer's state, ROLE/PARAMETER/STATE.
+    """
+    prefixes = former_tensors() if schema == 0 else {}
+
+    def present(name: str) -> str:
+        role, slash, own = name.partition("/") if optimizer else ("", "", name)
+        old = next((prefix for prefix in prefixes if own.startswith(prefix)), "")
+        return role + slash + prefixes.get(old, "") + own.removeprefix(old)
+
+    return {present(name): value for name, value in tensors.items()}
+
+
+def former_tensors() -> dict[str, str]:
+    """Beginnings of tensors' names in checkpoints of schema 0 -> what they begin with now."""
+    from semisonic.addons.registry import ADD_ONS
+
+    return {old: f"addons.{name}.{new}" for name, kind in ADD_ONS.items() for old, new in kind.former_tensors.items()}
+
+
+def known(fields: Mapping[str, Any]) -> dict[str, FieldInfo]:
+    """The fields of a run with the algorithm that nested `fields` name, by their dotted names."""
+    # Not at the top: who reads one section of a saved configuration needs none of what a run's imports.
+    from semisonic.config.fields import algorithm_name, walk_fields
+    from semisonic.config.run_config import RunConfig
+
+    return {name: info for name, info, _ in walk_fields(RunConfig, algorithm_name(dict(fields)))}
+
+
+def field_value(fields: Mapping[str, Any], name: str) -> Any:
+    """The value of a dotted field among nested ones; None where there is none."""
+    inner: Any = fields
+    for part in name.split("."):
+        inner = inner.get(part) if isinstance(inner, Mapping) else None
+    return inner
+
+
+def _has(fields: Mapping[str, Any], name: str) -> bool:
+    section, _, leaf = name.rpartition(".")
+    inner = field_value(fields, section) if section else fields
+    return isinstance(inner, Mapping) and leaf in inner
+
+
+def _put(fields: dict[str, Any], name: str, value: Any) -> None:
+    """Gives a nested field a value; a section that is none stays, for its mistake to be told."""
+    *sections, leaf = name.split(".")
+    for section in sections:
+        inner = fields.setdefault(section, {})
+        if not isinstance(inner, dict):
+            return
+        fields = inner
+    fields[leaf] = value
