@@ -19,10 +19,6 @@ def __getattr__(name: str) -> Any:
         from semisonic.inference.classifier import load_classifier
 
         return load_classifier
-    if name == "register":
-        import importlib
-
-        return importlib.import_module("semisonic.register")
     if name in ("Result", "train"):
         from semisonic import api
 
@@ -31,6 +27,10 @@ def __getattr__(name: str) -> Any:
         from semisonic.schema import UserError
 
         return UserError
+    if name == "register":
+        import importlib
+
+        return importlib.import_module("semisonic.register")
     raise AttributeError(f"module 'semisonic' has no attribute {name!r}")
 
 

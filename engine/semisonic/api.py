@@ -25,6 +25,7 @@ from semisonic.inference.classifier import Classifier, load_classifier
 from semisonic.models import wrapped
 from semisonic.models.networks import build
 from semisonic.models.wrapped import NetworkFactory, network_fingerprint
+from semisonic.recipes import RECIPES
 from semisonic.runs.run import run
 from semisonic.schema import ExitCode, Stopped, UserError
 from semisonic.training.given import Given
@@ -62,7 +63,7 @@ def train(
     resume: bool = False,
     extend: bool = False,
     config: str | Path | None = None,
-    plugin: str | Path | Sequence[str | Path] | None = None,
+    plugin: str | Path | Sequence[str | Path] = (),
     callback: Callable[[dict[str, Any]], object] | None = None,
     quiet: bool = False,
     **fields: Any,
@@ -77,27 +78,24 @@ def train(
         all labels are used unless `labels` says how many.
     test: test images in the same forms; by default `data.test_fraction` of the labeled images of every class.
     network: a network's name, or a function of the number of classes that makes an nn.Module ending in an nn.Linear.
-    resume: continue the run in its folder; images and networks that were given must be given again.
-    extend: where `steps` is another number now, plan the rest of the run anew.
-    config: a YAML file of fields. plugin: files that register what the fields name.
-    callback: called after each evaluation with its metrics. quiet: print nothing.
+    resume: continue the run in its folder; images and networks that were given must be given again. extend: plan the
+        rest of it anew, for another number of steps.
+    config: a YAML file of fields. plugin: files of plug-ins. quiet: print nothing.
+    callback: called after each evaluation with its metrics.
     fields: any other field of the configuration: `steps=200, algorithm="flexmatch", optim={"lr": 0.1}, out="runs/a"`.
 
     Raises `UserError` for mistakes, one line each, and its kinds for runs that fail, diverge or are stopped by a
     signal; a Ctrl-C, after which the run has written a checkpoint, stays KeyboardInterrupt.
     """
-    file = Path(config) if config is not None else None
-    plugins = [plugin] if isinstance(plugin, str | Path) else plugin or ()
-    options = {"config": file, "resume": resume, "extend": extend, "plugins": plugins}
-    call = _Call(fields, recipe, options)
+    call = _Call(fields, recipe)
     call.take_data(data, test)
     call.take_network(network)
-    cfg = call.configuration()
+    cfg = call.configuration(Path(config) if config is not None else None, resume, extend, plugin)
     given = Given(call.data_set(cfg), call.factory, callback, quiet)
     if call.factory is not None:
         assert given.data is not None
         cfg = _with_fingerprint(cfg, call.factory, given.data)
-    outcome = run(Invocation(cfg, resume, extend=extend), given)
+    outcome = run(Invocation(cfg, resume, extend), given)
     if outcome.reason == "SIGINT":
         raise KeyboardInterrupt
     if outcome.code != ExitCode.OK:
@@ -111,9 +109,8 @@ def train(
 class _Call:
     """The arguments of a call on their way to a configuration; mistakes are collected, and raised by that."""
 
-    def __init__(self, fields: dict[str, Any], recipe: str | None, options: dict[str, Any]):
-        """options: `keyword_arguments`' others."""
-        self.fields, self.recipe, self.options = dict(fields), recipe, options
+    def __init__(self, fields: dict[str, Any], recipe: str | None):
+        self.fields, self.recipe = dict(fields), recipe
         self.problems: list[str] = []
         self.under: dict[str, Any] = {}
         """Fields that the caller may say otherwise."""
@@ -144,7 +141,9 @@ class _Call:
         """The fields of a data set's name, or of a folder."""
         if isinstance(data, str) and (data in data_sets() or not (Path(data).is_dir() or "/" in data)):
             return {"name": data}
-        if self.recipe is None:
+        recipe = RECIPES.get(self.recipe or "folder")
+        of_recipe = recipe()["data"] if recipe else {}
+        if of_recipe.get("name") != "folder" or "labels" not in of_recipe:
             self.under["data"] = {"name": "folder", "labels": None}
         return {"name": "folder", "root": data}
 
@@ -179,9 +178,11 @@ class _Call:
         own = {"name": name} if isinstance(network, str) else {"name": name, "fingerprint": "unknown"}
         self.fields["model"] = {**model, **own}
 
-    def configuration(self) -> RunConfig:
+    def configuration(
+        self, config: Path | None, resume: bool, extend: bool, plugin: str | Path | Sequence[str | Path]
+    ) -> RunConfig:
         """Raises UserError with every mistake."""
-        arguments, problems = keyword_arguments(self.fields, self.recipe, **self.options)
+        arguments, problems = keyword_arguments(self.fields, self.recipe, config, resume, extend, plugin)
         return assemble(arguments, [*self.problems, *problems], self.under)
 
     def data_set(self, cfg: RunConfig) -> DataSet | None:

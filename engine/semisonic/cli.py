@@ -150,9 +150,10 @@ def compare(argv: Sequence[str]) -> int:
 
 @guarded
 def evaluate(argv: Sequence[str]) -> int:
-    """Evaluates a checkpoint on its data set's test images, or on a folder of your own (launch/evaluate.py)."""
-    about = "Evaluates a checkpoint on its test images, or on labeled ones of your own."
-    parser = _parser("semisonic evaluate", about, batch=256)
+    """Evaluates a checkpoint on its data set's test images, or on a folder of your own."""
+    parser = _parser(
+        "semisonic evaluate", "Evaluates a checkpoint on its test images, or on labeled ones of your own.", batch=256
+    )
     parser.add_argument(
         "folder", type=Path, nargs="?", help="images of your own, one folder a class (default: the run's test images)"
     )

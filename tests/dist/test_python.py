@@ -40,7 +40,7 @@ def test_two_ranks_train_one_run(start: Start, tmp_path: Path):
     (history, top1, called), (other, other_top1, never) = (
         json.loads((tmp_path / f"{r}.json").read_text()) for r in (0, 1)
     )
-    assert history == other and top1 == other_top1 == history[-1]["eval/top1"] and (called, never) == (4, 0)
+    assert history == other and top1 == other_top1 == history[-1]["test/top1"] and (called, never) == (4, 0)
     assert [entry["step"] for entry in history] == [4, 8]
     assert "data: rank 1 was given another than rank 0" in output and child.returncode
     assert not (tmp_path / "three").exists()

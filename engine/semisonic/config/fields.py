@@ -34,11 +34,6 @@ def walk_fields(model: type[Config], algorithm: str) -> Iterator[tuple[str, Fiel
             yield name, info, inner
 
 
-RECORDED = ("plugins",)
-"""Fields that a run records and nobody gives."""
-
-
-@cache
 def _document(model: type[Config]) -> None:
     """Gives the fields of a configuration class their descriptions."""
     texts: dict[str, str] = {}
@@ -66,6 +61,10 @@ def _field_texts(file: str | None) -> dict[str, dict[str, str]]:
                     string = text.value.value if isinstance(text.value, ast.Constant) else ""
                     found[node.name][ast.unparse(field.target)] = inspect.cleandoc(str(string))
     return found
+
+
+RECORDED = ("plugins", "data.fingerprint", "model.fingerprint")
+"""Fields that a run records and nobody gives."""
 
 
 def describe_fields(algorithm: str = "fixmatch") -> list[tuple[str, str, str, str]]:

@@ -1,6 +1,6 @@
 """A call in Python as a command line would say it: fields by their dotted names."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,25 @@ def keyword_arguments(
     config: Path | None = None,
     resume: bool = False,
     extend: bool = False,
-    plugins: Iterable[str | Path] = (),
+    plugin: str | Path | Sequence[str | Path] = (),
 ) -> tuple[Arguments, list[str]]:
     """Arguments as `parse_arguments` makes them, and mistakes in their form.
 
-    Plug-ins are run first, of which one may fail: then `UserError`.
-    fields: `{"steps": 9, "optim": {"lr": 0.1}, "algorithm": "vat"}`, dotted names (`"optim.lr"`) included.
+    fields: `{"steps": 9, "optim": {"lr": 0.1}, "algorithm": "vat"}`, dotted names (`"optim.lr"`) included. plugin:
+    files of plug-ins, which are run first.
     """
+    plugins = load_plugins([plugin] if isinstance(plugin, str | Path) else plugin)
     problems: list[str] = []
     dotted: dict[str, Any] = {}
     for name, value in _flat(fields):
         if name in dotted:
             problems.append(f"{name}: given twice")
-        dotted[name] = value
+        if name == "plugins":
+            problems.append("plugins: a plug-in is named with plugin=FILE")
+        else:
+            dotted[name] = value
     named, notes, both = rename(dotted, dotted=True)
-    arguments = Arguments(
-        named, notes, config=config, recipe=recipe, plugins=load_plugins(plugins), resume=resume, extend=extend
-    )
-    return arguments, problems + both
+    return Arguments(named, notes, config, recipe, plugins, resume, extend), problems + both
 
 
 def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,6 +4,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from semisonic.config.migrations import migrated_section
 from semisonic.inference.inputs import Inputs
 from semisonic.inference.labeled import labeled_slices
 from semisonic.models.networks import ModelConfig, build, find
-from semisonic.models.wrapped import GIVEN, NetworkFactory, build_given, network_fingerprint
+from semisonic.models.wrapped import GIVEN, network_fingerprint
 from semisonic.plugins import load_plugins, loaded_plugins, require_plugins
 from semisonic.schema import UserError
 from semisonic.training.metrics import Evaluation, evaluate, evaluation_mode
@@ -128,6 +129,8 @@ def load_classifier(
     about = checkpoint.state
     built = _built(checkpoint, path, network)
     _load_weights(built, _weights(checkpoint, net, path), path)
+    if about["model"].get("fingerprint") not in (None, network_fingerprint(built)):
+        raise UserError(f"network: is not that of {path}: its tensors fit, but its layers are others")
     return Classifier(built, about).eval()
 
 
@@ -150,29 +153,26 @@ def _weights(checkpoint: checkpoints.Checkpoint, net: Literal["ema", "raw"], pat
 def _built(checkpoint: checkpoints.Checkpoint, path: str | Path, network: Network | None) -> nn.Module:
     """The network that a checkpoint names. Raises `UserError` with the run's plug-ins where nothing registers it."""
     about = checkpoint.state
-    classes = len(about["classes"])
-    if about["model"]["name"] == GIVEN:
-        if network is None:
-            again = "pass network=, the network or what makes it"
-            raise UserError(f"{path}: the run's network was given in Python; {again}")
-        built = build_given(_factory(network), classes, about["image_size"])
-        if about["model"].get("fingerprint") not in (None, network_fingerprint(built)):
-            raise UserError(f"network: is not that which the run of {path} was given: its layers differ")
-        return built
-    if network is not None:
-        raise UserError(f"network: {path} has {about['model']['name']}, which is built by its name; leave it out")
+    if network is not None and about["model"]["name"] != GIVEN:
+        return _given(network, len(about["classes"]))
+    if about["model"]["name"] == GIVEN and network is None:
+        raise UserError(f"{path}: the run's network was given in Python; pass network=, the network or what makes it")
     if find(about["model"]["name"]) is None:
         require_plugins(yaml.safe_load(checkpoint.config).get("plugins", ()), loaded_plugins(), str(path))
     model = ModelConfig.model_validate(migrated_section("model", ModelConfig, about["model"], about.get("schema", 0)))
-    return build(model, classes, about["image_size"])
+    factory = None if network is None else partial(_given, network)
+    return build(model, len(about["classes"]), about["image_size"], factory)
 
 
-def _factory(network: Network) -> NetworkFactory:
+def _given(network: Network, classes: int) -> nn.Module:
     if isinstance(network, nn.Module):
-        return lambda classes: copy.deepcopy(network)
+        return copy.deepcopy(network)
     if not callable(network):
         raise UserError(f"network: of type {type(network).__name__}; give an nn.Module, or a function classes -> one")
-    return network
+    made = network(classes)
+    if not isinstance(made, nn.Module):
+        raise UserError(f"network: made {type(made).__name__} from {classes} classes, which is no nn.Module")
+    return made
 
 
 def _load_weights(network: nn.Module, weights: dict[str, Tensor], path: str | Path) -> None:

@@ -87,16 +87,16 @@ def _shake_shake(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
     return shake_shake.ShakeShake(*branches, classes)
 
 
-def _not_named(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
-    raise UserError("model: the network was given in Python; pass it again, network=...")
-
-
 def _small(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
     return small.Small(classes)
 
 
 def _torchvision(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
     return torchvision_nets.TorchvisionNet(cfg.name, classes, image_size, cfg.stem)
+
+
+def _given(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
+    raise UserError("model: the network was given in Python; pass it again, network=...")
 
 
 WIDE = Network(_wide, "any other Wide ResNet of depth D = 6n+4 (three stages) or 8n+5 (four) and width factor K")
@@ -112,8 +112,8 @@ NETWORKS: Registry[Network] = Registry(
         "wrn-28-8": Network(_wide, "Wide ResNet, 23.4 M parameters: CIFAR-100 in the literature"),
         "wrn-37-2": Network(_wide, "Wide ResNet with four stages, 5.9 M parameters: STL-10 in the literature"),
         "shake-shake-26-2x32d": SHAKE_SHAKE,
-        GIVEN: Network(_not_named, "a network of your own, in Python: semisonic.train(network=...)"),
         "small": Network(_small, "four convolutions, 80,000 parameters: the embedded digits on a CPU"),
+        GIVEN: Network(_given, "a network of your own, in Python: semisonic.train(network=...)"),
     },
 )
 """Networks by name. Besides, there are those of all the sizes that a name can say, and torchvision's; see `find`."""
@@ -204,12 +204,10 @@ def build(cfg: ModelConfig, classes: int, image_size: int, factory: NetworkFacto
         raise UserError(errors)
     found = find(cfg.name)
     assert found is not None
-    if cfg.name != GIVEN:
-        network = found.build(cfg, classes, image_size)
-    elif factory is None:
-        raise UserError("model: the network was given in Python; pass it again, network=...")
-    else:
+    if factory is not None and cfg.name == GIVEN:
         network = build_given(factory, classes, image_size)
+    else:
+        network = found.build(cfg, classes, image_size)
     if cfg.dropout:
         network.head = DropoutLinear(network.head, cfg.dropout)  # type: ignore[arg-type]
     return convert_batch_norm(network, cfg.norm_momentum, cfg.norm_eps, cfg.norm_sync)

@@ -6,6 +6,7 @@ Shape suffixes: N batch, D features.
 import hashlib
 import re
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,12 @@ def build_given(factory: NetworkFactory, classes: int, image_size: int) -> nn.Mo
     if not isinstance(module, nn.Module):
         raise UserError(f"network: called with {classes}, it returned no nn.Module but {type(module).__name__}")
     module.eval()
+    if _is_ours(module):
+        ours: Any = module
+        made = _probe(lambda images: ours.head(ours.features(images)), image_size)
+        if not made.equal(_probe(module, image_size)):
+            raise UserError("network: it has features and a head, but head(features(images)) is not what it makes")
+        return _converted(module).train()
     path, head, features, logits = _find_head(module, classes, image_size)
     for parent in list(module.modules()):
         for name, child in parent._modules.items():
@@ -68,6 +75,12 @@ def build_given(factory: NetworkFactory, classes: int, image_size: int) -> nn.Mo
             f"network: what enters its last nn.Linear ({path}) changes where something else takes its place"
         )
     return network.train()
+
+
+def _is_ours(module: nn.Module) -> bool:
+    """Whether a module has what this package's networks have: then it stays as it is."""
+    made = isinstance(getattr(module, "head", None), nn.Linear) and callable(getattr(module, "features", None))
+    return made and isinstance(getattr(module, "feature_dim", None), int)
 
 
 def _probe(network: Callable[[Tensor], Tensor], image_size: int) -> Tensor:

@@ -17,14 +17,14 @@ from semisonic.schema import Effect, UserError
 
 READ_ONCE = ("init", "model.weights")
 """Files that are not read again once there is a checkpoint."""
+INSTEAD = "use another --out (and --init)"
 GIVEN_ANEW = {
-    "data.fingerprint": "data: these are not the images and labels that the run in {} was given; pass the same, or use "
-    "another out",
+    "data.fingerprint": "data: these are not the images and labels that the run in {} was given; pass the same, or "
+    "use another out",
     "model.fingerprint": "network: this is not the network that the run in {} was given: its layers differ; pass the "
     "same, or use another out",
 }
-"""Fingerprints of what was given in Python -> what is wrong where it differs."""
-INSTEAD = "use another --out (and --init)"
+"""What is wrong where images or a network that were given in Python are others by now."""
 
 
 def check_same(cfg: RunConfig, folder: Path, longer: bool = False, extend: bool = False) -> None:
@@ -46,7 +46,7 @@ def check_same(cfg: RunConfig, folder: Path, longer: bool = False, extend: bool 
             problems += _content_problems(field, old, new, saved, folder)
         elif field == "steps" and longer:
             problems += _steps_problems(cfg, old, folder, extend)
-        elif field in GIVEN_ANEW and old != new:
+        elif field in GIVEN_ANEW and old and new and old != new:
             problems.append(GIVEN_ANEW[field].format(folder))
         elif effect is Effect.RESULTS and old != new:
             problems.append(f"{field}: {new!r}, but {folder} has {old!r}; {INSTEAD}")

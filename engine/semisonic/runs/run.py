@@ -130,7 +130,7 @@ def _run(
             late = cfg.max_hours is not None and time.monotonic() - begin > 3600 * cfg.max_hours
             return preemption.received or ("max_hours" if late else None)
 
-        session = Session(accelerator, console, data, split, stop, watchdog, given, baseline, extend=invocation.extend)
+        session = Session(accelerator, console, data, split, stop, watchdog, given, baseline, invocation.extend)
         outcome = train_with_baseline(cfg, session)
     if outcome.summary:
         console.result(outcome.summary, cfg.run_folder)
@@ -240,12 +240,15 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
         status("stopped", trainer.step, reason, code)
         console.print(f"Stopped at step {trainer.step:,} ({reason}) with a checkpoint; --resume continues")
         return Outcome(code, None, trainer.history, reason, trainer.step)
-    own: dict[str, Any] = {"baseline": baseline} if baseline else {}
-    if extended := extensions(folder):
-        own["extended"] = extended
-    summary = on_main(session.accelerator, lambda: write_summary(folder, summarize(trainer) | own))
+
+    def summary() -> dict[str, Any]:
+        extended = extensions(folder)
+        own = ({"extended": extended} if extended else {}) | ({"baseline": baseline} if baseline else {})
+        return write_summary(folder, summarize(trainer) | own)
+
+    content = on_main(session.accelerator, summary)
     status("finished", trainer.step, code=ExitCode.OK)
-    return Outcome(ExitCode.OK, summary, trainer.history, None, trainer.step)
+    return Outcome(ExitCode.OK, content, trainer.history, None, trainer.step)
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:

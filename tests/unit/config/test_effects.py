@@ -18,6 +18,7 @@ FREE = [
     "replay",
     "threads",
     "max_hours",
+    "plugins",
     "data.root",
     "data.download",
     "data.test_root",
@@ -40,7 +41,7 @@ FREE = [
     "health.progress",
     "health.compare_every",
 ]
-"""May change on --resume."""
+"""May change on --resume; plug-ins have a check of their own."""
 CONTENT = ["init", "data.split", "data.csv", "model.weights"]
 """Files that go into the results."""
 RESULTS = [
@@ -119,7 +120,6 @@ LATER = {
     "addons.aum.record": (1, Effect.RESULTS),
     "data.fingerprint": (1, Effect.RESULTS),
     "model.fingerprint": (1, Effect.RESULTS),
-    "plugins": (1, Effect.FREE),
 }
 """Fields that came after version 0.1.0, with the schema that brought them. A field that is in none of these lists is
 to be decided about: its effect, and what runs did before it was there, in `migrations.ADDED` for every schema below."""

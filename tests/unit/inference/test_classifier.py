@@ -18,7 +18,9 @@ import semisonic
 from semisonic.checkpoint import format as checkpoints
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.registry import load_data_set
+from semisonic.models.networks import ModelConfig, build
 from semisonic.models.small import Small
+from semisonic.models.wrapped import network_fingerprint
 from semisonic.schema import UserError
 from tests.support.addons import registered
 from tests.support.throw_away import THROW_AWAY
@@ -122,63 +124,36 @@ def test_floats_of_a_tensor_are_differentiated_by(run: Path):
     assert images.grad is not None and images.grad.abs().sum() > 0
 
 
-@pytest.fixture(scope="module")
-def given(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoint of the run as one of a network that was given in Python has it."""
-    checkpoint, folder = checkpoints.load_checkpoint(run), tmp_path_factory.mktemp("given")
-    model = {**checkpoint.state["model"], "name": "given"}
-    tensors = {name.replace(".layers.", ".body.layers."): value for name, value in checkpoint.model.items()}
-    own = replace(checkpoint, model=tensors, state={**checkpoint.state, "model": model})
-    checkpoints.save(folder, 30, own, keep=1)
-    return folder
-
-
-class Plain(nn.Module):
-    """The small network's layers in a module that has a classifier and nothing else of ours."""
-
-    def __init__(self, classes: int):
-        super().__init__()
-        own = Small(classes)
-        self.layers, self.classifier = own.layers, own.head
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.layers(images).mean((2, 3)))
-
-
-def test_a_network_that_was_given_is_given_again(run: Path, given: Path):
+def test_a_network_that_was_given_is_given_again(run: Path, tmp_path: Path):
+    checkpoint = checkpoints.load_checkpoint(run)
+    fingerprint = network_fingerprint(build(ModelConfig(name="small"), 10, 16))
+    model = {**checkpoint.state["model"], "name": "given", "fingerprint": fingerprint}
+    checkpoints.save(tmp_path, 30, replace(checkpoint, state={**checkpoint.state, "model": model}), keep=1)
     with pytest.raises(UserError, match="the run's network was given in Python; pass network="):
-        semisonic.load(given)
+        semisonic.load(tmp_path)
     images = torch.rand(2, 3, 16, 16)
     expected = semisonic.load(run)(images)
-    made = Plain(10)
+    made = build(ModelConfig(name="small"), 10, 16)
     before = {name: value.clone() for name, value in made.state_dict().items()}
-    for network in (made, Plain):
-        torch.testing.assert_close(semisonic.load(given, network=network)(images), expected)
+    for network in (made, lambda classes: build(ModelConfig(name="small"), classes, 16)):
+        torch.testing.assert_close(semisonic.load(tmp_path, network=network)(images), expected)
     assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())  # it was copied
-    with pytest.raises(UserError, match="has small, which is built by its name; leave it out"):
-        semisonic.load(run, network=Plain)
 
 
-def test_another_network_is_refused_by_name(given: Path):
-    class Flat(nn.Module):
-        def __init__(self, classes: int):
-            super().__init__()
-            self.classifier = nn.Linear(3, classes)
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.classifier(images.mean((2, 3)))
-
+def test_another_network_is_refused_by_name(run: Path):
     with pytest.raises(UserError) as caught:
-        semisonic.load(given, network=Flat)
-    extra, shapes = caught.value.messages
-    assert extra.startswith(f"network: is not that of {given}: the network has no body.layers.")
-    assert shapes == f"network: is not that of {given}: of another shape: head.weight ([10, 96], not [10, 3])"
+        semisonic.load(run, network=nn.Linear(2, 2))
+    lacks, extra = caught.value.messages
+    assert lacks == f"network: is not that of {run}: the checkpoint lacks bias, weight"
+    assert extra.startswith(f"network: is not that of {run}: the network has no head.bias, head.weight, layers.")
+    with pytest.raises(UserError, match=r"of another shape: head.bias \(\[10\], not \[7\]\)"):
+        semisonic.load(run, network=Small(7))
     with pytest.raises(UserError, match=r"network: of type str; give an nn.Module"):
-        semisonic.load(given, network="small")
-    with pytest.raises(UserError, match=r"network: called with 10, it returned no nn.Module but int"):
-        semisonic.load(given, network=lambda classes: classes)
+        semisonic.load(run, network="small")
+    with pytest.raises(UserError, match=r"network: made int from 10 classes, which is no nn.Module"):
+        semisonic.load(run, network=lambda classes: classes)
     with pytest.raises(UserError, match="net: 'average'; give ema or raw"):
-        semisonic.load(given, net="average")
+        semisonic.load(run, net="average")
 
 
 def test_plug_ins_are_loaded_first(run: Path, monkeypatch: pytest.MonkeyPatch):

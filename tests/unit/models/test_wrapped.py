@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from semisonic.models.networks import ModelConfig, build, model_problems
 from semisonic.models.norm import BatchNorm2d
 from semisonic.models.randomness import Dropout
+from semisonic.models.small import Small
 from semisonic.models.wrapped import WrappedNetwork, build_given, network_fingerprint
 from semisonic.schema import UserError
 from tests.support.networks import images
@@ -108,3 +109,15 @@ def test_no_configuration_builds_one():
         assert problem.startswith("model.name: given is a network of your own, in Python")
     with pytest.raises(UserError, match="model: the network was given in Python"):
         build(GIVEN, 5, 32)
+
+
+def test_a_network_of_the_engine_s_own_kind_stays_as_it_is():
+    network = build(GIVEN, 5, 16, Small)
+    assert isinstance(network, Small) and network.training
+
+    class Wrong(Small):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) + 1
+
+    with pytest.raises(UserError, match=r"head\(features\(images\)\) is not what it makes"):
+        build(GIVEN, 5, 16, Wrong)

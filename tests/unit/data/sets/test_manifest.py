@@ -201,18 +201,6 @@ def test_processes_find_the_same(tmp_path: Path, monkeypatch):
     assert [entry.status for entry in here.entries].count(BAD) == 1
 
 
-def test_a_single_file_that_cannot_be_decoded_says_why(tmp_path: Path):
-    (tmp_path / "text.png").write_text("no image")
-    Image.new("F", (8, 8)).save(tmp_path / "float.tif")
-    for name, reason in (
-        ("text.png", "not an image"),
-        ("float.tif", "range of values is not defined"),
-        ("none", "No such"),
-    ):
-        with pytest.raises(ValueError, match=reason):
-            manifest.decode(tmp_path / name)
-
-
 def test_processes_do_not_run_a_script_again_that_has_no_guard(tmp_path: Path):
     write_all(tmp_path / "images", {"half.jpg": encoded("RGB", "JPEG")[:300], "p.gif": encoded("P", "GIF")})
     script = tmp_path / "script.py"
@@ -223,3 +211,15 @@ def test_processes_do_not_run_a_script_again_that_has_no_guard(tmp_path: Path):
     )
     done = subprocess.run([sys.executable, script, tmp_path / "images"], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("scanned\n", "")
+
+
+def test_a_single_file_that_cannot_be_decoded_says_why(tmp_path: Path):
+    (tmp_path / "text.png").write_text("no image")
+    Image.new("F", (8, 8)).save(tmp_path / "float.tif")
+    for name, reason in (
+        ("text.png", "not an image"),
+        ("float.tif", "range of values is not defined"),
+        ("none", "No such"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            manifest.decode(tmp_path / name)
