@@ -39,7 +39,7 @@ from semisonic.runs.summary import summarize
 from semisonic.schema import ExitCode, UserError, exit_code
 from semisonic.training.build import build_algorithm, build_trainer, draw_split, initialize
 from semisonic.training.out_of_memory import explained
-from semisonic.training.process import on_main, start, thread_count
+from semisonic.training.process import on_main, start
 
 
 @dataclass
@@ -205,7 +205,7 @@ def train(
         fresh=not latest, say=reports.append, activity=session.watchdog.activity,
     )  # fmt: skip
     session.watchdog.wait_for_checkpoint = trainer.checkpoint_writer.rest
-    console.start_up(cfg, session.data, session.split, trainer.rank, trainer.device, thread_count(cfg))
+    console.start_up(cfg, session.data, session.split, trainer.rank, trainer.device, cfg.execution.threads)
     if latest:
         trainer.restore(checkpoints.load_checkpoint(latest))
         console.print(f"Resumed from {latest}")
