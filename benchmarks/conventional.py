@@ -233,7 +233,7 @@ class Loop:
             confidence, pseudo = weak.detach().softmax(-1).max(-1)
             mask = confidence.ge(self.cfg.algorithm.threshold).float()
             losses["unlabeled"] = (F.cross_entropy(strong, pseudo, reduction="none") * mask).mean()
-            losses["mask"] = mask.mean()
+            losses["coverage"] = mask.mean()
             loss = loss + self.cfg.algorithm.weight * losses["unlabeled"]
         self.scaler.scale(loss).backward()
         return {"loss": loss, **losses}

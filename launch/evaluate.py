@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint on its data set's test images: `python launch/evaluate.py --help`."""
+"""Evaluates a checkpoint on its data set's test images or your own: `python launch/evaluate.py --help`."""
 
 import sys
 

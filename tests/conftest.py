@@ -16,6 +16,7 @@ if not torch.cuda.is_available():
 from semisonic_kernels.fuse import use_kernels
 from tests.support.processes import ROOT, Run, Start, starting
 from tests.support.record import record
+from tests.support.registries import restored
 
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # the tests compile too little for a pool of processes
 use_kernels("reference").__enter__()  # for the session: also fixtures of modules are made without a compiler
@@ -78,6 +79,13 @@ def process_wide_settings(request: pytest.FixtureRequest) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = convolutions
     if torch.get_float32_matmul_precision() != products:
         torch.set_float32_matmul_precision(products)
+
+
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """What a test registers, and plug-ins that it loads, are known in that test alone."""
+    with restored():
+        yield
 
 
 @pytest.fixture

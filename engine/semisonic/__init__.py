@@ -2,7 +2,7 @@
 
 from semisonic.version import __version__
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "register"]
 
 
 def __getattr__(name: str):
@@ -11,4 +11,8 @@ def __getattr__(name: str):
         from semisonic.inference.classifier import load_classifier
 
         return load_classifier
+    if name == "register":
+        import importlib
+
+        return importlib.import_module("semisonic.register")
     raise AttributeError(f"module 'semisonic' has no attribute {name!r}")

@@ -2,28 +2,12 @@
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.check.properties import Failed
+from semisonic.check.tiny import Runner, Subject, batch_for
+from semisonic.check.waiting import NoWaiting, never_waits, step
 from tests.support.addons import composed
-from tests.support.algorithms import batch_for, info, tiny_network
-from tests.support.runner import Runner
-
-WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "bincount", "_unique2", "unique_dim", "repeat_interleave",
-         "equal", "lift_fresh")  # fmt: skip
-"""Operators by name whose result or size the host reads, or (lift_fresh: torch.tensor) whose input it copies over."""
-
-
-class NoWaiting(TorchDispatchMode):
-    """Raises where an operator would make the host wait for a GPU."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.overloadpacket.__name__
-        indexed = name in ("index", "index_put", "index_put_", "_index_put_impl_")
-        if name in WAITS or (indexed and any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])):
-            raise AssertionError(f"{function} makes the host wait")
-        return function(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +25,7 @@ class NoWaiting(TorchDispatchMode):
     ],
 )
 def test_waiting_is_noticed(wrong):
-    with pytest.raises(AssertionError, match="makes the host wait"), NoWaiting():
+    with pytest.raises(Failed, match="makes the host wait"), NoWaiting():
         wrong(torch.tensor([1.0, 0.0, 2.0]))
 
 
@@ -59,26 +43,9 @@ FIELDS: dict[str, list[dict[str, object]]] = {
 @pytest.mark.parametrize("micro", [1, 2])
 @pytest.mark.kernels("eager")
 def test_a_step_never_waits(name: str, fields: dict, micro: int):
-    kind: type[Algorithm] = ALGORITHMS[name]
-    if micro > 1 and not kind.micro_batches:
+    if micro > 1 and not ALGORITHMS[name].micro_batches:
         pytest.skip("refuses micro-batches")
-    fields = fields | ({"block": 1} if "block" in kind.Config.model_fields else {})
-    torch.manual_seed(0)
-    algorithm = kind(kind.Config(**fields), tiny_network, info())
-    run, batch = Runner(algorithm, micro=micro), batch_for(algorithm)
-    run.step(batch)  # the first makes what the later ones keep
-    step(run, batch)
-
-
-def step(run: Runner, batch) -> None:
-    """`Runner.step` without its seed, which belongs to the host."""
-    algorithm = run.algorithm
-    with NoWaiting():
-        output = algorithm.train_step(batch, run)
-        with torch.no_grad():
-            algorithm.commit(output.observed)
-            algorithm.update_ema()
-        algorithm.step += 1
+    never_waits(Subject(ALGORITHMS[name], fields), micro)
 
 
 @pytest.mark.kernels("eager")

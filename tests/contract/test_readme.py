@@ -1,5 +1,6 @@
-"""What the README names exists: files, options, fields, make's targets."""
+"""What the README and the pages of docs/ name exists: files, options, fields, make's targets, and what they link to."""
 
+import ast
 import re
 
 import pytest
@@ -8,8 +9,12 @@ from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.fields import describe_fields
 from tests.conftest import ROOT
 
-README = (ROOT / "README.md").read_text()
-FOLDERS = "launch|engine|kernels|benchmarks|tests"
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+}
+README = PAGES["README.md"]
+FOLDERS = "launch|engine|kernels|benchmarks|docs|tests"
 LAUNCHERS = {
     "config_file", "machine_rank", "main_process_ip", "main_process_port", "max-restarts", "max_restarts", "nnodes",
     "nodes", "gpus-per-node", "nproc_per_node", "num_machines", "num_processes", "rdzv-backend", "rdzv-endpoint",
@@ -17,10 +22,12 @@ LAUNCHERS = {
 }  # fmt: skip
 """Options of torchrun, accelerate and sbatch."""
 FIELDS = {name for algorithm in ALGORITHMS for name, *_ in describe_fields(algorithm)}
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def named(pattern: str) -> list[str]:
-    return sorted(set(re.findall(pattern, README)))
+def named(pattern: str) -> list[tuple[str, str]]:
+    """Every page with each thing that it names, once."""
+    return sorted({(page, name) for page, text in PAGES.items() for name in re.findall(pattern, text)})
 
 
 def options() -> set[str]:
@@ -29,8 +36,20 @@ def options() -> set[str]:
     return {name for path in paths for name in re.findall(r"--([a-z][\w-]*)", path.read_text())}
 
 
-@pytest.mark.parametrize("path", named(rf"(?<![\w/.-])(?:\.ci|{FOLDERS})/[\w./{{}},*-]*[\w/}}*]"))
-def test_paths_exist(path: str):
+def anchors(page: str) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", PAGES[page]), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def linked(page: str) -> list[tuple[str, str]]:
+    """Page, target: the links from a page to a file or a heading here, not those to other sites."""
+    targets = re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", FENCED.sub("", PAGES[page]))
+    return [(page, target) for target in targets if not re.match(r"[a-z]+:", target)]
+
+
+@pytest.mark.parametrize("page, path", named(rf"(?<![\w/.-])(?:\.ci|{FOLDERS})/[\w./{{}},*-]*[\w/}}*]"))
+def test_paths_exist(page: str, path: str):
     if re.search(r"/[A-Z]+/", path):
         pytest.skip("stands for any folder")
     before, _, after = path.partition("{")
@@ -40,13 +59,52 @@ def test_paths_exist(path: str):
         assert found
 
 
-@pytest.mark.parametrize("name", named(r"(?<![\w/.-])\w+\.py\b"))
-def test_files_named_without_their_folder_exist(name: str):
+@pytest.mark.parametrize("page, name", named(r"(?<![\w/.-])(?!my_)\w+\.py\b"))
+def test_files_named_without_their_folder_exist(page: str, name: str):
+    """A name that begins with `my_` stands for a file of the reader's own."""
     assert any(list((ROOT / folder).rglob(name)) for folder in FOLDERS.split("|"))
 
 
+@pytest.mark.parametrize("page, target", [link for page in PAGES for link in linked(page)])
+def test_links_lead_somewhere(page: str, target: str):
+    path, _, anchor = target.partition("#")
+    file = (ROOT / page).parent / path if path else ROOT / page
+    assert file.exists()
+    found = file.resolve().relative_to(ROOT.resolve()).as_posix()
+    assert not anchor or anchor in anchors(found)
+
+
+@pytest.mark.parametrize("start", ["README.md", "docs/index.md"])
+def test_every_page_is_linked_from_the_start(start: str):
+    targets = {(ROOT / start).parent / target.partition("#")[0] for _, target in linked(start)}
+    listed = {path.resolve().relative_to(ROOT.resolve()).as_posix() for path in targets}
+    assert PAGES.keys() - {"README.md", "docs/index.md"} <= listed
+
+
+def test_the_readme_is_short_and_begins_with_two_commands():
+    assert len(README.splitlines()) <= 200
+    section = README.partition("\n## Two commands\n")[2].partition("\n#")[0]
+    (language, block), *further = FENCED.findall(section)
+    assert language == "bash" and not further
+    assert [line.partition("#")[0].strip() for line in block.splitlines()] == ["make train", "make test"]
+
+
+def test_the_readme_lists_every_algorithm_once():
+    table = README.partition("\n## Algorithms\n")[2].partition("\n## ")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert sorted(name for cell in cells[1:] for name in re.findall(r"`([\w-]+)`", cell)) == sorted(ALGORITHMS)
+
+
+@pytest.mark.parametrize(
+    "page, code",
+    [(page, code) for page, text in PAGES.items() for language, code in FENCED.findall(text) if language == "python"],
+)
+def test_python_on_a_page_is_python(page: str, code: str):
+    ast.parse(code)
+
+
 def test_the_tree_is_the_folders_that_there_are():
-    tree = README.partition("## How it is built")[2].partition("**The step**")[0]
+    tree = PAGES["docs/development.md"].partition("## How it is built")[2].partition("**The step**")[0]
     rooms = re.findall(r"^      ([\w/]+(?:\.py|/))", tree, re.MULTILINE)
     engine = ROOT / "engine" / "semisonic"
     assert all((engine / room).exists() for room in rooms)
@@ -57,17 +115,17 @@ def test_the_tree_is_the_folders_that_there_are():
 def test_options_and_fields_exist():
     known = {name.replace("_", "-") for name in FIELDS} | {name.partition(".")[0] for name in FIELDS}
     known |= LAUNCHERS | options()
-    given = named(r"(?<![\w-])--([a-z][\w.-]*\w)")
-    assert [name for name in given if name not in known and name.removeprefix("no-") not in known] == []
+    given = named(r"(?<![\w-])--(?!addons\.my-)([a-z][\w.-]*\w)")  # an add-on of the reader's own
+    assert [(page, name) for page, name in given if name not in known and name.removeprefix("no-") not in known] == []
 
 
 def test_fields_in_the_text_exist():
     sections = {name.partition(".")[0] for name in FIELDS if "." in name}
-    written = [name for name in named(r"`([a-z]+\.[a-z_]+)`") if name.partition(".")[0] in sections]
-    assert [name for name in written if name not in FIELDS and not name.endswith(".py")] == []
+    written = [(page, name) for page, name in named(r"`([a-z]+\.[a-z_]+)`") if name.partition(".")[0] in sections]
+    assert [(page, name) for page, name in written if name not in FIELDS and not name.endswith(".py")] == []
 
 
 def test_make_has_the_targets():
     makefile = (ROOT / "Makefile").read_text()
     targets = {target for line in re.findall(r"^([\w -]+):", makefile, re.MULTILINE) for target in line.split()}
-    assert set(named(r"[`\n]make ([a-z-]+)")) <= targets
+    assert [(page, name) for page, name in named(r"[`\n]make ([a-z-]+)") if name not in targets] == []

@@ -1,4 +1,4 @@
-"""The commands of the README's section on launching, as written there, with ranks on the CPU in place of GPUs."""
+"""The commands of docs/clusters.md, as written there, with ranks on the CPU in place of GPUs."""
 
 import json
 import os
@@ -157,11 +157,11 @@ RUN_BY = {
     "torchrun --standalone --nproc_per_node N --max-restarts N launch/train.py": "test_elastic.test_a_killed_rank_is_started_again_and_leaves_no_trace",
     "sbatch --nodes N --gpus-per-node N launch/slurm/train.sbatch runs/first --data cifar10": "test_slurm.test_preempted_queued_again_resumed_finished",
 }
-"""The README's commands, whatever their numbers and addresses, and the test that runs each."""
+"""The page's commands, whatever their numbers and addresses, and the test that runs each."""
 
 
-def test_every_command_of_the_readme_has_its_test():
-    section = (ROOT / "README.md").read_text().partition("\n## Launching\n")[2]
+def test_every_command_of_the_page_has_its_test():
+    section = (ROOT / "docs" / "clusters.md").read_text().partition("\n## Launching\n")[2]
     block = section.partition("```bash\n")[2].partition("```")[0].replace("\\\n", " ")
     commands = [" ".join(shlex.split(line, comments=True)) for line in block.splitlines()]
     found = {re.sub(r"\bNODE\d+\b", "HOST", re.sub(r"(?<=[ :])\d+\b", "N", command)) for command in commands if command}

@@ -207,7 +207,9 @@ def train(job: Job) -> Result:
     while trainer.step < job.steps:
         batch = next(loader)
         output = trainer.training_step(batch)
-        mask = output.metrics.get("uda_mask", output.metrics.get("mask", torch.ones(())))  # MPL's labels all count
+        mask = output.metrics.get(
+            "uda_coverage", output.metrics.get("coverage", torch.ones(()))
+        )  # MPL's labels all count
         both = torch.stack([output.loss.detach(), mask]).double()
         loss, mask = trainer.accelerator.reduce(both, reduction="mean").tolist()
         result.loss.append(loss)

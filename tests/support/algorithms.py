@@ -1,87 +1,23 @@
 """Algorithms on a tiny network, and batches for them."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.mixmatch import MixMatch
-from semisonic.contract import Batch, Info, OwnStream, Samples
+from semisonic.check.tiny import CLASSES, SIZE, TinyNetwork, batch, batch_for, images, info, tiny_network
+from semisonic.contract import Batch
 from semisonic.models.ema import EmaConfig
-from semisonic.models.norm import BatchNorm2d
 
-CLASSES, SIZE = 4, 6
-
-
-def info(**changes: object) -> Info:
-    values: dict = {
-        "classes": CLASSES, "image_size": SIZE, "labeled": 8, "unlabeled": 40, "steps": 100, "labeled_batch": 6,
-        "unlabeled_batch": 12, "class_prior": (0.25,) * 4, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.25),
-    }  # fmt: skip
-    return Info(**(values | changes))
-
-
-class TinyNetwork(nn.Module):
-    """What the contract asks of a network, and nothing more."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 5, 3, padding=1, bias=False), BatchNorm2d(5, slope=0.1)
-        self.head, self.feature_dim = nn.Linear(5, CLASSES), 5
-
-    def features(self, images: Tensor) -> Tensor:
-        return self.norm(self.conv(images)).mean((2, 3))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images))
-
-
-def tiny_network() -> nn.Module:
-    return TinyNetwork()
+__all__ = [
+    "CLASSES", "SIZE", "TinyNetwork", "batch", "batch_for", "frozen", "gradients", "images", "info", "make",
+    "mixing_batch", "mixmatch", "same", "tiny_network",
+]  # fmt: skip
 
 
 def make(kind: type[Algorithm], **fields: object) -> Algorithm:
     torch.manual_seed(0)
     return kind(kind.Config(**fields), tiny_network, info(), EmaConfig(decay=0.9)).double()
-
-
-def images(count: int, seed: int) -> Tensor:
-    bits = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, SIZE, SIZE), generator=bits, dtype=torch.uint8)
-
-
-def batch(**changes: object) -> Batch:
-    values: dict = {
-        "x": {"weak": images(6, 1)}, "y": torch.tensor([0, 1, 2, 3, 0, 1]), "x_index": torch.arange(6),
-        "u": {"weak": images(12, 2), "strong": images(12, 3)}, "u_index": torch.arange(12),
-        "u_true": torch.arange(12) % 4, "u_key": torch.arange(12), "draws": {}, "params": {},
-    }  # fmt: skip
-    return Batch(**(values | changes))
-
-
-def batch_for(algorithm: Algorithm, seed: int = 0) -> Batch:
-    """Exactly the streams, views and draws that the algorithm asked for; nothing else is there to be read."""
-    views, full = algorithm.inputs, batch()
-    labeled = {name: images(6, seed + k) for k, name in enumerate(views.labeled)}
-    unlabeled = {name: images(12, seed + 50 + k) for k, name in enumerate(views.unlabeled)}
-    bits = torch.Generator().manual_seed(seed)
-    none = torch.empty(0, dtype=torch.int64)
-    return Batch(
-        x=labeled, y=full.y if labeled else none, x_index=full.x_index if labeled else none,
-        u=unlabeled, u_index=full.u_index if unlabeled else none, u_true=full.u_true if unlabeled else none,
-        u_key=torch.arange(12 if unlabeled else 0) + seed,
-        params={name: {"bins": torch.randint(-1, 300, (6, 2, 2), generator=bits, dtype=torch.int32)} for name in views.params},
-        draws={name: torch.rand(12, width, generator=bits) for name, width in views.draws.items()}
-        | {name: torch.rand(6, width, generator=bits) for name, width in views.labeled_draws.items()},
-        streams={name: samples(stream, seed) for name, stream in views.streams.items()},
-    )  # fmt: skip
-
-
-def samples(stream: OwnStream, seed: int) -> Samples:
-    """What a step reads of an add-on's own stream."""
-    bits, count = torch.Generator().manual_seed(seed), stream.size(6)
-    views = {name: images(count, seed + 70 + k) for k, name in enumerate(stream.views)}
-    draws = {name: torch.rand(count, width, generator=bits) for name, width in stream.draws.items()}
-    return Samples(views, torch.arange(count) % CLASSES, torch.arange(count) % 8, draws)
 
 
 def mixing_batch(views: int = 2, lam: float | None = None, seed: int = 0) -> Batch:

@@ -37,6 +37,6 @@ def lines(top1: float, pseudo_labels: bool, classes: int = 4) -> list[dict]:
                    "train/class_share": [step / 40 / classes] * classes, "train/threshold": [0.5 + step / 100] * classes}  # fmt: skip
         result += [
             {"step": step, "train/loss": 1.0, **(figures if pseudo_labels else {})},
-            {"step": step, "eval/top1": top1 - 30 + step},
+            {"step": step, "test/top1": top1 - 30 + step},
         ]
     return result

@@ -123,8 +123,8 @@ def test_the_test_set_chooses_nothing(tmp_path: Path):
     without, held_out = trainer(tmp_path / "a"), trainer(tmp_path / "b", "--data.held-out", "10")
     for run in (without, held_out):
         run.history = [
-            {"step": 1, "eval/top1": 99.0, "held_out/top1": 10.0},
-            {"step": 2, "eval/top1": 50.0, "held_out/top1": 20.0},
+            {"step": 1, "test/top1": 99.0, "held_out/top1": 10.0},
+            {"step": 2, "test/top1": 50.0, "held_out/top1": 20.0},
         ]
     assert without.best_step is None and held_out.best_step == 2
 

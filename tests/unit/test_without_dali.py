@@ -20,10 +20,10 @@ def without_dali(code: str) -> str:
 def test_every_view_is_built_and_drawn_without_dali():
     without_dali("""
 import numpy as np
-from semisonic.data.views.registry import EXAMPLES, Geometry, build_view
+from semisonic.data.views.registry import Geometry, build_view, view_examples
 for encoded in (False, True):
     geometry = Geometry(size=16, pad=0 if encoded else 2, flip=True, fill=(1, 2, 3), encoded=encoded)
-    for spec in EXAMPLES:
+    for spec in view_examples():
         for operations in ("dali", "kernel"):
             view = build_view(spec, geometry, operations=operations)
             view.params(np.full((3, view.uniforms), 0.5), np.full((3, 2), 20) if encoded else None)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms.add_on import CHANGES, AddOn, changes
-from semisonic.algorithms.ramps import shares_of_the_run
+from semisonic.algorithms.ramps import ramp_length, shares_of_the_run
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, Guess, Info, Runner, Seen, StepOutput, Views, merge
 from semisonic.models.ema import Averages, EmaConfig, averaged_parameters, ema_decay, shadow_of
@@ -74,7 +74,7 @@ class Algorithm(nn.Module):
             addon.setup(self, info)
             self.addons[name] = addon
             if addon.own_head:
-                self.ema_heads[name] = shadow_of(addon.get_submodule(addon.own_head))
+                self.ema_heads[name] = shadow_of(_linear(name, addon.get_submodule(addon.own_head)))
         self._changing = {
             what: tuple(name for name, addon in (addons or {}).items() if what in changes(type(addon)))
             for what in CHANGES
@@ -120,6 +120,14 @@ class Algorithm(nn.Module):
     def takes_micro_batches(cls, cfg: Any) -> bool:
         """Whether slices of a batch mean the same as the whole, as configured."""
         return cls.micro_batches
+
+    @classmethod
+    def ramped(cls, cfg: Any, steps: int) -> float:
+        """The step, of so many, from which on no weight, threshold or other setting of the method still ramps.
+
+        By default the end of its field `ramp`: up to 1 a share of the run, above it steps.
+        """
+        return ramp_length(getattr(cfg, "ramp", None) or 0.0, steps)
 
     def setup(self, info: Info) -> None:
         """Registers the method's own buffers and heads."""
@@ -364,6 +372,12 @@ class Algorithm(nn.Module):
     def ema_weight(self) -> Tensor:
         """1 - decay of the next update: 0-d float64 on the device."""
         return 1 - ema_decay(self.ema_cfg, self.ema_updates)
+
+
+def _linear(name: str, head: nn.Module) -> nn.Linear:
+    if not isinstance(head, nn.Linear) or head.bias is None:
+        raise TypeError(f"{name}: a head in place of the network's must be an nn.Linear with a bias")
+    return head
 
 
 class RoleModule(nn.Module):

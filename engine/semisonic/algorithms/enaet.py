@@ -187,6 +187,12 @@ class EnAET(MixMatch):
         return torch.stack([(slope * ramp).clamp(max=most) for slope, most in pairs])
 
     @classmethod
+    def ramped(cls, cfg: EnAETConfig, steps: int) -> float:
+        """MixMatch's weight, and those of the decoders: a slope that is above its limit ends before the run does."""
+        shares = [min(1.0, most / slope) for slope, most in zip(cfg.slopes, cfg.most, strict=True) if slope]
+        return max(super().ramped(cfg, steps), steps * max(shares, default=0.0))
+
+    @classmethod
     def paper_settings(cls, setting: Setting) -> Changes:
         """EnAET: MixMatch and five transformation decoders, 128 + 128 images, Adam 0.002, ramp of 50 epochs.
 

@@ -21,12 +21,12 @@ def pseudo_label_metrics(label_U: Tensor, mask_U: Tensor, true_U: Tensor, classe
     """What is logged about pseudo-labels: labels [U], which of them count (0..1) [U], true classes [U] (-1 unknown).
 
     All are means over the whole batch, so that they average over steps and ranks; precision is
-    pseudo_label_correct / pseudo_label_known, and class_share [C] sums to `mask`.
+    pseudo_label_correct / pseudo_label_known, and class_share [C] sums to `coverage`.
     """
     mask_U = mask_U.detach().float()
     shares_UC = one_hot(label_U, classes) * mask_U[:, None]
     return {
-        "mask": mask_U.mean(),
+        "coverage": mask_U.mean(),
         "pseudo_label_correct": (mask_U * (label_U == true_U)).mean(),
         "pseudo_label_known": (mask_U * (true_U >= 0)).mean(),
         "class_share": shares_UC.mean(0),

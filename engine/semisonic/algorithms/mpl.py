@@ -39,6 +39,14 @@ from semisonic.models.randomness import without_draws
 from semisonic.schema import LARGEST_RATE, Config, Effect, UserError
 from semisonic_kernels.losses import consistency_loss, pseudo_labels, soft_labels
 
+UDA_STEPS, WAIT, WARM_UP = 60, 100, 60
+"""Which part of the run the fields of these names are by default: a sixtieth, a hundredth."""
+
+
+def steps_of(given: int | None, part: int, steps: int) -> int:
+    """A field, or its default in a run of so many steps."""
+    return steps // part if given is None else given
+
 
 class MPLConfig(Config):
     """The defaults are those of the public CIFAR-10 command line with 4000 labels, of 300,000 steps."""
@@ -108,11 +116,17 @@ class MPL(Algorithm):
         return ["algorithm.predictions: belongs to algorithm.variant reduced, which needs it; give both or neither"]
 
     @classmethod
+    def ramped(cls, cfg: MPLConfig, steps: int) -> float:
+        """The student's wait and warm-up, and the weight of the teacher's UDA."""
+        student = steps_of(cfg.wait, WAIT, steps) + steps_of(cfg.warm_up, WARM_UP, steps)
+        return max(student, steps_of(cfg.uda_steps, UDA_STEPS, steps) if cfg.variant == "uda" else 0)
+
+    @classmethod
     def depends_on_steps(cls, cfg: MPLConfig) -> list[str]:
         return [name for name in ("uda_steps", "wait", "warm_up") if getattr(cfg, name) is None]
 
     def setup(self, info: Info) -> None:
-        if self.steps_of(self.cfg.wait, 100) >= info.steps:
+        if self.steps_of(self.cfg.wait, WAIT) >= info.steps:
             raise UserError(f"algorithm.wait: the student would wait for all {info.steps} steps; lower it")
         if getattr(self.network.head, "rate", 0):
             raise UserError("model.dropout: would come on top of algorithm.dropout; use 0, and that instead")
@@ -128,7 +142,7 @@ class MPL(Algorithm):
         self.role_modules = {role: RoleModule(network, self.phase) for role, network in networks.items()}
 
     def steps_of(self, given: int | None, share: int) -> int:
-        return self.info.steps // share if given is None else given
+        return steps_of(given, share, self.info.steps)
 
     def role_module(self, role: str) -> nn.Module:
         return self.role_modules[role]
@@ -137,7 +151,7 @@ class MPL(Algorithm):
         cfg = self.cfg
         change: dict[str, float | None]
         if role == "student":
-            change = {"wait": self.steps_of(cfg.wait, 100), "warm_up": self.steps_of(cfg.warm_up, 60)}
+            change = {"wait": self.steps_of(cfg.wait, WAIT), "warm_up": self.steps_of(cfg.warm_up, WARM_UP)}
         else:
             change = {"lr": cfg.teacher_lr, "weight_decay": cfg.teacher_weight_decay}
         return optim.model_copy(update={name: value for name, value in change.items() if value is not None})
@@ -206,9 +220,9 @@ class MPL(Algorithm):
             mask_U = pseudo_labels(logits["weak"], cfg.threshold, cfg.temperature).mask
             labeled = F.cross_entropy(logits["x"], batch.y, label_smoothing=cfg.label_smoothing)
             uda = consistency_loss(strong_UC, soft_labels(logits["weak"], cfg.temperature), mask_U)
-            ramp = linear_ramp(self.step + 1, self.steps_of(cfg.uda_steps, 60))
+            ramp = linear_ramp(self.step + 1, self.steps_of(cfg.uda_steps, UDA_STEPS))
             loss = labeled + cfg.uda_weight * ramp * uda
-            metrics |= {"loss_teacher_labeled": labeled, "loss_uda": uda, "uda_mask": mask_U.mean()}
+            metrics |= {"loss_teacher_labeled": labeled, "loss_uda": uda, "uda_coverage": mask_U.mean()}
         response = F.cross_entropy(strong_UC, label_U)
         return Lesson(label_U, loss, response, {name: value.detach() for name, value in metrics.items()})
 

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from semisonic.algorithms.mixmatch import MixMatch, MixMatchConfig
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
-from semisonic.algorithms.ramps import linear_ramp, shares_of_the_run
+from semisonic.algorithms.ramps import linear_ramp, ramp_length, shares_of_the_run
 from semisonic.algorithms.settings import ADAM, ONE_TO_ONE, Changes, Setting
 from semisonic.contract import Batch, Info, StepOutput
 from semisonic_kernels import collectives
@@ -85,6 +85,18 @@ class PolicyMixMatch(MixMatch):
         return cfg.policy == "percentile-held-out"
 
     @classmethod
+    def ramp_of(cls, cfg: PolicyMixMatchConfig, steps: int) -> float:
+        """`ramp`, or what stands in its place."""
+        if cfg.ramp is not None:
+            return cfg.ramp
+        return min(16_000.0, 0.4 * steps) if cfg.policy in ("none", "mixed") else 0.0
+
+    @classmethod
+    def ramped(cls, cfg: PolicyMixMatchConfig, steps: int) -> float:
+        fall = ramp_length(cfg.fall, steps) if cfg.policy == "manual" else 0.0
+        return max(ramp_length(cls.ramp_of(cfg, steps), steps), fall)
+
+    @classmethod
     def depends_on_steps(cls, cfg: PolicyMixMatchConfig) -> list[str]:
         ramp = cfg.ramp is None and cfg.policy in ("none", "mixed")
         fall = shares_of_the_run(cfg, "fall") if cfg.policy == "manual" else []
@@ -96,8 +108,7 @@ class PolicyMixMatch(MixMatch):
         for name in ("epoch_counts", "last_counts"):  # correct and all images: of this epoch so far, of the last one
             self.register_buffer(name, torch.zeros(2, dtype=torch.int64))
         self.register_buffer("second_stage", torch.zeros((), dtype=torch.bool))
-        ramped = min(16_000.0, 0.4 * info.steps) if self.cfg.policy in ("none", "mixed") else 0.0
-        self.ramp = ramped if self.cfg.ramp is None else self.cfg.ramp
+        self.ramp = self.ramp_of(self.cfg, info.steps)
         self.weight = {"mse": 150.0, "ce": 1.0}[self.cfg.loss] if self.cfg.weight is None else self.cfg.weight
 
     def loss(self, batch: Batch) -> StepOutput:

@@ -61,6 +61,11 @@ class UDA(Algorithm):
         return cls.micro_batches and cfg.annealing == "none"
 
     @classmethod
+    def ramped(cls, cfg: UDAConfig, steps: int) -> float:
+        """Annealing takes the whole run."""
+        return 0.0 if cfg.annealing == "none" else steps
+
+    @classmethod
     def sees(cls, cfg: UDAConfig) -> tuple[str, ...]:
         return SEEN
 

@@ -19,6 +19,7 @@ import yaml
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.command_line import parse_arguments, resolve
 from semisonic.config.run_config import RunConfig
+from semisonic.plugins import load_plugins, plugin_files
 from semisonic.runs.continuing import check_same
 from semisonic.runs.run_folder import check_resumable, continued, read_code
 from semisonic.schema import ExitCode, UserError
@@ -133,6 +134,7 @@ def parse(argv: Sequence[str]) -> Comparison:
     Raises `UserError` with every mistake of every run; nothing has been written then.
     """
     args, fields = parser().parse_known_args(argv)
+    load_plugins(plugin_files(fields))  # entries may be of what they register
     if args.report_only and not args.algorithms:
         return Comparison(args.out, [], [], 1, (), report_only=True)
     problems: list[str] = []

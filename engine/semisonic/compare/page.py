@@ -112,9 +112,9 @@ def chart(title: str, unit: str, lines: dict[int, tuple[str, Line]], **axes_opti
 
 
 CURVES: tuple[tuple[str, str, Value, dict[str, Any]], ...] = (
-    ("Test accuracy of the EMA network", "%", scalar("eval/top1"), {}),
+    ("Test accuracy of the EMA network", "%", scalar("test/top1"), {}),
     (
-        "Coverage (mask rate): unlabeled images whose pseudo-labels count", "%", scalar("train/coverage", 100),
+        "Coverage: unlabeled images whose pseudo-labels count", "%", scalar("train/coverage", 100),
         {"ylim": (-2, 102)},
     ),
     ("Precision of the pseudo-labels that count", "%", scalar("train/pseudo_label_precision", 100), {}),
@@ -206,11 +206,12 @@ img { width: 100%; max-width: 60rem; display: block; margin: 1rem 0; }
 pre { background: #f6f6f6; padding: .6rem; overflow-x: auto; font-size: 12px; }
 """
 EXPLAINED = """Errors are percent of the test images, mean ± half width of the 95 % interval over seeds (Student's t;
-none for one seed): of the EMA network at the last step, and as the median of its last 20 evaluations. <em>vs
-supervised</em> is the mean difference to the supervised runs of the same seeds and labels with its paired interval, in
-points; bold where the interval lies below zero. Time is that of training and evaluation, of several runs at a time
-where they ran so; <em>x sup.</em> is over that of the same supervised runs. Images are those of a step, each counted
-once. Mask (coverage) and precision of pseudo-labels are those of the last reading. Bands are the range over seeds."""
+none for one seed): of the EMA network at the last step, and as the median of its last 20 evaluations where each run has
+so many past its ramps. <em>vs supervised</em> is the mean difference to the supervised runs of the same seeds and
+labels with its paired interval, in points; bold where the interval lies below zero. Time is that of training and
+evaluation, of several runs at a time where they ran so; <em>x sup.</em> is over that of the same supervised runs.
+Images are those of a step, each counted once. Coverage and precision of pseudo-labels are those of the last reading.
+Bands are the range over seeds."""
 
 
 def table(columns: Sequence[str], lines: Iterable[tuple[Sequence[str], str]], text: Sequence[str]) -> str:
@@ -275,8 +276,9 @@ def run_table(rows: Sequence[Row]) -> str:
     for row in rows:
         for run in row.runs:
             summary = run.summary or {}
+            median = "" if run.median_error is None else f"{run.median_error:.2f}"
             line = (
-                label(run.entry), run.labels, str(run.seed), f"{run.error:.2f}", f"{run.median_error:.2f}",
+                label(run.entry), run.labels, str(run.seed), f"{run.error:.2f}", median,
                 f"{100 - summary['test_top1_raw']:.2f}", f"{summary['wall_seconds']:.0f} s",
                 f"{summary['images_per_second']:,.0f}", run.folder.name,
             )  # fmt: skip

@@ -25,7 +25,7 @@ from semisonic.compare.rows import (
     rows_of,
 )
 
-LESS_NEEDED = ("images/s", "labels", "x sup.", "precision %", "mask %", "last-20 %")
+LESS_NEEDED = ("images/s", "labels", "x sup.", "precision %", "coverage %", "last-20 %")
 """Columns that a narrow terminal goes without, in this order; the page and the CSV files have all."""
 
 
@@ -61,11 +61,11 @@ def write_csv(path: Path, records: Sequence[dict[str, Any]]) -> None:
 
 def row_record(row: Row) -> dict[str, Any]:
     """A line of compare.csv: errors in percent, intervals as half widths, shares as fractions."""
-    against = row.against or Estimate(math.nan, None, 0)
+    against, median = (found or Estimate(math.nan, None, 0) for found in (row.against, row.median_error))
     record = {
         "labels": row.labels, "entry": row.entry, "runs": len(row.runs),
         "error": row.error.mean, "error_half_width": row.error.half,
-        "last20_error": row.median_error.mean, "last20_error_half_width": row.median_error.half,
+        "last20_error": median.mean, "last20_error_half_width": median.half,
         "against_supervised": against.mean, "against_supervised_half_width": against.half, "pairs": against.count,
         "seconds": row.seconds, "time_over_supervised": row.relative_time, "images_per_second": row.images_per_second,
         "coverage": row.coverage, "pseudo_label_precision": row.precision, "collapsed_runs": row.collapsed,

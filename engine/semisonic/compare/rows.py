@@ -11,6 +11,7 @@ from typing import Any
 
 from semisonic.compare.jobs import label, parse_folder
 from semisonic.config.migrations import read_saved
+from semisonic.reporting.metrics_file import read_metrics
 
 BASELINE = "supervised"
 CONFIDENCE = 0.95
@@ -36,14 +37,15 @@ class Run:
         return 100 - self.summary["test_top1"]
 
     @property
-    def median_error(self) -> float:
+    def median_error(self) -> float | None:
+        """Of the last 20 evaluations; None where the run has fewer past its ramps."""
         assert self.summary is not None
-        return 100 - self.summary["test_top1_last20_median"]
+        median = self.summary["test_top1_last20_median"]
+        return None if median is None else 100 - median
 
     def series(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
-        with (self.folder / "metrics.jsonl").open() as file:
-            return [json.loads(line) for line in file if line.endswith("\n")]
+        return read_metrics(self.folder / "metrics.jsonl")
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class Row:
     labels: str
     runs: list[Run]
     error: Estimate
-    median_error: Estimate
+    median_error: Estimate | None
+    """None where a run has none."""
     against: Estimate | None
     """Error less that of the supervised runs of the same seeds; None where there are none."""
     seconds: float
@@ -149,6 +152,7 @@ def rows_of(runs: Sequence[Run], entries: Sequence[str]) -> list[Row]:
 def row_of(entry: str, labels: str, runs: list[Run], baseline: dict[int, Run]) -> Row:
     pairs = [(run, baseline[run.seed]) for run in runs if run.seed in baseline] if entry != BASELINE else []
     summaries = [run.summary for run in runs if run.summary is not None]
+    medians = [run.median_error for run in runs if run.median_error is not None]
     used = [summary["pseudo_labels"] for summary in summaries if "pseudo_labels" in summary]
 
     def mean(name: str) -> float | None:
@@ -158,7 +162,7 @@ def row_of(entry: str, labels: str, runs: list[Run], baseline: dict[int, Run]) -
     return Row(
         entry, labels, runs,
         error=interval([run.error for run in runs]),
-        median_error=interval([run.median_error for run in runs]),
+        median_error=interval(medians) if len(medians) == len(runs) else None,
         against=interval([run.error - other.error for run, other in pairs]) if pairs else None,
         seconds=statistics.fmean(summary["wall_seconds"] for summary in summaries),
         relative_time=_seconds(run for run, _ in pairs) / _seconds(other for _, other in pairs) if pairs else None,
@@ -197,15 +201,16 @@ def notes_of(runs: Sequence[Run]) -> list[str]:
 # As text.
 
 COLUMNS = ("labels", "entry", "runs", "error %", "last-20 %", "vs supervised", "time", "x sup.", "images/s",
-           "mask %", "precision %")  # fmt: skip
+           "coverage %", "precision %")  # fmt: skip
 
 
 def cells(row: Row) -> list[str]:
     """A row of the table, as text."""
     against = "" if row.against is None else row.against.text(sign=True)
+    median = "" if row.median_error is None else row.median_error.text()
     share = ["" if value is None else f"{100 * value:.1f}" for value in (row.coverage, row.precision)]
     return [
-        row.labels, label(row.entry), str(len(row.runs)), row.error.text(), row.median_error.text(), against,
+        row.labels, label(row.entry), str(len(row.runs)), row.error.text(), median, against,
         f"{row.seconds:.0f} s", "" if row.relative_time is None else f"{row.relative_time:.2f}",
         f"{row.images_per_second:,.0f}", *share,
     ]  # fmt: skip

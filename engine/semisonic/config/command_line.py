@@ -22,6 +22,7 @@ from semisonic.config.migrations import is_saved, migrated
 from semisonic.config.renamed import announce, current, rename
 from semisonic.config.run_config import RunConfig
 from semisonic.config.sections import FIRST, section_model
+from semisonic.plugins import Plugin, load_plugins, plugin_files, require_plugins
 from semisonic.recipes import RECIPES, method_changes
 from semisonic.schema import Config, UserError
 
@@ -48,6 +49,8 @@ class Arguments:
     """What to tell about old ones."""
     config: Path | None = None
     recipe: str | None = None
+    plugins: tuple[Plugin, ...] = ()
+    """Those that were run: installed ones and those of --plugin."""
     resume: bool = False
     extend: bool = False
     debug: bool = False
@@ -61,8 +64,11 @@ FLAGS = ("resume", "extend", "debug", "help", "list", "print_config", "plan")
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
-    """A command line (`--seed 1`, `--seed=1`, `--baseline`, `--no-baseline`) taken apart, and mistakes in its form."""
-    args, problems = Arguments(fields={}), []
+    """A command line (`--seed 1`, `--seed=1`, `--baseline`, `--no-baseline`) taken apart, and mistakes in its form.
+
+    Plug-ins are run first: what they register is known to all that follows. Raises `UserError` where one fails.
+    """
+    args, problems = Arguments(fields={}, plugins=load_plugins(plugin_files(argv))), []
     tokens = list(argv)
     while tokens:
         token = tokens.pop(0)
@@ -90,7 +96,9 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
             args.config = Path(value)
         elif name == "recipe":
             args.recipe = value
-        else:
+        elif name == "plugins":
+            problems.append("--plugins: a plug-in is named with --plugin FILE")
+        elif name != "plugin":
             args.fields[name] = None if value == "null" else value
     args.fields, args.notes, both = rename(args.fields, dotted=True)
     return args, problems + both
@@ -111,6 +119,7 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
         args.config = written if written.exists() else None
     from_file, file_problems, file_notes = _read_file(args.config)
     problems += file_problems
+    _check_plugins(from_file, args)
     announce(args.notes + (file_notes if named else []))
 
     # The user's own layers first: what a file says of one optimizer is not said of another on the command line.
@@ -125,7 +134,7 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
     of_file = "baseline" in from_file and _section(from_file, "algorithm").get("name") in (None, "supervised")
     if algorithm_name(merged) == "supervised" and "baseline" not in from_line and not of_file:
         merged = {**merged, "baseline": False}
-    cfg, more = _validated(merged)
+    cfg, more = _validated({**merged, "plugins": [plugin.model_dump(exclude_none=True) for plugin in args.plugins]})
     problems += more
     if args.extend and not args.resume:
         problems.append("--extend: plans the rest of a run anew; give --resume as well, and the new length as --steps")
@@ -138,6 +147,17 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
     if problems:
         raise UserError(problems)
     return args, cfg
+
+
+def _check_plugins(from_file: dict[str, Any], args: Arguments) -> None:
+    """Takes the record of plug-ins out of a file's fields. Raises `UserError` where one of them was not given: without
+    it, what it registers would be reported as mistakes."""
+    recorded = from_file.pop("plugins", None) or ()
+    try:
+        plugins = [Plugin.model_validate(entry) for entry in recorded]
+    except (TypeError, ValidationError) as error:
+        raise UserError(f"--config {args.config}: plugins: expected path and sha256 of each") from error
+    require_plugins(plugins, args.plugins, str(args.config), exact=args.resume)
 
 
 def _recipe(name: str, own: dict[str, Any]) -> dict[str, Any]:

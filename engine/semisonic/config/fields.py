@@ -29,10 +29,16 @@ def walk_fields(model: type[Config], algorithm: str) -> Iterator[tuple[str, Fiel
             yield name, info, inner
 
 
+RECORDED = ("plugins",)
+"""Fields that a run records and nobody gives."""
+
+
 def describe_fields(algorithm: str = "fixmatch") -> list[tuple[str, str, str, str]]:
-    """(dotted name, type, default, documentation) of every field."""
+    """(dotted name, type, default, documentation) of every field that can be given."""
     rows = []
     for name, info, annotation in walk_fields(RunConfig, algorithm):
+        if name in RECORDED:
+            continue
         default = "" if info.default is None else info.default
         default = ",".join(map(str, default)) if isinstance(default, tuple) else default
         rows.append((name, _type_name(annotation), str(default), " ".join((info.description or "").split())))

@@ -16,12 +16,14 @@ OPTIONS = {
     "--config FILE": "read fields from a YAML file, such as config.yaml of an earlier run",
     "--recipe NAME": "start from a recipe (--list shows them); default: the one named after the data set. Each "
     "algorithm changes it to its paper's settings",
+    "--plugin FILE.py": "run a file that registers algorithms, networks, data sets, views, add-ons or recipes; may be "
+    "repeated, or list files with commas. With --list or --help, what it adds is shown",
     "--resume": "continue the run in its folder from its latest checkpoint",
     "--extend": "with --resume and --steps N: go on to N steps in all, even where the schedule or a ramp depends on "
     "their number; the rest is planned anew, which config.yaml and summary.json note",
     "--print-config": "print the resolved configuration and exit",
     "--plan": "run a few real steps, print memory, speed, hours and images of the whole run, and exit; writes nothing",
-    "--list": "list recipes, algorithms, data sets, models and augmentations, and exit",
+    "--list": "list recipes, algorithms, add-ons, data sets, models and augmentations, and exit",
     "--debug": "show a traceback for mistakes in the configuration too",
     "--help, -h": "show this; --help --algorithm NAME shows that algorithm's fields",
 }
@@ -71,10 +73,11 @@ def _entry(head: str, text: str, width: int) -> None:
 
 @for_a_pipe()
 def show_lists() -> int:
-    """Recipes, algorithms, data sets, models and augmentations, a line each."""
+    """Recipes, algorithms, add-ons, data sets, models and augmentations, a line each."""
+    from semisonic.addons.registry import ADD_ONS
     from semisonic.algorithms.registry import ALGORITHMS
     from semisonic.data.sets.registry import data_sets
-    from semisonic.data.views.registry import VIEW_SPECS
+    from semisonic.data.views.registry import view_specs
     from semisonic.models.networks import models
     from semisonic.recipes import RECIPES
 
@@ -93,9 +96,10 @@ def show_lists() -> int:
         "What they change of a recipe of CIFAR-10, CIFAR-100, SVHN and STL-10": {
             name: first_line(kind.paper_settings) for name, kind in ALGORITHMS.items()
         },
+        "Add-ons (--addons.NAME.FIELD)": {name: first_line(inspect.getmodule(kind)) for name, kind in ADD_ONS.items()},
         "Data sets (--data)": data_sets(),
         "Models (--model)": named,
-        "Augmentations (fields of an algorithm, such as --algorithm.strong usb)": VIEW_SPECS,
+        "Augmentations (fields of an algorithm, such as --algorithm.strong usb)": view_specs(),
     }
     console = Console()
     for title, entries in groups.items():

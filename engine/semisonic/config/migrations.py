@@ -8,7 +8,7 @@ Version 0.1.0 wrote no number, which is schema 0.
 A file of the user's own is in today's language: what it leaves out is the recipe's. It is told from a saved one by its
 contents: a saved one has a `schema`, or every entry that version 0.1.0 wrote.
 
-Adding a field: raise SCHEMA, and give the field a line under every older schema whose runs could have it.
+Adding a field: raise `dump.SCHEMA`, and give the field a line under every older schema whose runs could have it.
 """
 
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 from torch import Tensor
 
+from semisonic.config.dump import SCHEMA
 from semisonic.config.renamed import rename, rename_section
 from semisonic.schema import Config, UserError
 
-SCHEMA = 1
-"""Of what this version writes."""
 ADDED: Mapping[int, Mapping[str, Any]] = {
-    0: {"addons.aum.record": "off"},
+    0: {"addons.aum.record": "off", "plugins": []},
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;
 those of the algorithm hold for every algorithm with such a field."""
@@ -56,7 +56,8 @@ class Saved:
     def notes(self) -> list[str]:
         """A line on fields that mean something else than today's default, or none."""
         there = known(self.fields)
-        different = [f"{name}={value}" for name, value in self.filled.items() if there[name].default != value]
+        defaults = {name: TypeAdapter(Any).dump_python(there[name].default, mode="json") for name in self.filled}
+        different = [f"{name}={value}" for name, value in self.filled.items() if value != defaults[name]]
         if not different:
             return []
         return [f"Begun by an earlier version (schema {self.schema}), and going on as it was: {', '.join(different)}"]
@@ -154,11 +155,6 @@ def field_value(fields: Mapping[str, Any], name: str) -> Any:
     for part in name.split("."):
         inner = inner.get(part) if isinstance(inner, Mapping) else None
     return inner
-
-
-def written(fields: Mapping[str, Any], records: Mapping[str, Any] | None = None) -> str:
-    """The text of a config.yaml: nested fields in today's language, and what the run notes about itself."""
-    return yaml.safe_dump({"schema": SCHEMA, **fields, **(records or {})}, sort_keys=False)
 
 
 def _has(fields: Mapping[str, Any], name: str) -> bool:

@@ -129,10 +129,18 @@ def _announce(note: str) -> None:
         print(note, file=sys.stderr)
 
 
-@cache
 def current() -> Renames:
-    """The renamed fields and values of a run's configuration, with any algorithm."""
+    """The renamed fields and values of a run's configuration, with any algorithm and add-on that is registered now."""
     # Not at the top: `semisonic.load` takes a section, and needs none of what a run's configuration imports.
+    from semisonic.addons.registry import ADD_ONS
+    from semisonic.algorithms.registry import ALGORITHMS
+
+    return _renames_of((*ALGORITHMS, *ADD_ONS))
+
+
+@cache
+def _renames_of(registered: tuple[str, ...]) -> Renames:
+    """`current`, made once for the names that are registered."""
     from semisonic.addons.registry import ADD_ONS
     from semisonic.algorithms.registry import ALGORITHMS
     from semisonic.config.run_config import RunConfig

@@ -12,8 +12,8 @@ from semisonic.addons.composition import Composition, compose
 from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.config.dump import written
 from semisonic.config.execution import Execution, Surroundings, settle
-from semisonic.config.migrations import written
 from semisonic.config.sections import addon_sections, addons_model, algorithm_section
 from semisonic.contract import Views
 from semisonic.data.sets.base import DataConfig
@@ -22,6 +22,7 @@ from semisonic.distributed.watchdog import HealthConfig
 from semisonic.models.ema import EmaConfig
 from semisonic.models.networks import ModelConfig
 from semisonic.optim.optimizer import OptimConfig
+from semisonic.plugins import Plugin
 from semisonic.schema import Config, Effect
 
 SETTLED = frozenset({"surroundings", "zero", "execution", "loading"})
@@ -114,6 +115,8 @@ class RunConfig(Config):
     """Write a checkpoint and end this process after so many hours; --resume continues."""
     init: Annotated[Path | None, Effect.CONTENT] = None
     """Start from the EMA weights of a checkpoint; what does not fit is reported."""
+    plugins: Annotated[tuple[Plugin, ...], Effect.FREE] = ()
+    """The plug-ins that the run was made with. Not to be given: --plugin FILE names one."""
     data: DataConfig = DataConfig()
     batch: BatchConfig = BatchConfig()
     model: ModelConfig = ModelConfig()
@@ -203,7 +206,9 @@ class RunConfig(Config):
 
     def dump(self, records: Mapping[str, Any] | None = None) -> str:
         """YAML that `--config` reads back, in this version's language; records: what the run notes about itself."""
-        return written(self.model_dump(mode="json"), records)
+        fields = self.model_dump(mode="json")
+        fields["plugins"] = [plugin.model_dump(mode="json", exclude_none=True) for plugin in self.plugins]
+        return written(fields, records)
 
     def supervised_baseline(self) -> "RunConfig":
         """The same run without unlabeled images."""

@@ -1,21 +1,43 @@
 """A trained network out of a checkpoint, without its data set."""
 
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+import yaml
 from torch import Tensor, nn
 
 from semisonic.checkpoint import format as checkpoints
 from semisonic.config.migrations import migrated_section
-from semisonic.models.networks import ModelConfig, build
+from semisonic.inference.inputs import Inputs
+from semisonic.inference.labeled import labeled_slices
+from semisonic.models.networks import ModelConfig, build, find
+from semisonic.plugins import load_plugins, loaded_plugins, require_plugins
 from semisonic.schema import UserError
+from semisonic.training.metrics import Evaluation, evaluate, evaluation_mode
+
+Network = nn.Module | Callable[[int], nn.Module]
+"""A network, or what makes it from the number of classes."""
+GIVEN = "given"
+"""`model.name` of runs whose network was a Python object."""
+NAMED = 5
+"""Tensors that a message names."""
 
 
 class Classifier(nn.Module):
     """A trained network with what it needs to be used: `classes`, `image_size`, `preprocess`, and the normalization.
 
-    forward: images [N, 3, H, W], uint8 or floats on the 0..255 scale -> logits float32 [N, C].
+    What images may be is said in `inputs.py`: uint8 means 0..255, floats 0..1, and what could be something else is
+    refused with a `UserError` that says what to give. All methods take the same.
+
+    forward: images -> logits float32 [N, C]. uint8 tensors [N, 3, S, S] go to the network without a look at their
+    values, so that this can be exported and compiled. The values of floats are looked at, for which the host waits; by
+    those of a tensor it can be differentiated.
     """
 
     mean: Tensor
@@ -28,26 +50,144 @@ class Classifier(nn.Module):
         self.classes: list[str] = about["classes"]
         self.image_size: int = about["image_size"]
         self.preprocess: dict[str, Any] = about["preprocess"]
+        self.transform = Inputs(self.image_size, self.preprocess["view"], self.preprocess["border"])
+        """One image -> uint8 [3, S, S]: for a torchvision data set, `ImageFolder(..., transform=classifier.transform)`.
+        A DataLoader stacks what it makes, and the classifier takes that as it is."""
         self.register_buffer("mean", 255 * torch.tensor(about["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(about["std"]).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    def forward(self, images: Any) -> Tensor:
+        return self._logits(images if self.transform.fits(images) else self.transform.convert(images))
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """Of what `Inputs` made: [N, 3, S, S] on the scale 0..255."""
+        if images.device != self.device:
+            images = images.to(self.device)
         return self.network((images.float() - self.mean) / self.std).float()
 
+    def predict(self, images: Any, batch: int = 64) -> np.ndarray:
+        """The classes as numbers into `classes`: int64 [N]."""
+        return self.predict_proba(images, batch).argmax(-1)
 
-def load_classifier(path: str | Path, net: Literal["ema", "raw"] = "ema") -> Classifier:
+    def predict_proba(self, images: Any, batch: int = 64) -> np.ndarray:
+        """The probability of each class: float32 [N, C]. `batch`: images a forward."""
+        _check_batch(batch)
+        with evaluation_mode(self), torch.no_grad():
+            found = [self._logits(part).softmax(-1).cpu() for part in self.transform.batches(images, batch)]
+        return torch.cat(found).numpy()
+
+    def evaluate(self, data: Any, batch: int = 64) -> Evaluation:
+        """Accuracy, loss, precision, recall, F1 and confusion on labeled images.
+
+        data: a folder with one folder a class, matched by name; a data set of torch with (image, label) entries, or a
+        DataLoader of such batches; or a pair (images, labels). Labels are numbers into `classes`, or names; the numbers
+        of a data set that has `classes` itself are matched by these names. Files that cannot be decoded are left
+        out with a warning, and so are classes without images.
+        """
+        _check_batch(batch)
+        slices: Iterator[tuple[Tensor, Tensor, Tensor]]
+        if isinstance(data, str | Path):
+            from semisonic.inference.files import file_slices, labeled_folder  # DALI decodes a folder
+
+            folder = labeled_folder(Path(data).expanduser(), self.classes)
+            for note in folder.notes:
+                warnings.warn(note, stacklevel=2)
+            slices = file_slices(self.transform, folder.files, batch, self.device)
+        else:
+            slices = labeled_slices(data, self.classes, self.transform, batch, self.device)
+        with closing(slices), evaluation_mode(self):  # type: ignore[type-var]  # both are generators
+            return evaluate(self._logits, slices, len(self.classes), everywhere=False)
+
+
+def _check_batch(batch: int) -> None:
+    if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
+        raise UserError(f"batch: {batch!r}; give a whole number above 0")
+
+
+def load_classifier(
+    path: str | Path,
+    net: Literal["ema", "raw"] = "ema",
+    *,
+    plugin: str | Path | Sequence[str | Path] | None = None,
+    network: Network | None = None,
+) -> Classifier:
     """The network of a checkpoint (or of a run's folder: its latest), in evaluation mode on the CPU.
 
-    net: which weights, the EMA's or the network's own. Raises `UserError` where the path holds no readable checkpoint.
+    net: which weights, the EMA's or the network's own. plugin: files that register what the run was trained with.
+    network: for runs whose network was given in Python, the same network (it is copied) or what makes it from the
+    number of classes. Raises `UserError` where the path holds no readable checkpoint or the network is another one.
     """
+    if net not in ("ema", "raw"):
+        raise UserError(f"net: {net!r}; give ema or raw")
+    if plugin is not None:
+        load_plugins([plugin] if isinstance(plugin, str | Path) else plugin)
     checkpoint = checkpoints.load_checkpoint(Path(path))
     about = checkpoint.state
-    schema = about.get("schema", 0)
-    model = ModelConfig.model_validate(migrated_section("model", ModelConfig, about["model"], schema))
-    network = build(model, len(about["classes"]), about["image_size"])
+    built = _given(network, len(about["classes"])) if network is not None else _built(checkpoint, path)
+    _load_weights(built, _weights(checkpoint, net, path), path)
+    return Classifier(built, about).eval()
+
+
+def _weights(checkpoint: checkpoints.Checkpoint, net: Literal["ema", "raw"], path: str | Path) -> dict[str, Tensor]:
+    """The state dict of the network as it was evaluated: with the head that an add-on has put in the main one's place,
+    and offsets of its predictions in its bias."""
     prefix = "ema." if net == "ema" else "network."
     weights = {k.removeprefix(prefix): v for k, v in checkpoint.model.items() if k.startswith(prefix)}
     if not weights:
         raise UserError(f"{path}: the checkpoint holds no {net} weights")
+    if exported := checkpoint.state.get("head"):  # earlier versions had none
+        own = f"{exported[net]}."
+        weights |= {f"head.{k.removeprefix(own)}": v for k, v in checkpoint.model.items() if k.startswith(own)}
+        if exported["offset"] is not None:
+            bias = weights["head.bias"]
+            weights["head.bias"] = bias + torch.tensor(exported["offset"], dtype=bias.dtype)
+    return weights
+
+
+def _built(checkpoint: checkpoints.Checkpoint, path: str | Path) -> nn.Module:
+    """The network that a checkpoint names. Raises `UserError` with the run's plug-ins where nothing registers it."""
+    about = checkpoint.state
+    if about["model"]["name"] == GIVEN:
+        raise UserError(f"{path}: the run's network was given in Python; pass network=, the network or what makes it")
+    if find(about["model"]["name"]) is None:
+        require_plugins(yaml.safe_load(checkpoint.config).get("plugins", ()), loaded_plugins(), str(path))
+    model = ModelConfig.model_validate(migrated_section("model", ModelConfig, about["model"], about.get("schema", 0)))
+    return build(model, len(about["classes"]), about["image_size"])
+
+
+def _given(network: Network, classes: int) -> nn.Module:
+    if isinstance(network, nn.Module):
+        return copy.deepcopy(network)
+    if not callable(network):
+        raise UserError(f"network: of type {type(network).__name__}; give an nn.Module, or a function classes -> one")
+    made = network(classes)
+    if not isinstance(made, nn.Module):
+        raise UserError(f"network: made {type(made).__name__} from {classes} classes, which is no nn.Module")
+    return made
+
+
+def _load_weights(network: nn.Module, weights: dict[str, Tensor], path: str | Path) -> None:
+    """Raises `UserError` with what does not fit, a line for each kind."""
+    wanted = network.state_dict()
+    problems = {
+        "the checkpoint lacks": sorted(wanted.keys() - weights.keys()),
+        "the network has no": sorted(weights.keys() - wanted.keys()),
+        "of another shape:": [
+            f"{name} ({list(value.shape)}, not {list(wanted[name].shape)})"
+            for name, value in sorted(weights.items())
+            if name in wanted and value.shape != wanted[name].shape
+        ],
+    }
+    lines = [
+        f"network: is not that of {path}: {reason} {', '.join(names[:NAMED])}"
+        + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+        for reason, names in problems.items()
+        if names
+    ]
+    if lines:
+        raise UserError(lines)
     network.load_state_dict(weights)
-    return Classifier(network, about).eval()

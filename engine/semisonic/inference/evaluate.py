@@ -1,7 +1,8 @@
-"""A checkpoint on the test set that it was trained beside: its metrics, and pictures of its confusion."""
+"""A checkpoint on its run's test images or on one's own: its metrics, and pictures of its confusion."""
 
 import json
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,9 +15,10 @@ from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.image_source import source_of
 from semisonic.data.loading.loader import evaluation_slices
-from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.registry import load_data_set
 from semisonic.inference.classifier import load_classifier
+from semisonic.inference.files import LabeledFolder, file_slices, labeled_folder
+from semisonic.plugins import loaded_plugins, require_plugins
 from semisonic.reporting.console import save_confusion
 from semisonic.schema import UserError
 from semisonic.training.metrics import Evaluation, evaluate
@@ -29,6 +31,7 @@ def default_device() -> torch.device:
 def configuration_of(folder: Path, root: Path | None = None) -> RunConfig:
     """The configuration that a checkpoint's folder was trained with; `root`: where its data lie now."""
     fields = read_saved(folder).fields
+    require_plugins(fields.get("plugins", ()), loaded_plugins(), str(folder))
     if root is not None:
         fields["data"]["root"] = str(root)
     try:
@@ -39,9 +42,22 @@ def configuration_of(folder: Path, root: Path | None = None) -> RunConfig:
         ) from error
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """The metrics of a checkpoint's weights on some images."""
+
+    results: dict[str, Evaluation]
+    """By the name of the weights, ema or raw."""
+    classes: tuple[str, ...]
+    images: str
+    """Which they were."""
+    notes: tuple[str, ...] = ()
+    """What to tell the user of them, a line each."""
+
+
 def evaluate_checkpoint(
     path: Path, weights: tuple[str, ...] = ("ema", "raw"), root: Path | None = None, batch: int = 256
-) -> tuple[dict[str, Evaluation], DataSet]:
+) -> Evaluated:
     """The metrics of a checkpoint's weights, ema and raw, on its run's test images; `root`: where the data are."""
     folder = checkpoints.find(path)
     cfg = configuration_of(folder, root)
@@ -54,16 +70,39 @@ def evaluate_checkpoint(
             raise UserError(f"--root: its classes {data.classes} are not the checkpoint's {tuple(classifier.classes)}")
         with closing(evaluation_slices(source_of(data, device, test=True), batch, Placement(device))) as slices:
             results[name] = evaluate(classifier, slices, len(data.classes))
-    return results, data
+    return Evaluated(results, data.classes, f"{len(data.test)} test images of {data.name}")
 
 
-def write_evaluation(results: dict[str, Evaluation], data: DataSet, folder: Path) -> None:
+def evaluate_folder(path: Path, images: Path, weights: tuple[str, ...] = ("ema", "raw"), batch: int = 256) -> Evaluated:
+    """The same on one's own images, one folder a class, whose names are the run's."""
+    folder, device, results = checkpoints.find(path), default_device(), {}
+    found: LabeledFolder | None = None
+    for name in weights:
+        classifier = load_classifier(folder, net=name).to(device)  # type: ignore[arg-type]
+        found = found or labeled_folder(images, classifier.classes)
+        with closing(file_slices(classifier.transform, found.files, batch, device)) as slices:
+            results[name] = evaluate(classifier, slices, len(classifier.classes))
+    assert found is not None  # there is at least one name
+    left_out = f"; {len(found.bad)} files left out" if found.bad else ""
+    title = f"{len(found.files)} images of {images}{left_out}"
+    return Evaluated(results, tuple(classifier.classes), title, tuple(found.notes))
+
+
+def write_evaluation(evaluated: Evaluated, folder: Path) -> None:
     """evaluation.json, and the confusion matrix of each network as a picture."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
-        name: {**result.scalars(), "per_class": result.per_class, "confusion": result.confusion}
-        for name, result in results.items()
+        name: {
+            **result.scalars(),
+            "count": result.count,
+            "per_class": result.per_class,
+            "precision": result.precision,
+            "recall": result.recall,
+            "f1": result.f1,
+            "confusion": result.confusion,
+        }
+        for name, result in evaluated.results.items()
     }
-    write_text(folder / "evaluation.json", json.dumps({"classes": data.classes, **content}, indent=1))
-    for name, result in results.items():
-        save_confusion(folder / f"confusion-{name}.png", result.confusion, data.classes)
+    write_text(folder / "evaluation.json", json.dumps({"classes": evaluated.classes, **content}, indent=1))
+    for name, result in evaluated.results.items():
+        save_confusion(folder / f"confusion-{name}.png", result.confusion, evaluated.classes)

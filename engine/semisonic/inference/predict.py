@@ -12,19 +12,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from semisonic.checkpoint import format as checkpoints
-from semisonic.data.loading.calls import Placement, StepRange
-from semisonic.data.loading.draws import Draws
-from semisonic.data.loading.image_source import ImageSource, source_of
+from semisonic.data.loading.calls import Placement
+from semisonic.data.loading.image_source import source_of
 from semisonic.data.loading.loader import evaluation_slices
-from semisonic.data.loading.sampler import EvaluationSampler
-from semisonic.data.loading.stream import Stream
-from semisonic.data.sets import manifest
 from semisonic.data.sets.base import ImageFiles
-from semisonic.data.sets.listing import EXTENSIONS, is_image
 from semisonic.data.sets.registry import load_data_set
-from semisonic.data.views.view import Geometry
 from semisonic.inference.classifier import Classifier, load_classifier
 from semisonic.inference.evaluate import configuration_of, default_device
+from semisonic.inference.files import file_slices
 from semisonic.schema import UserError
 from semisonic.training.build import draw_split
 
@@ -44,7 +39,7 @@ def predict_pool(
     classifier = load_on_device(folder, weights)
     if checkpoints.load_checkpoint(folder).state["split"] != split.hash:
         raise UserError(f"{folder}: the data no longer give the split that it was trained with")
-    device = next(classifier.parameters()).device
+    device = classifier.device
     with closing(evaluation_slices(source_of(data, device, split.unlabeled), batch, Placement(device))) as slices:
         return torch.cat([classifier(images).softmax(-1)[valid].cpu() for images, _, valid in slices])
 
@@ -66,52 +61,20 @@ class Prediction:
     """Up to five (class, probability), most probable first."""
 
 
-def image_files(folder: Path) -> tuple[ImageFiles, list[str]]:
-    """All images below a folder (or one image), and one line for each file that cannot be decoded."""
-    if not folder.exists():
-        raise UserError(f"{folder}: no such file or folder")
-    root = folder if folder.is_dir() else folder.parent
-    found = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
-    paths = [str(p.relative_to(root)) for p in found if is_image(p.name) and not p.is_dir()]
-    if not paths:
-        raise UserError(f"{folder}: no images found ({', '.join(sorted(EXTENSIONS))})")
-    entries = manifest.scan(root, paths).entries
-    bad = [f"{p}: {e.reason}" for p, e in zip(paths, entries, strict=True) if e.status == manifest.BAD]
-    good = [(p, e) for p, e in zip(paths, entries, strict=True) if e.status != manifest.BAD]
-    if not good:
-        raise UserError([f"{folder}: none of {len(bad)} files can be decoded", *bad[:20]])
-    files = ImageFiles(
-        root=root,
-        paths=[path for path, _ in good],
-        labels=np.full(len(good), -1),
-        shapes=np.array([(e.height, e.width) for _, e in good], dtype=np.int32),
-        via_pillow=np.array([e.status == manifest.VIA_PILLOW for _, e in good]),
-    )
-    return files, bad
-
-
 @torch.no_grad()
 def predict(classifier: Classifier, files: ImageFiles, batch: int = 64) -> Generator[Prediction, None, None]:
     """Predictions for every file, in order; images are decoded by DALI as the un-augmented view of training."""
-    device = next(classifier.parameters()).device
-    about = classifier.preprocess
-    geometry = Geometry(
-        size=classifier.image_size - 2 * about["border"], pad=0, flip=False, fill=(0, 0, 0), encoded=True,
-        device="gpu" if device.type == "cuda" else "cpu",
-    )  # fmt: skip
-    count = len(files)
-    batch = min(batch, count)
-    sampler = EvaluationSampler(count, batch)
-    views, steps = {"view": about["view"]}, StepRange(stop=sampler.steps)
-    with Stream(Draws(0, "predict"), ImageSource(files, geometry), views, sampler, Placement(device), steps) as stream:
-        for first in range(0, count, batch):
-            images: Tensor = torch.nn.functional.pad(next(stream)["view"], [about["border"]] * 4)
+    slices = file_slices(classifier.transform, files, batch, classifier.device)
+    number = 0
+    with closing(slices):
+        for images, _, valid in slices:
             probabilities = classifier(images).softmax(-1)
             values, indices = probabilities.topk(min(5, len(classifier.classes)))
-            for offset in range(min(batch, count - first)):
+            for offset in range(int(valid.sum())):
                 names = [classifier.classes[i] for i in indices[offset].tolist()]
                 top = list(zip(names, values[offset].tolist(), strict=True))
-                yield Prediction(files.paths[first + offset], top[0][0], top[0][1], top)
+                yield Prediction(files.paths[number], top[0][0], top[0][1], top)
+                number += 1
 
 
 def write_predictions(predictions: list[Prediction], path: Path) -> None:

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.checkpoint import checkpoint
 
 from semisonic.models import shake_shake, torchvision_nets, wide_resnet
+from semisonic.models.networks import NETWORKS
 from semisonic.models.norm import computed_again
 from semisonic.models.stochastic_depth import StochasticDepth
 
@@ -45,13 +46,16 @@ Forward = Callable[..., Any]
 
 def has_blocks(name: str) -> bool:
     """Whether the network of `model.name` is made of blocks that are known here."""
+    if name in NETWORKS and NETWORKS[name].blocks:
+        return True
     own = any(kind.parse(name) is not None for kind in OWN)
-    return own or (name.startswith(tuple(BLOCKS)) and name in torchvision_nets.names())
+    return own or (name not in NETWORKS and name.startswith(tuple(BLOCKS)) and name in torchvision_nets.names())
 
 
 def draws(name: str) -> bool:
     """Whether the blocks of the network of `model.name` draw random numbers in training."""
-    return name.startswith(RANDOM)
+    registered = NETWORKS.get(name)
+    return name.startswith(RANDOM) if registered is None else registered.blocks_draw or name.startswith("shake-shake")
 
 
 def blocks_of(module: nn.Module) -> list[nn.Module]:
@@ -139,7 +143,8 @@ def _is_block(module: nn.Module) -> bool:
     kind = type(module)
     if kind.__module__.startswith("torchvision.models."):
         return any(kind.__name__ in names for names in BLOCKS.values())
-    return any(isinstance(module, own.Block) for own in OWN)
+    known = tuple(kind for network in NETWORKS.values() for kind in network.blocks)
+    return any(isinstance(module, own.Block) for own in OWN) or isinstance(module, known)
 
 
 def _draws(block: nn.Module) -> bool:

@@ -9,8 +9,11 @@ Wide ResNets also have `trunk(images)`, the maps before their last stage; `top(m
 """
 
 import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from torch import nn
@@ -18,6 +21,7 @@ from torch import nn
 from semisonic.models import pretrained, shake_shake, small, torchvision_nets, wide_resnet
 from semisonic.models.head import DropoutLinear
 from semisonic.models.norm import convert_batch_norm
+from semisonic.registry import Registry
 from semisonic.schema import Config, Effect, UserError
 
 FOUR_STAGE_STRIDE_FROM = 64
@@ -25,8 +29,8 @@ FOUR_STAGE_STRIDE_FROM = 64
 
 class ModelConfig(Config):
     name: str = "wrn-28-2"
-    """wrn-D-K (wrn-28-2, wrn-28-8, wrn-37-2, ...), shake-shake-26-2x32d, small, or a classifier of torchvision
-    (resnet18, ...)."""
+    """wrn-D-K (wrn-28-2, wrn-28-8, wrn-37-2, ...), shake-shake-26-2x32d, small, a classifier of torchvision
+    (resnet18, ...), or one that a plug-in registers."""
     weights: Annotated[Path | None, Effect.CONTENT] = None
     """For torchvision's networks: a file of weights to start from, such as ImageNet's (.pth with a state dict, or
     .safetensors, in torchvision's naming). The head is new where the file has another number of classes."""
@@ -49,26 +53,121 @@ class ModelConfig(Config):
     """Normalize by the statistics of all ranks' batches. False = each rank by its own share."""
 
 
+@dataclass(frozen=True)
+class Network:
+    """What stands behind a name of `model.name`."""
+
+    build: Callable[[ModelConfig, int, int], nn.Module]
+    """(configuration, classes, image size in pixels) -> the network, as the top of this module describes it."""
+    summary: str
+    """One line about it."""
+    blocks: tuple[type[nn.Module], ...] = ()
+    """Classes of the repeated blocks that `recompute` and compile=blocks work on; see `blocks.py`."""
+    blocks_draw: bool = False
+    """Whether its blocks draw random numbers in training."""
+    own: bool = True
+    """Whether torchvision's fields (weights, stem) mean nothing to it."""
+
+
+def _wide(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
+    shape = wide_resnet.parse(cfg.name)
+    assert shape is not None
+    stages, blocks, factor = shape
+    auto_stride = 2 if stages == 4 and image_size >= FOUR_STAGE_STRIDE_FROM else 1
+    return wide_resnet.WideResNet(stages, blocks, factor, classes, cfg.residual, cfg.first_stride or auto_stride)
+
+
+def _shake_shake(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
+    branches = shake_shake.parse(cfg.name)
+    assert branches is not None
+    return shake_shake.ShakeShake(*branches, classes)
+
+
+def _small(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
+    return small.Small(classes)
+
+
+def _torchvision(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
+    return torchvision_nets.TorchvisionNet(cfg.name, classes, image_size, cfg.stem)
+
+
+WIDE = Network(_wide, "any other Wide ResNet of depth D = 6n+4 (three stages) or 8n+5 (four) and width factor K")
+SHAKE_SHAKE = Network(
+    _shake_shake, "Shake-Shake of two branches, 2.9 M parameters; also 2x64d (11.7 M), 2x96d (26.2 M)"
+)
+TORCHVISION = Network(_torchvision, "torchvision's, random weights", own=False)
+
+NETWORKS: Registry[Network] = Registry(
+    "network",
+    {
+        "wrn-28-2": Network(_wide, "Wide ResNet, 1.5 M parameters: CIFAR-10 and SVHN in the literature"),
+        "wrn-28-8": Network(_wide, "Wide ResNet, 23.4 M parameters: CIFAR-100 in the literature"),
+        "wrn-37-2": Network(_wide, "Wide ResNet with four stages, 5.9 M parameters: STL-10 in the literature"),
+        "shake-shake-26-2x32d": SHAKE_SHAKE,
+        "small": Network(_small, "four convolutions, 80,000 parameters: the embedded digits on a CPU"),
+    },
+)
+"""Networks by name. Besides, there are those of all the sizes that a name can say, and torchvision's; see `find`."""
+
+
+def register_network(
+    name: str,
+    build: Callable[..., nn.Module],
+    summary: str,
+    blocks: tuple[type[nn.Module], ...] = (),
+    blocks_draw: bool = False,
+) -> None:
+    """Adds a network; `build` takes (classes), or (configuration, classes, image size in pixels).
+
+    The other arguments are `Network`'s. Raises ValueError for a name that is taken or cannot be one, and for a builder
+    that takes something else.
+    """
+    taken = [part for part in inspect.signature(build).parameters.values() if part.default is part.empty]
+    count = sum(part.kind in (part.POSITIONAL_ONLY, part.POSITIONAL_OR_KEYWORD) for part in taken)
+    if count not in (1, 3):
+        raise ValueError(f"network {name!r}: its builder takes {count} arguments; (classes) or (cfg, classes, size)")
+    if find(name) is not None and name not in NETWORKS:
+        raise ValueError(f"network {name!r}: there is one of that name already; choose another")
+
+    def checked(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
+        network: Any = build(classes) if count == 1 else build(cfg, classes, image_size)
+        if missing := [part for part in ("features", "head", "feature_dim") if not hasattr(network, part)]:
+            raise UserError(f"model.name: {name} has no {', '.join(missing)}, which every network needs")
+        if not isinstance(network.head, nn.Linear) or network.head.out_features != classes:
+            raise UserError(
+                f"model.name: {name}.head must be an nn.Linear with an output for each of {classes} classes"
+            )
+        return network
+
+    NETWORKS.register(name, Network(checked, summary, blocks, blocks_draw))
+
+
+def find(name: str) -> Network | None:
+    """What stands behind a name of `model.name`; None where there is no such network."""
+    if name in NETWORKS:
+        return NETWORKS[name]
+    if wide_resnet.parse(name) is not None:
+        return WIDE
+    if shake_shake.parse(name) is not None:
+        return SHAKE_SHAKE
+    return TORCHVISION if name in torchvision_nets.names() else None
+
+
 def models() -> dict[str, str]:
     """Every network by its name for `model.name`, with one line about it."""
     return {
-        "wrn-28-2": "Wide ResNet, 1.5 M parameters: CIFAR-10 and SVHN in the literature",
-        "wrn-28-8": "Wide ResNet, 23.4 M parameters: CIFAR-100 in the literature",
-        "wrn-37-2": "Wide ResNet with four stages, 5.9 M parameters: STL-10 in the literature",
-        "wrn-D-K": "any other Wide ResNet of depth D = 6n+4 (three stages) or 8n+5 (four) and width factor K",
-        "shake-shake-26-2x32d": "Shake-Shake of two branches, 2.9 M parameters; also 2x64d (11.7 M), 2x96d (26.2 M)",
-        "small": "four convolutions, 80,000 parameters: the embedded digits on a CPU",
-        **dict.fromkeys(torchvision_nets.names(), "torchvision's, random weights"),
+        **{name: network.summary for name, network in NETWORKS.items()},
+        "wrn-D-K": WIDE.summary,
+        **dict.fromkeys(torchvision_nets.names(), TORCHVISION.summary),
     }
 
 
 def model_problems(cfg: ModelConfig, image_size: int) -> list[str]:
     """What is wrong with the configuration for images of this size in pixels; builds nothing."""
-    wide = wide_resnet.parse(cfg.name) is not None
-    own = wide or cfg.name == "small" or shake_shake.parse(cfg.name) is not None
-    if not own and cfg.name not in (known := torchvision_nets.names()):
-        return [_unknown(cfg.name, known)]
-    errors = []
+    network = find(cfg.name)
+    if network is None:
+        return [_unknown(cfg.name)]
+    wide, own, errors = network.build is _wide, network.own, []
     if cfg.weights is not None and own:
         errors.append(f"model.weights: is for torchvision's networks, not for {cfg.name}; remove it, or use init")
     elif cfg.weights is not None and cfg.weights.suffix not in pretrained.SUFFIXES:
@@ -77,9 +176,9 @@ def model_problems(cfg: ModelConfig, image_size: int) -> list[str]:
         errors.append(f"model.residual: port is for wide ResNets (wrn-D-K), not for {cfg.name}; remove it")
     if cfg.first_stride is not None and not wide:
         errors.append(f"model.first_stride: is for wide ResNets (wrn-D-K), not for {cfg.name}; remove it")
-    if cfg.stem != "auto" and not torchvision_nets.has_small_stem(cfg.name):
+    if cfg.stem != "auto" and (own or not torchvision_nets.has_small_stem(cfg.name)):
         errors.append(f"model.stem: {cfg.name} has one stem only; use auto")
-    if (size := torchvision_nets.size_error(cfg.name, image_size)) is not None:
+    if not own and (size := torchvision_nets.size_error(cfg.name, image_size)) is not None:
         errors.append(f"model.name: {size}")
     return errors
 
@@ -91,29 +190,20 @@ def build(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
     """
     if errors := model_problems(cfg, image_size):
         raise UserError(errors)
-    network: nn.Module
-    if (shape := wide_resnet.parse(cfg.name)) is not None:
-        stages, blocks, factor = shape
-        auto_stride = 2 if stages == 4 and image_size >= FOUR_STAGE_STRIDE_FROM else 1
-        stride = cfg.first_stride or auto_stride
-        network = wide_resnet.WideResNet(stages, blocks, factor, classes, cfg.residual, stride)
-    elif (branches := shake_shake.parse(cfg.name)) is not None:
-        network = shake_shake.ShakeShake(*branches, classes)
-    elif cfg.name == "small":
-        network = small.Small(classes)
-    else:
-        network = torchvision_nets.TorchvisionNet(cfg.name, classes, image_size, cfg.stem)
+    found = find(cfg.name)
+    assert found is not None
+    network = found.build(cfg, classes, image_size)
     if cfg.dropout:
         network.head = DropoutLinear(network.head, cfg.dropout)  # type: ignore[arg-type]
     return convert_batch_norm(network, cfg.norm_momentum, cfg.norm_eps, cfg.norm_sync)
 
 
-def _unknown(name: str, known: list[str]) -> str:
+def _unknown(name: str) -> str:
     if name.startswith("wrn"):
         return f"model.name: {name} does not exist; wrn-D-K needs D = 6n+4 or 8n+5, as wrn-28-2 or wrn-37-2"
     if name.startswith("shake"):
         return f"model.name: {name} does not exist; shake-shake-D-2xWd needs D = 6n+2, W even, as shake-shake-26-2x32d"
-    close = difflib.get_close_matches(name, [*known, "small", "wrn-28-2"], n=1)
+    close = difflib.get_close_matches(name, [*torchvision_nets.names(), *NETWORKS], n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    valid = "wrn-D-K, shake-shake-26-2x32d, small, torchvision's classifiers (resnet18)"
-    return f"model.name: no network {name}; {hint}Valid: {valid}"
+    own = ", ".join(known for known in NETWORKS if not known.startswith("wrn"))
+    return f"model.name: no network {name}; {hint}Valid: wrn-D-K, {own}, torchvision's classifiers (resnet18)"

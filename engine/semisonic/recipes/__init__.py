@@ -11,22 +11,44 @@ from typing import Any
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.algorithms.settings import Setting
 from semisonic.recipes import cifar10, cifar100, digits, fashion_mnist, folder, mnist, stl10, svhn
+from semisonic.registry import Registry
 
-__all__ = ["RECIPES", "Recipe", "method_changes"]
+__all__ = ["RECIPES", "Recipe", "method_changes", "register_recipe"]
 
 Recipe = Callable[[], dict[str, Any]]
 
-RECIPES: dict[str, Recipe] = {
-    "digits": digits.digits,
-    "mnist": mnist.mnist,
-    "fashion-mnist": fashion_mnist.fashion_mnist,
-    "cifar10": cifar10.cifar10,
-    "cifar100": cifar100.cifar100,
-    "svhn": svhn.svhn,
-    "stl10": stl10.stl10,
-    "folder": folder.folder,
-    "folder-16000": folder.folder_16000,
-}
+RECIPES: Registry[Recipe] = Registry(
+    "recipe",
+    {
+        "digits": digits.digits,
+        "mnist": mnist.mnist,
+        "fashion-mnist": fashion_mnist.fashion_mnist,
+        "cifar10": cifar10.cifar10,
+        "cifar100": cifar100.cifar100,
+        "svhn": svhn.svhn,
+        "stl10": stl10.stl10,
+        "folder": folder.folder,
+        "folder-16000": folder.folder_16000,
+    },
+)
+NEEDED = ("steps", "data.name", "algorithm.name", "batch.labeled")
+"""What a recipe must say, since what an algorithm changes of it depends on them."""
+
+
+def register_recipe(name: str, recipe: Recipe) -> None:
+    """Adds a recipe; the first line of its docstring is shown by --list.
+
+    Raises ValueError for a name that is taken or cannot be one, and for a recipe that leaves out what it must say.
+    """
+    content = recipe()
+
+    def has(field: str) -> bool:
+        section, _, leaf = field.rpartition(".")
+        return leaf in (content.get(section, {}) if section else content)
+
+    if missing := [field for field in NEEDED if not has(field)]:
+        raise ValueError(f"recipe {name!r}: it must say {' and '.join(missing)}")
+    RECIPES.register(name, recipe)
 
 
 def method_changes(

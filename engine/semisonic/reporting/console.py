@@ -48,7 +48,7 @@ class ProgressLines:
         self.console.print(f"step {step:,}/{self.total:,}  ETA {eta}  {text}  {self.note}", highlight=False)
 
     def evaluated(self, entry: dict[str, float]) -> None:
-        text = f"test top-1 {entry['eval/top1']:.2f} % (EMA)  {entry['eval_raw/top1']:.2f} % (raw)"
+        text = f"test top-1 {entry['test/top1']:.2f} % (EMA)  {entry['test_raw/top1']:.2f} % (raw)"
         self.note = f"at {entry['step']:,}: {text}"
 
     def saved(self, step: int) -> None:
@@ -128,17 +128,21 @@ class Console:
         baseline = summary.get("baseline")
         rows = [baseline] if baseline else []
         table = Table(title=f"Test accuracy with {summary['labels']} labels", title_justify="left")
-        for column in ("", "final (EMA)", "final (raw)", "last-20 median (EMA)", "time"):
+        for column in ("", "final (EMA)", "final (raw)", "median of last 20 (EMA)", "time"):
             table.add_column(column, justify="right" if column else "left")
         for row in [*rows, summary]:
             table.add_row(
                 f"{row['algorithm']}",
                 f"{row['test_top1']:.2f} %",
                 f"{row['test_top1_raw']:.2f} %",
-                f"{row['test_top1_last20_median']:.2f} %",
+                "none" if row["test_top1_last20_median"] is None else f"{row['test_top1_last20_median']:.2f} %",
                 f"{row['wall_seconds']:.0f} s",
             )
         self.rich.print(table, highlight=False)
+        for row in [*rows, summary]:
+            if row["test_top1_last20_median"] is None:
+                count = row["evaluations_past_ramps"]
+                self.print(f"{row['algorithm']}: median of the last 20 evaluations: none, {count} are past its ramps")
         if "held_out_selected" in summary:
             chosen = summary["held_out_selected"]
             self.print(f"Chosen on the held-out images: step {chosen['step']:,}, test {chosen['test_top1']:.2f} %")

@@ -1,9 +1,10 @@
 """How a run uses its unlabeled images, while it runs: coverage, precision, the spread over classes, and an alarm.
 
-An algorithm that makes pseudo-labels returns `mask`, `pseudo_label_correct`, `pseudo_label_known` and the vector
-`class_share` (`algorithms.monitoring.pseudo_label_metrics`). From their means since the last reading follow
+An algorithm that makes pseudo-labels returns `coverage`, `pseudo_label_correct`, `pseudo_label_known` and the vector
+`class_share` (`algorithms.monitoring.pseudo_label_metrics`). From their means since the last reading
+follow
 
-    coverage                 share of the unlabeled images whose pseudo-labels count; it takes the place of `mask`
+    coverage                 share of the unlabeled images whose pseudo-labels count, as it was returned
     pseudo_label_precision   the right ones among those that count, where the truth is known
     class_entropy            of the classes among those that count, over log C: 1 = all alike, 0 = one class only
     collapsed                number of collapsed classes, with their names in collapsed_classes
@@ -64,10 +65,10 @@ class PseudoLabelMonitor:
 
         Metrics of a method without pseudo-labels come back as they are.
         """
-        if "train/mask" not in metrics:
+        if "train/coverage" not in metrics:
             return metrics, None
         result = dict(metrics)
-        coverage = result["train/coverage"] = result.pop("train/mask")
+        coverage = result["train/coverage"]
         correct, known = (result.pop(f"train/pseudo_label_{name}", 0.0) for name in ("correct", "known"))
         if known:
             result["train/pseudo_label_precision"] = correct / known
@@ -121,7 +122,7 @@ def describe(metrics: dict[str, Any]) -> str:
     """Coverage and precision for the progress line; empty where there are no pseudo-labels."""
     parts = []
     if "train/coverage" in metrics:
-        parts.append(f"mask {100 * metrics['train/coverage']:.0f} %")
+        parts.append(f"coverage {100 * metrics['train/coverage']:.0f} %")
     if "train/pseudo_label_precision" in metrics:
         parts.append(f"precision {100 * metrics['train/pseudo_label_precision']:.0f} %")
     if metrics.get("train/collapsed"):

@@ -7,10 +7,12 @@ from typing import Any
 
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.atomic_files import write_text
+from semisonic.config.dump import written
 from semisonic.config.effects import effects, steps_planned_by
 from semisonic.config.fields import algorithm_name
-from semisonic.config.migrations import Saved, field_value, read_saved, written
+from semisonic.config.migrations import Saved, field_value, read_saved
 from semisonic.config.run_config import RunConfig
+from semisonic.plugins import require_plugins
 from semisonic.schema import Effect, UserError
 
 READ_ONCE = ("init", "model.weights")
@@ -25,6 +27,7 @@ def check_same(cfg: RunConfig, folder: Path, longer: bool = False, extend: bool 
     Raises `UserError` with a line for each difference.
     """
     saved = read_saved(folder)
+    require_plugins(saved.fields.get("plugins", ()), cfg.plugins, str(folder))
     name, own = algorithm_name(saved.fields), algorithm_name({"algorithm": cfg.algorithm.name})
     if name != own:
         raise UserError(f"algorithm.name: {own!r}, but {folder} has {name!r}; {INSTEAD}")

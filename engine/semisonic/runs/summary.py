@@ -1,34 +1,50 @@
 """summary.json: what came out of a run, how fast, and on what."""
 
-import json
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
+from semisonic.config.run_config import RunConfig
 from semisonic.reporting import pseudo_labels
+from semisonic.reporting.metrics_file import TRAIN, read_metrics
 from semisonic.training.process import environment, peak_memory_bytes
 from semisonic.training.trainer import Trainer
 
 LAST = 20
-"""Evaluations in the "last-20 median" of the MixMatch and FixMatch papers."""
+"""Evaluations in the median of the last 20 that the MixMatch and FixMatch papers report. With fewer there is none, and
+those while a ramp lasts do not count: the median would be of the way there."""
+
+
+def past_ramps(history: Sequence[dict[str, float]], cfg: RunConfig) -> list[float]:
+    """The test accuracies of the evaluations at which all ramps were over, those of the learning rate included."""
+    warmed_up = cfg.optim.wait + cfg.optim.warm_up
+    begin = max(cfg.algorithm_class.ramped(cfg.algorithm, cfg.steps), warmed_up)
+    return [entry["test/top1"] for entry in history if entry["step"] >= begin]
 
 
 def summarize(trainer: Trainer) -> dict[str, Any]:
-    """The results of a finished run; accuracies in percent, of the EMA network unless named raw."""
-    final, split = trainer.history[-1], trainer.split
+    """What a finished run was and came to; accuracies in percent, of the EMA network unless named raw."""
+    final, split, cfg = trainer.history[-1], trainer.split, trainer.cfg
+    past, root = past_ramps(trainer.history, cfg), cfg.data.root
     result: dict[str, Any] = {
-        "algorithm": trainer.cfg.algorithm.name,
+        "data": {"name": cfg.data.name, "root": str(root.expanduser().absolute()) if root else None},
+        "algorithm": cfg.algorithm.name,
+        "network": cfg.model.name,
         "labels": len(split.labeled),
+        "seed": cfg.seed,
+        "folder": str(trainer.run_folder.absolute()),
         "step": trainer.step,
-        "test_top1": final["eval/top1"],
-        "test_top1_raw": final["eval_raw/top1"],
-        "test_top1_last20_median": statistics.median(entry["eval/top1"] for entry in trainer.history[-LAST:]),
+        "test_top1": final["test/top1"],
+        "test_top1_raw": final["test_raw/top1"],
+        "test_top1_last20_median": statistics.median(past[-LAST:]) if len(past) >= LAST else None,
+        "evaluations_past_ramps": len(past),
     }
     if len(split.held_out):
         best = next(entry for entry in trainer.history if entry["step"] == trainer.best_step)
-        result["held_out_selected"] = {"step": trainer.best_step, "test_top1": best["eval/top1"]}
+        result["held_out_selected"] = {"step": trainer.best_step, "test_top1": best["test/top1"]}
         result["labels_used"] = len(split.labeled) + len(split.held_out)
-    lines = [json.loads(line) for line in (trainer.run_folder / "metrics.jsonl").read_text().splitlines()]
-    speed = [line for line in lines if "images_per_second" in line]
+    lines = read_metrics(trainer.run_folder / "metrics.jsonl")
+    speed = [line for line in lines if line["kind"] == TRAIN]
     return (
         result
         | pseudo_labels.summary(lines)

@@ -1,5 +1,6 @@
 """Metrics on the device: sums while training, exact counts in evaluation. Reading them is the only host sync."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -85,9 +86,37 @@ class Evaluation:
     top5: float
     loss: float
     per_class: list[float]
-    """Accuracy of each class; nan where the set has no image of it."""
+    """Accuracy of each class, which is its recall; nan where the set has no image of it."""
     confusion: list[list[int]]
     """[true class][predicted class] counts."""
+
+    @property
+    def count(self) -> int:
+        """Images."""
+        return self.counts[1]
+
+    @property
+    def recall(self) -> list[float]:
+        """Of each class: the share of its images that are predicted to be of it, in percent."""
+        return self.per_class
+
+    @property
+    def precision(self) -> list[float]:
+        """Of each class: the share of right ones among the predictions of it, in percent; nan where there are none."""
+        predicted = [sum(row[c] for row in self.confusion) for c in range(len(self.confusion))]
+        return [
+            100 * row[c] / n if n else math.nan
+            for c, (row, n) in enumerate(zip(self.confusion, predicted, strict=True))
+        ]
+
+    @property
+    def f1(self) -> list[float]:
+        """Of each class: 2 tp / (2 tp + fp + fn) in percent; nan where it has neither images nor predictions."""
+        found = []
+        for c, row in enumerate(self.confusion):
+            total = sum(row) + sum(other[c] for other in self.confusion)
+            found.append(200 * row[c] / total if total else math.nan)
+        return found
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -112,12 +141,15 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def evaluate(
-    predict: Callable[[Tensor], Tensor], slices: Iterable[tuple[Tensor, Tensor, Tensor]], classes: int
+    predict: Callable[[Tensor], Tensor],
+    slices: Iterable[tuple[Tensor, Tensor, Tensor]],
+    classes: int,
+    everywhere: bool = True,
 ) -> Evaluation:
     """Evaluates `predict` (images -> logits [N, C]) over (images, labels [N], valid [N]) slices of every rank.
 
-    Integer counts and float64 loss sums are reduced over the ranks, so metrics do not depend on the world size.
-    Images without a label (-1) do not count.
+    Integer counts and float64 loss sums are reduced over the ranks, so metrics do not depend on the world size;
+    everywhere=False leaves other ranks out. Images without a label (-1) do not count.
     """
     counts: Tensor | None = None
     loss = torch.zeros(())
@@ -135,7 +167,7 @@ def evaluate(
         loss += (F.cross_entropy(logits.double(), labels, reduction="none") * valid).sum()
     if counts is None:
         raise ValueError("nothing to evaluate: no slices")
-    if dist.is_initialized():
+    if everywhere and dist.is_initialized():
         dist.all_reduce(counts)
         dist.all_reduce(loss)
     confusion = counts[:-1].view(classes, classes).cpu().double()

@@ -140,7 +140,7 @@ def kernels_for(cfg: RunConfig, compiled: bool) -> Kernels:
 def place(algorithm: Algorithm, cfg: RunConfig, device: torch.device) -> Algorithm:
     """The algorithm on the device, images' channels last."""
     algorithm.to(device)
-    if not cfg.execution.zero_stage:  # DeepSpeed lays parameters out one after the other, and takes contiguous ones only
+    if not cfg.execution.zero_stage:  # DeepSpeed lays parameters out one after the other, and takes contiguous ones
         algorithm.to(memory_format=torch.channels_last)
     return algorithm
 

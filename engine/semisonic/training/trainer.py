@@ -14,7 +14,8 @@ from torch import Tensor
 from semisonic.algorithms.base import Algorithm
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.async_writer import CheckpointWriter
-from semisonic.config.migrations import SCHEMA, present_tensors
+from semisonic.config.dump import SCHEMA
+from semisonic.config.migrations import present_tensors
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.image_source import source_of
@@ -28,6 +29,7 @@ from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import collective_timeout
 from semisonic.reporting.console import Console, save_confusion
 from semisonic.reporting.label_tables import write_label_table
+from semisonic.reporting.metrics_file import EVAL, TRAIN, current
 from semisonic.reporting.pseudo_labels import PseudoLabelMonitor
 from semisonic.reporting.trackers import Tracker
 from semisonic.schema import UserError
@@ -107,12 +109,12 @@ class Trainer:
                     self.activity.enter(Phase.METRICS)
                     metrics, alarm = pseudo_labels.read(self.step, self.read())
                     metrics |= throughput.read(loader.wait_seconds)
-                    self.log(tracker, metrics)
+                    self.log(tracker, TRAIN, metrics)
                     if alarm:
                         console.print(alarm)
                 with throughput.paused():
                     if last or self.step % cfg.eval.every == 0:
-                        self.log(tracker, self.evaluate_all())
+                        self.log(tracker, EVAL, self.evaluate_all())
                         progress.evaluated(self.history[-1])
                     if logged:
                         progress.trained(self.step, metrics)
@@ -137,9 +139,9 @@ class Trainer:
             for name, columns in self.algorithm.labeled_tables().items():
                 write_label_table(self.run_folder / "labels" / f"{name}.parquet", columns, self.data, self.split)
 
-    def log(self, tracker: Tracker, metrics: dict[str, Any]) -> None:
+    def log(self, tracker: Tracker, kind: str, metrics: dict[str, Any]) -> None:
         with self.checkpoint_writer.guard(tracker.path):
-            tracker.write(self.step, metrics)
+            tracker.write(self.step, {"kind": kind, **metrics})
         tracker.send(self.step, metrics)
 
     @property
@@ -222,15 +224,14 @@ class Trainer:
         """Evaluates the EMA and the raw weights, extends the history and returns what is logged."""
         metrics: dict[str, Any] = {}
         for which in ("test", "held_out")[: 2 if len(self.split.held_out) else 1]:
-            prefix = "eval" if which == "test" else which
             for weights in WEIGHTS:
                 result = self.evaluate(weights, which)
-                name = prefix if weights == "ema" else f"{prefix}_raw"
+                name = which if weights == "ema" else f"{which}_raw"
                 metrics |= {f"{name}/{key}": value for key, value in result.scalars().items()}
                 if which == "held_out" and weights == "ema":
                     self.algorithm.held_out_counts.copy_(torch.tensor(result.counts))
                 if which == "test" and weights == "ema":
-                    metrics["eval/per_class"] = result.per_class
+                    metrics["test/per_class"] = result.per_class
                     if self.accelerator.is_main_process and self.step == self.cfg.steps:
                         picture = self.run_folder / "confusion.png"
                         with self.checkpoint_writer.guard(picture):
@@ -311,4 +312,4 @@ class Trainer:
             engine.load_state(own)
             engine.scaler.load_state_dict(checkpoint.state["scaler"][role])
         self.training_step.number, self.elapsed = checkpoint.state["step"], checkpoint.state["elapsed"]
-        self.history = checkpoint.state["history"]
+        self.history = [current(entry) for entry in checkpoint.state["history"]]

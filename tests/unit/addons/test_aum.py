@@ -104,7 +104,7 @@ def test_margins_find_wrong_labels(tmp_path: Path):
     """Digits, 40 a class, one label in ten wrong: the wrong ones have the smallest margins. Seeds that chose nothing."""
     for seed in (11, 12):
         fields = ["--data.labels", "400", "--steps", "400", "--batch.labeled", "32", "--batch.unlabeled-ratio", "3",
-                  "--no-baseline", "--log.trackers", "none", "--seed", str(seed), "--device", "cpu"]  # fmt: skip
+                  "--no-baseline", "--log.trackers", "none", "--seed", str(seed), "--device", "cpu", "--threads", "1"]  # fmt: skip
         cfg = resolve([*fields, "--out", str(tmp_path / str(seed))])[1]
         data = load_data_set(cfg.data)
         split = draw_split(cfg, data)

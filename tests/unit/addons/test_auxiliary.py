@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from semisonic.addons.pretext_losses import AuxiliaryConfig, with_auxiliary
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 

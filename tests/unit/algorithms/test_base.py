@@ -7,6 +7,7 @@ import torch
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.fixmatch import FixMatch
+from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.algorithms.supervised import Supervised
 from tests.support.algorithms import SIZE, batch, frozen, gradients, images, info, make, same, tiny_network
 
@@ -57,3 +58,37 @@ def test_normalize():
     white = torch.full((1, 3, SIZE, SIZE), 255, dtype=torch.uint8)
     channels = algorithm.normalize(white)[0, :, 0, 0]
     torch.testing.assert_close(channels, torch.tensor([0.5 / 0.2, 0.6 / 0.3, 0.7 / 0.25]))
+
+
+RAMPS: list[tuple[str, dict[str, object], float]] = [
+    ("supervised", {}, 0),
+    ("fixmatch", {}, 0),
+    ("mean-teacher", {"ramp": 0.25}, 250),
+    ("mixmatch", {"ramp": 300}, 300),
+    ("temporal-ensembling", {"ramp": 0}, 0),
+    ("uda", {}, 0),
+    ("uda", {"annealing": "log"}, 1000),
+    ("policy-mixmatch", {"policy": "percentile-train"}, 0),
+    ("policy-mixmatch", {"policy": "mixed"}, 400),
+    ("policy-mixmatch", {"policy": "mixed", "ramp": 0.1}, 100),
+    ("policy-mixmatch", {"policy": "manual", "fall": 0.5}, 500),
+    ("policy-mixmatch", {"policy": "fixed", "fall": 0.5}, 0),
+    ("mpl", {}, 10 + 16),
+    ("mpl", {"uda_steps": 500}, 500),
+    ("mpl", {"uda_steps": 500, "variant": "plain", "wait": 3, "warm_up": 4}, 7),
+    ("enaet", {"ramp": 0}, 100),
+    ("enaet", {"ramp": 0.5, "slopes": (1.0, 0, 0, 0, 0), "most": (2.0, 1, 1, 1, 1)}, 1000),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, fields, end", RAMPS)
+def test_an_algorithm_says_when_its_ramps_are_over(name: str, fields: dict[str, object], end: float):
+    kind = ALGORITHMS[name]
+    assert kind.ramped(kind.Config(**fields), 1000) == pytest.approx(end)
+
+
+def test_every_field_of_a_ramp_is_known_to_what_says_when_it_is_over():
+    """A new algorithm with one of these fields states `ramped`, or has it from the field `ramp`."""
+    for name, kind in ALGORITHMS.items():
+        fields = {"fall", "wait", "annealing", "uda_steps"} & kind.Config.model_fields.keys()
+        assert not fields or "ramped" in vars(kind), f"{name}: {fields}"

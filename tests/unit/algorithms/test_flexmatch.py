@@ -28,7 +28,7 @@ def test_a_balanced_full_table_makes_it_fixmatch():
     flexmatch.learned.copy_(torch.arange(40) % 4)
     fixmatch.load_state_dict(flexmatch.state_dict(), strict=False)
     assert torch.equal(flexmatch.thresholds(), torch.full((4,), threshold, dtype=torch.float64))
-    assert 0 < fixmatch.loss(batch()).metrics["mask"] < 1
+    assert 0 < fixmatch.loss(batch()).metrics["coverage"] < 1
     assert same(gradients(flexmatch, batch()), gradients(fixmatch, batch()))
 
 
@@ -37,7 +37,7 @@ def test_without_a_threshold_every_sample_counts_and_is_learned():
     fixmatch.load_state_dict(flexmatch.state_dict(), strict=False)
     assert same(gradients(flexmatch, batch()), gradients(fixmatch, batch()))
     output = flexmatch.loss(batch())
-    assert output.metrics["mask"] == 1
+    assert output.metrics["coverage"] == 1
     flexmatch.update(output.observed)
     labels = flexmatch.infer(batch().u["weak"]).argmax(-1)
     assert flexmatch.learned.tolist() == [*labels.tolist(), *[-1] * 28]
@@ -67,7 +67,7 @@ def test_a_threshold_holds_for_its_own_class():
     common = label.mode().values
     others = (common + 1) % 4
     algorithm.learned[:] = others  # the common class has learned nothing: its threshold is 0, the other's is tau
-    mask = algorithm.loss(batch()).metrics["mask"]
+    mask = algorithm.loss(batch()).metrics["coverage"]
     assert mask == ((label != others) | (confidence >= 0.9)).double().mean() > 0
 
 
@@ -82,4 +82,4 @@ def test_the_table_keeps_the_last_confident_label_of_a_sample():
 def test_samples_below_tau_count_but_are_not_learned():
     algorithm = frozen(make(FlexMatch, threshold=0.999))
     output = algorithm.loss(batch())
-    assert output.metrics["mask"] == 1 and output.observed["label"].eq(-1).all()
+    assert output.metrics["coverage"] == 1 and output.observed["label"].eq(-1).all()

@@ -56,7 +56,7 @@ def test_the_share_that_counts_is_the_accuracy(name: str):
         algorithm = known(policy(name, floor=0.0), correct, 11)
         output = copy.deepcopy(algorithm).loss(given)
         k = 12 * correct // 11
-        assert output.metrics["mask"] * 12 == pytest.approx(k)
+        assert output.metrics["coverage"] * 12 == pytest.approx(k)
         threshold = output.metrics["threshold"].item()
         if k:
             assert threshold == confidences(algorithm, given).sort(descending=True).values[k - 1]
@@ -236,7 +236,7 @@ def test_confidence_before_or_after_sharpening():
     masks = {}
     for confidence, threshold in (("before", 0.9), ("before", 0.75), ("after", 0.9)):
         algorithm = policy("fixed", threshold=threshold, confidence=confidence)
-        masks[confidence, threshold] = guessing(algorithm, guess_UC).loss(mixing_batch()).metrics["mask"].item()
+        masks[confidence, threshold] = guessing(algorithm, guess_UC).loss(mixing_batch()).metrics["coverage"].item()
     assert masks["before", 0.9] == 0
     assert masks["after", 0.9] == masks["before", 0.75] == pytest.approx(0.5, abs=0.1)
 

@@ -63,6 +63,6 @@ def test_pseudo_label_loss_falls_as_confidence_grows_and_masked_samples_add_noth
         output = algorithm.loss(batch(x=x, y=y, u={"weak": colors(rows)}, u_true=torch.tensor([0, 1])))
         losses.append(output.metrics["loss_unlabeled"].item())
         kept = 0.5 * float(rows[0].softmax(-1)[0] >= 0.9)
-        assert output.metrics["mask"] == output.metrics["pseudo_label_correct"] == kept
+        assert output.metrics["coverage"] == output.metrics["pseudo_label_correct"] == kept
         assert losses[-1] == pytest.approx(-kept * rows[0].log_softmax(-1)[0].item())
     assert losses[0] == 0 and losses[1:] == sorted(losses[1:], reverse=True) and losses[-1] > 0

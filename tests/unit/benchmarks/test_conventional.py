@@ -82,7 +82,7 @@ def test_a_conventional_step_trains(algorithm: str):
             for name, buffer in live.named_buffers():
                 assert torch.equal(shadow.get_buffer(name), buffer), name
     assert all(torch.isfinite(torch.tensor(losses))) and losses[-1] < losses[0]
-    assert ("mask" in loop.metrics) == (algorithm == "fixmatch")
+    assert ("coverage" in loop.metrics) == (algorithm == "fixmatch")
     assert loop.optimizer.param_groups[0]["lr"] < loop.cfg.optim.peak
     assert all(value >= 0 for value in loop.parts_of_a_step().values())
 
@@ -107,7 +107,7 @@ def test_the_two_loops_do_the_same_arithmetic(start_up: str):
     for _ in range(10):
         trainer.training_step(batch)
         loop.step((images, labels, weak, strong))
-    assert loop.metrics["mask"] > 0
+    assert loop.metrics["coverage"] > 0
     network = trainer.algorithm.network.state_dict().values()
     for ours, theirs in ((network, loop.network), (ema, loop.average.network)):
         for a, b in zip(ours, theirs.state_dict().values(), strict=True):

@@ -73,7 +73,7 @@ def test_the_report_is_one_page_and_two_tables(comparison: Path, capfd: pytest.C
 
 def test_the_table_fits_the_terminal(comparison: Path, capfd: pytest.CaptureFixture):
     rows = rows_of(discover(comparison), ["supervised", "fixmatch", "fixmatch:threshold=0.5"])
-    for width, columns in ((200, 11), (100, 8), (80, 6)):
+    for width, columns in ((200, 11), (104, 8), (80, 6)):
         show(rows, Console(width=width))
         printed = capfd.readouterr().out.splitlines()
         assert all(len(line) <= width for line in printed) and len(printed) == 5

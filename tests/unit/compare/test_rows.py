@@ -1,5 +1,6 @@
 """Rows of the report pair the seeds, have intervals of confidence, and note where runs differ."""
 
+import json
 import math
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-from semisonic.compare.rows import discover, interval, notes_of, rows_of
+from semisonic.compare.page import page
+from semisonic.compare.report import row_record, run_record
+from semisonic.compare.rows import COLUMNS, cells, discover, interval, notes_of, rows_of
 
 
 def test_intervals_are_student_s():
@@ -50,3 +53,15 @@ def test_the_report_says_where_runs_differ(comparison: Path):
     path.write_text(yaml.safe_dump({**cfg, "steps": cfg["steps"] + 1}))
     found = notes_of(discover(comparison))
     assert found == ["The runs differ in steps (600: fixmatch (threshold=0.5), fixmatch, supervised; 601: fixmatch)"]
+
+
+def test_a_row_has_a_median_where_each_of_its_runs_has_one(comparison: Path):
+    path = comparison / "runs" / "fixmatch-40-seed1" / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "test_top1_last20_median": None}))
+    rows = {row.entry: row for row in rows_of(discover(comparison), ["supervised", "fixmatch"])}
+    assert rows["supervised"].median_error is not None and rows["fixmatch"].median_error is None
+    at = COLUMNS.index("last-20 %")
+    assert cells(rows["fixmatch"])[at] == "" and cells(rows["supervised"])[at] != ""
+    assert row_record(rows["fixmatch"])["last20_error"] == ""
+    assert [run_record(run)["last20_error"] for run in rows["fixmatch"].runs] == ["10.5", "", "7.5"]
+    assert "fixmatch" in page(list(rows.values()), [], {})

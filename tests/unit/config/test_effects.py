@@ -3,8 +3,9 @@
 import pytest
 
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.config.dump import SCHEMA
 from semisonic.config.effects import effects, steps_planned_by
-from semisonic.config.migrations import SCHEMA, added_since
+from semisonic.config.migrations import added_since
 from semisonic.schema import Effect
 from tests.support.command_line import config
 
@@ -39,7 +40,7 @@ FREE = [
     "health.progress",
     "health.compare_every",
 ]
-"""May change on --resume."""
+"""May change on --resume; plug-ins have a check of their own."""
 CONTENT = ["init", "data.split", "data.csv", "model.weights"]
 """Files that go into the results."""
 RESULTS = [
@@ -114,7 +115,7 @@ ALGORITHMS_FIELDS = {
     "vat": "name weight entropy eps xi power ramp statistics weak",
 }
 """Fields of the algorithms; NAME=EFFECT where another value does not make another run."""
-LATER = {"addons.aum.record": (1, Effect.RESULTS)}
+LATER = {"addons.aum.record": (1, Effect.RESULTS), "plugins": (1, Effect.FREE)}
 """Fields that came after version 0.1.0, with the schema that brought them. A field that is in none of these lists is
 to be decided about: its effect, and what runs did before it was there, in `migrations.ADDED` for every schema below."""
 

@@ -8,9 +8,9 @@ import torch
 import yaml
 
 from semisonic.config import migrations
+from semisonic.config.dump import SCHEMA
 from semisonic.config.migrations import (
     ENTRIES_OF_0,
-    SCHEMA,
     added_since,
     is_saved,
     migrated,

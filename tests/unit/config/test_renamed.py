@@ -15,7 +15,7 @@ from semisonic.config import renamed
 from semisonic.config.command_line import parse_arguments, resolve
 from semisonic.config.fields import walk_fields
 from semisonic.config.migrations import migrated
-from semisonic.config.renamed import RENAMED, Renames, choices_of, current, rename
+from semisonic.config.renamed import RENAMED, Renames, choices_of, rename
 from semisonic.config.run_config import RunConfig
 from semisonic.inference.evaluate import configuration_of
 from semisonic.models.networks import ModelConfig, build
@@ -94,11 +94,11 @@ def earlier_names(monkeypatch: pytest.MonkeyPatch) -> None:
         values={"ema.start_up": {"tensorflow": "tf"}},
     )  # fmt: skip
     monkeypatch.setattr(renamed, "RENAMED", table)
-    current.cache_clear()
+    renamed._renames_of.cache_clear()
     renamed._announce.cache_clear()
     yield
     monkeypatch.undo()
-    current.cache_clear()
+    renamed._renames_of.cache_clear()
     renamed._announce.cache_clear()
 
 
@@ -175,8 +175,8 @@ def test_a_saved_run_is_read_under_its_old_names_without_a_word(tmp_path: Path, 
 @pytest.mark.usefixtures("earlier_names")
 def test_a_checkpoint_is_loaded_under_old_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     network = build(ModelConfig(name="small", dropout=0.25), 2, 16)
-    about = {"model": {"name": "small", "drop": 0.25}, "classes": ["a", "b"], "image_size": 16, "preprocess": {}}
-    about |= {"mean": [0.5] * 3, "std": [0.5] * 3}
+    about = {"model": {"name": "small", "drop": 0.25}, "classes": ["a", "b"], "image_size": 16}
+    about |= {"mean": [0.5] * 3, "std": [0.5] * 3, "preprocess": {"view": "whole", "border": 0}}
     weights = {f"ema.{name}": value for name, value in network.state_dict().items()}
     monkeypatch.setattr("semisonic.checkpoint.format.load_checkpoint", lambda path: Checkpoint(weights, {}, about, ""))
     assert semisonic.load(tmp_path).network.head.rate == 0.25

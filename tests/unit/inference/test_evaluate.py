@@ -1,11 +1,16 @@
-"""Evaluating a checkpoint repeats the figures of its run."""
+"""Evaluating a checkpoint repeats the figures of its run, on its test images wherever they lie."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+import semisonic
 from semisonic import cli
+from semisonic.data.sets.base import DataConfig
+from semisonic.data.sets.registry import load_data_set
 
 
 def test_evaluate_repeats_the_run_s_figures(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
@@ -13,5 +18,63 @@ def test_evaluate_repeats_the_run_s_figures(run: Path, tmp_path: Path, capfd: py
     summary = json.loads((run / "summary.json").read_text())
     found = json.loads((tmp_path / "figures" / "evaluation.json").read_text())
     assert found["ema"]["top1"] == summary["test_top1"] and found["raw"]["top1"] == summary["test_top1_raw"]
-    assert f"{summary['test_top1']:.2f} %" in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert f"{summary['test_top1']:.2f} %" in printed and "top-5" in printed and "precision" in printed
     assert (tmp_path / "figures" / "confusion-ema.png").exists()
+
+
+def test_a_folder_of_the_test_images_has_the_run_s_figures(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
+    data = load_data_set(DataConfig())
+    for number, (image, label) in enumerate(zip(data.test.pixels, data.test.labels, strict=True)):
+        (tmp_path / "images" / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "images" / str(label) / f"{number}.png")
+    (tmp_path / "images" / "3" / "broken.png").write_bytes(b"no image")
+    assert cli.evaluate([str(run), str(tmp_path / "images"), "--out", str(tmp_path / "out"), "--batch", "64"]) == 0
+    summary = json.loads((run / "summary.json").read_text())
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    for net, name in (("ema", "test_top1"), ("raw", "test_top1_raw")):
+        assert found[net]["top1"] == summary[name] and found[net]["count"] == 400
+        assert found[net]["recall"] == found[net]["per_class"] and len(found[net]["f1"]) == 10
+        for index, row in enumerate(found[net]["confusion"]):
+            predicted = sum(other[index] for other in found[net]["confusion"])
+            precision = found[net]["precision"][index]
+            assert precision == pytest.approx(100 * row[index] / predicted) if predicted else math.isnan(precision)
+    printed = capfd.readouterr()
+    assert "1 files left out" in " ".join(printed.out.split())
+    assert "left out: 3/broken.png: not an image" in printed.err
+
+
+def test_a_run_on_files_has_the_same_figures_on_their_folder(
+    folder_run: tuple[Path, Path], capfd: pytest.CaptureFixture
+):
+    run, folder = folder_run
+    expected = json.loads((run / "summary.json").read_text())["test_top1"]
+    assert cli.evaluate([str(run), str(folder), "--net", "ema"]) == 0
+    printed = capfd.readouterr().out
+    assert f"ema  {expected:.2f} %" in printed and "top-5" not in printed  # of three classes it is 100 %
+    assert semisonic.load(run).evaluate(folder).top1 == expected
+
+
+@pytest.mark.parametrize("make, options, message", [
+    (None, [], "cannot read the folder"),
+    ("", [], "holds no class folders"),
+    ("elk", [], "not classes of the run: elk; its classes are 0, 1, 2"),
+    ("3", [], "no images found in the folders of the classes"),
+    ("3", ["--root", "data"], "--root: is for the run's own test images; leave it out with a folder"),
+])  # fmt: skip
+def test_what_is_wrong_with_a_folder_is_one_line(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture, make: str | None, options: list[str], message: str
+):
+    if make is not None:
+        (tmp_path / "images" / make).mkdir(parents=True)
+    assert cli.evaluate([str(run), str(tmp_path / "images"), *options]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1 and message in lines[0]
+
+
+def test_python_is_warned_of_what_the_command_line_prints(folder_run: tuple[Path, Path], tmp_path: Path):
+    run, folder = folder_run
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "bars").symlink_to(folder / "bars")
+    with pytest.warns(UserWarning, match="no images of circle, noise"):
+        assert semisonic.load(run).evaluate(str(tmp_path / "some")).count == 12

@@ -1,19 +1,40 @@
 """What people see while a run trains: one short line."""
 
 import io
+from pathlib import Path
 
-from rich.console import Console
+import pytest
+from rich.console import Console as RichConsole
 
-from semisonic.reporting.console import ProgressLines
+from semisonic.reporting.console import Console, ProgressLines
 
 
 def test_the_progress_line_is_short():
     def printed(figures: dict[str, object]) -> str:
         file = io.StringIO()
-        lines = ProgressLines(Console(file=file, width=200), None, 100, 0)
+        lines = ProgressLines(RichConsole(file=file, width=200), None, 100, 0)
         lines.trained(10, {"images_per_second": 1.0, "data_wait": 0.0, "train/loss": 1.0, **figures})
         return file.getvalue()
 
-    assert "mask 63 % precision 97 %" in printed({"train/coverage": 0.63, "train/pseudo_label_precision": 0.974})
+    assert "coverage 63 % precision 97 %" in printed({"train/coverage": 0.63, "train/pseudo_label_precision": 0.974})
     assert "2 collapsed" in printed({"train/coverage": 0.63, "train/collapsed": 2})
-    assert "mask" not in printed({}) and "precision" not in printed({"train/coverage": 0.6})
+    assert "coverage" not in printed({}) and "precision" not in printed({"train/coverage": 0.6})
+
+
+def test_a_result_says_where_there_is_no_median(capfd: pytest.CaptureFixture):
+    row = {"algorithm": "supervised", "labels": 40, "test_top1": 80.0, "test_top1_raw": 79.0, "wall_seconds": 3.0}
+    baseline = row | {"test_top1_last20_median": 78.5}
+    Console(True).result(
+        row
+        | {
+            "algorithm": "mixmatch",
+            "test_top1_last20_median": None,
+            "evaluations_past_ramps": 12,
+            "baseline": baseline,
+        },
+        Path("runs/first"),
+    )
+    printed = capfd.readouterr().out
+    assert "78.50 %" in printed and "none" in printed
+    assert "mixmatch: median of the last 20 evaluations: none, 12 are past its ramps" in printed
+    assert "supervised: median" not in printed

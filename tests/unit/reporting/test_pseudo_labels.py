@@ -13,7 +13,7 @@ from tests.support.pseudo_labels import usage
 
 
 def reading(*shares: float) -> dict[str, object]:
-    return {"train/mask": sum(shares), "train/class_share": list(shares)}
+    return {"train/coverage": sum(shares), "train/class_share": list(shares)}
 
 
 def names(made: PseudoLabelMonitor, step: int, *shares: float) -> tuple[list[str], str | None]:
@@ -38,7 +38,7 @@ def test_figures_follow_from_what_an_algorithm_returns():
     assert figures["train/pseudo_label_precision"] == pytest.approx(2 / 3)  # one of the four is of an unknown class
     assert figures["train/class_share"] == [0.25, 0.125, 0.0, 0.125]
     assert figures["train/class_entropy"] == pytest.approx(1.5 / 2)  # bits: (1/2, 1/4, 1/4) of log2(4)
-    assert not figures.keys() & {"train/mask", "train/pseudo_label_correct", "train/pseudo_label_known"}
+    assert not figures.keys() & {"train/pseudo_label_correct", "train/pseudo_label_known"}
 
 
 def test_nothing_is_said_that_is_not_known():
@@ -50,7 +50,7 @@ def test_nothing_is_said_that_is_not_known():
     assert not none.keys() & {"train/pseudo_label_precision", "train/class_entropy"}
     plain = {"train/loss": 1.0, "train/labeled_accuracy": 0.5}
     assert usage().read(1, plain) == (plain, None) and describe(plain) == ""
-    alone, _ = usage().read(1, {"train/mask": 0.3})  # a method without classes
+    alone, _ = usage().read(1, {"train/coverage": 0.3})  # a method without classes
     assert alone == {"train/coverage": 0.3}
 
 
@@ -121,7 +121,7 @@ def test_the_alarm_can_be_turned_off():
 def test_a_resumed_run_takes_up_the_alarm_where_it_was(tmp_path: Path):
     path, whole = tmp_path / "metrics.jsonl", usage()
     shares = [EVEN, COLLAPSED, COLLAPSED, COLLAPSED, EVEN, EVEN]
-    lines, said = [{"step": 10, "eval/top1": 3.0}], []
+    lines, said = [{"step": 10, "test/top1": 3.0}], []
     for step, share in enumerate(shares, start=1):
         figures, line = whole.read(50 * step, reading(*share))
         lines.append({"step": 50 * step, **figures})
@@ -139,7 +139,7 @@ def test_a_resumed_run_takes_up_the_alarm_where_it_was(tmp_path: Path):
 
 
 def test_the_summary_has_the_last_figures_and_every_change():
-    made, lines = usage(), [{"step": 1, "eval/top1": 2.0}]
+    made, lines = usage(), [{"step": 1, "test/top1": 2.0}]
     for step in range(50, 1001, 50):
         lines.append({"step": step, **made.read(step, reading(*(COLLAPSED if 300 < step <= 600 else EVEN)))[0]})
     assert summary(lines) == {

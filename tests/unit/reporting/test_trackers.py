@@ -43,13 +43,13 @@ def test_trackers_get_every_class_of_few_and_the_extremes_of_many():
     figures = {
         "train/loss": 1.0,
         "train/class_share": [0.1, 0.4],
-        "eval/per_class": [50.0, float("nan")],
+        "test/per_class": [50.0, float("nan")],
         "train/collapsed_classes": ["a"],
     }
     assert scalars(figures, ["red fox", "b/c"]) == {
         "train/loss": 1.0, "train/class_share_min": 0.1, "train/class_share_max": 0.4,
         "class_share/0 red fox": 0.1, "class_share/1 b_c": 0.4,
-        "eval/per_class_min": 50.0, "eval/per_class_max": 50.0, "per_class/0 red fox": 50.0,
+        "test/per_class_min": 50.0, "test/per_class_max": 50.0, "per_class/0 red fox": 50.0,
     }  # fmt: skip
     many = [index / 1000 for index in range(1000)]
     assert scalars({"train/class_share": many}, [str(k) for k in range(1000)]) == {

@@ -27,10 +27,10 @@ def test_a_run_s_folder_holds_everything(run: Path):
     assert json.loads((run / "status.json").read_text())["status"] == "finished"
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "train/loss" in line] == [10, 20, 30]
-    evaluations = [line for line in lines if "eval/top1" in line]
+    evaluations = [line for line in lines if "test/top1" in line]
     assert [line["step"] for line in evaluations] == [10, 20, 30]
-    assert {"eval/top5", "eval/loss", "eval_raw/top1", "held_out/top1"} <= evaluations[-1].keys()
-    assert len(evaluations[-1]["eval/per_class"]) == 10
+    assert {"test/top5", "test/loss", "test_raw/top1", "held_out/top1"} <= evaluations[-1].keys()
+    assert len(evaluations[-1]["test/per_class"]) == 10
     with Image.open(run / "confusion.png") as picture:
         assert min(picture.size) > 300
 

@@ -62,7 +62,7 @@ def test_init_starts_from_the_weights(run: Path, tmp_path: Path, capfd: pytest.C
     output = capfd.readouterr().out
     assert "Initialized" in output and "freshly initialized" not in output
     lines = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
-    start = next(line["eval/top1"] for line in lines if "eval/top1" in line)
+    start = next(line["test/top1"] for line in lines if "test/top1" in line)
     assert abs(start - json.loads((run / "summary.json").read_text())["test_top1"]) < 10
 
 

@@ -1,5 +1,6 @@
 """Figures of training are those of all ranks and steps, and an evaluation leaves no trace in the modules."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from semisonic.algorithms.monitoring import pseudo_label_metrics
-from semisonic.training.metrics import Meter
+from semisonic.training.metrics import Meter, evaluate
 from tests.support.pseudo_labels import usage
 from tests.support.trainers import make_trainer
 
@@ -42,3 +43,22 @@ def test_precision_is_that_of_all_ranks_and_steps_not_the_mean_of_theirs(monkeyp
     assert figures["train/pseudo_label_precision"] == pytest.approx(8 / 9)
     assert figures["train/coverage"] == pytest.approx(9 / 16)
     assert figures["train/class_share"] == pytest.approx([8 / 16, 1 / 16, 0, 0])
+
+
+def test_precision_recall_and_f1_follow_from_the_confusion():
+    labels, logits = torch.tensor([0, 0, 1, 3]), torch.eye(4)[[0, 1, 1, 0]]
+    found = evaluate(lambda x: x, [(logits, labels, torch.ones(4, dtype=torch.bool))], 4)
+    assert found.count == 4 and found.top1 == 50.0
+    assert found.precision == pytest.approx([50.0, 50.0, math.nan, math.nan], nan_ok=True)
+    assert found.recall == pytest.approx([50.0, 100.0, math.nan, 0.0], nan_ok=True)
+    assert found.f1 == pytest.approx([50.0, 200 / 3, math.nan, 0.0], nan_ok=True)
+
+
+def test_an_evaluation_of_one_rank_alone_waits_for_no_other(monkeypatch: pytest.MonkeyPatch):
+    asked: list[torch.Tensor] = []
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "all_reduce", asked.append)
+    slices = [(torch.eye(2), torch.tensor([0, 1]), torch.ones(2, dtype=torch.bool))]
+    assert evaluate(lambda x: x, slices, 2, everywhere=False).top1 == 100.0 and not asked
+    evaluate(lambda x: x, slices, 2)
+    assert len(asked) == 2

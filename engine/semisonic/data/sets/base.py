@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from semisonic.data.sets.checks import data_set_problems, three_floats
 from semisonic.data.sets.manifest import png_bytes
-from semisonic.schema import Config, Effect
+from semisonic.schema import Config, Effect, UserError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, on the 0..1 scale."""
@@ -17,7 +18,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 class DataConfig(Config):
     name: str = "digits"
-    """digits, mnist, fashion-mnist, cifar10, cifar100, svhn, stl10, or folder for your own images."""
+    """digits, mnist, fashion-mnist, cifar10, cifar100, svhn, stl10, folder for your own images, or one that a plug-in
+    registers."""
     root: Annotated[Path | None, Effect.FREE] = None
     """Folder of the data. Default: `~/.cache/semisonic/data/NAME` (under XDG_CACHE_HOME where that is set);
     `folder` has no default. With `csv`, what the CSV's paths are relative to (default: the folder of the
@@ -115,6 +117,8 @@ class ImageFiles:
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
+    """What a reader returns. Raises `UserError` with every mistake in its fields, one line each."""
+
     name: str
     classes: tuple[str, ...]
     size: int
@@ -133,3 +137,9 @@ class DataSet:
     """Black border around the image itself, in pixels (MNIST's 28x28 shown at 32x32: 2)."""
     notes: tuple[str, ...] = ()
     """What to tell the user when the run starts, one line each, such as files left out."""
+
+    def __post_init__(self) -> None:
+        if problems := data_set_problems(self):
+            raise UserError(problems)
+        for field in ("mean", "std"):  # numbers of numpy's would set the precision of what is normalized by them
+            object.__setattr__(self, field, three_floats(getattr(self, field)))

@@ -13,17 +13,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semisonic"
 
 
-def manifest_files(root: Path) -> tuple[Path, Path]:
+def manifest_files(root: Path, write_inside: bool = True) -> tuple[Path, Path]:
     """Where to read and where to write the manifest of the image folder `root`.
 
-    The first is inside the folder; the second is the same where that can be written, else in the user's
+    The first is inside the folder; the second is the same where that can be written and may be, else in the user's
     cache.
     """
     inside = root / ".semisonic" / "manifest.npz"
     try:
-        inside.parent.mkdir(exist_ok=True)
-        if os.access(inside.parent, os.W_OK):
-            return inside, inside
+        if write_inside:
+            inside.parent.mkdir(exist_ok=True)
+            if os.access(inside.parent, os.W_OK):
+                return inside, inside
     except OSError:
         pass  # a read-only data folder is normal, and the cache below serves it
     name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]

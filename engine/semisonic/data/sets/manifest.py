@@ -116,23 +116,54 @@ def _codec() -> tuple[Any, Any]:
 
 def png_bytes(path: str | Path) -> bytes:
     """Decode a file with Pillow (first frame, EXIF orientation applied) -> PNG, RGB, 8 bit."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     with Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I;16"):  # convert() would clip to 255
-            image = Image.fromarray(np.rint(np.asarray(image) / 257.0).astype(np.uint8))
+        image = rgb_image(opened)
         buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, "PNG", compress_level=1)
+        image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
-def scan(root: Path, paths: Sequence[str], workers: int | None = None) -> Scan:
+def rgb_image(image: Any) -> Any:
+    """One of Pillow's images as RGB of 8 bit, turned as its EXIF orientation says.
+
+    Raises ValueError for modes whose range of values is not defined.
+    """
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode}, whose range of values is not defined")
+    if image.mode.startswith("I;16"):  # convert() would clip to 255
+        image = Image.fromarray(np.rint(np.asarray(image) / 257.0).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def decode(path: Path) -> np.ndarray:
+    """The pixels of a file as DALI's decoder on the CPU has them: uint8 [H, W, 3], RGB, EXIF orientation applied.
+
+    Raises ValueError with what `inspect` finds wrong.
+    """
+    from PIL import Image
+
+    height, width, status, reason = inspect(str(path))
+    if status not in (OK, VIA_PILLOW):
+        raise ValueError(reason)
+    if status == OK:
+        decoder, params = _codec()
+        return np.array(decoder.decode(path.read_bytes(), params=params)).reshape(height, width, 3)
+    with Image.open(path) as opened:
+        return np.array(rgb_image(opened))
+
+
+def scan(root: Path, paths: Sequence[str], workers: int | None = None, write_inside: bool = True) -> Scan:
     """Entries of `paths` (relative to `root`, or absolute), decoding only what the manifest does not know.
 
-    `workers`: processes that decode; None = one per CPU of this process; 1 = in this process.
+    `workers`: processes that decode; None = one per CPU of this process; 1 = in this process. write_inside: whether the
+    manifest may be written into `root`, or into the user's cache alone.
     """
-    inside, file = manifest_files(root)
+    inside, file = manifest_files(root, write_inside)
     with locked(file):
         known = _read(inside) if file == inside else _read(inside) | _read(file)
         stats = [_stat(root / path) for path in paths]

@@ -1,6 +1,6 @@
 """Data sets by name: what there is, what is wrong with a configuration, and the images themselves.
 
-To add a data set, write a function DataConfig -> DataSet and list it in `_REGISTRY`.
+To add a data set, write a function DataConfig -> DataSet and list it in `DATA_SETS`, or register it from a plug-in.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,12 +11,16 @@ from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, Da
 from semisonic.data.sets.image_folder import folder_problems, load_folder
 from semisonic.data.sets.splits import label_problems
 from semisonic.data.sets.torchvision_sets import KNOWN, load_torchvision, torchvision_problems
+from semisonic.registry import Registry
 from semisonic.schema import UserError
 
 
 @dataclass(frozen=True)
-class _Registered:
+class Registered:
+    """What stands behind a name of `data.name`."""
+
     summary: str
+    """One line about it."""
     load: Callable[[DataConfig], DataSet]
     problems: Callable[[DataConfig], list[str]] = lambda cfg: []
     """Mistakes that show without reading images, one line each."""
@@ -28,38 +32,63 @@ class _Registered:
     """Labeled images of every class, where known without reading them."""
 
 
-_REGISTRY = {
-    "digits": _Registered(
-        "scikit-learn's digits, 8x8 gray shown at 16x16, 1,397 + 400, comes with the installation",
-        digits.load_digits,
-        size=digits.SIZE,
-        classes=10,
-        counts=digits.COUNTS,
-    ),
-    **{
-        name: _Registered(known.title, load_torchvision, torchvision_problems, known.size, known.classes, known.counts)
-        for name, known in KNOWN.items()
+DATA_SETS: Registry[Registered] = Registry(
+    "data set",
+    {
+        "digits": Registered(
+            "scikit-learn's digits, 8x8 gray shown at 16x16, 1,397 + 400, comes with the installation",
+            digits.load_digits,
+            size=digits.SIZE,
+            classes=10,
+            counts=digits.COUNTS,
+        ),
+        **{
+            name: Registered(
+                known.title, load_torchvision, torchvision_problems, known.size, known.classes, known.counts
+            )
+            for name, known in KNOWN.items()
+        },
+        "folder": Registered("your own images: a folder per class, or a CSV (data.csv)", load_folder, folder_problems),
     },
-    "folder": _Registered("your own images: a folder per class, or a CSV (data.csv)", load_folder, folder_problems),
-}
+)
+
+
+def register_data_set(
+    name: str,
+    load: Callable[[DataConfig], DataSet],
+    summary: str,
+    problems: Callable[[DataConfig], list[str]] = lambda cfg: [],
+    size: int | None = None,
+    classes: int | None = None,
+    counts: Sequence[int] | None = None,
+) -> None:
+    """Adds a data set; the arguments are `Registered`'s.
+
+    Raises ValueError for a name that is taken or cannot be one, and for counts that are not of all classes.
+    """
+    if counts is not None and classes is not None and len(counts) != classes:
+        raise ValueError(f"data set {name!r}: {len(counts)} counts of {classes} classes")
+    DATA_SETS.register(name, Registered(summary, load, problems, size, classes, counts))
 
 
 def data_sets() -> dict[str, str]:
     """Every data set's name and one line about it."""
-    return {name: entry.summary for name, entry in _REGISTRY.items()}
+    return {name: entry.summary for name, entry in DATA_SETS.items()}
 
 
 def image_size(cfg: DataConfig) -> int:
     """Side of the images that the network will see, in pixels; 32 where the configuration does not tell."""
-    entry = _REGISTRY.get(cfg.name)
+    entry = DATA_SETS.get(cfg.name)
     return cfg.size or (entry.size if entry else None) or 32
 
 
 def data_problems(cfg: DataConfig) -> list[str]:
     """Every mistake in `cfg` that shows without reading images, one line each, naming the field; else []."""
-    entry = _REGISTRY.get(cfg.name)
+    entry = DATA_SETS.get(cfg.name)
     if entry is None:
-        return [f"data.name: there is no data set {cfg.name!r}; valid: {', '.join(_REGISTRY)}"]
+        close = DATA_SETS.close_to(cfg.name)
+        hint = f"did you mean {close}? " if close else ""
+        return [f"data.name: there is no data set {cfg.name!r}; {hint}valid: {', '.join(DATA_SETS)}"]
     problems = entry.problems(cfg)
     if entry.size is not None and cfg.size not in (None, entry.size):
         problems.append(
@@ -86,5 +115,7 @@ def load_data_set(cfg: DataConfig) -> DataSet:
     """Read the data set. Raises UserError with every problem found, one line each."""
     if problems := data_problems(cfg):
         raise UserError(problems)
-    data = _REGISTRY[cfg.name].load(cfg)
+    data = DATA_SETS[cfg.name].load(cfg)
+    if not isinstance(data, DataSet):
+        raise UserError(f"data.name: {cfg.name} was read as {type(data).__name__}, not as a DataSet")
     return replace(data, mean=IMAGENET_MEAN, std=IMAGENET_STD) if cfg.normalize == "imagenet" else data

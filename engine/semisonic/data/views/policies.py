@@ -9,8 +9,6 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from semisonic.schema import UserError
-
 
 @dataclass(frozen=True)
 class Range:
@@ -174,18 +172,16 @@ threshold 0, ±48 degrees, shear ±0.48, translation ±6.4 and a hole of 6 pixel
 """
 
 
-def randaugment_policy(spec: str, arguments: list[float]) -> Policy:
+def randaugment_policy(arguments: list[float]) -> Policy:
     """RandAugment, arXiv 1909.13719: N operations, all at one magnitude M of 0..30, always applied.
 
     M = 10 is AutoAugment's maximum and everything is linear in M: factor 1 ± 0.9, 4 fewer bits, threshold 0,
     ±30 degrees, shear ±0.3, translation ±10/32 of the width. Beyond 10 factors stop at 0, bits at 1 and
-    thresholds at 0. At M = 0 all operations but AutoContrast and Equalize are the identity.
+    thresholds at 0. At M = 0 all operations but AutoContrast and Equalize are the identity. Raises ValueError where
+    the arguments are not N and M.
     """
     if len(arguments) != 2 or arguments[0] not in range(1, 15) or not 0 <= arguments[1] <= 30:
-        raise UserError(
-            f"augmentation {spec!r}: write randaugment(N,M) with an integer N in 1..14 and M in 0..30,"
-            " e.g. randaugment(2,9)"
-        )
+        raise ValueError("write randaugment(N,M) with an integer N in 1..14 and M in 0..30, e.g. randaugment(2,9)")
     levels, magnitude = int(arguments[0]), arguments[1]
     return Policy(RANDAUGMENT_OPERATIONS, levels=levels, strength=partial(_same_strength, magnitude / 10))
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._pytree import tree_map
 
-from semisonic.contract import Rank, Views
+from semisonic.contract import OwnStream, Rank, Samples, Views
 from semisonic.data.loading import resident
 from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.image_source import source_of
@@ -165,3 +166,53 @@ def test_files_give_the_same_images_in_any_split_too(tmp_path):
     assert_same({name: torch.cat([part[name] for part in interleaved]) for name in whole}, whole)
     valid = torch.cat([part[2] for part in evaluation_slices(source_of(data, CPU, test=True), 8, Placement(CPU))])
     assert valid.sum() == 30
+
+
+OWN = Views(
+    labeled={"weak": "weak"},
+    unlabeled={"weak": "weak"},
+    streams={
+        "even": OwnStream({"weak": "weak", "strong": "fixmatch"}, ratio=1.5, balanced=True, draws={"turn": 1}),
+        "more": OwnStream({"plain": "plain"}, pool="unlabeled", ratio=0.5),
+    },
+)
+
+
+def own_streams(views: Views = OWN, **sampling) -> Loader:
+    return Loader(data_set(), split(), views, Sampling(7, 8, 16, **sampling), Placement(CPU))
+
+
+def test_streams_of_add_ons_are_read_beside_the_others_and_change_none_of_their_draws():
+    beside, alone = own_streams(), own_streams(Views(OWN.labeled, OWN.unlabeled))
+    for _ in range(3):
+        batch, plain = next(beside), next(alone)
+        for name in ("x", "u", "draws"):
+            assert_same(getattr(batch, name), getattr(plain, name))
+        assert torch.equal(batch.x_index, plain.x_index) and torch.equal(batch.u_index, plain.u_index)
+        even, more = batch.streams["even"], batch.streams["more"]
+        assert even.views["weak"].shape == even.views["strong"].shape == (12, 3, 16, 16)
+        assert even.draws["turn"].shape == (12, 1) and even.y.bincount(minlength=3).tolist() == [4, 4, 4]
+        assert torch.equal(even.y, torch.from_numpy(data_set().train.labels[split().labeled[even.position]]))
+        assert len(more.position) == 4 and more.position.max() < 30
+        pixels = torch.from_numpy(data_set().train.pixels[more.position])
+        assert torch.equal(more.views["plain"], pixels.permute(0, 3, 1, 2))
+
+
+def test_streams_of_add_ons_are_the_same_on_ranks_and_after_a_restart():
+    def read(loader: Loader, steps: int) -> list[Samples]:
+        return [next(loader).streams["even"] for _ in range(steps)]
+
+    whole, later = read(own_streams(), 4), read(own_streams(start=2), 2)
+    ranks = [read(own_streams(rank=Rank(rank, 2)), 4) for rank in (0, 1)]
+    for step, samples in enumerate(whole):
+        joined = tree_map(lambda *parts: torch.cat(parts), *(rank[step] for rank in ranks))
+        for found in (joined, *([later[step - 2]] if step >= 2 else [])):
+            assert torch.equal(found.views["strong"], samples.views["strong"])
+            assert torch.equal(found.position, samples.position) and torch.equal(
+                found.draws["turn"], samples.draws["turn"]
+            )
+
+
+def test_a_stream_of_the_pool_cannot_be_balanced():
+    with pytest.raises(ValueError, match="only labeled images can be balanced"):
+        OwnStream({"weak": "weak"}, pool="unlabeled", balanced=True)

@@ -6,7 +6,7 @@ import pytest
 from semisonic.contract import ALONE, Rank
 from semisonic.data.loading import draws
 from semisonic.data.loading.draws import Draws
-from semisonic.data.loading.sampler import EvaluationSampler, Sampler, TrainingSampler
+from semisonic.data.loading.sampler import BalancedSampler, EvaluationSampler, Sampler, TrainingSampler
 
 PINNED = [[45, 38, 26, 30, 24, 13, 18, 34], [7, 23, 0, 3, 36, 15, 11, 16]]
 
@@ -102,3 +102,29 @@ def test_an_evaluation_reads_every_image_once_and_then_the_last_one_again(world_
     assert indices[valid].tolist() == list(range(10))
     for method in (ranks[-1].numbers, ranks[-1].indices):
         np.testing.assert_array_equal(method(1, 3), np.concatenate([method(step) for step in (1, 2, 3)]))
+
+
+def balanced(rank: Rank = ALONE, micro: int = 1) -> BalancedSampler:
+    """Of three classes with 2, 5 and 1 of 8 images; 12 samples a step."""
+    labels = np.array([1, 0, 4, 1, 1, 0, 1, 1])
+    return BalancedSampler(Draws(3, "own"), 8, 12, rank, micro, labels=labels)
+
+
+def test_balanced_draws_have_every_class_equally_often_and_every_image_of_a_class():
+    own = balanced()
+    order = own.indices(0, 10)
+    assert order.tolist() == numbers(own, 10).tolist()
+    for block in own.labels[order].reshape(-1, 3):
+        assert sorted(block) == [0, 1, 4]
+    of_one = order[own.labels[order] == 1]
+    assert all(sorted(epoch) == [0, 3, 4, 6, 7] for epoch in of_one.reshape(-1, 5))
+    assert len({tuple(epoch) for epoch in of_one.reshape(-1, 5)}) > 1
+    assert len({tuple(own.labels[block]) for block in order.reshape(-1, 3)}) > 1
+
+
+@pytest.mark.parametrize("micro", [1, 3])
+def test_balanced_draws_are_shared_by_ranks_as_others_are(micro: int):
+    whole, ranks = balanced(micro=micro), [balanced(Rank(rank, 2), micro) for rank in (0, 1)]
+    for step in (0, 5):
+        parts = [rank.indices(step).reshape(micro, -1) for rank in ranks]
+        np.testing.assert_array_equal(np.concatenate(parts, 1).ravel(), whole.indices(step))

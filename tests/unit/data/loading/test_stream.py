@@ -25,7 +25,8 @@ from semisonic.data.sets.base import DataConfig, DataSet
 from semisonic.data.sets.registry import load_data_set
 from semisonic.data.sets.splits import Split
 from semisonic.inference.classifier import Classifier
-from semisonic.inference.predict import image_files, predict
+from semisonic.inference.files import image_files
+from semisonic.inference.predict import predict
 from semisonic.reporting.console import Console
 from semisonic.reporting.view_grids import save_views
 from semisonic.schema import UserError

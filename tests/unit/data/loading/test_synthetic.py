@@ -5,7 +5,7 @@ import torch
 
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.command_line import resolve
-from semisonic.contract import Views
+from semisonic.contract import OwnStream, Views
 from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.loader import Loader, Sampling
 from semisonic.data.loading.synthetic import synthetic_batch
@@ -27,11 +27,25 @@ def test_the_synthetic_batch_has_the_shapes_of_a_real_one(algorithm: str):
     def shapes(value: object) -> object:
         if isinstance(value, dict):
             return {name: shapes(inner) for name, inner in value.items()}
+        if isinstance(value, tuple):
+            return [shapes(inner) for inner in value]
         assert isinstance(value, torch.Tensor)
         return value.shape, value.dtype, value.stride()
 
     assert [shapes(value) for value in made] == [shapes(value) for value in real]
     Trial(lambda cfg: build_algorithm(cfg, data, split), data, split, cpu).step(cfg, compiled=False)
+
+
+def test_streams_of_add_ons_are_made_too():
+    cfg, cpu = configuration(), torch.device("cpu")
+    data, split = digits()
+    streams = {"own": OwnStream({"weak": "weak"}, ratio=0.5, balanced=True, draws={"turn": 2})}
+    views = Views(labeled={"weak": "weak"}, streams=streams)
+    real = next(Loader(data, split, views, Sampling(0, 8, 16), Placement.of(cfg.loading, cpu))).streams["own"]
+    made = synthetic_batch(data, split, views, cfg.loading, 8, 16, cpu).streams["own"]
+    for found, wanted in ((made.views["weak"], real.views["weak"]), (made.draws["turn"], real.draws["turn"]),
+                          (made.y, real.y), (made.position, real.position)):  # fmt: skip
+        assert found.shape == wanted.shape and found.dtype == wanted.dtype and found.stride() == wanted.stride()
 
 
 def test_parameters_of_views_are_made_too():

@@ -4,6 +4,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from semisonic.data.sets.manifest import scan
 from tests.support.image_folders import encoded, files, load_it, write_all, write_images
 
 
@@ -37,3 +38,11 @@ def test_ranks_that_start_together_decode_once(tmp_path: Path, decoded: list[str
         loaded = list(ranks.map(lambda _: load_it(tmp_path), range(4)))
     assert len(decoded) == 33
     assert all(files(data.train) == files(loaded[0].train) for data in loaded)
+
+
+def test_a_folder_that_is_only_looked_at_stays_as_it_is(tmp_path: Path, monkeypatch, decoded: list[str]):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_images(tmp_path / "data", "a.png b.png")
+    for _ in range(2):
+        scan(tmp_path / "data", ["a.png", "b.png"], write_inside=False)
+    assert decoded == ["a.png", "b.png"] and sorted(os.listdir(tmp_path / "data")) == ["a.png", "b.png"]

@@ -117,6 +117,7 @@ def test_dali_decodes_every_sound_file_to_the_shape_of_the_manifest(odd: ImageFi
         image, part = np.array(whole.at(i)), np.array(corner.at(i))
         assert image.shape == (*odd.shapes[i], 3), path
         assert np.array_equal(part, image[2:12, 3:15]), path
+        assert np.array_equal(manifest.decode(odd.root / path), image), path
         if Path(path).name not in ("gray16.png", "I;16.tif"):  # which Pillow's convert() clips
             with Image.open(odd.root / path) as opened:
                 expected = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
@@ -196,3 +197,15 @@ def test_processes_find_the_same(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(manifest, "_PROCESSES_FROM", 1)
     assert manifest.scan(tmp_path, paths, workers=2) == here
     assert [entry.status for entry in here.entries].count(BAD) == 1
+
+
+def test_a_single_file_that_cannot_be_decoded_says_why(tmp_path: Path):
+    (tmp_path / "text.png").write_text("no image")
+    Image.new("F", (8, 8)).save(tmp_path / "float.tif")
+    for name, reason in (
+        ("text.png", "not an image"),
+        ("float.tif", "range of values is not defined"),
+        ("none", "No such"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            manifest.decode(tmp_path / name)

@@ -12,7 +12,7 @@ from semisonic.data.sets.registry import data_problems, load_data_set
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"name": "cifar"}, "data.name: there is no data set 'cifar'; valid: digits, mnist,"),
+        ({"name": "cifar"}, "data.name: there is no data set 'cifar'; did you mean cifar10? valid: digits, mnist,"),
         ({"size": 32}, "data.size: the images of digits are 16 pixels wide, not 32"),
         ({"pad": 16}, "data.pad: a margin of 16"),
         ({"csv": "a.csv"}, "data.csv: only for data.name=folder"),

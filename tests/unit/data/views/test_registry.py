@@ -5,7 +5,7 @@ import pytest
 
 from semisonic.data.sets.torchvision_sets import KNOWN
 from semisonic.data.views import registry as augment
-from semisonic.data.views.registry import EXAMPLES, build_view
+from semisonic.data.views.registry import build_view, view_examples
 from semisonic.schema import UserError
 from tests.support.augmentation import differing_values
 from tests.support.views import difference, geometry, pictures, reflect, run, uniforms
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The external source node")
 def test_unknown_spec_lists_the_valid_ones(spec):
     with pytest.raises(UserError) as error:
         build_view(spec, geometry())
-    assert all(name in str(error.value) for name in augment.VIEW_SPECS)
+    assert all(name in str(error.value) for name in augment.view_specs())
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_equalize_option_is_checked():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("spec", augment.EXAMPLES)
+@pytest.mark.parametrize("spec", augment.view_examples())
 def test_gpu_equals_cpu(spec):
     """The same operators; the GPU may round a gray value or a histogram step the other way."""
     images = reflect(pictures(96, 32), 4)
@@ -83,7 +83,7 @@ def test_finished_on_a_gpu_equals_cpu(spec):
 
 
 @pytest.mark.kernels("fused")
-@pytest.mark.parametrize("spec", EXAMPLES)
+@pytest.mark.parametrize("spec", view_examples())
 def test_digits_are_not_flipped(spec):
     """Mirrored digits are other symbols: no view may flip them where the data set says so, as SVHN does."""
     assert not KNOWN["svhn"].flip

@@ -61,7 +61,7 @@ def test_views_without_operations_leave_nothing_to_do():
 
 
 @pytest.mark.parametrize("where", ["dali", "kernel"])
-@pytest.mark.parametrize("spec", augment.EXAMPLES)
+@pytest.mark.parametrize("spec", augment.view_examples())
 def test_params_are_per_sample(spec, where):
     """A batch's parameters are its samples' parameters, so they do not depend on how samples are batched."""
     view = build_view(spec, geometry(), operations=where)

@@ -1,0 +1,134 @@
+"""Image files for a classifier: found, scanned, and decoded by DALI as the run's own evaluation decodes them."""
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semisonic.data.loading.calls import Placement, StepRange
+from semisonic.data.loading.draws import Draws
+from semisonic.data.loading.image_source import ImageSource
+from semisonic.data.loading.resident import upload
+from semisonic.data.loading.sampler import EvaluationSampler
+from semisonic.data.loading.stream import Stream
+from semisonic.data.sets import manifest
+from semisonic.data.sets.base import ImageFiles
+from semisonic.data.sets.listing import EXTENSIONS, class_folders, is_image
+from semisonic.data.views.view import Geometry
+from semisonic.inference.inputs import Inputs
+from semisonic.inference.labeled import listed, unknown_classes
+from semisonic.schema import UserError
+
+SHOWN = 20
+"""Files that a message lists."""
+
+
+def image_files(folder: Path) -> tuple[ImageFiles, list[str]]:
+    """All images below a folder (or one image), and one line for each file that cannot be decoded."""
+    if not folder.exists():
+        raise UserError(f"{folder}: no such file or folder")
+    if folder.is_dir():
+        root, paths = folder, _paths(folder, folder)
+    else:
+        root, paths = folder.parent, [folder.name] if is_image(folder.name) else []
+    if not paths:
+        raise UserError(f"{folder}: no images found ({', '.join(sorted(EXTENSIONS))})")
+    return _scanned(root, paths, np.full(len(paths), -1))
+
+
+def _paths(folder: Path, root: Path) -> list[str]:
+    found = sorted(folder.rglob("*"))
+    return [str(path.relative_to(root)) for path in found if is_image(path.name) and not path.is_dir()]
+
+
+def _scanned(root: Path, paths: list[str], labels: np.ndarray) -> tuple[ImageFiles, list[str]]:
+    # A folder that is only looked at stays as it is: torchvision's ImageFolder would take .semisonic for a class.
+    entries = manifest.scan(root, paths, write_inside=False).entries
+    bad = [f"{path}: {entry.reason}" for path, entry in zip(paths, entries, strict=True) if not entry.sound]
+    kept = [number for number, entry in enumerate(entries) if entry.sound]
+    if not kept:
+        raise UserError([f"{root}: none of {len(bad)} files can be decoded", *bad[:SHOWN]])
+    files = ImageFiles(
+        root=root,
+        paths=[paths[number] for number in kept],
+        labels=labels[kept],
+        shapes=np.array([(entries[number].height, entries[number].width) for number in kept], dtype=np.int32),
+        via_pillow=np.array([entries[number].status == manifest.VIA_PILLOW for number in kept]),
+    )
+    return files, bad
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledFolder:
+    """The images of a folder with one folder a class."""
+
+    files: ImageFiles
+    """Labels are numbers into the classes that were asked for."""
+    bad: list[str]
+    """A line for each file that cannot be decoded, and is left out."""
+    without: list[str]
+    """Classes without images."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user must be told of it, a line each."""
+        missing = [f"no images of {listed(self.without)}"] if self.without else []
+        return [f"left out: {line}" for line in self.bad] + missing
+
+
+def labeled_folder(folder: Path, classes: Sequence[str]) -> LabeledFolder:
+    """The images of `folder`/CLASS, at any depth below it, by the names of the classes.
+
+    Raises `UserError` where there is no such folder, or one of a class that is not in `classes`.
+    """
+    names, problems = class_folders(f"{folder}", folder)
+    if problems:
+        raise UserError(problems)
+    if unknown := [name for name in names if name not in classes]:
+        raise UserError(f"{folder}: {unknown_classes(unknown, classes)}")
+    if stray := sorted(path.name for path in folder.iterdir() if path.is_file() and is_image(path.name)):
+        raise UserError(f"{folder}: {len(stray)} images in no class's folder, such as {stray[0]}; move them to one")
+    paths, labels = [], []
+    for label, name in enumerate(classes):
+        own = _paths(folder / name, folder) if name in names else []
+        paths += own
+        labels += [label] * len(own)
+    if not paths:
+        raise UserError(f"{folder}: no images found in the folders of the classes ({', '.join(sorted(EXTENSIONS))})")
+    files, bad = _scanned(folder, paths, np.array(labels, np.int64))
+    present = set(files.labels.tolist())
+    return LabeledFolder(files, bad, [name for label, name in enumerate(classes) if label not in present])
+
+
+def file_slices(
+    inputs: Inputs, files: ImageFiles, batch: int, device: torch.device
+) -> Generator[tuple[Tensor, Tensor, Tensor], None, None]:
+    """Images uint8 [batch, 3, S, S], labels [batch] and validity bool [batch], in the order of the files; the last
+    slice repeats the last image, marked invalid. To be closed where it is not exhausted.
+    """
+    geometry = Geometry(
+        size=inputs.size - 2 * inputs.border, pad=0, flip=False, fill=(0, 0, 0), encoded=True,
+        device="gpu" if device.type == "cuda" else "cpu",
+    )  # fmt: skip
+    sampler = EvaluationSampler(len(files), min(batch, len(files)))
+    source, views, steps = ImageSource(files, geometry), {"view": inputs.view}, StepRange(stop=sampler.steps)
+    with closing(Stream(Draws(0, "predict"), source, views, sampler, Placement(device), steps)) as stream:
+        for step in range(sampler.steps):
+            indices = sampler.indices(step)
+            images = torch.nn.functional.pad(next(stream)["view"], [inputs.border] * 4)
+            _take_framed(images, inputs, files, indices)
+            rest = upload({"labels": files.labels[indices], "valid": sampler.valid(step)}, device)
+            yield images, rest["labels"], rest["valid"]
+
+
+def _take_framed(images: Tensor, inputs: Inputs, files: ImageFiles, indices: np.ndarray) -> None:
+    """Puts files that have the border already, being of S x S, in the place of what the stream made of them."""
+    if not inputs.border:
+        return
+    for position, index in enumerate(indices.tolist()):
+        if tuple(files.shapes[index]) == (inputs.size, inputs.size):
+            images[position] = inputs(files.root / files.paths[index]).to(images.device)

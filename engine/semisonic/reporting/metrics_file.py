@@ -1,0 +1,49 @@
+"""The lines of metrics.jsonl, as this version names what is in them.
+
+Each is an object with `step`, `time`, and `kind`: "train", of what was measured over the steps since the last such
+line, or "eval", of an evaluation. Names say on what: `train/`, the batches; `test/`, the test images; `held_out/`, the
+held-out ones. Evaluations are of the EMA network, or with `_raw` of the raw one.
+
+Earlier versions had no `kind` and other names, in these files and in the history of their checkpoints. What is read is
+translated by the tables below; the lines of a file stay as they were written.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+TRAIN, EVAL = "train", "eval"
+"""The kinds of lines."""
+
+EARLIER_GROUPS = {"eval": "test", "eval_raw": "test_raw"}
+"""Before the slash of a name: in an earlier version -> now."""
+EARLIER_WORDS = {"uda_mask": "uda_coverage", "labelled": "labeled"}
+"""Within the names of training metrics, likewise."""
+
+
+def current(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures by their names in this version."""
+    return {_current_name(name): value for name, value in entry.items()}
+
+
+def _current_name(name: str) -> str:
+    group, slash, leaf = name.partition("/")
+    if group == TRAIN:
+        for earlier, now in EARLIER_WORDS.items():
+            leaf = leaf.replace(earlier, now)
+    return f"{EARLIER_GROUPS.get(group, group)}{slash}{leaf}"
+
+
+def parse(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Each line that is whole, with its kind and the present names."""
+    for line in lines:
+        if line.endswith("\n"):
+            entry = current(json.loads(line))
+            yield {"kind": EVAL if "test/top1" in entry else TRAIN} | entry
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl."""
+    with path.open() as file:
+        return list(parse(file))

@@ -1,0 +1,33 @@
+"""What earlier versions wrote is read by the present names, and every line says what it is of."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from semisonic.reporting.metrics_file import current, parse, read_metrics
+from tests.fixtures.older_runs import NAMES, STORED
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_older_run_s_lines_have_kinds_and_the_present_names(name: str):
+    lines = read_metrics(STORED / name / "metrics.jsonl")
+    assert [(line["step"], line["kind"]) for line in lines] == [
+        (5, "train"), (10, "train"), (10, "eval"), (15, "train"), (20, "train"), (20, "eval")
+    ]  # fmt: skip
+    names = {figure for line in lines for figure in line}
+    assert {"test/top1", "test_raw/top1", "test/per_class", "train/loss_labeled"} <= names
+    assert not any(figure.startswith("eval") or "mask" in figure or "lled" in figure for figure in names)
+
+
+def test_names_of_this_version_stay():
+    entry = {"step": 3, "test/top1": 1.0, "held_out_raw/loss": 2.0, "lr/teacher": 0.1, "train/evaluated": 4.0}
+    assert current(entry) == entry
+    assert current({"eval_raw/top5": 1.0, "train/uda_mask": 0.5}) == {"test_raw/top5": 1.0, "train/uda_coverage": 0.5}
+
+
+def test_half_a_line_is_none(tmp_path: Path):
+    whole = json.dumps({"step": 1, "kind": "train"}) + "\n"
+    assert list(parse([whole, '{"step": 2'])) == [{"step": 1, "kind": "train"}]
+    (tmp_path / "metrics.jsonl").write_text(whole + '{"st')
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 1
