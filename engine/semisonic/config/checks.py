@@ -4,10 +4,9 @@ What a part of the configuration says against itself is known where that part li
 `deepspeed_problems`, ...); here is what several parts say together.
 """
 
-import os
-
 import torch
 
+from semisonic.config.execution import Execution, settle
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import CALLS_AHEAD, steps_per_call
 from semisonic.data.sets import registry as data_sets
@@ -25,14 +24,18 @@ def find_problems(cfg: RunConfig) -> list[str]:
 
     Reads no image and writes nothing.
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    problems = _batch_problems(cfg, world_size) + _device_problems(cfg)
+    try:
+        plan, problems = cfg.execution, []
+    except UserError as error:  # what does not depend on the file that cannot be read is checked as without one
+        plan, problems = settle(cfg, cfg.surroundings, None), error.messages
+    world_size = plan.world_size
+    problems += _batch_problems(cfg, world_size) + _device_problems(cfg, plan)
     problems += cfg.composition.problems() + cfg.composition.stream_problems(
         cfg.batch.labeled, world_size * cfg.batch.micro
     )
-    problems += (_engine_problems(cfg) or _replay_problems(cfg, world_size)) + _block_problems(cfg)
+    problems += (_engine_problems(cfg, plan) or _replay_problems(cfg, plan)) + _block_problems(cfg)
     problems += _algorithm_problems(cfg, world_size, shares_known=not problems)
-    problems += _augmentation_problems(cfg, world_size)
+    problems += _augmentation_problems(cfg, plan)
     problems += data_sets.data_problems(cfg.data)
     problems += model_problems(cfg.model, data_sets.image_size(cfg.data))
     if cfg.model.weights is not None and cfg.data.name != "folder" and cfg.data.normalize == "own":
@@ -61,46 +64,40 @@ def _batch_problems(cfg: RunConfig, world_size: int) -> list[str]:
     return problems
 
 
-def _device_problems(cfg: RunConfig) -> list[str]:
+def _device_problems(cfg: RunConfig, plan: Execution) -> list[str]:
     problems = []
-    if cfg.device == "cuda" and not torch.cuda.is_available():
+    if cfg.device == "cuda" and not cfg.surroundings.gpu:
         problems.append("device: cuda was asked for, but torch sees no GPU; use cpu or auto")
-    if cfg.precision == "fp16" and cfg.torch_device == "cpu":
+    if cfg.precision == "fp16" and plan.device == "cpu":
         problems.append("precision: fp16 needs a GPU; use bf16 or fp32 on the CPU")
     if cfg.kernels == "reference" and cfg.data.operations == "kernel":
         problems.append("data.operations: with kernels=reference the operations are DALI's; use auto or dali")
     return problems
 
 
-def _engine_problems(cfg: RunConfig) -> list[str]:
-    try:
-        content = deepspeed_config.read_deepspeed(cfg.parallel)
-    except UserError as error:
-        return error.messages
-    if content is None:
-        launched = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
-        inline = "parallel.deepspeed: accelerate's configuration asks for DeepSpeed but names no deepspeed_config_file"
-        return [inline + "; use launch/accelerate/zero2.yaml or --parallel.deepspeed FILE"] if launched else []
+def _engine_problems(cfg: RunConfig, plan: Execution) -> list[str]:
+    if plan.zero is None:
+        return []
     path = deepspeed_config.deepspeed_file(cfg.parallel)
     assert path is not None
-    problems = deepspeed_config.deepspeed_problems(content, path, cfg.optim.clip, cfg.batch.micro)
+    problems = deepspeed_config.deepspeed_problems(plan.zero, path, cfg.optim.clip, cfg.batch.micro)
     if cfg.precision == "fp16":
         problems.append("precision: fp16 is not for DeepSpeed here; use bf16 or fp32")
     if cfg.replay not in ("auto", "off"):
         problems.append(f"replay: {cfg.replay} cannot record DeepSpeed's step, which reads the device; use auto or off")
-    if deepspeed_config.zero_stage(content) == 3 and cfg.compile not in ("auto", "off"):
+    if plan.zero_stage == 3 and cfg.compile not in ("auto", "off"):
         problems.append(f"compile: {cfg.compile} cannot hold ZeRO-3, which gathers layer by layer; use off, or ZeRO-2")
-    if cfg.torch_device == "cpu" and torch.cuda.is_available():
+    if plan.device == "cpu" and cfg.surroundings.gpu:
         problems.append("device: DeepSpeed takes the GPU where there is one; hide it with CUDA_VISIBLE_DEVICES=")
     if cfg.parallel.gradients != "fp32":
         problems.append("parallel.gradients: is for DDP; under DeepSpeed set communication_data_type in its file")
     return problems
 
 
-def _replay_problems(cfg: RunConfig, world_size: int) -> list[str]:
+def _replay_problems(cfg: RunConfig, plan: Execution) -> list[str]:
     if cfg.replay in ("auto", "off"):
         return []
-    if cfg.torch_device != "cuda":
+    if plan.device != "cuda":
         return [f"replay: {cfg.replay} needs a GPU; use auto or off"]
     if cfg.precision == "fp16":
         return ["replay: fp16 checks its gradients on the host and cannot be replayed; use bf16, or replay=off"]
@@ -109,8 +106,8 @@ def _replay_problems(cfg: RunConfig, world_size: int) -> list[str]:
             f"replay: recompute repeats the random numbers of {cfg.model.name}'s blocks, which a CUDA graph cannot; "
             "use off, or --no-recompute"
         ]
-    if cfg.replay == "step" and world_size > 1:
-        return [f"replay: the whole step of {world_size} ranks cannot be replayed; use backward or off"]
+    if cfg.replay == "step" and plan.world_size > 1:
+        return [f"replay: the whole step of {plan.world_size} ranks cannot be replayed; use backward or off"]
     if cfg.replay == "backward" and cfg.algorithm_class.roles != ("network",):
         return [f"replay: {cfg.algorithm.name} has several optimizers and cannot be replayed in part; use off"]
     return []
@@ -146,17 +143,17 @@ def _algorithm_problems(cfg: RunConfig, world_size: int, shares_known: bool) -> 
     return problems
 
 
-def _augmentation_problems(cfg: RunConfig, world_size: int) -> list[str]:
+def _augmentation_problems(cfg: RunConfig, plan: Execution) -> list[str]:
     composition, problems = cfg.composition, []
-    device = "gpu" if cfg.torch_device == "cuda" else "cpu"
+    device = "gpu" if plan.device == "cuda" else "cpu"
     geometry = Geometry(size=32, pad=0, flip=False, fill=(0, 0, 0), device=device)
     for spec in composition.views.specs:
         try:
-            build_view(spec, geometry, equalize=cfg.data.equalize, operations=cfg.loading.operations)
+            build_view(spec, geometry, equalize=cfg.data.equalize, operations=plan.operations)
         except UserError as error:
             problems += [f"{_field_of(cfg, spec)}: {line}" for line in error.messages]
-    size, largest = data_sets.image_size(cfg.data), max(cfg.batch.labeled, cfg.batch.unlabeled) // world_size
-    ahead = CALLS_AHEAD * steps_per_call(cfg.data.steps_per_call, max(1, largest), size, torch.device(cfg.torch_device))
+    size, largest = data_sets.image_size(cfg.data), max(cfg.batch.labeled, cfg.batch.unlabeled) // plan.world_size
+    ahead = CALLS_AHEAD * steps_per_call(cfg.data.steps_per_call, max(1, largest), size, torch.device(plan.device))
     return problems + composition.lag_problems(ahead)
 
 

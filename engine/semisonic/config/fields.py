@@ -34,6 +34,7 @@ def walk_fields(model: type[Config], algorithm: str) -> Iterator[tuple[str, Fiel
             yield name, info, inner
 
 
+@cache
 def _document(model: type[Config]) -> None:
     """Gives the fields of a configuration class their descriptions."""
     texts: dict[str, str] = {}

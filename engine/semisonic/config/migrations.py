@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from semisonic.config.renamed import rename, rename_section
 from semisonic.schema import Config, UserError
 
 ADDED: Mapping[int, Mapping[str, Any]] = {
-    0: {"addons.aum.record": "off", "data.fingerprint": None, "model.fingerprint": None},
+    0: {"addons.aum.record": "off", "data.fingerprint": None, "model.fingerprint": None, "plugins": []},
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;
 those of the algorithm hold for every algorithm with such a field."""
@@ -55,7 +56,8 @@ class Saved:
     def notes(self) -> list[str]:
         """A line on fields that mean something else than today's default, or none."""
         there = known(self.fields)
-        different = [f"{name}={value}" for name, value in self.filled.items() if there[name].default != value]
+        defaults = {name: TypeAdapter(Any).dump_python(there[name].default, mode="json") for name in self.filled}
+        different = [f"{name}={value}" for name, value in self.filled.items() if value != defaults[name]]
         if not different:
             return []
         return [f"Begun by an earlier version (schema {self.schema}), and going on as it was: {', '.join(different)}"]

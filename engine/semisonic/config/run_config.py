@@ -1,7 +1,7 @@
 """The configuration of a run: its fields, and what follows from them. `checks.py` says which cannot go together."""
 
-import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,19 +13,20 @@ from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.dump import written
+from semisonic.config.execution import Execution, Surroundings, settle
 from semisonic.config.sections import addon_sections, addons_model, algorithm_section
 from semisonic.contract import Views
 from semisonic.data.sets.base import DataConfig
-from semisonic.distributed import deepspeed as deepspeed_config
-from semisonic.distributed.deepspeed import ParallelConfig
+from semisonic.distributed.deepspeed import ParallelConfig, read_deepspeed
 from semisonic.distributed.watchdog import HealthConfig
-from semisonic.models import blocks
 from semisonic.models.ema import EmaConfig
 from semisonic.models.networks import ModelConfig
 from semisonic.optim.optimizer import OptimConfig
 from semisonic.plugins import Plugin
-from semisonic.schema import Config, Effect, UserError
+from semisonic.schema import Config, Effect
 
+SETTLED = frozenset({"surroundings", "zero", "execution", "loading"})
+"""What a configuration remembers beside its fields."""
 AlgorithmConfig = Annotated[SerializeAsAny[Any], PlainValidator(algorithm_section)]
 AddOnConfigs = Annotated[SerializeAsAny[Any], PlainValidator(addon_sections)]
 
@@ -148,48 +149,56 @@ class RunConfig(Config):
         """Everything that is read of the images in a step, for the algorithm and its add-ons."""
         return self.composition.views
 
+    # What is settled once: these look at the process and at a file when they are asked first, and not again.
+
+    @cached_property
+    def surroundings(self) -> Surroundings:
+        return Surroundings.here()
+
+    @cached_property
+    def zero(self) -> dict[str, Any] | None:
+        """The content of the DeepSpeed configuration; None without one. Raises `UserError` where it cannot be read."""
+        return read_deepspeed(self.parallel)
+
+    @cached_property
+    def execution(self) -> Execution:
+        """What the choices that are `auto` come to. Raises `UserError` as `zero` does."""
+        return settle(self, self.surroundings, self.zero)
+
+    @cached_property
+    def loading(self) -> DataConfig:
+        """`data` with its choice of where RandAugment's operations run."""
+        return self.data.model_copy(update={"operations": self.execution.operations})
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "RunConfig":
+        """A copy, where what is settled is settled anew; the process is the same, and so is a file that was read."""
+        copied = super().model_copy(update=update, deep=deep)
+        kept = {"surroundings"} if "parallel" in (update or {}) else {"surroundings", "zero"}
+        for name in SETTLED - kept:
+            copied.__dict__.pop(name, None)
+        return copied
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()  # another process settles for itself
+        return state | {"__dict__": {name: value for name, value in self.__dict__.items() if name not in SETTLED}}
+
     @property
     def torch_device(self) -> str:
-        if self.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        return self.device
+        return self.execution.device
+
+    @property
+    def graphs(self) -> str:
+        """What is compiled: whole, blocks or off."""
+        return self.execution.graphs
 
     @property
     def compiled(self) -> bool:
         return self.graphs != "off"
 
     @property
-    def graphs(self) -> str:
-        """What is compiled: whole, blocks or off."""
-        if self.compile == "auto":
-            return "whole" if self.torch_device == "cuda" and self.zero_stage != 3 else "off"
-        return self.compile
-
-    @property
-    def zero_stage(self) -> int:
-        """Stage of DeepSpeed's ZeRO; 0 without DeepSpeed, or with a file that `find_problems` refuses."""
-        try:
-            return deepspeed_config.zero_stage(deepspeed_config.read_deepspeed(self.parallel))
-        except UserError:
-            return 0
-
-    @property
-    def loading(self) -> DataConfig:
-        """`data` with its choice of where RandAugment's operations run."""
-        where = self.data.operations
-        if where == "auto":
-            where = "dali" if self.kernels == "reference" else "kernel"
-        return self.data.model_copy(update={"operations": where})
-
-    @property
     def replayed(self) -> str:
         """What is replayed: step, backward or off."""
-        alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-        if self.replay == "auto":
-            fits = self.precision != "fp16" and not (self.recompute and blocks.draws(self.model.name))
-            fits = fits and alone and not self.zero_stage and self.algorithm_class.roles == ("network",)
-            return "step" if self.torch_device == "cuda" and fits else "off"
-        return self.replay
+        return self.execution.replayed
 
     @property
     def autocast(self) -> torch.dtype | None:

@@ -37,6 +37,11 @@ def deepspeed_file(cfg: ParallelConfig) -> Path | None:
 def read_deepspeed(cfg: ParallelConfig) -> dict[str, Any] | None:
     """The content of the DeepSpeed configuration, or None without one. Raises `UserError` where it is none."""
     path = deepspeed_file(cfg)
+    if path is None and os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+        raise UserError(
+            "parallel.deepspeed: accelerate's configuration asks for DeepSpeed but names no deepspeed_config_file; "
+            "use launch/accelerate/zero2.yaml or --parallel.deepspeed FILE"
+        )
     if path is None:
         return None
     try:

@@ -96,6 +96,7 @@ class Console:
             "blocks": "each block (the first steps compile)",
             "off": "off: eager",
         }
+        stage = cfg.execution.zero_stage
         rows = {
             "run folder": f"{cfg.run_folder}",
             "data": f"{data.name}: {len(data.classes)} classes, {data.size}x{data.size}, {len(data.test):,} test",
@@ -107,7 +108,7 @@ class Console:
             "global batch": images(batch.labeled, batch.unlabeled),
             "of a rank": images(batch.labeled // share, batch.unlabeled // share),
             "ranks": f"{world_size}, each with {batch.micro} micro-batch{'es' if batch.micro > 1 else ''} a step"
-            + (f"; DeepSpeed ZeRO-{cfg.zero_stage}" if cfg.zero_stage else "; DDP" if world_size > 1 else ""),
+            + (f"; DeepSpeed ZeRO-{stage}" if stage else "; DDP" if world_size > 1 else ""),
             "device": f"{device.type}, {threads} CPU {'thread' if threads == 1 else 'threads'} a rank",
             "precision": cfg.precision,
             "compile": compiled[cfg.graphs],

@@ -28,7 +28,7 @@ from semisonic.training.build import build_trainer, draw_split
 from semisonic.training.cuda_graph import WARM_UP, WARM_UP_DDP
 from semisonic.training.given import check_given
 from semisonic.training.out_of_memory import explained, readable_bytes, total_memory
-from semisonic.training.process import on_main, peak_memory_bytes, start, thread_count
+from semisonic.training.process import on_main, peak_memory_bytes, start
 from semisonic.training.trainer import WEIGHTS, Trainer
 
 STEPS = 5
@@ -88,7 +88,7 @@ def plan(invocation: Invocation) -> int:
     trainer = build_trainer(cfg, data, split, accelerator, fresh=not started, say=console.print)
     for note in (*data.notes, *cfg.composition.notes):
         console.print(note)
-    console.start_up(cfg, data, split, trainer.rank, trainer.device, thread_count(cfg))
+    console.start_up(cfg, data, split, trainer.rank, trainer.device, cfg.execution.threads)
     with explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step):
         measured = measure(trainer, begin)
     console.rich.print(table("Plan: nothing was written", rows(trainer, measured), ("", "")), highlight=False)

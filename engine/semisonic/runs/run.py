@@ -40,7 +40,7 @@ from semisonic.schema import ExitCode, UserError, exit_code
 from semisonic.training.build import build_algorithm, build_trainer, draw_split, initialize
 from semisonic.training.given import NOTHING, Given, check_alike, check_given
 from semisonic.training.out_of_memory import explained
-from semisonic.training.process import on_main, started, thread_count
+from semisonic.training.process import on_main, started
 
 
 @dataclass
@@ -218,7 +218,7 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
         fresh=not latest, say=reports.append, activity=session.watchdog.activity, network=session.given.network,
     )  # fmt: skip
     session.watchdog.wait_for_checkpoint = trainer.checkpoint_writer.rest
-    console.start_up(cfg, session.data, session.split, trainer.rank, trainer.device, thread_count(cfg))
+    console.start_up(cfg, session.data, session.split, trainer.rank, trainer.device, cfg.execution.threads)
     if latest:
         trainer.restore(checkpoints.load_checkpoint(latest))
         console.print(f"Resumed from {latest}")

@@ -110,7 +110,7 @@ def start(cfg: RunConfig) -> Accelerator:
     os.environ.setdefault("NCCL_DEBUG", "WARN")  # says why it failed; by default it says nothing
     # Else NCCL aborts the process as soon as a peer is gone, before the watchdog says which, and with it a checkpoint.
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
-    threads = thread_count(cfg)
+    threads = cfg.execution.threads
     if on_cpu:
         torch.set_num_threads(threads)
         keep_freed_memory()
@@ -124,7 +124,7 @@ def start(cfg: RunConfig) -> Accelerator:
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
     # Steps before the capture of a CUDA graph are not captured; that is no mistake.
     warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
-    zero = deepspeed_config.read_deepspeed(cfg.parallel)
+    zero = cfg.execution.zero
     if zero is not None:
         stand_alone()
     handlers: list[Any] = [ddp]
@@ -233,14 +233,6 @@ def keep_freed_memory() -> None:
         libc.mallopt(mmap_max, 0)
         libc.mallopt(trim_threshold, 2**31 - 1)
         libc.mallopt(top_pad, 64 * 2**20)
-
-
-def thread_count(cfg: RunConfig) -> int:
-    """CPU threads of this rank: as configured, or its share of the cores it may use."""
-    if cfg.threads:
-        return cfg.threads
-    local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, len(os.sched_getaffinity(0)) // local_ranks)
 
 
 def environment(accelerator: Accelerator) -> dict[str, object]:

@@ -16,7 +16,7 @@ from semisonic.config.run_config import RunConfig
 from semisonic.contract import Batch, Rank, Runner, StepOutput
 from semisonic.data.loading.draws import purpose, sample_keys
 from semisonic.data.loading.feedback import Feedback
-from semisonic.distributed.deepspeed import offloads_optimizer, read_deepspeed
+from semisonic.distributed.deepspeed import offloads_optimizer
 from semisonic.distributed.engine import Accelerator, Engine, ForwardBackward, ZeroEngine
 from semisonic.models.blocks import use_blocks
 from semisonic.optim.optimizer import AveragingSGD, OptimConfig, build_optimizer, set_learning_rate
@@ -140,7 +140,7 @@ def kernels_for(cfg: RunConfig, compiled: bool) -> Kernels:
 def place(algorithm: Algorithm, cfg: RunConfig, device: torch.device) -> Algorithm:
     """The algorithm on the device, images' channels last."""
     algorithm.to(device)
-    if not cfg.zero_stage:  # DeepSpeed lays all parameters out one after the other, and takes contiguous ones only
+    if not cfg.execution.zero_stage:  # DeepSpeed lays parameters out one after the other, and takes contiguous ones
         algorithm.to(memory_format=torch.channels_last)
     return algorithm
 
@@ -169,7 +169,7 @@ def build_engines(
 ) -> dict[str, Engine]:
     """Every role's module, compiled and wrapped for the ranks, with its optimizer."""
     compile_modules(algorithm, cfg.graphs, cfg.recompute)
-    zero = read_deepspeed(cfg.parallel)
+    zero = cfg.execution.zero
     names: dict[Tensor, str] = {parameter: name for name, parameter in algorithm.named_parameters()}
     engines: dict[str, Engine] = {}
 

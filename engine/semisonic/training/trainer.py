@@ -34,7 +34,6 @@ from semisonic.reporting.pseudo_labels import PseudoLabelMonitor
 from semisonic.reporting.trackers import Tracker
 from semisonic.schema import UserError
 from semisonic.training.metrics import Evaluation, Throughput, evaluate, evaluation_mode
-from semisonic.training.process import thread_count
 from semisonic.training.step import TrainingStep
 from semisonic.version import __version__
 
@@ -167,7 +166,7 @@ class Trainer:
         sampling = Sampling(cfg.seed, cfg.batch.labeled, cfg.batch.unlabeled, cfg.batch.micro, self.rank, self.step)
         return Loader(
             self.data, self.split, cfg.views, sampling,
-            Placement.of(cfg.loading, self.device, thread_count(cfg)), feedback,
+            Placement.of(cfg.loading, self.device, cfg.execution.threads), feedback,
         )  # fmt: skip
 
     def read(self) -> dict[str, Any]:
@@ -222,7 +221,7 @@ class Trainer:
         test = which == "test"
         indices = np.arange(len(self.data.test.labels)) if test else self.split.held_out
         source = source_of(self.data, self.device, indices[:most], test=test)
-        placement = Placement(self.device, thread_count(self.cfg))
+        placement = Placement(self.device, self.cfg.execution.threads)
         with (
             closing(evaluation_slices(source, self.cfg.eval.batch, placement, self.rank)) as slices,
             evaluation_mode(self.algorithm),

@@ -18,7 +18,6 @@ FREE = [
     "replay",
     "threads",
     "max_hours",
-    "plugins",
     "data.root",
     "data.download",
     "data.test_root",
@@ -120,6 +119,7 @@ LATER = {
     "addons.aum.record": (1, Effect.RESULTS),
     "data.fingerprint": (1, Effect.RESULTS),
     "model.fingerprint": (1, Effect.RESULTS),
+    "plugins": (1, Effect.FREE),
 }
 """Fields that came after version 0.1.0, with the schema that brought them. A field that is in none of these lists is
 to be decided about: its effect, and what runs did before it was there, in `migrations.ADDED` for every schema below."""

@@ -21,7 +21,7 @@ FILES = sorted((ROOT / "launch" / "deepspeed").glob("*.json"))
 def test_the_files_that_come_along_are_accepted(path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     cfg = resolve(["--parallel.deepspeed", str(path), "--device", "cpu"])[1]
-    assert cfg.zero_stage == int(path.stem[4]) and not cfg.compiled
+    assert cfg.execution.zero_stage == int(path.stem[4]) and not cfg.compiled
     assert deepspeed_config.offloads_optimizer(json.loads(path.read_text())) == ("offload" in path.stem)
 
 

@@ -1,0 +1,79 @@
+"""How a run is carried out: what `auto` stands for, settled once for a configuration and the process that it is in.
+
+A configuration holds what was asked for. What comes of it depends on the machine, the launcher's environment and a
+DeepSpeed file, each of which is looked at once; `RunConfig.execution` is what they came to.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from semisonic.distributed import deepspeed
+from semisonic.models import blocks
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the process finds around it."""
+
+    gpu: bool
+    """Whether torch sees one."""
+    world_size: int
+    """Ranks, as the launcher says."""
+    cores: int
+    """CPU cores that this rank may use: its share of the node's."""
+
+    @classmethod
+    def here(cls) -> "Surroundings":
+        local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return cls(
+            gpu=torch.cuda.is_available(),
+            world_size=int(os.environ.get("WORLD_SIZE", "1")),
+            cores=max(1, len(os.sched_getaffinity(0)) // local_ranks),
+        )
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What a configuration's choices came to."""
+
+    device: str
+    """cpu or cuda."""
+    zero: dict[str, Any] | None
+    """The content of the DeepSpeed configuration; None without one."""
+    graphs: str
+    """What is compiled: whole, blocks or off."""
+    replayed: str
+    """What is replayed as a CUDA graph: step, backward or off."""
+    operations: str
+    """Where RandAugment's operations run: dali or kernel."""
+    threads: int
+    """CPU threads of this rank."""
+    world_size: int
+
+    @property
+    def zero_stage(self) -> int:
+        """Stage of DeepSpeed's ZeRO; 0 without DeepSpeed."""
+        return deepspeed.zero_stage(self.zero)
+
+
+def settle(cfg: Any, around: Surroundings, zero: dict[str, Any] | None) -> Execution:
+    """What the choices of a `RunConfig` come to; zero: the content of its DeepSpeed configuration."""
+    device = ("cuda" if around.gpu else "cpu") if cfg.device == "auto" else cfg.device
+    on_gpu, stage = device == "cuda", deepspeed.zero_stage(zero)
+    recordable = cfg.precision != "fp16" and not (cfg.recompute and blocks.draws(cfg.model.name))
+    alone = around.world_size == 1 and not stage and cfg.algorithm_class.roles == ("network",)
+    graphs = "whole" if on_gpu and stage != 3 else "off"
+    replayed = "step" if on_gpu and recordable and alone else "off"
+    operations = "dali" if cfg.kernels == "reference" else "kernel"
+    return Execution(
+        device=device,
+        zero=zero,
+        graphs=graphs if cfg.compile == "auto" else cfg.compile,
+        replayed=replayed if cfg.replay == "auto" else cfg.replay,
+        operations=operations if cfg.data.operations == "auto" else cfg.data.operations,
+        threads=cfg.threads or around.cores,
+        world_size=around.world_size,
+    )
