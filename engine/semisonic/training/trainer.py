@@ -44,6 +44,9 @@ AGREE_EVERY = 1.0
 WEIGHTS = {"ema": "ema", "raw": "network"}
 """The weights that are evaluated and kept, and the module of the algorithm that holds them."""
 
+Listener = Callable[[dict[str, Any]], object]
+"""Called with what an evaluation adds to the history."""
+
 
 class Trainer:
     """Trains one algorithm on one data set. All that changes is in every checkpoint, with the `history`."""
@@ -78,16 +81,8 @@ class Trainer:
 
     # The loop.
 
-    def train(
-        self,
-        console: Console,
-        stop: Callable[[], str | None],
-        evaluated: Callable[[dict[str, Any]], object] | None = None,
-    ) -> str | None:
-        """Trains to the last step. Returns why `stop` had it end early, or None at the end.
-
-        evaluated: called on the main process with what each evaluation adds to the history.
-        """
+    def train(self, console: Console, stop: Callable[[], str | None], evaluated: Listener | None = None) -> str | None:
+        """Trains to the last step; returns why `stop` had it end early, or None. `evaluated` hears of evaluations."""
         cfg = self.cfg
         begin, before = time.perf_counter(), self.elapsed
         self.next_vote = self.last_vote = self.step
@@ -119,7 +114,7 @@ class Trainer:
                     if last or self.step % cfg.eval.every == 0:
                         self.log(tracker, EVAL, self.evaluate_all())
                         progress.evaluated(self.history[-1])
-                        if evaluated and self.rank.is_main:
+                        if evaluated:
                             evaluated(dict(self.history[-1]))
                     if logged:
                         progress.trained(self.step, metrics)

@@ -82,7 +82,7 @@ def test_pretrain_explains_itself(capfd: pytest.CaptureFixture):
     assert cli.pretrain(["--help"]) == 0
     text = capfd.readouterr().out
     for part in (
-        "launch/pretrain.py",
+        "semisonic pretrain",
         "linear probe",
         "--init RUN",
         "--algorithm.temperature",
