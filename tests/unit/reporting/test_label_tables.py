@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ def files() -> tuple[DataSet, Split]:
     labels = np.array([1, 0, -1, 1])
     train = ImageFiles(Path("/images"), ["b/1.png", "a/2.png", "3.png", "b/4.png"], labels, np.full((4, 2), 8, np.int32),
                        np.zeros(4, bool))  # fmt: skip
-    data = DataSet("folder", ("a", "b"), 8, (0.5,) * 3, (0.2,) * 3, True, 1, train, train)
+    test = replace(train, labels=np.array([1, 0, 0, 1]))
+    data = DataSet("folder", ("a", "b"), 8, (0.5,) * 3, (0.2,) * 3, True, 1, train, test)
     return data, Split(np.array([0, 1, 3]), np.arange(4), np.empty(0, np.int64))
 
 

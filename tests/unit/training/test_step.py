@@ -63,7 +63,7 @@ def test_no_switch_outlives_a_step(fields: tuple[str, ...], inside: str, tmp_pat
     """The kernels of a step are its own: neither making it nor taking it changes those of the process."""
     seen, outside = [], fuse._kernels
     trainer = make_trainer(tmp_path, *fields)
-    trainer.algorithm.network.register_forward_pre_hook(lambda *_: seen.append(fuse._kernels))
+    trainer.algorithm.network.head.register_forward_pre_hook(lambda *_: seen.append(fuse._kernels))
     batch = next(trainer.loader())
     assert fuse._kernels == outside
     trainer.training_step(batch)
