@@ -4,6 +4,7 @@ import argparse
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from inspect import getdoc
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def _train(argv: Sequence[str], usage: str, pretext: str | None = None) -> int:
 
     quick, _ = parse_arguments(argv)
     if quick.help:
-        return show_help(usage, {"algorithm": pretext, **quick.fields} if pretext else quick.fields)
+        return show_help(usage, replace(quick, fields={"algorithm": pretext, **quick.fields}) if pretext else quick)
     if quick.list:
         return show_lists()
     args, cfg = resolve(argv, pretext)
@@ -102,7 +103,7 @@ def views(argv: Sequence[str]) -> int:
     others = [f"--{flag.replace('_', '-')}" for flag in FLAGS if flag not in ("help", "debug")]
     quick, _ = parse_arguments(argv)
     if quick.help:
-        return show_help(VIEWS, quick.fields, without=[*others, "--debug"])
+        return show_help(VIEWS, quick, without=[*others, "--debug"])
     if found := [flag for flag in others if flag in argv]:
         raise UserError(f"{found[0]}: is for launch/train.py")
     cfg = resolve(argv)[1]
