@@ -34,7 +34,7 @@ from measure import commit, environment, write_json
 ROOT = Path(__file__).resolve().parent.parent
 EVALUATIONS = 12
 HEAVY = ("torch", "nvidia.dali", "accelerate", "deepspeed", "matplotlib", "transformers")
-"""Packages that take long to import, of which --help needs none."""
+"""Packages that take long to import; of these --help, --list and --print-config need torch alone."""
 FIELDS = ["--algorithm", "fixmatch", "--device", "cpu", "--threads", "1", "--compile", "off", "--batch.labeled", "8",
           "--batch.unlabeled-ratio", "2", "--log.trackers", "none", "--no-baseline"]  # fmt: skip
 """Of the run whose step is traced and which is evaluated: small, and eager."""
@@ -86,13 +86,16 @@ def engine_calls(entered: list[CodeType], root: Path) -> Iterator[tuple[Path, Co
 
 
 def start_up(root: Path, runs: int = 3) -> dict[str, Any]:
-    """CPU seconds of `launch/train.py --help` and, beside them, of `import torch`, each `runs` times; and which heavy
-    packages --help loads.
+    """CPU seconds of `launch/train.py` with --help, --list and --print-config and, beside them, of `import torch`, each
+    `runs` times; and which heavy packages --help loads.
     """
     listing = f"print(*[name for name in {HEAVY} if name in sys.modules])"
     code = f"import sys; sys.argv[1:] = ['--help']\nfrom semisonic import cli\ncli.main(sys.argv[1:])\n{listing}"
     return {
-        "help_cpu_seconds": [cpu_seconds(root, "launch/train.py", "--help") for _ in range(runs)],
+        **{
+            f"{name}_cpu_seconds": [cpu_seconds(root, "launch/train.py", f"--{name}") for _ in range(runs)]
+            for name in ("help", "list", "print-config")
+        },
         "import_torch_cpu_seconds": [cpu_seconds(root, "-c", "import torch") for _ in range(runs)],
         "help_loads": run_python(root, "-c", code).splitlines()[-1].split(),
     }

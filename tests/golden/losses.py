@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.check import golden
+from semisonic.check.golden import STEPS as STEPS  # the tests count them
 from semisonic.config.command_line import resolve
-from semisonic.training.build import build_trainer
 
 FILE = Path(__file__).with_name("losses.json")
 KINDS = ("start", "full")
-STEPS = 12
 
 Fields = dict[str, object]
 COMMON: Fields = {
@@ -65,9 +65,7 @@ def losses(algorithm: str, kind: str) -> list[float]:
     """The losses of the first steps; float32 values, which JSON and float.hex keep exactly."""
     fields = COMMON | START.get(algorithm, {}) | (FULL.get(algorithm, {}) if kind == "full" else {})
     cfg = resolve(["--algorithm", algorithm, *(f"--{name}={value}" for name, value in fields.items())])[1]
-    trainer = build_trainer(cfg)
-    loader = trainer.loader()
-    return [trainer.training_step(next(loader)).loss.item() for _ in range(STEPS)]
+    return golden.losses(cfg)
 
 
 def stored(file: Path = FILE) -> dict[str, dict[str, list[float]]]:

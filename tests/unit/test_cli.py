@@ -1,5 +1,6 @@
 """The command lines: mistakes end with code 2, one line each and nothing written, and every command can be called."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from semisonic import cli
 from semisonic.schema import UserError
+from semisonic.version import __version__
 from tests.support.processes import ROOT, Run
 
 
@@ -67,14 +69,43 @@ def test_python_m_semisonic_runs_the_same_commands(capfd: pytest.CaptureFixture)
     launchers = {path.stem for path in (ROOT / "launch").glob("*.py")}
     assert launchers == set(cli.COMMANDS) and all(f"\n  {name} " in shown for name in launchers)
     assert cli.dispatch(["train", "--print-config", "--seed", "9"]) == 0 and "seed: 9" in capfd.readouterr().out
-    assert cli.dispatch(["trian"]) == 2 and "trian: no such command; one of train, " in capfd.readouterr().err
+    assert cli.dispatch(["--version"]) == 0 and capfd.readouterr().out == f"semisonic {__version__}\n"
+    assert cli.dispatch(["trian"]) == 2
+    assert "trian: no such command; did you mean train? One of train, " in capfd.readouterr().err
+    assert cli.dispatch(["nonsense"]) == 2 and "nonsense: no such command; one of" in capfd.readouterr().err
     done = subprocess.run([sys.executable, "-m", "semisonic", "views", "--plan"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (2, "error: --plan: is for launch/train.py\n")
+    assert (done.returncode, done.stderr) == (2, "error: --plan: is for semisonic train\n")
+
+
+HEAVY = {"nvidia", "accelerate", "deepspeed", "matplotlib", "transformers", "sklearn", "scipy", "torchvision",
+         "tensorboard", "pyarrow", "pandas"}  # fmt: skip
+"""Packages that take long to import, of which what only shows things needs none."""
+
+
+def test_what_only_shows_things_imports_little():
+    code = "; ".join(
+        ["import sys", "import semisonic", "before = set(sys.modules)", "from semisonic import cli", "cli.dispatch([])",
+         *(f"assert not cli.dispatch(['train', {option!r}])" for option in ("--help", "--list", "--print-config")),
+         "sys.stderr.write(' '.join(['torch' * ('torch' in before), *(name.partition('.')[0] for name in sys.modules)]))"]
+    )  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    early, *loaded = done.stderr.split(" ")
+    assert early == "" and "torch" in loaded and not HEAVY & set(loaded)
+
+
+def test_the_collector_is_as_it_was():
+    assert gc.isenabled()
+    with cli.uncollected():
+        assert not gc.isenabled()
+        with cli.uncollected():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_views_refuses_what_it_does_not_do(capfd: pytest.CaptureFixture, tmp_path: Path):
     assert cli.views(["--plan", "--out", str(tmp_path)]) == 2
-    assert capfd.readouterr().err == "error: --plan: is for launch/train.py\n" and not any(tmp_path.iterdir())
+    assert capfd.readouterr().err == "error: --plan: is for semisonic train\n" and not any(tmp_path.iterdir())
 
 
 def test_predict_and_evaluate_refuse_a_batch_of_nothing(run: Path, capfd: pytest.CaptureFixture):

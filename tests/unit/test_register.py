@@ -1,5 +1,6 @@
 """What is registered is listed, named in messages, and used as what is built in is."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ import semisonic
 from semisonic import cli, register
 from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.fixmatch import FixMatch
+from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.data.sets.base import DataConfig
-from semisonic.data.sets.registry import data_problems, image_size, load_data_set
-from semisonic.data.views.registry import build_view, view_examples
+from semisonic.data.sets.registry import DATA_SETS, data_problems, image_size, load_data_set
+from semisonic.data.views.registry import VIEWS, build_view, view_examples
 from semisonic.models import blocks
-from semisonic.models.networks import ModelConfig, build, model_problems
+from semisonic.models.networks import NETWORKS, ModelConfig, build, model_problems
 from semisonic.plugins import load_plugins
 from semisonic.recipes import RECIPES
 from semisonic.schema import UserError
@@ -131,3 +133,16 @@ def test_a_network_without_its_parts_is_refused(build_network, message: str):
 
 def test_the_package_offers_it():
     assert semisonic.register is register
+
+
+def test_the_plug_ins_of_the_pages_register(tmp_path: Path):
+    text = (ROOT / "docs" / "extending.md").read_text()
+    files = []
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL)):
+        if "semisonic.register." in block:
+            files.append(tmp_path / f"{number}.py")
+            files[-1].write_text(block)
+    known = (ALGORITHMS, NETWORKS, DATA_SETS, VIEWS, ADD_ONS)
+    before = [len(registry) for registry in known]
+    assert len(load_plugins(files)) == len(files) >= 5
+    assert all(len(registry) > count for registry, count in zip(known, before, strict=True))

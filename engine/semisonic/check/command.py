@@ -168,7 +168,8 @@ def line_of(outcome: Outcome, width: int) -> Text:
     """A line, and below it what there is to say, in so many columns."""
     style = {"ok": "green", "FAILED": "bold red"}.get(outcome.verdict, "yellow")
     line = Text(f"{outcome.name:<42}").append(f"{outcome.verdict:<8}", style).append(f"{outcome.seconds:5.1f} s")
-    return line.append("".join(f"\n    {row}" for row in textwrap.wrap(outcome.text, width - 4)))
+    rows = textwrap.wrap(outcome.text, width - 4, break_long_words=False, break_on_hyphens=False)
+    return line.append("".join(f"\n    {row}" for row in rows))
 
 
 def _golden(name: str, fields: Sequence[str], file: Path | None) -> str:

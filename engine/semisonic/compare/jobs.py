@@ -102,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
         "compare.py",
         description="Trains several algorithms over seeds and label counts and compares them. The same command again "
         "continues: finished runs are kept, stopped ones resumed.",
-        epilog="All other options are fields of launch/train.py for every run, such as --data digits --steps 400. "
+        epilog="All other options are fields of semisonic train for every run, such as --data digits --steps 400. "
         "Writes OUT/compare.html, compare.csv, runs.csv, and each run into OUT/runs.",
         allow_abbrev=False,
     )  # fmt: skip
@@ -177,7 +177,7 @@ def field_problems(fields: Sequence[str]) -> list[str]:
     """What speaks against giving these options to every run."""
     args, problems = parse_arguments(fields)
     flags = ("resume", "extend", "help", "list", "print_config", "plan")
-    problems += [f"--{name.replace('_', '-')}: is for launch/train.py" for name in flags if getattr(args, name)]
+    problems += [f"--{name.replace('_', '-')}: is for semisonic train" for name in flags if getattr(args, name)]
     return problems + [f"--{name}: is set by {OWN[name]}" for name in args.fields if name in OWN]
 
 

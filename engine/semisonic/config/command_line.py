@@ -113,10 +113,20 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
     algorithm: the one of a command line that names none, in place of the recipe's, and without its baseline.
     """
     args, problems = parse_arguments(argv)
+    under = {"algorithm": {"name": algorithm}, "baseline": False} if algorithm else {}
+    return args, assemble(args, problems, under)
+
+
+def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any] | None = None) -> RunConfig:
+    """The configuration that arguments ask for, of a command line or of a call in Python.
+
+    problems: mistakes that were found in them so far. under: sections for fields that neither a file nor the arguments
+    give, over the recipe's. Raises `UserError` with every mistake.
+    """
     from_line, more = _nested(args.fields)
-    problems += more
+    problems = [*problems, *more]
     out, named = from_line.get("out"), args.config is not None
-    if args.resume and args.config is None and isinstance(out, str):
+    if args.resume and args.config is None and isinstance(out, str | Path):
         # `--resume --out RUN` needs no other field: the run's own configuration is read.
         written = Path(out) / "config.yaml"
         args.config = written if written.exists() else None
@@ -126,9 +136,7 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
     announce(args.notes + (file_notes if named else []))
 
     # The user's own layers first: what a file says of one optimizer is not said of another on the command line.
-    own = _merge(from_file, from_line)
-    if algorithm:
-        own = _merge({"algorithm": {"name": algorithm}, "baseline": False}, own)
+    own = _merge(under or {}, _merge(from_file, from_line))
     name = args.recipe or _data_name(own) or "digits"
     if name not in RECIPES and args.recipe:
         near = close_to(name, RECIPES)
@@ -155,7 +163,7 @@ def resolve(argv: Sequence[str], algorithm: str | None = None) -> tuple[Argument
     problems += [problem for problem in find_problems(cfg) if problem not in problems]
     if problems:
         raise UserError(problems)
-    return args, cfg
+    return cfg
 
 
 def _check_plugins(from_file: dict[str, Any], args: Arguments) -> None:

@@ -1,6 +1,10 @@
 """Every field of a run by its dotted name: its type, default and documentation."""
 
+import ast
+import inspect
+import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -20,7 +24,8 @@ def algorithm_name(fields: dict[str, Any]) -> str:
 
 def walk_fields(model: type[Config], algorithm: str) -> Iterator[tuple[str, FieldInfo, Any]]:
     """(dotted name, field, type) of every field of a configuration and its sections, with the fields of one algorithm
-    where it has a section of that name."""
+    where it has a section of that name. `field.description` is the string below it in the source."""
+    _document(model)
     for name, info in model.model_fields.items():
         inner = section_model(model, name, algorithm)
         if isinstance(inner, type) and issubclass(inner, Config):
@@ -29,7 +34,37 @@ def walk_fields(model: type[Config], algorithm: str) -> Iterator[tuple[str, Fiel
             yield name, info, inner
 
 
-RECORDED = ("plugins",)
+@cache
+def _document(model: type[Config]) -> None:
+    """Gives the fields of a configuration class their descriptions."""
+    texts: dict[str, str] = {}
+    for kind in reversed(model.__mro__):
+        if issubclass(kind, Config) and kind is not Config:
+            file = getattr(sys.modules.get(kind.__module__), "__file__", None)  # a notebook has none
+            texts |= _field_texts(file).get(kind.__qualname__, {})
+    for name, info in model.model_fields.items():
+        info.description = info.description or texts.get(name)
+
+
+@cache
+def _field_texts(file: str | None) -> dict[str, dict[str, str]]:
+    """The strings below the annotated names of every class at the top of a source file: class -> name -> string."""
+    if file is None:
+        return {}
+    with open(file, encoding="utf-8") as source:
+        tree = ast.parse(source.read())
+    found: dict[str, dict[str, str]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            found[node.name] = {}
+            for field, text in zip(node.body, node.body[1:], strict=False):
+                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                    string = text.value.value if isinstance(text.value, ast.Constant) else ""
+                    found[node.name][ast.unparse(field.target)] = inspect.cleandoc(str(string))
+    return found
+
+
+RECORDED = ("plugins", "data.fingerprint", "model.fingerprint")
 """Fields that a run records and nobody gives."""
 
 

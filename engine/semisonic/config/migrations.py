@@ -26,7 +26,7 @@ from semisonic.config.renamed import rename, rename_section
 from semisonic.schema import Config, UserError
 
 ADDED: Mapping[int, Mapping[str, Any]] = {
-    0: {"addons.aum.record": "off", "plugins": []},
+    0: {"addons.aum.record": "off", "data.fingerprint": None, "model.fingerprint": None, "plugins": []},
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;
 those of the algorithm hold for every algorithm with such a field."""

@@ -1,13 +1,14 @@
 """Which trackers there are: asked of Accelerate, which makes them, so that no list of ours goes stale."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 
 def tracker_problems(names: Sequence[str]) -> list[str]:
     """What is wrong with `log.trackers`, one line each: an unknown name, or a package that is not installed."""
-    if not names:
+    # Neither at the top nor for the default: what only shows or reads a configuration need not wait for Accelerate.
+    if set(names) <= {"tensorboard"} and (find_spec("tensorboard") or not names):
         return []
-    # Not at the top: what only shows or reads a configuration need not wait for Accelerate.
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
     available = [str(getattr(name, "value", name)) for name in get_available_trackers()]

@@ -4,6 +4,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,14 +18,13 @@ from semisonic.config.migrations import migrated_section
 from semisonic.inference.inputs import Inputs
 from semisonic.inference.labeled import labeled_slices
 from semisonic.models.networks import ModelConfig, build, find
+from semisonic.models.wrapped import GIVEN, network_fingerprint
 from semisonic.plugins import load_plugins, loaded_plugins, require_plugins
 from semisonic.schema import UserError
 from semisonic.training.metrics import Evaluation, evaluate, evaluation_mode
 
 Network = nn.Module | Callable[[int], nn.Module]
 """A network, or what makes it from the number of classes."""
-GIVEN = "given"
-"""`model.name` of runs whose network was a Python object."""
 NAMED = 5
 """Tensors that a message names."""
 
@@ -127,8 +127,10 @@ def load_classifier(
         load_plugins([plugin] if isinstance(plugin, str | Path) else plugin)
     checkpoint = checkpoints.load_checkpoint(Path(path))
     about = checkpoint.state
-    built = _given(network, len(about["classes"])) if network is not None else _built(checkpoint, path)
+    built = _built(checkpoint, path, network)
     _load_weights(built, _weights(checkpoint, net, path), path)
+    if about["model"].get("fingerprint") not in (None, network_fingerprint(built)):
+        raise UserError(f"network: is not that of {path}: its tensors fit, but its layers are others")
     return Classifier(built, about).eval()
 
 
@@ -148,15 +150,18 @@ def _weights(checkpoint: checkpoints.Checkpoint, net: Literal["ema", "raw"], pat
     return weights
 
 
-def _built(checkpoint: checkpoints.Checkpoint, path: str | Path) -> nn.Module:
+def _built(checkpoint: checkpoints.Checkpoint, path: str | Path, network: Network | None) -> nn.Module:
     """The network that a checkpoint names. Raises `UserError` with the run's plug-ins where nothing registers it."""
     about = checkpoint.state
-    if about["model"]["name"] == GIVEN:
+    if network is not None and about["model"]["name"] != GIVEN:
+        return _given(network, len(about["classes"]))
+    if about["model"]["name"] == GIVEN and network is None:
         raise UserError(f"{path}: the run's network was given in Python; pass network=, the network or what makes it")
     if find(about["model"]["name"]) is None:
         require_plugins(yaml.safe_load(checkpoint.config).get("plugins", ()), loaded_plugins(), str(path))
     model = ModelConfig.model_validate(migrated_section("model", ModelConfig, about["model"], about.get("schema", 0)))
-    return build(model, len(about["classes"]), about["image_size"])
+    factory = None if network is None else partial(_given, network)
+    return build(model, len(about["classes"]), about["image_size"], factory)
 
 
 def _given(network: Network, classes: int) -> nn.Module:

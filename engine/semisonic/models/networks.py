@@ -21,6 +21,7 @@ from torch import nn
 from semisonic.models import pretrained, shake_shake, small, torchvision_nets, wide_resnet
 from semisonic.models.head import DropoutLinear
 from semisonic.models.norm import convert_batch_norm
+from semisonic.models.wrapped import GIVEN, NetworkFactory, build_given
 from semisonic.registry import Registry
 from semisonic.schema import Config, Effect, UserError
 
@@ -51,6 +52,9 @@ class ModelConfig(Config):
     small, torchvision's for its own."""
     norm_sync: bool = True
     """Normalize by the statistics of all ranks' batches. False = each rank by its own share."""
+    fingerprint: str | None = None
+    """Of a network that was given in Python, whose name is `given`: by this a run knows its own. Written by
+    `semisonic.train(network=...)`."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,10 @@ def _torchvision(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
     return torchvision_nets.TorchvisionNet(cfg.name, classes, image_size, cfg.stem)
 
 
+def _given(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
+    raise UserError("model: the network was given in Python; pass it again, network=...")
+
+
 WIDE = Network(_wide, "any other Wide ResNet of depth D = 6n+4 (three stages) or 8n+5 (four) and width factor K")
 SHAKE_SHAKE = Network(
     _shake_shake, "Shake-Shake of two branches, 2.9 M parameters; also 2x64d (11.7 M), 2x96d (26.2 M)"
@@ -105,6 +113,7 @@ NETWORKS: Registry[Network] = Registry(
         "wrn-37-2": Network(_wide, "Wide ResNet with four stages, 5.9 M parameters: STL-10 in the literature"),
         "shake-shake-26-2x32d": SHAKE_SHAKE,
         "small": Network(_small, "four convolutions, 80,000 parameters: the embedded digits on a CPU"),
+        GIVEN: Network(_given, "a network of your own, in Python: semisonic.train(network=...)"),
     },
 )
 """Networks by name. Besides, there are those of all the sizes that a name can say, and torchvision's; see `find`."""
@@ -168,6 +177,8 @@ def model_problems(cfg: ModelConfig, image_size: int) -> list[str]:
     if network is None:
         return [_unknown(cfg.name)]
     wide, own, errors = network.build is _wide, network.own, []
+    if (cfg.name == GIVEN) != (cfg.fingerprint is not None):
+        errors.append(f"model.name: {GIVEN} is a network of your own, in Python: semisonic.train(network=...)")
     if cfg.weights is not None and own:
         errors.append(f"model.weights: is for torchvision's networks, not for {cfg.name}; remove it, or use init")
     elif cfg.weights is not None and cfg.weights.suffix not in pretrained.SUFFIXES:
@@ -183,16 +194,20 @@ def model_problems(cfg: ModelConfig, image_size: int) -> list[str]:
     return errors
 
 
-def build(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
+def build(cfg: ModelConfig, classes: int, image_size: int, factory: NetworkFactory | None = None) -> nn.Module:
     """The network in training mode, its random weights drawn from torch's generator; `cfg.weights` is not read here.
 
-    image_size: in pixels, one side. Raises UserError with the lines of `model_problems`.
+    image_size: in pixels, one side. factory: makes the network whose name is `given`. Raises UserError with the lines
+    of `model_problems`.
     """
     if errors := model_problems(cfg, image_size):
         raise UserError(errors)
     found = find(cfg.name)
     assert found is not None
-    network = found.build(cfg, classes, image_size)
+    if factory is not None and cfg.name == GIVEN:
+        network = build_given(factory, classes, image_size)
+    else:
+        network = found.build(cfg, classes, image_size)
     if cfg.dropout:
         network.head = DropoutLinear(network.head, cfg.dropout)  # type: ignore[arg-type]
     return convert_batch_norm(network, cfg.norm_momentum, cfg.norm_eps, cfg.norm_sync)

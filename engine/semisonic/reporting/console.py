@@ -146,7 +146,7 @@ class Console:
         if "held_out_selected" in summary:
             chosen = summary["held_out_selected"]
             self.print(f"Chosen on the held-out images: step {chosen['step']:,}, test {chosen['test_top1']:.2f} %")
-        self.print(f"In {folder}; more metrics: python launch/evaluate.py {folder}")
+        self.print(f"In {folder}; more metrics: semisonic evaluate {folder}")
 
 
 def save_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> None:

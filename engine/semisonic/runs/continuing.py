@@ -17,6 +17,13 @@ from semisonic.schema import Effect, UserError
 READ_ONCE = ("init", "model.weights")
 """Files that are not read again once there is a checkpoint."""
 INSTEAD = "use another --out (and --init)"
+GIVEN_ANEW = {
+    "data.fingerprint": "data: these are not the images and labels that the run in {} was given; pass the same, or "
+    "use another out",
+    "model.fingerprint": "network: this is not the network that the run in {} was given: its layers differ; pass the "
+    "same, or use another out",
+}
+"""What is wrong where images or a network that were given in Python are others by now."""
 
 
 def check_same(cfg: RunConfig, folder: Path, longer: bool = False, extend: bool = False) -> None:
@@ -38,6 +45,8 @@ def check_same(cfg: RunConfig, folder: Path, longer: bool = False, extend: bool 
             problems += _content_problems(field, old, new, saved, folder)
         elif field == "steps" and longer:
             problems += _steps_problems(cfg, old, folder, extend)
+        elif field in GIVEN_ANEW and old and new and old != new:
+            problems.append(GIVEN_ANEW[field].format(folder))
         elif effect is Effect.RESULTS and old != new:
             problems.append(f"{field}: {new!r}, but {folder} has {old!r}; {INSTEAD}")
     strange = sorted(dotted(saved.fields).keys() - effects(own).keys())

@@ -29,6 +29,7 @@ from semisonic.data.sets.base import DataSet, Images
 from semisonic.data.sets.splits import Split
 from semisonic.distributed.engine import Accelerator
 from semisonic.models.norm import BatchNorm2d
+from semisonic.models.wrapped import NetworkFactory
 from semisonic.optim.optimizer import OptimConfig
 from semisonic.reporting.console import Console
 from semisonic.runs.run_folder import saved_micro
@@ -165,6 +166,7 @@ def fit_steps(
     accelerator: Accelerator,
     console: Console,
     kind: type[Trial] | None = None,
+    network: NetworkFactory | None = None,
 ) -> tuple[RunConfig, RunConfig | None]:
     """The main run's and the baseline's configurations, with as many micro-batches as their steps need to fit.
 
@@ -181,7 +183,7 @@ def fit_steps(
     kind = kind or (Trial if device.type == "cuda" else None)
     if kind is None:
         return cfg, baseline
-    build = partial(build_algorithm, data=data, split=split, fresh=False)
+    build = partial(build_algorithm, data=data, split=split, fresh=False, factory=network)
     trial = kind(build, data, split, device, optimizer_share(accelerator))
     folders = [run.run_folder for run in (cfg, baseline) if run]
     finished = on_main(accelerator, lambda: [folder for folder in folders if (folder / "summary.json").exists()])

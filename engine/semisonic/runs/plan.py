@@ -26,6 +26,7 @@ from semisonic.runs.run_folder import continued, saved_micro
 from semisonic.schema import UserError
 from semisonic.training.build import build_trainer, draw_split
 from semisonic.training.cuda_graph import WARM_UP, WARM_UP_DDP
+from semisonic.training.given import check_given
 from semisonic.training.out_of_memory import explained, readable_bytes, total_memory
 from semisonic.training.process import on_main, peak_memory_bytes, start
 from semisonic.training.trainer import WEIGHTS, Trainer
@@ -75,6 +76,7 @@ def plan(invocation: Invocation) -> int:
     Built as the run would be; a folder in use is left as it is. To be called by all ranks.
     """
     asked, begin = invocation.cfg, time.perf_counter()
+    check_given(asked)
     accelerator = start(asked)
     console = Console(accelerator.is_main_process)
     data = load_data_set(asked.data)

@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,9 @@ from semisonic.runs.run_folder import (
 from semisonic.runs.summary import summarize
 from semisonic.schema import ExitCode, UserError, exit_code
 from semisonic.training.build import build_algorithm, build_trainer, draw_split, initialize
+from semisonic.training.given import NOTHING, Given, check_alike, check_given
 from semisonic.training.out_of_memory import explained
-from semisonic.training.process import on_main, start
+from semisonic.training.process import on_main, started
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Session:
     stop: Callable[[], str | None]
     """Why to stop now: a signal's name, "max_hours", or None."""
     watchdog: Watchdog
+    given: Given
     baseline: RunConfig | None = None
     """The supervised baseline's configuration, where there is to be one."""
     extend: bool = False
@@ -63,38 +65,61 @@ class Session:
         return self.accelerator.is_main_process
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a run has ended, the same on every rank."""
+
+    code: ExitCode
+    summary: dict[str, Any] | None = None
+    """That of summary.json; None where the run ended early."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """Every evaluation of the main run, in order."""
+    reason: str | None = None
+    """What has stopped it early: a signal's name, or max_hours."""
+    step: int = 0
+
+
 def execute(invocation: Invocation, trial: type[Trial] | None = None) -> int:
     """Trains what the command line asked for; returns the process's exit code.
 
     trial: what is tried before the run's folder is made; by default a real step on a GPU, and nothing on the CPU, where
     the kernel kills a process that takes too much memory.
     """
-    accelerator = start(invocation.cfg)
-    with Watchdog(invocation.cfg.health, exit_code, invocation.debug) as watchdog:
-        code = _execute(invocation, accelerator, watchdog, trial)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-    return code
+    return run(invocation, trial=trial).code
 
 
-def _execute(invocation: Invocation, accelerator: Accelerator, watchdog: Watchdog, trial: type[Trial] | None) -> int:
+def run(invocation: Invocation, given: Given = NOTHING, trial: type[Trial] | None = None) -> Outcome:
+    """Trains what a command line or a call in Python asked for, and leaves the process as it was."""
+    check_given(invocation.cfg, given)
+    with (
+        started(invocation.cfg) as accelerator,
+        Watchdog(invocation.cfg.health, exit_code, invocation.debug) as watchdog,
+    ):
+        return _run(invocation, given, accelerator, watchdog, trial)
+
+
+def _run(
+    invocation: Invocation, given: Given, accelerator: Accelerator, watchdog: Watchdog, trial: type[Trial] | None
+) -> Outcome:
     asked, begin = invocation.cfg, time.monotonic()
-    console = Console(accelerator.is_main_process)
+    console = Console(accelerator.is_main_process and not given.quiet)
+    check_alike(asked, accelerator)
     resume = invocation.resume or on_main(accelerator, lambda: elastic.was_begun(asked.run_folder))
     cfg = on_main(accelerator, lambda: continued(asked)) if resume else asked
     if cfg != asked:
         console.print(f"batch.micro: the run goes on with its {cfg.batch.micro} micro-batches a step")
-    started = on_main(accelerator, lambda: check_resumable(cfg, resume, invocation.extend))
-    data = load_data_set(cfg.data)  # the ranks share the manifest of a folder through a lock: one of them scans
+    begun = on_main(accelerator, lambda: check_resumable(cfg, resume, invocation.extend))
+    # The ranks share the manifest of a folder through a lock: one of them scans.
+    data = given.data or load_data_set(cfg.data)
     split = draw_split(cfg, data)
-    if not started:  # refuses what does not fit, before anything is written
-        built = build_algorithm(cfg, data, split)
+    if not begun:  # refuses what does not fit, before anything is written
+        built = build_algorithm(cfg, data, split, factory=given.network)
         if cfg.init:
             initialize(built, cfg.init)
         del built
-    if started:
+    if begun:
         on_main(accelerator, lambda: check_split(cfg, split))
-    cfg, baseline = fit_steps(cfg, asked, started, data, split, accelerator, console, trial)
+    cfg, baseline = fit_steps(cfg, asked, begun, data, split, accelerator, console, trial, given.network)
     notes = on_main(accelerator, lambda: begin_run(cfg, split, invocation.extend))
     for note in (*data.notes, *cfg.composition.notes, *notes):
         console.print(note)
@@ -105,11 +130,11 @@ def _execute(invocation: Invocation, accelerator: Accelerator, watchdog: Watchdo
             late = cfg.max_hours is not None and time.monotonic() - begin > 3600 * cfg.max_hours
             return preemption.received or ("max_hours" if late else None)
 
-        session = Session(accelerator, console, data, split, stop, watchdog, baseline, invocation.extend)
-        code, summary = train_with_baseline(cfg, session)
-    if summary:
-        console.result(summary, cfg.run_folder)
-    return code
+        session = Session(accelerator, console, data, split, stop, watchdog, given, baseline, invocation.extend)
+        outcome = train_with_baseline(cfg, session)
+    if outcome.summary:
+        console.result(outcome.summary, cfg.run_folder)
+    return outcome
 
 
 def status_writer(cfg: RunConfig) -> StatusWriter:
@@ -142,7 +167,7 @@ def begin_run(cfg: RunConfig, split: Split, extend: bool = False) -> list[str]:
     return notes
 
 
-def train_with_baseline(cfg: RunConfig, session: Session) -> tuple[int, dict[str, Any] | None]:
+def train_with_baseline(cfg: RunConfig, session: Session) -> Outcome:
     """The main run, after its supervised baseline where one is asked for."""
     baseline_cfg = session.baseline
     if baseline_cfg is None:
@@ -151,18 +176,18 @@ def train_with_baseline(cfg: RunConfig, session: Session) -> tuple[int, dict[str
     if session.main:
         write_status(cfg.run_folder, "running", 0, cfg.steps, "supervised baseline")
     on_main(session.accelerator, lambda: begin_baseline(baseline_cfg, session))
-    code, baseline = train(baseline_cfg, session)
-    if baseline is None:
+    baseline = train(baseline_cfg, replace(session, given=replace(session.given, evaluated=None)))
+    if baseline.summary is None:
         if session.main:
-            write_status(cfg.run_folder, "stopped", 0, cfg.steps, "during the supervised baseline", code)
-        return code, None
+            write_status(cfg.run_folder, "stopped", 0, cfg.steps, "during the supervised baseline", baseline.code)
+        return Outcome(baseline.code, reason=baseline.reason)
     # The baseline's weights and pipelines must not stay on the device beside the main run's.
     session.accelerator.free_memory()
     gc.collect()
     if session.accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     session.console.print(f"\n{cfg.algorithm.name}: the same labels and the unlabeled images")
-    return train(cfg, session, baseline)
+    return train(cfg, session, baseline.summary)
 
 
 def begin_baseline(cfg: RunConfig, session: Session) -> None:
@@ -171,38 +196,26 @@ def begin_baseline(cfg: RunConfig, session: Session) -> None:
     lengthen(cfg, session.extend)
 
 
-def train(
-    cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = None
-) -> tuple[int, dict[str, Any] | None]:
-    """One training run in `cfg.run_folder`: (exit code, summary, or None where it ended early)."""
+def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = None) -> Outcome:
+    """One training run in `cfg.run_folder`. baseline: the summary of its baseline, which becomes part of its own."""
     folder, console = cfg.run_folder, session.console
-    finished = folder / "summary.json"
-    summary: dict[str, Any]
 
     def status(name: str, step: int, reason: str | None = None, code: int | None = None) -> None:
         on_main(session.accelerator, lambda: write_status(folder, name, step, cfg.steps, reason, code))
 
-    def write_summary() -> None:
-        with writing(finished):
-            write_text(finished, json.dumps(summary, indent=1) + "\n")
-
     def found() -> tuple[bool, Path | None]:
         checkpoints.tidy(folder / "checkpoints")
-        return finished.exists(), checkpoints.latest(folder / "checkpoints")
+        return (folder / "summary.json").exists(), checkpoints.latest(folder / "checkpoints")
 
     done, latest = on_main(session.accelerator, found)
     if done:
         status("finished", cfg.steps, code=ExitCode.OK)
         console.print(f"{folder} is finished")
-        summary = on_main(session.accelerator, lambda: json.loads(finished.read_text()))
-        if baseline and "baseline" not in summary:
-            summary["baseline"] = baseline
-            on_main(session.accelerator, write_summary)
-        return ExitCode.OK, summary
+        return on_main(session.accelerator, lambda: finished_before(cfg, latest, baseline))
     reports: list[str] = []
     trainer = build_trainer(
         cfg, session.data, session.split, session.accelerator,
-        fresh=not latest, say=reports.append, activity=session.watchdog.activity,
+        fresh=not latest, say=reports.append, activity=session.watchdog.activity, network=session.given.network,
     )  # fmt: skip
     session.watchdog.wait_for_checkpoint = trainer.checkpoint_writer.rest
     console.start_up(cfg, session.data, session.split, trainer.rank, trainer.device, cfg.execution.threads)
@@ -216,7 +229,7 @@ def train(
     memory_explained = explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step)
     with session.watchdog.recording(status_writer(cfg)), memory_explained:
         try:
-            reason = trainer.train(console, session.stop)
+            reason = trainer.train(console, session.stop, session.given.evaluated)
         except BaseException:
             trainer.checkpoint_writer.settle()  # the write in flight may be the last good checkpoint
             if trainer.checkpoint_writer.failed:
@@ -226,12 +239,28 @@ def train(
         code = ExitCode.OK if reason == "max_hours" else ExitCode.STOPPED
         status("stopped", trainer.step, reason, code)
         console.print(f"Stopped at step {trainer.step:,} ({reason}) with a checkpoint; --resume continues")
-        return code, None
-    summary = {}
-    if session.main:
+        return Outcome(code, None, trainer.history, reason, trainer.step)
+
+    def summary() -> dict[str, Any]:
         extended = extensions(folder)
-        summary = summarize(trainer) | ({"extended": extended} if extended else {})
-        summary |= {"baseline": baseline} if baseline else {}
-    on_main(session.accelerator, write_summary)
+        own = ({"extended": extended} if extended else {}) | ({"baseline": baseline} if baseline else {})
+        return write_summary(folder, summarize(trainer) | own)
+
+    content = on_main(session.accelerator, summary)
     status("finished", trainer.step, code=ExitCode.OK)
-    return ExitCode.OK, summary
+    return Outcome(ExitCode.OK, content, trainer.history, None, trainer.step)
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    with writing(folder / "summary.json"):
+        write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def finished_before(cfg: RunConfig, latest: Path | None, baseline: dict[str, Any] | None) -> Outcome:
+    """The outcome of a run whose folder has its summary already; its last checkpoint has the history."""
+    summary = json.loads((cfg.run_folder / "summary.json").read_text())
+    if baseline and "baseline" not in summary:
+        summary = write_summary(cfg.run_folder, summary | {"baseline": baseline})
+    history = json.loads((latest / "state.json").read_text())["history"] if latest else []
+    return Outcome(ExitCode.OK, summary, history, None, cfg.steps)

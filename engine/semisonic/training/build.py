@@ -18,6 +18,7 @@ from semisonic.models.networks import build
 from semisonic.models.norm import BatchNorm2d
 from semisonic.models.pretrained import load_weights
 from semisonic.models.torchvision_nets import TorchvisionNet
+from semisonic.models.wrapped import NetworkFactory
 from semisonic.schema import UserError
 from semisonic.training.process import start
 from semisonic.training.trainer import Trainer
@@ -32,18 +33,20 @@ def build_trainer(
     fresh: bool = True,
     say: Callable[[str], None] = lambda report: None,
     activity: Activity | None = None,
+    network: NetworkFactory | None = None,
 ) -> Trainer:
     """The trainer of a run at step 0; to be called by all ranks.
 
     What is not given is made: the accelerator by joining the process group, the data by loading them, the split by
     drawing it. fresh: `model.weights` and `init` are read, of which `say` is told; otherwise a checkpoint will be.
-    Raises `UserError` where the configuration fits neither the launcher nor the data.
+    network: makes the networks that no configuration can build. Raises `UserError` where the configuration fits neither
+    the launcher nor the data.
     """
     accelerator = accelerator or start(cfg)
     data = data or load_data_set(cfg.data)
     split = split or draw_split(cfg, data)
     torch.manual_seed(cfg.seed)
-    algorithm = build_algorithm(cfg, data, split, fresh)
+    algorithm = build_algorithm(cfg, data, split, fresh, network)
     if cfg.init and fresh:
         say(initialize(algorithm, cfg.init))
     return Trainer(cfg, algorithm, data, split, accelerator, activity)
@@ -62,10 +65,13 @@ def draw_split(cfg: RunConfig, data: DataSet) -> Split:
     return split
 
 
-def build_algorithm(cfg: RunConfig, data: DataSet, split: Split, fresh: bool = True) -> Algorithm:
+def build_algorithm(
+    cfg: RunConfig, data: DataSet, split: Split, fresh: bool = True, factory: NetworkFactory | None = None
+) -> Algorithm:
     """The algorithm on the CPU, its networks random or with the weights of `model.weights`.
 
-    fresh=False leaves that file unread, for what takes its weights from a checkpoint or needs none.
+    fresh=False leaves that file unread, for what takes its weights from a checkpoint or needs none. factory: makes the
+    networks that no configuration can build.
     """
     labels = data.train.labels[split.labeled]
     prior = [float((labels == index).mean()) for index in range(len(data.classes))]
@@ -83,7 +89,7 @@ def build_algorithm(cfg: RunConfig, data: DataSet, split: Split, fresh: bool = T
     )
 
     def network() -> torch.nn.Module:
-        built = build(cfg.model, len(data.classes), data.size)
+        built = build(cfg.model, len(data.classes), data.size, factory)
         if cfg.model.weights is not None and fresh:
             assert isinstance(built, TorchvisionNet)  # `model_problems` refuses weights for others
             load_weights(built, cfg.model.weights, cfg.model.stem)

@@ -7,14 +7,18 @@ import os
 import platform
 import resource
 import socket
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import (
     DDPCommunicationHookType,
     DeepSpeedPlugin,
@@ -30,6 +34,70 @@ from semisonic.distributed.watchdog import collective_timeout
 from semisonic.schema import UserError
 
 T = TypeVar("T")
+
+
+@contextmanager
+def started(cfg: RunConfig) -> Iterator[Accelerator]:
+    """Around a run: what `start` makes, and afterwards the process as it was before.
+
+    So the next run in it may have other settings, and a notebook keeps its own. After an error of one rank of several
+    the process group stays: the others may be waiting in it, and ending it would wait for them.
+    """
+    stood = dist.is_initialized()
+    with settings_restored(), accelerate_of_its_own():
+        accelerator, ended = None, False
+        try:
+            accelerator = start(cfg)
+            yield accelerator
+            ended = True
+        finally:
+            if accelerator is not None:
+                accelerator.free_memory()
+            if dist.is_initialized() and not stood and (ended or dist.get_world_size() == 1):
+                dist.destroy_process_group()
+            if cfg.compiled:
+                torch.compiler.reset()  # compiled steps hold their networks, and count towards recompilations
+
+
+@contextmanager
+def accelerate_of_its_own() -> Iterator[None]:
+    """Inside, Accelerate knows nothing of settings outside; it keeps them for the whole process and refuses others."""
+    states = [kind._shared_state for kind in (PartialState, AcceleratorState, GradientState)]
+    before = [dict(state) for state in states]
+    for state in states:
+        state.clear()
+    try:
+        yield
+    finally:
+        for state, content in zip(states, before, strict=True):
+            state.clear()
+            state.update(content)
+
+
+@contextmanager
+def settings_restored() -> Iterator[None]:
+    """Afterwards, what `start` sets for the whole process is as it was: the environment, threads, arithmetic, filters
+    of warnings, and the state of torch's generator on the CPU, which training seeds."""
+    variables, threads = dict(os.environ), torch.get_num_threads()
+    products, tuned = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    deterministic, only_warned = (
+        torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    )  # fmt: skip
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            for name in os.environ.keys() - variables.keys():
+                del os.environ[name]
+            os.environ.update({name: value for name, value in variables.items() if os.environ.get(name) != value})
+            torch.set_num_threads(threads)
+            if torch.get_float32_matmul_precision() != products:
+                torch.set_float32_matmul_precision(products)
+            torch.backends.cudnn.benchmark = tuned
+            torch.use_deterministic_algorithms(deterministic, warn_only=only_warned)
+            inductor = sys.modules.get("torch._inductor.config")
+            if not deterministic and getattr(inductor, "deterministic", False):
+                inductor.deterministic = False  # type: ignore[union-attr]
 
 
 def start(cfg: RunConfig) -> Accelerator:
@@ -78,7 +146,7 @@ def start(cfg: RunConfig) -> Accelerator:
     if accelerator.num_processes != wanted:
         raise UserError(
             f"the launcher started {wanted} processes, but the process group has {accelerator.num_processes}; "
-            "on the CPU use: torchrun --nproc_per_node N launch/train.py --device cpu"
+            "on the CPU use: torchrun --nproc_per_node N -m semisonic train --device cpu"
         )
     if accelerator.device.type != cfg.torch_device:
         raise UserError(

@@ -78,8 +78,16 @@ class Trainer:
 
     # The loop.
 
-    def train(self, console: Console, stop: Callable[[], str | None]) -> str | None:
-        """Trains to the last step. Returns why `stop` had it end early, or None at the end."""
+    def train(
+        self,
+        console: Console,
+        stop: Callable[[], str | None],
+        evaluated: Callable[[dict[str, Any]], object] | None = None,
+    ) -> str | None:
+        """Trains to the last step. Returns why `stop` had it end early, or None at the end.
+
+        evaluated: called on the main process with what each evaluation adds to the history.
+        """
         cfg = self.cfg
         begin, before = time.perf_counter(), self.elapsed
         self.next_vote = self.last_vote = self.step
@@ -93,7 +101,7 @@ class Trainer:
             console.print(f"{tracker.discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
         self.checkpoint_writer.say = console.print
         reason = None
-        with self.loader() as loader, console.progress(cfg.steps, self.step) as progress:
+        with closing(tracker), self.loader() as loader, console.progress(cfg.steps, self.step) as progress:
             console.print(f"Batches: {loader.describe()}")
             while self.step < cfg.steps and reason is None:
                 self.activity.enter(Phase.DATA, self.step)
@@ -116,6 +124,8 @@ class Trainer:
                     if last or self.step % cfg.eval.every == 0:
                         self.log(tracker, EVAL, self.evaluate_all())
                         progress.evaluated(self.history[-1])
+                        if evaluated and self.accelerator.is_main_process:
+                            evaluated(dict(self.history[-1]))
                     if logged:
                         progress.trained(self.step, metrics)
                     reason = self.agree(stop())
@@ -129,8 +139,7 @@ class Trainer:
                         self.write_label_tables()
                     for written in self.checkpoint_writer.written():
                         progress.saved(written)
-        self.activity.enter(Phase.FINISHING, self.step)
-        tracker.close()
+            self.activity.enter(Phase.FINISHING, self.step)
         return reason if self.step < cfg.steps else None
 
     def write_label_tables(self) -> None:

@@ -115,7 +115,12 @@ ALGORITHMS_FIELDS = {
     "vat": "name weight entropy eps xi power ramp statistics weak",
 }
 """Fields of the algorithms; NAME=EFFECT where another value does not make another run."""
-LATER = {"addons.aum.record": (1, Effect.RESULTS), "plugins": (1, Effect.FREE)}
+LATER = {
+    "addons.aum.record": (1, Effect.RESULTS),
+    "data.fingerprint": (1, Effect.RESULTS),
+    "model.fingerprint": (1, Effect.RESULTS),
+    "plugins": (1, Effect.FREE),
+}
 """Fields that came after version 0.1.0, with the schema that brought them. A field that is in none of these lists is
 to be decided about: its effect, and what runs did before it was there, in `migrations.ADDED` for every schema below."""
 

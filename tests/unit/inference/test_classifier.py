@@ -1,10 +1,8 @@
 """A trained network is loaded from its run alone, and classifies as the run did, however its images are given."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.registry import load_data_set
 from semisonic.models.networks import ModelConfig, build
 from semisonic.models.small import Small
+from semisonic.models.wrapped import network_fingerprint
 from semisonic.schema import UserError
 from tests.support.addons import registered
 from tests.support.throw_away import THROW_AWAY
@@ -127,7 +126,8 @@ def test_floats_of_a_tensor_are_differentiated_by(run: Path):
 
 def test_a_network_that_was_given_is_given_again(run: Path, tmp_path: Path):
     checkpoint = checkpoints.load_checkpoint(run)
-    model = {**checkpoint.state["model"], "name": "given"}
+    fingerprint = network_fingerprint(build(ModelConfig(name="small"), 10, 16))
+    model = {**checkpoint.state["model"], "name": "given", "fingerprint": fingerprint}
     checkpoints.save(tmp_path, 30, replace(checkpoint, state={**checkpoint.state, "model": model}), keep=1)
     with pytest.raises(UserError, match="the run's network was given in Python; pass network="):
         semisonic.load(tmp_path)
@@ -158,7 +158,7 @@ def test_another_network_is_refused_by_name(run: Path):
 
 def test_plug_ins_are_loaded_first(run: Path, monkeypatch: pytest.MonkeyPatch):
     seen: list[list[str | Path]] = []
-    monkeypatch.setitem(sys.modules, "semisonic.plugins", SimpleNamespace(load_plugins=seen.append))
+    monkeypatch.setattr("semisonic.inference.classifier.load_plugins", lambda paths: seen.append(list(paths)))
     semisonic.load(run, plugin="mine.py")
     semisonic.load(run, plugin=["mine.py", Path("yours.py")])
     assert seen == [["mine.py"], ["mine.py", Path("yours.py")]]

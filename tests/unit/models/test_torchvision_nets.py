@@ -5,8 +5,14 @@ import torch
 from torch import nn
 
 from semisonic.models.networks import ModelConfig, build
-from semisonic.models.torchvision_nets import TorchvisionNet
+from semisonic.models.torchvision_nets import TorchvisionNet, names
 from semisonic.schema import UserError
+
+
+def test_names_are_those_that_torchvision_lists() -> None:
+    from torchvision import models as zoo
+
+    assert names() == zoo.list_models(module=zoo)
 
 
 def test_inception_gives_logits_alone() -> None:

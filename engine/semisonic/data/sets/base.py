@@ -65,6 +65,9 @@ class DataConfig(Config):
     the kernel."""
     equalize: Literal["dali", "pil"] = "dali"
     """Formula of the equalize operation: DALI's, or PIL's integer steps (on a GPU only with operations=kernel)."""
+    fingerprint: str | None = None
+    """Of images that were given in Python, whose name is `given`: by this a run knows its own. Written by
+    `semisonic.train(data=...)`."""
     steps_per_call: Annotated[int, Effect.FREE] = Field(0, ge=0, le=1024)
     """Steps whose images one DALI call makes; 0 = as many as fit 2^22 pixels on a GPU (at most 8), 1 on the CPU."""
 

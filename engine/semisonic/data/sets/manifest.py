@@ -9,15 +9,18 @@ when it could not be read.
 
 import io
 import os
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -191,11 +194,25 @@ def _inspect_all(paths: list[str], workers: int | None) -> Iterable[tuple[int, i
     try:
         # spawn: forking a process that may hold CUDA, NCCL or DALI threads is not safe
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
-            return list(_progress(executor.map(inspect, paths, chunksize=64), len(paths)))
+            with _without_main_module():
+                results = executor.map(inspect, paths, chunksize=64)
+            return list(_progress(results, len(paths)))
     except BrokenProcessPool as error:
         raise UserError(
             "data.workers: a process that checks images died (out of memory?); try fewer, or 1 for none"
         ) from error
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Processes that are spawned here do not run the main script again. They need nothing of it, and one that trains in
+    its own lines, without `if __name__ == "__main__"`, would do so in each of them."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _progress(results: Iterator, total: int) -> Iterable:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from semisonic.data.sets import digits
 from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet
+from semisonic.data.sets.given import GIVEN, given_problems, load_given
 from semisonic.data.sets.image_folder import folder_problems, load_folder
 from semisonic.data.sets.splits import label_problems
 from semisonic.data.sets.torchvision_sets import KNOWN, load_torchvision, torchvision_problems
@@ -50,6 +51,7 @@ DATA_SETS: Registry[Registered] = Registry(
             for name, known in KNOWN.items()
         },
         "folder": Registered("your own images: a folder per class, or a CSV (data.csv)", load_folder, folder_problems),
+        GIVEN: Registered("your own images, in Python: semisonic.train(data=...)", load_given, given_problems),
     },
 )
 

@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -197,6 +199,18 @@ def test_processes_find_the_same(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(manifest, "_PROCESSES_FROM", 1)
     assert manifest.scan(tmp_path, paths, workers=2) == here
     assert [entry.status for entry in here.entries].count(BAD) == 1
+
+
+def test_processes_do_not_run_a_script_again_that_has_no_guard(tmp_path: Path):
+    write_all(tmp_path / "images", {"half.jpg": encoded("RGB", "JPEG")[:300], "p.gif": encoded("P", "GIF")})
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pathlib, sys\nfrom semisonic.data.sets import manifest\nmanifest._PROCESSES_FROM = 1\n"
+        "root = pathlib.Path(sys.argv[1])\nmanifest.scan(root, sorted(p.name for p in root.glob('*.*')), workers=2)\n"
+        "print('scanned')\n"
+    )
+    done = subprocess.run([sys.executable, script, tmp_path / "images"], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("scanned\n", "")
 
 
 def test_a_single_file_that_cannot_be_decoded_says_why(tmp_path: Path):

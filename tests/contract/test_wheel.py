@@ -1,0 +1,120 @@
+"""What somebody has who installs the wheel, outside of any checkout: the command, and training from Python."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT
+
+Shell = Callable[..., str]
+
+SCRIPT = """
+import numpy as np, torch, semisonic
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import TensorDataset
+
+bunch = load_digits()
+images, labels = (bunch.images * 15).astype(np.uint8), bunch.target.copy()
+labels[200:] = -1
+tiny = dict(steps=10, device="cpu", threads=1, batch={"labeled": 8, "unlabeled_ratio": 2}, eval={"every": 5},
+            log={"every": 5}, checkpoint={"every": 5}, quiet=True)
+
+result = semisonic.train(data=(images, labels), network="small", out="arrays", **tiny)
+assert len(result.history) == 2 and result.folder.name == "arrays"
+
+pairs = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
+result = semisonic.train(data=pairs, network="small", out="pairs", **tiny)
+assert result.metrics["labels"] == 160
+
+def network(classes):
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(72, classes))
+
+def stop(entry):
+    raise KeyboardInterrupt
+
+own = dict(data=(images, labels), network=network, out="own", **tiny)
+try:
+    semisonic.train(callback=stop, **own)
+except KeyboardInterrupt:
+    pass
+else:
+    raise AssertionError("not interrupted")
+own["callback"] = None
+try:
+    semisonic.train(**own)
+except semisonic.UserError as error:
+    assert "own is in use" in str(error), error
+result = semisonic.train(resume=True, **own)
+assert [entry["step"] for entry in result.history] == [5, 10], result.history
+batch = torch.zeros(2, 3, 8, 8)
+assert semisonic.load("own", network=network)(batch).equal(result.classifier(batch))
+print("done", semisonic.__file__)
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the wheel, and beside it what this one has, but not what is installed as editable."""
+    folder = tmp_path_factory.mktemp("wheel")
+    own_backend = importlib.util.find_spec("hatchling") is not None
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    isolation = ["--no-build-isolation"] if own_backend else []
+    built = subprocess.run(
+        [*pip, "wheel", str(ROOT), "--no-deps", *isolation, "-w", str(folder)], capture_output=True, text=True
+    )
+    if built.returncode and not own_backend and "hatchling" in built.stderr:
+        pytest.skip("the wheel's build backend, hatchling, is neither installed nor to be had")
+    assert built.returncode == 0, built.stderr
+    (wheel,) = folder.glob("semisonic-*.whl")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    # A line of a .pth file is a place to look in; .pth files in that place, of editable packages, do not count.
+    (folder / "venv/lib" / version / "site-packages/here.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    interpreter = ["--python", str(folder / "venv/bin/python")]
+    subprocess.run([*pip, *interpreter, "install", "--no-deps", "--no-index", str(wheel)], check=True)
+    return folder / "venv/bin"
+
+
+@pytest.fixture
+def shell(installed: Path, tmp_path: Path) -> Shell:
+    """Runs a command of the environment in an empty folder; returns what it printed."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RANK")}
+
+    def run(program: str, *arguments: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [str(installed / program), *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_command_of_the_wheel(shell: Shell, tmp_path: Path, installed: Path):
+    assert "semisonic train " in shell("semisonic") and shell("semisonic") == shell("python", "-m", "semisonic")
+    assert "did you mean train?" in shell("semisonic", "tarin", code=2)
+    tiny = "--steps 60 --device cpu --threads 1 --batch.labeled 8 --batch.unlabeled-ratio 2 --eval.every 30"
+    said = shell("semisonic", "train", *tiny.split(), "--no-baseline", "--out", "run")
+    assert "In run; more metrics: semisonic evaluate run" in said
+    assert "400 test images of digits" in shell("semisonic", "evaluate", "run")
+    code = (
+        "from PIL import Image; import os; os.mkdir('images'); Image.new('RGB', (20, 16), 'red').save('images/a.png')"
+    )
+    shell("python", "-c", code)
+    assert "1 predictions in predictions.csv" in shell("semisonic", "predict", "run", "images")
+    assert (tmp_path / "predictions.csv").read_text().count("\n") == 2
+
+
+@pytest.mark.slow
+def test_training_from_python_with_the_wheel(shell: Shell, tmp_path: Path, installed: Path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done, file = shell("python", "script.py").splitlines()[-1].split()
+    assert done == "done" and Path(file).is_relative_to(installed.parent)
