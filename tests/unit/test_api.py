@@ -21,6 +21,7 @@ import semisonic
 from semisonic import cli
 from semisonic.checkpoint import format as checkpoints
 from semisonic.schema import Stopped, UserError
+from tests.support.processes import ROOT
 from tests.support.python_data import TINY, OwnNet, Pairs, digits, weights
 
 
@@ -215,3 +216,14 @@ def test_importing_the_package_imports_no_torch():
     assert {"train", "load", "Result", "UserError"} <= set(dir(semisonic))
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         _ = semisonic.trian
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+def test_runs_under_deepspeed_and_without_follow_each_other(tmp_path: Path):
+    found = []
+    for name in ("zero2", "zero1", None):
+        parallel = {"deepspeed": ROOT / f"launch/deepspeed/{name}.json"} if name else {}
+        more = fields(tmp_path / f"{name}", parallel=parallel)
+        found.append(semisonic.train(data=digits(), network=OwnNet, **more).history[-1]["test/top1"])
+    assert len(set(found)) == 1

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms.add_on import CHANGES, AddOn, changes
+from semisonic.algorithms.averaged import AveragedNetwork
 from semisonic.algorithms.ramps import ramp_length, shares_of_the_run
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, Guess, Info, Runner, Seen, StepOutput, Views, merge
-from semisonic.models.ema import Averages, EmaConfig, averaged_parameters, ema_decay, shadow_of
-from semisonic.models.norm import batch_statistics
+from semisonic.models.ema import EmaConfig, averaged_parameters, shadow_of
 from semisonic.schema import Config
 from semisonic_kernels.losses import pseudo_labels
 
 
-class Algorithm(nn.Module):
+class Algorithm(AveragedNetwork):
     """Base of all algorithms. A subclass states `views` and `loss`, and `setup` and `update` if it has state.
 
     * `loss` reads state and writes none; only its one tracking forward moves BatchNorm running statistics.
@@ -42,11 +42,8 @@ class Algorithm(nn.Module):
     """Which `add_on.CHANGES` the loss asks its add-ons for."""
     step: Tensor
     """Finished optimizer steps, 0-d int64."""
-    ema_updates: Tensor
     held_out_counts: Tensor
     """Held-out images, those that the EMA network classified correctly and all, at the last evaluation: int64 [2]."""
-    pixel_mean: Tensor
-    pixel_scale: Tensor
 
     def __init__(
         self,
@@ -57,17 +54,11 @@ class Algorithm(nn.Module):
         autocast: torch.dtype | None = None,
         addons: Mapping[str, AddOn] | None = None,
     ):
-        super().__init__()
-        self.cfg, self.info, self.ema_cfg, self.autocast = cfg, info, ema or EmaConfig(), autocast
+        super().__init__(build(), info, ema or EmaConfig(), autocast)
+        self.cfg, self.info = cfg, info
         self.build = build  # for methods with further networks
-        self.network = build()
-        self.ema = shadow_of(self.network)
-        self._averages: Averages | None = None
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("ema_updates", torch.zeros((), dtype=torch.int64))
         self.register_buffer("held_out_counts", torch.zeros(2, dtype=torch.int64))
-        self.register_buffer("pixel_mean", 255 * torch.tensor(info.mean).view(1, 3, 1, 1))
-        self.register_buffer("pixel_scale", 1 / (255 * torch.tensor(info.std).view(1, 3, 1, 1)))
         self.setup(info)
         self.addons, self.ema_heads = nn.ModuleDict(), nn.ModuleDict()
         for name, addon in (addons or {}).items():
@@ -199,52 +190,6 @@ class Algorithm(nn.Module):
         """The add-ons that make one of `add_on.CHANGES`, where the method is open to it."""
         return [self.addons[name] for name in self._changing[what]] if what in self.open_to else []
 
-    def normalize(self, images: Tensor) -> Tensor:
-        """uint8 [N, 3, H, W] -> float32 with the data set's mean 0 and deviation 1; float images pass unchanged."""
-        if images.dtype != torch.uint8:
-            return images
-        return (images.to(self.pixel_mean.dtype) - self.pixel_mean) * self.pixel_scale
-
-    def classify(self, *views: Tensor, module: str = "network", track: bool = True) -> tuple[Tensor, ...]:
-        """Logits [N, C] (float32) of each view [N, 3, H, W], from one forward over all views.
-
-        `module` names a submodule: "network", "ema", or one that `setup` made. The views share batch statistics, so any
-        interleaving would change nothing. Exactly one call a step has `track=True` and moves the running statistics;
-        the EMA uses batch statistics in training mode and never moves its own. All views need the same H and W.
-        """
-        images = [self.normalize(view) for view in views]  # each: a method may give mixed or perturbed ones
-        logits = self.infer(torch.cat(images), module, track)
-        return torch.split(logits, [len(view) for view in views])
-
-    def infer(self, images: Tensor, module: str = "network", track: bool = True, autocast: bool = True) -> Tensor:
-        """Logits [N, C] (float32) of images [N, 3, H, W], uint8 or already normalized.
-
-        `autocast=False` keeps a computation in float32 that half precision would drown, such as VAT's perturbation.
-        """
-        network = self.get_submodule(module)
-        return self._run(network, self.normalize(images), track and module != "ema", autocast)
-
-    def features(self, *views: Tensor, module: str = "network", track: bool = True) -> tuple[Tensor, ...]:
-        """The input [N, D] (float32) of the network's head for each view; otherwise as `classify`.
-
-        `self.head(features)` gives the logits; heads of the method's own take the same features.
-        """
-        images = torch.cat([self.normalize(view) for view in views])
-        function: Any = self.get_submodule(module).features
-        found = self._run(function, images, track and module != "ema")
-        return torch.split(found, [len(view) for view in views])
-
-    def look(
-        self, *views: Tensor, module: str = "network", track: bool = True, autocast: bool = True
-    ) -> tuple[Seen, ...]:
-        """Logits and features of each view, from one forward over all views; otherwise as `classify`."""
-        images = torch.cat([self.normalize(view) for view in views])
-        function: Any = self.get_submodule(module).features
-        features = self._run(function, images, track and module != "ema", autocast)
-        logits = self._run(self.get_submodule(f"{module}.head"), features, autocast=autocast)
-        sizes = [len(view) for view in views]
-        return tuple(map(Seen, torch.split(logits, sizes), torch.split(features, sizes)))
-
     # What a loss asks of its add-ons; without any, each is what the equations of the papers have.
 
     def labeled_logits(self, seen: Seen) -> Tensor:
@@ -331,47 +276,12 @@ class Algorithm(nn.Module):
         """The submodule that is the head of an add-on with these weights: its own or the averaged ones."""
         return f"ema_heads.{addon}" if module == "ema" else f"addons.{addon}.{self.addons[addon].own_head}"
 
-    def head(self, features: Tensor, head: str = "network.head") -> Tensor:
-        """What a linear or other head makes of features [N, D], in float32; `head` names a submodule."""
-        return self._run(self.get_submodule(head), features)
-
-    def _run(
-        self, function: Callable[[Tensor], Tensor], inputs: Tensor, track: bool = False, autocast: bool = True
-    ) -> Tensor:
-        dtype = self.autocast or torch.bfloat16
-        with (
-            batch_statistics(track=track),
-            torch.autocast(inputs.device.type, dtype=dtype, enabled=autocast and self.autocast is not None),
-        ):
-            output = function(inputs)
-        return output.to(torch.promote_types(output.dtype, torch.float32))
-
     def averaged_parameters(self) -> dict[Tensor, Tensor]:
         """Parameter of `network`, or of an add-on's exported head -> its average, both kept in place."""
-        averaged = averaged_parameters(self.network, self.ema)
+        averaged = super().averaged_parameters()
         for name, shadow in self.ema_heads.items():
             averaged |= averaged_parameters(self.get_submodule(self.head_of(name, "network")), shadow)
         return averaged
-
-    @torch.no_grad()
-    def update_ema(self, parameters: bool = True) -> None:
-        """ema <- a ema + (1-a) network for parameters; buffers as configured. Counts its own updates.
-
-        `parameters=False` leaves out the parameters, where the optimizer has moved their averages itself.
-        """
-        if self._averages is None:
-            self._averages = Averages(self.averaged_parameters(), self.network, self.ema, self.ema_cfg.buffers)
-        self._averages.update(self.ema_weight(), parameters)
-        self.ema_updates += 1
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Algorithm":
-        self._averages = None  # moving or casting a module makes new tensors
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch gives it no types
-        return self
-
-    def ema_weight(self) -> Tensor:
-        """1 - decay of the next update: 0-d float64 on the device."""
-        return 1 - ema_decay(self.ema_cfg, self.ema_updates)
 
 
 def _linear(name: str, head: nn.Module) -> nn.Linear:

@@ -232,7 +232,7 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
     memory_explained = explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step)
     with session.watchdog.recording(status_writer(cfg)), memory_explained:
         try:
-            reason = trainer.train(console, session.stop, session.given.evaluated)
+            reason = trainer.train(console, session.stop, session.given.evaluated if session.main else None)
         except BaseException:
             trainer.checkpoint_writer.settle()  # the write in flight may be the last good checkpoint
             if trainer.checkpoint_writer.failed:

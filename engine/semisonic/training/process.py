@@ -54,9 +54,18 @@ def started(cfg: RunConfig) -> Iterator[Accelerator]:
             if accelerator is not None:
                 accelerator.free_memory()
             if dist.is_initialized() and not stood and (ended or dist.get_world_size() == 1):
-                dist.destroy_process_group()
+                leave()
             if cfg.compiled:
                 torch.compiler.reset()  # compiled steps hold their networks, and count towards recompilations
+
+
+def leave() -> None:
+    """Ends the process group, and with it what DeepSpeed keeps of it: the next run's engine would take that."""
+    kept = sys.modules.get("deepspeed.comm")
+    if kept is not None and kept.is_initialized():
+        kept.destroy_process_group()
+    else:
+        dist.destroy_process_group()
 
 
 @contextmanager

@@ -44,6 +44,9 @@ AGREE_EVERY = 1.0
 WEIGHTS = {"ema": "ema", "raw": "network"}
 """The weights that are evaluated and kept, and the module of the algorithm that holds them."""
 
+Listener = Callable[[dict[str, Any]], object]
+"""Called with what an evaluation adds to the history."""
+
 
 class Trainer:
     """Trains one algorithm on one data set. All that changes is in every checkpoint, with the `history`."""
@@ -78,27 +81,14 @@ class Trainer:
 
     # The loop.
 
-    def train(
-        self,
-        console: Console,
-        stop: Callable[[], str | None],
-        evaluated: Callable[[dict[str, Any]], object] | None = None,
-    ) -> str | None:
-        """Trains to the last step. Returns why `stop` had it end early, or None at the end.
-
-        evaluated: called on the main process with what each evaluation adds to the history.
-        """
+    def train(self, console: Console, stop: Callable[[], str | None], evaluated: Listener | None = None) -> str | None:
+        """Trains to the last step; returns why `stop` had it end early, or None. `evaluated` hears of evaluations."""
         cfg = self.cfg
         begin, before = time.perf_counter(), self.elapsed
         self.next_vote = self.last_vote = self.step
         self.voted_at = time.monotonic()
         throughput = Throughput(self.images_per_step)
-        tracker = Tracker(self.accelerator, cfg, self.run_folder, self.step, self.data.classes)
-        pseudo_labels = PseudoLabelMonitor(cfg, self.data.classes, self.algorithm.info.class_prior)
-        if self.accelerator.is_main_process:
-            pseudo_labels.restore(tracker.path, self.step)
-        if tracker.discarded:
-            console.print(f"{tracker.discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
+        tracker, pseudo_labels = self.observers(console)
         self.checkpoint_writer.say = console.print
         reason = None
         with closing(tracker), self.loader() as loader, console.progress(cfg.steps, self.step) as progress:
@@ -124,7 +114,7 @@ class Trainer:
                     if last or self.step % cfg.eval.every == 0:
                         self.log(tracker, EVAL, self.evaluate_all())
                         progress.evaluated(self.history[-1])
-                        if evaluated and self.accelerator.is_main_process:
+                        if evaluated:
                             evaluated(dict(self.history[-1]))
                     if logged:
                         progress.trained(self.step, metrics)
@@ -141,6 +131,16 @@ class Trainer:
                         progress.saved(written)
             self.activity.enter(Phase.FINISHING, self.step)
         return reason if self.step < cfg.steps else None
+
+    def observers(self, console: Console) -> tuple[Tracker, PseudoLabelMonitor]:
+        """What writes metrics down, and what looks at pseudo-labels; both go on from what is there."""
+        tracker = Tracker(self.accelerator, self.cfg, self.run_folder, self.step, self.data.classes)
+        pseudo_labels = PseudoLabelMonitor(self.cfg, self.data.classes, self.algorithm.info.class_prior)
+        if self.rank.is_main:
+            pseudo_labels.restore(tracker.path, self.step)
+        if tracker.discarded:
+            console.print(f"{tracker.discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
+        return tracker, pseudo_labels
 
     def write_label_tables(self) -> None:
         """Writes what add-ons know of the labeled images; on the main process."""

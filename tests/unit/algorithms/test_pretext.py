@@ -72,7 +72,7 @@ def test_a_pretrained_network_starts_another_algorithm(fields: list[str], tmp_pa
 def test_pretrain_takes_pretext_tasks_only(capfd: pytest.CaptureFixture):
     assert cli.pretrain([*QUICK, "--algorithm", "fixmatch"]) == 2
     error = capfd.readouterr().err.strip()
-    assert error == "error: algorithm.name: fixmatch is no pretext task; use rotnet or simclr, or launch/train.py"
+    assert error == "error: algorithm.name: fixmatch is no pretext task; use rotnet or simclr, or semisonic train"
     assert cli.pretrain(["--algorithm.view", "fixmatch", "--print-config"]) == 0
     printed = capfd.readouterr().out
     assert "name: simclr" in printed and "baseline: false" in printed
@@ -82,7 +82,7 @@ def test_pretrain_explains_itself(capfd: pytest.CaptureFixture):
     assert cli.pretrain(["--help"]) == 0
     text = capfd.readouterr().out
     for part in (
-        "launch/pretrain.py",
+        "semisonic pretrain",
         "linear probe",
         "--init RUN",
         "--algorithm.temperature",

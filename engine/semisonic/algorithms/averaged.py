@@ -1,0 +1,118 @@
+"""A network and its moving average, and how views go through them.
+
+Shape suffixes: D features.
+All batch sizes here are those of one rank and one micro-batch.
+"""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from semisonic.contract import Info, Seen
+from semisonic.models.ema import Averages, EmaConfig, averaged_parameters, ema_decay, shadow_of
+from semisonic.models.norm import batch_statistics
+
+
+class AveragedNetwork(nn.Module):
+    """`network`, `ema` and further submodules, by whose names the methods below call them."""
+
+    ema_updates: Tensor
+    pixel_mean: Tensor
+    pixel_scale: Tensor
+
+    def __init__(self, network: nn.Module, info: Info, ema: EmaConfig, autocast: torch.dtype | None):
+        super().__init__()
+        self.ema_cfg, self.autocast = ema, autocast
+        self.network = network
+        self.ema = shadow_of(network)
+        self._averages: Averages | None = None
+        self.register_buffer("ema_updates", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("pixel_mean", 255 * torch.tensor(info.mean).view(1, 3, 1, 1))
+        self.register_buffer("pixel_scale", 1 / (255 * torch.tensor(info.std).view(1, 3, 1, 1)))
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """uint8 [N, 3, H, W] -> float32 with the data set's mean 0 and deviation 1; float images pass unchanged."""
+        if images.dtype != torch.uint8:
+            return images
+        return (images.to(self.pixel_mean.dtype) - self.pixel_mean) * self.pixel_scale
+
+    def classify(self, *views: Tensor, module: str = "network", track: bool = True) -> tuple[Tensor, ...]:
+        """Logits [N, C] (float32) of each view [N, 3, H, W], from one forward over all views.
+
+        `module` names a submodule: "network", "ema", or one that `setup` made. The views share batch statistics, so any
+        interleaving would change nothing. Exactly one call a step has `track=True` and moves the running statistics;
+        the EMA uses batch statistics in training mode and never moves its own. All views need the same H and W.
+        """
+        images = [self.normalize(view) for view in views]  # each: a method may give mixed or perturbed ones
+        logits = self.infer(torch.cat(images), module, track)
+        return torch.split(logits, [len(view) for view in views])
+
+    def infer(self, images: Tensor, module: str = "network", track: bool = True, autocast: bool = True) -> Tensor:
+        """Logits [N, C] (float32) of images [N, 3, H, W], uint8 or already normalized.
+
+        `autocast=False` keeps a computation in float32 that half precision would drown, such as VAT's perturbation.
+        """
+        network = self.get_submodule(module)
+        return self._run(network, self.normalize(images), track and module != "ema", autocast)
+
+    def features(self, *views: Tensor, module: str = "network", track: bool = True) -> tuple[Tensor, ...]:
+        """The input [N, D] (float32) of the network's head for each view; otherwise as `classify`.
+
+        `self.head(features)` gives the logits; heads of the method's own take the same features.
+        """
+        images = torch.cat([self.normalize(view) for view in views])
+        function: Any = self.get_submodule(module).features
+        found = self._run(function, images, track and module != "ema")
+        return torch.split(found, [len(view) for view in views])
+
+    def look(
+        self, *views: Tensor, module: str = "network", track: bool = True, autocast: bool = True
+    ) -> tuple[Seen, ...]:
+        """Logits and features of each view, from one forward over all views; otherwise as `classify`."""
+        images = torch.cat([self.normalize(view) for view in views])
+        function: Any = self.get_submodule(module).features
+        features = self._run(function, images, track and module != "ema", autocast)
+        logits = self._run(self.get_submodule(f"{module}.head"), features, autocast=autocast)
+        sizes = [len(view) for view in views]
+        return tuple(map(Seen, torch.split(logits, sizes), torch.split(features, sizes)))
+
+    def head(self, features: Tensor, head: str = "network.head") -> Tensor:
+        """What a linear or other head makes of features [N, D], in float32; `head` names a submodule."""
+        return self._run(self.get_submodule(head), features)
+
+    def _run(
+        self, function: Callable[[Tensor], Tensor], inputs: Tensor, track: bool = False, autocast: bool = True
+    ) -> Tensor:
+        dtype = self.autocast or torch.bfloat16
+        with (
+            batch_statistics(track=track),
+            torch.autocast(inputs.device.type, dtype=dtype, enabled=autocast and self.autocast is not None),
+        ):
+            output = function(inputs)
+        return output.to(torch.promote_types(output.dtype, torch.float32))
+
+    def averaged_parameters(self) -> dict[Tensor, Tensor]:
+        """Parameter of `network` -> its average, both kept in place."""
+        return averaged_parameters(self.network, self.ema)
+
+    @torch.no_grad()
+    def update_ema(self, parameters: bool = True) -> None:
+        """ema <- a ema + (1-a) network for parameters; buffers as configured. Counts its own updates.
+
+        `parameters=False` leaves out the parameters, where the optimizer has moved their averages itself.
+        """
+        if self._averages is None:
+            self._averages = Averages(self.averaged_parameters(), self.network, self.ema, self.ema_cfg.buffers)
+        self._averages.update(self.ema_weight(), parameters)
+        self.ema_updates += 1
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        self._averages = None  # moving or casting a module makes new tensors
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch gives it no types
+        return self
+
+    def ema_weight(self) -> Tensor:
+        """1 - decay of the next update: 0-d float64 on the device."""
+        return 1 - ema_decay(self.ema_cfg, self.ema_updates)
