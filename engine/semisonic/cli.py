@@ -8,6 +8,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from inspect import getdoc
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def _train(argv: Sequence[str], usage: str, pretext: str | None = None) -> int:
 
     quick, _ = parse_arguments(argv)
     if quick.help:
-        return show_help(usage, {"algorithm": pretext, **quick.fields} if pretext else quick.fields)
+        return show_help(usage, replace(quick, fields={"algorithm": pretext, **quick.fields}) if pretext else quick)
     if quick.list:
         return show_lists()
     args, cfg = resolve(argv, pretext)
@@ -122,7 +123,7 @@ def views(argv: Sequence[str]) -> int:
     others = [f"--{flag.replace('_', '-')}" for flag in FLAGS if flag not in ("help", "debug")]
     quick, _ = parse_arguments(argv)
     if quick.help:
-        return show_help(VIEWS, quick.fields, without=[*others, "--debug"])
+        return show_help(VIEWS, quick, without=[*others, "--debug"])
     if found := [flag for flag in others if flag in argv]:
         raise UserError(f"{found[0]}: is for semisonic train")
     cfg = resolve(argv)[1]
@@ -284,6 +285,6 @@ def _parser(name: str, description: str, batch: int) -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number above 0 and below 10^9")
     return int(text)

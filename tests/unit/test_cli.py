@@ -20,7 +20,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        (["--optim.learning-rate", "0.1"], "optim.learning_rate"),
+        (["--optim.learning-rate", "0.1"], "optim.learning-rate"),
         (["--steps", "a few"], "steps"),
         (["--batch.labeled", "30", "--batch.micro", "7"], "batch.labeled"),
         (["--data.labels", "0"], "data.labels"),

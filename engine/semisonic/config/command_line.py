@@ -6,7 +6,6 @@ Every mistake is found before anything is built, and all are reported together, 
 """
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,12 @@ from pydantic import ValidationError
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.checks import find_problems
 from semisonic.config.fields import algorithm_name, describe_fields
+from semisonic.config.hints import close_to, of_a_value, unknown_field, unknown_fields, unknown_name, without_recipe
 from semisonic.config.migrations import is_saved, migrated
 from semisonic.config.renamed import announce, current, rename
 from semisonic.config.run_config import RunConfig
 from semisonic.config.sections import FIRST, section_model
+from semisonic.data.sets.registry import data_sets
 from semisonic.plugins import Plugin, load_plugins, plugin_files, require_plugins
 from semisonic.recipes import RECIPES, method_changes
 from semisonic.schema import Config, UserError
@@ -58,6 +59,8 @@ class Arguments:
     list: bool = False
     print_config: bool = False
     plan: bool = False
+    typed: dict[str, str] = dataclasses.field(default_factory=dict)
+    """The fields as they were typed, by their names."""
 
 
 FLAGS = ("resume", "extend", "debug", "help", "list", "print_config", "plan")
@@ -76,8 +79,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
         if not token.startswith("--") or token == "--":
             problems.append(f"{token}: expected an option such as --seed 1 (see --help)")
             continue
-        name, has_value, value = token[2:].partition("=")
-        name = name.replace("-", "_")
+        typed, has_value, value = token[2:].partition("=")
+        name = typed.replace("-", "_")
         if name in FLAGS:
             setattr(args, name, True)
             if has_value:
@@ -90,7 +93,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
         elif not has_value and _is_switch(name) and name != "compile":
             value = "true"
         elif not has_value:
-            problems.append(f"--{name}: a value is missing")
+            problems.append(_without_value(name, typed))
             continue
         if name == "config":
             args.config = Path(value)
@@ -99,7 +102,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
         elif name == "plugins":
             problems.append("--plugins: a plug-in is named with --plugin FILE")
         elif name != "plugin":
-            args.fields[name] = None if value == "null" else value
+            args.fields[name], args.typed[name] = None if value == "null" else value, typed
     args.fields, args.notes, both = rename(args.fields, dotted=True)
     return args, problems + both
 
@@ -136,13 +139,19 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
     own = _merge(under or {}, _merge(from_file, from_line))
     name = args.recipe or _data_name(own) or "digits"
     if name not in RECIPES and args.recipe:
-        problems.append(f"--recipe {name}: unknown; one of {', '.join(RECIPES)}")
+        near = close_to(name, RECIPES)
+        hint = f"did you mean {near}? One of" if near else "one of"
+        problems.append(f"--recipe {name}: unknown; {hint} {', '.join(RECIPES)}")
+    elif name not in RECIPES and name in data_sets():
+        problems += without_recipe(name, own, RECIPES)
     merged = _merge(_recipe(name, own), own)
     # A baseline that was asked for beside another algorithm is none of a supervised run.
     of_file = "baseline" in from_file and _section(from_file, "algorithm").get("name") in (None, "supervised")
     if algorithm_name(merged) == "supervised" and "baseline" not in from_line and not of_file:
         merged = {**merged, "baseline": False}
-    cfg, more = _validated({**merged, "plugins": [plugin.model_dump(exclude_none=True) for plugin in args.plugins]})
+    cfg, more = _validated(
+        {**merged, "plugins": [plugin.model_dump(exclude_none=True) for plugin in args.plugins]}, args.typed
+    )
     problems += more
     if args.extend and not args.resume:
         problems.append("--extend: plans the rest of a run anew; give --resume as well, and the new length as --steps")
@@ -168,6 +177,10 @@ def _check_plugins(from_file: dict[str, Any], args: Arguments) -> None:
     require_plugins(plugins, args.plugins, str(args.config), exact=args.resume)
 
 
+LONGEST = 40
+"""Characters of a value that a message repeats, and of a number that anybody means."""
+
+
 def _recipe(name: str, own: dict[str, Any]) -> dict[str, Any]:
     """The fields of a recipe, as the user's own layers choose its algorithm, number of labels and steps; {} where there
     is none of that name."""
@@ -176,7 +189,8 @@ def _recipe(name: str, own: dict[str, Any]) -> dict[str, Any]:
     base = RECIPES[name]()
 
     def number(value: Any, default: int) -> int:
-        return int(value) if isinstance(value, (int, str)) and str(value).isdigit() else default
+        usable = isinstance(value, (int, str)) and str(value).isdecimal() and len(str(value)) < LONGEST
+        return int(value) if usable else default
 
     algorithm = _section(own, "algorithm").get("name", base["algorithm"]["name"])
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
@@ -186,6 +200,27 @@ def _recipe(name: str, own: dict[str, Any]) -> dict[str, Any]:
     labeled = number(_section(own, "batch").get("labeled"), 0) or None
     steps = number(own.get("steps"), base["steps"])
     return _merge(base, method_changes(name, base, algorithm, labels, steps, labeled))
+
+
+def _without_value(name: str, typed: str) -> str:
+    """What to say of an option without a value: that it misses one, where there is such an option."""
+    fields = {field for algorithm in ALGORITHMS for field, *_ in describe_fields(algorithm)}
+    if name in {*fields, *NAMED, *current().fields, "config", "recipe", "plugin"}:
+        return f"--{typed}: a value is missing"
+    switches = [f"no_{field}" for field in fields if _is_switch(field)]
+    if near := close_to(name, switches if name.startswith("no_") else ()):
+        return f"--{typed}: unknown option; did you mean --{near.replace('_', '-')}?"
+    return unknown_field(name, FIRST, f"--{typed}")
+
+
+def recipe_of(args: Arguments) -> tuple[str, dict[str, Any]]:
+    """The name of the recipe that a command line starts from, and its nested fields, as the other fields choose."""
+    own, _ = _nested(args.fields)
+    name = args.recipe or _data_name(own) or "digits"
+    recipe = _recipe(name, own)
+    # What a recipe says of one optimizer, it does not say of another.
+    others = {key for key in NAMED if _section(own, key).get("name", now := _section(recipe, key).get("name")) != now}
+    return name, {key: value for key, value in recipe.items() if key not in others}
 
 
 def _is_switch(name: str) -> bool:
@@ -277,8 +312,11 @@ def _model(section: str, fields: dict[str, Any]) -> type[Config] | None:
     return kind if isinstance(kind, type) and issubclass(kind, Config) else None
 
 
-def _validated(fields: dict[str, Any]) -> tuple[RunConfig, list[str]]:
-    """The configuration, and one line per wrong field; wrong fields are then at their defaults."""
+def _validated(fields: dict[str, Any], typed: dict[str, str] | None = None) -> tuple[RunConfig, list[str]]:
+    """The configuration, and one line per wrong field; wrong fields are then at their defaults.
+
+    typed: dotted fields as they were typed.
+    """
     fields = dict(fields)
     if isinstance(fields.get("algorithm"), dict):
         fields["algorithm"] = {"name": FIRST, **fields["algorithm"]}
@@ -295,8 +333,11 @@ def _validated(fields: dict[str, Any]) -> tuple[RunConfig, list[str]]:
         except ValidationError as error:
             for item in error.errors():
                 path = [str(part) for part in item["loc"]]
-                line = _describe(path, item, fields)
-                problems += [line] if line not in problems else []
+                if item["type"] == "extra_forbidden":
+                    lines = unknown_fields(path, fields, algorithm_name(fields), typed or {})
+                else:
+                    lines = [_describe(path, item)]
+                problems += [line for line in lines if line not in problems]
                 fields = _without(fields, path)
 
 
@@ -309,28 +350,19 @@ EXPECTED = {
 }
 
 
-def _describe(path: list[str], item: Any, fields: dict[str, Any]) -> str:
+def _describe(path: list[str], item: Any) -> str:
     name = ".".join(path)
-    if item["type"] == "extra_forbidden":
-        names = [known for known, *_ in describe_fields(algorithm_name(fields))]
-        leaf = path[-1]
-        owners = [kind for kind, algorithm in ALGORITHMS.items() if leaf in algorithm.Config.model_fields]
-        if path[0] == "algorithm" and owners:
-            *some, last = owners
-            others = f"{', '.join(some)} and {last} have" if some else f"{last} has"
-            return f"{name}: {algorithm_name(fields)} has no such field; {others} it"
-        near = [known for known in names if known.rpartition(".")[2] == leaf]
-        near = near or difflib.get_close_matches(name, names, n=1)
-        return f"{name}: unknown field" + (f"; did you mean {near[0]}?" if near else " (--help lists all)")
     if item["type"] == "unknown_algorithm":
-        return f"{name}.name: {item['ctx']['tag']!r} is unknown; one of {', '.join(ALGORITHMS)}"
+        return unknown_name(f"{name}.name", item["ctx"]["tag"], ALGORITHMS)
     if item["type"] == "missing" and path[-1].isdigit():
         return f"{'.'.join(path[:-1])}: {','.join(map(str, item['input']))} are too few values"
     if item["type"] == "too_long":
         return f"{name}: {','.join(map(str, item['input']))} are too many values"
     message = item["msg"].removeprefix("Input should be ").removeprefix("a ").removeprefix("Value error, ")
     expected = next((text for start, text in EXPECTED.items() if item["type"].startswith(start)), message)
-    return f"{name}: {item['input']!r} is not valid; expected {expected}"
+    given = repr(item["input"])
+    given = given if len(given) <= LONGEST else f"{given[:LONGEST]}..."
+    return f"{name}: {given} is not valid; expected {expected}{of_a_value(name, item)}"
 
 
 def _without(fields: dict[str, Any], path: list[str]) -> dict[str, Any]:

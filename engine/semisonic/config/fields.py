@@ -3,7 +3,7 @@
 import ast
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -74,10 +74,21 @@ def describe_fields(algorithm: str = "fixmatch") -> list[tuple[str, str, str, st
     for name, info, annotation in walk_fields(RunConfig, algorithm):
         if name in RECORDED:
             continue
-        default = "" if info.default is None else info.default
-        default = ",".join(map(str, default)) if isinstance(default, tuple) else default
-        rows.append((name, _type_name(annotation), str(default), " ".join((info.description or "").split())))
+        rows.append((name, _type_name(annotation), shown(info.default), " ".join((info.description or "").split())))
     return rows
+
+
+def shown(value: Any) -> str:
+    """A field's value as the command line has it; "" for none."""
+    return "" if value is None else ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def dotted(fields: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    """Nested fields by their dotted names."""
+    result: dict[str, Any] = {}
+    for name, value in fields.items():
+        result |= dotted(value, f"{section}{name}.") if isinstance(value, Mapping) else {section + name: value}
+    return result
 
 
 def _type_name(annotation: Any) -> str:

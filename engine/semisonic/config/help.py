@@ -25,11 +25,12 @@ OPTIONS = {
     "--plan": "run a few real steps, print memory, speed, hours and images of the whole run, and exit; writes nothing",
     "--list": "list recipes, algorithms, add-ons, data sets, models and augmentations, and exit",
     "--debug": "show a traceback for mistakes in the configuration too",
-    "--help, -h": "show this; --help --algorithm NAME shows that algorithm's fields",
+    "--help, -h": "show this; with --data NAME and --algorithm NAME their values and fields",
 }
 FORMS = """A field is given as --section.field VALUE. --data NAME is short for --data.name NAME, and so for algorithm,
 model and optim. A switch is turned on by --switch and off by --no-switch; null means none. Command line beats file
-beats recipe beats default."""
+beats recipe beats default: where the recipe of the data set, as the algorithm's paper changes it, has a value of its
+own, it is shown. Fields with a * may be others when a run goes on with --resume."""
 
 
 @contextmanager
@@ -43,13 +44,21 @@ def for_a_pipe() -> Iterator[None]:
 
 
 @for_a_pipe()
-def show_help(usage: str, fields: dict[str, Any], without: Sequence[str] = ()) -> int:
-    """Options and every field with its type, default and meaning, for the algorithm that the command line names.
+def show_help(usage: str, args: Any, without: Sequence[str] = ()) -> int:
+    """Options and every field with its type, value and meaning, for the recipe and the algorithm of a command line.
 
-    without: options that the command does not have.
+    args: the command line, taken apart. without: options that the command does not have.
     """
-    from semisonic.config.fields import algorithm_name, describe_fields
+    from semisonic.config.command_line import recipe_of
+    from semisonic.config.effects import effects
+    from semisonic.config.fields import algorithm_name, describe_fields, dotted, shown
+    from semisonic.schema import Effect
 
+    recipe, fields = recipe_of(args)
+    algorithm = algorithm_name(fields or args.fields)
+    chosen = {name: shown(value) for name, value in dotted(fields).items()}
+    if algorithm == "supervised":
+        chosen.pop("baseline", None)  # it is its own
     width = min(Console().width, 110)
     print(f"{usage}\n\nOptions")
     for option, text in OPTIONS.items():
@@ -57,12 +66,17 @@ def show_help(usage: str, fields: dict[str, Any], without: Sequence[str] = ()) -
             _entry(option, text, width)
     print("\nFields\n" + textwrap.fill(" ".join(FORMS.split()), width, initial_indent="  ", subsequent_indent="  "))
     section = None
-    for name, kind, default, text in describe_fields(algorithm_name(fields)):
+    free = {name for name, effect in effects(algorithm).items() if effect is Effect.FREE}
+    for name, kind, default, text in describe_fields(algorithm):
         here = name.rpartition(".")[0]
         if here != section:
             section = here
             print(f"\n{section or 'run'}")
-        _entry(f"--{name.replace('_', '-')} {kind}", f"{text} Default: {default}.".lstrip() if default else text, width)
+        value = f"Default: {default}." if default else ""
+        if name in chosen and chosen[name] != default:
+            value = f"Recipe {recipe}: {chosen[name] or 'none'}. {value}".rstrip()
+        mark = " *" if name in free else ""
+        _entry(f"--{name.replace('_', '-')} {kind}{mark}", f"{text} {value}".strip(), width)
     return 0
 
 

@@ -53,14 +53,21 @@ class Saved:
     """Dotted fields that its version did not have, with what it did."""
 
     @property
+    def unlike_today(self) -> dict[str, tuple[Any, Any]]:
+        """Those of `filled` that are not today's default: (what its version did, the default)."""
+        there, pairs = known(self.fields), {}
+        for name, value in self.filled.items():
+            default = TypeAdapter(Any).dump_python(there[name].default, mode="json")
+            if value != default:
+                pairs[name] = value, default
+        return pairs
+
+    @property
     def notes(self) -> list[str]:
         """A line on fields that mean something else than today's default, or none."""
-        there = known(self.fields)
-        defaults = {name: TypeAdapter(Any).dump_python(there[name].default, mode="json") for name in self.filled}
-        different = [f"{name}={value}" for name, value in self.filled.items() if value != defaults[name]]
-        if not different:
-            return []
-        return [f"Begun by an earlier version (schema {self.schema}), and going on as it was: {', '.join(different)}"]
+        fields = ", ".join(f"{name}={value}" for name, (value, _) in self.unlike_today.items())
+        note = f"Begun by an earlier version (schema {self.schema}), and going on as it was: {fields}"
+        return [note] if fields else []
 
 
 def is_saved(content: Mapping[str, Any]) -> bool:

@@ -215,9 +215,11 @@ def build(cfg: ModelConfig, classes: int, image_size: int, factory: NetworkFacto
 
 def _unknown(name: str) -> str:
     if name.startswith("wrn"):
-        return f"model.name: {name} does not exist; wrn-D-K needs D = 6n+4 or 8n+5, as wrn-28-2 or wrn-37-2"
+        sizes = f"D = 6n+4 or 8n+5 up to {wide_resnet.DEEPEST}, and K up to {wide_resnet.WIDEST}"
+        return f"model.name: {name} does not exist; wrn-D-K needs {sizes}, as wrn-28-2 or wrn-37-2"
     if name.startswith("shake"):
-        return f"model.name: {name} does not exist; shake-shake-D-2xWd needs D = 6n+2, W even, as shake-shake-26-2x32d"
+        sizes = f"D = 6n+2 up to {shake_shake.DEEPEST}, and W even up to {shake_shake.WIDEST}"
+        return f"model.name: {name} does not exist; shake-shake-D-2xWd needs {sizes}, as shake-shake-26-2x32d"
     close = difflib.get_close_matches(name, [*torchvision_nets.names(), *NETWORKS], n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     own = ", ".join(known for known in NETWORKS if not known.startswith("wrn"))

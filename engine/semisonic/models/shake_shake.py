@@ -30,12 +30,18 @@ MOMENTUM = 0.1
 EPS = 1e-5
 
 
+DEEPEST, WIDEST = 1000, 1024
+"""Largest depth and width."""
+
+
 def parse(name: str) -> tuple[int, int] | None:
     """Blocks per stage and width of "shake-shake-D-2xWd" with D = 6n + 2 (26); None where the name is no such one."""
-    match = re.fullmatch(r"shake-shake-([1-9]\d*)-2x([1-9]\d*)d", name)
+    match = re.fullmatch(r"shake-shake-([1-9]\d{0,5})-2x([1-9]\d{0,5})d", name)
     if match is None:
         return None
     depth, width = int(match[1]), int(match[2])
+    if depth > DEEPEST or width > WIDEST:
+        return None
     blocks, rest = divmod(depth - 2, 6)
     return (blocks, width) if rest == 0 and blocks >= 1 and width % 2 == 0 else None
 

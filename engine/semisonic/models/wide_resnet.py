@@ -18,15 +18,22 @@ MOMENTUM = 0.001
 EPS = 1e-3
 
 
+DEEPEST, WIDEST = 1000, 64
+"""Largest depth and width factor."""
+
+
 def parse(name: str) -> tuple[int, int, int] | None:
     """Stages, blocks per stage and widening factor of "wrn-D-K"; None where the name is not such a network.
 
-    D = 6n + 4 gives three stages of n blocks (28, 40, ...), D = 8n + 5 gives four (37, 29, ...).
+    D = 6n + 4 gives three stages of n blocks (28, 40, ...), D = 8n + 5 gives four (37, 29, ...). Neither may be so
+    large that no machine holds the network.
     """
-    match = re.fullmatch(r"wrn-([1-9]\d*)-([1-9]\d*)", name)
+    match = re.fullmatch(r"wrn-([1-9]\d{0,5})-([1-9]\d{0,5})", name)
     if match is None:
         return None
     depth, factor = int(match[1]), int(match[2])
+    if depth > DEEPEST or factor > WIDEST:
+        return None
     for stages in (3, 4):
         blocks, rest = divmod(depth - stages - 1, 2 * stages)
         if rest == 0 and blocks >= 1:

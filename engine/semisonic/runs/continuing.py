@@ -1,7 +1,6 @@
 """Whether a configuration continues the run in a folder, and what a run of another length notes about itself."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.atomic_files import write_text
 from semisonic.config.dump import written
 from semisonic.config.effects import effects, steps_planned_by
-from semisonic.config.fields import algorithm_name
+from semisonic.config.fields import algorithm_name, dotted
 from semisonic.config.migrations import Saved, field_value, read_saved
 from semisonic.config.run_config import RunConfig
 from semisonic.plugins import require_plugins
@@ -50,18 +49,10 @@ def check_same(cfg: RunConfig, folder: Path, longer: bool = False, extend: bool 
             problems.append(GIVEN_ANEW[field].format(folder))
         elif effect is Effect.RESULTS and old != new:
             problems.append(f"{field}: {new!r}, but {folder} has {old!r}; {INSTEAD}")
-    strange = sorted(set(_dotted(saved.fields)) - effects(own).keys())
+    strange = sorted(dotted(saved.fields).keys() - effects(own).keys())
     problems += [f"{field}: is a field of {folder}, but none here; was it made with a plug-in?" for field in strange]
     if problems:
         raise UserError(problems)
-
-
-def _dotted(fields: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name
 
 
 def _steps_problems(cfg: RunConfig, old: int, folder: Path, extend: bool) -> list[str]:

@@ -27,6 +27,7 @@ from semisonic.reporting.console import Console
 from semisonic.runs.continuing import extensions, lengthen
 from semisonic.runs.memory_fit import Trial, fit_steps
 from semisonic.runs.run_folder import (
+    as_begun,
     check_resumable,
     check_split,
     continued,
@@ -105,8 +106,10 @@ def _run(
     console = Console(accelerator.is_main_process and not given.quiet)
     check_alike(asked, accelerator)
     resume = invocation.resume or on_main(accelerator, lambda: elastic.was_begun(asked.run_folder))
+    if resume:
+        asked = on_main(accelerator, lambda: as_begun(asked))
     cfg = on_main(accelerator, lambda: continued(asked)) if resume else asked
-    if cfg != asked:
+    if cfg.batch.micro != asked.batch.micro:
         console.print(f"batch.micro: the run goes on with its {cfg.batch.micro} micro-batches a step")
     begun = on_main(accelerator, lambda: check_resumable(cfg, resume, invocation.extend))
     # The ranks share the manifest of a folder through a lock: one of them scans.

@@ -3,14 +3,17 @@
 import json
 import os
 from pathlib import Path
+from typing import Any, TypeVar
 
 from semisonic.checkpoint.atomic_files import sync_file, write_text, writing
 from semisonic.config.checks import find_problems
-from semisonic.config.migrations import read_saved
+from semisonic.config.migrations import field_value, read_saved
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.splits import Split, load_split, save_split
 from semisonic.runs.continuing import check_same, contents
-from semisonic.schema import UserError
+from semisonic.schema import Config, UserError
+
+C = TypeVar("C", bound=Config)
 
 UNFINISHED = {"split.npz", ".split.npz.tmp", "status.json", ".status.json.tmp", ".config.yaml.tmp"}
 """What a kill can leave before the folder is a run's."""
@@ -42,18 +45,36 @@ def saved_micro(folder: Path) -> int | None:
     return read_saved(folder).fields["batch"].get("micro", 1) if file.is_file() else None
 
 
-def continued(cfg: RunConfig) -> RunConfig:
-    """`cfg` with the micro-batches of the run in its folder, where that was cut into more of them than `cfg` has.
+def as_begun(cfg: RunConfig) -> RunConfig:
+    """`cfg` as the version meant it that began the run in its folder: fields that this version did not have are what it
+    did, where `cfg` has today's default. So the command that a run was started with continues it."""
+    if not (cfg.run_folder / "config.yaml").is_file():
+        return cfg
+    given = cfg.model_dump(mode="json")
+    for name, (then, now) in read_saved(cfg.run_folder).unlike_today.items():
+        if field_value(given, name) == now:
+            cfg = _with_field(cfg, name, then)
+    return cfg
 
-    So the command that a run was started with continues it, too. Raises `UserError` where these do not fit the ranks.
+
+def continued(cfg: RunConfig) -> RunConfig:
+    """`as_begun`, with the micro-batches of the run in its folder, where that was cut into more of them than `cfg` has.
+
+    So the command that it was started with continues it, too. Raises `UserError` where these do not fit the ranks.
     """
-    micro = saved_micro(cfg.run_folder)
+    micro, cfg = saved_micro(cfg.run_folder), as_begun(cfg)
     if micro is None or micro <= cfg.batch.micro or not cfg.batch.fit:
         return cfg
-    cfg = cfg.model_copy(update={"batch": cfg.batch.model_copy(update={"micro": micro})})
+    cfg = _with_field(cfg, "batch.micro", micro)
     if problems := find_problems(cfg):
         raise UserError(problems)
     return cfg
+
+
+def _with_field(cfg: C, name: str, value: Any) -> C:
+    """A copy with another value of a dotted field."""
+    head, _, rest = name.partition(".")
+    return cfg.model_copy(update={head: _with_field(getattr(cfg, head), rest, value) if rest else value})
 
 
 def check_split(cfg: RunConfig, split: Split) -> None:

@@ -51,3 +51,35 @@ def test_lists_show_recipes_and_what_algorithms_change(capsys: pytest.CaptureFix
     for name in itertools.chain(RECIPES, ALGORITHMS):
         assert name in shown
     assert "What they change of a recipe" in shown
+
+
+def shown(capfd: pytest.CaptureFixture, *argv: str) -> str:
+    assert cli.main([*argv, "--help"]) == 0
+    return " ".join(capfd.readouterr().out.split())
+
+
+def test_help_shows_the_values_of_the_recipe_that_is_chosen(capfd: pytest.CaptureFixture):
+    text = shown(capfd)
+    assert "--steps int Optimizer steps. Recipe digits: 600. Default: 1048576." in text
+    assert "Recipe digits: small. Default: wrn-28-2." in text and "Recipe digits: 0.1." in text
+    text = shown(capfd, "--data", "cifar10", "--algorithm", "mixmatch")
+    assert "Optimizer steps. Default: 1048576." in text  # of both
+    assert "--batch.unlabeled-ratio int|float" in text and "Recipe cifar10: 1. Default: 7." in text
+    assert "Recipe cifar10: adamw. Default: sgd." in text  # by the algorithm's paper
+    assert "--algorithm.alpha" in shown(capfd, "--recipe", "folder-16000") and "Recipe digits" not in text
+    text = shown(capfd, "--optim", "adamw")
+    assert "--optim.lr" in text and "Recipe digits: 0.1." not in text  # it was SGD's
+    text = shown(capfd, "--algorithm", "supervised")
+    assert "--baseline bool * First" in text and "Recipe digits: True" not in text
+
+
+def test_help_marks_what_may_change_on_resume(capfd: pytest.CaptureFixture):
+    text = shown(capfd)
+    for entry in (
+        "--threads int *",
+        "--log.every int *",
+        "--data.root path *",
+        "--seed int Seed",
+        "--eval.every int Steps",
+    ):
+        assert entry in text, entry

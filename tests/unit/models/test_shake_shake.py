@@ -64,8 +64,8 @@ def test_names(name: str, shape: tuple[int, int] | None):
 
 def test_a_wrong_name_says_which_are_right():
     assert model_problems(ModelConfig(name="shake-shake-27-2x32d"), 32) == [
-        "model.name: shake-shake-27-2x32d does not exist; shake-shake-D-2xWd needs D = 6n+2, W even, as "
-        "shake-shake-26-2x32d"
+        "model.name: shake-shake-27-2x32d does not exist; shake-shake-D-2xWd needs D = 6n+2 up to 1000, and W even up "
+        "to 1024, as shake-shake-26-2x32d"
     ]
     assert model_problems(ModelConfig(name="shake-shake-26-2x32d"), 32) == []
 

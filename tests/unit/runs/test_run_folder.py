@@ -3,9 +3,17 @@
 import json
 from pathlib import Path
 
+import pytest
+import yaml
 from PIL import Image
 
 from semisonic import cli
+from semisonic.config import migrations
+from semisonic.data.sets.registry import load_data_set
+from semisonic.data.sets.splits import make_split
+from semisonic.runs.run import begin_run
+from semisonic.runs.run_folder import as_begun, check_resumable, continued
+from tests.support.command_line import config
 from tests.support.runs import QUICK
 
 
@@ -42,3 +50,20 @@ def test_a_kill_before_the_folder_was_a_run_s_is_no_obstacle(tmp_path: Path):
     (out / "split.npz").write_bytes(b"half")
     assert cli.main([*QUICK, "--no-baseline", "--log.trackers", "none", "--steps", "2", "--out", str(out)]) == 0
     assert cli.main(["--resume", "--out", str(out)]) == 0
+
+
+def test_the_command_that_an_older_run_was_started_with_continues_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Today's defaults of fields that came later are not the run's; what was asked for is."""
+    monkeypatch.setattr(migrations, "ADDED", {0: {"ema.buffers": "averaged"}})
+    command = ["--no-baseline", "--out", str(tmp_path)]
+    asked = config(*command)
+    saved = yaml.safe_load(asked.dump() + "auxiliary: {rotation: 0.0}")
+    del saved["schema"], saved["ema"]["buffers"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(saved))
+    assert asked.ema.buffers == "copied" and as_begun(asked).ema.buffers == "averaged"
+    cfg = continued(asked)
+    assert cfg == config("--resume", *command) and cfg.ema.buffers == "averaged"
+    assert check_resumable(cfg, resume=True)
+    split = make_split(cfg.data, load_data_set(cfg.data).train.labels, 10, cfg.seed)
+    assert begin_run(cfg, split) == ["Begun by an earlier version (schema 0), and going on as it was: ema.buffers=averaged"]
+    assert as_begun(config("--no-baseline", "--out", tmp_path / "new")).ema.buffers == "copied"
