@@ -76,21 +76,22 @@ def main(argv: Sequence[str]) -> int:
 @guarded
 def pretrain(argv: Sequence[str]) -> int:
     """Pre-trains a network on a pretext task, without labels."""
-    return _train(argv, PRETRAIN, "simclr")
+    return _train(argv, PRETRAIN, pretext=True)
 
 
-def _train(argv: Sequence[str], usage: str, pretext: str | None = None) -> int:
-    """`pretext`: the algorithm where none is named; others than pretext tasks are then refused."""
+def _train(argv: Sequence[str], usage: str, pretext: bool = False) -> int:
+    """`pretext`: a pretext task is the algorithm where none is named, and others are refused."""
     with uncollected():
+        from semisonic.algorithms.registry import PRETEXT
         from semisonic.config.command_line import Invocation, parse_arguments, resolve
         from semisonic.config.help import show_help, show_lists
 
     quick, _ = parse_arguments(argv)
     if quick.help:
-        return show_help(usage, replace(quick, fields={"algorithm": pretext, **quick.fields}) if pretext else quick)
+        return show_help(usage, replace(quick, fields={"algorithm": PRETEXT, **quick.fields}) if pretext else quick)
     if quick.list:
         return show_lists()
-    args, cfg = resolve(argv, pretext)
+    args, cfg = resolve(argv, PRETEXT if pretext else None)
     if pretext:
         _check_pretext(cfg.algorithm.name)
     if args.print_config:

@@ -43,3 +43,10 @@ ALGORITHMS: Registry[type[Algorithm]] = Registry(
         "vat": VAT,
     },
 )
+
+DEFAULT = "fixmatch"
+"""The algorithm of a configuration that names none."""
+BASELINE = "supervised"
+"""The one that shows what the unlabeled images bring."""
+PRETEXT = "simclr"
+"""The pretext task of a pre-training that names none."""

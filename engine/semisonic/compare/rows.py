@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from semisonic.algorithms.registry import BASELINE
 from semisonic.compare.jobs import label, parse_folder
 from semisonic.config.migrations import read_saved
 from semisonic.reporting.metrics_file import read_metrics
 
-BASELINE = "supervised"
 CONFIDENCE = 0.95
 
 

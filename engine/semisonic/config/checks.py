@@ -6,6 +6,7 @@ What a part of the configuration says against itself is known where that part li
 
 import torch
 
+from semisonic.algorithms.registry import BASELINE
 from semisonic.config.execution import Execution, settle
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import CALLS_AHEAD, steps_per_call
@@ -138,7 +139,7 @@ def _algorithm_problems(cfg: RunConfig, world_size: int, shares_known: bool) -> 
             f"data.held_out: {cfg.algorithm.name} as configured reads the accuracy on held-out images, of which there "
             "are none; hold some out"
         )
-    if cfg.baseline and cfg.algorithm.name == "supervised":
+    if cfg.baseline and cfg.algorithm.name == BASELINE:
         problems.append("baseline: a supervised run is its own baseline; use --no-baseline")
     return problems
 

@@ -14,14 +14,14 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import ValidationError
 
-from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.algorithms.registry import ALGORITHMS, BASELINE, DEFAULT
 from semisonic.config.checks import find_problems
 from semisonic.config.fields import algorithm_name, describe_fields
 from semisonic.config.hints import close_to, of_a_value, unknown_field, unknown_fields, unknown_name, without_recipe
 from semisonic.config.migrations import is_saved, migrated
 from semisonic.config.renamed import announce, current, rename
 from semisonic.config.run_config import RunConfig
-from semisonic.config.sections import FIRST, section_model
+from semisonic.config.sections import section_model
 from semisonic.data.sets.registry import data_sets
 from semisonic.plugins import Plugin, load_plugins, plugin_files, require_plugins
 from semisonic.recipes import RECIPES, method_changes
@@ -146,8 +146,8 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
         problems += without_recipe(name, own, RECIPES)
     merged = _merge(_recipe(name, own), own)
     # A baseline that was asked for beside another algorithm is none of a supervised run.
-    of_file = "baseline" in from_file and _section(from_file, "algorithm").get("name") in (None, "supervised")
-    if algorithm_name(merged) == "supervised" and "baseline" not in from_line and not of_file:
+    of_file = "baseline" in from_file and _section(from_file, "algorithm").get("name") in (None, BASELINE)
+    if algorithm_name(merged) == BASELINE and "baseline" not in from_line and not of_file:
         merged = {**merged, "baseline": False}
     cfg, more = _validated(
         {**merged, "plugins": [plugin.model_dump(exclude_none=True) for plugin in args.plugins]}, args.typed
@@ -210,7 +210,7 @@ def _without_value(name: str, typed: str) -> str:
     switches = [f"no_{field}" for field in fields if _is_switch(field)]
     if near := close_to(name, switches if name.startswith("no_") else ()):
         return f"--{typed}: unknown option; did you mean --{near.replace('_', '-')}?"
-    return unknown_field(name, FIRST, f"--{typed}")
+    return unknown_field(name, DEFAULT, f"--{typed}")
 
 
 def recipe_of(args: Arguments) -> tuple[str, dict[str, Any]]:
@@ -229,7 +229,7 @@ def _is_switch(name: str) -> bool:
     *sections, leaf = current().fields.get(name, name).split(".")
     for section in sections:
         known = section in getattr(model, "model_fields", {}) and section != "algorithm"
-        model = section_model(model, section, FIRST) if known else None
+        model = section_model(model, section, DEFAULT) if known else None
     info = getattr(model, "model_fields", {}).get(leaf)
     return name == "compile" or (info is not None and (info.annotation is bool or bool in get_args(info.annotation)))
 
@@ -319,7 +319,7 @@ def _validated(fields: dict[str, Any], typed: dict[str, str] | None = None) -> t
     """
     fields = dict(fields)
     if isinstance(fields.get("algorithm"), dict):
-        fields["algorithm"] = {"name": FIRST, **fields["algorithm"]}
+        fields["algorithm"] = {"name": DEFAULT, **fields["algorithm"]}
     for section, inner in fields.items():
         own = _model(section, fields) if isinstance(inner, dict) else None
         for field, info in own.model_fields.items() if own else ():

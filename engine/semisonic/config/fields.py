@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.algorithms.registry import ALGORITHMS, DEFAULT
 from semisonic.config.run_config import RunConfig
-from semisonic.config.sections import FIRST, section_model
+from semisonic.config.sections import section_model
 from semisonic.schema import Config
 
 
@@ -19,7 +19,7 @@ def algorithm_name(fields: dict[str, Any]) -> str:
     """The algorithm that fields name, nested or dotted; fixmatch where they name none."""
     section = fields.get("algorithm", fields.get("algorithm.name"))
     name = section.get("name") if isinstance(section, dict) else section
-    return name if isinstance(name, str) and name in ALGORITHMS else FIRST
+    return name if isinstance(name, str) and name in ALGORITHMS else DEFAULT
 
 
 def walk_fields(model: type[Config], algorithm: str) -> Iterator[tuple[str, FieldInfo, Any]]:
@@ -68,7 +68,7 @@ RECORDED = ("plugins", "data.fingerprint", "model.fingerprint")
 """Fields that a run records and nobody gives."""
 
 
-def describe_fields(algorithm: str = "fixmatch") -> list[tuple[str, str, str, str]]:
+def describe_fields(algorithm: str = DEFAULT) -> list[tuple[str, str, str, str]]:
     """(dotted name, type, default, documentation) of every field that can be given."""
     rows = []
     for name, info, annotation in walk_fields(RunConfig, algorithm):

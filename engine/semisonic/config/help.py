@@ -49,6 +49,7 @@ def show_help(usage: str, args: Any, without: Sequence[str] = ()) -> int:
 
     args: the command line, taken apart. without: options that the command does not have.
     """
+    from semisonic.algorithms.registry import BASELINE
     from semisonic.config.command_line import recipe_of
     from semisonic.config.effects import effects
     from semisonic.config.fields import algorithm_name, describe_fields, dotted, shown
@@ -57,7 +58,7 @@ def show_help(usage: str, args: Any, without: Sequence[str] = ()) -> int:
     recipe, fields = recipe_of(args)
     algorithm = algorithm_name(fields or args.fields)
     chosen = {name: shown(value) for name, value in dotted(fields).items()}
-    if algorithm == "supervised":
+    if algorithm == BASELINE:
         chosen.pop("baseline", None)  # it is its own
     width = min(Console().width, 110)
     print(f"{usage}\n\nOptions")

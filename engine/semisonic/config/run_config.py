@@ -11,7 +11,7 @@ from pydantic import Field, PlainValidator, SerializeAsAny
 from semisonic.addons.composition import Composition, compose
 from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.algorithms.registry import ALGORITHMS, BASELINE, DEFAULT
 from semisonic.config.dump import written
 from semisonic.config.execution import Execution, Surroundings, settle
 from semisonic.config.sections import addon_sections, addons_model, algorithm_section
@@ -120,7 +120,7 @@ class RunConfig(Config):
     data: DataConfig = DataConfig()
     batch: BatchConfig = BatchConfig()
     model: ModelConfig = ModelConfig()
-    algorithm: AlgorithmConfig = ALGORITHMS["fixmatch"].Config()
+    algorithm: AlgorithmConfig = ALGORITHMS[DEFAULT].Config()
     addons: AddOnConfigs = Field(default_factory=lambda: addons_model()())
     optim: OptimConfig = OptimConfig()
     ema: EmaConfig = EmaConfig()
@@ -213,6 +213,6 @@ class RunConfig(Config):
     def supervised_baseline(self) -> "RunConfig":
         """The same run without unlabeled images."""
         addons = {name: ADD_ONS[name].beside_baseline(own) for name, own in self.addons}
-        cfg = ALGORITHMS["supervised"].Config()
+        cfg = ALGORITHMS[BASELINE].Config()
         changes = {"algorithm": cfg, "addons": type(self.addons)(**addons), "baseline": False}
         return self.model_copy(update={**changes, "out": self.run_folder / "supervised"})

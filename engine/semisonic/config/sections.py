@@ -7,11 +7,8 @@ from pydantic import create_model
 from pydantic_core import PydanticCustomError
 
 from semisonic.addons.registry import ADD_ONS
-from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.algorithms.registry import ALGORITHMS, DEFAULT
 from semisonic.schema import Config
-
-FIRST = "fixmatch"
-"""The algorithm of a section that names none."""
 
 
 def algorithm_section(value: Any) -> Config:
@@ -20,7 +17,7 @@ def algorithm_section(value: Any) -> Config:
         return value
     if not isinstance(value, dict):
         raise PydanticCustomError("model_type", "a section of fields")
-    name = value.get("name", FIRST)
+    name = value.get("name", DEFAULT)
     if not isinstance(name, str) or name not in ALGORITHMS:
         raise PydanticCustomError("unknown_algorithm", "an algorithm", {"tag": name})
     return ALGORITHMS[name].Config.model_validate(value)
