@@ -65,5 +65,7 @@ def test_the_command_that_an_older_run_was_started_with_continues_it(tmp_path: P
     assert cfg == config("--resume", *command) and cfg.ema.buffers == "averaged"
     assert check_resumable(cfg, resume=True)
     split = make_split(cfg.data, load_data_set(cfg.data).train.labels, 10, cfg.seed)
-    assert begin_run(cfg, split) == ["Begun by an earlier version (schema 0), and going on as it was: ema.buffers=averaged"]
+    assert begin_run(cfg, split) == [
+        "Begun by an earlier version (schema 0), and going on as it was: ema.buffers=averaged"
+    ]
     assert as_begun(config("--no-baseline", "--out", tmp_path / "new")).ema.buffers == "copied"
