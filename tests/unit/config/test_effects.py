@@ -5,8 +5,10 @@ import pytest
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.dump import SCHEMA
 from semisonic.config.effects import effects, steps_planned_by
-from semisonic.config.migrations import added_since
+from semisonic.config.fields import dotted
+from semisonic.config.migrations import added_since, read_saved
 from semisonic.schema import Effect
+from tests.fixtures.older_runs import NAMES, STORED
 from tests.support.command_line import config
 
 FREE = [
@@ -133,6 +135,17 @@ def test_every_field_s_effect_is_decided(name: str):
         field, _, effect = entry.partition("=")
         decided[f"algorithm.{field}"] = Effect(effect or "results")
     assert effects(name) == decided
+
+
+def test_the_fields_that_are_not_later_are_those_of_version_0_1_0():
+    for name in NAMES:
+        saved = read_saved(STORED / name)
+        there = dotted(saved.fields).keys() - saved.filled.keys()
+        own = {
+            f"algorithm.{entry.partition('=')[0]}"
+            for entry in ALGORITHMS_FIELDS[saved.fields["algorithm"]["name"]].split()
+        }
+        assert there == {*FREE, *CONTENT, *RESULTS, *own}
 
 
 def test_what_runs_did_before_a_field_was_there_is_decided():
