@@ -40,10 +40,10 @@ FIELDS = ["--algorithm", "fixmatch", "--device", "cpu", "--threads", "1", "--com
 """Of the run whose step is traced and which is evaluated: small, and eager."""
 
 
-def trace_step() -> list[str]:
+def trace_step(*fields: str) -> list[str]:
     """The files that a FixMatch step on the CPU, eager, passes through: "file: functions entered there", in order.
 
-    It changes file once less often than the list has entries.
+    It changes file once less often than the list has entries. fields: others than those of the run below.
     """
     import semisonic
     from semisonic.config.command_line import resolve
@@ -51,7 +51,7 @@ def trace_step() -> list[str]:
 
     root = Path(semisonic.__file__).parent
     with tempfile.TemporaryDirectory() as folder:
-        trainer = build_trainer(resolve([*FIELDS, "--out", folder])[1])
+        trainer = build_trainer(resolve([*FIELDS, *fields, "--out", folder])[1])
         loader = trainer.loader()
         trainer.training_step(next(loader))  # the first makes what the later ones keep
         batch = next(loader)

@@ -157,7 +157,7 @@ def parted(seen: Seen, count: int) -> tuple[Seen, Seen]:
 
 
 SEEN = ("labeled", "guessed", "trained")
-"""Views that a method of pseudo-labels sees: those of `seen_by`."""
+"""Views that a method of pseudo-labels sees: those of `monitoring.seen_by`."""
 
 
 class Guess(NamedTuple):
@@ -167,25 +167,12 @@ class Guess(NamedTuple):
     """What they were guessed from [U, C], as add-ons have changed it."""
     confidence: Tensor
     """The largest probability [U]."""
-    targets: Tensor
-    """Labels int64 [U], or probabilities [U, C]."""
+    labels: Tensor
+    """The most probable class of each, int64 [U]."""
     mask: Tensor
     """How much each counts, 0..1 [U]."""
-
-    @property
-    def labels(self) -> Tensor:
-        """The most probable class of each, int64 [U]."""
-        return self.targets.argmax(-1) if self.targets.is_floating_point() else self.targets
-
-
-def seen_by(x: Seen, label_B: Tensor, weak: Seen, strong: Seen, guess: Guess) -> dict[str, Seen]:
-    """What a method has seen that guesses labels from one view and trains another one on them."""
-    guessed = {"targets": guess.targets, "mask": guess.mask}
-    return {
-        "labeled": x._replace(targets=label_B),
-        "guessed": weak._replace(**guessed),
-        "trained": strong._replace(**guessed),
-    }
+    targets: Tensor
+    """What is trained towards: the labels, or probabilities [U, C]."""
 
 
 class StepOutput(NamedTuple):

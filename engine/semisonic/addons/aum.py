@@ -73,11 +73,14 @@ class AUM(AddOn):
                 view = next(iter(algorithm.views(algorithm.cfg).labeled))
                 logits_BC = algorithm.infer(batch.x[view], track=False)
         margin_B = margins(logits_BC, batch.y)
-        return Term(None, {"margin": margin_B.mean()}, {"index": batch.x_index, "margin": margin_B})
+        # In one tensor, so that ranks exchange one message.
+        row_B2 = torch.stack([batch.x_index.double(), margin_B.double()], 1)
+        return Term(None, {"margin": margin_B.mean()}, {"index and margin": row_B2})
 
     def update(self, observed: dict[str, Tensor]) -> None:
         # index_put_ and not index_add_: that one sums a repeated image in any order on a GPU.
-        index_N, margin_N = observed["index"], observed["margin"].to(self.margin_sum.dtype)
+        index_N, margin_N = observed["index and margin"].to(self.margin_sum.dtype).unbind(1)
+        index_N = index_N.long()
         self.margin_sum.index_put_((index_N,), margin_N, accumulate=True)
         self.margin_n.index_put_((index_N,), torch.ones_like(index_N), accumulate=True)
 

@@ -234,11 +234,13 @@ class Algorithm(AveragedNetwork):
         """Hard labels, and 1 in the mask where their confidence reaches the threshold (see `pseudo_labels`)."""
         logits_UC = self.guessed_logits(seen).detach()
         label_U, confidence_U, mask_U = pseudo_labels(logits_UC, threshold)
-        guess = Guess(logits_UC, confidence_U, label_U, mask_U)
+        guess = Guess(logits_UC, confidence_U, label_U, mask_U, targets=label_U)
         for addon in self._that("mask"):
             guess = guess._replace(mask=addon.mask(guess))
         for addon in self._that("targets"):
-            guess = guess._replace(targets=addon.targets(guess))
+            targets = addon.targets(guess)
+            labels = targets.argmax(-1) if targets.is_floating_point() else targets
+            guess = guess._replace(labels=labels, targets=targets)
         return guess
 
     # In use.

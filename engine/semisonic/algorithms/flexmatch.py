@@ -22,9 +22,9 @@ from torch import Tensor
 
 from semisonic.algorithms.add_on import CHANGES
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
+from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics, seen_by
 from semisonic.algorithms.settings import Changes, Setting
-from semisonic.contract import SEEN, Batch, Info, StepOutput, Views, seen_by
+from semisonic.contract import SEEN, Batch, Info, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels.losses import consistency_loss
 

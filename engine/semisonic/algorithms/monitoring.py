@@ -1,10 +1,11 @@
-"""What algorithms log: their losses, and how good their pseudo-labels are.
+"""What algorithms report: their losses and how good their pseudo-labels are, and to add-ons what they have seen.
 
 Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
 from torch import Tensor
 
+from semisonic.contract import Guess, Seen
 from semisonic_kernels.losses import one_hot
 
 
@@ -30,4 +31,14 @@ def pseudo_label_metrics(label_U: Tensor, mask_U: Tensor, true_U: Tensor, classe
         "pseudo_label_correct": (mask_U * (label_U == true_U)).mean(),
         "pseudo_label_known": (mask_U * (true_U >= 0)).mean(),
         "class_share": shares_UC.mean(0),
+    }
+
+
+def seen_by(x: Seen, label_B: Tensor, weak: Seen, strong: Seen, guess: Guess) -> dict[str, Seen]:
+    """What a method has seen that guesses labels from one view and trains another one on them."""
+    guessed = {"targets": guess.targets, "mask": guess.mask}
+    return {
+        "labeled": x._replace(targets=label_B),
+        "guessed": weak._replace(**guessed),
+        "trained": strong._replace(**guessed),
     }

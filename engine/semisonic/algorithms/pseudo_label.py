@@ -17,11 +17,11 @@ from pydantic import Field
 
 from semisonic.algorithms.add_on import CHANGES
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
+from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics, seen_by
 from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.settings import ONE_TO_ONE, Changes, Setting
 from semisonic.algorithms.streams import Statistics, look_at_streams
-from semisonic.contract import SEEN, Batch, StepOutput, Views, seen_by
+from semisonic.contract import SEEN, Batch, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels.losses import consistency_loss
 

@@ -22,9 +22,9 @@ from torch.nn import functional as F
 
 from semisonic.algorithms.add_on import LOGITS
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
+from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics, seen_by
 from semisonic.algorithms.settings import Changes, Setting
-from semisonic.contract import SEEN, Batch, Seen, StepOutput, Views, seen_by
+from semisonic.contract import SEEN, Batch, Seen, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels import collectives
 from semisonic_kernels.losses import kl_divergence

@@ -51,7 +51,8 @@ def test_ddp_reduces_every_parameter_once_and_batch_norm_its_statistics(kind: st
     assert forward["calls"] == backward["calls"] == found["norm_layers"] == len(channels)
     assert forward["bytes"] == sum(ranks * 2 * width * 4 for width in channels)
     assert backward["bytes"] == sum(2 * width * 4 for width in channels)
-    assert set(step) == {"gradients", "BatchNorm forward", "BatchNorm backward"}
+    assert set(step) == {"gradients", "BatchNorm forward", "BatchNorm backward", "algorithm state"}
+    assert step["algorithm state"]["calls"] == 1  # the margins of the labeled images
     assert set(found["reading"]) == {"meter", "vote"} and found["reading"]["vote"]["bytes"] == 24
 
 
