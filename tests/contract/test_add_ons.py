@@ -12,7 +12,9 @@ from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.add_on import CHANGES, AddOn, Base, Term
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.config.command_line import resolve
 from semisonic.contract import Batch, Seen, StepOutput
+from semisonic.schema import UserError
 from tests.support.addons import composed, composition, registered
 from tests.support.algorithms import batch_for
 from tests.support.runner import Runner
@@ -215,6 +217,8 @@ def test_what_cannot_be_combined_is_refused_with_the_reason():
 
     with registered(other=Other):
         found = problems("fixmatch", abc=on, other=on)
+        with pytest.raises(UserError, match=r"addons.other: Views: draws \['abc'\] are there already"):
+            resolve(["--addons.abc.weight", "1", "--addons.other.weight", "1"])
         assert "addons.other: Views: draws ['abc'] are there already" in found
         assert "addons.other: abc and other both have heads to use in place of the main one; use one of them" in found
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import torch
@@ -32,14 +31,12 @@ class Composition:
     kind: type[Algorithm]
     cfg: Any
     addons: tuple[Joined, ...]
+    views: Views
+    """All views, draws and streams; of an add-on that is refused none."""
+    refused: tuple[str, ...] = ()
+    """What speaks against single add-ons beside this algorithm, a line each naming its field."""
     notes: tuple[str, ...] = ()
     """What add-ons have to tell, a line each."""
-
-    @property
-    def views(self) -> Views:
-        """All views, draws and streams."""
-        own = [addon.kind.views(addon.cfg, addon.base) for addon in self.addons]
-        return reduce(Views.joined, own, self.kind.views(self.cfg))
 
     def couplings(self) -> list[str]:
         """What keeps a batch from being cut into micro-batches, by the names of what it belongs to."""
@@ -49,16 +46,8 @@ class Composition:
         ]
 
     def problems(self) -> list[str]:
-        """What speaks against these add-ons beside this algorithm, one line each naming its field."""
-        problems, views = [], self.kind.views(self.cfg)
-        for addon in self.addons:
-            own = addon.kind.problems(addon.cfg, addon.base) or self._refusals(addon)
-            problems += own
-            if not own:
-                try:
-                    views = views.joined(addon.kind.views(addon.cfg, addon.base))
-                except ValueError as error:
-                    problems.append(f"addons.{addon.name}: {error}")
+        """What speaks against these add-ons, one line each naming its field."""
+        problems = list(self.refused)
         for what, found in {
             "heads to use in place of the main one": [addon for addon in self.addons if addon.kind.own_head],
             "tables that views are drawn by": [addon for addon in self.addons if addon.kind.tables is not AddOn.tables],
@@ -66,20 +55,6 @@ class Composition:
             if len(found) > 1:
                 names = " and ".join(addon.name for addon in found)
                 problems.append(f"addons.{found[1].name}: {names} both have {what}; use one of them")
-        return problems
-
-    def _refusals(self, addon: Joined) -> list[str]:
-        """What an add-on needs that the algorithm does not have."""
-        section = f"addons.{addon.name}"
-        if self.kind.roles != ("network",):
-            return [f"{section}: {self.cfg.name} has several networks, which take no add-ons"]
-        missing = [view for view in addon.kind.reads if view not in self.kind.sees(self.cfg)]
-        problems = []
-        if missing:
-            problems.append(f"{section}: {self.cfg.name} as configured has no {' and no '.join(missing)} view to read")
-        closed = [what for what in changes(addon.kind) if what not in self.kind.open_to]
-        if closed:
-            problems.append(f"{section}: {self.cfg.name} lets nothing change its {', '.join(closed).replace('_', ' ')}")
         return problems
 
     def stream_problems(self, labeled: int, share: int) -> list[str]:
@@ -111,22 +86,33 @@ class Composition:
 def compose(kind: type[Algorithm], cfg: Any, sections: Mapping[str, Any]) -> Composition:
     """The algorithm with the add-ons that their sections (name -> configuration) ask for."""
     joined: list[Joined] = []
+    refused: list[str] = []
     notes: list[str] = []
     views = kind.views(cfg)
     for name, addon in ADD_ONS.items():
         own, base = sections[name], Base(kind, cfg, views)
         if note := addon.note(own, base):
             notes.append(note)
-        if addon.active(own, base):
-            joined.append(Joined(name, addon, own, base))
-            if not addon.problems(own, base):
-                views = _joined(views, addon.views(own, base))
-    return Composition(kind, cfg, tuple(joined), tuple(notes))
+        if not addon.active(own, base):
+            continue
+        joined.append(Joined(name, addon, own, base))
+        problems = addon.problems(own, base) or refusals(name, addon, base)
+        if not problems:
+            try:
+                views = views.joined(addon.views(own, base))
+            except ValueError as error:
+                problems = [f"addons.{name}: {error}"]
+        refused += problems
+    return Composition(kind, cfg, tuple(joined), views, tuple(refused), tuple(notes))
 
 
-def _joined(views: Views, own: Views) -> Views:
-    """Both; the first alone where they do not go together, which `Composition.problems` tells."""
-    try:
-        return views.joined(own)
-    except ValueError:
-        return views
+def refusals(name: str, addon: type[AddOn], base: Base) -> list[str]:
+    """What an add-on needs that the algorithm does not have, one line each."""
+    if base.kind.roles != ("network",):
+        return [f"addons.{name}: {base.name} has several networks, which take no add-ons"]
+    problems = []
+    if missing := [view for view in addon.reads if view not in base.kind.sees(base.cfg)]:
+        problems.append(f"addons.{name}: {base.name} as configured has no {' and no '.join(missing)} view to read")
+    if closed := [what for what in changes(addon) if what not in base.kind.open_to]:
+        problems.append(f"addons.{name}: {base.name} lets nothing change its {', '.join(closed).replace('_', ' ')}")
+    return problems
