@@ -33,7 +33,7 @@ from measure import commit, environment, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 EVALUATIONS = 12
-HEAVY = ("torch", "nvidia.dali", "accelerate", "deepspeed", "matplotlib", "transformers")
+HEAVY = ("torch", "triton", "nvidia.dali", "accelerate", "deepspeed", "matplotlib", "transformers")
 """Packages that take long to import; of these --help, --list and --print-config need torch alone."""
 FIELDS = ["--algorithm", "fixmatch", "--device", "cpu", "--threads", "1", "--compile", "off", "--batch.labeled", "8",
           "--batch.unlabeled-ratio", "2", "--log.trackers", "none", "--no-baseline"]  # fmt: skip

@@ -21,7 +21,6 @@ from semisonic_kernels.augment_reference import (
     WARP,
     augment_pixels,
 )
-from semisonic_kernels.augment_triton import augment_launch
 
 __all__ = [
     "AUTO_CONTRAST",
@@ -69,6 +68,8 @@ def augment(
     if not images.is_cuda:
         return augment_reference(images, operations, values, matrices, holes, fill, equalize, extended)
     _check(images, operations, values, matrices, holes, fill, equalize)
+    from semisonic_kernels.augment_triton import augment_launch  # Triton takes long to import
+
     return augment_launch(images, operations, values, matrices, holes, fill, equalize == "pil", extended)
 
 

@@ -10,7 +10,8 @@ import triton.language as tl
 from torch import Tensor
 
 from semisonic_kernels import augment_reference as codes
-from semisonic_kernels.augment_more import filter_table, rescaled, shifted_hue
+from semisonic_kernels.augment_more import filter_table
+from semisonic_kernels.augment_more_triton import rescaled, shifted_hue
 
 _WARP = tl.constexpr(codes.WARP)
 _CONTRAST = tl.constexpr(codes.CONTRAST)

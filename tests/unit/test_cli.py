@@ -77,7 +77,7 @@ def test_python_m_semisonic_runs_the_same_commands(capfd: pytest.CaptureFixture)
     assert (done.returncode, done.stderr) == (2, "error: --plan: is for semisonic train\n")
 
 
-HEAVY = {"nvidia", "accelerate", "deepspeed", "matplotlib", "transformers", "sklearn", "scipy", "torchvision",
+HEAVY = {"nvidia", "triton", "accelerate", "deepspeed", "matplotlib", "transformers", "sklearn", "scipy", "torchvision",
          "tensorboard", "pyarrow", "pandas"}  # fmt: skip
 """Packages that take long to import, of which what only shows things needs none."""
 

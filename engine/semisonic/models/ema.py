@@ -9,7 +9,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from semisonic.schema import Config
-from semisonic_kernels.ema import MovingAverage
 
 
 class EmaConfig(Config):
@@ -46,6 +45,8 @@ class Averages:
         buffers: Literal["copied", "averaged"],
     ):
         """pairs: parameter -> its average, as `averaged_parameters` says, and maybe others than the network's."""
+        from semisonic_kernels.ema import MovingAverage  # Triton takes long to import
+
         own = dict(shadow.named_buffers())
         averaged: dict[Tensor, Tensor] = {}
         copied: dict[torch.dtype, dict[Tensor, Tensor]] = {}

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from semisonic.optim.schedules import learning_rate
 from semisonic.schema import LARGEST_RATE, Config
-from semisonic_kernels.sgd import SgdWithAverage
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -68,7 +67,7 @@ class AveragingSGD(torch.optim.SGD):
     ):
         super().__init__(groups, **options)
         self.averages, self.weight = averages, weight
-        self.kernel: SgdWithAverage | None = None
+        self.kernel: Any = None
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -77,6 +76,8 @@ class AveragingSGD(torch.optim.SGD):
         if self.kernel is None or any(new is not old for new, old in zip(momenta, self.kernel.momenta, strict=True)):
             for parameter, _ in pairs:
                 self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+            from semisonic_kernels.sgd import SgdWithAverage  # Triton takes long to import
+
             self.kernel = SgdWithAverage(
                 [p for p, _ in pairs],
                 [self.state[p]["momentum_buffer"] for p, _ in pairs],

@@ -15,7 +15,7 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from semisonic_kernels import augment_mix, augment_triton, ema, sgd
+from semisonic_kernels import augment_mix_triton, augment_triton, ema, sgd
 from semisonic_kernels.multi_tensor import BLOCK
 
 
@@ -66,9 +66,9 @@ CASES = {
     "augment, all operations": level(2, holes=True, extended=True),
     "hole alone": level(0, holes=True),
     "augmix": Case(
-        augment_mix._mix_kernel,
+        augment_mix_triton._mix_kernel,
         {"images": "*u8", "chains": "*u8", "weights": "*fp32", "results": "*u8", "size": "i32"},
-        {"CHAINS": 3, "BLOCK": augment_mix._BLOCK},
+        {"CHAINS": 3, "BLOCK": augment_mix_triton._BLOCK},
         EXACT,
     ),
 }

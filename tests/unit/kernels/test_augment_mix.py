@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from semisonic_kernels.augment_mix import mix_chains, mix_chains_launch, mix_chains_reference
+from semisonic_kernels.augment_mix import mix_chains, mix_chains_reference
+from semisonic_kernels.augment_mix_triton import mix_chains_launch
 from tests.support.augmentation import interpreted
 
 pytestmark = [pytest.mark.filterwarnings("ignore:The external source node"), pytest.mark.kernels("fused")]
