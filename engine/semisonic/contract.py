@@ -72,6 +72,8 @@ class Views:
     streams: Mapping[str, OwnStream] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if taken := sorted(self.streams.keys() & {"labeled", "unlabeled"}):
+            raise ValueError(f"Views: {taken} are the run's own streams; give an add-on's another name")
         if repeated := sorted(self.draws.keys() & self.labeled_draws.keys()):
             raise ValueError(f"Views: {repeated} are drawn for both streams; give them names of their own")
         if unknown := sorted(self.betas.keys() - self.draws.keys() - self.labeled_draws.keys()):

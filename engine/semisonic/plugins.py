@@ -88,8 +88,8 @@ def require_plugins(
 ) -> None:
     """Raises `UserError` with a line for each recorded plug-in that is not among those that were given.
 
-    made: what the record is of, for the message, such as a run's folder. exact: the content of a file, and the version
-    of a package, must be the same; otherwise a file of the same name will do, and any version.
+    made: what the record is of, for the message, such as a run's folder. exact: the content of a file must be
+    the same; otherwise a file of the same name will do. Of a package any version does.
     """
     problems = []
     for entry in recorded:
@@ -104,10 +104,8 @@ def require_plugins(
 def _missing(wanted: Plugin, given: Sequence[Plugin], exact: bool) -> str | None:
     """What to do about a plug-in that is missing among those given; None where it is not."""
     if wanted.package is not None:
-        versions = [plugin.version for plugin in given if plugin.package == wanted.package]
-        if not versions:
-            return "install it"
-        return f"{versions[0]} is installed" if exact and wanted.version not in versions else None
+        # Another version is none of ours to refuse: the user has upgraded it, and may use nothing of it in this run.
+        return None if any(plugin.package == wanted.package for plugin in given) else "install it"
     files = [plugin for plugin in given if plugin.path is not None]
     if any(plugin.sha256 == wanted.sha256 for plugin in files):
         return None

@@ -13,8 +13,8 @@ from semisonic.algorithms.add_on import CHANGES, AddOn, Base, Term
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.command_line import resolve
-from semisonic.contract import Batch, Seen, StepOutput
-from semisonic.schema import UserError
+from semisonic.contract import Batch, OwnStream, Seen, StepOutput, Views
+from semisonic.schema import Config, UserError
 from tests.support.addons import composed, composition, registered
 from tests.support.algorithms import batch_for
 from tests.support.runner import Runner
@@ -281,3 +281,44 @@ def test_an_add_on_that_does_nothing_changes_nothing():
         assert torch.equal(one.step(batch_for(made, seed)).loss, two.step(batch_for(plain, seed)).loss)
     assert made.state_dict().keys() == plain.state_dict().keys()
     assert isinstance(made.addons["idle"], AddOn)
+
+
+class Colored(Once):
+    """A further view by learned strengths, and a stream of the same name as a draw of its base."""
+
+    @classmethod
+    def views(cls, cfg: Weighted, base: Base) -> Views:
+        return Views(unlabeled={"third": "ctaugment"}, streams={"own": OwnStream({"weak": "weak"}, draws={"lam": 1})})
+
+
+class Listed(Config):
+    classes: tuple[int, ...] = ()
+
+
+class Chosen(AddOn):
+    Config = Listed
+
+    @classmethod
+    def active(cls, cfg: Listed, base: Base) -> bool:
+        return bool(cfg.classes)
+
+
+def test_an_add_on_s_view_may_learn_its_strengths_and_its_fields_be_lists():
+    with registered(colored=Colored, chosen=Chosen):
+        made = composition(ALGORITHMS["fixmatch"], colored={"weight": 1.0})
+        assert [addon.name for addon in made.addons] == ["colored", "ctaugment"] and made.problems() == []
+        cfg = resolve(["--addons.chosen.classes", "1,2"])[1]
+        assert cfg.addons.chosen.classes == (1, 2)
+
+
+def test_streams_and_parameters_must_not_mean_the_run_s_own():
+    with pytest.raises(ValueError, match="are the run's own streams"):
+        Views(streams={"labeled": OwnStream({"weak": "weak"})})
+
+    class Strange(Once):
+        @classmethod
+        def views(cls, cfg: Weighted, base: Base) -> Views:
+            return Views(streams={"own": OwnStream({"far": "weak"})}, params=("far",))
+
+    with registered(strange=Strange):
+        assert "the parameters of far" in composition(ALGORITHMS["fixmatch"], strange={"weight": 1.0}).problems()[0]

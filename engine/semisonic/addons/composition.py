@@ -89,7 +89,8 @@ def compose(kind: type[Algorithm], cfg: Any, sections: Mapping[str, Any]) -> Com
     refused: list[str] = []
     notes: list[str] = []
     views = kind.views(cfg)
-    for name, addon in ADD_ONS.items():
+    # Views of any add-on may draw by another's tables, so that one comes last.
+    for name, addon in sorted(ADD_ONS.items(), key=lambda entry: entry[1].tables is not AddOn.tables):
         own, base = sections[name], Base(kind, cfg, views)
         if note := addon.note(own, base):
             notes.append(note)
@@ -103,6 +104,10 @@ def compose(kind: type[Algorithm], cfg: Any, sections: Mapping[str, Any]) -> Com
             except ValueError as error:
                 problems = [f"addons.{name}: {error}"]
         refused += problems
+    if strange := sorted(set(views.params) - views.labeled.keys() - views.unlabeled.keys()):
+        refused.append(
+            f"addons: the parameters of {', '.join(strange)} are asked for, no view of the run's two streams"
+        )
     return Composition(kind, cfg, tuple(joined), views, tuple(refused), tuple(notes))
 
 

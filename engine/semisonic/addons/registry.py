@@ -10,7 +10,7 @@ ADD_ONS: Registry[type[AddOn]] = Registry(
     "add-on",
     {
         "auxiliary": Auxiliary,
-        "ctaugment": CTAugment,  # after those whose views may draw by its rates
+        "ctaugment": CTAugment,
         "aum": AUM,
     },
 )

@@ -153,7 +153,9 @@ def _augmentation_problems(cfg: RunConfig, plan: Execution) -> list[str]:
             build_view(spec, geometry, equalize=cfg.data.equalize, operations=plan.operations)
         except UserError as error:
             problems += [f"{_field_of(cfg, spec)}: {line}" for line in error.messages]
-    size, largest = data_sets.image_size(cfg.data), max(cfg.batch.labeled, cfg.batch.unlabeled) // plan.world_size
+    own = [stream.size(cfg.batch.labeled) for stream in composition.views.streams.values()]
+    largest = max(cfg.batch.labeled, cfg.batch.unlabeled, *own) // plan.world_size
+    size = data_sets.image_size(cfg.data)
     ahead = CALLS_AHEAD * steps_per_call(cfg.data.steps_per_call, max(1, largest), size, torch.device(plan.device))
     return problems + composition.lag_problems(ahead)
 

@@ -322,10 +322,8 @@ def _validated(fields: dict[str, Any], typed: dict[str, str] | None = None) -> t
         fields["algorithm"] = {"name": DEFAULT, **fields["algorithm"]}
     for section, inner in fields.items():
         own = _model(section, fields) if isinstance(inner, dict) else None
-        for field, info in own.model_fields.items() if own else ():
-            if get_origin(info.annotation) is tuple and isinstance(inner.get(field), str):
-                values = [value for value in inner[field].split(",") if value and value != "none"]
-                inner = fields[section] = {**inner, field: values}
+        if own:
+            fields[section] = _with_tuples(inner, own)
     problems: list[str] = []
     while True:
         try:
@@ -339,6 +337,18 @@ def _validated(fields: dict[str, Any], typed: dict[str, str] | None = None) -> t
                     lines = [_describe(path, item)]
                 problems += [line for line in lines if line not in problems]
                 fields = _without(fields, path)
+
+
+def _with_tuples(fields: dict[str, Any], model: type[Config]) -> dict[str, Any]:
+    """The fields of a section, and of sections inside it, where a tuple may be given as text: `1,2`."""
+    found = dict(fields)
+    for name, info in model.model_fields.items():
+        value, kind = fields.get(name), info.annotation
+        if get_origin(kind) is tuple and isinstance(value, str):
+            found[name] = [part for part in value.split(",") if part and part != "none"]
+        elif isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Config):
+            found[name] = _with_tuples(value, kind)
+    return found
 
 
 EXPECTED = {

@@ -4,9 +4,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.atomic_files import write_text
-from semisonic.config.dump import written
 from semisonic.config.effects import effects, steps_planned_by
 from semisonic.config.fields import algorithm_name, dotted
 from semisonic.config.migrations import Saved, field_value, read_saved
@@ -38,8 +39,8 @@ def check_same(cfg: RunConfig, folder: Path, longer: bool = False, extend: bool 
     if name != own:
         raise UserError(f"algorithm.name: {own!r}, but {folder} has {name!r}; {INSTEAD}")
     now = cfg.model_dump(mode="json")
-    problems = []
-    for field, effect in sorted(effects(own).items()):
+    known, problems = _beside_later_addons(cfg, saved, folder)
+    for field, effect in sorted(known.items()):
         old, new = field_value(saved.fields, field), field_value(now, field)
         if effect is Effect.CONTENT:
             problems += _content_problems(field, old, new, saved, folder)
@@ -49,10 +50,21 @@ def check_same(cfg: RunConfig, folder: Path, longer: bool = False, extend: bool 
             problems.append(GIVEN_ANEW[field].format(folder))
         elif effect is Effect.RESULTS and old != new:
             problems.append(f"{field}: {new!r}, but {folder} has {old!r}; {INSTEAD}")
-    strange = sorted(dotted(saved.fields).keys() - effects(own).keys())
+    strange = sorted(dotted(saved.fields).keys() - known.keys())
     problems += [f"{field}: is a field of {folder}, but none here; was it made with a plug-in?" for field in strange]
     if problems:
         raise UserError(problems)
+
+
+def _beside_later_addons(cfg: RunConfig, saved: Saved, folder: Path) -> tuple[dict[str, Effect], list[str]]:
+    """What every field does to the results, without those of add-ons that the run was made without; and a line for each
+    such add-on that is asked for now."""
+    had = saved.fields.get("addons") or {}
+    new = [name for name, _ in cfg.addons if name not in had]
+    active = {addon.name for addon in cfg.composition.addons}
+    later = tuple(f"addons.{name}." for name in new)
+    known = {field: effect for field, effect in effects(cfg.algorithm.name).items() if not field.startswith(later)}
+    return known, [f"addons.{name}: is not part of the run in {folder}; {INSTEAD}" for name in new if name in active]
 
 
 def _steps_problems(cfg: RunConfig, old: int, folder: Path, extend: bool) -> list[str]:
@@ -60,6 +72,8 @@ def _steps_problems(cfg: RunConfig, old: int, folder: Path, extend: bool) -> lis
     if cfg.steps < done:
         return [f"steps: {cfg.steps}, but {folder} has done {done} already; give at least as many"]
     planned = steps_planned_by(cfg)
+    if cfg.algorithm_class.reads_held_out(cfg.algorithm) and old % cfg.eval.every:
+        planned["eval.every"] = cfg.eval.every  # its last step had an evaluation, whose result the method reads
     if cfg.steps == old or extend or not planned:
         return []
     fields = ", ".join(f"{name}={value}" for name, value in planned.items())
@@ -128,7 +142,9 @@ def lengthen(cfg: RunConfig, extend: bool) -> list[str]:
     finished = folder / "summary.json"
     if finished.exists():  # before the configuration: with a summary, a run is finished
         finished.replace(_free_name(folder, old))
-    write_text(folder / "config.yaml", written({**saved.fields, "steps": cfg.steps}, records))
+    # Else as it was written: by its schema, fields that came later are what its version did.
+    content = yaml.safe_load((folder / "config.yaml").read_text()) | {"steps": cfg.steps} | records
+    write_text(folder / "config.yaml", yaml.safe_dump(content, sort_keys=False))
     if not planned:
         return [f"steps: the run goes on to {cfg.steps:,} steps in place of {old:,}, as one planned for them does"]
     fields = ", ".join(planned)

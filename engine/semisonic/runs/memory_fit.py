@@ -128,6 +128,9 @@ class Trial:
         labeled, unlabeled = cfg.batch.labeled // self.world_size, cfg.batch.unlabeled // self.world_size
         largest = max(labeled if views.labeled else 0, unlabeled if views.unlabeled else 0)
         made = len(views.labeled) * labeled + len(views.unlabeled) * unlabeled
+        for stream in views.streams.values():
+            own = stream.size(cfg.batch.labeled) // self.world_size
+            largest, made = max(largest, own), made + len(stream.views) * own
         steps = steps_per_call(cfg.data.steps_per_call, largest, side, self.device)
         return [*sizes, (PREFETCH + 2) * steps * made * 3 * side**2]
 

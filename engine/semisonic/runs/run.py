@@ -121,9 +121,9 @@ def _run(
             initialize(built, cfg.init)
         del built
     if begun:
-        on_main(accelerator, lambda: check_split(cfg, split))
+        on_main(accelerator, lambda: check_split(cfg, split, data))
     cfg, baseline = fit_steps(cfg, asked, begun, data, split, accelerator, console, trial, given.network)
-    notes = on_main(accelerator, lambda: begin_run(cfg, split, invocation.extend))
+    notes = on_main(accelerator, lambda: begin_run(cfg, split, data, invocation.extend))
     for note in (*data.notes, *cfg.composition.notes, *notes):
         console.print(note)
     # The main run records its own failures; this is for the baseline's, and for what goes wrong around both.
@@ -158,13 +158,13 @@ def status_writer(cfg: RunConfig) -> StatusWriter:
     return write
 
 
-def begin_run(cfg: RunConfig, split: Split, extend: bool = False) -> list[str]:
+def begin_run(cfg: RunConfig, split: Split, data: DataSet, extend: bool = False) -> list[str]:
     """Makes the run's folder, or marks the run in it as running again: what it failed with before is over.
 
     extend: a run that is continued at another length is planned anew. Returns what to tell about it.
     """
     elastic.record_run(cfg.run_folder)
-    create(cfg, split)
+    create(cfg, split, data)
     notes = [*read_saved(cfg.run_folder).notes, *lengthen(cfg, extend)]
     write_status(cfg.run_folder, "running", read_step(cfg.run_folder), cfg.steps)
     return notes
@@ -195,7 +195,7 @@ def train_with_baseline(cfg: RunConfig, session: Session) -> Outcome:
 
 def begin_baseline(cfg: RunConfig, session: Session) -> None:
     """Makes the baseline's folder, or has the baseline in it become as long as the main run is by now."""
-    create(cfg, session.split)
+    create(cfg, session.split, session.data)
     lengthen(cfg, session.extend)
 
 

@@ -1,16 +1,20 @@
 """A run's folder: who may write into it, what identifies the run, and its status for job scripts."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from semisonic.checkpoint.atomic_files import sync_file, write_text, writing
 from semisonic.config.checks import find_problems
 from semisonic.config.migrations import field_value, read_saved
 from semisonic.config.run_config import RunConfig
+from semisonic.data.sets.base import DataSet, ImageFiles
 from semisonic.data.sets.splits import Split, load_split, save_split
-from semisonic.runs.continuing import check_same, contents
+from semisonic.runs.continuing import check_same, contents, steps_done
 from semisonic.schema import Config, UserError
 
 C = TypeVar("C", bound=Config)
@@ -30,6 +34,8 @@ def check_resumable(cfg: RunConfig, resume: bool, extend: bool = False) -> bool:
         if not (folder / "config.yaml").is_file():
             raise UserError(f"--resume: there is no run in {folder}; name its folder with --out")
         check_same(cfg, folder, longer=True, extend=extend)
+        if cfg.baseline and cfg.steps < (done := steps_done(cfg.supervised_baseline().run_folder)):
+            raise UserError(f"steps: {cfg.steps}, but the baseline of {folder} has done {done}; give at least as many")
         return True
     if folder.exists() and (not folder.is_dir() or any(path.name not in UNFINISHED for path in folder.iterdir())):
         raise UserError(f"out: {folder} is in use; continue it with --resume, or choose another folder with --out")
@@ -77,14 +83,28 @@ def _with_field(cfg: C, name: str, value: Any) -> C:
     return cfg.model_copy(update={head: _with_field(getattr(cfg, head), rest, value) if rest else value})
 
 
-def check_split(cfg: RunConfig, split: Split) -> None:
-    """Refuses to continue a run with another split than its own."""
-    written = cfg.run_folder / "split.npz"
+def check_split(cfg: RunConfig, split: Split, data: DataSet) -> None:
+    """Refuses to continue a run with another split, or other classes, labels or files, than its own."""
+    folder = cfg.run_folder
+    written = folder / "split.npz"
     if written.exists() and load_split(written).hash != split.hash:
         raise UserError(f"data: the images or labels are not those that {written} was drawn from")
+    known = read_saved(folder).records.get("content", {}).get("data")  # earlier versions kept none
+    if known is not None and known != data_checksum(data):
+        raise UserError(f"data: its classes, labels or files are not those that the run in {folder} was made with")
 
 
-def create(cfg: RunConfig, split: Split) -> None:
+def data_checksum(data: DataSet) -> str:
+    """SHA-256 (hex) of the classes, of all labels and, where the images are files, of their names."""
+    digest = hashlib.sha256("\n".join(data.classes).encode())
+    for images in (data.train, data.test):
+        digest.update(np.ascontiguousarray(images.labels, "<i8").tobytes())
+        if isinstance(images, ImageFiles):
+            digest.update("\n".join(images.paths).encode())
+    return digest.hexdigest()
+
+
+def create(cfg: RunConfig, split: Split, data: DataSet) -> None:
     """Makes the folder with what identifies the run, unless it has it. Only one process may call it.
 
     config.yaml comes last: with it, the folder is a run's, and complete.
@@ -98,7 +118,7 @@ def create(cfg: RunConfig, split: Split) -> None:
         sync_file(temporary)
         temporary.replace(cfg.run_folder / "split.npz")
         write_status(cfg.run_folder, "running", 0, cfg.steps)
-        write_text(cfg.run_folder / "config.yaml", cfg.dump({"content": contents(cfg)}))
+        write_text(cfg.run_folder / "config.yaml", cfg.dump({"content": contents(cfg) | {"data": data_checksum(data)}}))
     except OSError as error:
         raise UserError(f"out: {cfg.run_folder} cannot be written: {error.strerror}") from error
 

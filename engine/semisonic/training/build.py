@@ -57,7 +57,8 @@ def draw_split(cfg: RunConfig, data: DataSet) -> Split:
     paths = data.train.paths if isinstance(data.train, ImageFiles) else None
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths)
     views = cfg.views
-    if views.unlabeled and not len(split.unlabeled):
+    pool = views.unlabeled or any(stream.pool == "unlabeled" for stream in views.streams.values())
+    if pool and not len(split.unlabeled):
         raise UserError(
             f"data.labels: every image is labeled, which leaves {cfg.algorithm.name} no unlabeled pool; "
             "set data.labels or data.unlabeled_includes_labeled"

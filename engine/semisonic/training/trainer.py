@@ -34,6 +34,7 @@ from semisonic.reporting.pseudo_labels import PseudoLabelMonitor
 from semisonic.reporting.trackers import Tracker
 from semisonic.schema import UserError
 from semisonic.training.metrics import Evaluation, Throughput, evaluate, evaluation_mode
+from semisonic.training.process import on_main
 from semisonic.training.step import TrainingStep
 from semisonic.version import __version__
 
@@ -126,10 +127,10 @@ class Trainer:
                     if last or reason:
                         self.activity.enter(Phase.SAVING, self.step)
                         self.checkpoint_writer.finish()
-                        self.write_label_tables()
                     for written in self.checkpoint_writer.written():
                         progress.saved(written)
             self.activity.enter(Phase.FINISHING, self.step)
+            on_main(self.accelerator, self.write_label_tables)
         return reason if self.step < cfg.steps else None
 
     def observers(self, console: Console) -> tuple[Tracker, PseudoLabelMonitor]:
@@ -143,10 +144,9 @@ class Trainer:
         return tracker, pseudo_labels
 
     def write_label_tables(self) -> None:
-        """Writes what add-ons know of the labeled images; on the main process."""
-        if self.accelerator.is_main_process:
-            for name, columns in self.algorithm.labeled_tables().items():
-                write_label_table(self.run_folder / "labels" / f"{name}.parquet", columns, self.data, self.split)
+        """Writes what add-ons know of the labeled images. One process may call it."""
+        for name, columns in self.algorithm.labeled_tables().items():
+            write_label_table(self.run_folder / "labels" / f"{name}.parquet", columns, self.data, self.split)
 
     def log(self, tracker: Tracker, kind: str, metrics: dict[str, Any]) -> None:
         with self.checkpoint_writer.guard(tracker.path):

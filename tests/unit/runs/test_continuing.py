@@ -10,9 +10,12 @@ import yaml
 from semisonic import cli
 from semisonic.config.run_config import RunConfig
 from semisonic.runs.continuing import check_same, checksum, contents, lengthen, steps_done
+from semisonic.runs.run_folder import as_begun
 from semisonic.schema import UserError
+from tests.support.addons import registered
 from tests.support.command_line import config
 from tests.support.runs import QUICK, tensors
+from tests.support.throw_away import Once
 
 CONSTANT = ["--optim.schedule", "constant", "--no-baseline"]
 
@@ -208,3 +211,37 @@ def test_extend_belongs_to_resume(capfd: pytest.CaptureFixture):
 def test_the_weights_of_a_run_are_what_is_compared(run: Path, tmp_path: Path):
     assert checksum(run) == checksum(run / "checkpoints" / "step-30") != checksum(run / "checkpoints" / "step-20")
     assert checksum(tmp_path / "missing") is None
+
+
+def test_an_add_on_that_came_later_strands_no_run(tmp_path: Path):
+    """Registered by a plug-in, or built in by a later version: a run without it goes on without it."""
+    cfg = begun(tmp_path)
+    with registered(later=Once):
+        check_same(config(*CONSTANT, "--out", tmp_path), tmp_path)
+        asked = config(*CONSTANT, "--addons.later.weight", "1", "--out", tmp_path)
+        assert refused(asked, tmp_path) == [
+            f"addons.later: is not part of the run in {tmp_path}; use another --out (and --init)"
+        ]
+    check_same(cfg, tmp_path)
+
+
+def test_a_longer_run_of_an_earlier_version_goes_on_again_by_the_same_command(tmp_path: Path):
+    cfg = begun(tmp_path)
+    content = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del content["schema"], content["addons"]["aum"], content["content"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**content, "auxiliary": {}}))
+    for _ in range(2):
+        longer = as_begun(config(*CONSTANT, "--steps", str(cfg.steps + 5), "--out", tmp_path))
+        assert longer.addons.aum.record == "off"
+        check_same(longer, tmp_path, longer=True)
+        lengthen(longer, extend=False)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["steps"] == cfg.steps + 5
+
+
+def test_an_evaluation_that_a_method_reads_makes_a_longer_run_another(tmp_path: Path):
+    fields = ["--algorithm", "policy-mixmatch", "--algorithm.policy", "percentile-held-out", "--algorithm.ramp", "0",
+              "--data.held-out", "10", "--steps", "50"]  # fmt: skip
+    cfg = begun(tmp_path, *fields, "--eval.every", "20")
+    assert "eval.every=20" in refused(changed(cfg, steps=90), tmp_path, longer=True)[0]
+    cfg = begun(tmp_path, *fields, "--eval.every", "25")
+    check_same(changed(cfg, steps=90), tmp_path, longer=True)

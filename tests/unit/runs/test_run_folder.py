@@ -1,6 +1,7 @@
 """A run's folder: what is in it, what may be in it already, and what may change when a run continues."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from semisonic.config import migrations
 from semisonic.data.sets.registry import load_data_set
 from semisonic.data.sets.splits import make_split
 from semisonic.runs.run import begin_run
-from semisonic.runs.run_folder import as_begun, check_resumable, continued
+from semisonic.runs.run_folder import as_begun, check_resumable, check_split, continued, create
+from semisonic.schema import UserError
 from tests.support.command_line import config
 from tests.support.runs import QUICK
 
@@ -64,8 +66,39 @@ def test_the_command_that_an_older_run_was_started_with_continues_it(tmp_path: P
     cfg = continued(asked)
     assert cfg == config("--resume", *command) and cfg.ema.buffers == "averaged"
     assert check_resumable(cfg, resume=True)
-    split = make_split(cfg.data, load_data_set(cfg.data).train.labels, 10, cfg.seed)
-    assert begin_run(cfg, split) == [
+    data = load_data_set(cfg.data)
+    split = make_split(cfg.data, data.train.labels, 10, cfg.seed)
+    assert begin_run(cfg, split, data) == [
         "Begun by an earlier version (schema 0), and going on as it was: ema.buffers=averaged"
     ]
     assert as_begun(config("--no-baseline", "--out", tmp_path / "new")).ema.buffers == "copied"
+
+
+def test_other_images_in_the_place_of_a_run_s_are_refused(tmp_path: Path):
+    """Where they lie may change, so that what they are is looked at: classes, labels, and names of files."""
+    cfg = config("--no-baseline", "--out", tmp_path)
+    data = load_data_set(cfg.data)
+    split = make_split(cfg.data, data.train.labels, 10, cfg.seed)
+    create(cfg, split, data)
+    check_split(cfg, split, data)
+    others = (
+        replace(data, classes=tuple("abcdefghij")),
+        replace(data, test=replace(data.test, labels=data.test.labels[::-1])),
+    )
+    for other in others:
+        with pytest.raises(UserError, match="its classes, labels or files are not those that the run in"):
+            check_split(cfg, split, other)
+    content = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del content["content"]["data"]  # earlier versions kept none
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    check_split(cfg, split, others[0])
+
+
+def test_a_run_does_not_become_shorter_than_its_baseline(tmp_path: Path):
+    cfg = config("--baseline", "--steps", "50", "--optim.schedule", "constant", "--out", tmp_path)
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    (tmp_path / "supervised" / "checkpoints" / "step-50").mkdir(parents=True)
+    (tmp_path / "supervised" / "checkpoints" / "latest").write_text("step-50\n")
+    assert check_resumable(cfg, resume=True)
+    with pytest.raises(UserError, match=r"steps: 40, but the baseline of .* has done 50"):
+        check_resumable(cfg.model_copy(update={"steps": 40}), resume=True)

@@ -214,7 +214,7 @@ class Loader:
             columns["key"] = sample_keys(self.seed, purpose("key"), numbers_N)
         for draw, width in plan.draws.items():
             uniforms_NK = self.draws[name].uniforms("draw", draw, numbers_N, -(-width // 4) * 4)
-            if draw in self.views.betas:
+            if draw in self.views.betas and name not in self.views.streams:
                 uniforms_NK = betaincinv(self.views.betas[draw], self.views.betas[draw], uniforms_NK)
             # The nearest float32 below 1, so that rounding keeps [0, 1) half open.
             columns[f"draw/{draw}"] = np.minimum(uniforms_NK[:, :width], 1 - 2.0**-24).astype(np.float32)

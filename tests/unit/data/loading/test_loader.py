@@ -216,3 +216,14 @@ def test_streams_of_add_ons_are_the_same_on_ranks_and_after_a_restart():
 def test_a_stream_of_the_pool_cannot_be_balanced():
     with pytest.raises(ValueError, match="only labeled images can be balanced"):
         OwnStream({"weak": "weak"}, pool="unlabeled", balanced=True)
+
+
+def test_the_draws_of_an_add_on_s_stream_are_uniform_whatever_others_of_their_name_are():
+    draws = []
+    for betas in ({}, {"turn": 0.1}):
+        base = {"draws": {"turn": 1}, "betas": betas}
+        with own_streams(
+            Views(labeled={"weak": "weak"}, unlabeled={"weak": "weak"}, streams=OWN.streams, **base)
+        ) as source:
+            draws.append(next(source).streams["even"].draws["turn"])
+    assert torch.equal(*draws)
