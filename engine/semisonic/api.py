@@ -87,7 +87,11 @@ def train(
     Raises `UserError` for mistakes, one line each, and its kinds for runs that fail, diverge or are stopped by a
     signal; a Ctrl-C, after which the run has written a checkpoint, stays KeyboardInterrupt.
     """
+    if recipe is not None and not isinstance(recipe, str):
+        raise UserError(f"recipe: a {type(recipe).__name__}; name a recipe, and give images as data=(images, labels)")
     call = _Call(fields, recipe)
+    if callback is not None and not callable(callback):
+        call.problems.append(f"callback: {callback!r} cannot be called; give a function of an evaluation's metrics")
     call.take_data(data, test)
     call.take_network(network)
     cfg = call.configuration(Path(config) if config is not None else None, resume, extend, plugin)

@@ -169,6 +169,8 @@ def evaluate(argv: Sequence[str]) -> int:
     from semisonic.inference import evaluate as inference
     from semisonic.inference.report import show
 
+    if args.out:
+        inference.check_folder(args.out)
     weights = ("ema", "raw") if args.net == "both" else (args.net,)
     if args.folder is None:
         evaluated = inference.evaluate_checkpoint(args.checkpoint, weights, args.root, args.batch)

@@ -227,3 +227,11 @@ def test_runs_under_deepspeed_and_without_follow_each_other(tmp_path: Path):
         more = fields(tmp_path / f"{name}", parallel=parallel)
         found.append(semisonic.train(data=digits(), network=OwnNet, **more).history[-1]["test/top1"])
     assert len(set(found)) == 1
+
+
+def test_slips_of_a_call_are_told_before_anything_runs(tmp_path: Path):
+    with pytest.raises(UserError, match=r"recipe: a tuple; name a recipe, and give images as data=\(images, labels\)"):
+        semisonic.train(digits(), **fields(tmp_path))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="callback: 3 cannot be called"):
+        semisonic.train(data=digits(), network="small", callback=3, **fields(tmp_path))  # type: ignore[arg-type]
+    assert not any(tmp_path.iterdir())

@@ -88,6 +88,12 @@ def evaluate_folder(path: Path, images: Path, weights: tuple[str, ...] = ("ema",
     return Evaluated(results, tuple(classifier.classes), title, tuple(found.notes))
 
 
+def check_folder(folder: Path) -> None:
+    """Raises `UserError` for a folder that holds an evaluation already."""
+    if (folder / "evaluation.json").exists():
+        raise UserError(f"--out {folder}: holds an evaluation already; name another folder")
+
+
 def write_evaluation(evaluated: Evaluated, folder: Path) -> None:
     """evaluation.json, and the confusion matrix of each network as a picture."""
     folder.mkdir(parents=True, exist_ok=True)

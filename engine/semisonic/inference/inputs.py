@@ -219,7 +219,7 @@ def _values(pixels_NCHW: Tensor, name: str) -> Tensor:
     if not (np.isfinite(low) and np.isfinite(high)):
         raise UserError(f"{name}: values that are not finite; {SCALES}")
     if high > 1:
-        raise UserError(f"{name}: floats up to {high:.4g} were given; {SCALES}")
+        raise UserError(f"{name}: floats up to {high:.8g} were given; {SCALES}")
     if low < 0:
         raise UserError(f"{name}: floats down to {low:.4g} were given; {SCALES} (the classifier normalizes itself)")
     return pixels_NCHW

@@ -64,6 +64,9 @@ def build_given(factory: NetworkFactory, classes: int, image_size: int) -> nn.Mo
             raise UserError("network: it has features and a head, but head(features(images)) is not what it makes")
         return _converted(module).train()
     path, head, features, logits = _find_head(module, classes, image_size)
+    if not _probe(module, image_size).equal(logits):
+        raise UserError("network: in evaluation mode it gives two answers for the same images; nothing may draw there")
+    _check_training(module, head, path, image_size)
     for parent in list(module.modules()):
         for name, child in parent._modules.items():
             if child is head:
@@ -81,6 +84,27 @@ def _is_ours(module: nn.Module) -> bool:
     """Whether a module has what this package's networks have: then it stays as it is."""
     made = isinstance(getattr(module, "head", None), nn.Linear) and callable(getattr(module, "features", None))
     return made and isinstance(getattr(module, "feature_dim", None), int)
+
+
+def _check_training(module: nn.Module, head: nn.Linear, path: str, image_size: int) -> None:
+    """Raises UserError where the output in training is not that of the head, or no parameter is trained."""
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise UserError("network: none of its parameters is trained (requires_grad)")
+    made: list[Tensor] = []
+    before = [buffer.clone() for buffer in module.buffers()]
+    hook = head.register_forward_hook(lambda _, inputs, output: made.append(output))
+    try:
+        with torch.random.fork_rng(devices=[]):
+            output: object = _probe(module.train(), image_size)
+    finally:
+        hook.remove()
+        module.eval()
+        for buffer, value in zip(module.buffers(), before, strict=True):
+            buffer.copy_(value)
+    if not isinstance(output, Tensor) or len(made) != 1 or not output.equal(made[0]):
+        raise UserError(
+            f"network: in training its output is not that of its last nn.Linear ({path}); let it end there too"
+        )
 
 
 def _probe(network: Callable[[Tensor], Tensor], image_size: int) -> Tensor:

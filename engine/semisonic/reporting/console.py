@@ -142,7 +142,8 @@ class Console:
         for row in [*rows, summary]:
             if row["test_top1_last20_median"] is None:
                 count = row["evaluations_past_ramps"]
-                self.print(f"{row['algorithm']}: median of the last 20 evaluations: none, {count} are past its ramps")
+                past = f"{count} {'is' if count == 1 else 'are'} past its ramps"
+                self.print(f"{row['algorithm']}: median of the last 20 evaluations: none, {past}")
         if "held_out_selected" in summary:
             chosen = summary["held_out_selected"]
             self.print(f"Chosen on the held-out images: step {chosen['step']:,}, test {chosen['test_top1']:.2f} %")

@@ -78,3 +78,10 @@ def test_python_is_warned_of_what_the_command_line_prints(folder_run: tuple[Path
     (tmp_path / "some" / "bars").symlink_to(folder / "bars")
     with pytest.warns(UserWarning, match="no images of circle, noise"):
         assert semisonic.load(run).evaluate(str(tmp_path / "some")).count == 12
+
+
+def test_an_evaluation_replaces_no_other(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
+    (tmp_path / "evaluation.json").write_text("kept")
+    assert cli.evaluate([str(run), "--out", str(tmp_path)]) == 2
+    assert f"--out {tmp_path}: holds an evaluation already" in capfd.readouterr().err
+    assert (tmp_path / "evaluation.json").read_text() == "kept"

@@ -121,3 +121,52 @@ def test_a_network_of_the_engine_s_own_kind_stays_as_it_is():
 
     with pytest.raises(UserError, match=r"head\(features\(images\)\) is not what it makes"):
         build(GIVEN, 5, 16, Wrong)
+
+
+class Scaled(OwnNet):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) * (5 if self.training else 1)
+
+
+class Pair(OwnNet):
+    def forward(self, images: Tensor) -> Tensor:
+        logits = super().forward(images)
+        return (logits, logits) if self.training else logits  # type: ignore[return-value]
+
+
+class Fails(OwnNet):
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            raise RuntimeError("boom")
+        return super().forward(images)
+
+
+class Draws(OwnNet):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images + torch.rand_like(images))
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (Scaled, "in training its output is not that of its last nn.Linear"),
+        (Pair, "in training its output is not that of its last nn.Linear"),
+        (Fails, "its forward fails on float images .* RuntimeError: boom"),
+        (Draws, "in evaluation mode it gives two answers for the same images"),
+        (lambda classes: OwnNet(classes).requires_grad_(False), "none of its parameters is trained"),
+    ],
+)
+def test_a_network_is_tried_in_training_too(factory, message: str):
+    with pytest.raises(UserError, match=message):
+        build_given(factory, 5, 32)
+
+
+def test_trying_a_network_leaves_its_statistics_and_the_generator_as_they_were():
+    torch.manual_seed(4)
+    network = build_given(OwnNet, 5, 32)
+    after = torch.rand(())
+    torch.manual_seed(4)
+    theirs = OwnNet(5)
+    assert torch.rand(()) == after
+    for name, buffer in theirs.named_buffers():
+        assert torch.equal(buffer, network.body.get_buffer(name)), name

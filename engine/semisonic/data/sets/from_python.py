@@ -186,11 +186,21 @@ def _labels(name: str, labels: Any) -> np.ndarray:
         )
     if array.min() < -1:
         raise UserError(f"{name}: label {array.min()} of image {array.argmin()}; give integers from 0, or -1")
+    largest, image = int(array.max()), int(array.argmax())
+    if largest == np.iinfo(array.dtype).max and np.issubdtype(array.dtype, np.unsignedinteger):
+        raise UserError(f"{name}: label {largest} of image {image}; {array.dtype} cannot hold -1, give int64")
+    if name == "data" and largest >= len(array):
+        raise UserError(
+            f"{name}: label {largest} of image {image}, but there are {len(array)} images; number the classes from 0 "
+            "without gaps"
+        )
     return array.astype(np.int64)
 
 
 def _class_names(labels_N: np.ndarray, given: Sequence[str] | None, own: Any) -> tuple[str, ...]:
     if given is not None:
+        if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray):
+            raise UserError(f"classes: {given!r}; give a list of names, one for each class")
         return tuple(map(str, given))
     count = int(labels_N.max()) + 1
     fits = isinstance(own, list | tuple) and len(own) >= count and all(isinstance(name, str) for name in own)

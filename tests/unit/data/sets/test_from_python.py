@@ -71,9 +71,9 @@ FORTY = (IMAGES[:40], LABELS[:40])
         ({"train": (IMAGES, LABELS / 2)}, ["data: labels are float64 [160]; give integers"]),
         ({"train": (IMAGES, LABELS - 1)}, ["data: label -2 of image"]),
         ({"train": (IMAGES, LABELS + (LABELS >= 0))}, ["data: class 0 has no labeled image; number"]),
-        ({"train": (IMAGES, LABELS), "classes": "abc"}, ["classes: 3 names, but labels up to 9"]),
-        ({"train": (IMAGES, LABELS), "classes": "abcdefghia"}, ["classes: the name 'a' is there more than once"]),
-        ({"train": (IMAGES, LABELS), "classes": "abcdefghijk"}, ["data: class k has no labeled image"]),
+        ({"train": (IMAGES, LABELS), "classes": list("abc")}, ["classes: 3 names, but labels up to 9"]),
+        ({"train": (IMAGES, LABELS), "classes": list("abcdefghia")}, ["classes: the name 'a' is there more than once"]),
+        ({"train": (IMAGES, LABELS), "classes": list("abcdefghijk")}, ["data: class k has no labeled image"]),
         ({"train": (IMAGES, 0 * LABELS)}, ["data: labels name 1 classes; at least 2"]),
         ({"train": IMAGES}, ["data: item 0 is no (image, label) but ndarray"]),
         ({"train": 5}, ["data: expected a data set's name, a folder"]),
@@ -91,3 +91,21 @@ def test_mistakes_are_told_by_name(arguments: dict, expected: list[str]):
     assert len(caught.value.messages) == len(expected)
     for message, start in zip(caught.value.messages, expected, strict=True):
         assert start in message
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (LABELS.astype("uint32"), r"data: label 4294967295 of image \d+; uint32 cannot hold -1, give int64"),
+        (np.where(LABELS == 3, 10**9, LABELS), r"data: label 1000000000 of image \d+, but there are \d+ images"),
+    ],
+)
+def test_a_label_too_large_is_told_at_once(labels: np.ndarray, message: str):
+    with pytest.raises(UserError, match=message):
+        read_given((IMAGES, labels))
+
+
+@pytest.mark.parametrize("classes", [10, "abcdefghij"])
+def test_classes_are_a_list_of_names(classes: object):
+    with pytest.raises(UserError, match=r"classes: .*; give a list of names"):
+        read_given((IMAGES, LABELS), classes=classes)
