@@ -55,7 +55,7 @@ def test_fingerprints_see_every_pixel_label_and_name():
     relabeled[5] = (relabeled[5] + 1) % 10
     found |= {
         read_given((changed, labels)).fingerprint, read_given((images, relabeled)).fingerprint,
-        read_given((images, labels), classes="abcdefghij").fingerprint,
+        read_given((images, labels), classes=list("abcdefghij")).fingerprint,
         read_given((images, labels), (images[:50], labels[:50])).fingerprint,
     }  # fmt: skip
     assert len(found) == 5
