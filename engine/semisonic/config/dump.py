@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-SCHEMA = 1
+SCHEMA = 2
 """Of what this version writes."""
 
 
