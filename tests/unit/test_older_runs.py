@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.older_runs import NAMES, STORED, WAYS, Seen, differences, machine, nearly
+from tests.fixtures.older_runs import FOLDER, RUNS, WAYS, Seen, differences, machine, nearly
 from tests.support.processes import ROOT
 
 ELSEWHERE = {"resumed": nearly(0.1, percent=10)}
@@ -21,11 +21,11 @@ UNTRAINED = nearly(1e-4, percent=2.5)  # one of the 40 test images of a class
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", NAMES)
-def test_an_older_run(name: str, way: str, tmp_path: Path):
-    expected = json.loads((STORED / f"{name}.expected.json").read_text())
+@pytest.mark.parametrize("stored", RUNS)
+def test_an_older_run(stored: str, way: str, tmp_path: Path):
+    expected = json.loads((FOLDER / f"{stored}.expected.json").read_text())
     run = tmp_path / "run"
-    shutil.copytree(STORED / name, run)
+    shutil.copytree(FOLDER / stored, run)
     found = WAYS[way](ROOT / "launch", run, tmp_path)
     exact = machine() == expected["machine"]
     assert not differences(named_now(Seen(**expected[way])), found, None if exact else ELSEWHERE.get(way, UNTRAINED))
