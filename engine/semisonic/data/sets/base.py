@@ -100,6 +100,8 @@ class ImageFiles:
     """bool [N]: files that DALI cannot decode; `read` re-encodes them as PNG."""
     sizes: np.ndarray | None = None
     """int64 [N]: bytes of each file when it was scanned, or None where it may have changed since."""
+    digests: np.ndarray | None = None
+    """uint8 [N, 16]: BLAKE2b-128 of each file's bytes; without it a run knows its images by name and size alone."""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -114,6 +114,8 @@ def _file_problems(field: str, files: Any) -> list[str]:
     }
     if files.sizes is not None:
         arrays["sizes"] = (np.int64, (count,))
+    if files.digests is not None:
+        arrays["digests"] = (np.uint8, (count, 16))
     for name, (kind, shape) in arrays.items():
         value = getattr(files, name)
         if not isinstance(value, np.ndarray) or value.dtype != kind or value.shape != shape:

@@ -16,7 +16,7 @@ from semisonic.data.sets.listing import (
     read_csv_header,
     subfolders,
 )
-from semisonic.data.sets.manifest import VIA_PILLOW, ScannedFile, scan
+from semisonic.data.sets.manifest import VIA_PILLOW, ScannedFile, pack_digests, scan
 from semisonic.schema import UserError
 
 _SHOWN = 20  # bad files
@@ -153,4 +153,5 @@ def _files(root: Path, items: list[tuple[str, int]], entries: list[ScannedFile])
         np.array([(entry.height, entry.width) for _, _, entry in kept], np.int32).reshape(-1, 2),
         np.array([entry.status == VIA_PILLOW for _, _, entry in kept], bool),
         np.array([entry.bytes for _, _, entry in kept], np.int64),
+        pack_digests(entry.digest for _, _, entry in kept),
     )

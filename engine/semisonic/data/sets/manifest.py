@@ -4,9 +4,10 @@ DALI loses a batch where one file cannot be decoded, so everything that can go w
 here, before training, with Pillow and with the codec library that DALI itself uses. A file is `OK` when DALI
 decodes it, `VIA_PILLOW` when it is a sound image that DALI cannot be trusted with (GIF, TIFF, ...) and
 reaches it as a PNG made by Pillow, `BAD` when it is damaged, and `UNREADABLE`, which no manifest remembers,
-when it could not be read.
+when it could not be read. While its bytes are at hand, they are hashed: by that a run knows its images again.
 """
 
+import hashlib
 import io
 import os
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
@@ -30,9 +32,13 @@ from semisonic.schema import UserError
 
 OK, VIA_PILLOW, BAD, UNREADABLE = range(4)
 
-_VERSION = 1  # raise it when `inspect` judges differently: manifests of another version are scanned again
+_VERSION = 2  # raise it when `examine` judges differently: manifests of another version are scanned again
 _PROCESSES_FROM = 512  # files; below it, starting processes costs more than it saves
 _PROGRESS_FROM = 2000  # files
+_DIGEST = 16  # bytes
+Digest = bytes
+"""BLAKE2b-128 of a file's bytes; b"" if it could not be read."""
+_READ_ALL: ContextVar[bool] = ContextVar("read_all", default=False)
 
 
 class ScannedFile(NamedTuple):
@@ -40,10 +46,12 @@ class ScannedFile(NamedTuple):
 
     bytes: int
     mtime_ns: int
+    inode: int
     height: int
     width: int
     status: int
     reason: str
+    digest: Digest
 
     @property
     def sound(self) -> bool:
@@ -58,14 +66,45 @@ class Scan:
     decoded: int
 
 
+class Examined(NamedTuple):
+    """What was found in a file; the fields are `ScannedFile`'s."""
+
+    height: int
+    width: int
+    status: int
+    reason: str
+    digest: Digest = b""
+
+
 def inspect(path: str) -> tuple[int, int, int, str]:
     """Decode one file -> (height, width, status, reason); never raises."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    found = examine(path)
+    assert found is not None
+    return found[:4]
 
+
+def examine(path: str, known: bytes = b"") -> Examined | None:
+    """Read one file, once: hash it and decode it. None where its digest is `known`, without decoding; never raises."""
     try:
         data = Path(path).read_bytes()
-        if not data:
-            return 0, 0, BAD, "empty file"
+    except Exception as error:
+        return _failure(error)
+    digest = hashlib.blake2b(data, digest_size=_DIGEST).digest()
+    if digest == known:
+        return None
+    try:
+        return _judge(data)._replace(digest=digest)
+    except Exception as error:
+        return _failure(error)._replace(digest=digest)
+
+
+def _judge(data: bytes) -> Examined:
+    """What Pillow and DALI's codec library make of a file's bytes. Raises what Pillow does."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if not data:
+        return Examined(0, 0, BAD, "empty file")
+    try:
         with Image.open(io.BytesIO(data)) as image:
             if image.format == "PNG":
                 image.verify()  # checksums, which load() ignores
@@ -73,16 +112,19 @@ def inspect(path: str) -> tuple[int, int, int, str]:
             image.load()
             height, width = ImageOps.exif_transpose(image).size[::-1]
             if _dali_decodes(image, data, height, width):
-                return height, width, OK, ""
+                return Examined(height, width, OK, "")
             if image.mode in ("I", "F"):
-                return 0, 0, BAD, f"{image.format} of mode {image.mode}, whose range of values is not defined"
-            return height, width, VIA_PILLOW, ""
+                reason = f"{image.format} of mode {image.mode}, whose range of values is not defined"
+                return Examined(0, 0, BAD, reason)
+            return Examined(height, width, VIA_PILLOW, "")
     except UnidentifiedImageError:
-        return 0, 0, BAD, "not an image"
-    except Exception as error:
-        # Pillow raises a dozen types, all meaning that the file is damaged; only the system sets errno.
-        status = BAD if getattr(error, "errno", None) is None else UNREADABLE
-        return 0, 0, status, " ".join(str(error).split()) or type(error).__name__
+        return Examined(0, 0, BAD, "not an image")
+
+
+def _failure(error: Exception) -> Examined:
+    # Pillow raises a dozen types, all meaning that the file is damaged; only the system sets errno.
+    status = BAD if getattr(error, "errno", None) is None else UNREADABLE
+    return Examined(0, 0, status, " ".join(str(error).split()) or type(error).__name__)
 
 
 def _dali_decodes(image, data: bytes, height: int, width: int) -> bool:
@@ -160,42 +202,65 @@ def decode(path: Path) -> np.ndarray:
         return np.array(rgb_image(opened))
 
 
+@contextmanager
+def reading_all(on: bool = True) -> Iterator[None]:
+    """Inside, where `on`, a scan reads every file again, whatever the manifest knows of it."""
+    token = _READ_ALL.set(on)
+    try:
+        yield
+    finally:
+        _READ_ALL.reset(token)
+
+
 def scan(root: Path, paths: Sequence[str], workers: int | None = None, write_inside: bool = True) -> Scan:
-    """Entries of `paths` (relative to `root`, or absolute), decoding only what the manifest does not know.
+    """Entries of `paths` (relative to `root`, or absolute), reading only what the manifest does not know, and decoding
+    only what holds something else than it says.
 
     `workers`: processes that decode; None = one per CPU of this process; 1 = in this process. write_inside: whether the
     manifest may be written into `root`, or into the user's cache alone.
     """
     inside, file = manifest_files(root, write_inside)
+    again, top = _READ_ALL.get(), os.fspath(root)
     with locked(file):
         known = _read(inside) if file == inside else _read(inside) | _read(file)
-        stats = [_stat(root / path) for path in paths]
-        missing = [i for i, path in enumerate(paths) if (entry := known.get(path)) is None or entry[:2] != stats[i]]
-        results = _inspect_all([str(root / paths[i]) for i in missing], workers)
-        for i, (height, width, status, reason) in zip(missing, results, strict=True):
-            known[paths[i]] = ScannedFile(*stats[i], height, width, status, reason)
-        if missing:
+        full = [os.path.join(top, path) for path in paths]
+        stats = [_stat(path) for path in full]
+        missing = [
+            i
+            for i, path in enumerate(paths)
+            if again or (entry := known.get(path)) is None or entry[:3] != stats[i]
+        ]  # fmt: skip
+        digests = [entry.digest if (entry := known.get(paths[i])) else b"" for i in missing]
+        results = _inspect_all([full[i] for i in missing], digests, workers)
+        decoded, changed = 0, False
+        for i, found in zip(missing, results, strict=True):
+            path = paths[i]
+            decoded += found is not None
+            changed |= found is not None or known[path][:3] != stats[i]
+            known[path] = ScannedFile._make((*stats[i], *(known[path][3:] if found is None else found)))
+        if changed:
             _write(file, {path: entry for path, entry in known.items() if entry.status != UNREADABLE})
-    return Scan([known[path] for path in paths], len(missing))
+    return Scan([known[path] for path in paths], decoded)
 
 
-def _stat(path: Path) -> tuple[int, int]:
+def _stat(path: str) -> tuple[int, int, int]:
     try:
         found = os.stat(path)
     except OSError:
-        return -1, -1  # `inspect` then gives the reason
-    return found.st_size, found.st_mtime_ns
+        return -1, -1, 0  # `examine` then gives the reason
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def _inspect_all(paths: list[str], workers: int | None) -> Iterable[tuple[int, int, int, str]]:
+def _inspect_all(paths: list[str], known: list[bytes], workers: int | None) -> Iterable[Examined | None]:
+    """What `examine` finds in each file; `known`: the digests that the manifest has of them."""
     workers = workers or len(os.sched_getaffinity(0))
     if workers == 1 or len(paths) < _PROCESSES_FROM:
-        return list(_progress(map(inspect, paths), len(paths)))
+        return list(_progress(map(examine, paths, known), len(paths)))
     try:
         # spawn: forking a process that may hold CUDA, NCCL or DALI threads is not safe
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
             with _without_main_module():
-                results = executor.map(inspect, paths, chunksize=64)
+                results = executor.map(examine, paths, known, chunksize=64)
             return list(_progress(results, len(paths)))
     except BrokenProcessPool as error:
         raise UserError(
@@ -227,6 +292,7 @@ def _progress(results: Iterator, total: int) -> Iterable:
 _COLUMNS = {
     "bytes": np.int64,
     "mtime_ns": np.int64,
+    "inode": np.uint64,
     "height": np.int32,
     "width": np.int32,
     "status": np.uint8,
@@ -235,8 +301,9 @@ _COLUMNS = {
 
 def _write(file: Path, known: dict[str, ScannedFile]) -> None:
     columns = {name: np.array([getattr(e, name) for e in known.values()], kind) for name, kind in _COLUMNS.items()}
-    columns["paths"] = _pack(known)
-    columns["reasons"] = _pack(entry.reason for entry in known.values())
+    columns["paths"] = pack(known)
+    columns["reasons"] = pack(entry.reason for entry in known.values())
+    columns["digests"] = pack_digests(entry.digest for entry in known.values())
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     with open(partial, "wb") as handle:
         np.savez_compressed(handle, version=np.array(_VERSION), **columns)  # type: ignore[arg-type]
@@ -250,16 +317,24 @@ def _read(file: Path) -> dict[str, ScannedFile]:
             if int(stored["version"]) != _VERSION:
                 return {}
             columns = [stored[name].tolist() for name in _COLUMNS]
-            rows = zip(*columns, _unpack(stored["reasons"]), strict=True)
-            return dict(zip(_unpack(stored["paths"]), (ScannedFile(*row) for row in rows), strict=True))
+            raw = stored["digests"].tobytes()
+            digests = [raw[start : start + _DIGEST] for start in range(0, len(raw), _DIGEST)]
+            rows = zip(*columns, unpack(stored["reasons"]), digests, strict=True)
+            return dict(zip(unpack(stored["paths"]), map(ScannedFile._make, rows), strict=True))
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return {}  # it is a cache: the scan that follows rebuilds it
 
 
-def _pack(strings: Iterable[str]) -> np.ndarray:
+def pack(strings: Iterable[str]) -> np.ndarray:
+    """Strings, such as paths, as uint8 [bytes]."""
     # NumPy's string arrays are as wide as the longest one, and object arrays need pickle.
     return np.frombuffer(b"".join(os.fsencode(s) + b"\0" for s in strings), np.uint8)
 
 
-def _unpack(packed: np.ndarray) -> list[str]:
+def unpack(packed: np.ndarray) -> list[str]:
     return [os.fsdecode(part) for part in packed.tobytes().split(b"\0")[:-1]]
+
+
+def pack_digests(digests: Iterable[bytes]) -> np.ndarray:
+    """uint8 [N, 16]."""
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, _DIGEST)

@@ -11,11 +11,13 @@ from semisonic.data.sets import manifest
 def decoded(monkeypatch) -> list[str]:
     """The names of the files that are decoded from now on."""
     names: list[str] = []
-    real = manifest.inspect
+    real = manifest.examine
 
-    def spy(path: str):
-        names.append(os.path.basename(path))
-        return real(path)
+    def spy(path: str, known: bytes = b""):
+        found = real(path, known)
+        if found is not None:
+            names.append(os.path.basename(path))
+        return found
 
-    monkeypatch.setattr(manifest, "inspect", spy)
+    monkeypatch.setattr(manifest, "examine", spy)
     return names

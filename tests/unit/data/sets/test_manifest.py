@@ -1,5 +1,6 @@
 """The scan against what DALI does, and the manifest that spares the next one."""
 
+import hashlib
 import io
 import os
 import struct
@@ -154,11 +155,54 @@ def test_only_changed_and_new_files_are_decoded_again(tmp_path: Path, decoded: l
     load_it(tmp_path)
     decoded.clear()
     picture(8, 9).save(tmp_path / "train/b/new-size.png")
-    os.utime(tmp_path / "train/a/1.png", ns=(1, 1))
+    os.utime(tmp_path / "train/a/1.png", ns=(1, 1))  # read again, but what is in it is known
     write_images(tmp_path / "train/b", "added.png")
     data = load_it(tmp_path)
-    assert sorted(decoded) == ["1.png", "added.png", "new-size.png"]
+    assert sorted(decoded) == ["added.png", "new-size.png"]
     assert data.train.shapes[data.train.paths.index("train/b/new-size.png")].tolist() == [8, 9]
+
+
+def test_every_file_has_the_hash_of_its_bytes(tmp_path: Path):
+    write_all(tmp_path, {"half.jpg": encoded("RGB", "JPEG")[:300], "p.gif": encoded("P", "GIF")})
+    paths = ["train/b/half.jpg", "train/b/p.gif", "train/a/1.png", "train/a/none.png"]
+    for _ in range(2):  # scanned, and known
+        digests = [entry.digest for entry in manifest.scan(tmp_path, paths).entries]
+        expected = [hashlib.blake2b((tmp_path / path).read_bytes(), digest_size=16).digest() for path in paths[:3]]
+        assert digests == [*expected, b""]
+
+
+def test_a_file_is_read_once_and_then_only_where_it_changed(tmp_path: Path, monkeypatch):
+    write_all(tmp_path, {})
+    read: list[str] = []
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or real(path))
+    paths = ["train/a/1.png", "train/b/1.png"]
+    assert manifest.scan(tmp_path, paths).decoded == 2 and len(read) == 2
+    copied = real(tmp_path / paths[0])
+    (tmp_path / "copy").write_bytes(copied)
+    known = (tmp_path / paths[0]).stat()
+    os.utime(tmp_path / "copy", ns=(known.st_mtime_ns, known.st_mtime_ns))
+    os.replace(tmp_path / "copy", tmp_path / paths[0])  # same path, size and time, but another inode
+    assert manifest.scan(tmp_path, paths).decoded == 0 and read[2:] == ["1.png"]
+    assert manifest.scan(tmp_path, paths).decoded == 0 and len(read) == 3
+
+
+def test_a_change_that_leaves_no_trace_is_found_by_reading_all(tmp_path: Path):
+    write_all(tmp_path, {})
+    paths = ["train/a/1.png", "train/b/1.png"]
+    before = manifest.scan(tmp_path, paths)
+    file = tmp_path / paths[1]
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    os.utime(file, ns=times)
+    assert manifest.scan(tmp_path, paths).entries == before.entries
+    with manifest.reading_all(False):
+        assert manifest.scan(tmp_path, paths).entries == before.entries
+    with manifest.reading_all():
+        found = manifest.scan(tmp_path, paths)
+    assert found.decoded == 1 and found.entries[0] == before.entries[0]
+    assert found.entries[1].digest != before.entries[1].digest
+    assert manifest.scan(tmp_path, paths).entries == found.entries
 
 
 def test_a_file_that_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch):
