@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from semisonic.checkpoint import format as checkpoints
+from semisonic.reporting.metrics_file import results
 from semisonic.schema import UserError
 
 
@@ -30,8 +31,7 @@ def about(checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
 def metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl without times and speeds."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    timed = ("time", "images_per_second", "data_wait")
-    return [{key: value for key, value in line.items() if key not in timed} for line in lines]
+    return [results(line) for line in lines]
 
 
 def result(folder: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A checkpoint is a folder `step-N`:
   model.safetensors      weights, EMA and every buffer of the algorithm, under their names in the algorithm
-  optimizer.safetensors  all optimizer state, as role/parameter/state
+  optimizer.safetensors  all optimizer state, as role/parameter/state, and meter/sums: what the next training metrics
+                         begin with
   state.json             step, history, split hash, scaler, world size, versions, and what `semisonic.load` needs
   config.yaml            the run's configuration
   manifest.json          size and checksum of each of these

@@ -16,6 +16,9 @@ from typing import Any
 TRAIN, EVAL = "train", "eval"
 """The kinds of lines."""
 
+OF_THE_MACHINE = ("time", "images_per_second", "data_wait", "straggler/")
+"""What is no part of a run's results, or such names begin with: the same run has other figures each time."""
+
 EARLIER_GROUPS = {"eval": "test", "eval_raw": "test_raw"}
 """Before the slash of a name: in an earlier version -> now."""
 EARLIER_WORDS = {"uda_mask": "uda_coverage", "labelled": "labeled"}
@@ -41,6 +44,11 @@ def parse(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         if line.endswith("\n"):
             entry = current(json.loads(line))
             yield {"kind": EVAL if "test/top1" in entry else TRAIN} | entry
+
+
+def results(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A line without what depends on the machine: two runs that are the same have the same."""
+    return {name: value for name, value in entry.items() if not name.startswith(OF_THE_MACHINE)}
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

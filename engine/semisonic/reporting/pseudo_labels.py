@@ -50,15 +50,18 @@ class PseudoLabelMonitor:
         self.collapsed_C = np.zeros(len(prior), bool)
         self.step = 0
 
-    def restore(self, path: Path, step: int) -> None:
-        """Takes up the window and the collapsed classes of a run that continues from `step`, from its own metrics."""
+    def restore(self, path: Path, step: int, read: int | None = None) -> None:
+        """Takes up the window and the collapsed classes of a run that continues from `step`, from its own metrics.
+
+        read: the step up to which they were read, where the next reading is of steps before `step` too.
+        """
         self.step = 0
         if step and path.exists():
             with path.open() as file:
                 for line in map(json.loads, file):
                     if "train/class_share" in line and line["step"] <= step:
                         self._judge(line["step"], line["train/class_share"])
-        self.step = step
+        self.step = step if read is None else read
 
     def read(self, step: int, metrics: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
         """The metrics of a reading with what follows from them, and a line to print where other classes have collapsed.

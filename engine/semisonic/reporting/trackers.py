@@ -5,7 +5,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from semisonic.checkpoint.atomic_files import write_text, writing
 from semisonic.config.fields import describe_fields
 from semisonic.config.run_config import RunConfig
 from semisonic.distributed.engine import Accelerator
+from semisonic.reporting.metrics_file import EVAL, parse
 
 PER_CLASS = 100
 """Vectors up to this length are sent to the trackers entry by entry too; of longer ones the extremes only."""
@@ -22,13 +23,24 @@ PER_CLASS = 100
 class Tracker:
     """Writes one object a line to `metrics.jsonl` on the main process, and the same scalars to the trackers."""
 
-    def __init__(self, accelerator: Accelerator, cfg: RunConfig, folder: Path, step: int, classes: Sequence[str] = ()):
+    def __init__(
+        self, accelerator: Accelerator, cfg: RunConfig, folder: Path, step: int, classes: Sequence[str] = (),
+        history: Sequence[Mapping[str, Any]] = (),
+    ):  # fmt: skip
+        """step, history: where the run goes on, and every evaluation so far."""
         self.accelerator, self.classes = accelerator, classes
         self.path = folder / "metrics.jsonl"
-        self.discarded = 0
+        self.notes: list[str] = []
+        """What was done to the lines of a run that goes on, to be told."""
         if accelerator.is_main_process:
             with writing(self.path):
-                self.discarded = discard_after(self.path, step)
+                if discarded := discard_after(self.path, step):
+                    self.notes.append(f"{discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
+                if missing := write_missing(self.path, history):
+                    self.notes.append(
+                        f"metrics.jsonl had lost lines: {missing} evaluation{'s are' if missing > 1 else ' is'} there "
+                        "again, from the checkpoint; training metrics that were lost stay lost"
+                    )
         if cfg.log.trackers:
             options = {"tensorboard": {"purge_step": step + 1}} if "tensorboard" in cfg.log.trackers else {}
             # One Accelerator serves the baseline and the main run: each has trackers and a folder of its own.
@@ -111,9 +123,26 @@ def discard_after(path: Path, step: int) -> int:
     return len(later)
 
 
+def write_missing(path: Path, history: Sequence[Mapping[str, Any]]) -> int:
+    """Puts evaluations that a file of metrics has lost back in their places, as far as the history knows them: without
+    their time and accuracies by class; returns how many. The lines of the file must be whole.
+    """
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    entries = list(parse(lines))
+    there = {entry["step"] for entry in entries if entry["kind"] == EVAL}
+    missing = [entry for entry in history if entry["step"] not in there]
+    if not missing:
+        return 0
+    placed = [(entry["step"], line) for entry, line in zip(entries, lines, strict=True)]
+    placed += [(entry["step"], json.dumps({"step": entry["step"], "kind": EVAL, **entry}) + "\n") for entry in missing]
+    placed.sort(key=lambda pair: pair[0])  # stable: the evaluation comes after the training metrics of its step
+    write_text(path, "".join(line for _, line in placed))
+    return len(missing)
+
+
 def _step(line: str) -> float:
     try:
-        return json.loads(line)["step"]
+        return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf
 

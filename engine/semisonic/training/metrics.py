@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,6 +10,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from semisonic.contract import Rank
+
+SUMS = "meter/sums"
+"""What a checkpoint has of a meter: beside the state of the optimizers, which are named after roles."""
 
 
 class Meter:
@@ -23,6 +28,8 @@ class Meter:
         """Name -> length of a vector; None for a scalar."""
         self.sums: Tensor | None = None
         """Every metric's sum, one after the other, and the number of steps: [K + 1]."""
+        self.saved: tuple[dict[str, int | None], Tensor] | None = None
+        """Sizes and this rank's sums of a checkpoint, which the first step goes on from."""
 
     @torch.no_grad()
     def add(self, metrics: dict[str, Tensor]) -> None:
@@ -32,6 +39,8 @@ class Meter:
         if self.sums is None:
             self.sizes = {name: len(value) if value.ndim else None for name, value in metrics.items()}
             self.sums = torch.zeros_like(values)
+            if self.saved and self.saved[0] == self.sizes:  # else another version's metrics: they start anew
+                self.sums.copy_(self.saved[1])
         self.sums += values
 
     def read(self) -> dict[str, float | list[float]]:
@@ -49,6 +58,36 @@ class Meter:
         for name, size in self.sizes.items():
             metrics[name] = next(means) if size is None else [next(means) for _ in range(size)]
         return metrics
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps beside `sizes`: the sums of every rank, [world, K + 1]; nothing before a first step.
+
+        Waits for no device. All ranks must ask for it.
+        """
+        if self.sums is None:
+            return {}
+        if not dist.is_initialized():
+            return {SUMS: self.sums[None]}
+        sums_WK = self.sums.new_empty(dist.get_world_size(), len(self.sums))
+        dist.all_gather(list(sums_WK.unbind()), self.sums)
+        return {SUMS: sums_WK}
+
+    def load_state(self, sizes: dict[str, int | None], tensors: Mapping[str, Tensor], rank: Rank) -> int:
+        """The reverse of `state`, before the first step; returns for how many steps the sums stand.
+
+        At another world size, rank 0 goes on with the sums of all. A checkpoint of earlier versions has none.
+        """
+        if SUMS not in tensors:
+            return 0
+        sums_WK = tensors[SUMS]
+        if len(sums_WK) == rank.world_size:
+            own = sums_WK[rank.rank]
+        elif rank.is_main:  # as if as many ranks as there are now had added them, so that every step counts as much
+            own = sums_WK.sum(0) * (rank.world_size / len(sums_WK))
+        else:
+            own = torch.zeros_like(sums_WK[0])
+        self.saved = (sizes, own)
+        return int(sums_WK[0, -1])
 
 
 class Throughput:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.checkpoint import format as checkpoints
@@ -74,6 +73,8 @@ class Trainer:
             self.host_group = dist.new_group(backend="gloo", timeout=timedelta(seconds=collective_timeout(cfg.health)))
         self.checkpoint_writer = CheckpointWriter(self.run_folder / "checkpoints", cfg.checkpoint.keep, self.host_group)
         self.history: list[dict[str, float]] = []
+        self.unread = 0
+        """Steps before a resumed run's first whose metrics are in no line yet."""
 
     @property
     def step(self) -> int:
@@ -135,12 +136,12 @@ class Trainer:
 
     def observers(self, console: Console) -> tuple[Tracker, PseudoLabelMonitor]:
         """What writes metrics down, and what looks at pseudo-labels; both go on from what is there."""
-        tracker = Tracker(self.accelerator, self.cfg, self.run_folder, self.step, self.data.classes)
+        tracker = Tracker(self.accelerator, self.cfg, self.run_folder, self.step, self.data.classes, self.history)
         pseudo_labels = PseudoLabelMonitor(self.cfg, self.data.classes, self.algorithm.info.class_prior)
         if self.rank.is_main:
-            pseudo_labels.restore(tracker.path, self.step)
-        if tracker.discarded:
-            console.print(f"{tracker.discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
+            pseudo_labels.restore(tracker.path, self.step, self.step - self.unread)
+        for note in tracker.notes:
+            console.print(note)
         return tracker, pseudo_labels
 
     def write_label_tables(self) -> None:
@@ -273,7 +274,7 @@ class Trainer:
             step.mark_bad(~finite, step.number - 1)
             self.check_finite()
             self.compare_ranks()
-            optimizer: dict[str, Tensor] = {}
+            optimizer = step.meter.state()
             for role, engine in step.engines.items():
                 for name, value in engine.state():
                     if self.accelerator.is_main_process:
@@ -295,6 +296,7 @@ class Trainer:
             "split": self.split.hash,
             "history": self.history,
             "scaler": {role: engine.scaler.state_dict() for role, engine in self.training_step.engines.items()},
+            "meter": self.training_step.meter.sizes,
             "classes": list(self.data.classes),
             "image_size": self.data.size,
             "preprocess": {
@@ -322,3 +324,4 @@ class Trainer:
             engine.scaler.load_state_dict(checkpoint.state["scaler"][role])
         self.training_step.number, self.elapsed = checkpoint.state["step"], checkpoint.state["elapsed"]
         self.history = [current(entry) for entry in checkpoint.state["history"]]
+        self.unread = self.training_step.meter.load_state(checkpoint.state.get("meter", {}), optimizer, self.rank)

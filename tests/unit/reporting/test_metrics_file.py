@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from semisonic.reporting.metrics_file import current, parse, read_metrics
+from semisonic.reporting.metrics_file import current, parse, read_metrics, results
 from tests.fixtures.older_runs import NAMES, STORED
 
 
@@ -24,6 +24,11 @@ def test_names_of_this_version_stay():
     entry = {"step": 3, "test/top1": 1.0, "held_out_raw/loss": 2.0, "lr/teacher": 0.1, "train/evaluated": 4.0}
     assert current(entry) == entry
     assert current({"eval_raw/top5": 1.0, "train/uda_mask": 0.5}) == {"test_raw/top5": 1.0, "train/uda_coverage": 0.5}
+
+
+def test_what_depends_on_the_machine_is_no_result():
+    line = {"step": 3, "time": 1.0, "images_per_second": 9.0, "data_wait": 0.1, "straggler/rank": 1, "train/loss": 2.0}
+    assert results(line) == {"step": 3, "train/loss": 2.0}
 
 
 def test_half_a_line_is_none(tmp_path: Path):

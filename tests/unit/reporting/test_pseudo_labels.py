@@ -133,6 +133,11 @@ def test_a_resumed_run_takes_up_the_alarm_where_it_was(tmp_path: Path):
         for step in range(stop, len(shares)):
             figures, line = again.read(50 * (step + 1), reading(*shares[step]))
             assert ({"step": 50 * (step + 1), **figures}, line) == (lines[step + 1], said[step])
+    between = usage()  # the next reading is of 50 steps, of which 20 came before
+    between.restore(path, 170, 150)
+    figures, line = between.read(200, reading(*shares[3]))
+    assert ({"step": 200, **figures}, line) == (lines[4], said[3])
+    assert [steps for steps, _ in between.readings][-1] == 50
     fresh = usage()
     fresh.restore(tmp_path / "nothing", 0)
     assert not fresh.readings

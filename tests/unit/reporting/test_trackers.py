@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from semisonic.reporting.trackers import append, discard_after, scalars
+from semisonic.reporting.trackers import append, discard_after, scalars, write_missing
 
 
 def test_a_line_of_figures_is_appended_whole_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -37,6 +37,24 @@ def test_figures_that_a_kill_or_a_file_system_tore_are_set_aside(tmp_path: Path)
     assert path.read_text() == "".join(f"{line}\n" for line in lines[:3])
     assert len((tmp_path / "metrics.discarded.jsonl").read_text().splitlines()) == 5
     assert discard_after(path, 3) == 0 and discard_after(tmp_path / "none", 3) == 0
+
+
+def test_evaluations_that_a_file_of_metrics_has_lost_come_from_the_history(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    history = [{"step": step, "test/top1": float(step)} for step in (2, 4, 6)]
+    assert write_missing(path, []) == 0 and not path.exists()
+    whole = [
+        json.dumps({"step": 4, "kind": "train", "time": 1}),
+        json.dumps({"step": 4, "kind": "eval", "test/top1": 4.0}),
+    ]
+    path.write_text("".join(f"{line}\n" for line in whole))
+    assert write_missing(path, history) == 2
+    lines = path.read_text().splitlines()
+    assert lines[1:3] == whole and [json.loads(line)["step"] for line in lines] == [2, 4, 4, 6]
+    assert json.loads(lines[3]) == {"step": 6, "kind": "eval", "test/top1": 6.0}
+    assert write_missing(path, history) == 0 and path.read_text().splitlines() == lines
+    path.unlink()
+    assert write_missing(path, history) == 3 and len(path.read_text().splitlines()) == 3
 
 
 def test_trackers_get_every_class_of_few_and_the_extremes_of_many():

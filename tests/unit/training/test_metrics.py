@@ -8,7 +8,8 @@ import torch
 import torch.distributed as dist
 
 from semisonic.algorithms.monitoring import pseudo_label_metrics
-from semisonic.training.metrics import Meter, evaluate
+from semisonic.contract import Rank
+from semisonic.training.metrics import SUMS, Meter, evaluate
 from tests.support.pseudo_labels import usage
 from tests.support.trainers import make_trainer
 
@@ -43,6 +44,26 @@ def test_precision_is_that_of_all_ranks_and_steps_not_the_mean_of_theirs(monkeyp
     assert figures["train/pseudo_label_precision"] == pytest.approx(8 / 9)
     assert figures["train/coverage"] == pytest.approx(9 / 16)
     assert figures["train/class_share"] == pytest.approx([8 / 16, 1 / 16, 0, 0])
+
+
+def test_sums_go_on_on_every_rank_and_at_another_world_size_as_those_of_all():
+    rows = torch.tensor([[6.0, 2.0], [10.0, 2.0]])
+    sizes: dict[str, int | None] = {"loss": None}
+
+    def resumed(rank: Rank, names: dict[str, int | None]) -> torch.Tensor:
+        meter = Meter()
+        assert meter.load_state(names, {SUMS: rows}, rank) == 2
+        meter.add({"loss": torch.tensor(1.0)})
+        assert meter.sums is not None
+        return meter.sums
+
+    assert [resumed(Rank(rank, 2), sizes).tolist() for rank in (0, 1)] == [[7.0, 3.0], [11.0, 3.0]]
+    # The mean of 2 steps at 4 and a step at 1, whatever the number of ranks: (4 + 4 + 1) / 3.
+    assert resumed(Rank(0, 1), sizes).tolist() == [9.0, 3.0]
+    total = sum(resumed(Rank(rank, 4), sizes) for rank in range(4))
+    assert isinstance(total, torch.Tensor) and total.tolist() == [36.0, 12.0]
+    assert resumed(Rank(0, 2), {"other": None}).tolist() == [1.0, 1.0]  # of another version: they start anew
+    assert Meter().load_state({}, {}, Rank(0, 1)) == 0
 
 
 def test_precision_recall_and_f1_follow_from_the_confusion():

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from semisonic.checkpoint import format as checkpoints
 from semisonic.config.command_line import resolve
 from semisonic.reporting.console import Console
+from semisonic.reporting.metrics_file import read_metrics, results
 from semisonic.training.build import build_trainer, initialize
 from semisonic.training.trainer import Trainer
 from tests.support.trainers import make_trainer
@@ -40,6 +41,25 @@ def test_the_pace_is_that_of_the_steps_since_the_last_vote(trainer: Trainer):
     assert trainer.agree("SIGTERM") is None  # not before the next vote, which all ranks know
     trainer.training_step.number += 1
     assert trainer.agree("SIGTERM") == "SIGTERM"
+
+
+def test_metrics_after_a_resume_are_those_of_the_run_that_was_not_stopped(tmp_path: Path):
+    fields = ["--steps", "8", "--log.every", "3", "--checkpoint.every", "5", "--eval.every", "4", "--model", "small",
+              "--eval.batch", "512", "--algorithm.threshold", "0.2", "--log.collapse-coverage", "0.01"]  # fmt: skip
+    ended = []
+    for name, stop_at in (("whole", 8), ("stopped", 4)):
+        trainer = make_trainer(tmp_path / name, *fields)
+        (tmp_path / name).mkdir()
+        trainer.train(Console(False), lambda made=trainer, last=stop_at: "SIGTERM" if made.step == last else None)
+        ended.append(trainer.step)
+    assert ended == [8, 4]
+    resumed = make_trainer(tmp_path / "stopped", *fields)
+    resumed.restore(checkpoints.load_checkpoint(tmp_path / "stopped"))
+    assert resumed.unread == 1  # of the reading at step 6, the steps 5 and 6 are still to come
+    resumed.train(Console(False), lambda: None)
+    whole, stopped = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "stopped"))
+    assert [line["step"] for line in whole] == [3, 4, 6, 8, 8]
+    assert [results(line) for line in stopped] == [results(line) for line in whole]
 
 
 def test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimizers(tmp_path: Path):
