@@ -13,6 +13,7 @@ from torch import Tensor
 
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.atomic_files import advice, sync_file
+from semisonic.faults import reach
 from semisonic.schema import UserError
 
 PATIENCE = 10.0
@@ -87,8 +88,10 @@ class CheckpointWriter:
                 self.model.wait()
                 self.optimizer.wait()
                 taken.model, taken.optimizer = self.model.tensors, self.optimizer.tensors
+                reach("writer")
                 metrics = self.folder.parent / "metrics.jsonl"
                 if metrics.exists():
+                    reach("metrics.fsync")
                     sync_file(metrics)  # a run continues its metrics where its checkpoint stands
                 checkpoints.save(self.folder, step, taken, self.keep, best)
             except OSError as error:
@@ -153,6 +156,7 @@ class CheckpointWriter:
         All of them call it together. The waiting is on the host; the device goes on.
         """
         self.settle()
+        reach("outcome")
         if self.group is None:
             self._raise()
             return

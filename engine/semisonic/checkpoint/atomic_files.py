@@ -7,12 +7,14 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
 import torch
 from torch import Tensor
 
+from semisonic.faults import reach_file
 from semisonic.schema import UserError
 
 PIECE = 2**24
@@ -45,10 +47,12 @@ def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> FileRecord:
         for part in parts:
             rest = memoryview(part)
             while rest:
+                reach_file(path, "write", partial(os.write, descriptor, rest[: min(PIECE, len(rest)) // 2]))
                 count = os.write(descriptor, rest[:PIECE])
                 crc = zlib.crc32(rest[:count], crc)
                 size += count
                 rest = rest[count:]
+        reach_file(path, "fsync")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -120,21 +124,33 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def stage(path: Path, text: str) -> Path:
-    """Writes the new content of a small file beside it, ready to replace it: that needs no more space."""
+def stage(path: Path, content: bytes | memoryview) -> Path:
+    """Writes the new content of a file beside it, ready to `replace` it: that needs no more space."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        write_file(temporary, [text.encode()])
+        write_file(temporary, [content])
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
     return temporary
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a small file atomically: a reader sees the old content or the new."""
-    os.replace(stage(path, text), path)
+def replace(staged: Path, path: Path) -> None:
+    """Gives a staged file its name, in place of the one before."""
+    reach_file(path, "rename")
+    os.replace(staged, path)
+    reach_file(path, "named")
     sync_folder(path.parent)
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Writes a file atomically: a reader sees the old content or the new, also after the machine has failed."""
+    replace(stage(path, content), path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes`, in UTF-8."""
+    write_bytes(path, text.encode())
 
 
 def advice(error: OSError) -> str:

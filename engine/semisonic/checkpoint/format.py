@@ -23,7 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from semisonic.checkpoint.atomic_files import file_problem, stage, sync_folder, write_file, write_tensors
+from semisonic.checkpoint.atomic_files import file_problem, replace, stage, sync_folder, write_file, write_tensors
+from semisonic.faults import reach
 from semisonic.schema import UserError
 
 FORMAT = 2
@@ -77,15 +78,17 @@ def _write(temporary: Path, final: Path, checkpoint: Checkpoint) -> None:
             "state.json": write_file(temporary / "state.json", [state.encode()]),
         }
         write_file(temporary / "manifest.json", [json.dumps(manifest, indent=1).encode()])
+        reach("checkpoint.sync")
         sync_folder(temporary)
         # All that needs space is written before anything changes its name.
-        pointer = stage(folder / "latest", final.name + "\n")
+        pointer = stage(folder / "latest", f"{final.name}\n".encode())
         if final.exists():
             _remove(final)  # a kill kept `latest` from naming it: the run has gone back behind it
+        reach("checkpoint.rename")
         os.rename(temporary, final)
+        reach("checkpoint.named")
         sync_folder(folder)
-        os.replace(pointer, folder / "latest")
-        sync_folder(folder)
+        replace(pointer, folder / "latest")
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)  # frees its space; the error at hand is the one to report
         raise
@@ -94,7 +97,9 @@ def _write(temporary: Path, final: Path, checkpoint: Checkpoint) -> None:
 def _remove(path: Path) -> None:
     """Removes a checkpoint without ever leaving half of it under a valid name."""
     gone = path.with_name(f".tmp-old-{path.name}")
+    reach("checkpoint.remove")
     os.rename(path, gone)
+    reach("checkpoint.delete", (gone / "model.safetensors").unlink)
     _delete(gone)
 
 

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from semisonic.distributed.failures import RaisedByAllRanks, format_ranks
+from semisonic.faults import reach
 from semisonic.models.norm import BatchNorm2d
 from semisonic.schema import ExitCode
 
@@ -98,6 +99,7 @@ def check_equal(tensors: dict[str, Tensor], step: int, last_good: Callable[[], s
 
     It names the ranks that differ from most, or all where there is no majority. last_good: says where to go on from.
     """
+    reach("comparison")
     if not dist.is_initialized() or dist.get_world_size() == 1 or not tensors:
         return
     own_T = checksums(tensors.values())

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from semisonic.distributed.deepspeed import of_a_role
+from semisonic.faults import reach
 from semisonic.optim.optimizer import OptimConfig, load_optimizer_state, optimizer_state
 
 __all__ = ["Accelerator", "Engine", "ForwardBackward", "ZeroEngine"]
@@ -50,6 +51,7 @@ class Engine:
         return nullcontext() if last else self.accelerator.no_sync(self.wrapped)
 
     def backward(self, loss: Tensor) -> None:
+        reach("gradients")
         # Not Accelerate's, which divides by a number of accumulation steps from the environment.
         self.scaler.scale(loss).backward()
 
@@ -133,6 +135,7 @@ class ZeroEngine(Engine):
         yield
 
     def backward(self, loss: Tensor) -> None:
+        reach("gradients")
         self.wrapped.backward(loss, scale_wrt_gas=False)  # the losses of micro-batches are divided already
 
     def zero_grad(self) -> None:

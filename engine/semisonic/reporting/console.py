@@ -1,5 +1,6 @@
 """What people see: the start-up table, progress with ETA, results, and pictures."""
 
+import io
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from semisonic.checkpoint.atomic_files import write_bytes
 from semisonic.config.run_config import RunConfig
 from semisonic.contract import Rank
 from semisonic.data.sets.base import DataSet
@@ -172,4 +174,6 @@ def save_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequ
             if count:
                 color = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=color, fontsize=8)
-    figure.savefig(path, dpi=120)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    write_bytes(path, content.getbuffer())

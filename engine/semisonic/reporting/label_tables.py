@@ -7,7 +7,7 @@ import pyarrow
 from pyarrow import parquet
 from torch import Tensor
 
-from semisonic.checkpoint.atomic_files import writing
+from semisonic.checkpoint.atomic_files import write_bytes, writing
 from semisonic.data.sets.base import DataSet, ImageFiles
 from semisonic.data.sets.splits import Split
 
@@ -25,6 +25,6 @@ def write_label_table(path: Path, columns: Mapping[str, Tensor], data: DataSet, 
     table |= {name: column.detach().cpu().numpy() for name, column in columns.items()}
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        parquet.write_table(pyarrow.table(table), temporary)
-        temporary.replace(path)
+        content = pyarrow.BufferOutputStream()
+        parquet.write_table(pyarrow.table(table), content)
+        write_bytes(path, memoryview(content.getvalue()))

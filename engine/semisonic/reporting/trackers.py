@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from semisonic.checkpoint.atomic_files import write_text, writing
 from semisonic.config.fields import describe_fields
 from semisonic.config.run_config import RunConfig
 from semisonic.distributed.engine import Accelerator
+from semisonic.faults import reach
 from semisonic.reporting.metrics_file import EVAL, parse
 
 PER_CLASS = 100
@@ -93,11 +95,12 @@ def _label(index: int, name: str) -> str:
     return str(index) if name in ("", str(index)) else f"{index} {name}"
 
 
-def append(file: FileIO, text: str) -> None:
-    """Appends to a file, or leaves it as it was where there is no space for all of `text`."""
+def append(file: FileIO, text: str, point: str = "metrics") -> None:
+    """Appends to a file, or leaves it as it was where there is no space for all of `text`. point: its faults' name."""
     rest, end = memoryview(text.encode()), os.fstat(file.fileno()).st_size
     try:
         while rest:
+            reach(f"{point}.write", partial(os.write, file.fileno(), rest[: len(rest) // 2]))
             rest = rest[os.write(file.fileno(), rest) :]
     except OSError:
         os.ftruncate(file.fileno(), end)
@@ -117,8 +120,8 @@ def discard_after(path: Path, step: int) -> int:
     for line in lines:
         (kept if line.endswith("\n") and _step(line) <= step else later).append(line)
     if later:
-        with path.with_name("metrics.discarded.jsonl").open("a") as file:
-            file.writelines(line.rstrip("\n") + "\n" for line in later)
+        with path.with_name("metrics.discarded.jsonl").open("ab", buffering=0) as file:
+            append(file, "".join(line.rstrip("\n") + "\n" for line in later), "discarded")
         write_text(path, "".join(kept))
     return len(later)
 

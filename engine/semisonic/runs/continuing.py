@@ -12,6 +12,7 @@ from semisonic.config.effects import effects, steps_planned_by
 from semisonic.config.fields import algorithm_name, dotted
 from semisonic.config.migrations import Saved, field_value, read_saved
 from semisonic.config.run_config import RunConfig
+from semisonic.faults import reach
 from semisonic.plugins import require_plugins
 from semisonic.schema import Effect, UserError
 
@@ -141,6 +142,7 @@ def lengthen(cfg: RunConfig, extend: bool) -> list[str]:
         records["extended"] = [*records.get("extended", []), change]
     finished = folder / "summary.json"
     if finished.exists():  # before the configuration: with a summary, a run is finished
+        reach("lengthened.rename")
         finished.replace(_free_name(folder, old))
     # Else as it was written: by its schema, fields that came later are what its version did.
     content = yaml.safe_load((folder / "config.yaml").read_text()) | {"steps": cfg.steps} | records

@@ -23,6 +23,7 @@ from semisonic.distributed import elastic
 from semisonic.distributed.engine import Accelerator
 from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import StatusWriter, Watchdog
+from semisonic.faults import arm, reach
 from semisonic.reporting.console import Console
 from semisonic.runs.continuing import extensions, lengthen
 from semisonic.runs.memory_fit import Trial, fit_steps
@@ -91,6 +92,7 @@ def execute(invocation: Invocation, trial: type[Trial] | None = None) -> int:
 
 def run(invocation: Invocation, given: Given = NOTHING, trial: type[Trial] | None = None) -> Outcome:
     """Trains what a command line or a call in Python asked for, and leaves the process as it was."""
+    arm()
     check_given(invocation.cfg, given)
     with (
         started(invocation.cfg) as accelerator,
@@ -123,6 +125,7 @@ def _run(
     if begun:
         on_main(accelerator, lambda: check_split(cfg, split, data))
     cfg, baseline = fit_steps(cfg, asked, begun, data, split, accelerator, console, trial, given.network)
+    reach("begin")
     notes = on_main(accelerator, lambda: begin_run(cfg, split, data, invocation.extend))
     for note in (*data.notes, *cfg.composition.notes, *notes):
         console.print(note)
@@ -223,6 +226,7 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
     session.watchdog.wait_for_checkpoint = trainer.checkpoint_writer.rest
     console.start_up(cfg, session.data, session.split, trainer.rank, trainer.device, cfg.execution.threads)
     if latest:
+        reach("restore")
         trainer.restore(checkpoints.load_checkpoint(latest))
         console.print(f"Resumed from {latest}")
     for report in reports:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from semisonic.checkpoint.atomic_files import sync_file, write_text, writing
+from semisonic.checkpoint.atomic_files import write_text, writing
 from semisonic.config.checks import find_problems
 from semisonic.config.migrations import field_value, read_saved
 from semisonic.config.run_config import RunConfig
@@ -113,10 +113,7 @@ def create(cfg: RunConfig, split: Split, data: DataSet) -> None:
         return
     try:
         cfg.run_folder.mkdir(parents=True, exist_ok=True)
-        temporary = cfg.run_folder / ".split.npz.tmp"
-        save_split(split, temporary)
-        sync_file(temporary)
-        temporary.replace(cfg.run_folder / "split.npz")
+        save_split(split, cfg.run_folder / "split.npz")
         write_status(cfg.run_folder, "running", 0, cfg.steps)
         write_text(cfg.run_folder / "config.yaml", cfg.dump({"content": contents(cfg) | {"data": data_checksum(data)}}))
     except OSError as error:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.contract import Rank
+from semisonic.faults import reach
 
 SUMS = "meter/sums"
 """What a checkpoint has of a meter: beside the state of the optimizers, which are named after roles."""
@@ -45,6 +46,7 @@ class Meter:
 
     def read(self) -> dict[str, float | list[float]]:
         """Waits for the device, returns the means and starts anew; empty where nothing was added."""
+        reach("meter")
         if self.sums is None:
             return {}
         totals = self.sums.clone()
@@ -64,6 +66,7 @@ class Meter:
 
         Waits for no device. All ranks must ask for it.
         """
+        reach("sums")
         if self.sums is None:
             return {}
         if not dist.is_initialized():
@@ -193,6 +196,7 @@ def evaluate(
     counts: Tensor | None = None
     loss = torch.zeros(())
     for images, labels, valid in slices:
+        reach("evaluation")
         logits = predict(images)
         valid = valid & (labels >= 0)
         labels = labels.clamp(min=0)
@@ -206,6 +210,7 @@ def evaluate(
         loss += (F.cross_entropy(logits.double(), labels, reduction="none") * valid).sum()
     if counts is None:
         raise ValueError("nothing to evaluate: no slices")
+    reach("counts")
     if everywhere and dist.is_initialized():
         dist.all_reduce(counts)
         dist.all_reduce(loss)

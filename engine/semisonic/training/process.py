@@ -31,6 +31,7 @@ from semisonic.config.run_config import RunConfig
 from semisonic.distributed import deepspeed as deepspeed_config
 from semisonic.distributed.rendezvous import check_launcher, join
 from semisonic.distributed.watchdog import collective_timeout
+from semisonic.faults import reach
 from semisonic.schema import UserError
 
 T = TypeVar("T")
@@ -224,6 +225,7 @@ def on_main(accelerator: Accelerator, action: Callable[[], T]) -> T:
             outcome[0] = action()
         except UserError as error:
             outcome[1] = error
+    reach("main")
     broadcast_object_list(outcome)
     if outcome[1] is not None:
         raise outcome[1]

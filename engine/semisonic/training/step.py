@@ -18,6 +18,7 @@ from semisonic.data.loading.draws import purpose, sample_keys
 from semisonic.data.loading.feedback import Feedback
 from semisonic.distributed.deepspeed import offloads_optimizer
 from semisonic.distributed.engine import Accelerator, Engine, ForwardBackward, ZeroEngine
+from semisonic.faults import reach
 from semisonic.models.blocks import use_blocks
 from semisonic.optim.optimizer import AveragingSGD, OptimConfig, build_optimizer, set_learning_rate
 from semisonic.training.cuda_graph import WARM_UP_DDP, CudaGraph, GraphedFunction, Recorder
@@ -94,6 +95,7 @@ class TrainingStep:
 
     def gather(self, observed: dict[str, Tensor]) -> dict[str, Tensor]:
         """Every rank's tensors in global-sample order: a step's micro-batches are cut before its ranks."""
+        reach("observed")
         if self.rank.world_size == 1:
             return observed
         gathered = {}

@@ -26,6 +26,7 @@ from semisonic.distributed.engine import Accelerator
 from semisonic.distributed.heartbeat import Activity, Phase
 from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import collective_timeout
+from semisonic.faults import reach
 from semisonic.reporting.console import Console, save_confusion
 from semisonic.reporting.label_tables import write_label_table
 from semisonic.reporting.metrics_file import EVAL, TRAIN, current
@@ -99,6 +100,7 @@ class Trainer:
                 self.activity.enter(Phase.DATA, self.step)
                 batch = next(loader)
                 self.activity.enter(Phase.STEP)
+                reach("step")
                 self.training_step(batch)
                 throughput.steps += 1
                 progress.stepped(self.step)
@@ -131,6 +133,7 @@ class Trainer:
                     for written in self.checkpoint_writer.written():
                         progress.saved(written)
             self.activity.enter(Phase.FINISHING, self.step)
+            reach("finish")
             on_main(self.accelerator, self.write_label_tables)
         return reason if self.step < cfg.steps else None
 
@@ -181,6 +184,7 @@ class Trainer:
 
     def agree(self, reason: str | None) -> str | None:
         """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""
+        reach("vote")
         if self.host_group is None:
             if self.checkpoint_writer.failed:
                 self.checkpoint_writer.finish()
@@ -265,6 +269,7 @@ class Trainer:
         All ranks must call it.
         """
         self.activity.enter(Phase.SAVING, self.step)
+        reach("save")
         # No barrier: every rank is past this step, and rank 0 holds all that is written. Its last write is waited for.
         self.checkpoint_writer.finish()
         step = self.training_step

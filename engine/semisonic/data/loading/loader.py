@@ -23,6 +23,7 @@ from semisonic.data.loading.sampler import BalancedSampler, EvaluationSampler, T
 from semisonic.data.loading.stream import Extras, Stream, StreamBatch
 from semisonic.data.sets.base import DataSet, Images
 from semisonic.data.sets.splits import Split
+from semisonic.faults import reach
 
 
 class Wait:
@@ -174,6 +175,7 @@ class Loader:
         return self
 
     def __next__(self) -> Batch:
+        reach("loader")
         with self._wait:
             parts = {name: stream.take() for name, stream in self.streams.items()}
             nothing = StreamBatch({}, {}, {})

@@ -304,10 +304,11 @@ def _write(file: Path, known: dict[str, ScannedFile]) -> None:
     columns["paths"] = pack(known)
     columns["reasons"] = pack(entry.reason for entry in known.values())
     columns["digests"] = pack_digests(entry.digest for entry in known.values())
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    with open(partial, "wb") as handle:
-        np.savez_compressed(handle, version=np.array(_VERSION), **columns)  # type: ignore[arg-type]
-    os.replace(partial, file)
+    content = io.BytesIO()
+    np.savez_compressed(content, version=np.array(_VERSION), **columns)  # type: ignore[arg-type]
+    from semisonic.checkpoint.atomic_files import write_bytes  # with torch, which processes that scan need not import
+
+    write_bytes(file, content.getbuffer())
 
 
 def _read(file: Path) -> dict[str, ScannedFile]:

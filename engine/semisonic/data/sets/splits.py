@@ -8,6 +8,7 @@ one.
 
 import csv
 import hashlib
+import io
 import os
 import zipfile
 import zlib
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from semisonic.checkpoint.atomic_files import write_bytes
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.spellings import HELD_OUT, LABELED, SAVED_ARRAYS, UNLABELED, find_arrays
 from semisonic.schema import UserError
@@ -140,8 +142,9 @@ def _complete(cfg: DataConfig, images: int, labeled: np.ndarray, held_out: np.nd
 
 def save_split(split: Split, path: Path) -> None:
     """Write `split` as an .npz that `load_split` and `data.split` read."""
-    with open(path, "wb") as file:
-        np.savez(file, **dict(zip(SAVED_ARRAYS, split.arrays, strict=True)))  # type: ignore[arg-type]
+    content = io.BytesIO()
+    np.savez(content, **dict(zip(SAVED_ARRAYS, split.arrays, strict=True)))  # type: ignore[arg-type]
+    write_bytes(path, content.getbuffer())
 
 
 def load_split(path: Path, labels_N: np.ndarray | None = None, classes: int | None = None) -> Split:
