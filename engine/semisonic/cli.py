@@ -229,6 +229,14 @@ def check(argv: Sequence[str]) -> int:
     return run(argv)
 
 
+@guarded
+def replay(argv: Sequence[str]) -> int:
+    """Takes a step that was not finite, and ended a run, once more, and tells where that begins."""
+    from semisonic.runs.replay import main as run
+
+    return run(argv)
+
+
 COMMANDS: dict[str, Command] = {
     "train": main,
     "pretrain": pretrain,
@@ -237,6 +245,7 @@ COMMANDS: dict[str, Command] = {
     "predict": predict,
     "views": views,
     "check": check,
+    "replay": replay,
 }
 
 

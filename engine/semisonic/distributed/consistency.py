@@ -25,6 +25,11 @@ class Diverged(RaisedByAllRanks):
 
     exit_code = ExitCode.DIVERGED
 
+    def __init__(self, messages: str | Iterable[str], step: int = -1):
+        """step: the first at which that was noticed, counted from 0."""
+        super().__init__(messages)
+        self.step = step
+
 
 class RanksDiffer(RaisedByAllRanks):
     """Tensors that must be the same on all ranks are not."""
@@ -138,5 +143,6 @@ def check_finite(first_bad_step: Tensor, last_good: Callable[[], str]) -> None:
     where = f" on {format_ranks(ranks)}" if len(ranks) < world_size else ""
     raise Diverged(
         f"the loss or the weights were not finite at step {first}{where}; nothing was saved since. {last_good()}; "
-        "if it happens again, lower optim.lr, set optim.clip or use precision fp32"
+        "if it happens again, lower optim.lr, set optim.clip or use precision fp32",
+        first,
     )

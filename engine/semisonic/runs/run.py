@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.registry import load_data_set
 from semisonic.data.sets.splits import Split
 from semisonic.distributed import elastic
+from semisonic.distributed.consistency import Diverged
 from semisonic.distributed.engine import Accelerator
 from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import StatusWriter, Watchdog
@@ -39,7 +41,8 @@ from semisonic.runs.run_folder import (
 )
 from semisonic.runs.summary import summarize
 from semisonic.schema import ExitCode, UserError, exit_code
-from semisonic.training.build import build_algorithm, build_trainer, draw_split, initialize
+from semisonic.training import replay
+from semisonic.training.build import begun, build_algorithm, build_trainer, draw_split, initialize
 from semisonic.training.given import NOTHING, Given, check_alike, check_given
 from semisonic.training.out_of_memory import explained
 from semisonic.training.process import on_main, started
@@ -237,6 +240,9 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
     with session.watchdog.recording(status_writer(cfg)), memory_explained:
         try:
             reason = trainer.train(console, session.stop, session.given.evaluated if session.main else None)
+        except Diverged as error:
+            begin = partial(begun, cfg, session.data, session.split, network=session.given.network)
+            raise replay.explained(error, trainer, begin, session.stop, console.print) from None
         except BaseException:
             trainer.checkpoint_writer.settle()  # the write in flight may be the last good checkpoint
             if trainer.checkpoint_writer.failed:

@@ -45,11 +45,20 @@ def build_trainer(
     accelerator = accelerator or start(cfg)
     data = data or load_data_set(cfg.data)
     split = split or draw_split(cfg, data)
+    algorithm = begun(cfg, data, split, fresh, say, network)
+    return Trainer(cfg, algorithm, data, split, accelerator, activity)
+
+
+def begun(
+    cfg: RunConfig, data: DataSet, split: Split, fresh: bool = True, say: Callable[[str], None] = lambda report: None,
+    network: NetworkFactory | None = None,
+) -> Algorithm:  # fmt: skip
+    """The algorithm of a run before its first step, on the CPU; the same each time."""
     torch.manual_seed(cfg.seed)
     algorithm = build_algorithm(cfg, data, split, fresh, network)
     if cfg.init and fresh:
         say(initialize(algorithm, cfg.init))
-    return Trainer(cfg, algorithm, data, split, accelerator, activity)
+    return algorithm
 
 
 def draw_split(cfg: RunConfig, data: DataSet) -> Split:

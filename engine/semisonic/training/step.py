@@ -51,7 +51,8 @@ class TrainingStep:
         """Whether the EMA moves the averages of parameters, or an optimizer does in its own step."""
         run = Runner(self.engines, cfg.batch.micro, partial(accelerator.reduce, reduction="mean"))
         # What a CUDA graph replays is chosen here, once: nothing, forward and backward, or all that is on the device.
-        self._train: Callable[[Batch], StepOutput] = partial(algorithm.train_step, run=run)
+        self._eager = partial(algorithm.train_step, run=run)
+        self._train: Callable[[Batch], StepOutput] = self._eager
         self._on_device: Callable[[Batch], StepOutput] = self.device_step
         if graph and replayed == "backward":
             self._train = self.replaying_backward(graph)
@@ -69,6 +70,10 @@ class TrainingStep:
         if self.feedback:
             self.feedback.send(self.number)
         return output
+
+    def replay_no_graphs(self) -> None:
+        """Has the next steps take no CUDA graph, so that their optimizer may be given other tensors."""
+        self._train, self._on_device = self._eager, self.device_step
 
     def device_step(self, batch: Batch) -> StepOutput:
         """All that a step does on the device, from tensors on the device alone, so that a CUDA graph can hold it."""
