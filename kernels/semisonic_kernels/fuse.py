@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.fx.experimental import _config as symbolic_shapes
 
+from semisonic_kernels.compile_caches import private_caches
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -56,7 +58,7 @@ def fused(reference: Callable[P, R], check: Callable[P, None]) -> Callable[[Call
     numbers, compiled at first use, for all sizes (but the compiler tells sums of thousands from shorter ones). So what
     changes from step to step is given as a tensor. There, two things run uncompiled: a first argument of less than
     two rows, which is not worth a graph, and calls under a `torch.func` transform, which torch.compile refuses.
-    Compiled versions can be differentiated once.
+    Compiled versions can be differentiated once. Compiled code is kept as `compile_caches` says.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -74,6 +76,7 @@ def fused(reference: Callable[P, R], check: Callable[P, None]) -> Callable[[Call
             transformed = torch._C._functorch.peek_interpreter_stack() is not None
             if transformed or (isinstance(batch, Tensor) and batch.shape[:1] in ((0,), (1,))):
                 return function(*args, **kwargs)
+            private_caches()  # also for versions that are there: other sizes may compile them anew
             key = _key(args, kwargs)
             if key not in variants:
                 variants[key] = _compiled(function, len(variants))

@@ -33,6 +33,7 @@ from semisonic.distributed.rendezvous import check_launcher, join
 from semisonic.distributed.watchdog import collective_timeout
 from semisonic.faults import reach
 from semisonic.schema import UserError
+from semisonic_kernels.compile_caches import UnsafeFolder, private_caches, private_extensions
 
 T = TypeVar("T")
 
@@ -117,6 +118,7 @@ def start(cfg: RunConfig) -> Accelerator:
     """
     on_cpu = cfg.torch_device == "cpu"
     check_launcher(cfg.torch_device)
+    keep_compiled_code(cfg)
     os.environ.setdefault("NCCL_DEBUG", "WARN")  # says why it failed; by default it says nothing
     # Else NCCL aborts the process as soon as a peer is gone, before the watchdog says which, and with it a checkpoint.
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
@@ -163,6 +165,16 @@ def start(cfg: RunConfig) -> Accelerator:
             f"device: {cfg.torch_device}, but the launcher says {accelerator.device.type}; say so with --device"
         )
     return accelerator
+
+
+def keep_compiled_code(cfg: RunConfig) -> None:
+    """Where nobody else can write, whoever compiles: the run, a network of the user's, or DeepSpeed."""
+    try:
+        private_caches(cfg.compiled)
+        if cfg.execution.zero is not None:
+            private_extensions()
+    except UnsafeFolder as error:
+        raise UserError(str(error)) from error
 
 
 def set_arithmetic(on_gpu: bool, deterministic: bool) -> None:

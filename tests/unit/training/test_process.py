@@ -1,6 +1,7 @@
 """How a process multiplies, and whether its kernels are deterministic: the switches of torch that a run sets."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from semisonic.config.command_line import resolve
+from semisonic.schema import UserError
 from semisonic.training.process import optimizer_share, set_arithmetic, start
 from tests.support.processes import ROOT
 
@@ -120,6 +122,19 @@ def test_a_torch_without_that_mode_is_told_of(kernels_alone: None, monkeypatch: 
     monkeypatch.setattr(package, "config", ModuleType("torch._inductor.config"))
     with pytest.warns(UserWarning, match=r"no torch._inductor.config.deterministic.*TORCHINDUCTOR_CACHE_DIR"):
         set_arithmetic(on_gpu=False, deterministic=True)
+
+
+def test_compiled_code_is_kept_where_nobody_else_can_write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    start(resolve(FIELDS)[1])
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == f"{tmp_path}/semisonic/compiled/inductor"
+    assert os.environ["TRITON_CACHE_DIR"].startswith(f"{tmp_path}/semisonic/compiled/")
+    (tmp_path / "semisonic" / "compiled").chmod(0o770)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    with pytest.raises(UserError, match=f"others can write {tmp_path}/semisonic/compiled, .*; chmod go-w {tmp_path}/"):
+        start(resolve(FIELDS)[1])
 
 
 @pytest.mark.parametrize(
