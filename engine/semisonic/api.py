@@ -27,7 +27,7 @@ from semisonic.models.networks import build
 from semisonic.models.wrapped import NetworkFactory, network_fingerprint
 from semisonic.recipes import RECIPES
 from semisonic.runs.run import run
-from semisonic.schema import ExitCode, Stopped, UserError
+from semisonic.schema import ExitCode, Interrupted, Stopped, UserError
 from semisonic.training.given import Given
 
 IMAGES = ("images", "test", "classes")
@@ -99,7 +99,10 @@ def train(
     if call.factory is not None:
         assert given.data is not None
         cfg = _with_fingerprint(cfg, call.factory, given.data)
-    outcome = run(Invocation(cfg, resume, extend), given)
+    try:
+        outcome = run(Invocation(cfg, resume, extend), given)
+    except Interrupted:
+        raise KeyboardInterrupt from None
     if outcome.reason == "SIGINT":
         raise KeyboardInterrupt
     if outcome.code != ExitCode.OK:

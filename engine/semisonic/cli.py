@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console as RichConsole
 
+import semisonic.distributed.launcher  # noqa: F401  # looks for it now, before torch is imported
 from semisonic.plugins import load_plugins
 from semisonic.reporting.errors import report_error
 from semisonic.schema import ExitCode, UserError

@@ -55,7 +55,8 @@ class ExitCode(IntEnum):
     LOST = 4
     """A rank was lost or hung, a loader stopped, or ranks that must be equal were not; --resume continues."""
     STOPPED = 75
-    """Stopped by a signal, with a checkpoint; --resume continues. The number is EX_TEMPFAIL of sysexits.h."""
+    """Stopped by a signal or its launcher's death, with a checkpoint or before anything was written. The number is
+    EX_TEMPFAIL of sysexits.h."""
     INTERRUPTED = 130
     """A second Ctrl-C, as shells say it: 128 and the number of SIGINT."""
 
@@ -77,9 +78,13 @@ class UserError(Exception):
 
 
 class Stopped(UserError):
-    """A run that a signal has stopped, with a checkpoint."""
+    """A run that a signal has stopped, with a checkpoint, or before anything was written."""
 
     exit_code = ExitCode.STOPPED
+
+
+class Interrupted(Stopped):
+    """A run that a Ctrl-C has stopped before anything was written."""
 
 
 def exit_code(error: BaseException) -> ExitCode:

@@ -28,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from semisonic.compare.jobs import Comparison, Job, state_of
 from semisonic.compare.report import write_report
 from semisonic.config.command_line import Invocation
+from semisonic.distributed.launcher import Launcher
 from semisonic.distributed.preemption import Preemption
 from semisonic.reporting.errors import report_error
 from semisonic.runs.run_folder import read_step
@@ -99,7 +100,7 @@ def run_jobs(asked: Comparison, console: Console) -> list[Outcome]:
         f"{min(asked.processes, len(queue))} at a time{away}", highlight=False,
     )  # fmt: skip
     if queue:
-        with Preemption() as preemption, board(console, total, done) as show:
+        with Launcher() as launcher, Preemption(launcher) as preemption, board(console, total, done) as show:
             outcomes += Workers(asked, show, preemption).run(queue)
     return outcomes
 

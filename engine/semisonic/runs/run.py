@@ -23,6 +23,7 @@ from semisonic.data.sets.splits import Split
 from semisonic.distributed import elastic
 from semisonic.distributed.consistency import Diverged
 from semisonic.distributed.engine import Accelerator
+from semisonic.distributed.launcher import Launcher
 from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import StatusWriter, Watchdog
 from semisonic.faults import arm, reach
@@ -41,6 +42,7 @@ from semisonic.runs.run_folder import (
 )
 from semisonic.runs.summary import summarize
 from semisonic.schema import ExitCode, UserError, exit_code
+from semisonic.stopping import raise_if_stopped
 from semisonic.training import replay
 from semisonic.training.build import begun, build_algorithm, build_trainer, draw_split, initialize
 from semisonic.training.given import NOTHING, Given, check_alike, check_given
@@ -98,14 +100,22 @@ def run(invocation: Invocation, given: Given = NOTHING, trial: type[Trial] | Non
     arm()
     check_given(invocation.cfg, given)
     with (
+        Launcher() as launcher,
         started(invocation.cfg) as accelerator,
+        # Not around joining the other ranks, where nothing would read its flag: there a signal ends the process.
+        Preemption(launcher) as preemption,
         Watchdog(invocation.cfg.health, exit_code, invocation.debug) as watchdog,
     ):
-        return _run(invocation, given, accelerator, watchdog, trial)
+        return _run(invocation, given, accelerator, watchdog, preemption, trial)
 
 
 def _run(
-    invocation: Invocation, given: Given, accelerator: Accelerator, watchdog: Watchdog, trial: type[Trial] | None
+    invocation: Invocation,
+    given: Given,
+    accelerator: Accelerator,
+    watchdog: Watchdog,
+    preemption: Preemption,
+    trial: type[Trial] | None,
 ) -> Outcome:
     asked, begin = invocation.cfg, time.monotonic()
     console = Console(accelerator.is_main_process and not given.quiet)
@@ -129,11 +139,12 @@ def _run(
         on_main(accelerator, lambda: check_split(cfg, split, data))
     cfg, baseline = fit_steps(cfg, asked, begun, data, split, accelerator, console, trial, given.network)
     reach("begin")
+    raise_if_stopped()
     notes = on_main(accelerator, lambda: begin_run(cfg, split, data, invocation.extend))
     for note in (*data.notes, *cfg.composition.notes, *notes):
         console.print(note)
     # The main run records its own failures; this is for the baseline's, and for what goes wrong around both.
-    with Preemption() as preemption, watchdog.recording(status_writer(cfg)):
+    with watchdog.recording(status_writer(cfg)):
 
         def stop() -> str | None:
             late = cfg.max_hours is not None and time.monotonic() - begin > 3600 * cfg.max_hours

@@ -24,6 +24,7 @@ from semisonic.data.sets.splits import Split
 from semisonic.distributed.consistency import check_equal, check_finite, equal_tensors
 from semisonic.distributed.engine import Accelerator
 from semisonic.distributed.heartbeat import Activity, Phase
+from semisonic.distributed.launcher import DEATHS
 from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import collective_timeout
 from semisonic.faults import reach
@@ -191,7 +192,7 @@ class Trainer:
             return reason
         if self.step < self.next_vote:
             return None
-        codes = [None, "max_hours", *(number.name for number in Preemption.SIGNALS)]
+        codes = [None, "max_hours", *(number.name for number in Preemption.SIGNALS), *DEATHS.values()]
         now = time.monotonic()
         vote = torch.tensor(
             [codes.index(reason), now - self.voted_at, self.checkpoint_writer.failed], dtype=torch.float64

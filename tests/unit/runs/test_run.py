@@ -1,11 +1,16 @@
 """Whole runs: stopped, killed, failed or begun from weights, they end and continue as they must."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
+import semisonic
 from semisonic import cli
+from semisonic.data.sets import manifest
+from tests.support.image_folders import write_all
 from tests.support.runs import QUICK
 from tests.support.two_roles import TWO_ROLES
 
@@ -32,6 +37,27 @@ def test_max_hours_ends_with_a_checkpoint_and_resumes(tmp_path: Path, capfd: pyt
     assert status["status"] == "stopped" and status["step"] == 1 and not (tmp_path / "run" / "summary.json").exists()
     assert cli.main([*fields, "--resume", "--max-hours", "null"]) == 0
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["step"] == 30
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_images_are_checked_ends_the_run_before_it_begins(
+    tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+):
+    write_all(tmp_path / "images", {})
+    checked, real = [], manifest.examine
+
+    def examine(path: str, known: bytes = b"") -> manifest.Examined | None:
+        checked.append(path)
+        os.kill(os.getpid(), number)
+        return real(path, known)
+
+    monkeypatch.setattr(manifest, "examine", examine)
+    root, out = str(tmp_path / "images"), tmp_path / "run"
+    assert cli.main([*QUICK, "--data", "folder", "--data.root", root, "--data.size", "16", "--out", str(out)]) == 75
+    assert capfd.readouterr().err == f"error: stopped by {number.name} before anything was written\n"
+    assert len(checked) == 1 and not out.exists() and not list(tmp_path.rglob("manifest.npz"))
+    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else semisonic.UserError):
+        semisonic.train(data={"name": "folder", "root": root, "size": 16}, device="cpu", out=out, quiet=True)
 
 
 def test_a_stop_during_the_baseline_keeps_the_configuration(tmp_path: Path):

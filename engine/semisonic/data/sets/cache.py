@@ -3,9 +3,12 @@
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from semisonic.stopping import raise_if_stopped
 
 
 def cache_folder() -> Path:
@@ -35,9 +38,19 @@ def manifest_files(root: Path, write_inside: bool = True) -> tuple[Path, Path]:
 def locked(file: Path) -> Iterator[None]:
     """Hold an exclusive lock named after `file`: of several ranks one works, the others find its result.
 
-    Raises OSError where the folder of `file` cannot be written.
+    Raises OSError where the folder of `file` cannot be written, and `Stopped` where that comes first.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file.with_name(file.name + ".lock"), "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        while not _taken(handle.fileno()):
+            raise_if_stopped()
+            time.sleep(0.05)
         yield
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

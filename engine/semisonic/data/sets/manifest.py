@@ -14,13 +14,11 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -28,7 +26,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semisonic.data.sets.cache import locked, manifest_files
+from semisonic.data.sets.workers import pool, signals_kept
 from semisonic.schema import UserError
+from semisonic.stopping import raise_if_stopped, until_stopped
 
 OK, VIA_PILLOW, BAD, UNREADABLE = range(4)
 
@@ -255,14 +255,14 @@ def _inspect_all(paths: list[str], known: list[bytes], workers: int | None) -> I
     """What `examine` finds in each file; `known`: the digests that the manifest has of them."""
     workers = workers or len(os.sched_getaffinity(0))
     if workers == 1 or len(paths) < _PROCESSES_FROM:
-        return list(_progress(map(examine, paths, known), len(paths)))
+        return list(_progress(until_stopped(map(examine, paths, known)), len(paths)))
     try:
-        # spawn: forking a process that may hold CUDA, NCCL or DALI threads is not safe
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
-            with _without_main_module():
+        with pool(workers) as executor:
+            with _without_main_module(), signals_kept():
                 results = executor.map(examine, paths, known, chunksize=64)
-            return list(_progress(results, len(paths)))
+            return list(_progress(until_stopped(results), len(paths)))
     except BrokenProcessPool as error:
+        raise_if_stopped(patience=1)  # a signal for all processes of a job, which the workers got first
         raise UserError(
             "data.workers: a process that checks images died (out of memory?); try fewer, or 1 for none"
         ) from error

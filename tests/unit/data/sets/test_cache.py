@@ -1,10 +1,17 @@
 """Where manifests are kept: in a cache where the folder cannot be written, and by one process at a time."""
 
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
+from semisonic.data.sets.cache import locked
 from semisonic.data.sets.manifest import scan
+from semisonic.schema import Stopped
+from semisonic.stopping import heard
 from tests.support.image_folders import encoded, files, load_it, write_all, write_images
 
 
@@ -46,3 +53,17 @@ def test_a_folder_that_is_only_looked_at_stays_as_it_is(tmp_path: Path, monkeypa
     for _ in range(2):
         scan(tmp_path / "data", ["a.png", "b.png"], write_inside=False)
     assert decoded == ["a.png", "b.png"] and sorted(os.listdir(tmp_path / "data")) == ["a.png", "b.png"]
+
+
+def test_who_waits_for_another_scan_can_be_stopped(tmp_path: Path):
+    file = tmp_path / "manifest.npz"
+    lines = ["import sys", "from pathlib import Path", "from semisonic.data.sets.cache import locked",
+             f"with locked(Path({str(file)!r})):", " print(1, flush=True)", " sys.stdin.read()"]  # fmt: skip
+    command = [sys.executable, "-c", "\n".join(lines)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"1\n"
+        with heard(lambda: "SIGTERM"), pytest.raises(Stopped), locked(file):
+            pass
+        other.communicate()
+    with heard(lambda: "SIGTERM"), locked(file):
+        pass  # it is free
