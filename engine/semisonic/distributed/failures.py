@@ -53,6 +53,23 @@ def failure_of(kind: FailureKind, heartbeats: dict[int, Heartbeat], seconds: flo
     return Failure(kind, rank, last.step, last.phase, [line], line, ExitCode.LOST, ranks=ranks)
 
 
+def failure_of_killed(killed: dict[int, str], heartbeats: dict[int, Heartbeat], own: Position) -> Failure:
+    """The failure of ranks that signals have killed, by rank; of several signals the first rank's counts.
+
+    heartbeats: what was heard last, of whom anything is. own: where this rank stands, about as far as all others.
+    """
+    first = min(killed)
+    ranks = sorted(rank for rank, by in killed.items() if by == killed[first])
+    last = heartbeats[first].position if first in heartbeats else own
+    was, its = ("was", "its") if len(ranks) == 1 else ("were", "the")
+    line = f"{format_ranks(ranks)} {was} killed by {killed[first]}"
+    line += " (out of memory?)" if killed[first] == "SIGKILL" else ""
+    heard = first in heartbeats
+    line += f"; {its} last sign was step {last.step}, {last.phase}" if heard else f" at about step {last.step}"
+    line += "; --resume continues from the last checkpoint"
+    return Failure(FailureKind.LOST, first, last.step, last.phase, [line], line, ExitCode.LOST, ranks=ranks)
+
+
 def failure_from(error: BaseException, rank: int, position: Position, code: int, debug: bool = False) -> Failure:
     """The failure that a rank's error is. code: its exit code. debug: with tracebacks of users' mistakes too."""
     mistake = isinstance(error, UserError)

@@ -9,21 +9,27 @@ reports; rank 1 does where rank 0 is the one that is lost.
 """
 
 import os
-import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
 from types import TracebackType
 
 import torch.distributed as dist
 from pydantic import Field
 
-from semisonic.distributed.failures import LivenessMonitor, RaisedByAllRanks, failure_from, may_be_a_peers, report_lines
+from semisonic.distributed.failures import (
+    LivenessMonitor,
+    RaisedByAllRanks,
+    failure_from,
+    failure_of_killed,
+    may_be_a_peers,
+    report_lines,
+)
 from semisonic.distributed.heartbeat import Activity, Failure, FailureKind, Heartbeat, HeartbeatClient, Phase
+from semisonic.distributed.siblings import Siblings, kill_local_ranks
 from semisonic.schema import Config
 
 TICK, GRACE = 0.5, 3.0
@@ -115,19 +121,6 @@ class StateMachine:
             return self._changed.wait_for(lambda: self.state is state, seconds)
 
 
-def kill_local_ranks(ranks: list[int]) -> None:
-    """Kills those of the ranks that stand still on this machine, which a launcher does only half a minute later."""
-    own = {f"{name}={os.environ[name]}".encode() for name in ("MASTER_ADDR", "MASTER_PORT")}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            environment = set((folder / "environ").read_bytes().split(b"\0")) if parent == os.getppid() else set()
-            if own <= environment and any(f"RANK={rank}".encode() in environment for rank in ranks):
-                os.kill(int(folder.name), signal.SIGKILL)
-        except OSError:
-            continue  # it has ended meanwhile, or is none of ours
-
-
 class Watchdog:
     """Watches one rank, or, in rank 0, all; used as a context around everything that the process group is for.
 
@@ -146,6 +139,7 @@ class Watchdog:
         """What the main thread of this rank has raised."""
         self._held_back = 0.0
         """Seconds that this rank's own error has waited for another explanation."""
+        self._siblings = Siblings()
         self._connect(None, 0)
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -164,6 +158,7 @@ class Watchdog:
         if dist.is_initialized() and dist.get_world_size() > 1:
             interval = min(1.0, self.cfg.heartbeat / 4)
             self._connect(HeartbeatClient(self._heartbeat, interval, self.cfg.heartbeat), dist.get_rank())
+            self._siblings.start()
         self._thread.start()
         return self
 
@@ -178,6 +173,7 @@ class Watchdog:
             self.client.leave()  # still watched: a rank that does not come is lost
             if self.client.failure:
                 self._thread.join()  # which ends the process
+        self._siblings.stop()
         self._machine.enter(State.OVER)
         self._thread.join()
 
@@ -270,13 +266,26 @@ class Watchdog:
             return monitor.find_failure({0: self._heartbeat(0)})
         monitor.listen(passed, client.exchanges, client.heartbeats)
         suspicious = self.state is State.SUSPECTING or any(other.suspects for other in client.heartbeats.values())
-        found = monitor.find_failure(client.heartbeats, suspicious, client.disconnected)
-        if found and self.rank:
+        found = self._find_killed(client) or monitor.find_failure(client.heartbeats, suspicious, client.disconnected)
+        if found and found.rank == 0 and self.rank:
             return found  # rank 0 is lost, and the store with it
         if found:
             client.post(found)
         self._hold_back_own_error(passed)
         return None
+
+    def _find_killed(self, client: HeartbeatClient) -> Failure | None:
+        """The failure of ranks of this host that a signal has killed, found by the first of those that are left.
+
+        One that had left in order is missed by nobody, whatever it dies of.
+        """
+        heard, leaving = client.heartbeats, self.state is State.LEAVING and self.rank > 0
+        killed = {rank: by for rank, by in dict(self._siblings.killed).items()
+                  if not (heard[rank].left if rank in heard else leaving)}  # fmt: skip
+        left = [rank for rank in self._siblings.ranks if rank not in killed]
+        if not killed or (0 not in killed and any(rank < self.rank for rank in left)):
+            return None
+        return failure_of_killed(killed, heard, self.activity.now)
 
     def _hold_back_own_error(self, passed: float) -> None:
         """Posts this rank's own error once the time is up in which another explanation would have come."""

@@ -8,6 +8,7 @@ from semisonic.distributed.failures import (
     LivenessMonitor,
     failure_from,
     failure_of,
+    failure_of_killed,
     format_ranks,
     furthest_behind,
     may_be_a_peers,
@@ -31,6 +32,18 @@ def test_the_message_names_rank_step_and_phase():
     )
     assert "health.progress" in line
     assert format_ranks(list(range(20))) == "ranks 0, 1, 2, 3, 4, 5, 6, 7 and 12 more"
+
+
+def test_killed_ranks_are_named_with_their_signal():
+    own, heard = Position(9, Phase.STEP, 40), {1: heartbeat(8, Phase.DATA), 2: heartbeat(8, Phase.DATA)}
+    killed = failure_of_killed({2: "SIGKILL", 1: "SIGKILL", 3: "SIGTERM"}, heard, own)
+    assert killed.ranks == [1, 2] and killed.step == 8
+    assert killed.lines[0].startswith(
+        "ranks 1 and 2 were killed by SIGKILL (out of memory?); the last sign was step 8, waiting for data; --resume "
+    )
+    assert failure_of_killed({3: "SIGSEGV"}, heard, own).reason.startswith(
+        "rank 3 was killed by SIGSEGV at about step 9; "
+    )
 
 
 def test_those_furthest_behind_are_stuck():

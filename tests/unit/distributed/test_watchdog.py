@@ -1,12 +1,7 @@
 """The watchdog's course from state to state; without its thread, and without other processes."""
 
 import itertools
-import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import cast
 
@@ -240,6 +235,46 @@ def test_a_rank_reports_the_loss_of_rank_0_itself(monkeypatch: pytest.MonkeyPatc
     assert code == 4 and killed == [[0]] and not watched.client.posted
 
 
+def test_a_killed_rank_is_named_with_its_signal(monkeypatch: pytest.MonkeyPatch):
+    """At once, by the first rank of its host that is left; not where it had left in order, whatever it died of."""
+    monkeypatch.setattr(health, "kill_local_ranks", lambda ranks: None)
+    first = Watched(monkeypatch, rank=0)
+    first.live(2)
+    siblings = first.watchdog._siblings
+    siblings.ranks, siblings.killed = [1], {1: "SIGKILL"}
+    first.watchdog.look(0.5)
+    (failure,) = first.client.posted
+    assert (failure.kind, failure.ranks, failure.code) == ("lost", [1], 4)
+    assert failure.reason.startswith("rank 1 was killed by SIGKILL (out of memory?); its last sign was step 7, in the ")
+    first.client.posted.clear()
+    first.client.heartbeats = {rank: heard._replace(left=True) for rank, heard in first.client.heartbeats.items()}
+    first.watchdog.look(0.5)
+    assert not first.client.posted
+
+    for rank, posts in ((2, 1), (3, 0)):  # of a host with ranks 2, 3 and 4
+        other = Watched(monkeypatch, rank=rank)
+        other.watchdog.activity.enter(Phase.STEP, 7)
+        siblings = other.watchdog._siblings
+        siblings.ranks, siblings.killed = sorted({2, 3, 4} - {rank}), {4: "SIGSEGV"}
+        other.live(2)
+        assert [failure.reason.partition(";")[0] for failure in other.client.posted[:1]] == [
+            "rank 4 was killed by SIGSEGV at about step 7"
+        ] * posts
+
+
+def test_a_rank_reports_the_kill_of_rank_0_itself(monkeypatch: pytest.MonkeyPatch):
+    killed = []
+    monkeypatch.setattr(health, "kill_local_ranks", killed.append)
+    watched = Watched(monkeypatch)
+    watched.live(2)
+    watched.watchdog._siblings.ranks, watched.watchdog._siblings.killed = [0], {0: "SIGKILL"}
+    assert watched.watchdog.look(0.5) and watched.state is State.REPORTED
+    assert watched.done[0].startswith(
+        "error: rank 0 was killed by SIGKILL (out of memory?); its last sign was step 7, in "
+    )
+    assert watched.done[1] == 4 and killed == [[0]] and not watched.client.posted
+
+
 def test_rank_0_reports_the_error_of_another_and_tells_that_it_has(monkeypatch: pytest.MonkeyPatch):
     watched = Watched(monkeypatch, rank=0)
     noted = []
@@ -323,23 +358,3 @@ def test_a_single_process_raises_and_records_its_own_errors():
     assert recorded == [(12, "Diverged: not finite", 3)]
     assert watchdog.state is State.OVER and not watchdog._thread.is_alive()
     assert [exit_code(error("")) for error in (RanksDiffer, UserError, KeyboardInterrupt, ValueError)] == [4, 2, 130, 1]
-
-
-def test_only_the_named_rank_of_the_same_job_is_killed(monkeypatch: pytest.MonkeyPatch):
-    # The ranks are each other's siblings: here they are children of this process, which asks as one of them.
-    job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
-    for name, value in job.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(health.os, "getppid", os.getpid)
-    jobs = [job | {"RANK": "1"}, job | {"RANK": "2"}, job | {"RANK": "1", "MASTER_PORT": "2"}]
-    children = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env=env) for env in jobs]
-    try:
-        children[0].send_signal(signal.SIGSTOP)
-        time.sleep(0.1)
-        health.kill_local_ranks([1])
-        assert children[0].wait(10) == -signal.SIGKILL
-        assert [child.poll() for child in children[1:]] == [None, None]
-    finally:
-        for child in children:
-            child.kill()
-            child.wait()
