@@ -48,16 +48,19 @@ APPENDED = {
 }
 """Files that grow."""
 MOMENTS = {
-    "begin": "before a run's folder is made",
-    "restore": "before a checkpoint is restored",
     "loader": "before a batch is taken from the loader",
     "step": "before a training step",
     "evaluation": "before a slice of an evaluation",
     "save": "before the ranks are compared for a checkpoint",
     "writer": "in the thread that writes a checkpoint, before it begins",
+}
+"""Points of the training, whose progress is watched."""
+EDGES = {
+    "begin": "before a run's folder is made",
+    "restore": "before a checkpoint is restored",
     "finish": "after the last step, before its tables and the summary",
 }
-"""Points of the training."""
+"""Points before and after it."""
 COLLECTIVES = {
     "gradients": "the backward, in which gradients are reduced",
     "observed": "the gathering of what the algorithm observes",
@@ -106,7 +109,7 @@ def _named() -> Iterator[tuple[str, str, str]]:
             for way in ways:
                 for how in ("write", "full") if way == "write" else (way,):
                     yield f"{name}.{way}", f"{name}.{how}", f"{text}: {HOW[how]}"
-    for table, ways in ((MOMENTS, ("kill", "hang")), (COLLECTIVES, ("before", "inside"))):
+    for table, ways in ((MOMENTS, ("kill", "hang")), (EDGES, ("kill",)), (COLLECTIVES, ("before", "inside"))):
         for name, text in table.items():
             for way in ways:
                 yield name, f"{name}.{way}", f"{text}: {HOW[way]}"

@@ -1,4 +1,4 @@
-"""A short torture test, and what several ranks do when the disk is full."""
+"""A few kills at random moments, and what several ranks do when the disk is full."""
 
 import json
 import subprocess
@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from semisonic.checkpoint import format as checkpoints
-from tests.dist.torture import Torture, run, sentence
+from tests.dist.lives import Lives
+from tests.dist.torture import run, sentence
 from tests.support.processes import mounted
 
 
-def test_a_short_torture_loses_nothing(tmp_path: Path):
-    done = run(kills=3, processes=1, jobs=1, seed=4, root=tmp_path)
+def test_a_few_random_kills_lose_nothing(tmp_path: Path):
+    done = run("fixmatch", kills=3, processes=1, jobs=1, seed=4, root=tmp_path)
     assert done["problems"] == [] and done["lost"] == done["corrupted"] == 0, done["problems"]
-    assert done["kills at points"] == done["kills at random moments"] == 3, sentence(done)
-    assert done["points"] > 40 and done["checkpoints compared"] > 3 and done["ends compared"] >= 1
+    assert done["kills at random moments"] == 3 and done["ends compared"] >= 1, sentence(done)
 
 
 @pytest.fixture
@@ -26,19 +26,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
-def exit_codes(torture: Torture, folder: Path) -> list[int | None]:
-    started = torture.start(folder, keep=3)
+def exit_codes(lives: Lives, folder: Path) -> list[int | None]:
+    started = lives.start(folder, keep=3)
     try:
-        torture.wait(started)
+        lives.wait(started)
         return [process.exitcode for process in started]
     finally:
-        torture.end(started)
+        lives.end(started)
 
 
 def test_two_ranks_end_together_on_a_full_disk_and_continue(tmp_path: Path, small_disk: Path):
-    torture, folder = Torture(tmp_path, processes=2, seed=0), small_disk / "run"
-    assert exit_codes(torture, folder) == [2, 2]
-    logs = [(tmp_path / name).read_text() for name in ("run.log", "run.1")]
+    lives, folder = Lives(tmp_path, "fixmatch", world=2), small_disk / "run"
+    assert exit_codes(lives, folder) == [2, 2]
+    logs = [lives.log(folder, rank).read_text() for rank in range(2)]
     lines = [[line for line in log.splitlines() if "No space left" in line] for log in logs]
     assert len(lines[0]) == 1 and not lines[1] and not any("Traceback" in log for log in logs)
     assert f"({folder}/checkpoints); step-6 is the last good one; free space, then --resume" in lines[0][0]
@@ -47,5 +47,5 @@ def test_two_ranks_end_together_on_a_full_disk_and_continue(tmp_path: Path, smal
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["latest", "step-4", "step-6"]
 
     subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
-    assert exit_codes(torture, folder) == [0, 0]
+    assert exit_codes(lives, folder) == [0, 0]
     assert checkpoints.load_checkpoint(folder).state["step"] == 18

@@ -14,6 +14,7 @@ import pytest
 
 from semisonic import faults
 from semisonic.checkpoint.atomic_files import write_text
+from semisonic.cli import main
 from semisonic.reporting.trackers import append
 from semisonic.schema import UserError
 from tests.support.processes import ROOT
@@ -137,6 +138,15 @@ def test_without_the_variable_nothing_is_counted(arm: Callable[..., None], monke
     faults.arm()
     faults.reach("step")
     assert faults.reached() == {}
+
+
+def test_a_run_with_a_wrong_fault_is_refused_before_anything_is_made(
+    arm: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("SEMISONIC_FAULT", "stat.kill:1")
+    assert main(["--device", "cpu", "--steps", "1", "--out", str(tmp_path / "run")]) == 2
+    assert "error: SEMISONIC_FAULT: 'stat.kill' is no point" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 # What they do.

@@ -308,7 +308,12 @@ def _write(file: Path, known: dict[str, ScannedFile]) -> None:
     np.savez_compressed(content, version=np.array(_VERSION), **columns)  # type: ignore[arg-type]
     from semisonic.checkpoint.atomic_files import write_bytes  # with torch, which processes that scan need not import
 
-    write_bytes(file, content.getbuffer())
+    try:
+        write_bytes(file, content.getbuffer())
+    except OSError as error:
+        raise UserError(
+            f"data.root: {file}, which keeps what is known of its images, cannot be written: {error.strerror}"
+        ) from error
 
 
 def _read(file: Path) -> dict[str, ScannedFile]:
