@@ -137,6 +137,8 @@ class Batch(NamedTuple):
     """The augmentation parameters of the views named in `Views.params` (warp matrices, ...), each [N, ...]."""
     streams: dict[str, Samples] = {}
     """The streams of add-ons."""
+    part: tuple[Tensor, ...] = ()
+    """Which micro-batch of the step it is, from 0 on: 0-d int64. Empty where it is the only one."""
 
 
 class Seen(NamedTuple):
@@ -277,7 +279,10 @@ def cut(batch: Batch, count: int) -> list[Batch]:
     """Equal micro-batches of a rank's share, in order; each has its part of both streams."""
     if count == 1:
         return [batch]
-    return [tree_map(lambda value, k=k: value.tensor_split(count)[k], batch) for k in range(count)]
+    cuts = [tree_map(lambda value, k=k: value.tensor_split(count)[k], batch) for k in range(count)]
+    # Filled, not copied from the host: a CUDA graph may hold it.
+    parts = [torch.full((), k, dtype=torch.int64, device=batch.y.device) for k in range(count)]
+    return [micro._replace(part=(part,)) for micro, part in zip(cuts, parts, strict=True)]
 
 
 def merge(outputs: Sequence[StepOutput]) -> StepOutput:

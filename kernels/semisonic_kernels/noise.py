@@ -1,4 +1,4 @@
-"""Normal deviates hashed from keys: noise that depends on the sample alone, not on batches, ranks or restarts."""
+"""Random numbers hashed from keys: they depend on the sample alone, not on batches, ranks or restarts."""
 
 import math
 
@@ -15,19 +15,34 @@ def normal_noise(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     if keys.dtype != torch.int64 or keys.ndim != 1:
         raise ValueError(f"normal_noise: keys must be int64 [N], not {keys.dtype} {list(keys.shape)}")
     keys = keys.view(-1, *[1] * len(shape))
+    numbers = positions(keys, shape)
+    radius = (-2 * uniform(keys, 2 * numbers).log()).sqrt()
+    return radius * (2 * math.pi * uniform(keys, 2 * numbers + 1)).cos()
+
+
+def positions(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The position of each of a sample's values, 0 to prod(shape) - 1, as counters: int64 [N, *shape].
+
+    keys: int64 [N, 1, ...], of as many dimensions.
+    """
     # Of positions alone a compiler makes index arithmetic, in which products do not wrap around; `keys & 0` hides them.
-    numbers = torch.arange(math.prod(shape), device=keys.device).view(1, *shape) + (keys & 0)
-    radius = (-2 * _uniform(keys, 2 * numbers).log()).sqrt()
-    return radius * (2 * math.pi * _uniform(keys, 2 * numbers + 1)).cos()
+    return torch.arange(math.prod(shape), device=keys.device).view(1, *shape) + (keys & 0)
 
 
-def _uniform(keys: Tensor, counters: Tensor) -> Tensor:
-    """Uniform float32 in (0, 1). Products wrap around, as in 64-bit hashing; shifts are made logical by masks."""
+def uniform(keys: Tensor, counters: Tensor) -> Tensor:
+    """Uniform float32 in (0, 1), a function of keys and counters (int64, of shapes that go together)."""
+    return (((mixed(keys, counters) >> 40) & 0xFFFFFF).float() + 0.5) * 2.0**-24
+
+
+def mixed(keys: Tensor, counters: Tensor) -> Tensor:
+    """A new int64 key for each pair of a key and a counter, SplitMix64's.
+
+    Products wrap around, as in 64-bit hashing; shifts are made logical by masks.
+    """
     z = keys + counters * -7046029254386353131
     for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
         z = (z ^ ((z >> shift) & ((1 << (64 - shift)) - 1))) * factor
-    z = z ^ ((z >> 31) & ((1 << 33) - 1))
-    return (((z >> 40) & 0xFFFFFF).float() + 0.5) * 2.0**-24
+    return z ^ ((z >> 31) & ((1 << 33) - 1))
 
 
 def normal_noise_reference(keys: Tensor, shape: tuple[int, ...]) -> Tensor:

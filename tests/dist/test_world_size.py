@@ -13,6 +13,7 @@ import pytest
 from semisonic.algorithms.registry import ALGORITHMS
 from tests.dist.worker import ADDONS, Job
 from tests.dist.workers import needed, needs, run_jobs
+from tests.support import random_networks
 from tests.support.runs import compare, difference
 
 WORLDS = [1, 2, pytest.param(4, marks=pytest.mark.long)]
@@ -26,14 +27,30 @@ EXACT = [
         dtype="float64",
         frozen=frozen,
         micro=micro,
+        dropout=0.2 if frozen else 0.0,
     )
     for algorithm in CLOSELY
     for frozen in (True, False)
     for micro in (1, 2)
-] + [Job(name, name, dtype="float64", steps=4) for name in ALGORITHMS if name not in CLOSELY]
+] + [
+    Job(name, name, dtype="float64", dropout=0.0 if name == "mpl" else 0.2, steps=4)  # MPL has its own
+    for name in ALGORITHMS
+    if name not in CLOSELY
+]
 EXACT += [
-    Job(name, "mixmatch" if name == "aum" else "fixmatch", name, dtype="float64", steps=7 if name == "ctaugment" else 4)
-    for name in ADDONS  # CTAugment: from step 5 on, drawn by learned rates
+    Job(
+        name,
+        "mixmatch" if name == "aum" else "fixmatch",
+        name,
+        dtype="float64",
+        dropout=0.2,
+        steps=7 if name == "ctaugment" else 4,  # from step 5 on, drawn by learned rates
+    )
+    for name in ADDONS
+]
+EXACT += [
+    Job(model, "mixmatch", model=model, dtype="float64", steps=4)
+    for model in ("shake-shake-8-2x2d", random_networks.MBCONV)
 ]
 SINGLE = [Job(f"{algorithm} float32", algorithm, frozen=True, steps=5) for algorithm in CLOSELY]
 COMPILED = [Job(mode, model="small", compile=mode, steps=4, dtype="float64") for mode in ("whole", "off")]
@@ -85,6 +102,7 @@ QUICK = {
     "fixmatch frozen micro 1",
     "fixmatch frozen micro 2",
     "remembering training micro 2",
+    random_networks.MBCONV,
 }
 """Of the combinations; every other algorithm has its one job. ZeRO is slow: DeepSpeed compiles before its first step."""
 
@@ -100,7 +118,7 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def exact(job: Job) -> object:
-    quick = job.algorithm not in CLOSELY or job.addon or job.name in QUICK
+    quick = job.algorithm == job.name or job.addon or job.name in QUICK
     return pytest.param(job, id=job.name, marks=() if quick else pytest.mark.slow)
 
 

@@ -33,6 +33,7 @@ from semisonic.models.norm import BatchNorm2d
 from semisonic.training.build import build_algorithm
 from semisonic.training.process import start
 from semisonic.training.trainer import Trainer
+from tests.support import random_networks
 from tests.support.throw_away import THROW_AWAY
 
 ROOT = Path(__file__).parent.parent.parent
@@ -46,9 +47,8 @@ ALGORITHM_FIELDS: dict[str, list[str]] = {
     "mixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
     "policy-mixmatch": ["--algorithm.block", "2", "--algorithm.epoch-steps", "1", "--algorithm.floor", "0",
                         "--algorithm.normalizer", "kept"],
-    # Dropout draws on each rank for itself.
-    "mpl": ["--algorithm.dropout", "0", "--algorithm.threshold", "0.25", "--algorithm.wait", "1", "--algorithm.baseline",
-            "0.1", "--algorithm.warm-up", "0", "--algorithm.strong", "fixmatch", "--algorithm.teacher-lr", "0.02"],
+    "mpl": ["--algorithm.threshold", "0.25", "--algorithm.wait", "1", "--algorithm.baseline", "0.1",
+            "--algorithm.warm-up", "0", "--algorithm.strong", "fixmatch", "--algorithm.teacher-lr", "0.02"],
     "remixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2", "--algorithm.window", "3"],
     "uda": ["--algorithm.annealing", "linear", "--algorithm.threshold", "0.19"],
     "pseudo-label": ["--algorithm.threshold", "0.19"],
@@ -83,6 +83,8 @@ class Job:
     micro: int = 1
     compile: str = "off"
     model: str = "wrn-10-1"
+    dropout: float = 0.0
+    """Before the head."""
     optim: str = "sgd"
     clip: float | None = None
     gradients: str = "fp32"
@@ -144,7 +146,7 @@ def configuration(job: Job) -> RunConfig:
     algorithm = "fixmatch" if job.algorithm == "remembering" else job.algorithm
     fields = ["--algorithm", algorithm, "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--device", "cpu",
               "--steps", str(TOTAL), "--log.trackers", "none", "--threads", "1", "--no-baseline", "--optim", job.optim,
-              "--optim.lr", "0.01", "--model", job.model, "--batch.micro", str(job.micro), "--compile", job.compile,
+              "--optim.lr", "0.01", "--model", job.model, "--model.dropout", str(job.dropout), "--batch.micro", str(job.micro), "--compile", job.compile,
               "--eval.batch", "70", "--parallel.gradients", job.gradients,
               "--checkpoint.keep", "100"]  # fmt: skip
     fields += ALGORITHM_FIELDS.get(algorithm, [])
@@ -231,6 +233,7 @@ def train(job: Job) -> Result:
 def main() -> None:
     for name, kind in THROW_AWAY.items():
         ADD_ONS.register(name, kind)
+    random_networks.register()
     jobs = [Job(**fields) for fields in json.loads(Path(sys.argv[1]).read_text())]
     results: dict[str, dict[str, Any]] = {job.name: asdict(train(job)) for job in jobs}
     if int(os.environ.get("RANK", "0")) == 0:

@@ -4,21 +4,33 @@ Shape suffixes: D features.
 All batch sizes here are those of one rank and one micro-batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from semisonic.contract import Info, Seen
+from semisonic.algorithms.row_keys import row_keys
+from semisonic.contract import Info, Rank, Seen
 from semisonic.models.ema import Averages, EmaConfig, averaged_parameters, ema_decay, shadow_of
 from semisonic.models.norm import batch_statistics
+from semisonic.models.randomness import RandomLayer, drawn_by, may_draw, number_layers
 
 
 class AveragedNetwork(nn.Module):
-    """`network`, `ema` and further submodules, by whose names the methods below call them."""
+    """`network`, `ema` and further submodules, by whose names the methods below call them.
+
+    Layers that draw random numbers draw them for an image's place in the global batch. Each tensor that the methods are
+    given is a view, of which a rank has its share; `rows` says of how many views, and of how many rows each, where one
+    tensor holds several.
+    """
 
     ema_updates: Tensor
+    step: Tensor
+    draw_key: Tensor
+    """The key of the run's random numbers, 0-d int64."""
+    rank_share: Tensor
+    """Rank and number of ranks, int64 [2]."""
     pixel_mean: Tensor
     pixel_scale: Tensor
 
@@ -28,7 +40,10 @@ class AveragedNetwork(nn.Module):
         self.network = network
         self.ema = shadow_of(network)
         self._averages: Averages | None = None
+        self._draws = False
         self.register_buffer("ema_updates", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("draw_key", torch.zeros((), dtype=torch.int64), persistent=False)
+        self.register_buffer("rank_share", torch.tensor([0, 1]), persistent=False)
         self.register_buffer("pixel_mean", 255 * torch.tensor(info.mean).view(1, 3, 1, 1))
         self.register_buffer("pixel_scale", 1 / (255 * torch.tensor(info.std).view(1, 3, 1, 1)))
 
@@ -46,52 +61,89 @@ class AveragedNetwork(nn.Module):
         the EMA uses batch statistics in training mode and never moves its own. All views need the same H and W.
         """
         images = [self.normalize(view) for view in views]  # each: a method may give mixed or perturbed ones
-        logits = self.infer(torch.cat(images), module, track)
-        return torch.split(logits, [len(view) for view in views])
+        sizes = [len(view) for view in views]
+        return torch.split(self.infer(torch.cat(images), module, track, rows=sizes), sizes)
 
-    def infer(self, images: Tensor, module: str = "network", track: bool = True, autocast: bool = True) -> Tensor:
+    def infer(
+        self,
+        images: Tensor,
+        module: str = "network",
+        track: bool = True,
+        autocast: bool = True,
+        rows: Sequence[int] | None = None,
+    ) -> Tensor:
         """Logits [N, C] (float32) of images [N, 3, H, W], uint8 or already normalized.
 
         `autocast=False` keeps a computation in float32 that half precision would drown, such as VAT's perturbation.
         """
         network = self.get_submodule(module)
-        return self._run(network, self.normalize(images), track and module != "ema", autocast)
+        return self._run(network, self.normalize(images), track and module != "ema", autocast, rows)
 
-    def features(self, *views: Tensor, module: str = "network", track: bool = True) -> tuple[Tensor, ...]:
+    def features(
+        self, *views: Tensor, module: str = "network", track: bool = True, rows: Sequence[int] | None = None
+    ) -> tuple[Tensor, ...]:
         """The input [N, D] (float32) of the network's head for each view; otherwise as `classify`.
 
         `self.head(features)` gives the logits; heads of the method's own take the same features.
         """
         images = torch.cat([self.normalize(view) for view in views])
         function: Any = self.get_submodule(module).features
-        found = self._run(function, images, track and module != "ema")
-        return torch.split(found, [len(view) for view in views])
+        sizes = [len(view) for view in views]
+        found = self._run(function, images, track and module != "ema", rows=rows or sizes)
+        return torch.split(found, sizes)
 
     def look(
-        self, *views: Tensor, module: str = "network", track: bool = True, autocast: bool = True
+        self,
+        *views: Tensor,
+        module: str = "network",
+        track: bool = True,
+        autocast: bool = True,
+        rows: Sequence[int] | None = None,
     ) -> tuple[Seen, ...]:
         """Logits and features of each view, from one forward over all views; otherwise as `classify`."""
         images = torch.cat([self.normalize(view) for view in views])
         function: Any = self.get_submodule(module).features
-        features = self._run(function, images, track and module != "ema", autocast)
-        logits = self._run(self.get_submodule(f"{module}.head"), features, autocast=autocast)
         sizes = [len(view) for view in views]
+        features = self._run(function, images, track and module != "ema", autocast, rows or sizes)
+        logits = self._run(self.get_submodule(f"{module}.head"), features, autocast=autocast, rows=rows or sizes)
         return tuple(map(Seen, torch.split(logits, sizes), torch.split(features, sizes)))
 
-    def head(self, features: Tensor, head: str = "network.head") -> Tensor:
+    def head(self, features: Tensor, head: str = "network.head", rows: Sequence[int] | None = None) -> Tensor:
         """What a linear or other head makes of features [N, D], in float32; `head` names a submodule."""
-        return self._run(self.get_submodule(head), features)
+        return self._run(self.get_submodule(head), features, rows=rows)
 
     def _run(
-        self, function: Callable[[Tensor], Tensor], inputs: Tensor, track: bool = False, autocast: bool = True
+        self,
+        function: Callable[[Tensor], Tensor],
+        inputs: Tensor,
+        track: bool = False,
+        autocast: bool = True,
+        rows: Sequence[int] | None = None,
     ) -> Tensor:
         dtype = self.autocast or torch.bfloat16
         with (
+            drawn_by(self._row_keys([len(inputs)] if rows is None else rows)),
             batch_statistics(track=track),
             torch.autocast(inputs.device.type, dtype=dtype, enabled=autocast and self.autocast is not None),
         ):
             output = function(inputs)
         return output.to(torch.promote_types(output.dtype, torch.float32))
+
+    def draw_from(self, key: int, rank: Rank) -> None:
+        """Has layers draw the numbers of a run's key (63 bits), this rank its own share of them."""
+        self.draw_key.fill_(key)
+        self.rank_share.copy_(torch.tensor([rank.rank, rank.world_size]))
+
+    def number_layers(self) -> None:
+        """Numbers the layers that draw, once all are there."""
+        number_layers(self)
+        self._draws = any(isinstance(layer, RandomLayer) for layer in self.modules())
+
+    def _row_keys(self, rows: Sequence[int]) -> Tensor | None:
+        """What the layers of the next forward draw from."""
+        if not (self._draws and self.training and may_draw()):
+            return None
+        return row_keys(self.draw_key, self.step, self.rank_share, rows)
 
     def averaged_parameters(self) -> dict[Tensor, Tensor]:
         """Parameter of `network` -> its average, both kept in place."""

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from semisonic.algorithms.add_on import CHANGES, AddOn, changes
 from semisonic.algorithms.averaged import AveragedNetwork
 from semisonic.algorithms.ramps import ramp_length, shares_of_the_run
+from semisonic.algorithms.row_keys import phase
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, Guess, Info, Runner, Seen, StepOutput, Views, merge
 from semisonic.models.ema import EmaConfig, averaged_parameters, shadow_of
@@ -70,6 +71,7 @@ class Algorithm(AveragedNetwork):
             what: tuple(name for name, addon in (addons or {}).items() if what in changes(type(addon)))
             for what in CHANGES
         }
+        self.number_layers()
 
     # What a method defines.
 
@@ -159,13 +161,14 @@ class Algorithm(AveragedNetwork):
 
     def forward(self, batch: Batch) -> StepOutput:
         """The loss with the terms of all add-ons; their observations are named ADDON/NAME."""
-        output = self.loss(batch)
-        loss, metrics, observed = output.loss, dict(output.metrics), dict(output.observed)
-        for name, addon in self._addons():
-            term = addon.term(self, batch, output)
-            loss = loss if term.loss is None else loss + term.loss
-            metrics |= term.metrics
-            observed |= {f"{name}/{key}": value for key, value in term.observed.items()}
+        with phase("loss", batch):
+            output = self.loss(batch)
+            loss, metrics, observed = output.loss, dict(output.metrics), dict(output.observed)
+            for name, addon in self._addons():
+                term = addon.term(self, batch, output)
+                loss = loss if term.loss is None else loss + term.loss
+                metrics |= term.metrics
+                observed |= {f"{name}/{key}": value for key, value in term.observed.items()}
         return StepOutput(loss, metrics, observed)
 
     def commit(self, observed: dict[str, Tensor]) -> None:
@@ -294,6 +297,9 @@ def _linear(name: str, head: nn.Module) -> nn.Linear:
 
 class RoleModule(nn.Module):
     """What is wrapped for one role of several (as in Meta Pseudo Labels): its network, and a method as its forward.
+
+    The method does its work inside `with phase(name, batch):` (`row_keys`), so that layers draw the same numbers on any
+    number of ranks.
 
     Keep it in a plain dict, not as a submodule, so that every tensor has one name in the state dict.
     """

@@ -115,9 +115,10 @@ class EnAET(MixMatch):
         changed, theta = self.transform(first, batch.draws)
         changed += [self.normalize(batch.u["patch"])] if cfg.patch else []
 
-        encoded = self.encode(torch.cat([mixed, *changed, self.normalize(first)]))
         labels, mixtures, count = len(batch.y), len(mixed), len(target_UC)
-        mix, moved = parted(self.look_at_encoded(encoded[:-count]), mixtures)
+        rows = [*self.mixture_rows(batch), *[count] * len(changed)]
+        encoded = self.encode(torch.cat([mixed, *changed, self.normalize(first)]), [*rows, count])
+        mix, moved = parted(self.look_at_encoded(encoded[:-count], rows), mixtures)
         x, u = parted(mix, labels)
         labeled = consistency_loss(self.labeled_logits(x), q_NC[:labels], self.labeled_weights(batch.y))
         unlabeled = probability_mse(self.trained_logits(u), q_NC[labels:])
@@ -157,16 +158,16 @@ class EnAET(MixMatch):
         """Whether the network can be cut before its last stage."""
         return hasattr(self.network, "trunk")
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor, rows: list[int]) -> Tensor:
         """Maps before the last stage, or where the network has none, features; the tracking forward."""
         network: Any = self.network
-        return self._run(network.trunk if self.has_maps else network.features, images, track=True)
+        return self._run(network.trunk if self.has_maps else network.features, images, track=True, rows=rows)
 
-    def look_at_encoded(self, encoded: Tensor) -> Seen:
+    def look_at_encoded(self, encoded: Tensor, rows: list[int]) -> Seen:
         """What the network makes of what `encode` gives; the rest of the tracking forward."""
         network: Any = self.network
-        features = self._run(network.top, encoded, track=True) if self.has_maps else encoded
-        return Seen(self.head(features), features)
+        features = self._run(network.top, encoded, track=True, rows=rows) if self.has_maps else encoded
+        return Seen(self.head(features, rows=rows), features)
 
     def decode(self, original: Tensor, transformed: Sequence[Tensor], theta: list[Tensor]) -> Tensor:
         """L_1 to L_5 [5]: mean squared errors of the decoders."""

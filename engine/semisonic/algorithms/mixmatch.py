@@ -113,7 +113,7 @@ class MixMatch(Algorithm):
         kept: as in `mixture`.
         """
         images, targets_NC = self.mixture(batch, target_UC, kept_U)
-        (seen,) = self.look(images)
+        (seen,) = self.look(images, rows=self.mixture_rows(batch))
         x, u = parted(seen, len(batch.y))
         return x, targets_NC[: len(batch.y)], u, targets_NC[len(batch.y) :]
 
@@ -126,6 +126,10 @@ class MixMatch(Algorithm):
         y_BC = one_hot(batch.y, self.info.classes).to(target_UC.dtype)
         targets_NC = torch.cat([y_BC, *[target_UC] * len(self.unlabeled_views(batch))])
         return mixup(images, targets_NC, partner_N, lam_N, self.pixel_mean, self.pixel_scale, dominant=True)
+
+    def mixture_rows(self, batch: Batch) -> list[int]:
+        """How many images of a mixture are of each view."""
+        return [len(batch.y), *[len(view) for view in self.unlabeled_views(batch)]]
 
     def plan(self, batch: Batch, kept_U: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """All images, unmixed [N, 3, H, W], and the partner [N] and mixing weight [N] of each."""

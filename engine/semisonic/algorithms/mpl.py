@@ -33,9 +33,10 @@ from semisonic.algorithms.base import Algorithm, RoleModule
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.predictions import Calibration, read_predictions
 from semisonic.algorithms.ramps import linear_ramp
+from semisonic.algorithms.row_keys import phase
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, Engine, Info, Runner, StepOutput, Views, merge
-from semisonic.models.randomness import without_draws
+from semisonic.models.randomness import Dropout, without_draws
 from semisonic.schema import LARGEST_RATE, Config, Effect, UserError
 from semisonic_kernels.losses import consistency_loss, pseudo_labels, soft_labels
 
@@ -138,6 +139,7 @@ class MPL(Algorithm):
         else:
             self.teacher = self.build()
         self.register_buffer("baseline", torch.zeros(()))
+        self.dropout = Dropout(self.cfg.dropout)
         networks = {"student": self.network, "teacher": self.teacher}
         self.role_modules = {role: RoleModule(network, self.phase) for role, network in networks.items()}
 
@@ -193,8 +195,10 @@ class MPL(Algorithm):
 
     # What the two roles do in a step; each is a graph of its own when compiled.
 
-    def phase(self, name: str, *args: Any) -> Any:
-        return getattr(self, name)(*args)
+    def phase(self, name: str, batch: Batch, *args: Any) -> Any:
+        # A forward for the labels alone draws what the one that learns will, so that they are its own labels.
+        with phase("teach" if name == "label" else name, batch):
+            return getattr(self, name)(batch, *args)
 
     def judge(self, batch: Batch) -> Tensor:
         with without_draws():
@@ -237,9 +241,10 @@ class MPL(Algorithm):
 
     def learn(self, module: str, *views: Tensor, track: bool = True) -> tuple[Tensor, ...]:
         """Logits of one forward over all views, with dropout before the head."""
+        sizes = [len(view) for view in views]
         features = torch.cat(self.features(*views, module=module, track=track))
-        logits = self.head(F.dropout(features, self.cfg.dropout, self.training), f"{module}.head")
-        return torch.split(logits, [len(view) for view in views])
+        logits = self.head(self._run(self.dropout, features, rows=sizes), f"{module}.head", rows=sizes)
+        return torch.split(logits, sizes)
 
     @classmethod
     def paper_settings(cls, setting: Setting) -> Changes:

@@ -99,8 +99,10 @@ class ReMixMatch(Algorithm):
         guess_UC, mean_C = self.guess(batch.u["weak"])
         images, targets_NC = self.mixed(batch, guess_UC)
         turns_U = (4 * batch.draws["turns"][:, 0]).long()
-        mixed_ND, anchor_UD, rotated_UD = self.features(images, anchor, rotate(anchor, turns_U))
-        x, u = parted(Seen(self.head(mixed_ND), mixed_ND), size)
+        rows = [size, *[len(anchor)] * (cfg.strong_views + 1)]
+        views = (images, anchor, rotate(anchor, turns_U))
+        mixed_ND, anchor_UD, rotated_UD = self.features(*views, rows=[*rows, len(anchor), len(anchor)])
+        x, u = parted(Seen(self.head(mixed_ND, rows=rows), mixed_ND), size)
         first = Seen(self.head(anchor_UD), anchor_UD)
 
         labeled = consistency_loss(self.labeled_logits(x), targets_NC[:size], self.labeled_weights(batch.y))

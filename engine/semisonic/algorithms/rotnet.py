@@ -43,8 +43,9 @@ class RotNet(Pretext):
 
     def pretext(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         images = batch.u["view"]
-        (features_4UD,) = self.features(rotations(images))
-        logits_4U4 = self.head(features_4UD, "rotation")
+        rows = [len(images)] * 4
+        (features_4UD,) = self.features(rotations(images), rows=rows)
+        logits_4U4 = self.head(features_4UD, "rotation", rows)
         turns_4U = torch.arange(4 * len(images), device=images.device) // len(images)
         accuracy = logits_4U4.argmax(-1).eq(turns_4U).float().mean()
         return F.cross_entropy(logits_4U4, turns_4U), {"rotation_accuracy": accuracy}

@@ -108,7 +108,8 @@ class VAT(Algorithm):
     def perturbed(self, x: Tensor, images: Tensor, autocast: bool) -> Tensor:
         """Logits of perturbed images [U, 3, H, W], with the kind of batch statistics that the clean ones had."""
         if self.cfg.statistics == "all":
-            return self.infer(torch.cat([x, images]), track=False, autocast=autocast)[len(x) :]
+            rows = [len(x), len(images)]
+            return self.infer(torch.cat([x, images]), track=False, autocast=autocast, rows=rows)[len(x) :]
         return self.infer(images, track=False, autocast=autocast)
 
     @classmethod

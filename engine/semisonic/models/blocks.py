@@ -6,8 +6,8 @@ the blocks of the original.
 """
 
 import types
-from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from semisonic.models import shake_shake, torchvision_nets, wide_resnet
 from semisonic.models.networks import NETWORKS
 from semisonic.models.norm import computed_again
-from semisonic.models.stochastic_depth import StochasticDepth
+from semisonic.models.randomness import RandomLayer, drawn_again
 
 BLOCKS = {
     "resnet": ("BasicBlock", "Bottleneck"),
@@ -38,8 +38,6 @@ BLOCKS = {
 """How torchvision's names begin -> the classes of its blocks."""
 OWN = (wide_resnet, shake_shake)
 """Networks of this package that are made of blocks: modules with `parse` and `Block`."""
-RANDOM = ("efficientnet", "convnext", "swin", "shake-shake")
-"""Networks whose blocks draw random numbers in training (stochastic depth, Shake-Shake)."""
 
 Forward = Callable[..., Any]
 
@@ -53,9 +51,8 @@ def has_blocks(name: str) -> bool:
 
 
 def draws(name: str) -> bool:
-    """Whether the blocks of the network of `model.name` draw random numbers in training."""
-    registered = NETWORKS.get(name)
-    return name.startswith(RANDOM) if registered is None else registered.blocks_draw or name.startswith("shake-shake")
+    """Whether the blocks of the network of `model.name` draw random numbers of torch's generator in training."""
+    return name in NETWORKS and NETWORKS[name].blocks_draw
 
 
 def blocks_of(module: nn.Module) -> list[nn.Module]:
@@ -118,7 +115,14 @@ def recomputed(random: bool, block: nn.Module, *args: Any) -> Any:
 
 
 def _contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), computed_again()
+    """Around the block's forward, and around its second one; made at the first."""
+    return nullcontext(), _both(computed_again(), drawn_again())
+
+
+@contextmanager
+def _both(one: computed_again, two: drawn_again) -> Iterator[None]:
+    with one, two:
+        yield
 
 
 def _bound(block: nn.Module, run: Forward) -> Forward:
@@ -148,8 +152,7 @@ def _is_block(module: nn.Module) -> bool:
 
 
 def _draws(block: nn.Module) -> bool:
-    """Whether the block draws random numbers in training."""
-    rates = [getattr(part, name, 0) for part in block.modules() for name in ("p", "dropout", "drop_rate")]
-    return any(isinstance(part, (StochasticDepth, shake_shake.Block)) for part in block.modules()) or any(
-        isinstance(rate, float) and rate > 0 for rate in rates
-    )
+    """Whether the block draws random numbers of torch's generator in training."""
+    parts = [part for part in block.modules() if not isinstance(part, RandomLayer)]
+    rates = [getattr(part, name, 0) for part in parts for name in ("p", "dropout", "drop_rate")]
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)

@@ -21,6 +21,7 @@ from torch import nn
 from semisonic.models import pretrained, shake_shake, small, torchvision_nets, wide_resnet
 from semisonic.models.head import DropoutLinear
 from semisonic.models.norm import convert_batch_norm
+from semisonic.models.randomness import convert_dropout
 from semisonic.models.wrapped import GIVEN, NetworkFactory, build_given
 from semisonic.registry import Registry
 from semisonic.schema import Config, Effect, UserError
@@ -68,7 +69,7 @@ class Network:
     blocks: tuple[type[nn.Module], ...] = ()
     """Classes of the repeated blocks that `recompute` and compile=blocks work on; see `blocks.py`."""
     blocks_draw: bool = False
-    """Whether its blocks draw random numbers in training."""
+    """Whether its blocks draw random numbers of torch's generator in training. (An nn.Dropout inside draws no such.)"""
     own: bool = True
     """Whether torchvision's fields (weights, stem) mean nothing to it."""
 
@@ -210,7 +211,7 @@ def build(cfg: ModelConfig, classes: int, image_size: int, factory: NetworkFacto
         network = found.build(cfg, classes, image_size)
     if cfg.dropout:
         network.head = DropoutLinear(network.head, cfg.dropout)  # type: ignore[arg-type]
-    return convert_batch_norm(network, cfg.norm_momentum, cfg.norm_eps, cfg.norm_sync)
+    return convert_batch_norm(convert_dropout(network), cfg.norm_momentum, cfg.norm_eps, cfg.norm_sync)
 
 
 def _unknown(name: str) -> str:

@@ -9,9 +9,8 @@ too. F is ReLU, 3x3 convolution, BatchNorm, ReLU, 3x3 convolution, BatchNorm; s 
 changes ReLU, two 1x1 convolutions of half the width, one on the pixels and one on the image shifted by a pixel,
 side by side, and BatchNorm.
 
-The numbers come from torch's generator of the device, which the trainer seeds before each step from seed, step and
-rank: a resumed run draws the same ones, each of several ranks its own, and another number of ranks others. A compiled
-graph draws others than eager code, unless inductor's `fallback_random` is set.
+The numbers come from a counter over the images' places in the global batch, as those of all layers that draw do: see
+`models/randomness.py`.
 Shape suffixes: N batch, H height, W width, D features.
 """
 
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.models.norm import BatchNorm2d
-from semisonic.models.randomness import draws_now
+from semisonic.models.randomness import RandomLayer, draws_now
 
 STEM_WIDTH = 16
 MOMENTUM = 0.1
@@ -105,7 +104,7 @@ class Shortcut(nn.Module):
         return images[:, :, :: self.stride, :: self.stride]
 
 
-class Block(nn.Module):
+class Block(RandomLayer):
     """A residual block of two branches: [N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
 
     def __init__(self, width_in: int, width: int, stride: int):
@@ -113,12 +112,13 @@ class Block(nn.Module):
         self.branch1 = Branch(width_in, width, stride)
         self.branch2 = Branch(width_in, width, stride)
         self.shortcut = Shortcut(width_in, width, stride) if width_in != width or stride != 1 else None
+        self.add_number()
 
     def forward(self, x: Tensor) -> Tensor:
         activated = F.relu(x)
         one, two = self.branch1(activated), self.branch2(activated)
         if draws_now(self):
-            a, b = torch.rand(2, len(x), 1, 1, 1, device=x.device).to(one.dtype)
+            a, b = self.uniforms(x, 2).to(one.dtype).view(2, -1, 1, 1, 1)
             mixed = shake(one, two, a, b)
         else:
             mixed = (one + two) / 2

@@ -7,10 +7,10 @@ code.
 import torch
 from torch import Tensor, nn
 
-from semisonic.models.randomness import draws_now
+from semisonic.models.randomness import RandomLayer, draws_now
 
 
-class StochasticDepth(nn.Module):
+class StochasticDepth(RandomLayer):
     """Sets samples of a residual branch [N, ...] to zero with probability `rate` in training, and divides the others
     by 1 - rate. Has no part in the state dict."""
 
@@ -22,11 +22,12 @@ class StochasticDepth(nn.Module):
         if not 0 <= rate < 1:
             raise ValueError(f"StochasticDepth: rate must be in [0, 1), not {rate}")
         self.register_buffer("rate", torch.tensor(rate), persistent=False)
+        self.add_number()
 
     def forward(self, x: Tensor) -> Tensor:
         if not draws_now(self):
             return x
-        kept_N = torch.rand(len(x), device=x.device) >= self.rate
+        kept_N = self.uniforms(x, 1)[0] >= self.rate
         scale_N = (kept_N / (1 - self.rate)).to(x.dtype)
         return x * scale_N.view(-1, *[1] * (x.dim() - 1))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from semisonic.models.norm import BatchNorm2d, convert_batch_norm
-from semisonic.models.randomness import convert_dropout
+from semisonic.models.randomness import RandomLayer, convert_dropout
 from semisonic.schema import UserError
 
 GIVEN = "given"
@@ -170,6 +170,9 @@ def network_fingerprint(network: nn.Module) -> str:
     and the modules as they are printed. Weights and code do not count."""
     digest = hashlib.sha256()
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        path, _, own = name.rpartition(".")
+        if own == "layer" and isinstance(network.get_submodule(path), RandomLayer):
+            continue  # the number of a layer, which those of earlier versions had not
         digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}\n".encode())
     digest.update(re.sub(r"0x[0-9a-fA-F]+", "", repr(network)).encode())
     return digest.hexdigest()[:32]

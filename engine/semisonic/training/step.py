@@ -36,6 +36,7 @@ class TrainingStep:
         self.cfg, self.accelerator, self.device = cfg, accelerator, accelerator.device
         self.rank = Rank(accelerator.process_index, accelerator.num_processes)
         self.algorithm = place(algorithm, cfg, self.device)
+        self.algorithm.draw_from(int(sample_keys(cfg.seed, purpose("layers"), np.array([0]))[0]), self.rank)
         self.number = 0
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         """The first step whose loss was not finite, or -1."""
@@ -61,7 +62,7 @@ class TrainingStep:
 
     def __call__(self, batch: Batch) -> StepOutput:
         """Moves everything that a step moves. The output of a replayed step is overwritten by the next one."""
-        # Only dropout-like layers draw in a step; seeded here, they need no state in the checkpoint.
+        # The engine's own layers draw from a counter. For those of users, seeded here, the checkpoint needs no state.
         key = sample_keys(self.cfg.seed, purpose("step", self.rank.rank), np.array([self.number]))[0]
         torch.manual_seed(int(key))
         with use_kernels(self.kernels):

@@ -1,11 +1,11 @@
 """Blocks of networks: computed again in the backward, and compiled one by one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit
 from torch._dynamo.testing import CompileCounterWithBackend
 from torchvision.models import densenet, resnet
@@ -13,8 +13,9 @@ from torchvision.models import densenet, resnet
 from semisonic.config.command_line import resolve
 from semisonic.models import wide_resnet
 from semisonic.models.blocks import BLOCKS, _draws, blocks_of, draws, has_blocks, use_blocks
-from semisonic.models.networks import ModelConfig, build
+from semisonic.models.networks import NETWORKS, ModelConfig, Network, build
 from semisonic.models.norm import BatchNorm2d, batch_statistics, convert_batch_norm
+from semisonic.models.randomness import drawn_by
 from semisonic.schema import UserError
 from tests.support.networks import activations, assert_equal, images, steps
 from tests.support.trainers import make_trainer
@@ -51,17 +52,27 @@ def counter(monkeypatch: pytest.MonkeyPatch) -> Iterator[CompileCounterWithBacke
 
 @pytest.mark.parametrize("name", ["wrn-16-1", "bottlenecks", "dense", "efficientnet_b0"])
 def test_recomputation_changes_no_bit_and_saves_memory(name: str):
-    """The efficientnet and the dense network draw random numbers, which are drawn once more."""
+    """The efficientnet draws from keys and the dense network from torch's generator, and both do once more."""
     plain, again = network(name), network(name)
     assert use_blocks(again, recompute=True, compiled=False) > 3
     assert again.state_dict().keys() == plain.state_dict().keys()
-    assert_equal(steps(plain), steps(again))
+    assert_equal(steps(plain, by_keys(plain)), steps(again, by_keys(again)))
     assert all(m.num_batches_tracked == 2 for m in again.modules() if isinstance(m, BatchNorm2d))
     assert activations(again) < 0.7 * activations(plain)  # the blocks of the dense network are tiny
 
 
-def test_random_numbers_are_repeated_by_a_block_that_draws_some_only():
-    assert [_draws(block) for block in blocks_of(network("efficientnet_b0"))].count(True) > 5
+def by_keys(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Its forward, as in a step; the backward comes outside of it."""
+
+    def call(given: Tensor) -> Tensor:
+        with drawn_by(torch.arange(len(given))):
+            return module(given)
+
+    return call
+
+
+def test_torch_s_numbers_are_repeated_by_a_block_that_draws_some_only():
+    assert not any(_draws(block) for block in blocks_of(network("efficientnet_b0")))
     assert all(_draws(block) for block in blocks_of(network("dense")))
     assert not any(_draws(block) for block in blocks_of(network("bottlenecks")))
 
@@ -113,7 +124,7 @@ def test_compiled_blocks_compute_the_same(counter: CompileCounterWithBackend, na
     plain, compiled = network(name), network(name)
     count = use_blocks(compiled, recompute, compiled=True)
     assert compiled.state_dict().keys() == plain.state_dict().keys()
-    expected, found = steps(plain), steps(compiled)
+    expected, found = steps(plain, by_keys(plain)), steps(compiled, by_keys(compiled))
     assert expected.keys() == found.keys()
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-5, msg=key)
@@ -182,7 +193,7 @@ def test_blocks_are_found_in_every_family(family: str):
     with torch.device("cpu" if family == "regnet" else "meta"):  # which computes its widths with tensors
         found = blocks_of(build(ModelConfig(name=name), 10, 64))
     assert has_blocks(name) and len(found) >= 8
-    assert draws(name) == any(map(_draws, found))
+    assert not draws(name) and not any(map(_draws, found))
 
 
 def test_networks_without_blocks():
@@ -205,11 +216,14 @@ def test_other_networks_are_refused(fields: list[str], message: str):
     assert any(line.startswith(message) for line in error.value.messages)
 
 
-def test_random_blocks_are_not_replayed(monkeypatch: pytest.MonkeyPatch):
+def test_blocks_that_draw_from_torch_s_generator_are_not_replayed(monkeypatch: pytest.MonkeyPatch):
+    own = Network(lambda cfg, classes, size: nn.Identity(), "", (resnet.BasicBlock,), blocks_draw=True)
+    monkeypatch.setitem(NETWORKS._entries, "own", own)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     fields = ["--no-baseline", "--model"]
     assert resolve([*fields, "resnet18", "--recompute"])[1].replayed == "step"
-    assert resolve([*fields, "efficientnet_b4"])[1].replayed == "step"
-    assert resolve([*fields, "efficientnet_b4", "--recompute"])[1].replayed == "off"
-    with pytest.raises(UserError, match="replay: recompute repeats the random numbers of efficientnet_b4's blocks"):
-        resolve([*fields, "efficientnet_b4", "--recompute", "--replay", "step"])
+    assert resolve([*fields, "efficientnet_b4", "--recompute"])[1].replayed == "step"
+    assert resolve([*fields, "own"])[1].replayed == "step"
+    assert resolve([*fields, "own", "--recompute"])[1].replayed == "off"
+    with pytest.raises(UserError, match="replay: recompute repeats the random numbers of own's blocks"):
+        resolve([*fields, "own", "--recompute", "--replay", "step"])

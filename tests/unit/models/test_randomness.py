@@ -1,4 +1,5 @@
-"""Layers that draw random numbers, and where they must not: MPL's progress, and probes that stand for an evaluation."""
+"""Layers that draw random numbers, from what, and where they must not: MPL's progress, and probes that stand for an
+evaluation."""
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from semisonic.algorithms.rotnet import RotNet
 from semisonic.models.ema import EmaConfig
 from semisonic.models.head import DropoutLinear
 from semisonic.models.networks import ModelConfig, build
-from semisonic.models.randomness import Dropout, convert_dropout, without_draws
+from semisonic.models.randomness import Dropout, convert_dropout, drawn_by, number_layers, without_draws
 from semisonic.models.shake_shake import Block
 from semisonic.models.stochastic_depth import StochasticDepth
 from tests.support.addons import composition
@@ -55,10 +56,72 @@ def test_in_the_context_layers_do_what_they_do_in_evaluation(name: str):
     assert torch.equal(draws(layer, given)[0], plain)
 
 
+KEYS = torch.randint(0, 2**62, (5,), generator=torch.Generator().manual_seed(1))
+
+
+def made(name: str, path: str = "one") -> nn.Module:
+    torch.manual_seed(0)
+    layer = LAYERS[name]()
+    layer.training = True
+    number_layers(nn.ModuleDict({"network": nn.ModuleDict({path: layer})}))
+    return layer
+
+
+def by_keys(layer: nn.Module, given: Tensor, keys: Tensor = KEYS) -> Tensor:
+    with drawn_by(keys):
+        return layer(given)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_is_drawn_depends_on_row_and_layer_alone(name: str):
+    layer, given = made(name), torch.rand(5, 4, 6, 6)
+    found, drew = draws(lambda x: by_keys(layer, x), given)
+    assert not drew and found.equal(by_keys(made(name), given))  # torch's generator has no part in it
+    order = torch.tensor([3, 0, 4])
+    torch.testing.assert_close(by_keys(layer, given[order], KEYS[order]), found[order])
+    assert not by_keys(layer, given, KEYS + 1).equal(found)
+    assert not by_keys(made(name, "two"), given).equal(found)
+    last = given.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(by_keys(layer, last), found)
+    double = by_keys(made(name).double(), given.double())
+    torch.testing.assert_close(double.float(), found, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_compiled_layers_draw_what_eager_ones_do(name: str):
+    layer, given = made(name), torch.rand(5, 4, 6, 6)
+    torch._dynamo.reset()
+    call = torch.compile(by_keys, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(call(layer, given), by_keys(layer, given))
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    layer, given = Dropout(0.3), torch.ones(400, 300, requires_grad=True)
+    keys = torch.arange(400)
+    found = by_keys(layer, given, keys)
+    assert sorted(found.unique().tolist()) == pytest.approx([0, 1 / 0.7])
+    assert (found == 0).float().mean().item() == pytest.approx(0.3, abs=0.005)
+    for dimension in (0, 1):
+        assert (found == 0).float().mean(dimension).std() < 0.035  # as independent ones have
+    found.sum().backward()
+    assert given.grad.equal(found.detach())
+    assert not by_keys(Dropout(1.0), given, keys).any() and by_keys(Dropout(0.0), given, keys).equal(given)
+
+
+def test_parts_of_an_image_have_numbers_of_their_own():
+    """As windows or patches that a network makes rows of; where rows are no parts of images, torch's generator draws."""
+    layer = Dropout(0.5)
+    found, drew = draws(lambda x: by_keys(layer, x), torch.ones(15, 40))
+    assert not drew and len(found.unique(dim=0)) == 15
+    assert found[3:9].equal(by_keys(layer, torch.ones(6, 40), KEYS[1:3]))
+    assert draws(lambda x: by_keys(layer, x), torch.ones(7, 40))[1]
+
+
 def test_torchvision_s_dropout_is_replaced():
     layers = convert_dropout(nn.Sequential(nn.Sequential(nn.Dropout(0.3, inplace=True)), nn.Linear(2, 2)))
     assert type(layers[0][0]) is Dropout and layers[0][0].p == 0.3 and layers[0][0].inplace
     network = build(ModelConfig(name="mobilenet_v3_small"), 4, 32)
+    assert not any(name.endswith("layer") for name in network.state_dict())
     assert {type(layer) for layer in network.modules() if isinstance(layer, nn.Dropout)} == {Dropout}
 
 
