@@ -13,7 +13,7 @@ import torch
 import semisonic
 from tests.dist.worker import Job
 from tests.dist.workers import needed, needs, run_jobs
-from tests.support.runs import compare
+from tests.support.runs import compare, second_half
 
 STRATEGIES = ("ddp", "zero1", "zero2", "zero3")
 ACROSS = list(permutations(STRATEGIES, 2))
@@ -34,7 +34,9 @@ def results(request: pytest.FixtureRequest, folder: Path) -> Results:
         return str(folder / run / "checkpoints" / f"step-{HALF}")
 
     def job(name: str, strategy: str = "ddp", dtype: str = "float32", frozen: bool = True, **more: object) -> Job:
-        return Job(name, "remembering", strategy=strategy, dtype=dtype, frozen=frozen, save_at=HALF, **more)  # type: ignore[arg-type]
+        dropout = 0.2 if dtype == "float64" else 0.0
+        fixed = {"strategy": strategy, "dtype": dtype, "frozen": frozen, "dropout": dropout, "save_at": HALF}
+        return Job(name, "remembering", **fixed, **more)  # type: ignore[arg-type]
 
     def whole(name: str, strategy: str = "ddp", dtype: str = "float32", **more: object) -> Job:
         return job(name, strategy, dtype, save=str(folder / name), **more)
@@ -64,11 +66,6 @@ def results(request: pytest.FixtureRequest, folder: Path) -> Results:
     return found
 
 
-def second_half(whole: dict) -> dict:
-    series = ("loss", "mask", "rate", "seen", "gradients")
-    return {**whole, **{name: whole[name][HALF:] for name in series}}
-
-
 @pytest.mark.parametrize(
     "name",
     ["training ddp"]
@@ -77,7 +74,7 @@ def second_half(whole: dict) -> dict:
 )
 @needs(lambda name: [name, f"{name} to {name.split()[1]}"])
 def test_a_continuation_is_the_uninterrupted_run_bit_for_bit(results: Results, name: str):
-    whole, continued = second_half(results[name]), results[f"{name} to {name.split()[1]}"]
+    whole, continued = second_half(results[name], HALF), results[f"{name} to {name.split()[1]}"]
     assert continued["loss"] == whole["loss"] and continued["seen"] == whole["seen"] and len(whole["loss"]) == 5
     assert whole["state"].keys() == continued["state"].keys()
     assert any(key.startswith("optimizer/") and value.any() for key, value in whole["state"].items())
@@ -90,7 +87,7 @@ def test_a_continuation_is_the_uninterrupted_run_bit_for_bit(results: Results, n
 @pytest.mark.parametrize(("old", "new"), ACROSS)
 @needs(lambda old, new: [old, f"{old} to {new}"])
 def test_under_another_strategy_a_run_goes_on(results: Results, old: str, new: str):
-    compare(second_half(results[old]), results[f"{old} to {new}"], 1e-5, slack=100)
+    compare(second_half(results[old], HALF), results[f"{old} to {new}"], 1e-5, slack=100)
 
 
 @pytest.mark.parametrize(
@@ -99,14 +96,14 @@ def test_under_another_strategy_a_run_goes_on(results: Results, old: str, new: s
 )
 @needs(lambda whole, continued: [whole, continued])
 def test_at_another_world_size_a_run_goes_on(results: Results, whole: str, continued: str):
-    compare(second_half(results[whole]), results[continued], 1e-10)
+    compare(second_half(results[whole], HALF), results[continued], 1e-10)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["zero2", "zero3"])
 @needs(lambda strategy: [strategy, f"{strategy} to one"])
 def test_a_zero_run_goes_on_in_one_process(results: Results, strategy: str):
-    compare(second_half(results[strategy]), results[f"{strategy} to one"], 1e-5, slack=100)
+    compare(second_half(results[strategy], HALF), results[f"{strategy} to one"], 1e-5, slack=100)
 
 
 @pytest.mark.slow

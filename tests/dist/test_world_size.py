@@ -53,7 +53,7 @@ EXACT += [
     for model in ("shake-shake-8-2x2d", random_networks.MBCONV)
 ]
 SINGLE = [Job(f"{algorithm} float32", algorithm, frozen=True, steps=5) for algorithm in CLOSELY]
-COMPILED = [Job(mode, model="small", compile=mode, steps=4, dtype="float64") for mode in ("whole", "off")]
+COMPILED = [Job(mode, model="small", dropout=0.2, compile=mode, steps=4, dtype="float64") for mode in ("whole", "off")]
 ZERO = [
     Job(
         f"{algorithm} {optim} {strategy}",

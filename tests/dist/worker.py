@@ -89,6 +89,8 @@ class Job:
     clip: float | None = None
     gradients: str = "fp32"
     """Precision in which DDP sends them."""
+    defaults: bool = False
+    """Without `ALGORITHM_FIELDS`."""
     steps: int = 10
     resume: str | None = None
     """Checkpoint folder to continue from."""
@@ -149,7 +151,7 @@ def configuration(job: Job) -> RunConfig:
               "--optim.lr", "0.01", "--model", job.model, "--model.dropout", str(job.dropout), "--batch.micro", str(job.micro), "--compile", job.compile,
               "--eval.batch", "70", "--parallel.gradients", job.gradients,
               "--checkpoint.keep", "100"]  # fmt: skip
-    fields += ALGORITHM_FIELDS.get(algorithm, [])
+    fields += [] if job.defaults else ALGORITHM_FIELDS.get(algorithm, [])
     if algorithm == "fixmatch":
         fields += ["--algorithm.threshold", "0.165" if job.frozen else "0.19"]  # some samples pass, others do not
     fields += ADDONS.get(job.addon, [])

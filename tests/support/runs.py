@@ -25,8 +25,16 @@ def compare(one: dict, two: dict, tolerance: float, slack: float = 10) -> None:
     assert one["state"].keys() == two["state"].keys()
     for name, value in one["state"].items():
         other = two["state"][name]
-        zero = float((value - other).abs().max()) < 1e-15  # but for rounding, as a bias before a BatchNorm is
+        zero = float((value.double() - other.double()).abs().max()) < 1e-15  # but for rounding, as a bias before a BatchNorm is
         assert difference(value, other) < slack * tolerance or torch.equal(value, other) or zero, name
+
+
+def second_half(whole: dict, half: int) -> dict:
+    """What is left of a result after so many steps."""
+    series = ("loss", "mask", "rate", "seen", "gradients")
+    # Each role of several has gradients of its own in every step.
+    per_step = len(whole["gradients"]) // len(whole["loss"])
+    return {**whole, **{name: whole[name][half * (per_step if name == "gradients" else 1) :] for name in series}}
 
 
 def tensors(run: Path, step: int = 40) -> dict[str, bytes]:

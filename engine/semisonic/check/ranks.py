@@ -1,6 +1,7 @@
 """One process and two of the same global batch solve the same problem, in float64: losses, parameters, buffers.
 
-What differs is a statistic of a rank's own images: it is right in one process, where no other test can find it.
+What differs is a statistic of a rank's own images: it is right in one process, where no other test can find it. Dropout
+shows besides where a forward's rows are not those of the global batch.
 
     python -m semisonic.check.ranks FOLDER FIELDS        # one rank; writes FOLDER/WORLD-RANK.pt
 """
@@ -33,7 +34,7 @@ SLACK = 10
 """How much more of it gradients may add up to in a step; their sums are of other orders."""
 CAUSE = (
     "a statistic of a rank's own images? Give its tensors to update through observed, which gathers them over the "
-    "ranks; or random numbers of the loss's own? Ask for them in Views.draws"
+    "ranks; random numbers of the loss's own? Ask for them in Views.draws; or streams in one tensor? Tell its rows"
 )
 
 

@@ -167,7 +167,7 @@ class Runner(contract.Runner):
         if train:
             self.algorithm.train()
         self.gradients.clear()
-        torch.manual_seed(int(self.algorithm.step))  # for dropout
+        torch.manual_seed(int(self.algorithm.step))  # for layers of users that draw
         return self.on_device(batch)
 
     def on_device(self, batch: Batch) -> StepOutput:

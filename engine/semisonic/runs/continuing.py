@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import nn
 
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.atomic_files import write_text
@@ -13,6 +14,7 @@ from semisonic.config.fields import algorithm_name, dotted
 from semisonic.config.migrations import Saved, field_value, read_saved
 from semisonic.config.run_config import RunConfig
 from semisonic.faults import reach
+from semisonic.models.randomness import random_layers
 from semisonic.plugins import require_plugins
 from semisonic.schema import Effect, UserError
 
@@ -26,6 +28,9 @@ GIVEN_ANEW = {
     "same, or use another out",
 }
 """What is wrong where images or a network that were given in Python are others by now."""
+
+DRAWN_BY_PLACE = 2
+"""The first schema whose runs drew the numbers of random layers by an image's place in the global batch."""
 
 
 def check_same(cfg: RunConfig, folder: Path, longer: bool = False, extend: bool = False) -> None:
@@ -166,3 +171,13 @@ def extensions(folder: Path) -> list[dict[str, Any]]:
     """How often a run was planned anew: the step from which on, and its numbers of steps before and after."""
     found: list[dict[str, Any]] = read_saved(folder).records.get("extended", [])
     return found
+
+
+def drawn_anew(network: nn.Module, state: dict[str, Any]) -> list[str]:
+    """A line where a checkpoint's run drew numbers otherwise than it will from now on. state: the checkpoint's."""
+    if state.get("schema", 0) >= DRAWN_BY_PLACE or not random_layers(network):
+        return []
+    return [
+        f"Begun by an earlier version: from step {state['step'] + 1} on its dropout and other random layers draw new "
+        "numbers, the same on any number of ranks"
+    ]

@@ -28,7 +28,7 @@ from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import StatusWriter, Watchdog
 from semisonic.faults import arm, reach
 from semisonic.reporting.console import Console
-from semisonic.runs.continuing import extensions, lengthen
+from semisonic.runs.continuing import drawn_anew, extensions, lengthen
 from semisonic.runs.memory_fit import Trial, fit_steps
 from semisonic.runs.run_folder import (
     as_begun,
@@ -241,8 +241,11 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
     console.start_up(cfg, session.data, session.split, trainer.rank, trainer.device, cfg.execution.threads)
     if latest:
         reach("restore")
-        trainer.restore(checkpoints.load_checkpoint(latest))
+        checkpoint = checkpoints.load_checkpoint(latest)
+        trainer.restore(checkpoint)
         console.print(f"Resumed from {latest}")
+        for note in drawn_anew(trainer.algorithm, checkpoint.state):
+            console.print(note)
     for report in reports:
         console.print(report)
         trainer.save()  # so that a resumed run starts from these weights too
