@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from semisonic.algorithms.registry import ALGORITHMS
-from tests.golden.losses import FULL, KINDS, STEPS, losses, main, stored, write
+from tests.golden.losses import BEFORE, FULL, KINDS, REDRAWN, STEPS, losses, main, stored, write
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -27,6 +27,13 @@ def test_the_full_weights_move_the_losses_of_what_has_any(algorithm: str):
     start, full = (stored()[algorithm][kind] for kind in KINDS)
     assert len(start) == len(full) == STEPS
     assert (start != full) == (algorithm in FULL)
+
+
+def test_only_what_draws_otherwise_was_stored_anew():
+    lines = [line.split() for line in BEFORE.read_text().splitlines() if not line.startswith("#")]
+    before = {(name, kind): [float.fromhex(value) for value in values] for name, kind, *values in lines}
+    moved = {name for (name, kind), values in before.items() if stored()[name][kind] != values}
+    assert moved == set(REDRAWN) and {name for name, _ in before} == stored().keys()
 
 
 def test_writing_one_algorithm_leaves_the_others_alone(tmp_path: Path):
