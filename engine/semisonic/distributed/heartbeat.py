@@ -1,13 +1,12 @@
 """What the ranks tell each other about their health, over a store of their own and in a thread of their own.
 
 Every rank says about once a second that it lives and where its training loop stands. Rank 0, which serves the store,
-reads all of that with one request; the others read what rank 0 says of itself, and the job's failure, of which there is
+reads all of that at once; the others read what rank 0 says of itself, and the job's failure, of which there is
 one. Whoever calls the store can be stuck in it for ever where rank 0 stands still, so nothing here decides anything:
 the watchdog looks at what was heard last, and when.
 """
 
 import json
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
@@ -16,11 +15,11 @@ from typing import NamedTuple, TypeVar
 
 import torch.distributed as dist
 
+from semisonic.distributed.heartbeat_store import UNSET, meet
+
 T = TypeVar("T")
 
 FAILURE_KEY, REPORTED_KEY = "failure", "reported"
-UNSET = "none"
-"""What the store holds under these keys until there is something."""
 
 CLOSING_INTERVAL = 0.05
 """Seconds between exchanges once the job ends."""
@@ -139,23 +138,9 @@ class HeartbeatClient:
         self._posted: str | None = None
         self._reports = self._leaving = False
         self._wake = threading.Event()
-        self._store = self._join(timedelta(seconds=timeout))
+        self._store = meet(timedelta(seconds=timeout), [FAILURE_KEY, REPORTED_KEY])
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
-
-    def _join(self, timeout: timedelta) -> dist.TCPStore:
-        host, port = os.environ.get("MASTER_ADDR", "localhost"), [0]
-        if self.rank == 0:
-            store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=timeout)
-            for key in (FAILURE_KEY, REPORTED_KEY):
-                store.set(key, UNSET)
-            for rank in range(self.world_size):
-                store.set(str(rank), json.dumps(FIRST))
-            port = [store.port]
-            dist.broadcast_object_list(port, src=0)
-            return store
-        dist.broadcast_object_list(port, src=0)
-        return dist.TCPStore(host, port[0], is_master=False, wait_for_workers=False, timeout=timeout)
 
     def _run(self) -> None:
         try:
@@ -172,15 +157,17 @@ class HeartbeatClient:
         heartbeat = self._heartbeat(self.exchanges)._replace(left=left)
         self._store.set(str(self.rank), json.dumps(heartbeat))
         if self._posted:
-            self._store.compare_set(FAILURE_KEY, UNSET, self._posted)
+            self._store.set_once(FAILURE_KEY, self._posted)
         if self._reports:
             self._store.set(REPORTED_KEY, "yes")
         ranks = self._heard_ranks()
-        values = self._store.multi_get([FAILURE_KEY, REPORTED_KEY, *map(str, ranks)])
-        failure, reported, *heartbeats = (value.decode() for value in values)
-        self.heartbeats = {rank: Heartbeat.from_json(text) for rank, text in zip(ranks, heartbeats, strict=True)}
-        self.reported = reported != UNSET
-        if failure != UNSET:
+        found = self._store.read([FAILURE_KEY, REPORTED_KEY, *map(str, ranks)])
+        heard = {rank: Heartbeat.from_json(found[str(rank)]) for rank in ranks if str(rank) in found}
+        # One that was repeated, by whoever has read it, is older than what is known.
+        newer = {rank: one for rank, one in heard.items() if one.number >= self.heartbeats[rank].number}
+        self.heartbeats = self.heartbeats | newer
+        self.reported = self.reported or found.get(REPORTED_KEY, UNSET) != UNSET
+        if (failure := found.get(FAILURE_KEY, UNSET)) != UNSET:
             self.failure = Failure.from_json(failure)
         self.exchanges += 1
         return left and (self.rank > 0 or all(other.left for other in self.heartbeats.values()))
