@@ -59,6 +59,8 @@ class CheckpointWriter:
 
     def __init__(self, folder: Path, keep: int, group: Any = None, say: Callable[[str], None] = print):
         self.folder, self.keep, self.group, self.say = folder, keep, group, say
+        self.check: Callable[[], None] = lambda: None
+        """Raises `UserError` where the run's folder is not this run's any more: nothing is written into it then."""
         self.model, self.optimizer = Snapshot(), Snapshot()
         self.thread: threading.Thread | None = None
         self.step = 0
@@ -85,6 +87,7 @@ class CheckpointWriter:
     def _work(self, step: int, taken: checkpoints.Checkpoint, best: int | None) -> None:
         try:
             try:
+                self.check()
                 self.model.wait()
                 self.optimizer.wait()
                 taken.model, taken.optimizer = self.model.tensors, self.optimizer.tensors
@@ -95,6 +98,7 @@ class CheckpointWriter:
                     sync_file(metrics)  # a run continues its metrics where its checkpoint stands
                 checkpoints.save(self.folder, step, taken, self.keep, best)
             except OSError as error:
+                self.check()
                 raise self._refused(step, error) from error
             self._written.append(step)
         except BaseException as error:  # raised where the training can end by it
@@ -135,10 +139,17 @@ class CheckpointWriter:
         self.error = self.error or error
 
     @contextmanager
-    def guard(self, path: Path) -> Iterator[None]:
-        """What the file system refuses while rank 0 writes `path` ends all ranks, by the next `finish`."""
+    def guard(self, path: Path) -> Iterator[bool]:
+        """What the file system refuses while rank 0 writes `path` ends all ranks, by the next `finish`.
+
+        So does a folder that is not the run's any more, which is to be left as it is: it gives whether to write.
+        """
         try:
-            yield
+            self.check()
+        except UserError as error:
+            self.fail(error)
+        try:
+            yield not self.failed
         except OSError as error:
             good = checkpoints.latest(self.folder)
             last = f"{good.name} is the last good checkpoint" if good else "there is no checkpoint yet"

@@ -15,9 +15,10 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -27,7 +28,11 @@ from semisonic.checkpoint.atomic_files import file_problem, replace, stage, sync
 from semisonic.faults import reach
 from semisonic.schema import UserError
 
+T = TypeVar("T")
+
 FORMAT = 2
+TRIES = 100
+"""Checkpoints of a run at work that a reader tries: of each it has as long as the run takes to the next."""
 
 FILES = ("model.safetensors", "optimizer.safetensors", "config.yaml", "state.json")
 
@@ -46,7 +51,7 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int, best: int |
     The tensors are on the CPU. Raises `OSError` where the file system refuses; what was there before is there still,
     and what was half written is not.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # without its parents: the folder of a run is not made anew
     tidy(folder)
     final = folder / f"step-{step}"
     if not (final.exists() and latest(folder) == final):  # else this step is saved already
@@ -127,20 +132,19 @@ def latest(folder: Path) -> Path | None:
 
     Raises `UserError` where the pointer is damaged or names what is not there: going back is the user's decision.
     """
-    pointer = folder / "latest"
-    for _ in range(2):  # a writer may move the pointer and remove the old one between the two looks
+    pointer, before = folder / "latest", None
+    while True:
         named = pointer.exists()
         name = pointer.read_bytes().decode(errors="replace").strip() if named else ""
         found = saved(folder)
         if not named:
             return found[-1] if found else None
-        path = folder / name
-        if path in found:
-            break
-    else:
-        said = f"names {name}, which is not there" if name.isprintable() and name else "is damaged"
-        raise UserError(f"{pointer} {said}; {_way_back(folder)}")
-    return path
+        if (path := folder / name) in found:
+            return path
+        if name == before:
+            said = f"names {name}, which is not there" if name.isprintable() and name else "is damaged"
+            raise UserError(f"{pointer} {said}; {_way_back(folder)}")
+        before = name  # a writer may have moved the pointer and removed the old one between the two looks
 
 
 def _way_back(folder: Path, before: Path | None = None) -> str:
@@ -168,7 +172,25 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     Raises `UserError` where it is none, of another format, or not as it was written; it never takes an older one.
     """
-    path = find(path)
+    return read_latest(path, _load)
+
+
+def read_latest(path: Path, read: Callable[[Path], T]) -> T:
+    """What `read` makes of a checkpoint folder, or of the latest of a run's, which may be writing others meanwhile.
+
+    Where the run has removed that one since, it reads the next. Raises what `read` raises of one that is still there.
+    """
+    for _ in range(TRIES):
+        found = find(path)
+        try:
+            return read(found)
+        except (OSError, UserError):
+            if found.exists() or found == path:
+                raise
+    raise UserError(f"{path}: its run replaces checkpoints faster than they can be read; try again once it has ended")
+
+
+def _load(path: Path) -> Checkpoint:
     try:
         state = json.loads((path / "state.json").read_bytes())
         if state["format"] != FORMAT:

@@ -24,7 +24,7 @@ def write_label_table(path: Path, columns: Mapping[str, Tensor], data: DataSet, 
     table["class"] = [data.classes[label] for label in data.train.labels[split.labeled]]
     table |= {name: column.detach().cpu().numpy() for name, column in columns.items()}
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)  # without its parents: a run's folder is not made anew
         content = pyarrow.BufferOutputStream()
         parquet.write_table(pyarrow.table(table), content)
         write_bytes(path, memoryview(content.getvalue()))

@@ -123,7 +123,7 @@ def checksum(path: Path) -> str | None:
     """SHA-256 (hex) of a file, or of the weights of a checkpoint or of a run's latest; None where there is none."""
     path = path.expanduser()
     if path.is_dir():
-        path = checkpoints.find(path) / "model.safetensors"
+        return checkpoints.read_latest(path, lambda found: checksum(found / "model.safetensors"))
     if not path.is_file():
         return None
     with path.open("rb") as file:

@@ -30,6 +30,7 @@ from semisonic.faults import arm, reach
 from semisonic.reporting.console import Console
 from semisonic.runs.continuing import drawn_anew, extensions, lengthen
 from semisonic.runs.memory_fit import Trial, fit_steps
+from semisonic.runs.ownership import RunFolders
 from semisonic.runs.run_folder import (
     as_begun,
     check_resumable,
@@ -62,6 +63,7 @@ class Session:
     """Why to stop now: a signal's name, "max_hours", or None."""
     watchdog: Watchdog
     given: Given
+    folders: RunFolders
     baseline: RunConfig | None = None
     """The supervised baseline's configuration, where there is to be one."""
     extend: bool = False
@@ -105,8 +107,9 @@ def run(invocation: Invocation, given: Given = NOTHING, trial: type[Trial] | Non
         # Not around joining the other ranks, where nothing would read its flag: there a signal ends the process.
         Preemption(launcher) as preemption,
         Watchdog(invocation.cfg.health, exit_code, invocation.debug) as watchdog,
+        RunFolders() as folders,
     ):
-        return _run(invocation, given, accelerator, watchdog, preemption, trial)
+        return _run(invocation, given, accelerator, watchdog, preemption, folders, trial)
 
 
 def _run(
@@ -115,12 +118,15 @@ def _run(
     accelerator: Accelerator,
     watchdog: Watchdog,
     preemption: Preemption,
+    folders: RunFolders,
     trial: type[Trial] | None,
 ) -> Outcome:
     asked, begin = invocation.cfg, time.monotonic()
     console = Console(accelerator.is_main_process and not given.quiet)
+    folders.say = console.print
     check_alike(asked, accelerator)
     resume = invocation.resume or on_main(accelerator, lambda: elastic.was_begun(asked.run_folder))
+    on_main(accelerator, lambda: folders.begin(asked, resume))
     if resume:
         asked = on_main(accelerator, lambda: as_begun(asked))
     cfg = on_main(accelerator, lambda: continued(asked)) if resume else asked
@@ -140,32 +146,36 @@ def _run(
     cfg, baseline = fit_steps(cfg, asked, begun, data, split, accelerator, console, trial, given.network)
     reach("begin")
     raise_if_stopped()
+    if not begun:
+        on_main(accelerator, lambda: folders.own_new(cfg))
     notes = on_main(accelerator, lambda: begin_run(cfg, split, data, invocation.extend))
     for note in (*data.notes, *cfg.composition.notes, *notes):
         console.print(note)
     # The main run records its own failures; this is for the baseline's, and for what goes wrong around both.
-    with watchdog.recording(status_writer(cfg)):
+    with watchdog.recording(status_writer(cfg, folders)):
 
         def stop() -> str | None:
             late = cfg.max_hours is not None and time.monotonic() - begin > 3600 * cfg.max_hours
             return preemption.received or ("max_hours" if late else None)
 
-        session = Session(accelerator, console, data, split, stop, watchdog, given, baseline, invocation.extend)
+        session = Session(accelerator, console, data, split, stop, watchdog, given, folders, baseline, invocation.extend)
         outcome = train_with_baseline(cfg, session)
     if outcome.summary:
         console.result(outcome.summary, cfg.run_folder)
     return outcome
 
 
-def status_writer(cfg: RunConfig) -> StatusWriter:
+def status_writer(cfg: RunConfig, folders: RunFolders) -> StatusWriter:
     """What writes into the run's status.json why it failed, unless that has been written already.
 
-    Where it cannot be written, the error itself stays the one to report.
+    Nothing is written into a folder that is not the run's any more. Where it cannot be written, the error itself stays the one to report.
     """
 
     def write(step: int, reason: str, code: int) -> bool:
         if read_status(cfg.run_folder) == "failed":
             return False
+        if folders.problem:
+            return True
         try:
             write_status(cfg.run_folder, "failed", step, cfg.steps, reason, code)
         except UserError as error:
@@ -212,6 +222,8 @@ def train_with_baseline(cfg: RunConfig, session: Session) -> Outcome:
 
 def begin_baseline(cfg: RunConfig, session: Session) -> None:
     """Makes the baseline's folder, or has the baseline in it become as long as the main run is by now."""
+    session.folders.check()
+    session.folders.own(cfg.run_folder)
     create(cfg, session.split, session.data)
     lengthen(cfg, session.extend)
 
@@ -221,9 +233,14 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
     folder, console = cfg.run_folder, session.console
 
     def status(name: str, step: int, reason: str | None = None, code: int | None = None) -> None:
-        on_main(session.accelerator, lambda: write_status(folder, name, step, cfg.steps, reason, code))
+        def write() -> None:
+            session.folders.check()
+            write_status(folder, name, step, cfg.steps, reason, code)
+
+        on_main(session.accelerator, write)
 
     def found() -> tuple[bool, Path | None]:
+        session.folders.check()
         checkpoints.tidy(folder / "checkpoints")
         return (folder / "summary.json").exists(), checkpoints.latest(folder / "checkpoints")
 
@@ -238,6 +255,7 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
         fresh=not latest, say=reports.append, activity=session.watchdog.activity, network=session.given.network,
     )  # fmt: skip
     session.watchdog.wait_for_checkpoint = trainer.checkpoint_writer.rest
+    trainer.checkpoint_writer.check = session.folders.check
     console.start_up(cfg, session.data, session.split, trainer.rank, trainer.device, cfg.execution.threads)
     if latest:
         reach("restore")
@@ -251,7 +269,7 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
         trainer.save()  # so that a resumed run starts from these weights too
     status("running", trainer.step)
     memory_explained = explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step)
-    with session.watchdog.recording(status_writer(cfg)), memory_explained:
+    with session.watchdog.recording(status_writer(cfg, session.folders)), memory_explained:
         try:
             reason = trainer.train(console, session.stop, session.given.evaluated if session.main else None)
         except Diverged as error:
@@ -269,6 +287,7 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
         return Outcome(code, None, trainer.history, reason, trainer.step)
 
     def summary() -> dict[str, Any]:
+        session.folders.check()
         extended = extensions(folder)
         own = ({"extended": extended} if extended else {}) | ({"baseline": baseline} if baseline else {})
         return write_summary(folder, summarize(trainer) | own)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from semisonic.checkpoint.atomic_files import write_text, writing
+from semisonic.checkpoint.folder_lock import LOCK
 from semisonic.config.checks import find_problems
 from semisonic.config.migrations import field_value, read_saved
 from semisonic.config.run_config import RunConfig
@@ -37,12 +38,17 @@ def check_resumable(cfg: RunConfig, resume: bool, extend: bool = False) -> bool:
         if cfg.baseline and cfg.steps < (done := steps_done(cfg.supervised_baseline().run_folder)):
             raise UserError(f"steps: {cfg.steps}, but the baseline of {folder} has done {done}; give at least as many")
         return True
-    if folder.exists() and (not folder.is_dir() or any(path.name not in UNFINISHED for path in folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(map(_in_use, folder.iterdir()))):
         raise UserError(f"out: {folder} is in use; continue it with --resume, or choose another folder with --out")
     parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise UserError(f"out: cannot write into {parent}; choose another folder with --out")
     return False
+
+
+def _in_use(path: Path) -> bool:
+    """Whether an entry of a folder speaks against a new run in it."""
+    return path.name not in UNFINISHED and path.name != LOCK and not path.name.startswith(f"{LOCK}-")
 
 
 def saved_micro(folder: Path) -> int | None:

@@ -150,13 +150,16 @@ class Trainer:
 
     def write_label_tables(self) -> None:
         """Writes what add-ons know of the labeled images. One process may call it."""
+        self.checkpoint_writer.check()
         for name, columns in self.algorithm.labeled_tables().items():
             write_label_table(self.run_folder / "labels" / f"{name}.parquet", columns, self.data, self.split)
 
     def log(self, tracker: Tracker, kind: str, metrics: dict[str, Any]) -> None:
-        with self.checkpoint_writer.guard(tracker.path):
-            tracker.write(self.step, {"kind": kind, **metrics})
-        tracker.send(self.step, metrics)
+        with self.checkpoint_writer.guard(tracker.path) as allowed:
+            if allowed:
+                tracker.write(self.step, {"kind": kind, **metrics})
+        if allowed:
+            tracker.send(self.step, metrics)
 
     @property
     def images_per_step(self) -> int:
@@ -249,8 +252,9 @@ class Trainer:
                     metrics["test/per_class"] = result.per_class
                     if self.accelerator.is_main_process and self.step == self.cfg.steps:
                         picture = self.run_folder / "confusion.png"
-                        with self.checkpoint_writer.guard(picture):
-                            save_confusion(picture, result.confusion, self.data.classes)
+                        with self.checkpoint_writer.guard(picture) as allowed:
+                            if allowed:
+                                save_confusion(picture, result.confusion, self.data.classes)
         scalars = {key: value for key, value in metrics.items() if not isinstance(value, list)}
         self.history.append({"step": self.step, **scalars})
         return metrics

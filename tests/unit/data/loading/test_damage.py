@@ -1,5 +1,6 @@
 """ImageFiles that changed since the scan: which of them are named, and what stays the error that it is."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,15 @@ def test_only_the_first_files_of_many_are_listed(images: ImageFiles):
     assert len(caught.value.messages) == 6 and caught.value.messages[-1].startswith(
         "data.root: 3 more files of the batch;"
     )
+
+
+@pytest.mark.parametrize("folder", ["train", "train/b"])
+def test_a_folder_that_is_gone_is_one_line(images: ImageFiles, folder: str):
+    shutil.rmtree(images.root / folder)
+    with pytest.raises(UserError) as caught:
+        next(stream_of(images))
+    expected = f"data.root: {images.root / folder} is not there any more; put back what is gone and continue with --resume"
+    assert caught.value.messages == [expected]
 
 
 def test_an_error_of_another_kind_stays_what_it_is(images: ImageFiles):

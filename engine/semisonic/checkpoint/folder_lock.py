@@ -1,0 +1,340 @@
+"""A lock on a folder: one process of all hosts holds it, and any death of that process releases it.
+
+The file `.lock` in the folder names its holder, who also holds the file's `flock` and sets its time anew every few
+seconds. So there are two answers to whether the holder still lives:
+
+  flock      the kernel releases it at any death. Some network file systems have none, and others one for each host.
+  the lease  a holder on this host is looked up. One on another host is watched for `EXPIRED` seconds: it lives where
+             the file changes meanwhile. Clocks of two hosts are never compared.
+
+A dead holder's file is taken away by a rename, of which one process succeeds, and a new one appears with all in it.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+from semisonic.schema import UserError
+
+LOCK = ".lock"
+"""Name of the file; what begins with it and a dash is half made, or half removed."""
+RENEWED, EXPIRED, LOOK = 5.0, 30.0, 0.5
+"""Seconds between the renewals of a lease, after which a lease without one counts as given up, and between two looks at
+that of another host."""
+PATIENCE = 3.0
+"""Seconds that the kernel may take for releasing the lock of a process that has just died."""
+NO_LINK = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EMLINK})
+"""What `link` raises on file systems without it."""
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
+
+
+class FolderInUse(UserError):
+    """Another process holds the lock of a folder."""
+
+
+class Holder(NamedTuple):
+    """A process that holds a lock."""
+
+    host: str
+    pid: int
+    started: str
+    """When it took the lock, by its own clock: for people."""
+    machine: str
+    """The running system, and the name space in which `pid` is a number."""
+    ticks: int
+    """When the process started, by the kernel's clock: another process may get its number later."""
+    token: str
+    """Of this lock alone."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, since {self.started}"
+
+
+class Alive(Enum):
+    """Whether the process of a holder is there; unknown for one of another host."""
+
+    YES, NO, UNKNOWN = range(3)
+
+
+class Look(NamedTuple):
+    """What was seen of a lock."""
+
+    content: bytes
+    renewed: int
+    """Its time, by the clock of the file system."""
+    flocked: bool
+    """Whether somebody holds its `flock`."""
+
+
+_held: dict[str, "FolderLock"] = {}
+"""The locks of this process, by their tokens."""
+
+
+def locked_elsewhere(file: int, operation: int) -> bool:
+    """Takes the `flock` of an open file, without waiting; returns whether somebody else has it.
+
+    Many file systems have none, and say so in many ways.
+    """
+    try:
+        fcntl.flock(file, operation | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    return False
+
+
+def refuse_if_held(folder: Path) -> None:
+    """Raises `FolderInUse` where a folder's lock is surely held. Touches nothing and does not wait."""
+    try:
+        seen = look(folder / LOCK)
+    except OSError:
+        return  # whoever takes the lock is told
+    if seen:
+        holder = _parse(seen.content)
+        state = _alive(holder)
+        if state is Alive.YES or (seen.flocked and state is not Alive.NO):
+            raise in_use(folder, holder)
+
+
+def look(path: str | Path, folder: int | None = None) -> Look | None:
+    """What is to be seen of a lock; None where there is none. folder: an open one that `path` is in.
+
+    Opens the file each time, for which network file systems ask the server.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    try:
+        elsewhere = locked_elsewhere(file, fcntl.LOCK_SH)
+        return Look(os.read(file, 4096), os.fstat(file).st_mtime_ns, elsewhere)
+    finally:
+        os.close(file)
+
+
+def in_use(folder: Path, holder: Holder | None) -> FolderInUse:
+    who = holder or "a process that its file .lock does not name"
+    return FolderInUse(
+        f"out: another run is at work in {folder}: {who}; wait for its end or stop it, or choose another folder with "
+        "--out"
+    )
+
+
+class FolderLock:
+    """The lock of a folder that is there, from its making to `release`.
+
+    say: is told where the lock of another host has to be watched. Raises `FolderInUse` where another process, or
+    another thread of this one, holds it, and `OSError` where the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], object] = print):
+        self.folder, self.say = folder, say
+        self.holder = Holder(
+            socket.gethostname(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"), _machine(), _ticks(os.getpid()) or 0,
+            uuid.uuid4().hex,
+        )  # fmt: skip
+        self._folder, self._file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), -1
+        _held[self.holder.token] = self
+        try:
+            self._file = self._take()
+        except BaseException:
+            del _held[self.holder.token]
+            os.close(self._folder)
+            raise
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="folder lock", daemon=True)
+        self._thread.start()
+
+    def problem(self) -> str | None:
+        """Why this process may not write into the folder any more: it was moved, removed, or taken over."""
+        try:
+            if not os.path.samestat(os.stat(self.folder), os.fstat(self._folder)):
+                return self._moved()
+            seen = look(LOCK, self._folder)
+        except OSError as error:
+            return self._moved() if error.errno in GONE else None  # what else is wrong, the write itself says
+        other = _parse(seen.content) if seen else self.holder  # one that was removed is made again
+        if other == self.holder:
+            return None
+        return f"out: {self.folder} was taken over by {other} while this run stood still, which ends here"
+
+    def release(self) -> None:
+        """Removes the lock, wherever its folder is by now."""
+        if self.holder.pid != os.getpid():
+            return  # a forked child, which never held it
+        self._ended.set()
+        self._thread.join()
+        # Where it cannot be removed: the next process finds that its holder is none any more.
+        with suppress(OSError):
+            seen = look(LOCK, self._folder)
+            if seen and _parse(seen.content) == self.holder:
+                os.unlink(LOCK, dir_fd=self._folder)
+        del _held[self.holder.token]
+        os.close(self._file)
+        os.close(self._folder)
+
+    def _moved(self) -> str:
+        end = "in the middle of the run, which ends here; it is not made anew"
+        try:
+            place = os.readlink(f"/proc/self/fd/{self._folder}")
+        except OSError:
+            return f"out: {self.folder} was moved or removed {end}"
+        if not Path(place).is_dir():  # "... (deleted)"
+            return f"out: {self.folder} was removed {end}"
+        return f"out: {self.folder} was moved to {place} {end}; continue it there with --resume --out {place}"
+
+    # Taking it.
+
+    def _take(self) -> int:
+        """The open file of the lock, held."""
+        begin = time.monotonic()
+        while True:
+            try:
+                file = self._create()
+                break
+            except FileExistsError:
+                self._displace(begin)
+        for name in os.listdir(self._folder):
+            if name.startswith(f"{LOCK}-"):
+                seen = look(name, self._folder)
+                if seen and _alive(_parse(seen.content)) is Alive.NO:  # killed while it took the lock
+                    with suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=self._folder)
+        return file
+
+    def _create(self) -> int:
+        """Raises `FileExistsError` where there is a lock."""
+        own, new = f"{LOCK}-{self.holder.token}", os.O_RDWR | os.O_CREAT | os.O_EXCL
+        file = os.open(own, new, 0o666, dir_fd=self._folder)
+        try:
+            self._fill(file)
+            try:
+                os.link(own, LOCK, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            except OSError as error:
+                if error.errno not in NO_LINK:
+                    raise
+                other = os.open(LOCK, new, 0o666, dir_fd=self._folder)  # seen by others before all is in it
+                os.close(file)
+                file = other
+                self._fill(file)
+        except BaseException:
+            os.close(file)
+            raise
+        finally:
+            os.unlink(own, dir_fd=self._folder)
+        return file
+
+    def _fill(self, file: int) -> None:
+        locked_elsewhere(file, fcntl.LOCK_EX)
+        os.write(file, json.dumps(self.holder).encode())
+        os.fsync(file)
+
+    def _displace(self, begin: float) -> None:
+        """Takes away the lock of a holder that is dead; returns as well where there is none any more.
+
+        begin: when the taking of the lock has begun.
+        """
+        before = look(LOCK, self._folder)
+        if before is None:
+            return
+        holder = _parse(before.content)
+        state = _alive(holder)
+        if state is Alive.NO and before.flocked and time.monotonic() - begin < PATIENCE:
+            time.sleep(0.05)
+            return
+        if before.flocked or state is Alive.YES:
+            raise in_use(self.folder, holder)
+        if state is Alive.UNKNOWN and not self._given_up(before, holder):
+            return
+        aside = f"{LOCK}-{uuid.uuid4().hex}"
+        with suppress(FileNotFoundError):  # another process is faster
+            os.rename(LOCK, aside, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            if look(aside, self._folder) == before:
+                os.unlink(aside, dir_fd=self._folder)
+            else:  # it was, and this is its lock
+                os.rename(aside, LOCK, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+
+    def _given_up(self, before: Look, holder: Holder | None) -> bool:
+        """Whether a lock is not renewed for as long as that takes; raises `FolderInUse` where it is, and returns False
+        where it is removed."""
+        who = holder or "a process that cannot be told"
+        self.say(f"{self.folder} was not left in order by {who}; waiting {EXPIRED:.0f} s to see whether it still works")
+        begin = time.monotonic()
+        while True:
+            time.sleep(LOOK)
+            late = time.monotonic() - begin > EXPIRED
+            now = look(LOCK, self._folder)
+            if now is None:
+                return False
+            if now != before:
+                raise in_use(self.folder, _parse(now.content) or holder)
+            if late:
+                return True
+
+    # Keeping it.
+
+    def _renew(self) -> None:
+        while not self._ended.wait(RENEWED):
+            # A file system may be away for a moment, for which whoever watches waits; the next write says more.
+            with suppress(OSError):
+                os.utime(self._file)
+                if look(LOCK, self._folder) is None:  # somebody has removed it
+                    before, self._file = self._file, self._create()
+                    os.close(before)
+
+
+def _parse(content: bytes) -> Holder | None:
+    try:
+        return Holder(*json.loads(content))
+    except (ValueError, TypeError):
+        return None  # half written, or by something else
+
+
+def _alive(holder: Holder | None) -> Alive:
+    if holder is None or holder.machine != _machine():
+        return Alive.UNKNOWN
+    if holder.pid == os.getpid() and holder.ticks == _ticks(holder.pid):
+        return Alive.YES if holder.token in _held else Alive.NO
+    return Alive.YES if _ticks(holder.pid) == holder.ticks else Alive.NO
+
+
+def _machine() -> str:
+    """Names the running system and the name space of process numbers: the same in two processes that see each other."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return uuid.uuid4().hex  # nothing can be looked up here: every holder is as one of another host
+
+
+def _ticks(pid: int) -> int | None:
+    """When a process started, in the kernel's ticks since the system did; None where it is dead."""
+    try:
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # A dead process that its parent has not asked for yet; while a thread of it still writes, it is no such one.
+        if state in "ZX" and len(os.listdir(f"/proc/{pid}/task")) <= 1:
+            return None
+        return int(rest[18])
+    except OSError:
+        return None
+
+
+def _in_a_child() -> None:
+    """A child process that is forked does not hold the locks: with its copies of the files they would outlive the
+    parent."""
+    for lock in _held.values():
+        if lock._file >= 0:
+            os.close(lock._file)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_in_a_child)
