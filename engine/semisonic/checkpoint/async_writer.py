@@ -59,8 +59,9 @@ class CheckpointWriter:
 
     def __init__(self, folder: Path, keep: int, group: Any = None, say: Callable[[str], None] = print):
         self.folder, self.keep, self.group, self.say = folder, keep, group, say
-        self.check: Callable[[], None] = lambda: None
-        """Raises `UserError` where the run's folder is not this run's any more: nothing is written into it then."""
+        self.check: Callable[[], None] = lambda: folder.parent.mkdir(parents=True, exist_ok=True)
+        """Comes before every write. That of a run raises `UserError` where its folder is not its own any more, into
+        which nothing is written then; without a run there may be none yet."""
         self.model, self.optimizer = Snapshot(), Snapshot()
         self.thread: threading.Thread | None = None
         self.step = 0
@@ -74,6 +75,7 @@ class CheckpointWriter:
         """
         self.settle()
         if self.group is None:
+            self._look_again()
             self._raise()
         self.model.take(checkpoint.model)
         self.optimizer.take(checkpoint.optimizer)
@@ -145,10 +147,10 @@ class CheckpointWriter:
         So does a folder that is not the run's any more, which is to be left as it is: it gives whether to write.
         """
         try:
-            self.check()
-        except UserError as error:
-            self.fail(error)
-        try:
+            try:
+                self.check()
+            except UserError as error:
+                self.fail(error)
             yield not self.failed
         except OSError as error:
             good = checkpoints.latest(self.folder)
@@ -168,6 +170,7 @@ class CheckpointWriter:
         """
         self.settle()
         reach("outcome")
+        self._look_again()
         if self.group is None:
             self._raise()
             return
@@ -181,6 +184,14 @@ class CheckpointWriter:
         if outcome[0] is not None:
             mistake, messages = outcome[0]
             raise UserError(messages) if mistake else RuntimeError(f"rank 0 failed: {messages[0]}")
+
+    def _look_again(self) -> None:
+        """What went wrong may be the beginning of a folder's removal, which is the error by now."""
+        if self.error is not None:
+            try:
+                self.check()
+            except UserError as error:
+                self.error = error
 
     def _raise(self) -> None:
         error, self.error = self.error, None

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from semisonic.schema import UserError
+from semisonic.stopping import raise_if_stopped
 
 LOCK = ".lock"
 """Name of the file; what begins with it and a dash is half made, or half removed."""
@@ -270,7 +271,7 @@ class FolderLock:
         self.say(f"{self.folder} was not left in order by {who}; waiting {EXPIRED:.0f} s to see whether it still works")
         begin = time.monotonic()
         while True:
-            time.sleep(LOOK)
+            raise_if_stopped(LOOK)
             late = time.monotonic() - begin > EXPIRED
             now = look(LOCK, self._folder)
             if now is None:

@@ -184,9 +184,11 @@ def read_latest(path: Path, read: Callable[[Path], T]) -> T:
         found = find(path)
         try:
             return read(found)
-        except (OSError, UserError):
-            if found.exists() or found == path:
+        except (OSError, UserError) as error:
+            if found.exists():
                 raise
+            if found == path:
+                raise UserError(f"{path} was removed while it was read; name the run for its latest") from error
     raise UserError(f"{path}: its run replaces checkpoints faster than they can be read; try again once it has ended")
 
 

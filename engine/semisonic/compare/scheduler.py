@@ -188,6 +188,8 @@ def train(job: Job, resume: bool, gpu: str | None) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit(BUSY)
+    except OSError:
+        pass  # a file system without locks: the run's own refuses a second process all the same
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     if gpu is not None:

@@ -120,7 +120,12 @@ def schema_of(content: Mapping[str, Any], where: str = "config.yaml") -> int:
 def read_saved(folder: Path) -> Saved:
     """The configuration of the run, or of the checkpoint, in a folder."""
     file = folder / "config.yaml"
-    content = yaml.safe_load(file.read_text())
+    return read_text(file.read_text(), file)
+
+
+def read_text(text: str, file: Path) -> Saved:
+    """The configuration in the text of a file `config.yaml`."""
+    content = yaml.safe_load(text)
     if not isinstance(content, dict):
         raise UserError(f"{file}: not a run's configuration")
     return migrated(content, str(file))

@@ -125,7 +125,13 @@ def load_classifier(
         raise UserError(f"net: {net!r}; give ema or raw")
     if plugin is not None:
         load_plugins([plugin] if isinstance(plugin, str | Path) else plugin)
-    checkpoint = checkpoints.load_checkpoint(Path(path))
+    return classifier_of(checkpoints.load_checkpoint(Path(path)), path, net, network)
+
+
+def classifier_of(
+    checkpoint: checkpoints.Checkpoint, path: str | Path, net: Literal["ema", "raw"], network: Network | None = None
+) -> Classifier:
+    """The same of a checkpoint that was read from `path`."""
     about = checkpoint.state
     built = _built(checkpoint, path, network)
     _load_weights(built, _weights(checkpoint, net, path), path)

@@ -10,13 +10,13 @@ from pydantic import ValidationError
 
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.atomic_files import write_text
-from semisonic.config.migrations import read_saved
+from semisonic.config.migrations import read_text
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.image_source import source_of
 from semisonic.data.loading.loader import evaluation_slices
 from semisonic.data.sets.registry import load_data_set
-from semisonic.inference.classifier import load_classifier
+from semisonic.inference.classifier import classifier_of
 from semisonic.inference.files import LabeledFolder, file_slices, labeled_folder
 from semisonic.plugins import loaded_plugins, require_plugins
 from semisonic.reporting.console import save_confusion
@@ -30,7 +30,12 @@ def default_device() -> torch.device:
 
 def configuration_of(folder: Path, root: Path | None = None) -> RunConfig:
     """The configuration that a checkpoint's folder was trained with; `root`: where its data lie now."""
-    fields = read_saved(folder).fields
+    return configuration_in((folder / "config.yaml").read_text(), folder, root)
+
+
+def configuration_in(text: str, folder: Path, root: Path | None = None) -> RunConfig:
+    """The same from the text of the checkpoint's configuration."""
+    fields = read_text(text, folder / "config.yaml").fields
     require_plugins(fields.get("plugins", ()), loaded_plugins(), str(folder))
     if root is not None:
         fields["data"]["root"] = str(root)
@@ -59,13 +64,13 @@ def evaluate_checkpoint(
     path: Path, weights: tuple[str, ...] = ("ema", "raw"), root: Path | None = None, batch: int = 256
 ) -> Evaluated:
     """The metrics of a checkpoint's weights, ema and raw, on its run's test images; `root`: where the data are."""
-    folder = checkpoints.find(path)
-    cfg = configuration_of(folder, root)
+    checkpoint = checkpoints.load_checkpoint(path)  # once: the run may be replacing it
+    cfg = configuration_in(checkpoint.config, path, root)
     data = load_data_set(cfg.data)
     device = default_device()
     results = {}
     for name in weights:
-        classifier = load_classifier(folder, net=name).to(device)  # type: ignore[arg-type]
+        classifier = classifier_of(checkpoint, path, name).to(device)  # type: ignore[arg-type]
         if list(data.classes) != classifier.classes:
             raise UserError(f"--root: its classes {data.classes} are not the checkpoint's {tuple(classifier.classes)}")
         with closing(evaluation_slices(source_of(data, device, test=True), batch, Placement(device))) as slices:
@@ -75,10 +80,10 @@ def evaluate_checkpoint(
 
 def evaluate_folder(path: Path, images: Path, weights: tuple[str, ...] = ("ema", "raw"), batch: int = 256) -> Evaluated:
     """The same on one's own images, one folder a class, whose names are the run's."""
-    folder, device, results = checkpoints.find(path), default_device(), {}
+    checkpoint, device, results = checkpoints.load_checkpoint(path), default_device(), {}
     found: LabeledFolder | None = None
     for name in weights:
-        classifier = load_classifier(folder, net=name).to(device)  # type: ignore[arg-type]
+        classifier = classifier_of(checkpoint, path, name).to(device)  # type: ignore[arg-type]
         found = found or labeled_folder(images, classifier.classes)
         with closing(file_slices(classifier.transform, found.files, batch, device)) as slices:
             results[name] = evaluate(classifier, slices, len(classifier.classes))

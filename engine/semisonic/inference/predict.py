@@ -17,8 +17,8 @@ from semisonic.data.loading.image_source import source_of
 from semisonic.data.loading.loader import evaluation_slices
 from semisonic.data.sets.base import ImageFiles
 from semisonic.data.sets.registry import load_data_set
-from semisonic.inference.classifier import Classifier, load_classifier
-from semisonic.inference.evaluate import configuration_of, default_device
+from semisonic.inference.classifier import Classifier, classifier_of, load_classifier
+from semisonic.inference.evaluate import configuration_in, default_device
 from semisonic.inference.files import file_slices
 from semisonic.schema import UserError
 from semisonic.training.build import draw_split
@@ -32,13 +32,13 @@ def predict_pool(
 
     Raises `UserError` where the data no longer give the split that the checkpoint was trained with.
     """
-    folder = checkpoints.find(path)
-    cfg = configuration_of(folder, root)
+    checkpoint = checkpoints.load_checkpoint(path)  # once: the run may be replacing it
+    cfg = configuration_in(checkpoint.config, path, root)
     data = load_data_set(cfg.data)
     split = draw_split(cfg, data)
-    classifier = load_on_device(folder, weights)
-    if checkpoints.load_checkpoint(folder).state["split"] != split.hash:
-        raise UserError(f"{folder}: the data no longer give the split that it was trained with")
+    classifier = classifier_of(checkpoint, path, weights).to(default_device())
+    if checkpoint.state["split"] != split.hash:
+        raise UserError(f"{path}: the data no longer give the split that it was trained with")
     device = classifier.device
     with closing(evaluation_slices(source_of(data, device, split.unlabeled), batch, Placement(device))) as slices:
         return torch.cat([classifier(images).softmax(-1)[valid].cpu() for images, _, valid in slices])

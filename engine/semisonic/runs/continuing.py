@@ -122,10 +122,17 @@ def contents(cfg: RunConfig) -> dict[str, str]:
 def checksum(path: Path) -> str | None:
     """SHA-256 (hex) of a file, or of the weights of a checkpoint or of a run's latest; None where there is none."""
     path = path.expanduser()
-    if path.is_dir():
-        return checkpoints.read_latest(path, lambda found: checksum(found / "model.safetensors"))
-    if not path.is_file():
+    try:
+        return checkpoints.read_latest(path, _weights_sum) if path.is_dir() else _file_sum(path)
+    except (FileNotFoundError, IsADirectoryError):
         return None
+
+
+def _weights_sum(checkpoint: Path) -> str:
+    return _file_sum(checkpoint / "model.safetensors")
+
+
+def _file_sum(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

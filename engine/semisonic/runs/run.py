@@ -158,7 +158,9 @@ def _run(
             late = cfg.max_hours is not None and time.monotonic() - begin > 3600 * cfg.max_hours
             return preemption.received or ("max_hours" if late else None)
 
-        session = Session(accelerator, console, data, split, stop, watchdog, given, folders, baseline, invocation.extend)
+        session = Session(
+            accelerator, console, data, split, stop, watchdog, given, folders, baseline, invocation.extend
+        )
         outcome = train_with_baseline(cfg, session)
     if outcome.summary:
         console.result(outcome.summary, cfg.run_folder)
@@ -168,7 +170,8 @@ def _run(
 def status_writer(cfg: RunConfig, folders: RunFolders) -> StatusWriter:
     """What writes into the run's status.json why it failed, unless that has been written already.
 
-    Nothing is written into a folder that is not the run's any more. Where it cannot be written, the error itself stays the one to report.
+    Nothing is written into a folder that is not the run's any more. Where it cannot be written, the error itself stays
+    the one to report.
     """
 
     def write(step: int, reason: str, code: int) -> bool:

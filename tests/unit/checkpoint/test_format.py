@@ -1,11 +1,13 @@
 """Checkpoints: whole or not there, whatever the moment of a kill."""
 
 import errno
+import itertools
 import json
 import multiprocessing
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -259,6 +261,58 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path):
     (path / "state.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(UserError, match="format 99"):
         checkpoints.load_checkpoint(path)
+
+
+def test_a_reader_beside_the_writer(tmp_path: Path):
+    """Every checkpoint replaces the one before: whoever reads takes one that is there, and never advice on damage."""
+    (tmp_path / "checkpoints").mkdir()
+    folder, ended, read = tmp_path / "checkpoints", threading.Event(), list[int]()
+    checkpoints.save(folder, 1, checkpoint(1), keep=1)
+
+    def write() -> None:
+        for step in itertools.count(2):
+            checkpoints.save(folder, step, checkpoint(step), keep=1)
+            if ended.is_set():
+                return
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        while len(set(read)) < 12:
+            read.append(checkpoints.load_checkpoint(tmp_path).state["step"])
+    finally:
+        ended.set()
+        writer.join()
+    assert read == sorted(read)
+    gone = folder / "step-1"
+    with pytest.raises(UserError, match="step-1: neither a checkpoint"):
+        checkpoints.load_checkpoint(gone)
+
+
+def test_a_checkpoint_that_goes_while_it_is_read(tmp_path: Path):
+    """The latest is read anew; one that was named is missed; and what is damaged is told at once."""
+    first = checkpoints.save(tmp_path, 1, checkpoint(1), keep=1)
+    read: list[str] = []
+
+    def slow(path: Path) -> str:
+        read.append(path.name)
+        if path == first:
+            checkpoints.save(tmp_path, 2, checkpoint(2), keep=1)
+        return (path / "config.yaml").read_text()
+
+    assert checkpoints.read_latest(tmp_path, slow) and read == ["step-1", "step-2"]
+    shutil.copytree(tmp_path / "step-2", first)
+    with pytest.raises(UserError, match="step-1 was removed while it was read; name the run for its latest"):
+        checkpoints.read_latest(first, slow)
+
+    def damaged(path: Path) -> None:
+        read.append(path.name)
+        raise UserError("damaged")
+
+    read.clear()
+    with pytest.raises(UserError, match="damaged"):
+        checkpoints.read_latest(tmp_path, damaged)
+    assert len(read) == 1
 
 
 def test_a_checkpoint_that_is_written_while_another_rank_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -3,11 +3,13 @@
 import fcntl
 import hashlib
 import os
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
+from semisonic.checkpoint.folder_lock import FolderInUse, FolderLock
 from semisonic.stopping import raise_if_stopped
 
 
@@ -38,14 +40,20 @@ def manifest_files(root: Path, write_inside: bool = True) -> tuple[Path, Path]:
 def locked(file: Path) -> Iterator[None]:
     """Hold an exclusive lock named after `file`: of several ranks one works, the others find its result.
 
-    Raises OSError where the folder of `file` cannot be written, and `Stopped` where that comes first.
+    Where the file system has no locks, a lease on the folder of `file` is one. Raises OSError where that cannot be
+    written, and `Stopped` where that comes first.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file.with_name(file.name + ".lock"), "w") as handle:
-        while not _taken(handle.fileno()):
-            raise_if_stopped()
-            time.sleep(0.05)
-        yield
+        lease: AbstractContextManager[None] = nullcontext()
+        try:
+            while not _taken(handle.fileno()):
+                raise_if_stopped()
+                time.sleep(0.05)
+        except OSError:
+            lease = leased(file.parent)
+        with lease:
+            yield
 
 
 def _taken(descriptor: int) -> bool:
@@ -54,3 +62,19 @@ def _taken(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextmanager
+def leased(folder: Path) -> Iterator[None]:
+    """Hold the lease on a folder, which others wait for."""
+    while True:
+        try:
+            lock = FolderLock(folder, lambda line: print(line, file=sys.stderr))
+            break
+        except FolderInUse:
+            raise_if_stopped()
+            time.sleep(0.2)
+    try:
+        yield
+    finally:
+        lock.release()

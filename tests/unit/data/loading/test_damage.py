@@ -85,7 +85,9 @@ def test_a_folder_that_is_gone_is_one_line(images: ImageFiles, folder: str):
     shutil.rmtree(images.root / folder)
     with pytest.raises(UserError) as caught:
         next(stream_of(images))
-    expected = f"data.root: {images.root / folder} is not there any more; put back what is gone and continue with --resume"
+    expected = (
+        f"data.root: {images.root / folder} is not there any more; put back what is gone and continue with --resume"
+    )
     assert caught.value.messages == [expected]
 
 

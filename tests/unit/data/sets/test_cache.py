@@ -1,5 +1,8 @@
 """Where manifests are kept: in a cache where the folder cannot be written, and by one process at a time."""
 
+import errno
+import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from semisonic.checkpoint.folder_lock import LOCK, FolderLock
 from semisonic.data.sets.cache import locked
 from semisonic.data.sets.manifest import scan
 from semisonic.schema import Stopped
@@ -44,6 +48,24 @@ def test_ranks_that_start_together_decode_once(tmp_path: Path, decoded: list[str
     with ThreadPoolExecutor(4) as ranks:
         loaded = list(ranks.map(lambda _: load_it(tmp_path), range(4)))
     assert len(decoded) == 33
+    assert all(files(data.train) == files(loaded[0].train) for data in loaded)
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_without_locks_ranks_take_turns_all_the_same(tmp_path: Path, monkeypatch, decoded: list[str], dead: bool):
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    write_all(tmp_path, {f"x{i}.png": encoded("RGB", "PNG") for i in range(30)})
+    if dead:  # a scan that was killed
+        (tmp_path / ".semisonic").mkdir()
+        lock = FolderLock(tmp_path / ".semisonic")
+        lock.release()
+        (tmp_path / ".semisonic" / LOCK).write_text(json.dumps(lock.holder))
+    with ThreadPoolExecutor(4) as ranks:
+        loaded = list(ranks.map(lambda _: load_it(tmp_path), range(4)))
+    assert len(decoded) == 33 and not (tmp_path / ".semisonic" / LOCK).exists()
     assert all(files(data.train) == files(loaded[0].train) for data in loaded)
 
 

@@ -1,0 +1,181 @@
+"""A run owns its folder: others are refused, and one that is moved or removed ends the run and is not made anew."""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import semisonic
+from semisonic.checkpoint.folder_lock import LOCK, FolderInUse, FolderLock
+from semisonic.runs.ownership import RunFolders
+from semisonic.runs.run_folder import check_resumable
+from semisonic.schema import UserError
+from tests.support.command_line import config
+from tests.support.python_data import TINY, digits
+
+FIELDS: dict[str, Any] = TINY | {"network": "small", "baseline": False}
+
+
+@pytest.fixture
+def resumable(tmp_path: Path) -> Iterator[Any]:
+    """The configuration of a run with a baseline, in whose folder there is one."""
+    cfg = config("--baseline", "--out", tmp_path / "run")
+    (tmp_path / "run" / "supervised").mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").write_text(cfg.dump())
+    yield cfg
+    assert not list(tmp_path.rglob(f"{LOCK}*"))
+
+
+def test_a_run_that_goes_on_owns_its_folder_and_its_baseline_s(resumable: Any):
+    with RunFolders() as folders:
+        folders.begin(resumable, resume=True)
+        folders.own(resumable.run_folder)  # has it already
+        for folder in (resumable.run_folder, resumable.run_folder / "supervised"):
+            with pytest.raises(FolderInUse), RunFolders() as other:
+                other.own(folder)
+            with pytest.raises(FolderInUse), RunFolders() as other:
+                other.begin(config("--no-baseline", "--out", folder), resume=False)
+        assert folders.problem is None
+    with RunFolders() as other:
+        other.begin(resumable, resume=True)
+
+
+def test_a_start_that_is_refused_leaves_nothing(tmp_path: Path):
+    new, used = config("--out", tmp_path / "a" / "new"), config("--out", tmp_path / "used")
+    with RunFolders() as folders:
+        folders.begin(new, resume=False)
+        folders.begin(new, resume=True)  # there is no run, as it is said next
+        assert not any(tmp_path.iterdir())
+        (tmp_path / "used").mkdir()
+        (tmp_path / "used" / "mine").touch()
+        folders.begin(used, resume=False)
+        with pytest.raises(UserError, match="is in use"):
+            folders.own_new(used)  # somebody has made it meanwhile
+    assert [path.name for path in (tmp_path / "used").iterdir()] == ["mine"]
+    with RunFolders() as folders:
+        folders.own_new(new)
+        assert [path.name for path in new.run_folder.iterdir()] == [LOCK]
+
+
+def test_what_a_killed_start_left_is_no_obstacle(tmp_path: Path):
+    (tmp_path / LOCK).touch()
+    (tmp_path / f"{LOCK}-half").touch()
+    assert not check_resumable(config("--out", tmp_path), resume=False)
+
+
+def test_a_folder_that_cannot_be_locked_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refused(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(FolderLock, "__init__", refused)
+    with pytest.raises(UserError, match=f"out: {tmp_path} cannot be written: Read-only file system"):
+        RunFolders().own(tmp_path)
+
+
+def test_a_second_run_of_a_process_is_refused_and_the_next_is_not(tmp_path: Path):
+    """In another thread, in the middle of the first."""
+    out, refused = tmp_path / "run", list[str]()
+
+    def again() -> None:
+        for resume in (False, True):
+            with pytest.raises(UserError) as error:
+                semisonic.train(data=digits(), resume=resume, out=out, **FIELDS)
+            refused.extend(error.value.messages)
+
+    def evaluated(_: dict[str, Any]) -> None:
+        if not refused:
+            thread = threading.Thread(target=again)
+            thread.start()
+            thread.join()
+
+    semisonic.train(data=digits(), out=out, callback=evaluated, **FIELDS)
+    expected = f"out: another run is at work in {out}: process {os.getpid()} on {os.uname().nodename}, since "
+    assert len(refused) == 2 and all(line.startswith(expected) for line in refused)
+    assert not (out / LOCK).exists()
+    assert semisonic.train(data=digits(), out=out, resume=True, **FIELDS).metrics["step"] == TINY["steps"]
+
+
+@pytest.mark.slow
+@pytest.mark.slow
+def test_without_locks_of_the_file_system_a_run_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    seen: list[bool] = []
+    semisonic.train(data=digits(), out=tmp_path, callback=lambda _: seen.append((tmp_path / LOCK).exists()), **FIELDS)
+    assert all(seen) and not (tmp_path / LOCK).exists()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "end", ["moved", *(pytest.param(end, marks=pytest.mark.slow) for end in ("replaced", "removed"))]
+)
+def test_a_folder_that_goes_in_the_middle_ends_the_run(tmp_path: Path, end: str):
+    out, place = tmp_path / "run", tmp_path / "elsewhere"
+    fields = FIELDS | {"log": {"trackers": ["tensorboard"], "every": 1}, "checkpoint": {"every": 1}}
+
+    def evaluated(_: dict[str, Any]) -> None:
+        if end == "removed":
+            shutil.rmtree(out)
+            return
+        out.rename(place)
+        if end == "replaced":
+            shutil.copytree(place, out)
+
+    before: dict[str, bytes] = {}
+
+    def watched(entry: dict[str, Any]) -> None:
+        if not before:
+            evaluated(entry)
+            before.update(contents(out) or {"": b""})
+
+    with pytest.raises(UserError) as error:
+        semisonic.train(data=digits(), out=out, callback=watched, **fields)
+    what = "was removed" if end == "removed" else f"was moved to {place}"
+    (line,) = error.value.messages
+    assert line.startswith(f"out: {out} {what} in the middle of the run") and error.value.exit_code == 2
+    assert out.exists() == (end == "replaced")
+    if end == "replaced":  # a copy of the run, which is not the run
+        assert contents(out) == before
+    if end != "removed":
+        assert not (place / LOCK).exists()
+        assert semisonic.train(data=digits(), out=place, resume=True, **fields).metrics["step"] == TINY["steps"]
+
+
+def test_a_lock_that_is_lost_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As where a process stood still for long, and another host has taken its lock over."""
+    out = tmp_path / "run"
+
+    def evaluated(_: dict[str, Any]) -> None:
+        holder = json.loads((out / LOCK).read_text())
+        (out / LOCK).write_text(json.dumps(["far", 7, *holder[2:-1], "other"]))
+
+    with pytest.raises(UserError, match=f"out: {out} was taken over by process 7 on far, since .* ends here"):
+        semisonic.train(data=digits(), out=out, callback=evaluated, **FIELDS)
+    assert json.loads((out / "status.json").read_text())["status"] == "running"  # of the one that has it
+    assert json.loads((out / LOCK).read_text())[0] == "far"
+
+
+@pytest.mark.slow
+def test_the_command_line_says_it_in_a_line(tmp_path: Path):
+    lock = FolderLock(tmp_path)
+    command = [sys.executable, "launch/train.py", "--device", "cpu", "--out", tmp_path]
+    for options in ([], ["--resume"]):
+        (tmp_path / "config.yaml").write_text(config("--out", tmp_path).dump())
+        ended = subprocess.run([*command, *options], capture_output=True, text=True)
+        assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1
+        assert f"error: out: another run is at work in {tmp_path}: process {os.getpid()} on" in ended.stderr
+    lock.release()
