@@ -282,6 +282,7 @@ def keep(trainer: Trainer, before: checkpoints.Checkpoint, batch: Batch) -> None
     folder, number = trainer.run_folder / FOLDER, before.state["step"]
 
     def write() -> Path:
+        trainer.checkpoint_writer.check()
         with writing(folder):
             return checkpoints.save(folder, number, before, keep=1)
 
