@@ -20,6 +20,7 @@ from semisonic.data.sets import given as given_images
 from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.from_python import read_given
 from semisonic.data.sets.given import GivenImages, given_data_set
+from semisonic.data.sets.manifest import reading_all
 from semisonic.data.sets.registry import data_sets, load_data_set
 from semisonic.inference.classifier import Classifier, load_classifier
 from semisonic.models import wrapped
@@ -66,6 +67,7 @@ def train(
     plugin: str | Path | Sequence[str | Path] = (),
     callback: Callable[[dict[str, Any]], object] | None = None,
     quiet: bool = False,
+    verify_data: bool = False,
     **fields: Any,
 ) -> Result:
     """Trains a semi-supervised image classifier, as `semisonic train` does, and returns what came out.
@@ -80,7 +82,8 @@ def train(
     network: a network's name, or a function of the number of classes that makes an nn.Module ending in an nn.Linear.
     resume: continue the run in its folder; images and networks that were given must be given again. extend: plan the
         rest of it anew, for another number of steps.
-    config: a YAML file of fields. plugin: files of plug-ins. quiet: print nothing.
+    config: a YAML file of fields. plugin: files of plug-ins. quiet: print nothing. verify_data: read all image files
+        again, also those whose size and times are as they were.
     callback: called after each evaluation with its metrics.
     fields: any other field of the configuration: `steps=200, algorithm="flexmatch", optim={"lr": 0.1}, out="runs/a"`.
 
@@ -95,12 +98,13 @@ def train(
     call.take_data(data, test)
     call.take_network(network)
     cfg = call.configuration(Path(config) if config is not None else None, resume, extend, plugin)
-    given = Given(call.data_set(cfg), call.factory, callback, quiet)
+    with reading_all(verify_data):
+        given = Given(call.data_set(cfg), call.factory, callback, quiet)
     if call.factory is not None:
         assert given.data is not None
         cfg = _with_fingerprint(cfg, call.factory, given.data)
     try:
-        outcome = run(Invocation(cfg, resume, extend), given)
+        outcome = run(Invocation(cfg, resume, extend, verify_data=verify_data), given)
     except Interrupted:
         raise KeyboardInterrupt from None
     if outcome.reason == "SIGINT":
@@ -130,6 +134,8 @@ class _Call:
             section = {key: value for key, value in data.items() if key not in IMAGES}
             parts = {key: data[key] for key in IMAGES if key in data}
             data = parts.get("images")
+            if data is None and "classes" in parts:
+                section["classes"] = parts["classes"]
             if data is not None and not _is_count(section.get("labels")):
                 data = (data, section.pop("labels"))
         test = parts.get("test") if test is None else test

@@ -101,10 +101,10 @@ def _train(argv: Sequence[str], usage: str, pretext: bool = False) -> int:
     if args.plan:
         from semisonic.runs.plan import plan
 
-        return plan(Invocation(cfg, resume=args.resume, extend=args.extend))
+        return plan(Invocation(cfg, args.resume, args.extend, verify_data=args.verify_data))
     from semisonic.runs.run import execute
 
-    return execute(Invocation(cfg, resume=args.resume, extend=args.extend, debug=args.debug))
+    return execute(Invocation(cfg, args.resume, args.extend, args.debug, args.verify_data))
 
 
 def _check_pretext(name: str) -> None:
@@ -162,11 +162,14 @@ def evaluate(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--net", choices=("ema", "raw", "both"), default="both", help="which weights (default: both)")
     parser.add_argument("--root", type=Path, help="where the data set lies now, if not where the run found it")
+    _verify_data(parser)
     parser.add_argument("--out", type=Path, help="folder for evaluation.json and pictures of the confusion matrices")
     args = parser.parse_intermixed_args(argv)
-    if args.folder is not None and args.root is not None:
-        raise UserError("--root: is for the run's own test images; leave it out with a folder")
+    for option, given in {"--root": args.root, "--verify-data": args.verify_data or None}.items():
+        if args.folder is not None and given is not None:
+            raise UserError(f"{option}: is for the run's own test images; leave it out with a folder")
     load_plugins(args.plugin)
+    from semisonic.data.sets.manifest import reading_all
     from semisonic.inference import evaluate as inference
     from semisonic.inference.report import show
 
@@ -174,7 +177,8 @@ def evaluate(argv: Sequence[str]) -> int:
         inference.check_folder(args.out)
     weights = ("ema", "raw") if args.net == "both" else (args.net,)
     if args.folder is None:
-        evaluated = inference.evaluate_checkpoint(args.checkpoint, weights, args.root, args.batch)
+        with reading_all(args.verify_data):
+            evaluated = inference.evaluate_checkpoint(args.checkpoint, weights, args.root, args.batch)
     else:
         evaluated = inference.evaluate_folder(args.checkpoint, args.folder, weights, args.batch)
     for note in evaluated.notes:
@@ -192,21 +196,26 @@ def predict(argv: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, nargs="?", help="a folder of images (searched to any depth), or one image")
     parser.add_argument("--pool", action="store_true", help="in place of a folder: the run's unlabeled pool, in order")
     parser.add_argument("--root", type=Path, help="--pool: where the data set lies now, if not where the run found it")
+    _verify_data(parser)
     parser.add_argument(
         "--out", type=Path, help="default predictions.csv (or .parquet); with --pool predictions.npy (or .safetensors)"
     )
     parser.add_argument("--net", choices=("ema", "raw"), default="ema", help="which weights (default: ema)")
     args = parser.parse_intermixed_args(argv)
     load_plugins(args.plugin)
+    from semisonic.data.sets.manifest import reading_all
     from semisonic.inference import predict as inference
     from semisonic.inference.files import image_files
 
     if args.pool == (args.folder is not None):
         raise UserError("--pool: name a folder of images or give --pool, one of the two")
+    if args.verify_data and not args.pool:
+        raise UserError("--verify-data: is for --pool; a folder's images are read anyway")
     if args.pool:
         out = args.out or Path("predictions.npy")
         inference.check_output(out, (".npy", ".safetensors"))
-        table = inference.predict_pool(args.checkpoint, args.net, args.root, args.batch)
+        with reading_all(args.verify_data):
+            table = inference.predict_pool(args.checkpoint, args.net, args.root, args.batch)
         inference.write_pool(table, out)
         print(f"{len(table)} x {table.shape[1]} probabilities in {out}")
         return 0
@@ -295,6 +304,12 @@ def _parser(name: str, description: str, batch: int) -> argparse.ArgumentParser:
         "--plugin", action="append", default=[], metavar="FILE.py", help="a plug-in of the run's; may be repeated"
     )
     return parser
+
+
+def _verify_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--verify-data", action="store_true", help="read all of the run's image files again, unchanged ones too"
+    )
 
 
 def _positive(text: str) -> int:

@@ -35,7 +35,9 @@ def test_an_older_run(
     found = WAYS[way](ROOT / "launch", run, tmp_path)
     exact = machine() == expected["machine"]
     assert not differences(named_now(Seen(**expected[way])), found, None if exact else ELSEWHERE.get(way, UNTRAINED))
-    said = "random layers draw new numbers, the same on any number of ranks" in " ".join(capsys.readouterr().out.split())
+    said = "random layers draw new numbers, the same on any number of ranks" in " ".join(
+        capsys.readouterr().out.split()
+    )
     assert said == (way == "resumed" and "mpl" in stored)
 
 

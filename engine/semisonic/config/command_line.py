@@ -38,6 +38,8 @@ class Invocation:
     """Plan the rest of the resumed run anew, for another number of steps."""
     debug: bool = False
     """Tracebacks of users' mistakes too."""
+    verify_data: bool = False
+    """Read every image file again, whatever its size and times say."""
 
 
 @dataclass
@@ -59,11 +61,12 @@ class Arguments:
     list: bool = False
     print_config: bool = False
     plan: bool = False
+    verify_data: bool = False
     typed: dict[str, str] = dataclasses.field(default_factory=dict)
     """The fields as they were typed, by their names."""
 
 
-FLAGS = ("resume", "extend", "debug", "help", "list", "print_config", "plan")
+FLAGS = ("resume", "extend", "debug", "help", "list", "print_config", "plan", "verify_data")
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:

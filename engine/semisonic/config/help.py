@@ -21,6 +21,8 @@ OPTIONS = {
     "--resume": "continue the run in its folder from its latest checkpoint",
     "--extend": "with --resume and --steps N: go on to N steps in all, even where the schedule or a ramp depends on "
     "their number; the rest is planned anew, which config.yaml and summary.json note",
+    "--verify-data": "read all image files again, also those whose size and times are as they were; with --resume they "
+    "must be what the run began with",
     "--print-config": "print the resolved configuration and exit",
     "--plan": "run a few real steps, print memory, speed, hours and images of the whole run, and exit; writes nothing",
     "--list": "list recipes, algorithms, add-ons, data sets, models and augmentations, and exit",

@@ -11,7 +11,7 @@ from semisonic.config.fields import describe_fields
 SECTIONS = ("algorithm", "data", "model", "optim")
 """Sections that stand for their names."""
 OPTIONS = ("--config", "--debug", "--extend", "--help", "--list", "--plan", "--plugin", "--print-config", "--recipe",
-           "--resume")  # fmt: skip
+           "--resume", "--verify-data")  # fmt: skip
 _LABELED = "the labeled images of a step are batch.labeled, the unlabeled ones batch.unlabeled_ratio times as many"
 _EPOCHS = (
     "a run is counted in steps: --steps N; an epoch of the unlabeled pool is its images / (batch.labeled x "

@@ -1,9 +1,11 @@
 """A checkpoint on its run's test images or on one's own: its metrics, and pictures of its confusion."""
 
 import json
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -15,6 +17,8 @@ from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.image_source import source_of
 from semisonic.data.loading.loader import evaluation_slices
+from semisonic.data.sets.base import DataSet
+from semisonic.data.sets.fingerprint import TABLE, TEST, data_problem
 from semisonic.data.sets.registry import load_data_set
 from semisonic.inference.classifier import classifier_of
 from semisonic.inference.files import LabeledFolder, file_slices, labeled_folder
@@ -38,13 +42,33 @@ def configuration_in(text: str, folder: Path, root: Path | None = None) -> RunCo
     fields = read_text(text, folder / "config.yaml").fields
     require_plugins(fields.get("plugins", ()), loaded_plugins(), str(folder))
     if root is not None:
-        fields["data"]["root"] = str(root)
+        fields["data"] |= _moved(fields["data"], root)
     try:
         return RunConfig.model_validate(fields)
     except ValidationError as error:
         raise UserError(
             f"{folder / 'config.yaml'}: not a configuration of this version ({error.errors()[0]['msg']})"
         ) from error
+
+
+def _moved(data: dict[str, Any], root: Path) -> dict[str, str]:
+    """The fields of `data` that name what lies in its folder, where that lies in `root` by now."""
+    before = data.get("root") or (Path(data["csv"]).parent if data.get("csv") else None)
+    if before is None:
+        return {"root": str(root)}
+    inside = Path(before)
+    named = {name: Path(path) for name in ("csv", "test_root", "split") if (path := data.get(name))}
+    there = {name: root / path.relative_to(inside) for name, path in named.items() if path.is_relative_to(inside)}
+    return {"root": str(root)} | {name: str(path) for name, path in there.items() if path.exists()}
+
+
+def check_data(path: Path, state: Mapping[str, Any], data: DataSet, parts: tuple[str, ...], advice: str) -> None:
+    """Raises `UserError` where these parts of the data are others than those of the checkpoint or the run in `path`,
+    whose state.json is `state`. One that an older version wrote knows nothing of them."""
+    run = next((folder for folder in (path, *path.parents[:2]) if (folder / TABLE).is_file()), path)
+    known = state.get("data")
+    if known is not None and (problem := data_problem(known, data, run / TABLE, f"the run in {run}", parts)):
+        raise UserError(f"{problem}; {advice}")
 
 
 @dataclass(frozen=True)
@@ -68,6 +92,8 @@ def evaluate_checkpoint(
     cfg = configuration_in(checkpoint.config, path, root)
     data = load_data_set(cfg.data)
     device = default_device()
+    advice = f"--root says where they are; images of your own are a folder: semisonic evaluate {path} FOLDER"
+    check_data(path, checkpoint.state, data, TEST, advice)
     results = {}
     for name in weights:
         classifier = classifier_of(checkpoint, path, name).to(device)  # type: ignore[arg-type]

@@ -16,9 +16,10 @@ from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.image_source import source_of
 from semisonic.data.loading.loader import evaluation_slices
 from semisonic.data.sets.base import ImageFiles
+from semisonic.data.sets.fingerprint import POOL
 from semisonic.data.sets.registry import load_data_set
 from semisonic.inference.classifier import Classifier, classifier_of, load_classifier
-from semisonic.inference.evaluate import configuration_in, default_device
+from semisonic.inference.evaluate import check_data, configuration_in, default_device
 from semisonic.inference.files import file_slices
 from semisonic.schema import UserError
 from semisonic.training.build import draw_split
@@ -30,11 +31,12 @@ def predict_pool(
 ) -> Tensor:
     """A checkpoint's probabilities [N, classes] on the un-augmented images of its run's unlabeled pool, in its order.
 
-    Raises `UserError` where the data no longer give the split that the checkpoint was trained with.
+    Raises `UserError` where the data are others than those that the checkpoint was trained with.
     """
     checkpoint = checkpoints.load_checkpoint(path)  # once: the run may be replacing it
     cfg = configuration_in(checkpoint.config, path, root)
     data = load_data_set(cfg.data)
+    check_data(path, checkpoint.state, data, POOL, "--root says where they are; the table would be of other images")
     split = draw_split(cfg, data)
     classifier = classifier_of(checkpoint, path, weights).to(default_device())
     if checkpoint.state["split"] != split.hash:

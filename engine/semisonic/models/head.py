@@ -1,4 +1,6 @@
-"""The linear head with dropout before it."""
+"""The linear head: with dropout before it, and its rows by the names of classes."""
+
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -25,3 +27,36 @@ class DropoutLinear(RandomLayer, nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """[N, in_features] -> [N, out_features]."""
         return super().forward(self.dropout(input, self.rate))
+
+
+NAMED = 10
+"""Classes that a report names."""
+
+
+def head_by_name(
+    given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], theirs: Sequence[str], ours: Sequence[str]
+) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a network for classes `theirs`, their head's rows as a network for classes `ours` has them, and a
+    line about it: of a class that both have theirs, of another one as in `wanted`. Untouched where the classes are the
+    same in the same order; without a head where they have none in common.
+    """
+    if list(theirs) == list(ours):
+        return dict(given), ""
+    rows = [(ours.index(name), number) for number, name in enumerate(theirs) if name in set(ours)]
+    found = dict(given)
+    for name in ("head.weight", "head.bias"):
+        value, own = found.get(name), wanted.get(name)
+        if value is None or own is None or len(value) != len(theirs) or value.shape[1:] != own.shape[1:]:
+            continue
+        if rows:
+            to, of = map(list, zip(*rows, strict=True))
+            found[name] = own.clone()
+            found[name][to] = value[of].to(own.dtype)
+        else:
+            del found[name]
+    line = f"head: {len(rows)} of {len(ours)} classes taken by name"
+    for what, one, other in (("fresh", ours, theirs), ("not needed", theirs, ours)):
+        if names := [name for name in one if name not in set(other)]:
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            line += f"; {what}: {', '.join(names[:NAMED])}{more}"
+    return found, line

@@ -19,12 +19,11 @@ from semisonic.config.help import table
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import PREFETCH
 from semisonic.data.loading.loader import Loader
-from semisonic.data.sets.registry import load_data_set
 from semisonic.reporting.console import Console
 from semisonic.runs.memory_fit import fit_steps, optimizer_bytes
 from semisonic.runs.run_folder import continued, saved_micro
 from semisonic.schema import UserError
-from semisonic.training.build import build_trainer, draw_split
+from semisonic.training.build import build_trainer, draw_split, load
 from semisonic.training.cuda_graph import WARM_UP, WARM_UP_DDP
 from semisonic.training.given import check_given
 from semisonic.training.out_of_memory import explained, readable_bytes, total_memory
@@ -79,7 +78,7 @@ def plan(invocation: Invocation) -> int:
     check_given(asked)
     accelerator = start(asked)
     console = Console(accelerator.is_main_process)
-    data = load_data_set(asked.data)
+    data = load(asked, accelerator, invocation.verify_data)
     split = draw_split(asked, data)
     cfg = on_main(accelerator, lambda: continued(asked)) if invocation.resume else asked
     main_run = cfg.model_copy(update={"baseline": False})

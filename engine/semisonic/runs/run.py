@@ -18,7 +18,6 @@ from semisonic.config.command_line import Invocation
 from semisonic.config.migrations import read_saved
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.base import DataSet
-from semisonic.data.sets.registry import load_data_set
 from semisonic.data.sets.splits import Split
 from semisonic.distributed import elastic
 from semisonic.distributed.consistency import Diverged
@@ -29,6 +28,7 @@ from semisonic.distributed.watchdog import StatusWriter, Watchdog
 from semisonic.faults import arm, reach
 from semisonic.reporting.console import Console
 from semisonic.runs.continuing import drawn_anew, extensions, lengthen
+from semisonic.runs.known_data import adopt_data, check_data
 from semisonic.runs.memory_fit import Trial, fit_steps
 from semisonic.runs.ownership import RunFolders
 from semisonic.runs.run_folder import (
@@ -45,7 +45,7 @@ from semisonic.runs.summary import summarize
 from semisonic.schema import ExitCode, UserError, exit_code
 from semisonic.stopping import raise_if_stopped
 from semisonic.training import replay
-from semisonic.training.build import begun, build_algorithm, build_trainer, draw_split, initialize
+from semisonic.training.build import begun, build_algorithm, build_trainer, draw_split, initialize, load, with_classes
 from semisonic.training.given import NOTHING, Given, check_alike, check_given
 from semisonic.training.out_of_memory import explained
 from semisonic.training.process import on_main, started
@@ -134,15 +134,18 @@ def _run(
         console.print(f"batch.micro: the run goes on with its {cfg.batch.micro} micro-batches a step")
     begun = on_main(accelerator, lambda: check_resumable(cfg, resume, invocation.extend))
     # The ranks share the manifest of a folder through a lock: one of them scans.
-    data = given.data or load_data_set(cfg.data)
+    data = given.data or load(cfg, accelerator, invocation.verify_data)
+    if begun:
+        on_main(accelerator, lambda: check_data(cfg.run_folder, data))
+    cfg, asked = with_classes(cfg, data), with_classes(asked, data)
     split = draw_split(cfg, data)
     if not begun:  # refuses what does not fit, before anything is written
         built = build_algorithm(cfg, data, split, factory=given.network)
         if cfg.init:
-            initialize(built, cfg.init)
+            initialize(built, cfg.init, data.classes)
         del built
     if begun:
-        on_main(accelerator, lambda: check_split(cfg, split, data))
+        on_main(accelerator, lambda: check_split(cfg, split))
     cfg, baseline = fit_steps(cfg, asked, begun, data, split, accelerator, console, trial, given.network)
     reach("begin")
     raise_if_stopped()
@@ -195,7 +198,7 @@ def begin_run(cfg: RunConfig, split: Split, data: DataSet, extend: bool = False)
     """
     elastic.record_run(cfg.run_folder)
     create(cfg, split, data)
-    notes = [*read_saved(cfg.run_folder).notes, *lengthen(cfg, extend)]
+    notes = [*read_saved(cfg.run_folder).notes, *adopt_data(cfg.run_folder, data), *lengthen(cfg, extend)]
     write_status(cfg.run_folder, "running", read_step(cfg.run_folder), cfg.steps)
     return notes
 
@@ -228,6 +231,7 @@ def begin_baseline(cfg: RunConfig, session: Session) -> None:
     session.folders.check()
     session.folders.own(cfg.run_folder)
     create(cfg, session.split, session.data)
+    adopt_data(cfg.run_folder, session.data)
     lengthen(cfg, session.extend)
 
 

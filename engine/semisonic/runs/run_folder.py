@@ -1,26 +1,33 @@
 """A run's folder: who may write into it, what identifies the run, and its status for job scripts."""
 
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any, TypeVar
-
-import numpy as np
 
 from semisonic.checkpoint.atomic_files import write_text, writing
 from semisonic.checkpoint.folder_lock import LOCK
 from semisonic.config.checks import find_problems
 from semisonic.config.migrations import field_value, read_saved
 from semisonic.config.run_config import RunConfig
-from semisonic.data.sets.base import DataSet, ImageFiles
+from semisonic.data.sets.base import DataSet
+from semisonic.data.sets.fingerprint import TABLE
 from semisonic.data.sets.splits import Split, load_split, save_split
 from semisonic.runs.continuing import check_same, contents, steps_done
+from semisonic.runs.known_data import keep_table
 from semisonic.schema import Config, UserError
 
 C = TypeVar("C", bound=Config)
 
-UNFINISHED = {"split.npz", ".split.npz.tmp", "status.json", ".status.json.tmp", ".config.yaml.tmp"}
+UNFINISHED = {
+    "split.npz",
+    ".split.npz.tmp",
+    TABLE,
+    f".{TABLE}.tmp",
+    "status.json",
+    ".status.json.tmp",
+    ".config.yaml.tmp",
+}
 """What a kill can leave before the folder is a run's."""
 
 
@@ -59,13 +66,16 @@ def saved_micro(folder: Path) -> int | None:
 
 def as_begun(cfg: RunConfig) -> RunConfig:
     """`cfg` as the version meant it that began the run in its folder: fields that this version did not have are what it
-    did, where `cfg` has today's default. So the command that a run was started with continues it."""
+    did, where `cfg` has today's default; and with the classes that the run has settled, where `cfg` lists none. So the
+    command that a run was started with continues it."""
     if not (cfg.run_folder / "config.yaml").is_file():
         return cfg
-    given = cfg.model_dump(mode="json")
-    for name, (then, now) in read_saved(cfg.run_folder).unlike_today.items():
+    given, saved = cfg.model_dump(mode="json"), read_saved(cfg.run_folder)
+    for name, (then, now) in saved.unlike_today.items():
         if field_value(given, name) == now:
             cfg = _with_field(cfg, name, then)
+    if not cfg.data.classes and (classes := field_value(saved.fields, "data.classes")):
+        cfg = _with_field(cfg, "data.classes", tuple(classes))
     return cfg
 
 
@@ -89,25 +99,11 @@ def _with_field(cfg: C, name: str, value: Any) -> C:
     return cfg.model_copy(update={head: _with_field(getattr(cfg, head), rest, value) if rest else value})
 
 
-def check_split(cfg: RunConfig, split: Split, data: DataSet) -> None:
-    """Refuses to continue a run with another split, or other classes, labels or files, than its own."""
-    folder = cfg.run_folder
-    written = folder / "split.npz"
+def check_split(cfg: RunConfig, split: Split) -> None:
+    """Refuses to continue a run with another split than its own."""
+    written = cfg.run_folder / "split.npz"
     if written.exists() and load_split(written).hash != split.hash:
         raise UserError(f"data: the images or labels are not those that {written} was drawn from")
-    known = read_saved(folder).records.get("content", {}).get("data")  # earlier versions kept none
-    if known is not None and known != data_checksum(data):
-        raise UserError(f"data: its classes, labels or files are not those that the run in {folder} was made with")
-
-
-def data_checksum(data: DataSet) -> str:
-    """SHA-256 (hex) of the classes, of all labels and, where the images are files, of their names."""
-    digest = hashlib.sha256("\n".join(data.classes).encode())
-    for images in (data.train, data.test):
-        digest.update(np.ascontiguousarray(images.labels, "<i8").tobytes())
-        if isinstance(images, ImageFiles):
-            digest.update("\n".join(images.paths).encode())
-    return digest.hexdigest()
 
 
 def create(cfg: RunConfig, split: Split, data: DataSet) -> None:
@@ -119,9 +115,11 @@ def create(cfg: RunConfig, split: Split, data: DataSet) -> None:
         return
     try:
         cfg.run_folder.mkdir(parents=True, exist_ok=True)
-        save_split(split, cfg.run_folder / "split.npz")
+        save_split(split, cfg.run_folder / "split.npz", data.fingerprint)
+        keep_table(cfg.run_folder, data)
         write_status(cfg.run_folder, "running", 0, cfg.steps)
-        write_text(cfg.run_folder / "config.yaml", cfg.dump({"content": contents(cfg) | {"data": data_checksum(data)}}))
+        records = contents(cfg) | {"data": dict(data.fingerprint)}
+        write_text(cfg.run_folder / "config.yaml", cfg.dump({"content": records}))
     except OSError as error:
         raise UserError(f"out: {cfg.run_folder} cannot be written: {error.strerror}") from error
 

@@ -1,6 +1,6 @@
 """From a configuration to what is trained: the split, the algorithm with its network, and its trainer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -10,17 +10,20 @@ from semisonic.checkpoint import format as checkpoints
 from semisonic.config.run_config import RunConfig
 from semisonic.contract import Info
 from semisonic.data.sets.base import DataSet, ImageFiles
-from semisonic.data.sets.registry import load_data_set
-from semisonic.data.sets.splits import Split, make_split
+from semisonic.data.sets.fingerprint import POOL, TABLE, data_problem
+from semisonic.data.sets.manifest import reading_all
+from semisonic.data.sets.registry import check_classes, load_data_set
+from semisonic.data.sets.splits import Split, make_split, split_data
 from semisonic.distributed.engine import Accelerator
 from semisonic.distributed.heartbeat import Activity
+from semisonic.models.head import head_by_name
 from semisonic.models.networks import build
 from semisonic.models.norm import BatchNorm2d
 from semisonic.models.pretrained import load_weights
 from semisonic.models.torchvision_nets import TorchvisionNet
 from semisonic.models.wrapped import NetworkFactory
 from semisonic.schema import UserError
-from semisonic.training.process import start
+from semisonic.training.process import on_main, start
 from semisonic.training.trainer import Trainer
 
 
@@ -57,12 +60,38 @@ def begun(
     torch.manual_seed(cfg.seed)
     algorithm = build_algorithm(cfg, data, split, fresh, network)
     if cfg.init and fresh:
-        say(initialize(algorithm, cfg.init))
+        say(initialize(algorithm, cfg.init, data.classes))
     return algorithm
 
 
+def load(cfg: RunConfig, accelerator: Accelerator, verify: bool = False) -> DataSet:
+    """The data set of a run; to be called by all ranks, which share the manifest of a folder. verify: every file of it
+    is read again, by the main process."""
+    if verify:
+
+        def read() -> None:
+            with reading_all():
+                load_data_set(cfg.data)
+
+        on_main(accelerator, read)
+    return load_data_set(cfg.data)
+
+
+def with_classes(cfg: RunConfig, data: DataSet) -> RunConfig:
+    """The configuration with its classes settled. Raises `UserError` where it lists others than the data have."""
+    check_classes(cfg.data, data)
+    return cfg.model_copy(update={"data": cfg.data.model_copy(update={"classes": data.classes})})
+
+
 def draw_split(cfg: RunConfig, data: DataSet) -> Split:
-    """The run's split. Raises `UserError` where the algorithm is left without unlabeled images."""
+    """The run's split. Raises `UserError` where the algorithm is left without unlabeled images, and for a split that
+    another run drew from other images: its numbers would mean others here."""
+    given = cfg.data.split.expanduser() if cfg.data.split is not None else None
+    known = split_data(given) if given is not None else None
+    if given is not None and known is not None:
+        problem = data_problem(known, data, given.parent / TABLE, f"the run of {given}", POOL)
+        if problem:
+            raise UserError(f"data.split: {problem.removeprefix('data: ')}; for other images name files, as a .txt")
     paths = data.train.paths if isinstance(data.train, ImageFiles) else None
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths)
     views = cfg.views
@@ -112,11 +141,16 @@ def build_algorithm(
     return cfg.composition.build(network, info, cfg.ema, cfg.autocast)
 
 
-def initialize(algorithm: Algorithm, path: Path) -> str:
-    """Loads the EMA weights of a checkpoint into the network and its EMA; returns a report of what did not match."""
+def initialize(algorithm: Algorithm, path: Path, classes: Sequence[str]) -> str:
+    """Loads the EMA weights of a checkpoint into the network and its EMA; returns a report of what did not match.
+
+    classes: the names of the run's classes, by which the rows of the head are taken; those that the checkpoint does not
+    have stay as they were drawn.
+    """
     checkpoint = checkpoints.load_checkpoint(path)
     wanted = algorithm.network.state_dict()
     given = {name.removeprefix("ema."): value for name, value in checkpoint.model.items() if name.startswith("ema.")}
+    given, head = head_by_name(given, wanted, checkpoint.state["classes"], classes)
     fitting = {k: v for k, v in given.items() if k in wanted and v.shape == wanted[k].shape}
     # The head's alone would be another network's: its bias has the shape of any with as many classes.
     if not any(value.ndim > 1 and not name.startswith("head.") for name, value in fitting.items()):
@@ -127,6 +161,8 @@ def initialize(algorithm: Algorithm, path: Path) -> str:
         shadow[name].copy_(value)
     missing, extra = sorted(wanted.keys() - fitting.keys()), sorted(given.keys() - fitting.keys())
     report = f"Initialized {len(fitting)} of {len(wanted)} tensors from {path}"
+    if head:
+        report += f"\n  {head}"
     if missing:
         report += f"\n  freshly initialized: {', '.join(missing)}"
     if extra:

@@ -304,6 +304,7 @@ class Trainer:
             "elapsed": self.elapsed,
             "world_size": self.rank.world_size,
             "split": self.split.hash,
+            "data": dict(self.data.fingerprint),
             "history": self.history,
             "scaler": {role: engine.scaler.state_dict() for role, engine in self.training_step.engines.items()},
             "meter": self.training_step.meter.sizes,

@@ -122,6 +122,7 @@ LATER = {
     "data.fingerprint": (1, Effect.RESULTS),
     "model.fingerprint": (1, Effect.RESULTS),
     "plugins": (1, Effect.FREE),
+    "data.classes": (2, Effect.RESULTS),
 }
 """Fields that came after version 0.1.0, with the schema that brought them. A field that is in none of these lists is
 to be decided about: its effect, and what runs did before it was there, in `migrations.ADDED` for every schema below."""

@@ -15,6 +15,7 @@ from semisonic.data.sets.splits import make_split
 from semisonic.runs.run import begin_run
 from semisonic.runs.run_folder import as_begun, check_resumable, check_split, continued, create
 from semisonic.schema import UserError
+from semisonic.training.build import with_classes
 from tests.support.command_line import config
 from tests.support.runs import QUICK
 
@@ -69,29 +70,30 @@ def test_the_command_that_an_older_run_was_started_with_continues_it(tmp_path: P
     data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, 10, cfg.seed)
     assert begin_run(cfg, split, data) == [
-        "Begun by an earlier version (schema 0), and going on as it was: ema.buffers=averaged"
+        "Begun by an earlier version (schema 0), and going on as it was: ema.buffers=averaged",
+        "data: the version that began this run kept no fingerprint of its images; from now on the run has that of today's",
     ]
     assert as_begun(config("--no-baseline", "--out", tmp_path / "new")).ema.buffers == "copied"
 
 
-def test_other_images_in_the_place_of_a_run_s_are_refused(tmp_path: Path):
-    """Where they lie may change, so that what they are is looked at: classes, labels, and names of files."""
+def test_another_split_in_the_place_of_a_run_s_is_refused(tmp_path: Path):
     cfg = config("--no-baseline", "--out", tmp_path)
     data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, 10, cfg.seed)
     create(cfg, split, data)
-    check_split(cfg, split, data)
-    others = (
-        replace(data, classes=tuple("abcdefghij")),
-        replace(data, test=replace(data.test, labels=data.test.labels[::-1])),
-    )
-    for other in others:
-        with pytest.raises(UserError, match="its classes, labels or files are not those that the run in"):
-            check_split(cfg, split, other)
-    content = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    del content["content"]["data"]  # earlier versions kept none
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
-    check_split(cfg, split, others[0])
+    check_split(cfg, split)
+    with pytest.raises(UserError, match=r"data: the images or labels are not those that .*split.npz was drawn from"):
+        check_split(cfg, replace(split, labeled=split.labeled[1:]))
+
+
+def test_the_classes_that_a_run_has_settled_are_those_of_the_command_that_began_it(tmp_path: Path):
+    begun = config("--no-baseline", "--out", tmp_path)
+    (tmp_path / "config.yaml").write_text(with_classes(begun, load_data_set(begun.data)).dump())
+    assert begun.data.classes == () and as_begun(begun).data.classes == tuple("0123456789")
+    assert config("--resume", "--out", tmp_path) == as_begun(begun)
+    assert check_resumable(as_begun(begun), resume=True)
+    with pytest.raises(UserError, match=r"data\.classes: "):
+        check_resumable(as_begun(config("--no-baseline", "--data.classes", "a,b", "--out", tmp_path)), resume=True)
 
 
 def test_a_run_does_not_become_shorter_than_its_baseline(tmp_path: Path):

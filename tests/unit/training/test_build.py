@@ -1,6 +1,7 @@
 """A trainer from its configuration alone, or from what is there already."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from semisonic.config.command_line import resolve
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.registry import load_data_set
 from semisonic.schema import UserError
-from semisonic.training.build import build_trainer, draw_split
+from semisonic.training.build import build_algorithm, build_trainer, draw_split
 from tests.support.runs import QUICK
 
 
@@ -49,6 +50,44 @@ def test_init_is_read_by_a_fresh_run_only(tmp_path: Path):
     assert torch.equal(fresh.algorithm.network.head.weight, first.algorithm.ema.head.weight)
     resumed = build_trainer(cfg, fresh=False, say=told.append)
     assert len(told) == 1 and not torch.equal(resumed.algorithm.network.head.weight, first.algorithm.ema.head.weight)
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        ("0123456789", None),
+        ("9876543210", "head: 10 of 10 classes taken by name"),
+        ("023456789x", "head: 9 of 10 classes taken by name; fresh: x; not needed: 1"),
+        ("0123x456789", "head: 10 of 11 classes taken by name; fresh: x"),
+        ("abcdefghij", "head: 0 of 10 classes taken by name; fresh: a, b, c, d, e, f, g, h, i, j; not needed: 0, 1, 2, 3, "
+         "4, 5, 6, 7, 8, 9"),
+    ],
+)  # fmt: skip
+def test_init_takes_the_rows_of_the_head_by_the_names_of_classes(classes: str, expected: str | None, tmp_path: Path):
+    first = build_trainer(configuration(tmp_path / "first"))
+    with torch.no_grad():
+        for value in first.algorithm.ema.buffers():
+            value += 1
+    first.save()
+    first.checkpoint_writer.finish()
+    cfg, told = configuration(tmp_path / "second", "--init", str(tmp_path / "first")), []
+    data = replace(first.data, classes=tuple(classes))
+    trainer = build_trainer(cfg, data, first.split, say=told.append)
+    fresh = build_algorithm(with_seed(cfg), data, first.split).network.head
+    lines = [line.strip() for line in told[0].splitlines()]
+    assert [line for line in lines if line.startswith("head:")] == ([expected] if expected else [])
+    assert ("freshly initialized: head.bias, head.weight" in lines) == (classes == "abcdefghij")
+    trained = first.algorithm.ema.head
+    for head in (trainer.algorithm.network.head, trainer.algorithm.ema.head):
+        for row, name in enumerate(classes):
+            of, own = (trained, "0123456789".index(name)) if name.isdigit() else (fresh, row)
+            assert torch.equal(head.weight[row], of.weight[own]) and torch.equal(head.bias[row], of.bias[own]), name
+
+
+def with_seed(cfg: RunConfig) -> RunConfig:
+    """Weights that are drawn next are those of the run."""
+    torch.manual_seed(cfg.seed)
+    return cfg
 
 
 def test_a_pool_without_images_is_refused(tmp_path: Path):

@@ -86,7 +86,7 @@ def test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimizers(tmp
         assert all(torch.equal(value, own[name]) for name, value in engine.state())
     # The fine-tuning that follows begins with the student's average, in both of its networks.
     tuned = make_trainer(tmp_path / "tuned", "--algorithm", "supervised", "--model", "small")
-    report = initialize(tuned.algorithm, tmp_path / "half")
+    report = initialize(tuned.algorithm, tmp_path / "half", tuned.data.classes)
     assert "freshly" not in report and "in the checkpoint only" not in report
     for name, value in tuned.algorithm.network.state_dict().items():
         assert torch.equal(value, checkpoint.model[f"ema.{name}"])

@@ -2,6 +2,7 @@
 
 import errno
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from semisonic.data.sets.checks import data_set_problems, three_floats
+from semisonic.data.sets.fingerprint import Fingerprint, fingerprint_of
 from semisonic.data.sets.manifest import png_bytes
 from semisonic.schema import Config, Effect, UserError
 
@@ -68,6 +70,9 @@ class DataConfig(Config):
     fingerprint: str | None = None
     """Of images that were given in Python, whose name is `given`: by this a run knows its own. Written by
     `semisonic.train(data=...)`."""
+    classes: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=10**6)] = ()
+    """The classes in the order of their numbers; empty = as found, which a run settles when it begins. For `folder`,
+    each needs a labeled image, and images of another class are an error; other data sets have their own."""
     steps_per_call: Annotated[int, Effect.FREE] = Field(0, ge=0, le=1024)
     """Steps whose images one DALI call makes; 0 = as many as fit 2^22 pixels on a GPU (at most 8), 1 on the CPU."""
 
@@ -148,3 +153,8 @@ class DataSet:
             raise UserError(problems)
         for field in ("mean", "std"):  # numbers of numpy's would set the precision of what is normalized by them
             object.__setattr__(self, field, three_floats(getattr(self, field)))
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """By what a run knows these data again."""
+        return fingerprint_of(self)

@@ -59,8 +59,9 @@ def load_folder(cfg: DataConfig) -> DataSet:
         raise UserError(f"data.root: cannot read {error.filename}: {error.strerror}") from error
     if listing.problems:
         raise UserError(listing.problems)
-    classes = tuple(sorted({label for _, label in listing.train if label is not None}))
-    if problems := _class_problems(listing, classes):
+    found = {label for _, label in listing.train if label is not None}
+    classes = cfg.classes or tuple(sorted(found))
+    if problems := _class_problems(listing, classes, found):
         raise UserError(problems)
 
     notes = listing.notes
@@ -83,8 +84,20 @@ def load_folder(cfg: DataConfig) -> DataSet:
     )
 
 
-def _class_problems(listing: Listing, classes: tuple[str, ...]) -> list[str]:
+def _class_problems(listing: Listing, classes: tuple[str, ...], found: set[str]) -> list[str]:
     problems = []
+    if unlisted := sorted(found - set(classes)):
+        problems.append(
+            f"data.classes: {listing.root} has labeled images of classes that are not listed: {_some(unlisted)}; "
+            "list them too, or take them out"
+        )
+    if without := [name for name in classes if name not in found]:
+        problems.append(
+            f"data.classes: {listing.root} has no labeled images of {_some(without)}; every class that is listed needs "
+            "some"
+        )
+    if problems:
+        return problems
     if len(classes) < 2:
         problems.append(
             f"data.root: {listing.root} has {len(classes)} classes of labeled images; at least 2 are needed"
@@ -95,6 +108,10 @@ def _class_problems(listing: Listing, classes: tuple[str, ...]) -> list[str]:
             + ", ".join(unknown[:10])
         )
     return problems
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def _hold_back_test(listing: Listing, fraction: float) -> str:

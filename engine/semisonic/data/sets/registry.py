@@ -107,6 +107,10 @@ def data_problems(cfg: DataConfig) -> list[str]:
         problems.append(
             f"data.pad: a margin of {cfg.pad} cannot be reflected from {size} pixels; give less than {size}"
         )
+    if repeated := sorted({name for name in cfg.classes if cfg.classes.count(name) > 1}):
+        problems.append(f"data.classes: {', '.join(repeated)} more than once; every class needs a name of its own")
+    if len(cfg.classes) == 1:
+        problems.append(f"data.classes: {cfg.classes[0]} alone; at least 2 classes are needed")
     if cfg.split is not None and not cfg.split.expanduser().is_file():
         problems.append(f"data.split: no such file: {cfg.split}")
     if entry.classes is not None:
@@ -116,6 +120,16 @@ def data_problems(cfg: DataConfig) -> list[str]:
     return problems
 
 
+def check_classes(cfg: DataConfig, data: DataSet) -> None:
+    """Raises UserError where the classes are not those that `data.classes` lists, in its order."""
+    if cfg.classes and cfg.classes != data.classes:
+        other = next(
+            (name for name in (*data.classes, *cfg.classes) if (name in cfg.classes) != (name in data.classes)), None
+        )
+        found = "in another order" if other is None else f"and {other} is not in both"
+        raise UserError(f"data.classes: they are not those of the images of {cfg.name}, {found}; leave the field out")
+
+
 def load_data_set(cfg: DataConfig) -> DataSet:
     """Read the data set. Raises UserError with every problem found, one line each."""
     if problems := data_problems(cfg):
@@ -123,4 +137,5 @@ def load_data_set(cfg: DataConfig) -> DataSet:
     data = DATA_SETS[cfg.name].load(cfg)
     if not isinstance(data, DataSet):
         raise UserError(f"data.name: {cfg.name} was read as {type(data).__name__}, not as a DataSet")
+    check_classes(cfg, data)
     return replace(data, mean=IMAGENET_MEAN, std=IMAGENET_STD) if cfg.normalize == "imagenet" else data

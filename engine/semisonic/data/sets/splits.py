@@ -9,6 +9,7 @@ one.
 import csv
 import hashlib
 import io
+import json
 import os
 import zipfile
 import zlib
@@ -20,6 +21,7 @@ import numpy as np
 
 from semisonic.checkpoint.atomic_files import write_bytes
 from semisonic.data.sets.base import DataConfig
+from semisonic.data.sets.fingerprint import Fingerprint
 from semisonic.data.sets.spellings import HELD_OUT, LABELED, SAVED_ARRAYS, UNLABELED, find_arrays
 from semisonic.schema import UserError
 
@@ -140,11 +142,24 @@ def _complete(cfg: DataConfig, images: int, labeled: np.ndarray, held_out: np.nd
     return Split(np.sort(labeled), np.flatnonzero(kept), np.sort(held_out))
 
 
-def save_split(split: Split, path: Path) -> None:
-    """Write `split` as an .npz that `load_split` and `data.split` read."""
+def save_split(split: Split, path: Path, data: Fingerprint | None = None) -> None:
+    """Write `split` as an .npz that `load_split` and `data.split` read; data: what it was drawn from."""
+    arrays = dict(zip(SAVED_ARRAYS, split.arrays, strict=True))
+    if data is not None:
+        arrays["data"] = np.array(json.dumps(dict(data)))
     content = io.BytesIO()
-    np.savez(content, **dict(zip(SAVED_ARRAYS, split.arrays, strict=True)))  # type: ignore[arg-type]
+    np.savez(content, **arrays)  # type: ignore[arg-type]
     write_bytes(path, content.getbuffer())
+
+
+def split_data(path: Path) -> Fingerprint | None:
+    """The fingerprint of the data that an .npz with a split was drawn from; None where it has none."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            known = json.loads(str(stored["data"]))
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None  # what cannot be read, `make_split` tells
+    return known if isinstance(known, dict) else None
 
 
 def load_split(path: Path, labels_N: np.ndarray | None = None, classes: int | None = None) -> Split:

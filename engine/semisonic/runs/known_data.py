@@ -1,0 +1,51 @@
+"""Whether the images are those that a run began with, and how an older run gets what tells."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from semisonic.checkpoint.atomic_files import write_text, writing
+from semisonic.config.migrations import read_saved
+from semisonic.data.sets.base import DataSet, ImageFiles
+from semisonic.data.sets.checksum import data_checksum
+from semisonic.data.sets.fingerprint import TABLE, data_problem, write_table
+from semisonic.schema import UserError
+
+
+def check_data(folder: Path, data: DataSet) -> None:
+    """Raises `UserError` where the images, labels or classes are others than those that the run in a folder began with.
+
+    An older run knows classes, labels and names alone, and the oldest none of it.
+    """
+    known = read_saved(folder).records.get("content", {}).get("data")
+    if isinstance(known, str) and known != data_checksum(data):
+        raise UserError(f"data: its classes, labels or files are not those that the run in {folder} was made with")
+    if isinstance(known, dict) and (problem := data_problem(known, data, folder / TABLE, f"the run in {folder}")):
+        raise UserError(f"{problem}; give the same images (--data.root says where they are), or use another --out")
+
+
+def keep_table(folder: Path, data: DataSet) -> None:
+    """Writes the table of a run's image files, by which a later message names those that are others. Raises OSError."""
+    if not isinstance(data.train, ImageFiles) and not isinstance(data.test, ImageFiles):
+        return
+    write_table(data, folder / TABLE)
+
+
+def adopt_data(folder: Path, data: DataSet) -> list[str]:
+    """Gives a run that an older version began the fingerprint of its images and its list of classes, after
+    `check_data`. Returns what to tell. Only one process may call it."""
+    content: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
+    records = content.get("content") or {}
+    if isinstance(records.get("data"), dict):
+        return []
+    with writing(folder / TABLE):
+        keep_table(folder, data)
+    content["content"] = {**records, "data": dict(data.fingerprint)}
+    content["data"] = {**content["data"], "classes": list(data.classes)}
+    with writing(folder / "config.yaml"):
+        write_text(folder / "config.yaml", yaml.safe_dump(content, sort_keys=False))
+    return [
+        "data: the version that began this run kept no fingerprint of its images; from now on the run has that of "
+        "today's"
+    ]
