@@ -38,7 +38,7 @@ if __name__ == "__main__":
     [
         signal.SIGKILL,
         pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
     ],
 )
 def test_no_worker_outlives_its_parent(tmp_path: Path, start: Start, number: signal.Signals):
