@@ -37,6 +37,11 @@ def test_a_replayed_run_is_the_run(replay: str, optimizer: str):
     check_that_replay_changes_nothing(replay, "--optim", optimizer, "--algorithm.threshold", "0.12")
 
 
+def test_a_replayed_run_is_the_run_where_blocks_that_draw_are_computed_again():
+    fields = ("--model", "shake-shake-8-2x4d", "--model.dropout", "0.2", "--recompute", "--algorithm.threshold", "0.12")
+    check_that_replay_changes_nothing("step", *fields)
+
+
 def test_sgd_moves_the_ema_in_its_own_launch():
     step = make_trainer("--optim", "sgd").training_step
     assert isinstance(step.engines["network"].optimizer.optimizer, AveragingSGD) and not step.averages_parameters

@@ -80,8 +80,7 @@ def check(argv: Sequence[str]) -> int:
     with ExitStack() as stack:
         if "ranks" in args.only:  # they train while the rest is checked
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="semisonic-check-")))
-            drawing = [] if "dropout" in subject.kind.Config.model_fields else ["--model.dropout=0.2"]
-            started = stack.enter_context(ranks.running(folder, [*fields, *drawing]))
+            started = stack.enter_context(ranks.running(folder, [*fields, *dropout_for(subject.kind)]))
         if "contract" in args.only:
             for title, (action, kernels) in PROPERTIES.items():
                 run(title, partial(action, subject), kernels)
@@ -141,6 +140,11 @@ def _subject(name: str, given: dict[str, Any], plugins: Sequence[str]) -> tuple[
         f"--algorithm.{field}={getattr(eventful, field)}" for field in EVENTFUL if field in own and field not in given
     ]
     return Subject(kind, given), fields
+
+
+def dropout_for(kind: type[Algorithm]) -> list[str]:
+    """Dropout of the network, so that places in the global batch count, for a method that has none of its own."""
+    return [] if "dropout" in kind.Config.model_fields else ["--model.dropout=0.2"]
 
 
 def outcome_of(title: str, action: Callable[[], Any], kind: type[Algorithm], debug: bool) -> Outcome:

@@ -20,6 +20,7 @@ from semisonic.optim.schedules import learning_rate
 from semisonic.schema import UserError
 from tests.support.algorithms import CLASSES, batch, frozen, info, make, same, tiny_network
 from tests.support.meta_pseudo_labels import FIELDS, part, step
+from tests.support.runner import Runner
 
 
 def mpl(**fields: object) -> MPL:
@@ -193,6 +194,20 @@ def test_progress_weights_the_teacher_s_own_labels_and_comes_from_all_ranks():
     expected = gradients_of(uda_loss(algorithm, given, 1.0) + 0.7 * response, algorithm.teacher, "teacher")
     run = step(algorithm, progress=0.7)
     assert same(part(run.gradients, "teacher"), expected) and run.output.metrics["progress"] == pytest.approx(0.7)
+
+
+def test_micro_batches_drop_what_the_whole_batch_does():
+    """The labels too: those of a forward of their own are those of the forward that learns."""
+    found = []
+    for dropout, micro in ((0.5, 1), (0.5, 2), (0.0, 1)):
+        algorithm = mpl(dropout=dropout, uda_steps=0).double()
+        algorithm.training = algorithm.dropout.training = True  # and not BatchNorm
+        run = Runner(algorithm, micro=micro)
+        found.append((algorithm.train_step(batch(), run).loss.item(), run.gradients))
+    (whole, whole_gradients), (parts, part_gradients), (none, _) = found
+    assert parts == pytest.approx(whole, rel=1e-12) and whole != pytest.approx(none, rel=1e-3)
+    for name, value in whole_gradients.items():
+        torch.testing.assert_close(part_gradients[name], value, rtol=1e-9, atol=1e-12)
 
 
 def test_the_running_mean_of_progress_is_taken_off():

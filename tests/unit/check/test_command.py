@@ -7,7 +7,8 @@ import pytest
 
 from semisonic import cli
 from semisonic.algorithms.fixmatch import FixMatch
-from semisonic.check.command import line_of, outcome_of, parse
+from semisonic.algorithms.mpl import MPL
+from semisonic.check.command import dropout_for, line_of, outcome_of, parse
 from semisonic.check.properties import Failed, Skipped
 from semisonic.schema import UserError
 from tests.support.processes import ROOT
@@ -43,6 +44,12 @@ def test_fields_that_are_not_given_are_such_that_terms_are_touched():
     assert subject.fields == {"threshold": "0.5"}
     assert "--algorithm.warm_up=False" in fields
     assert [field for field in fields if "threshold" in field] == ["--algorithm.threshold=0.5"]
+
+
+def test_two_ranks_are_compared_with_dropout():
+    assert dropout_for(FixMatch) == ["--model.dropout=0.2"]
+    assert dropout_for(MPL) == []  # at its default, which is not 0
+    assert not any("dropout" in field for field in parse(["--algorithm", "mpl"])[2])
 
 
 def fail(error: Exception):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from semisonic_kernels.noise import normal_noise, normal_noise_reference
+from semisonic_kernels.noise import mixed, normal_noise, normal_noise_reference, positions, uniform
 from tests.support.devices import DEVICES
 
 pytestmark = pytest.mark.kernels("fused")
@@ -36,6 +36,14 @@ def test_noise_is_the_same_in_a_compiled_graph(device: str):
     keys = torch.tensor([0, 1, 2**62 + 12345, 2**63 - 1], device=device)
     compiled = torch.compile(lambda keys: normal_noise(keys, (3, 16, 16)), fullgraph=True, dynamic=False)
     torch.testing.assert_close(compiled(keys), normal_noise(keys, (3, 16, 16)), rtol=1e-4, atol=1e-5)
+
+
+def test_uniform_numbers_are_uniform_and_no_two_counters_share_them():
+    keys = torch.randint(0, 2**62, (200, 1), generator=torch.Generator().manual_seed(0))
+    found = uniform(keys, positions(keys, (300,)))
+    assert 0 < found.min() and found.max() < 1 and abs(found.mean() - 0.5) < 0.005
+    assert (found.flatten().histc(10, 0, 1) / found.numel() - 0.1).abs().max() < 0.005
+    assert len(mixed(keys, positions(keys, (300,))).unique()) == found.numel()
 
 
 def test_noise_refuses_other_keys():

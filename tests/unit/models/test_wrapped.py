@@ -94,6 +94,15 @@ def test_networks_that_do_not_fit(factory, expected: str | None):
     assert expected in str(caught.value) and str(caught.value).startswith("network: ")
 
 
+def test_a_layer_s_number_is_not_in_the_fingerprint():
+    """Which runs of earlier versions have noted, whose layers had none."""
+    network = build(GIVEN, 5, 32, OwnNet)
+    before = network_fingerprint(network)
+    assert "body.dropout.layer" in dict(network.named_buffers())
+    del network.body.dropout.layer
+    assert network_fingerprint(network) == before
+
+
 def test_fingerprints_tell_structures_apart_and_not_weights():
     one, two = build(GIVEN, 5, 32, OwnNet), build(GIVEN, 5, 32, OwnNet)
     assert not one.head.weight.equal(two.head.weight) and network_fingerprint(one) == network_fingerprint(two)

@@ -9,7 +9,9 @@ import yaml
 
 from semisonic import cli
 from semisonic.config.run_config import RunConfig
-from semisonic.runs.continuing import check_same, checksum, contents, lengthen, steps_done
+from semisonic.models.networks import ModelConfig, build
+from semisonic.models.randomness import Dropout
+from semisonic.runs.continuing import check_same, checksum, contents, drawn_anew, lengthen, steps_done
 from semisonic.runs.run_folder import as_begun
 from semisonic.schema import UserError
 from tests.support.addons import registered
@@ -245,3 +247,12 @@ def test_an_evaluation_that_a_method_reads_makes_a_longer_run_another(tmp_path: 
     assert "eval.every=20" in refused(changed(cfg, steps=90), tmp_path, longer=True)[0]
     cfg = begun(tmp_path, *fields, "--eval.every", "25")
     check_same(changed(cfg, steps=90), tmp_path, longer=True)
+
+
+def test_a_run_of_an_earlier_version_says_that_its_layers_draw_anew():
+    drawing, plain = (build(ModelConfig(name="small", dropout=rate), 2, 16) for rate in (0.5, 0.0))
+    (line,) = drawn_anew(drawing, {"schema": 1, "step": 20})
+    assert line.startswith("Begun by an earlier version: from step 21 on its dropout") and "\n" not in line
+    assert len(drawn_anew(drawing, {"step": 20})) == 1  # version 0.1.0 wrote no schema
+    assert drawn_anew(drawing, {"schema": 2, "step": 20}) == drawn_anew(plain, {"step": 20}) == []
+    assert drawn_anew(Dropout(0.0), {"step": 0}) == []
