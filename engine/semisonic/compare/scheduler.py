@@ -31,6 +31,7 @@ from semisonic.config.command_line import Invocation
 from semisonic.distributed.launcher import Launcher
 from semisonic.distributed.preemption import Preemption
 from semisonic.reporting.errors import report_error
+from semisonic.reporting.output import lasting
 from semisonic.runs.run_folder import read_step
 from semisonic.schema import ExitCode, UserError
 
@@ -56,7 +57,7 @@ class Outcome:
 
 def compare(asked: Comparison) -> int:
     """Runs what is to be run, writes the report and returns the exit code: 0 where every run of this share finished."""
-    console = Console(soft_wrap=True)
+    console = Console(file=lasting(sys.stdout), soft_wrap=True)
     if not console.is_terminal:
         console.width = 200  # a table in a file is as wide as it needs to be
     outcomes: list[Outcome] = []

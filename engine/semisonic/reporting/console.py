@@ -2,6 +2,7 @@
 
 import io
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from semisonic.config.run_config import RunConfig
 from semisonic.contract import Rank
 from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.splits import Split
+from semisonic.reporting.output import lasting
 from semisonic.reporting.pseudo_labels import describe
 
 
@@ -62,7 +64,7 @@ class Console:
     """Prints on the main process, and nothing elsewhere."""
 
     def __init__(self, main: bool):
-        self.rich = RichConsole(quiet=not main, soft_wrap=True)
+        self.rich = RichConsole(file=lasting(sys.stdout), quiet=not main, soft_wrap=True)
 
     def print(self, text: str) -> None:
         self.rich.print(text, highlight=False, markup=False)
