@@ -23,10 +23,13 @@ from semisonic.check.properties import Failed, require
 from semisonic.config.command_line import resolve
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.registry import load_data_set
+from semisonic.distributed.processes import end_with
 from semisonic.training.build import build_algorithm, draw_split
 from semisonic.training.process import start
 from semisonic.training.trainer import Trainer
 
+PARENT = "SEMISONIC_CHECK_PROCESS"
+"""The variable that names the process with which the trainings end, a rank's of torchrun, too."""
 STEPS = 6
 TOLERANCE = 1e-10
 """Of losses, relative."""
@@ -80,6 +83,7 @@ def running(folder: Path, fields: Sequence[str]) -> Iterator[Started]:
     given = os.environ.get("PYTHONPATH")
     env = os.environ | {
         "OMP_NUM_THREADS": "1",
+        PARENT: str(os.getpid()),
         "PYTHONPATH": os.pathsep.join([*dict.fromkeys(paths), *([given] if given else [])]),
     }
     started = Started(folder, {})
@@ -133,6 +137,8 @@ def _last_error(text: str) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
+    if PARENT in os.environ:
+        end_with(int(os.environ[PARENT]))
     folder, cfg = Path(argv[0]), resolve(argv[1:])[1]
     result = train(cfg)
     torch.save(result, folder / f"{os.environ.get('WORLD_SIZE', '1')}-{os.environ.get('RANK', '0')}.pt")
