@@ -10,12 +10,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from semisonic.checkpoint.folder_lock import FolderInUse, FolderLock
+from semisonic.schema import UserError
 from semisonic.stopping import raise_if_stopped
 
 
 def cache_folder() -> Path:
     """`$XDG_CACHE_HOME/semisonic`, or `~/.cache/semisonic`; not created here."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semisonic"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semisonic"
+    except RuntimeError as error:  # as in a container whose user has no name
+        raise UserError("data: this user has no home folder to keep them in; set XDG_CACHE_HOME or HOME") from error
 
 
 def manifest_files(root: Path, write_inside: bool = True) -> tuple[Path, Path]:

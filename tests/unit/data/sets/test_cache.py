@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from semisonic.checkpoint.folder_lock import LOCK, FolderLock
-from semisonic.data.sets.cache import locked
+from semisonic.data.sets.cache import cache_folder, locked
 from semisonic.data.sets.manifest import scan
-from semisonic.schema import Stopped
+from semisonic.schema import Stopped, UserError
 from semisonic.stopping import heard
 from tests.support.image_folders import encoded, files, load_it, write_all, write_images
 
@@ -41,6 +41,16 @@ def test_a_manifest_that_can_only_be_read_is_used(tmp_path: Path, monkeypatch, d
     load_it(tmp_path / "data")
     load_it(tmp_path / "data")
     assert decoded == ["new.png"]
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch):
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    with pytest.raises(UserError, match=r"^data: this user has no home folder .*; set XDG_CACHE_HOME or HOME$"):
+        cache_folder()
 
 
 def test_ranks_that_start_together_decode_once(tmp_path: Path, decoded: list[str]):
