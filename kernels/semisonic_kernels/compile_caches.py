@@ -97,7 +97,9 @@ def unsafe(folder: Path) -> str | None:
             continue
         by_group = bool(mode & stat.S_IWGRP) and (last or not _of_one(status.st_gid))
         if (by_group or mode & stat.S_IWOTH) and (last or not mode & stat.S_ISVTX):
-            return f"others can write {path}, and so change what would run here; chmod go-w {path}"
+            shared = bool(mode & stat.S_ISVTX)
+            instead = f"make a folder of your own in {path}" if shared else f"chmod go-w {path}"
+            return f"others can write {path}, and so change what would run here; {instead}"
     return None
 
 

@@ -82,7 +82,8 @@ def chmod(mode: int) -> Callable[[Path], str]:
 
     def change(folder: Path) -> str:
         folder.chmod(mode)
-        return f"others can write {folder}, and so change what would run here; chmod go-w {folder}"
+        instead = f"make a folder of your own in {folder}" if mode & stat.S_ISVTX else f"chmod go-w {folder}"
+        return f"others can write {folder}, and so change what would run here; {instead}"
 
     return change
 
