@@ -126,7 +126,9 @@ def test_ranks_that_differ_write_no_checkpoint(runs: Path):
 
 
 def test_a_loss_that_is_not_finite_is_told_with_its_rank(runs: Path):
-    assert message(runs, "nan").startswith("the loss or the weights were not finite at step 7 on rank 1; nothing ")
+    first, second = errors(runs, "nan")
+    assert first.startswith("the loss or the weights were not finite at step 7 on rank 1; nothing ")
+    assert "the same both times: the mathematics is at fault" in second
     assert [code for code, _ in ended(runs, "nan")] == [3, 3]
 
 

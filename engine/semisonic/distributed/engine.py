@@ -41,6 +41,13 @@ class Engine:
         """Whether the last step was left out because fp16's gradients overflowed, which its scaling allows for."""
         self.overflowed = False
         """Whether gradients were not finite although nothing allows for it: in fp16, at a scale below 1."""
+        self.keeps_gradients = False
+        """Whether gradients stay after a step until the caller zeroes them: a CUDA graph of the step holds their memory
+        anyway."""
+        self.measured = False
+        """Whether the norm of the next gradients is taken before the optimizer's step."""
+        self.gradient_norm: Tensor | float | None = None
+        """Of all gradients together, over the ranks, before clipping; of the last step that took it."""
 
     def __call__(self, *args: Any) -> Any:
         # DDP and DeepSpeed expect a backward after each forward; without gradients there is none.
@@ -58,7 +65,15 @@ class Engine:
     def step(self) -> None:
         """Clips (if asked), steps the optimizer and zeroes the gradients."""
         self.optimizer_step()
-        self.zero_grad()
+        if not self.keeps_gradients:
+            self.zero_grad()
+
+    def measure(self) -> None:
+        """Takes the norm of the gradients as they are, on the device; with `optim.clip` each step has taken it."""
+        gradients = [parameter.grad for parameter in self.names if parameter.grad is not None]
+        if self.optim.clip is None and gradients:
+            norms = torch.stack(torch._foreach_norm(gradients))
+            self.gradient_norm = torch.linalg.vector_norm(norms) / self.scaler.get_scale()
 
     def zero_grad(self) -> None:
         self.optimizer.zero_grad()
@@ -68,7 +83,9 @@ class Engine:
         before = self.scaler.get_scale()  # 1 without fp16
         if self.optim.clip is not None:
             self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.wrapped.parameters(), self.optim.clip)
+            self.gradient_norm = torch.nn.utils.clip_grad_norm_(self.wrapped.parameters(), self.optim.clip)
+        elif self.measured:
+            self.measure()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         scale = self.scaler.get_scale()
@@ -145,6 +162,10 @@ class ZeroEngine(Engine):
         """DeepSpeed leaves out a step whose float32 gradients are not finite and goes on; a run must not."""
         self.wrapped.step()
         self.overflowed = bool(self.wrapped.optimizer.overflow)
+        self.gradient_norm = self.wrapped.get_global_grad_norm()  # it takes it in every step
+
+    def measure(self) -> None:
+        """DeepSpeed's step has done it."""
 
     def whole_parameters(self, write: bool = False) -> AbstractContextManager[Any]:
         """Inside, every rank sees whole parameters; what rank 0 writes to them is kept where `write` says so."""

@@ -41,6 +41,8 @@ class TrainingStep:
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         """The first step whose loss was not finite, or -1."""
         self.meter = Meter()
+        self.measured = False
+        """Whether the next step leaves the norm of its gradients in the engines."""
         self.kernels = kernels_for(cfg, cfg.compiled)
         tables = algorithm.tables()
         self.feedback = Feedback(tables) if tables is not None else None
@@ -59,15 +61,23 @@ class TrainingStep:
             self._train = self.replaying_backward(graph)
         elif graph:
             self._on_device = GraphedFunction(self.device_step, graph)
+            for engine in self.engines.values():
+                engine.keeps_gradients = True
 
     def __call__(self, batch: Batch) -> StepOutput:
         """Moves everything that a step moves. The output of a replayed step is overwritten by the next one."""
+        for engine in self.engines.values():
+            engine.measured = self.measured and not engine.keeps_gradients
         # The engine's own layers draw from a counter. For those of users, seeded here, the checkpoint needs no state.
         key = sample_keys(self.cfg.seed, purpose("step", self.rank.rank), np.array([self.number]))[0]
         torch.manual_seed(int(key))
         with use_kernels(self.kernels):
             output = self._on_device(batch)
         self.number += 1
+        if self.measured:
+            for engine in self.engines.values():
+                if engine.keeps_gradients:
+                    engine.measure()
         if self.feedback:
             self.feedback.send(self.number)
         return output
@@ -81,6 +91,8 @@ class TrainingStep:
         algorithm, engines = self.algorithm.train(), self.engines.values()
         for engine in engines:
             set_learning_rate(engine.optimizer.param_groups, engine.optim, algorithm.step, self.cfg.steps)
+            if engine.keeps_gradients:
+                engine.zero_grad()
         output = self._train(batch)
         bad = ~torch.isfinite(output.loss.detach())
         if any(engine.overflowed for engine in engines):

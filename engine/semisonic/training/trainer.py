@@ -102,12 +102,13 @@ class Trainer:
                 batch = next(loader)
                 self.activity.enter(Phase.STEP)
                 reach("step")
+                last = self.step + 1 == cfg.steps
+                logged = last or (self.step + 1) % cfg.log.every == 0
+                self.training_step.measured = logged
                 self.training_step(batch)
                 throughput.steps += 1
                 progress.stepped(self.step)
                 self.elapsed = before + time.perf_counter() - begin
-                last = self.step == cfg.steps
-                logged = last or self.step % cfg.log.every == 0
                 if logged:
                     self.activity.enter(Phase.METRICS)
                     metrics, alarm = pseudo_labels.read(self.step, self.read())
@@ -184,7 +185,12 @@ class Trainer:
         engines = self.training_step.engines
         rates = {role: float(engine.optimizer.param_groups[0]["lr"]) for role, engine in engines.items()}
         first, *others = rates
-        return metrics | {"lr": rates[first]} | {f"lr/{role}": rates[role] for role in others}
+        metrics |= {"lr": rates[first]} | {f"lr/{role}": rates[role] for role in others}
+        for role, engine in engines.items():
+            if engine.gradient_norm is not None:
+                name = "train/gradient_norm" + ("" if role == first else f"/{role}")
+                metrics[name] = float(engine.gradient_norm)
+        return metrics
 
     def agree(self, reason: str | None) -> str | None:
         """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""

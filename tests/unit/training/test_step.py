@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from semisonic import cli
 from semisonic_kernels import fuse
@@ -85,10 +86,57 @@ def test_a_step_hands_no_value_to_the_host(algorithm: str, fields: tuple[str, ..
     batch = next(trainer.loader())
     trainer.training_step(batch)
     with Reads() as reads:
+        trainer.training_step.measured = True
         trainer.training_step(batch)
         assert reads.found == []
         trainer.read()  # logging may
         assert reads.found
+
+
+class Norms(TorchDispatchMode):
+    """Counts the operations that take norms of lists of tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += "_foreach_norm" in str(func)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("part", ["off", "step", "backward"])
+def test_only_a_measured_step_takes_the_norm_of_its_gradients(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trainer = make_trainer(tmp_path, "--model", "small", "--batch.micro", "2")
+    if part != "off":
+        trainer.training_step = on_the_host(trainer, part, monkeypatch)
+    step, loader = trainer.training_step, trainer.loader()
+    for _ in range(5):  # the whole step is replayed by then
+        step(next(loader))
+    with Norms() as norms:
+        step(next(loader))
+    assert norms.count == 0 and "train/gradient_norm" not in trainer.read()
+    taken, optimizer = [], step.engines["network"].optimizer.optimizer
+    optimizer.register_step_pre_hook(
+        lambda *_: taken.append(torch.cat([p.grad.flatten() for p in trainer.algorithm.network.parameters()]).norm())
+    )
+    step.measured = True
+    with Norms() as norms:
+        step(next(loader))
+    assert norms.count == 1 and trainer.read()["train/gradient_norm"] == pytest.approx(float(taken[0]))
+
+
+def test_norms_are_those_before_clipping_and_of_each_role(tmp_path: Path):
+    clipped = make_trainer(tmp_path, "--model", "small", "--optim.clip", "1e-3")
+    clipped.training_step(next(clipped.loader()))
+    assert clipped.read()["train/gradient_norm"] > 0.01
+    two = trainer_in(tmp_path / "two")
+    two.training_step.measured = True
+    two.training_step(next(two.loader()))
+    metrics = two.read()
+    assert metrics["train/gradient_norm"] > 0 and metrics["train/gradient_norm/teacher"] > 0
 
 
 def test_a_student_that_waits_stays_as_it_is(tmp_path: Path):
