@@ -109,7 +109,9 @@ def flat_batch(batch: Batch) -> dict[str, Tensor]:
         for name, entry in entries.items():
             yield from walk(entry, f"{path}/{name}")
 
-    return dict(walk(batch, ""))
+    whole = batch._asdict()
+    del whole["part"]  # of a micro-batch alone
+    return dict(walk(whole, ""))
 
 
 def read_batch(tensors: dict[str, Tensor]) -> Batch:
@@ -122,7 +124,7 @@ def read_batch(tensors: dict[str, Tensor]) -> Batch:
             place = place.setdefault(group, {})
         images = tensor.ndim == 4 and tensor.dtype == torch.uint8
         place[leaf] = tensor.contiguous(memory_format=torch.channels_last) if images else tensor
-    whole = {name: nested.get(name, {}) for name in Batch._fields}
+    whole = {name: nested.get(name, {}) for name in Batch._fields if name != "part"}
     own = {name: Samples(**{part: entry.get(part, {}) for part in Samples._fields})
            for name, entry in whole["streams"].items()}  # fmt: skip
     return Batch(**(whole | {"streams": own}))
