@@ -37,6 +37,7 @@ from semisonic.schema import UserError
 from semisonic.training.metrics import Evaluation, Throughput, evaluate, evaluation_mode
 from semisonic.training.process import on_main
 from semisonic.training.step import TrainingStep
+from semisonic.training.stragglers import Stragglers
 from semisonic.version import __version__
 
 AGREE_EVERY = 1.0
@@ -92,6 +93,7 @@ class Trainer:
         self.next_vote = self.last_vote = self.step
         self.voted_at = time.monotonic()
         throughput = Throughput(self.images_per_step)
+        stragglers = Stragglers(self.rank, self.host_group, self.device, self.step)
         tracker, pseudo_labels = self.observers(console)
         self.checkpoint_writer.say = console.print
         reason = None
@@ -113,9 +115,10 @@ class Trainer:
                     self.activity.enter(Phase.METRICS)
                     metrics, alarm = pseudo_labels.read(self.step, self.read())
                     metrics |= throughput.read(loader.wait_seconds)
-                    self.log(tracker, TRAIN, metrics)
-                    if alarm:
-                        console.print(alarm)
+                    slowest, named = stragglers.read(self.step, loader.wait_seconds, loader.busy_seconds)
+                    self.log(tracker, TRAIN, metrics | slowest)
+                    for line in filter(None, (alarm, named)):
+                        console.print(line)
                 with throughput.paused():
                     if last or self.step % cfg.eval.every == 0:
                         self.log(tracker, EVAL, self.evaluate_all())

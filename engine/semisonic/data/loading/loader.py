@@ -37,6 +37,8 @@ class Wait:
     def __init__(self, device: torch.device):
         self.device = device
         self.total, self._begin = 0.0, 0.0
+        self.busy, self._busy = 0.0, 0.0
+        """Seconds of it in which this thread computed, on the CPU."""
         self._free: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._pending: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
 
@@ -47,13 +49,14 @@ class Wait:
                 self._free.append((torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)))
             self._pending.append(self._free.pop())
             self._pending[-1][0].record(torch.cuda.current_stream(self.device))
-        self._begin = time.perf_counter()
+        self._begin, self._busy = time.perf_counter(), time.thread_time()
 
     def __exit__(self, *_: object) -> None:
         if self.device.type == "cuda":
             self._pending[-1][1].record(torch.cuda.current_stream(self.device))
         else:
             self.total += time.perf_counter() - self._begin
+            self.busy += time.thread_time() - self._busy
 
     def seconds(self) -> float:
         while self._pending and self._pending[0][1].query():
@@ -198,6 +201,11 @@ class Loader:
     def wait_seconds(self) -> float:
         """Time that the steps have waited for their batches, in all."""
         return self._wait.seconds()
+
+    @property
+    def busy_seconds(self) -> float:
+        """That part of it in which the caller's thread computed, on the CPU."""
+        return self._wait.busy
 
     def describe(self) -> str:
         """Where the images come from and what makes them, in one line."""
