@@ -10,7 +10,7 @@ from semisonic.distributed import elastic
 from semisonic.distributed.consistency import Diverged
 from semisonic.runs import run_folder as folder
 from semisonic.schema import UserError
-from tests.support.processes import Run, Start, free_port
+from tests.support.processes import Run, Start, free_port, wait_for
 from tests.support.runs import SHORT_RUN, tensors
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -73,10 +73,27 @@ def test_a_run_that_was_there_before_is_refused_at_every_restart(tmp_path: Path,
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 
+@pytest.mark.long
+def test_a_folder_that_is_moved_is_not_made_anew_by_a_restart(tmp_path: Path, start: Start):
+    out, place = tmp_path / "run", tmp_path / "elsewhere"
+    fields = [*SHORT_RUN, "--no-baseline", "--checkpoint.every", 1]
+    job = start(
+        *TORCHRUN, "--standalone", "--nproc_per_node", 2, "--max-restarts", 1, "launch/train.py", *fields, "--out", out
+    )
+    wait_for(out / "checkpoints" / "latest", job)
+    out.rename(place)
+    printed = job.communicate(timeout=200)[0]
+    assert job.returncode == 1 and not out.exists(), printed[-3000:]
+    assert printed.count(f"error: out: {out} was moved to {place} in the middle of the run") == 2, printed[-3000:]
+    again = start(sys.executable, "launch/train.py", *fields, "--out", place, "--resume")
+    assert again.wait(timeout=200) == 0
+
+
 class Store(dict):
     """What elastic asks of the agents' store."""
 
-    set = dict.__setitem__
+    def set(self, key: str, value: str) -> None:
+        self[key] = value.encode()
 
     def check(self, keys: list[str]) -> bool:
         return all(key in self for key in keys)
@@ -103,3 +120,6 @@ def test_what_a_restarted_worker_continues(tmp_path: Path, monkeypatch: pytest.M
         elastic.was_begun(tmp_path)
     (tmp_path / "config.yaml").unlink()
     assert not elastic.was_begun(tmp_path)  # half made: it is made afresh
+    elastic.record_loss(tmp_path, "out: it was moved")
+    with pytest.raises(UserError, match="out: it was moved"):
+        elastic.was_begun(tmp_path)  # and is not made anew

@@ -25,6 +25,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from semisonic.checkpoint.folder_lock import locked_elsewhere
 from semisonic.compare.jobs import Comparison, Job, state_of
 from semisonic.compare.report import write_report
 from semisonic.config.command_line import Invocation
@@ -185,12 +186,8 @@ def train(job: Job, resume: bool, gpu: str | None) -> None:
     path = log_file(job)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if locked_elsewhere(descriptor, fcntl.LOCK_EX):  # where there are no locks, the run refuses a second process itself
         sys.exit(BUSY)
-    except OSError:
-        pass  # a file system without locks: the run's own refuses a second process all the same
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     if gpu is not None:

@@ -17,6 +17,7 @@ REFUSED = {ExitCode.USER: UserError, ExitCode.DIVERGED: Diverged}
 """Exit codes of a run that would fail again in the same way, and what a worker that is started again raises."""
 
 WAIT = timedelta(minutes=1)
+BEGUN = "begun"
 
 
 def _key(folder: Path) -> str:
@@ -27,7 +28,14 @@ def record_run(folder: Path) -> None:
     """Records that this job trains the run in `folder`. One process calls it, before it makes or continues the run."""
     store = job_store(WAIT)
     if store is not None:
-        store.set(_key(folder), "begun")
+        store.set(_key(folder), BEGUN)
+
+
+def record_loss(folder: Path, problem: str) -> None:
+    """Records that the folder of this job's run is not its own any more, so that no worker makes another."""
+    store = job_store(WAIT)
+    if store is not None:
+        store.set(_key(folder), problem)
 
 
 def was_begun(folder: Path) -> bool:
@@ -36,7 +44,11 @@ def was_begun(folder: Path) -> bool:
     Raises what the run has failed with where it would fail again.
     """
     store = job_store(WAIT)
-    if store is None or not store.check([_key(folder)]) or not (folder / "config.yaml").is_file():
+    if store is None or not store.check([_key(folder)]):
+        return False
+    if (recorded := store.get(_key(folder)).decode()) != BEGUN:
+        raise UserError(recorded)
+    if not (folder / "config.yaml").is_file():
         return False
     path = folder / "status.json"
     status = json.loads(path.read_text()) if path.exists() else {"status": "unknown"}

@@ -178,10 +178,11 @@ def status_writer(cfg: RunConfig, folders: RunFolders) -> StatusWriter:
     """
 
     def write(step: int, reason: str, code: int) -> bool:
+        if problem := folders.problem:
+            elastic.record_loss(cfg.run_folder, problem)
+            return True
         if read_status(cfg.run_folder) == "failed":
             return False
-        if folders.problem:
-            return True
         try:
             write_status(cfg.run_folder, "failed", step, cfg.steps, reason, code)
         except UserError as error:
