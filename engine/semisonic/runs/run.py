@@ -49,6 +49,7 @@ from semisonic.training.build import begun, build_algorithm, build_trainer, draw
 from semisonic.training.given import NOTHING, Given, check_alike, check_given
 from semisonic.training.out_of_memory import explained
 from semisonic.training.process import on_main, started
+from semisonic.training.trainer import Trainer
 
 
 @dataclass
@@ -276,18 +277,7 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
         console.print(report)
         trainer.save()  # so that a resumed run starts from these weights too
     status("running", trainer.step)
-    memory_explained = explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step)
-    with session.watchdog.recording(status_writer(cfg, session.folders)), memory_explained:
-        try:
-            reason = trainer.train(console, session.stop, session.given.evaluated if session.main else None)
-        except Diverged as error:
-            begin = partial(begun, cfg, session.data, session.split, network=session.given.network)
-            raise replay.explained(error, trainer, begin, session.stop, console.print) from None
-        except BaseException:
-            trainer.checkpoint_writer.settle()  # the write in flight may be the last good checkpoint
-            if trainer.checkpoint_writer.failed:
-                console.print(f"{trainer.checkpoint_writer.error}")
-            raise
+    reason = take_steps(trainer, session)
     if reason:
         code = ExitCode.OK if reason == "max_hours" else ExitCode.STOPPED
         status("stopped", trainer.step, reason, code)
@@ -303,6 +293,23 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
     content = on_main(session.accelerator, summary)
     status("finished", trainer.step, code=ExitCode.OK)
     return Outcome(ExitCode.OK, content, trainer.history, None, trainer.step)
+
+
+def take_steps(trainer: Trainer, session: Session) -> str | None:
+    """Trains to the last step; returns why it ended early, or None. What goes wrong is explained and recorded."""
+    cfg, console = trainer.cfg, session.console
+    memory_explained = explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step)
+    with session.watchdog.recording(status_writer(cfg, session.folders)), memory_explained:
+        try:
+            return trainer.train(console, session.stop, session.given.evaluated if session.main else None)
+        except Diverged as error:
+            begin = partial(begun, cfg, session.data, session.split, network=session.given.network)
+            raise replay.explained(error, trainer, begin, session.stop, console.print) from None
+        except BaseException:
+            trainer.checkpoint_writer.settle()  # the write in flight may be the last good checkpoint
+            if trainer.checkpoint_writer.failed:
+                console.print(f"{trainer.checkpoint_writer.error}")
+            raise
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from semisonic.contract import Batch, Samples
 from semisonic.distributed.consistency import Diverged, checksums
 from semisonic.distributed.failures import format_ranks
 from semisonic.distributed.heartbeat import Phase
+from semisonic.schema import UserError
 from semisonic.training.process import on_main
 from semisonic.training.step import TrainingStep
 from semisonic.training.trainer import Trainer
@@ -142,6 +143,8 @@ class Replayed:
     """Both times, on all ranks."""
     unequal: list[int]
     """Ranks on which it was not the same both times."""
+    lost: str | None
+    """Why it could not be kept."""
 
 
 class GaveUp(Exception):
@@ -181,6 +184,8 @@ def verdict(found: Replayed, trainer: Trainer) -> str:
             f"{begin} and was not finite both times, but not the same bits, as kernels may differ without "
             "--deterministic: most likely the mathematics is at fault, not the device"
         )
+    if found.lost:
+        return f"{fault}. It is not kept: {found.lost}"
     return f"{fault}. Where it begins: semisonic replay {trainer.run_folder}"
 
 
@@ -221,8 +226,12 @@ def replay(
     second = observe(step, batch)
     finite = finite and all(_of_ranks(trainer, second.finite))
     unequal = [rank for rank, same in enumerate(_of_ranks(trainer, first.same(second))) if not same]
-    keep(trainer, before, batch)
-    return Replayed(before.state["step"], finite, unequal)
+    try:
+        keep(trainer, before, batch)
+        lost = None
+    except UserError as error:  # of the file system: what was found is told all the same
+        lost = str(error)
+    return Replayed(before.state["step"], finite, unequal, lost)
 
 
 def after_step(trainer: Trainer, stop: Callable[[], str | None]) -> None:

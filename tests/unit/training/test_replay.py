@@ -13,6 +13,7 @@ from semisonic.checkpoint import format as checkpoints
 from semisonic.contract import Batch, StepOutput
 from semisonic.distributed.consistency import Diverged
 from semisonic.reporting.console import Console
+from semisonic.schema import UserError
 from semisonic.training import replay
 from semisonic.training.build import begun
 from tests.support.trainers import make_trainer
@@ -80,8 +81,13 @@ def test_what_is_finite_when_it_is_repeated_is_the_device(tmp_path: Path, monkey
 
 
 def test_what_comes_out_in_two_ways_is_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise UserError("the disk is full")
+
     spoilt(monkeypatch, not_finite, 2)
+    monkeypatch.setattr(replay, "keep", full)
     error = run(tmp_path / "run")
+    assert error.messages[1].endswith("have it checked. It is not kept: the disk is full")
     assert "came out in two ways on rank 0: the device is at fault" in error.messages[1]
 
 
