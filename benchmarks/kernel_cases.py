@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from semisonic.models.networks import ModelConfig, build
 from semisonic_kernels import losses
+from semisonic_kernels.compile_caches import private_caches
 from semisonic_kernels.contrastive import nt_xent, nt_xent_reference
 from semisonic_kernels.ema import MovingAverage, ema_update_reference
 from semisonic_kernels.mixup import mixup, mixup_reference
@@ -248,6 +249,7 @@ def norm_and_activation(rows: int, channels: int, size: int, device: torch.devic
 
     last = images.to(memory_format=torch.channels_last)
     layers = nn.Sequential(nn.BatchNorm2d(channels, 1e-3, 0.001), nn.LeakyReLU(0.1, inplace=True)).to(device)
+    private_caches()
     compiled = torch.compile(ours, fullgraph=True, dynamic=False)
     return {
         "ours": with_gradient(compiled, last, weight, bias, rest=statistics()),
