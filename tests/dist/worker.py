@@ -85,6 +85,7 @@ class Job:
     model: str = "wrn-10-1"
     dropout: float = 0.0
     """Before the head."""
+    rate: float = 0.01
     optim: str = "sgd"
     clip: float | None = None
     gradients: str = "fp32"
@@ -148,7 +149,7 @@ def configuration(job: Job) -> RunConfig:
     algorithm = "fixmatch" if job.algorithm == "remembering" else job.algorithm
     fields = ["--algorithm", algorithm, "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--device", "cpu",
               "--steps", str(TOTAL), "--log.trackers", "none", "--threads", "1", "--no-baseline", "--optim", job.optim,
-              "--optim.lr", "0.01", "--model", job.model, "--model.dropout", str(job.dropout), "--batch.micro", str(job.micro), "--compile", job.compile,
+              "--optim.lr", str(job.rate), "--model", job.model, "--model.dropout", str(job.dropout), "--batch.micro", str(job.micro), "--compile", job.compile,
               "--eval.batch", "70", "--parallel.gradients", job.gradients,
               "--checkpoint.keep", "100"]  # fmt: skip
     fields += [] if job.defaults else ALGORITHM_FIELDS.get(algorithm, [])

@@ -158,7 +158,7 @@ class EnAET(MixMatch):
         """Whether the network can be cut before its last stage."""
         return hasattr(self.network, "trunk")
 
-    def encode(self, images: Tensor, rows: list[int]) -> Tensor:
+    def encode(self, images: Tensor, rows: list[int] | None = None) -> Tensor:
         """Maps before the last stage, or where the network has none, features; the tracking forward."""
         network: Any = self.network
         return self._run(network.trunk if self.has_maps else network.features, images, track=True, rows=rows)
@@ -173,7 +173,8 @@ class EnAET(MixMatch):
         """L_1 to L_5 [5]: mean squared errors of the decoders."""
         losses = []
         for decoder, maps, wanted in zip(self.decoders, transformed, theta, strict=False):  # none decodes the patch
-            found = self._run(decoder, torch.cat([original, maps]), track=True)
+            rows = [len(original), len(maps)]
+            found = self._run(decoder, torch.cat([original, maps]), track=True, rows=rows)
             losses.append(F.mse_loss(found, wanted.to(found.dtype)))
         return torch.stack(losses)
 

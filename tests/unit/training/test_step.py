@@ -192,7 +192,7 @@ def test_a_step_of_two_roles_needs_nothing_but_its_batch_and_fixed_tensors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """So that it can be recorded as a CUDA graph; tests/gpu records one."""
-    plain, replayed = (trainer_in(tmp_path / name, "--algorithm.dropout", "0") for name in ("plain", "replayed"))
+    plain, replayed = (trainer_in(tmp_path / name) for name in ("plain", "replayed"))
     replayed.training_step = on_the_host(replayed, "step", monkeypatch)
     for trainer in (plain, replayed):
         addresses = [tensor.data_ptr() for tensor in trainer.algorithm.state_dict().values()]
