@@ -100,8 +100,8 @@ class Ground:
     lives: Lives
     reference: Reference
     seconds: float
-    reached: dict[str, dict[str, int]]
-    """How often rank 0 is at each point, by how a run begins: fresh, back."""
+    reached: dict[str, int]
+    """How often rank 0 is at each point."""
 
 
 class Campaign:
@@ -119,14 +119,9 @@ class Campaign:
     def prepare(self, algorithm: str, world: int) -> Ground:
         lives = Lives(self.root / f"{algorithm}-{world}", algorithm, world)
         lives.warm_up()
-        counts = {begin: lives.root / f"{begin}.json" for begin in ("fresh", "back")}
-        seconds = lives.run_to_end(lives.root / "reference", keep=100, reached=counts["fresh"])
-        ground = Ground(lives, Reference.read(lives.root / "reference"), seconds, {})
-        again = self.set_back(ground, lives.root / "again")
-        lives.run_to_end(again, reached=counts["back"])
-        ground.reference.verify_end(again)
-        ground.reached = {begin: json.loads(file.read_text()) for begin, file in counts.items()}
-        return ground
+        reached = lives.root / "reached.json"
+        seconds = lives.run_to_end(lives.root / "reference", keep=100, reached=reached)
+        return Ground(lives, Reference.read(lives.root / "reference"), seconds, json.loads(reached.read_text()))
 
     def set_back(self, ground: Ground, folder: Path) -> Path:
         """A copy of the undisturbed run as if it had ended after step `BACK`, with later checkpoints not named."""
@@ -137,7 +132,7 @@ class Campaign:
 
     def fault(self, trial: Trial, ground: Ground, chance: random.Random) -> str:
         """When the trial's point strikes, and on which rank: those that all ranks pass strike one of them."""
-        count = ground.reached.get(trial.begin, {}).get(trial.point, 1)
+        count = ground.reached.get(trial.point, 1) if trial.begin == "fresh" else 1
         head = trial.point.partition(".")[0]
         rank = chance.randrange(trial.world) if head in COLLECTIVES | MOMENTS | EDGES and head != "writer" else 0
         where = "" if head == "scan" else f"@{rank}"  # whichever rank has the lock scans
