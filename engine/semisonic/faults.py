@@ -42,6 +42,7 @@ PARTS = {
     "checkpoint-manifest": "manifest.json",
 }
 """The files of a checkpoint, which get their names together, by the rename of their folder."""
+LOCK = {"lock": ".lock, which says who owns the folder"}
 APPENDED = {
     "metrics": "a line of metrics.jsonl",
     "discarded": "what a resumed run moves to metrics.discarded.jsonl",
@@ -79,6 +80,9 @@ FOLDERS = {
     "checkpoint.named": "killed after that, before the name is synced",
     "checkpoint.remove": "killed before an old checkpoint loses its name",
     "checkpoint.delete": "killed after that, with one of its files gone",
+    "lock.named": "killed when .lock is there, under a second name too",
+    "lock.rename": "killed before the .lock of a dead process is taken away",
+    "lock.taken": "killed after that, before it is removed",
     "metrics.fsync": "killed before metrics.jsonl is synced for a checkpoint",
     "lengthened.rename": "killed before the summary of a run that goes on for longer is kept under another name",
 }
@@ -102,7 +106,7 @@ def _named() -> Iterator[tuple[str, str, str]]:
     """(place, point, what happens) of every point."""
     for table, ways in (
         (FILES, ("write", "fsync", "rename", "named")),
-        (PARTS, ("write", "fsync")),
+        (PARTS | LOCK, ("write", "fsync")),
         (APPENDED, ("write",)),
     ):
         for name, text in table.items():

@@ -43,8 +43,11 @@ BACK, SHORTER = 8, 12
 """The step to which a copy of the finished run is set back; the steps of a run that is then to have `STEPS`."""
 ONLY = {"labels": "fixmatch", "scan": "flexmatch", "lengthened": "fixmatch"}
 """The algorithm whose runs have what a group of points is about."""
-RESUMED = ("kept", "discarded", "restore")
-"""Points that only a resumed run passes."""
+BEGINS = {
+    "kept": "back", "discarded": "back", "restore": "back", "lock.rename": "killed", "lock.taken": "killed",
+    "lengthened": "shorter",
+}  # fmt: skip
+"""How a run begins that passes points which no fresh one does."""
 SECOND = ("step.kill", "begin.kill", "writer.kill", "latest.rename", "gradients.inside", "state.full", "status.named")
 """Faults that strike a run which is resumed, in turn."""
 SOONER = ("--health.progress", "8")
@@ -59,7 +62,7 @@ class Trial:
     world: int
     algorithm: str
     begin: str = "fresh"
-    """fresh; back, set back to an earlier checkpoint; or shorter, finished after fewer steps."""
+    """fresh; killed; back, set back to an earlier checkpoint; or shorter, finished after fewer steps."""
     second: str = ""
     """A fault that strikes while the run is resumed."""
 
@@ -161,6 +164,8 @@ class Campaign:
             self.set_back(ground, folder)
         if trial.begin == "shorter":
             lives.run_to_end(folder, steps=SHORTER)
+        if trial.begin == "killed":
+            self.strike(lives, folder, "step.kill:6@0", outcome)
         floor = {"back": BACK, "shorter": SHORTER}.get(trial.begin, 0)
         outcome.fault = self.fault(trial, ground, chance)
         outcome.codes = self.strike(lives, folder, outcome.fault, outcome)
@@ -226,7 +231,7 @@ def trials(points: Iterable[str] = POINTS, worlds: Sequence[int] = (1, 2)) -> li
     for world in worlds:
         for number, point in enumerate(POINTS):
             head = point.partition(".")[0]
-            begin = "back" if head in RESUMED else "shorter" if head == "lengthened" else "fresh"
+            begin = BEGINS.get(point) or BEGINS.get(head, "fresh")
             # On two ranks another algorithm than on one.
             algorithm = ONLY.get(head, names[(number + 2 * world) % len(names)])
             second = SECOND[number // 3 % len(SECOND)] if number % 3 == 0 else ""
@@ -296,8 +301,12 @@ def report(lines: Lines) -> dict[str, Any]:
     missing = [trial.key for trial in trials() if trial.key not in lines.rows]
     return {
         "points": len(POINTS),
-        "points reached on 1 rank": sum(row["world"] == 1 and bool(row["struck"]) for row in walked),
-        "points reached on 2 ranks": sum(row["world"] == 2 and bool(row["struck"]) for row in walked),
+        "points reached on 1 rank": sum(
+            row["world"] == 1 and row["fault"].partition("@")[0] in row["struck"] for row in walked
+        ),
+        "points reached on 2 ranks": sum(
+            row["world"] == 2 and row["fault"].partition("@")[0] in row["struck"] for row in walked
+        ),
         "survived": sum(row["fine"] for row in walked),
         "lost": sum(row["problem"].startswith("Lost") for row in walked) + sum(row["lost"] for row in killed),
         "unequal": sum(not row["equal"] for row in walked) + sum(row["corrupted"] for row in killed),

@@ -65,6 +65,9 @@ def test_every_file_of_a_run_has_points():
 # What changes files elsewhere than in `atomic_files`, how often, and why that is no way around it.
 ELSEWHERE = {
     "checkpoint/format.py: os.rename": 2,  # folders of checkpoints, with points of their own
+    "checkpoint/folder_lock.py: os.write": 2,  # the lock of a folder, with points of its own
+    "checkpoint/folder_lock.py: os.fsync": 1,
+    "checkpoint/folder_lock.py: os.rename": 2,
     "check/golden.py: path.write_text": 1,  # first losses, a file of the user's
     "reporting/trackers.py: os.write": 2,  # metrics.jsonl, with points of its own
     "reporting/trackers.py: os.ftruncate": 1,

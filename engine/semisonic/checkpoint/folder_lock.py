@@ -21,9 +21,11 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from semisonic.faults import reach
 from semisonic.schema import UserError
 from semisonic.stopping import raise_if_stopped
 
@@ -227,6 +229,7 @@ class FolderLock:
                 os.close(file)
                 file = other
                 self._fill(file)
+            reach("lock.named")
         except BaseException:
             os.close(file)
             raise
@@ -236,7 +239,10 @@ class FolderLock:
 
     def _fill(self, file: int) -> None:
         locked_elsewhere(file, fcntl.LOCK_EX)
-        os.write(file, json.dumps(self.holder).encode())
+        content = json.dumps(self.holder).encode()
+        reach("lock.write", partial(os.write, file, content[: len(content) // 2]))
+        os.write(file, content)
+        reach("lock.fsync")
         os.fsync(file)
 
     def _displace(self, begin: float) -> None:
@@ -258,7 +264,9 @@ class FolderLock:
             return
         aside = f"{LOCK}-{uuid.uuid4().hex}"
         with suppress(FileNotFoundError):  # another process is faster
+            reach("lock.rename")
             os.rename(LOCK, aside, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            reach("lock.taken")
             if look(aside, self._folder) == before:
                 os.unlink(aside, dir_fd=self._folder)
             else:  # it was, and this is its lock
