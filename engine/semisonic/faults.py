@@ -25,6 +25,7 @@ LATE = 1.0
 FILES = {
     "status": "status.json",
     "split": "split.npz",
+    "images": "images.npz, the fingerprints of a folder's images",
     "config": "config.yaml of the run",
     "summary": "summary.json",
     "kept": "metrics.jsonl, cut back to the checkpoint that a run resumes from",
@@ -68,6 +69,7 @@ COLLECTIVES = {
     "meter": "the sums of the training's metrics",
     "sums": "the gathering of those for a checkpoint",
     "vote": "the vote on stopping",
+    "finite": "the question whether a loss was not finite anywhere",
     "comparison": "the comparison of the ranks' parameters and state",
     "outcome": "what rank 0 says of its last checkpoint",
     "counts": "the counts of an evaluation",
@@ -191,8 +193,9 @@ def file_of(path: Path) -> str | None:
 
 
 _NAMES = {
-    "status.json": "status", "split.npz": "split", "config.yaml": "config", "summary.json": "summary",
-    "metrics.jsonl": "kept", "confusion.png": "confusion", "manifest.npz": "scan", "latest": "latest",
+    "status.json": "status", "split.npz": "split", "images.npz": "images", "config.yaml": "config",
+    "summary.json": "summary", "metrics.jsonl": "kept", "confusion.png": "confusion", "manifest.npz": "scan",
+    "latest": "latest",
 }  # fmt: skip
 
 

@@ -41,7 +41,7 @@ from tests.dist.torture import torment  # noqa: E402
 
 BACK, SHORTER = 8, 12
 """The step to which a copy of the finished run is set back; the steps of a run that is then to have `STEPS`."""
-ONLY = {"labels": "fixmatch", "scan": "flexmatch", "lengthened": "fixmatch"}
+ONLY = {"labels": "fixmatch", "scan": "flexmatch", "images": "flexmatch", "lengthened": "fixmatch"}
 """The algorithm whose runs have what a group of points is about."""
 BEGINS = {
     "kept": "back", "discarded": "back", "restore": "back", "lock.rename": "killed", "lock.taken": "killed",

@@ -129,6 +129,7 @@ def check_finite(first_bad_step: Tensor, last_good: Callable[[], str]) -> None:
 
     first_bad_step: this rank's, 0-d int64, -1 for none. Waits for the device.
     """
+    reach("finite")
     world_size = dist.get_world_size() if dist.is_initialized() else 1
     every_W = first_bad_step.new_empty(world_size)
     if world_size > 1:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from semisonic import cli
+from semisonic import cli, faults
 from semisonic.config import migrations
 from semisonic.data.sets.registry import load_data_set
 from semisonic.data.sets.splits import make_split
@@ -24,6 +24,13 @@ def test_a_run_s_folder_holds_everything(run: Path):
     for name in ("config.yaml", "split.npz", "metrics.jsonl", "summary.json", "status.json", "confusion.png", "trackers/semisonic",
                  "checkpoints/step-30", "checkpoints/step-20", "supervised/summary.json"):  # fmt: skip
         assert (run / name).exists(), name
+    files = [path for path in run.rglob("*") if path.is_file() and "trackers" not in path.parts]
+    checkpoint = {
+        f"checkpoints/.tmp-{path.parent.name}/{path.name}" for path in files if path.parent.name.startswith("step-")
+    }
+    others = {str(path.relative_to(run)) for path in files if not path.parent.name.startswith("step-")}
+    # Each has points at which its write can fail; a new file gets a line in `faults.FILES`.
+    assert [name for name in checkpoint | others if faults.file_of(Path(name)) is None] == []
     for folder in (run, run / "supervised"):
         assert len([path for path in (folder / "trackers" / "semisonic").iterdir() if path.is_file()]) == 1
     summary = json.loads((run / "summary.json").read_text())
