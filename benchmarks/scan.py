@@ -41,18 +41,20 @@ from pathlib import Path
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.registry import load_data_set
 
+try:
+    from semisonic.runs.known_data import keep_table
+except ImportError:  # a checkout of before
+    from semisonic.runs.run_folder import data_checksum
+
 def cpu():
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 workers = int(sys.argv[2]) or None
 begin, used = time.perf_counter(), cpu()
 data = load_data_set(DataConfig(name="folder", root=Path(sys.argv[1]), size=32, labels=None, workers=workers))
-if hasattr(type(data), "fingerprint"):
-    from semisonic.runs.known_data import keep_table
-    data.fingerprint
+if hasattr(data, "fingerprint"):
     keep_table(Path(sys.argv[3]), data)
 else:
-    from semisonic.runs.run_folder import data_checksum
     data_checksum(data)
 own = {"seconds": time.perf_counter() - begin, "cpu": cpu() - used, "images": len(data.train) + len(data.test)}
 print(json.dumps(own))

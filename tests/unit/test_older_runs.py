@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from semisonic.algorithms.base import Algorithm
+from semisonic.checkpoint import format as checkpoints
+from semisonic.config.migrations import read_saved
 from tests.fixtures.older_runs import FOLDER, RUNS, WAYS, Seen, differences, machine, nearly
 from tests.support.processes import ROOT
 
@@ -35,10 +37,15 @@ def test_an_older_run(
     found = WAYS[way](ROOT / "launch", run, tmp_path)
     exact = machine() == expected["machine"]
     assert not differences(named_now(Seen(**expected[way])), found, None if exact else ELSEWHERE.get(way, UNTRAINED))
-    said = "random layers draw new numbers, the same on any number of ranks" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    printed = " ".join(capsys.readouterr().out.split())
+    said = "random layers draw new numbers, the same on any number of ranks" in printed
     assert said == (way == "resumed" and "mpl" in stored)
+    assert printed.count("kept no fingerprint of its images") == (way == "resumed")
+    if way == "resumed":
+        known = read_saved(run).records["content"]["data"]
+        last = json.loads((checkpoints.find(run) / "state.json").read_text())
+        assert known == last["data"] and known.keys() >= {"classes", "train", "test"}
+        assert read_saved(run).fields["data"]["classes"] == last["classes"]
 
 
 def named_now(seen: Seen) -> Seen:

@@ -114,7 +114,8 @@ class RunConfig(Config):
     max_hours: Annotated[float | None, Effect.FREE] = Field(None, gt=0, le=1e6)
     """Write a checkpoint and end this process after so many hours; --resume continues."""
     init: Annotated[Path | None, Effect.CONTENT] = None
-    """Start from the EMA weights of a checkpoint; what does not fit is reported."""
+    """Start from the EMA weights of a checkpoint, its head's rows by the names of the classes; what does not fit is
+    reported."""
     plugins: Annotated[tuple[Plugin, ...], Effect.FREE] = ()
     """The plug-ins that the run was made with. Not to be given: --plugin FILE names one."""
     data: DataConfig = DataConfig()

@@ -9,8 +9,10 @@ from PIL import Image
 
 import semisonic
 from semisonic import cli
+from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.registry import load_data_set
+from semisonic.inference.evaluate import configuration_in
 
 
 def test_evaluate_repeats_the_run_s_figures(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
@@ -21,6 +23,22 @@ def test_evaluate_repeats_the_run_s_figures(run: Path, tmp_path: Path, capfd: py
     printed = capfd.readouterr().out
     assert f"{summary['test_top1']:.2f} %" in printed and "top-5" in printed and "precision" in printed
     assert (tmp_path / "figures" / "confusion-ema.png").exists()
+
+
+def test_files_in_a_folder_that_has_moved_are_looked_for_in_it(tmp_path: Path):
+    (tmp_path / "new/test").mkdir(parents=True)
+    (tmp_path / "new/list.csv").write_text("path,label\n")
+
+    def moved(**data: object) -> DataConfig:
+        cfg = RunConfig.model_validate({"data": {"name": "folder", "size": 8} | data})
+        return configuration_in(cfg.dump(), tmp_path, tmp_path / "new").data
+
+    found = moved(root="/old", csv="/old/list.csv", test_root="/elsewhere/test", split="/old/none.npz")
+    assert found.root == tmp_path / "new" and found.csv == tmp_path / "new/list.csv"
+    assert found.test_root == Path("/elsewhere/test") and found.split == Path("/old/none.npz")
+    found = moved(csv="/old/list.csv", test_root="/old/test")
+    assert found.csv == tmp_path / "new/list.csv" and found.test_root == tmp_path / "new/test"
+    assert moved(test_root="/old/test").root == tmp_path / "new"
 
 
 def test_a_folder_of_the_test_images_has_the_run_s_figures(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):

@@ -11,9 +11,12 @@ import torch
 from semisonic import cli
 from semisonic.config.command_line import resolve
 from semisonic.config.run_config import RunConfig
+from semisonic.data.sets import manifest
 from semisonic.data.sets.registry import load_data_set
 from semisonic.schema import UserError
-from semisonic.training.build import build_algorithm, build_trainer, draw_split
+from semisonic.training.build import build_algorithm, build_trainer, draw_split, load, with_classes
+from semisonic.training.process import start
+from tests.support.image_folders import write_images
 from tests.support.runs import QUICK
 
 
@@ -82,6 +85,34 @@ def test_init_takes_the_rows_of_the_head_by_the_names_of_classes(classes: str, e
         for row, name in enumerate(classes):
             of, own = (trained, "0123456789".index(name)) if name.isdigit() else (fresh, row)
             assert torch.equal(head.weight[row], of.weight[own]) and torch.equal(head.bias[row], of.bias[own]), name
+
+
+def test_data_that_are_verified_are_read_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            write_images(tmp_path / part / name, "1.png")
+    data = ("--data", "folder", "--data.root", str(tmp_path), "--data.size", "16", "--data.labels", "null")
+    cfg, read = configuration(tmp_path / "out", *data), []
+    accelerator = start(cfg)
+    load(cfg, accelerator)
+    real = manifest.examine
+    monkeypatch.setattr(manifest, "examine", lambda path, known=b"": read.append(path) or real(path, known))
+    load(cfg, accelerator)
+    assert read == []
+    load(cfg, accelerator, verify=True)
+    assert len(read) == 4
+
+
+def test_classes_of_one_s_own_are_those_of_the_data(tmp_path: Path):
+    cfg = configuration(tmp_path)
+    data = load_data_set(cfg.data)
+    assert with_classes(cfg, data).data.classes == data.classes == tuple("0123456789")
+    for classes, what in (("9876543210", "in another order"), ("012345678x", "and 9 is not in both")):
+        own = configuration(tmp_path, "--data.classes", ",".join(classes))
+        with pytest.raises(UserError, match=rf"data\.classes: they are not those of the images of digits, {what}"):
+            with_classes(own, data)
+        with pytest.raises(UserError, match=what):
+            load_data_set(own.data)
 
 
 def with_seed(cfg: RunConfig) -> RunConfig:

@@ -37,6 +37,24 @@ def test_test_images_elsewhere(tmp_path: Path):
     assert data.notes == (f"not used in {tmp_path / 'data'}: test/",)
 
 
+def test_listed_classes_keep_their_numbers(tmp_path: Path):
+    for name in ("cat", "dog", "fox"):
+        write_images(tmp_path / "train" / name, "1.png")
+    write_images(tmp_path / "test/dog", "1.png")
+    data = load_it(tmp_path, classes=("fox", "cat", "dog"))
+    assert data.classes == ("fox", "cat", "dog")
+    assert [path for path, _ in files(data.train)] == [f"train/{name}/1.png" for name in ("cat", "dog", "fox")]
+    assert [label for _, label in files(data.train)] == [1, 2, 0] and files(data.test) == [("test/dog/1.png", 2)]
+    assert errors_of(tmp_path, classes=("cat", "wolf", "dog")) == [
+        f"data.classes: {tmp_path} has labeled images of classes that are not listed: fox; list them too, or take them out",
+        f"data.classes: {tmp_path} has no labeled images of wolf; every class that is listed needs some",
+    ]
+    assert errors_of(tmp_path, classes=("cat", "dog", "cat")) == [
+        "data.classes: cat more than once; every class needs a name of its own"
+    ]
+    assert errors_of(tmp_path, classes=("cat",)) == ["data.classes: cat alone; at least 2 classes are needed"]
+
+
 def broken() -> dict[str, tuple[bytes, str]]:
     jpeg, png = encoded("RGB", "JPEG"), encoded("RGB", "PNG")
     checksum = bytearray(png)
