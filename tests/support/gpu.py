@@ -26,6 +26,7 @@ def make_trainer(*fields: str) -> Trainer:
 
 def check_that_nothing_waits(trainer: Trainer) -> None:
     """Steps, once warm, never make the host wait for the device."""
+    trainer.training_step.measured = True
     batch = next(trainer.loader())
     before = WARM_UP_DDP + 2
     for _ in range(before):
@@ -45,6 +46,7 @@ def check_that_replay_changes_nothing(replay: str, *fields: str) -> None:
     found = []
     for mode in ("off", replay):
         trainer = make_trainer("--deterministic", "--replay", mode, *fields)
+        trainer.training_step.measured = True
         loader = trainer.loader()
         for _ in range(WARM_UP_DDP + 6):
             trainer.training_step(next(loader))

@@ -44,15 +44,23 @@ def summarize(trainer: Trainer) -> dict[str, Any]:
         result["held_out_selected"] = {"step": trainer.best_step, "test_top1": best["test/top1"]}
         result["labels_used"] = len(split.labeled) + len(split.held_out)
     lines = read_metrics(trainer.run_folder / "metrics.jsonl")
-    speed = [line for line in lines if line["kind"] == TRAIN]
     return (
         result
         | pseudo_labels.summary(lines)
         | {
-            "images_per_second": statistics.median(line["images_per_second"] for line in speed),
-            "data_wait": statistics.fmean(line["data_wait"] for line in speed),
+            **speed_of([line for line in lines if line["kind"] == TRAIN], trainer),
             "peak_memory_bytes": peak_memory_bytes(trainer.device),
             "wall_seconds": trainer.elapsed,
             **environment(trainer.accelerator),
         }
     )
+
+
+def speed_of(readings: Sequence[dict[str, Any]], trainer: Trainer) -> dict[str, float | None]:
+    """How fast the run was, by its readings; where all of them were lost, by its time, evaluations included."""
+    if not readings:
+        return {"images_per_second": trainer.images_per_step * trainer.step / trainer.elapsed, "data_wait": None}
+    return {
+        "images_per_second": statistics.median(line["images_per_second"] for line in readings),
+        "data_wait": statistics.fmean(line["data_wait"] for line in readings),
+    }

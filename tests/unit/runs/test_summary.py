@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from semisonic.runs.summary import LAST, past_ramps
+from semisonic.runs.summary import LAST, past_ramps, speed_of
 from tests.support.command_line import config
 
 
@@ -44,3 +45,10 @@ def test_evaluations_while_a_ramp_lasts_do_not_count(fields: list[str], count: i
 def test_the_quick_recipe_of_the_digits_has_its_median(algorithm: str):
     cfg = config("--algorithm", algorithm)
     assert len(past_ramps(history(cfg.steps, cfg.eval.every), cfg)) >= LAST
+
+
+def test_a_run_whose_readings_are_lost_has_the_speed_of_its_whole_time():
+    trainer = SimpleNamespace(images_per_step=24, step=100, elapsed=60.0)
+    readings = [{"images_per_second": speed, "data_wait": 0.25} for speed in (10.0, 50.0, 60.0)]
+    assert speed_of(readings, trainer) == {"images_per_second": 50.0, "data_wait": 0.25}
+    assert speed_of([], trainer) == {"images_per_second": 40.0, "data_wait": None}
