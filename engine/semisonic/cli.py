@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console as RichConsole
 
-import semisonic.distributed.launcher  # noqa: F401  # looks for it now, before torch is imported
+from semisonic.distributed.launcher import Launcher
 from semisonic.plugins import load_plugins
 from semisonic.reporting.errors import report_error
 from semisonic.schema import ExitCode, UserError
@@ -82,7 +82,7 @@ def pretrain(argv: Sequence[str]) -> int:
 
 def _train(argv: Sequence[str], usage: str, pretext: bool = False) -> int:
     """`pretext`: a pretext task is the algorithm where none is named, and others are refused."""
-    with uncollected():
+    with Launcher(), uncollected():  # imports take seconds, in which a launcher may die
         from semisonic.algorithms.registry import PRETEXT
         from semisonic.config.command_line import Invocation, parse_arguments, resolve
         from semisonic.config.help import show_help, show_lists
@@ -102,7 +102,8 @@ def _train(argv: Sequence[str], usage: str, pretext: bool = False) -> int:
         from semisonic.runs.plan import plan
 
         return plan(Invocation(cfg, args.resume, args.extend, verify_data=args.verify_data))
-    from semisonic.runs.run import execute
+    with Launcher():
+        from semisonic.runs.run import execute
 
     return execute(Invocation(cfg, args.resume, args.extend, args.debug, args.verify_data))
 

@@ -60,7 +60,7 @@ def _find() -> tuple[int, str] | None:
 
 _FOUND = (os.getpid(), _find())
 """Looked for at import, which comes before torch's, and kept with the process that it holds for: a launcher that dies
-in the seconds until a run begins is known then, and not taken for none."""
+in the seconds until a run begins is known then. One that dies in the first tenths of a second is taken for none."""
 
 
 class Launcher:
@@ -87,9 +87,7 @@ class Launcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join()
+        self._over.set()  # not waited for: the thread sees it at its next look, and does nothing more
 
     def _watch(self) -> None:
         try:

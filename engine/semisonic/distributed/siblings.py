@@ -66,10 +66,8 @@ class Siblings:
             self._thread.start()
 
     def stop(self) -> None:
-        """Watches no more."""
+        """Watches no more; the thread ends at its next look."""
         self._over.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def _run(self) -> None:
         poll = select.poll()

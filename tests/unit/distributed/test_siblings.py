@@ -50,4 +50,5 @@ def test_the_signal_that_kills_a_rank_is_known(children: list[subprocess.Popen],
     time.sleep(0.05)
     assert watching.killed == told
     watching.stop()
+    watching._thread.join(20)
     assert not watching._thread.is_alive()
