@@ -93,6 +93,18 @@ def test_what_only_shows_things_imports_little():
     assert early == "" and "torch" in loaded and not HEAVY & set(loaded)
 
 
+def test_the_launcher_is_watched_while_imports_take_their_time(monkeypatch: pytest.MonkeyPatch):
+    class Died(Exception):
+        pass
+
+    def died() -> None:
+        raise Died
+
+    monkeypatch.setattr(cli, "Launcher", died)
+    with pytest.raises(Died):
+        cli.main(["--list"])
+
+
 def test_the_collector_is_as_it_was():
     assert gc.isenabled()
     with cli.uncollected():

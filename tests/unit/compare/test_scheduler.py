@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from semisonic import cli
-from semisonic.compare.scheduler import BUSY, last_step, log_file, outcome, read_reason, seconds_left
+from semisonic.compare import scheduler
+from semisonic.compare.jobs import Comparison
+from semisonic.compare.scheduler import BUSY, Board, last_step, log_file, outcome, read_reason, seconds_left
+from semisonic.distributed.launcher import DEATHS, Launcher
+from semisonic.distributed.preemption import Preemption
 from tests.support.comparisons import fabricate, job
 
 QUICK = ["--device", "cpu", "--batch.labeled", "4", "--batch.unlabeled-ratio", "2", "--steps", "3", "--eval.every", "1",
@@ -44,6 +48,27 @@ def test_the_time_left():
     assert seconds_left([("a", 10), ("b", 10)], {"a": 1.0, "b": 2.0}, 1) == 30
     assert seconds_left([("a", 10), ("b", 10), ("c", 10)], {"a": 1.0, "b": 2.0}, 1) == 45  # the unknown as their mean
     assert seconds_left([("a", 10), ("a", 10), ("a", 100)], {"a": 1.0}, 3) == 100  # the longest decides
+
+
+def test_a_comparison_hears_of_its_launcher_s_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    received = []
+
+    class Dead(Launcher):
+        def __init__(self) -> None:
+            super().__init__()
+            self.death = DEATHS["torchrun"]
+
+    class NoWorkers:
+        def __init__(self, asked: Comparison, show: Board, preemption: Preemption):
+            received.append(preemption.received)
+
+        def run(self, queue: list) -> list:
+            return []
+
+    monkeypatch.setattr(scheduler, "Launcher", Dead)
+    monkeypatch.setattr(scheduler, "Workers", NoWorkers)
+    cli.compare(["--algorithms", "supervised", "--out", str(tmp_path / "out"), *QUICK])
+    assert received == [DEATHS["torchrun"]]
 
 
 def test_a_comparison_stops_continues_and_reports(tmp_path: Path, capfd: pytest.CaptureFixture):
