@@ -4,8 +4,9 @@ The file `.lock` in the folder names its holder, who also holds the file's `floc
 seconds. So there are two answers to whether the holder still lives:
 
   flock      the kernel releases it at any death. Some network file systems have none, and others one for each host.
-  the lease  a holder on this host is looked up. One on another host is watched for `EXPIRED` seconds: it lives where
-             the file changes meanwhile. Clocks of two hosts are never compared.
+  the lease  a holder on this host is looked up. One on another host, or in another container where there is no
+             `flock`, is watched for `EXPIRED` seconds: it lives where the file changes meanwhile. Clocks of two hosts
+             are never compared.
 
 A dead holder's file is taken away by a rename, of which one process succeeds, and a new one appears with all in it.
 """
@@ -34,8 +35,8 @@ LOCK = ".lock"
 RENEWED, EXPIRED, LOOK = 5.0, 30.0, 0.5
 """Seconds between the renewals of a lease, after which a lease without one counts as given up, and between two looks at
 that of another host."""
-PATIENCE = 3.0
-"""Seconds that the kernel may take for releasing the lock of a process that has just died."""
+PATIENCE = 10.0
+"""Seconds that the kernel may take to end a process that was killed."""
 NO_LINK = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EMLINK})
 """What `link` raises on file systems without it."""
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
@@ -52,8 +53,10 @@ class Holder(NamedTuple):
     pid: int
     started: str
     """When it took the lock, by its own clock: for people."""
-    machine: str
-    """The running system, and the name space in which `pid` is a number."""
+    boot: str
+    """Names the running system."""
+    numbers: str
+    """Names the name space in which `pid` is a number: that of a container."""
     ticks: int
     """When the process started, by the kernel's clock: another process may get its number later."""
     token: str
@@ -64,9 +67,9 @@ class Holder(NamedTuple):
 
 
 class Alive(Enum):
-    """Whether the process of a holder is there; unknown for one of another host."""
+    """Whether the process of a holder is there: dying while the kernel ends it, unknown for one of another host."""
 
-    YES, NO, UNKNOWN = range(3)
+    YES, NO, DYING, UNKNOWN = range(4)
 
 
 class Look(NamedTuple):
@@ -75,23 +78,25 @@ class Look(NamedTuple):
     content: bytes
     renewed: int
     """Its time, by the clock of the file system."""
-    flocked: bool
-    """Whether somebody holds its `flock`."""
+    flocked: bool | None
+    """Whether somebody holds its `flock`; None where the file system has none."""
 
 
 _held: dict[str, "FolderLock"] = {}
 """The locks of this process, by their tokens."""
 
 
-def locked_elsewhere(file: int, operation: int) -> bool:
+def locked_elsewhere(file: int, operation: int) -> bool | None:
     """Takes the `flock` of an open file, without waiting; returns whether somebody else has it.
 
-    Many file systems have none, and say so in many ways.
+    None where the file system has no such locks: there are many, and they say so in many ways.
     """
     try:
         fcntl.flock(file, operation | fcntl.LOCK_NB)
-    except OSError as error:
-        return isinstance(error, BlockingIOError)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
     return False
 
 
@@ -102,9 +107,8 @@ def refuse_if_held(folder: Path) -> None:
     except OSError:
         return  # whoever takes the lock is told
     if seen:
-        holder = _parse(seen.content)
-        state = _alive(holder)
-        if state is Alive.YES or (seen.flocked and state is not Alive.NO):
+        holder, state = _parse(seen.content), _alive(seen)
+        if state is Alive.YES or (seen.flocked and state is not Alive.DYING):
             raise in_use(folder, holder)
 
 
@@ -142,8 +146,8 @@ class FolderLock:
     def __init__(self, folder: Path, say: Callable[[str], object] = print):
         self.folder, self.say = folder, say
         self.holder = Holder(
-            socket.gethostname(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"), _machine(), _ticks(os.getpid()) or 0,
-            uuid.uuid4().hex,
+            socket.gethostname(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"), *_machine(),
+            _process(os.getpid())[1], uuid.uuid4().hex,
         )  # fmt: skip
         self._folder, self._file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), -1
         _held[self.holder.token] = self
@@ -165,10 +169,10 @@ class FolderLock:
             seen = look(LOCK, self._folder)
         except OSError as error:
             return self._moved() if error.errno in GONE else None  # what else is wrong, the write itself says
-        other = _parse(seen.content) if seen else self.holder  # one that was removed is made again
-        if other == self.holder:
-            return None
-        return f"out: {self.folder} was taken over by {other} while this run stood still, which ends here"
+        if seen is None or (other := _parse(seen.content)) == self.holder:
+            return None  # one that was removed is made again
+        who = other or "another process"
+        return f"out: {self.folder} was taken over by {who} while this run stood still, which ends here"
 
     def release(self) -> None:
         """Removes the lock, wherever its folder is by now."""
@@ -206,12 +210,11 @@ class FolderLock:
                 break
             except FileExistsError:
                 self._displace(begin)
-        for name in os.listdir(self._folder):
-            if name.startswith(f"{LOCK}-"):
-                seen = look(name, self._folder)
-                if seen and _alive(_parse(seen.content)) is Alive.NO:  # killed while it took the lock
-                    with suppress(FileNotFoundError):
-                        os.unlink(name, dir_fd=self._folder)
+        with suppress(OSError):  # what a process left that was killed while it took the lock is in nobody's way
+            for name in os.listdir(self._folder):
+                seen = look(name, self._folder) if name.startswith(f"{LOCK}-") else None
+                if seen and _alive(seen) is Alive.NO:
+                    os.unlink(name, dir_fd=self._folder)
         return file
 
     def _create(self) -> int:
@@ -238,8 +241,11 @@ class FolderLock:
         return file
 
     def _fill(self, file: int) -> None:
-        locked_elsewhere(file, fcntl.LOCK_EX)
-        content = json.dumps(self.holder).encode()
+        for _ in range(20):
+            if not locked_elsewhere(file, fcntl.LOCK_EX):  # another process may be looking at it for a moment
+                break
+            time.sleep(0.05)
+        content = json.dumps(self.holder._asdict()).encode()
         reach("lock.write", partial(os.write, file, content[: len(content) // 2]))
         os.write(file, content)
         reach("lock.fsync")
@@ -253,12 +259,11 @@ class FolderLock:
         before = look(LOCK, self._folder)
         if before is None:
             return
-        holder = _parse(before.content)
-        state = _alive(holder)
-        if state is Alive.NO and before.flocked and time.monotonic() - begin < PATIENCE:
+        holder, state = _parse(before.content), _alive(before)
+        if state is Alive.DYING and time.monotonic() - begin < PATIENCE:
             time.sleep(0.05)
             return
-        if before.flocked or state is Alive.YES:
+        if before.flocked or state in (Alive.YES, Alive.DYING):
             raise in_use(self.folder, holder)
         if state is Alive.UNKNOWN and not self._given_up(before, holder):
             return
@@ -295,46 +300,58 @@ class FolderLock:
         while not self._ended.wait(RENEWED):
             # A file system may be away for a moment, for which whoever watches waits; the next write says more.
             with suppress(OSError):
-                os.utime(self._file)
-                if look(LOCK, self._folder) is None:  # somebody has removed it
+                seen = look(LOCK, self._folder)
+                if seen is None:  # somebody has removed it
                     before, self._file = self._file, self._create()
                     os.close(before)
+                elif _parse(seen.content) == self.holder:
+                    os.utime(LOCK, dir_fd=self._folder)
 
 
 def _parse(content: bytes) -> Holder | None:
     try:
-        return Holder(*json.loads(content))
-    except (ValueError, TypeError):
+        found = json.loads(content)
+        return Holder(**{name: found[name] for name in Holder._fields})
+    except (ValueError, TypeError, KeyError):
         return None  # half written, or by something else
 
 
-def _alive(holder: Holder | None) -> Alive:
-    if holder is None or holder.machine != _machine():
+def _alive(seen: Look) -> Alive:
+    holder, (boot, numbers) = _parse(seen.content), _machine()
+    if holder is None or holder.boot != boot:
         return Alive.UNKNOWN
-    if holder.pid == os.getpid() and holder.ticks == _ticks(holder.pid):
-        return Alive.YES if holder.token in _held else Alive.NO
-    return Alive.YES if _ticks(holder.pid) == holder.ticks else Alive.NO
+    if holder.numbers != numbers:  # of one kernel, which keeps the locks of all its containers
+        return Alive.UNKNOWN if seen.flocked is None else Alive.YES if seen.flocked else Alive.NO
+    state, ticks = _process(holder.pid)
+    dead = ticks != holder.ticks or (holder.pid == os.getpid() and holder.token not in _held)
+    if dead or state in "ZX":
+        return Alive.DYING if seen.flocked or (not dead and _threads(holder.pid)) else Alive.NO
+    return Alive.YES
 
 
-def _machine() -> str:
+def _machine() -> tuple[str, str]:
     """Names the running system and the name space of process numbers: the same in two processes that see each other."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")
     except OSError:
-        return uuid.uuid4().hex  # nothing can be looked up here: every holder is as one of another host
+        return uuid.uuid4().hex, ""  # nothing can be looked up here: every holder is as one of another host
 
 
-def _ticks(pid: int) -> int | None:
-    """When a process started, in the kernel's ticks since the system did; None where it is dead."""
+def _process(pid: int) -> tuple[str, int]:
+    """The state of a process, and when it started, in the kernel's ticks since the system did; -1 where it is gone."""
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        # A dead process that its parent has not asked for yet; while a thread of it still writes, it is no such one.
-        if state in "ZX" and len(os.listdir(f"/proc/{pid}/task")) <= 1:
-            return None
-        return int(rest[18])
+        return state, int(rest[18])
     except OSError:
-        return None
+        return "", -1
+
+
+def _threads(pid: int) -> bool:
+    """Whether a dead process has threads that the kernel has not ended yet: they may be in the middle of a write."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) > 1
+    except OSError:
+        return False
 
 
 def _in_a_child() -> None:

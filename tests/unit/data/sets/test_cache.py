@@ -72,7 +72,7 @@ def test_without_locks_ranks_take_turns_all_the_same(tmp_path: Path, monkeypatch
         (tmp_path / ".semisonic").mkdir()
         lock = FolderLock(tmp_path / ".semisonic")
         lock.release()
-        (tmp_path / ".semisonic" / LOCK).write_text(json.dumps(lock.holder))
+        (tmp_path / ".semisonic" / LOCK).write_text(json.dumps(lock.holder._asdict()))
     with ThreadPoolExecutor(4) as ranks:
         loaded = list(ranks.map(lambda _: load_it(tmp_path), range(4)))
     assert len(decoded) == 33 and not (tmp_path / ".semisonic" / LOCK).exists()
