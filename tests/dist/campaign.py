@@ -324,6 +324,17 @@ def report(lines: Lines) -> dict[str, Any]:
     }
 
 
+def text_of(content: dict[str, Any]) -> str:
+    """JSON with a line for each row of a list."""
+
+    def value(item: Any) -> str:
+        if isinstance(item, list) and item:
+            return "[\n" + ",\n".join(f"  {json.dumps(row)}" for row in item) + "\n ]"
+        return json.dumps(item)
+
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {value(item)}" for key, item in content.items()) + "\n}\n"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="a JSON file for what was found")
@@ -349,10 +360,10 @@ def main() -> int:
             kill_all(campaign, lines, options.kills, options.jobs, again="random" in options.only)
     import torch
 
-    from measure import environment, write_json
+    from measure import environment
 
     found = report(lines)
-    write_json(options.out, {"environment": environment(torch.device("cpu")), **found})
+    options.out.write_text(text_of({"environment": environment(torch.device("cpu")), **found}))
     print({key: value for key, value in found.items() if not isinstance(value, list)})
     for problem in found["problems"]:
         print(problem, file=sys.stderr)

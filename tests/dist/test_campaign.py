@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from semisonic.faults import POINTS
-from tests.dist.campaign import Campaign, Lines, report, trials
+from tests.dist.campaign import Campaign, Lines, report, text_of, trials
 from tests.dist.lives import ALGORITHMS
 from tests.support.processes import ROOT
 
@@ -41,7 +41,7 @@ def test_outcomes_are_kept_and_done_again_where_they_were_not_fine(tmp_path: Pat
     assert again.done("step.hang 1") and not again.done("step.kill 1") and not again.done("step.kill 2")
     found = report(again)
     assert (found["survived"], found["lost"], found["unequal"]) == (1, 1, 1) and found["points reached on 1 rank"] == 2
-    assert len(found["not walked"]) == 2 * len(POINTS) - 2
+    assert len(found["not walked"]) == 2 * len(POINTS) - 2 and json.loads(text_of(found)) == found
     again.add("step.kill 1", True, {**content, "problem": "", "equal": True})
     assert report(Lines(tmp_path / "faults.lines"))["survived"] == 2
 

@@ -48,11 +48,16 @@ class Tally:
         with self.lock:
             self.counts[what] += number
 
-    def take(self, number: int) -> bool:
-        """Takes a kill, or gives one back; returns whether there was one."""
+    def take(self) -> bool:
+        """Takes a kill; returns whether there was one left."""
         with self.lock:
-            self.left -= number
-            return self.left >= 0
+            there = self.left > 0
+            self.left -= there
+            return there
+
+    def give_back(self) -> None:
+        with self.lock:
+            self.left += 1
 
 
 class Torture:
@@ -90,7 +95,7 @@ class Torture:
 
     def kill_sometime(self, folder: Path, floor: int, chance: random.Random, tally: Tally) -> bool:
         """Whether the run was killed before it had ended."""
-        if not tally.take(1):
+        if not tally.take():
             return False
         started = self.lives.start(folder)
         # A start takes about as long as the steps, of which fewer and fewer are left.
@@ -104,7 +109,7 @@ class Torture:
         if any(process.exitcode == -signal.SIGKILL for process in alive):
             tally.count("kills at random moments")
             return True
-        tally.take(-1)
+        tally.give_back()
         if any(process.exitcode for process in started):
             raise Damaged(f"{folder} failed:\n{self.lives.log(folder).read_text()[-1500:]}")
         return False
