@@ -21,6 +21,7 @@ import semisonic
 from semisonic import cli
 from semisonic.checkpoint import format as checkpoints
 from semisonic.schema import Stopped, UserError
+from tests.support.image_folders import write_images
 from tests.support.processes import ROOT
 from tests.support.python_data import TINY, OwnNet, Pairs, digits, weights
 
@@ -235,3 +236,15 @@ def test_slips_of_a_call_are_told_before_anything_runs(tmp_path: Path):
     with pytest.raises(UserError, match="callback: 3 cannot be called"):
         semisonic.train(data=digits(), network="small", callback=3, **fields(tmp_path))  # type: ignore[arg-type]
     assert not any(tmp_path.iterdir())
+
+
+def test_classes_of_a_folder_are_a_field(tmp_path: Path):
+    for name in ("cat", "dog"):
+        write_images(tmp_path / "images" / name, "1.png 2.png")
+    data = {"name": "folder", "root": tmp_path / "images", "size": 8, "classes": ("cat", "wolf")}
+    with pytest.raises(UserError) as caught:
+        semisonic.train(data=data, **fields(tmp_path / "run"))
+    assert [line.split(": ")[1].removeprefix(str(tmp_path)) for line in caught.value.messages] == [
+        "/images has labeled images of classes that are not listed",
+        "/images has no labeled images of wolf; every class that is listed needs some",
+    ]
