@@ -65,7 +65,7 @@ def test_a_launcher_s_death_is_a_reason_to_stop(
     for name in ("TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, "set")
-    seconds = 1 if received == "None" else 20
+    seconds = 0.8 if received == "None" else 20
     launcher = start(sys.executable, tmp_path / parent, tmp_path / "child.py", seconds, stdin=subprocess.PIPE)
     assert launcher.stdout is not None and launcher.stdout.readline() == "begun\n"
     launcher.kill()

@@ -71,7 +71,7 @@ def test_a_process_ends_with_another(child: subprocess.Popen):
     code = "import sys, time\nfrom semisonic.distributed.processes import end_with\nend_with(int(sys.argv[1]))\ntime.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code, str(child.pid)]) as other:
         with pytest.raises(subprocess.TimeoutExpired):
-            other.wait(1)
+            other.wait(0.5)
         child.kill()
         assert other.wait(20) == 1
     child.wait()
