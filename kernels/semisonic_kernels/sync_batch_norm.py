@@ -23,7 +23,7 @@ def batch_norm(
     bias: Tensor | None,
     running_mean: Tensor | None,
     running_var: Tensor | None,
-    momentum: float,
+    momentum: float | Tensor,
     eps: float,
     training: bool,
     group: dist.ProcessGroup | None = None,
@@ -32,7 +32,8 @@ def batch_norm(
     """Normalizes x [N, C, ...] per channel; the output has the shape and dtype of x.
 
     weight, bias: [C], both or neither. running_mean, running_var: [C] or None (statistics are not tracked);
-    in training they move by `momentum` (torch's convention) towards the mean and the unbiased variance.
+    in training they move by `momentum` (torch's convention) towards the mean and the unbiased variance. A momentum
+    that changes from step to step is a 0-d tensor of their device, which is not read on the host.
     group: in training, the statistics are those of all its ranks' batches; None means of this rank's alone.
     All ranks of the group must call with the same shape. Statistics are float32, for float64 x float64.
     slope: multiplies what comes out negative, as in leaky ReLU; 0 is ReLU, None no activation.
@@ -41,7 +42,14 @@ def batch_norm(
     _check(x, weight, bias, running_mean, running_var, training, slope)
     world = dist.get_world_size(group) if training and group is not None else 1
     if world == 1:
-        y = F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+        if isinstance(momentum, Tensor) and training and running_mean is not None and running_var is not None:
+            # By a momentum of 1 torch leaves the batch's own statistics in what it is given.
+            mean_C, var_C = torch.zeros_like(running_mean), torch.zeros_like(running_var)
+            y = F.batch_norm(x, mean_C, var_C, weight, bias, training, 1.0, eps)
+            _move(running_mean, running_var, mean_C, var_C, momentum)
+        else:
+            number = 0.0 if isinstance(momentum, Tensor) else momentum  # where nothing moves
+            y = F.batch_norm(x, running_mean, running_var, weight, bias, training, number, eps)
         # The backward of batch_norm does not read its output. A compiler fuses, and recomputes more with no writes.
         return activated(y, slope, inplace=not torch.compiler.is_compiling())
 
@@ -50,12 +58,18 @@ def batch_norm(
     name = group.group_name
     mean_C, var_C = global_statistics(x.detach(), name, world)
     if running_mean is not None and running_var is not None:
-        with torch.no_grad():
-            running_mean.lerp_(mean_C.to(running_mean.dtype), momentum)
-            running_var.lerp_((var_C * (count / (count - 1))).to(running_var.dtype), momentum)
+        _move(running_mean, running_var, mean_C, var_C * (count / (count - 1)), momentum)
     if weight is None or bias is None:
         weight, bias = torch.ones_like(mean_C), torch.zeros_like(mean_C)
     return _Normalize.apply(x, weight, bias, mean_C, torch.rsqrt(var_C + eps), name, count, slope)
+
+
+@torch.no_grad()
+def _move(running_mean: Tensor, running_var: Tensor, mean_C: Tensor, var_C: Tensor, momentum: float | Tensor) -> None:
+    """Moves running statistics, in place, towards a batch's, of which the variance is unbiased."""
+    for running, value in ((running_mean, mean_C), (running_var, var_C)):
+        weight = momentum.to(running.dtype) if isinstance(momentum, Tensor) else momentum
+        running.lerp_(value.to(running.dtype), weight)
 
 
 def activated(y: Tensor, slope: float | None, inplace: bool = False) -> Tensor:

@@ -38,6 +38,7 @@ COMMON: Fields = {
     "optim.lr": 0.01,
     "log.trackers": "none",
     "baseline": "false",
+    "model.norm_start_up": 0,  # as when the losses were stored
 }
 START: dict[str, Fields] = {"fixmatch": {"algorithm.threshold": 0.3}}
 FULL: dict[str, Fields] = {

@@ -17,7 +17,7 @@ __all__ = [
 
 def make(kind: type[Algorithm], **fields: object) -> Algorithm:
     torch.manual_seed(0)
-    return kind(kind.Config(**fields), tiny_network, info(), EmaConfig(decay=0.9)).double()
+    return kind(kind.Config(**fields), tiny_network, info(), EmaConfig(decay=0.9, start_up="none")).double()
 
 
 def mixing_batch(views: int = 2, lam: float | None = None, seed: int = 0) -> Batch:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from semisonic.algorithms.row_keys import row_keys
 from semisonic.contract import Info, Rank, Seen
 from semisonic.models.ema import Averages, EmaConfig, averaged_parameters, ema_decay, shadow_of
-from semisonic.models.norm import batch_statistics
+from semisonic.models.norm import StartUp, batch_statistics
 from semisonic.models.randomness import RandomLayer, drawn_by, may_draw, number_layers
 
 
@@ -37,6 +37,8 @@ class AveragedNetwork(nn.Module):
     def __init__(self, network: nn.Module, info: Info, ema: EmaConfig, autocast: torch.dtype | None):
         super().__init__()
         self.ema_cfg, self.autocast = ema, autocast
+        self.start_up: StartUp | None = None
+        """Of the running statistics of those layers that have `start_up`."""
         self.network = network
         self.ema = shadow_of(network)
         self._averages: Averages | None = None
@@ -120,10 +122,12 @@ class AveragedNetwork(nn.Module):
         autocast: bool = True,
         rows: Sequence[int] | None = None,
     ) -> Tensor:
-        dtype = self.autocast or torch.bfloat16
+        dtype, weight = self.autocast or torch.bfloat16, None
+        if track and self.start_up is not None:
+            weight = self.start_up.weight(self.step).to(self.pixel_mean.dtype)
         with (
             drawn_by(self._row_keys([len(inputs)] if rows is None else rows)),
-            batch_statistics(track=track),
+            batch_statistics(track=track, start_up=weight),
             torch.autocast(inputs.device.type, dtype=dtype, enabled=autocast and self.autocast is not None),
         ):
             output = function(inputs)

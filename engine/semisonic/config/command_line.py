@@ -223,7 +223,7 @@ def recipe_of(args: Arguments) -> tuple[str, dict[str, Any]]:
     recipe = _recipe(name, own)
     # What a recipe says of one optimizer, it does not say of another.
     others = {key for key in NAMED if _section(own, key).get("name", now := _section(recipe, key).get("name")) != now}
-    return name, {key: value for key, value in recipe.items() if key not in others}
+    return name, {key: _lasting(key, value) if key in others else value for key, value in recipe.items()}
 
 
 def _is_switch(name: str) -> bool:
@@ -262,6 +262,8 @@ def _read_file(path: Path | None) -> tuple[dict[str, Any], list[str], list[str]]
 
 NAMED = ("data", "model", "algorithm", "optim")
 """Sections whose name can stand for them."""
+LASTING = {"model": ("norm_start_up",)}
+"""Fields of theirs that mean the same whatever is named."""
 
 
 def _expand_names(fields: dict[str, Any]) -> dict[str, Any]:
@@ -297,16 +299,23 @@ def _data_name(fields: dict[str, Any]) -> str | None:
 
 
 def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
-    """`high` over `low`, section by section; a section that names something else than `low`'s starts afresh."""
+    """`high` over `low`, section by section; one that names something else than `low`'s starts afresh, but for what
+    lasts."""
     merged = dict(low)
     for key, value in high.items():
         old = merged.get(key)
         if isinstance(old, dict) and isinstance(value, dict):
             names = {section["name"] for section in (old, value) if isinstance(section.get("name"), str)}
-            merged[key] = value if key in NAMED and len(names) == 2 else _merge(old, value)
+            afresh = key in NAMED and len(names) == 2
+            merged[key] = _lasting(key, old) | value if afresh else _merge(old, value)
         else:
             merged[key] = value
     return merged
+
+
+def _lasting(key: str, section: dict[str, Any]) -> dict[str, Any]:
+    """What a section says whatever it names."""
+    return {name: value for name, value in section.items() if name in LASTING.get(key, ())}
 
 
 def _model(section: str, fields: dict[str, Any]) -> type[Config] | None:

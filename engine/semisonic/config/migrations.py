@@ -3,12 +3,15 @@
 A run's config.yaml states its `schema`: a number that every change of the configuration's language raises. Reading an
 older one brings its fields under their present names, and gives those that came later the value of `ADDED`: what runs
 of that version did, whatever the default is by now. So a run goes on, is evaluated and is compared as what it was.
+A field whose default has changed is in `CHANGED`: its saved value stays, also where the command that the run was begun
+with comes to another one by now.
 Version 0.1.0 wrote no number, which is schema 0.
 
 A file of the user's own is in today's language: what it leaves out is the recipe's. It is told from a saved one by its
 contents: a saved one has a `schema`, or every entry that version 0.1.0 wrote.
 
 Adding a field: raise `dump.SCHEMA`, and give the field a line under every older schema whose runs could have it.
+Changing a default: the same, with a line in `CHANGED`.
 """
 
 from collections.abc import Mapping
@@ -27,10 +30,12 @@ from semisonic.schema import Config, UserError
 
 ADDED: Mapping[int, Mapping[str, Any]] = {
     0: {"addons.aum.record": "off", "data.fingerprint": None, "model.fingerprint": None, "plugins": []},
-    1: {"data.classes": []},
+    1: {"data.classes": [], "model.norm_start_up": 0.0},
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;
 those of the algorithm hold for every algorithm with such a field."""
+CHANGED: Mapping[int, Mapping[str, Any]] = {1: {"ema.start_up": "none"}}
+"""Schema -> dotted fields whose default changed after it, with the default that they had."""
 ENTRIES_OF_0 = frozenset({
     "out", "seed", "steps", "baseline", "device", "precision", "compile", "recompute", "kernels", "replay",
     "deterministic", "threads", "max_hours", "init", "data", "batch", "model", "algorithm", "auxiliary", "optim", "ema",
@@ -52,12 +57,14 @@ class Saved:
     """The other entries: `content`, the checksums of files that count, and `extended`, changes of its length."""
     filled: dict[str, Any] = field(default_factory=dict)
     """Dotted fields that its version did not have, with what it did."""
+    former: dict[str, Any] = field(default_factory=dict)
+    """Dotted fields that it has as its version's default was, which has changed since."""
 
     @property
     def unlike_today(self) -> dict[str, tuple[Any, Any]]:
-        """Those of `filled` that are not today's default: (what its version did, the default)."""
+        """Those of `filled` and `former` that are not today's default: (what its version did, the default)."""
         there, pairs = known(self.fields), {}
-        for name, value in self.filled.items():
+        for name, value in {**self.filled, **self.former}.items():
             default = TypeAdapter(Any).dump_python(there[name].default, mode="json")
             if value != default:
                 pairs[name] = value, default
@@ -87,7 +94,9 @@ def migrated(content: Mapping[str, Any], where: str = "config.yaml") -> Saved:
     filled = {name: value for name, value in added_since(schema).items() if name in there and not _has(fields, name)}
     for name, value in filled.items():
         _put(fields, name, value)
-    return Saved(fields, schema, {name: content[name] for name in RECORDS[1:] if name in content}, filled)
+    changed = since(CHANGED, schema).items()
+    former = {name: value for name, value in changed if name in there and field_value(fields, name) == value}
+    return Saved(fields, schema, {name: content[name] for name in RECORDS[1:] if name in content}, filled, former)
 
 
 def migrated_section(name: str, kind: type[Config], content: Mapping[str, Any], schema: int) -> dict[str, Any]:
@@ -105,8 +114,13 @@ def migrated_section(name: str, kind: type[Config], content: Mapping[str, Any], 
 
 def added_since(schema: int) -> dict[str, Any]:
     """The dotted fields that later schemas brought, with what runs of this one did."""
+    return since(ADDED, schema)
+
+
+def since(table: Mapping[int, Mapping[str, Any]], schema: int) -> dict[str, Any]:
+    """The lines of a table by schema that hold for runs of this one."""
     # The newest first: what an older schema's line says of a field holds for its runs.
-    return {name: value for old in sorted(ADDED, reverse=True) if old >= schema for name, value in ADDED[old].items()}
+    return {name: value for old in sorted(table, reverse=True) if old >= schema for name, value in table[old].items()}
 
 
 def schema_of(content: Mapping[str, Any], where: str = "config.yaml") -> int:

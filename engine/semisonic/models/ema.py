@@ -14,7 +14,7 @@ from semisonic.schema import Config
 class EmaConfig(Config):
     decay: float = Field(0.999, ge=0, lt=1)
     """Weight of the old average in each update."""
-    start_up: Literal["none", "tf", "mean_teacher"] = "none"
+    start_up: Literal["none", "tf", "mean_teacher"] = "tf"
     """Start-up correction at update t: none; tf = min(decay, (1+t)/(10+t)); mean_teacher = min(decay, t/(t+1))."""
     buffers: Literal["copied", "averaged"] = "copied"
     """Floating BatchNorm buffers of the EMA model: copied from the live network, or averaged like parameters."""

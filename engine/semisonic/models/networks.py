@@ -51,6 +51,9 @@ class ModelConfig(Config):
     norm_eps: float | None = Field(None, gt=0, le=1)
     """Added to BatchNorm's variance. None = the network's own: 0.001 for wide ResNets, 1e-5 for shake-shake and
     small, torchvision's for its own."""
+    norm_start_up: float = Field(10.0, ge=0, le=1e6)
+    """Start-up correction w of BatchNorm's running statistics: at step t a batch counts by w / (t+w) where that is more
+    than `norm_momentum`. Not for loaded weights (`init`, `weights`). 0 = none."""
     norm_sync: bool = True
     """Normalize by the statistics of all ranks' batches. False = each rank by its own share."""
     fingerprint: str | None = None

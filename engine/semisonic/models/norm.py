@@ -1,5 +1,6 @@
 """BatchNorm over the global batch; only the tracking forward of a step moves its running statistics."""
 
+from dataclasses import dataclass
 from types import TracebackType
 
 import torch
@@ -11,27 +12,45 @@ from semisonic_kernels.sync_batch_norm import batch_norm
 _track = True
 _again = False
 _running = False
+_start_up: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class StartUp:
+    """How much a batch counts in running statistics that start afresh, wherever that is more than their momentum."""
+
+    window: float
+    """w in w / (t + w) after t steps: from then on about the last t / w of them count."""
+    micro: int = 1
+    """Micro-batches of a step: together they count as much as the step's whole batch would."""
+
+    def weight(self, step: Tensor) -> Tensor:
+        """That of a forward after so many steps (0-d): a 0-d float64 tensor, 1 at the first step."""
+        weight = self.window / (step.double() + self.window)
+        return weight if self.micro == 1 else 1 - (1 - weight) ** (1 / self.micro)
 
 
 class batch_statistics:
     """Inside `with batch_statistics(track=False)`, layers in training mode use the statistics of the batch as
     always, but leave running_mean, running_var and num_batches_tracked alone. Traces into one compiled graph.
+
+    start_up: where they track, layers with `start_up` move theirs by this weight (0-d) if it is above their momentum.
     """
 
-    def __init__(self, track: bool):
-        self.track = track
-        self.outside: list[bool] = []
+    def __init__(self, track: bool, start_up: Tensor | None = None):
+        self.track, self.start_up = track, start_up
+        self.outside: list[tuple[bool, Tensor | None]] = []
 
     def __enter__(self) -> None:
-        global _track
-        self.outside.append(_track)
-        _track = self.track
+        global _track, _start_up
+        self.outside.append((_track, _start_up))
+        _track, _start_up = self.track, self.start_up
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        global _track
-        _track = self.outside.pop()
+        global _track, _start_up
+        _track, _start_up = self.outside.pop()
 
 
 class running_statistics:
@@ -61,19 +80,19 @@ class computed_again:
     """
 
     def __init__(self) -> None:
-        self.track = _track
-        self.outside: list[tuple[bool, bool]] = []
+        self.track, self.start_up = _track, _start_up
+        self.outside: list[tuple[bool, bool, Tensor | None]] = []
 
     def __enter__(self) -> None:
-        global _track, _again
-        self.outside.append((_track, _again))
-        _track, _again = self.track, True
+        global _track, _again, _start_up
+        self.outside.append((_track, _again, _start_up))
+        _track, _again, _start_up = self.track, True, self.start_up
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        global _track, _again
-        _track, _again = self.outside.pop()
+        global _track, _again, _start_up
+        _track, _again, _start_up = self.outside.pop()
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -85,6 +104,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     """
 
     sync: bool = True
+    start_up: bool = False
+    """Whether its running statistics start afresh, so that `batch_statistics` may say how much a batch counts."""
     momentum: float
 
     def __init__(
@@ -114,18 +135,27 @@ class BatchNorm2d(nn.BatchNorm2d):
             mean, var = (None if value is None else value.clone() for value in (mean, var))
         elif learning and _track and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
+        momentum: float | Tensor = self.momentum
+        if self.start_up and _start_up is not None:
+            momentum = _start_up.clamp(min=momentum)
         return batch_norm(
             input,
             self.weight,
             self.bias,
             mean,
             var,
-            self.momentum,
+            momentum,
             self.eps,
             training,
             dist.group.WORLD if self.sync and training and dist.is_initialized() else None,
             self.slope,
         )
+
+
+def is_fresh(layer: nn.BatchNorm2d) -> bool:
+    """Whether a layer has running statistics, and these are a new layer's. Reads them on the host."""
+    mean, var = layer.running_mean, layer.running_var
+    return mean is not None and var is not None and not mean.any() and bool((var == 1).all())
 
 
 def convert_batch_norm(

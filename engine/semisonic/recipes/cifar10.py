@@ -11,4 +11,4 @@ def cifar10() -> dict[str, Any]:
     Command: accelerate launch launch/train.py --data cifar10 --data.download true [--data.labels 250]
     Estimated: 1.3e18 operations, 3 hours.
     """
-    return PAPER | {"data": {"name": "cifar10", "labels": 40}, "model": {"name": "wrn-28-2"}}
+    return PAPER | {"data": {"name": "cifar10", "labels": 40}, "model": PAPER["model"] | {"name": "wrn-28-2"}}

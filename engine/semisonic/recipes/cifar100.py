@@ -14,6 +14,6 @@ def cifar100() -> dict[str, Any]:
     """
     return PAPER | {
         "data": {"name": "cifar100", "labels": 400},
-        "model": {"name": "wrn-28-8"},
+        "model": PAPER["model"] | {"name": "wrn-28-8"},
         "optim": PAPER["optim"] | {"weight_decay": 1e-3},
     }

@@ -4,6 +4,9 @@ from typing import Any
 
 from semisonic.recipes.paper import PAPER
 
+EMA: dict[str, Any] = PAPER["ema"] | {"start_up": "tf"}
+"""The first run on images of one's own is a short one."""
+
 
 def folder() -> dict[str, Any]:
     """Your own images: ResNet-50 at 224, the FixMatch paper's ImageNet setting (threshold 0.7, ratio 5, weight 10).
@@ -14,6 +17,7 @@ def folder() -> dict[str, Any]:
         "steps": 100_000,
         "data": {"name": "folder", "size": 224},
         "model": {"name": "resnet50"},
+        "ema": EMA,
         "algorithm": {"name": "fixmatch", "threshold": 0.7, "weight": 10.0},
         "batch": {"labeled": 64, "unlabeled_ratio": 5},
         "optim": PAPER["optim"] | {"weight_decay": 3e-4},
@@ -34,6 +38,7 @@ def folder_16000() -> dict[str, Any]:
         "steps": 240_000,
         "data": {"name": "folder", "size": 224, "labels": 16_000, "unlabeled_includes_labeled": False},
         "model": {"name": "resnet50"},
+        "ema": EMA,
         "algorithm": {"name": "policy-mixmatch", "block": 10},
         "batch": {"labeled": 20, "unlabeled_ratio": 2.5},
         "optim": PAPER["optim"] | {"lr": 5e-4, "nesterov": False, "weight_decay": 4e-4, "schedule": "constant"},

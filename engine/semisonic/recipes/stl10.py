@@ -11,4 +11,4 @@ def stl10() -> dict[str, Any]:
     Command: accelerate launch launch/train.py --data stl10 --data.download true
     Estimated: 3.9e18 operations, 9 hours.
     """
-    return PAPER | {"data": {"name": "stl10", "labels": 1000}, "model": {"name": "wrn-37-2"}}
+    return PAPER | {"data": {"name": "stl10", "labels": 1000}, "model": PAPER["model"] | {"name": "wrn-37-2"}}

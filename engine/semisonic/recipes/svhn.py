@@ -12,4 +12,4 @@ def svhn() -> dict[str, Any]:
     Command: accelerate launch launch/train.py --data svhn --data.download true [--data.labels 250]
     Estimated: 1.3e18 operations, 3 hours.
     """
-    return PAPER | {"data": {"name": "svhn", "labels": 40}, "model": {"name": "wrn-28-2"}}
+    return PAPER | {"data": {"name": "svhn", "labels": 40}, "model": PAPER["model"] | {"name": "wrn-28-2"}}

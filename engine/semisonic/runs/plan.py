@@ -28,6 +28,7 @@ from semisonic.training.cuda_graph import WARM_UP, WARM_UP_DDP
 from semisonic.training.given import check_given
 from semisonic.training.out_of_memory import explained, readable_bytes, total_memory
 from semisonic.training.process import on_main, peak_memory_bytes, start
+from semisonic.training.short_runs import short_run_notes
 from semisonic.training.trainer import WEIGHTS, Trainer
 
 STEPS = 5
@@ -85,7 +86,7 @@ def plan(invocation: Invocation) -> int:
     started = invocation.resume and on_main(accelerator, lambda: saved_micro(cfg.run_folder) is not None)
     cfg, _ = fit_steps(main_run, asked, started, data, split, accelerator, console)
     trainer = build_trainer(cfg, data, split, accelerator, fresh=not started, say=console.print)
-    for note in (*data.notes, *cfg.composition.notes):
+    for note in (*data.notes, *cfg.composition.notes, *short_run_notes(cfg, trainer.algorithm)):
         console.print(note)
     console.start_up(cfg, data, split, trainer.rank, trainer.device, cfg.execution.threads)
     with explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step):

@@ -49,6 +49,7 @@ from semisonic.training.build import begun, build_algorithm, build_trainer, draw
 from semisonic.training.given import NOTHING, Given, check_alike, check_given
 from semisonic.training.out_of_memory import explained
 from semisonic.training.process import on_main, started
+from semisonic.training.short_runs import short_run_notes
 from semisonic.training.trainer import Trainer
 
 
@@ -273,6 +274,8 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
         console.print(f"Resumed from {latest}")
         for note in drawn_anew(trainer.algorithm, checkpoint.state):
             console.print(note)
+    for note in [] if latest else short_run_notes(cfg, trainer.algorithm):
+        console.print(note)
     for report in reports:
         console.print(report)
         trainer.save()  # so that a resumed run starts from these weights too

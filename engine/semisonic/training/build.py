@@ -18,7 +18,7 @@ from semisonic.distributed.engine import Accelerator
 from semisonic.distributed.heartbeat import Activity
 from semisonic.models.head import head_by_name
 from semisonic.models.networks import build
-from semisonic.models.norm import BatchNorm2d
+from semisonic.models.norm import BatchNorm2d, StartUp, is_fresh
 from semisonic.models.pretrained import load_weights
 from semisonic.models.torchvision_nets import TorchvisionNet
 from semisonic.models.wrapped import NetworkFactory
@@ -136,9 +136,16 @@ def build_algorithm(
             if isinstance(module, BatchNorm2d) and module.momentum is not None:
                 # One update a micro-batch: together they move the running statistics as far as one of the whole batch.
                 module.momentum = 1 - (1 - module.momentum) ** (1 / cfg.batch.micro)
+                module.start_up = cfg.model.weights is None and is_fresh(module)
         return built
 
-    return cfg.composition.build(network, info, cfg.ema, cfg.autocast)
+    algorithm = cfg.composition.build(network, info, cfg.ema, cfg.autocast)
+    if cfg.model.norm_start_up:
+        algorithm.start_up = StartUp(cfg.model.norm_start_up, cfg.batch.micro)
+    for module in algorithm.network.modules() if cfg.init else ():  # which is loaded now, or was when the run began
+        if isinstance(module, BatchNorm2d):
+            module.start_up = False
+    return algorithm
 
 
 def initialize(algorithm: Algorithm, path: Path, classes: Sequence[str]) -> str:

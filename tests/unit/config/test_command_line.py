@@ -165,3 +165,14 @@ def test_a_wrong_algorithm_is_still_one_mistake():
         with pytest.raises(UserError) as caught:
             chosen("cifar10", name)
         assert sum(line.startswith("algorithm.name: ") for line in caught.value.messages) == 1
+
+
+def test_what_holds_for_every_network_is_the_recipe_s_for_another_one_too(no_files: None):
+    """The papers' recipes have no start-up, on whatever network; what they say of their own network alone is dropped."""
+    assert config("--recipe", "cifar10", "--model", "resnet18").model.norm_start_up == 0.0
+    assert (
+        config("--recipe", "cifar10", "--algorithm", "simclr").model
+        == config("--recipe", "cifar10", "--model", "resnet18").model
+    )
+    assert config("--recipe", "cifar10", "--model", "resnet18", "--model.norm-start-up", "3").model.norm_start_up == 3.0
+    assert config("--recipe", "folder", "--model", "resnet18", "--data.root", ".").model.norm_start_up == 10.0

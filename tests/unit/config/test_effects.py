@@ -121,6 +121,7 @@ LATER = {
     "addons.aum.record": (1, Effect.RESULTS),
     "data.fingerprint": (1, Effect.RESULTS),
     "model.fingerprint": (1, Effect.RESULTS),
+    "model.norm_start_up": (2, Effect.RESULTS),
     "plugins": (1, Effect.FREE),
     "data.classes": (2, Effect.RESULTS),
 }

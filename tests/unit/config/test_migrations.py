@@ -93,6 +93,22 @@ def test_a_file_of_the_user_s_own_is_in_today_s_language(tmp_path: Path):
     assert is_saved(dict.fromkeys(ENTRIES_OF_0)) and not is_saved(dict.fromkeys(ENTRIES_OF_0 - {"auxiliary"}))
 
 
+@pytest.mark.parametrize("schema", [0, 1])
+def test_a_default_that_changed_is_not_the_run_s(schema: int):
+    content = saved(schema=schema)
+    content["ema"]["start_up"] = "none"
+    content = without(content, "model.norm_start_up")
+    found = migrated(content)
+    assert found.fields["ema"]["start_up"] == "none" and found.fields["model"]["norm_start_up"] == 0
+    assert found.unlike_today["ema.start_up"] == ("none", "tf") and "ema.start_up" not in found.filled
+    assert found.unlike_today["model.norm_start_up"] == (0.0, ModelConfig().norm_start_up)
+    assert found.notes[0].endswith("model.norm_start_up=0.0, ema.start_up=none")
+    content["ema"]["start_up"] = "mean_teacher"  # as it was asked for
+    assert "ema.start_up" not in migrated(content).unlike_today
+    content["ema"]["start_up"] = "none"
+    assert migrated(content | {"schema": SCHEMA}).unlike_today == {}
+
+
 def test_a_written_configuration_is_read_back_and_states_its_schema(tmp_path: Path):
     (tmp_path / "config.yaml").write_text(config("--optim.lr", "0.25").dump())
     found = read_saved(tmp_path)

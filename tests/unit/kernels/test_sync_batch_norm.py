@@ -36,6 +36,7 @@ CASES = {
     "not affine": ((4, 5, 3, 2), torch.float64, 0.0, 1.0, 1e-3),
     "not tracked": ((4, 5, 3, 2), torch.float64, 0.0, 1.0, 1e-3),
     "layer": ((4, 5, 3, 2), torch.float64, 0.0, 1.0, 1e-3),
+    "momentum on the device": ((4, 5, 3, 2), torch.float32, 0.0, 1.0, 1e-3),
     "leaky": ((4, 5, 3, 2), torch.float64, 0.0, 1.0, 1e-3),
     "leaky bf16": ((4, 5, 6, 2), torch.bfloat16, 0.0, 1.0, 1e-3),
     "leaky channels_last": ((2, 4, 5, 3), torch.float32, 0.0, 1.0, 1e-3),
@@ -45,7 +46,16 @@ CASES = {
     "relu fp32": ((4, 5, 3, 2), torch.float32, 0.0, 1.0, 1e-3),
 }
 
-COMPILED_CASES = ["fp64", "bf16", "channels_last", "leaky", "leaky bf16", "leaky layer", "relu fp32"]
+COMPILED_CASES = [
+    "fp64",
+    "momentum on the device",
+    "bf16",
+    "channels_last",
+    "leaky",
+    "leaky bf16",
+    "leaky layer",
+    "relu fp32",
+]
 
 
 def slope_of(case: str) -> float | None:
@@ -77,6 +87,7 @@ def one_case(case: str, rank: int, compiled: bool, device: str) -> dict[str, Ten
     weight, bias = weight.requires_grad_(), bias.requires_grad_()
     mean, var = torch.zeros_like(weight).detach(), torch.ones_like(weight).detach()
     layer = BatchNorm2d(len(weight), CASES[case][4], MOMENTUM, device=device, dtype=weight.dtype, slope=slope_of(case))
+    momentum = torch.tensor(MOMENTUM, dtype=torch.float64, device=device) if "on the device" in case else MOMENTUM
     layer.weight, layer.bias = torch.nn.Parameter(weight.detach()), torch.nn.Parameter(bias.detach())
 
     def call(x: Tensor) -> Tensor:
@@ -84,7 +95,7 @@ def one_case(case: str, rank: int, compiled: bool, device: str) -> dict[str, Ten
             return layer(x)
         affine = (None, None) if "not affine" in case else (weight, bias)
         running = (None, None) if case == "not tracked" else (mean, var)
-        return batch_norm(x, *affine, *running, MOMENTUM, CASES[case][4], True, dist.group.WORLD, slope_of(case))
+        return batch_norm(x, *affine, *running, momentum, CASES[case][4], True, dist.group.WORLD, slope_of(case))
 
     y = (torch.compile(call, fullgraph=True) if compiled else call)(x)
     y.backward(grads[rank])
@@ -227,6 +238,28 @@ def test_batch_norm_of_one_process_is_torchs(training: bool) -> None:
     assert y.equal(F.batch_norm(batches[0], *expected, weight, bias, training, MOMENTUM, 1e-3))
     assert found[0].equal(expected[0]) and found[1].equal(expected[1])
     assert found[0].any() == training
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_a_momentum_on_the_device_is_that_of_a_number(layout: torch.memory_format, momentum: float) -> None:
+    """In value and gradient bit for bit; what is not to be moved stays."""
+
+    def run(weight_of_batch: float | Tensor, training: bool = True, tracked: bool = True) -> list[Tensor]:
+        batches, grads, weight, bias = inputs("fp32")
+        leaves = [value.requires_grad_() for value in (batches[0].to(memory_format=layout), weight, bias)]
+        found = [torch.linspace(-1, 1, 5), torch.linspace(0.5, 2, 5)]
+        running = found if tracked else [None, None]
+        y = batch_norm(leaves[0], *leaves[1:], *running, weight_of_batch, 1e-3, training, slope=0.1)
+        y.backward(grads[0])
+        return [*found, y.detach(), *(leaf.grad for leaf in leaves)]
+
+    tensor = torch.tensor(momentum)
+    found, expected = run(tensor), run(momentum)
+    torch.testing.assert_close(found[:2], expected[:2], rtol=1e-6, atol=1e-7)
+    assert all(map(torch.equal, found[2:], expected[2:]))
+    for kept in ({"training": False}, {"tracked": False}):
+        assert all(map(torch.equal, run(tensor, **kept), run(momentum, **kept)))
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -56,7 +56,9 @@ def test_the_ema_does_not_touch_the_network():
 
 
 def test_averaged_buffers():
-    algorithm = Supervised(Supervised.Config(), tiny_network, info(), EmaConfig(decay=0.9, buffers="averaged"))
+    algorithm = Supervised(
+        Supervised.Config(), tiny_network, info(), EmaConfig(decay=0.9, start_up="none", buffers="averaged")
+    )
     algorithm.network.norm.running_mean += 1
     algorithm.network.norm.num_batches_tracked += 1
     algorithm.update_ema()

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,9 +10,17 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 
+from semisonic.models.blocks import use_blocks
 from semisonic.models.ema import shadow_of
 from semisonic.models.networks import ModelConfig, build
-from semisonic.models.norm import BatchNorm2d, batch_statistics, convert_batch_norm, running_statistics
+from semisonic.models.norm import (
+    BatchNorm2d,
+    StartUp,
+    batch_statistics,
+    convert_batch_norm,
+    is_fresh,
+    running_statistics,
+)
 from tests.support.algorithms import tiny_network
 
 
@@ -211,3 +220,131 @@ def test_layer_refuses_other_shapes() -> None:
         BatchNorm2d(3)(torch.zeros(2, 3))
     with pytest.raises(ValueError, match="channels"):
         BatchNorm2d(3)(torch.zeros(2, 4, 2, 2))
+
+
+# Statistics that start up.
+
+
+def started(layer: BatchNorm2d, batches: list[Tensor], rule: StartUp) -> tuple[Tensor, Tensor]:
+    """The running statistics after a step on each batch, cut into the rule's micro-batches."""
+    layer.start_up = True
+    for step, batch in enumerate(batches):
+        for micro in batch.chunk(rule.micro):
+            with batch_statistics(track=True, start_up=rule.weight(torch.tensor(step))):
+                layer(micro)
+    assert layer.running_mean is not None and layer.running_var is not None
+    return layer.running_mean, layer.running_var
+
+
+def test_running_statistics_start_up_by_their_formula():
+    """w / (t + w), from 1 down to the momentum, which holds from then on."""
+    torch.manual_seed(0)
+    batches = [torch.randn(6, 3, 4, 4).double() + step for step in range(12)]
+    found = started(BatchNorm2d(3, momentum=0.3).double(), batches, StartUp(2.0))
+    mean, var = torch.full((3,), 99.0).double(), torch.full((3,), 99.0).double()  # what they begin with counts by 0
+    for step, batch in enumerate(batches):
+        weight = max(0.3, 2 / (step + 2))
+        mean = (1 - weight) * mean + weight * batch.mean((0, 2, 3))
+        var = (1 - weight) * var + weight * batch.transpose(0, 1).flatten(1).var(1)
+    torch.testing.assert_close(found, (mean, var), rtol=0, atol=1e-12)
+
+
+def test_micro_batches_start_up_as_far_as_their_step():
+    """Two updates by 1 - (1-m)^(1/2) each, with m of the step."""
+    torch.manual_seed(0)
+    batches, rule = [torch.randn(6, 3, 4, 4).double() for _ in range(5)], StartUp(10.0, micro=2)
+    momentum = 1 - (1 - 0.8) ** 0.5
+    mean, _ = started(BatchNorm2d(3, momentum=momentum).double(), batches, rule)
+    expected = torch.zeros(3).double()
+    for step, batch in enumerate(batches):
+        weight = 1 - (1 - max(0.8, 10 / (step + 10))) ** 0.5
+        for micro in batch.chunk(2):
+            expected = (1 - weight) * expected + weight * micro.mean((0, 2, 3))
+    torch.testing.assert_close(mean, expected, rtol=0, atol=1e-12)
+    whole = float(StartUp(10.0).weight(torch.tensor(3)))
+    assert 1 - (1 - float(rule.weight(torch.tensor(3)))) ** 2 == pytest.approx(whole, abs=1e-15)
+
+
+def test_only_layers_that_start_up_do():
+    layer, images = BatchNorm2d(3, momentum=0.25), torch.ones(4, 3, 2, 2)
+    with batch_statistics(track=True, start_up=torch.tensor(1.0)):
+        layer(images)  # by its momentum
+        with batch_statistics(track=False):
+            layer(images)
+        layer.start_up = True
+        with batch_statistics(track=False), running_statistics():
+            layer(images)
+    assert torch.equal(layer.running_mean, torch.full((3,), 0.25))
+    layer(images)  # outside
+    assert torch.equal(layer.running_mean, torch.full((3,), 0.4375))
+
+
+def test_statistics_are_fresh_until_they_are_moved_or_loaded():
+    layer = BatchNorm2d(3)
+    assert is_fresh(layer) and not is_fresh(BatchNorm2d(3, track_running_stats=False))
+    moved, loaded = BatchNorm2d(3), BatchNorm2d(3)
+    moved(torch.randn(4, 3, 2, 2))
+    loaded.load_state_dict(layer.state_dict() | {"running_var": torch.full((3,), 2.0)})
+    assert not is_fresh(moved) and not is_fresh(loaded)
+
+
+class Starting(nn.Module):
+    """A network whose statistics start up by a counter of steps."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        for module in self.network.modules():
+            if isinstance(module, BatchNorm2d):
+                module.start_up = True
+
+    def forward(self, images: Tensor) -> Tensor:
+        with batch_statistics(track=True, start_up=StartUp(10.0).weight(self.step).float()):
+            loss = self.network(images).square().sum()
+        with batch_statistics(track=False):
+            return loss + self.network(images + 1).sum()
+
+
+def run_starting(backend: str | None = None, blocks: bool = False, recompute: bool = False) -> dict[str, Tensor]:
+    """blocks: of a network that is made of some, each is compiled, or none."""
+    torch.manual_seed(0)
+    torch._dynamo.reset()
+    small = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNorm2d(4, momentum=0.01, slope=0), nn.Flatten())
+    module = Starting(build(ModelConfig(name="wrn-10-1"), 4, 8) if blocks else small)
+    call: Callable[[Tensor], Tensor] = module
+    if blocks:
+        use_blocks(module, recompute, backend is not None)
+    elif backend:
+        call = torch.compile(module.forward, fullgraph=True, dynamic=False, backend=backend)
+    for step in range(3):
+        with torch._dynamo.config.patch(error_on_recompile=step > 0):
+            call(torch.randn(3, 3, 8, 8)).backward()
+        module.step += 1
+    return module.state_dict()
+
+
+def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.long)])
+def test_one_graph_starts_up_as_eager_code_does(backend: str):
+    """The weight of a batch is another one in each step of the same graph."""
+    expected = run_starting()
+    assert_close(run_starting(backend), expected)
+    assert expected["network.1.num_batches_tracked"] == 3
+
+
+def test_blocks_that_are_computed_again_start_up_once():
+    found, expected = run_starting(blocks=True, recompute=True), run_starting(blocks=True)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recompute", [False, True])
+def test_blocks_that_are_compiled_start_up(recompute: bool, monkeypatch: pytest.MonkeyPatch):
+    expected, compile = run_starting(blocks=True), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **options: compile(function, **options, backend="aot_eager"))
+    assert_close(run_starting("aot_eager", blocks=True, recompute=recompute), expected)

@@ -83,6 +83,23 @@ def test_the_command_that_an_older_run_was_started_with_continues_it(tmp_path: P
     assert as_begun(config("--no-baseline", "--out", tmp_path / "new")).ema.buffers == "copied"
 
 
+@pytest.mark.parametrize("recipe", ["folder", "cifar10"])
+def test_a_default_that_changed_since_is_no_obstacle(recipe: str, tmp_path: Path, no_files: None):
+    """A run of schema 1 without start-up goes on so, by its command, whether its recipe has one by now or not."""
+    command = ["--recipe", recipe, "--data.root", tmp_path, "--device", "cpu", "--out", tmp_path / "run"]
+    asked = config(*command)
+    saved = yaml.safe_load(asked.dump()) | {"schema": 1}
+    saved["ema"]["start_up"] = "none"
+    del saved["model"]["norm_start_up"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(saved))
+    assert (asked.ema.start_up, asked.model.norm_start_up) == (("tf", 10.0) if recipe == "folder" else ("none", 0.0))
+    cfg = continued(asked)
+    assert (cfg.ema.start_up, cfg.model.norm_start_up) == ("none", 0.0) and check_resumable(cfg, resume=True)
+    with pytest.raises(UserError, match=r"ema\.start_up: 'mean_teacher', but"):
+        check_resumable(continued(config(*command, "--ema.start-up", "mean_teacher")), resume=True)
+
+
 def test_another_split_in_the_place_of_a_run_s_is_refused(tmp_path: Path):
     cfg = config("--no-baseline", "--out", tmp_path)
     data = load_data_set(cfg.data)

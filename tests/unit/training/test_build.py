@@ -13,9 +13,11 @@ from semisonic.config.command_line import resolve
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets import manifest
 from semisonic.data.sets.registry import load_data_set
+from semisonic.models.norm import BatchNorm2d, StartUp
 from semisonic.schema import UserError
 from semisonic.training.build import build_algorithm, build_trainer, draw_split, load, with_classes
 from semisonic.training.process import start
+from semisonic.training.trainer import Trainer
 from tests.support.image_folders import write_images
 from tests.support.runs import QUICK
 
@@ -121,13 +123,54 @@ def with_seed(cfg: RunConfig) -> RunConfig:
     return cfg
 
 
+def starting(trainer: Trainer, module: str) -> set[bool]:
+    """Whether the layers of a network start up."""
+    layers = trainer.algorithm.get_submodule(module).modules()
+    return {layer.start_up for layer in layers if isinstance(layer, BatchNorm2d)}
+
+
+def test_statistics_start_up_where_they_are_fresh(tmp_path: Path):
+    """And where they were when the run began: a resumed run reads no weights."""
+    from torchvision.models import resnet18
+
+    fresh = build_trainer(configuration(tmp_path, "--batch.micro", "2"))
+    assert starting(fresh, "network") == {True} and fresh.algorithm.start_up == StartUp(10.0, 2)
+    assert build_trainer(configuration(tmp_path, "--model.norm-start-up", "0")).algorithm.start_up is None
+    file = tmp_path / "weights.pth"
+    torch.save(resnet18().state_dict(), file)
+    given = ("--data.normalize", "imagenet", "--model", "resnet18", "--model.stem", "7x7", "--model.weights", str(file))
+    assert starting(build_trainer(configuration(tmp_path, *given)), "network") == {False}
+    assert starting(build_trainer(configuration(tmp_path, *given), fresh=False), "network") == {False}
+    loaded = configuration(tmp_path, "--algorithm", "mpl", "--steps", "100").model_copy(update={"init": tmp_path})
+    resumed = build_trainer(loaded, fresh=False)
+    assert starting(resumed, "network") == {False} and starting(resumed, "teacher") == {True}  # nothing is loaded there
+
+
+def test_the_statistics_of_a_step_are_its_own_at_first(tmp_path: Path):
+    """From the second step on the run's own counter says how much they count, also after a restart."""
+    trainer = build_trainer(configuration(tmp_path))
+    norm, loader = trainer.algorithm.network.layers[1], trainer.loader()
+    seen: list[torch.Tensor] = []
+    norm.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].detach().mean((0, 2, 3))))
+    trainer.training_step(next(loader))
+    torch.testing.assert_close(norm.running_mean, seen[0])
+    trainer.algorithm.step.fill_(30)
+    trainer.training_step(next(loader))
+    torch.testing.assert_close(norm.running_mean, 0.75 * seen[0] + 0.25 * seen[1])
+    torch.testing.assert_close(trainer.algorithm.ema.layers[1].running_mean, norm.running_mean)
+
+
 def test_a_pool_without_images_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match=r"data\.labels: every image is labeled"):
         build_trainer(configuration(tmp_path, "--data.labels", "null", "--no-data.unlabeled-includes-labeled"))
 
 
 def test_init_starts_from_the_weights(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
-    fields = [*QUICK, "--no-baseline", "--steps", "1", "--log.trackers", "none", "--init", str(run)]
+    rate = [
+        "--optim.lr",
+        "1e-6",
+    ]  # a step of the digits' own rate moves weights far that have been trained for 30 steps
+    fields = [*QUICK, "--no-baseline", "--steps", "1", "--log.trackers", "none", *rate, "--init", str(run)]
     assert cli.main([*fields, "--out", str(tmp_path / "a")]) == 0
     output = capfd.readouterr().out
     assert "Initialized" in output and "freshly initialized" not in output
