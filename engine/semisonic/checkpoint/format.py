@@ -205,7 +205,7 @@ def _load(path: Path) -> Checkpoint:
             state=state,
             config=(path / "config.yaml").read_text(),
         )
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:  # torch's of a lost file
         text = problem(path) or str(error)
         back = f"; {_way_back(path.parent, path)}" if _is_checkpoint(path) else ""
         raise UserError(f"{path}: not a readable checkpoint ({text}){back}") from error

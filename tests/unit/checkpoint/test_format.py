@@ -289,6 +289,20 @@ def test_a_reader_beside_the_writer(tmp_path: Path):
         checkpoints.load_checkpoint(gone)
 
 
+def test_a_checkpoint_that_goes_between_two_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Which the library that opens them says in its own way."""
+    checkpoints.save(tmp_path, 1, checkpoint(1), keep=1)
+    load_file = checkpoints.load_file
+
+    def slow(path: Path) -> dict[str, torch.Tensor]:
+        if path.parent.name == "step-1":
+            checkpoints.save(tmp_path, 2, checkpoint(2), keep=1)
+        return load_file(path)
+
+    monkeypatch.setattr(checkpoints, "load_file", slow)
+    assert checkpoints.load_checkpoint(tmp_path).state["step"] == 2
+
+
 def test_a_checkpoint_that_goes_while_it_is_read(tmp_path: Path):
     """The latest is read anew; one that was named is missed; and what is damaged is told at once."""
     first = checkpoints.save(tmp_path, 1, checkpoint(1), keep=1)

@@ -171,11 +171,29 @@ def test_a_lock_that_is_lost_ends_the_run(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-def test_the_command_line_says_it_in_a_line(tmp_path: Path):
-    lock = FolderLock(tmp_path)
-    command = [sys.executable, "launch/train.py", "--device", "cpu", "--out", tmp_path]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1
-    assert f"error: out: another run is at work in {tmp_path}: process {os.getpid()} on" in ended.stderr
-    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
-    lock.release()
+def test_a_run_is_read_while_it_replaces_its_checkpoints(tmp_path: Path):
+    """By another process, over and over, a checkpoint a step."""
+    out = tmp_path / "run"
+    reader = subprocess.Popen([sys.executable, "-c", READ, out], cwd=ROOT, text=True, stdout=subprocess.PIPE)
+    try:
+        fields = FIELDS | {"steps": 120, "checkpoint": {"every": 1, "keep": 1}, "eval": {"every": 120, "batch": 256}}
+        semisonic.train(data=digits(), out=out, **fields)
+        printed = reader.communicate(timeout=60)[0]
+    finally:
+        reader.kill()
+    assert reader.returncode == 0 and int(printed) > 2, printed
+
+
+READ = """
+import sys, time
+from pathlib import Path
+import semisonic
+out, count = Path(sys.argv[1]), 0
+while not (out / "checkpoints/latest").exists():
+    time.sleep(0.01)
+while not (out / "summary.json").exists():
+    semisonic.load(out)
+    count += 1
+print(count)
+"""
+"""Loads the network of a run over and over until that has finished."""
