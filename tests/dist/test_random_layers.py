@@ -36,6 +36,7 @@ def test_any_number_of_ranks_is_the_same_run(name: str, tmp_path: Path):
         (1, [job("2 to 1", resume=saved(2))]),
     ):
         found |= run_jobs(tmp_path, world, jobs)
+        (tmp_path / f"results-{world}.pt").unlink()  # with an EfficientNet's gradients half a gigabyte
     assert len(found["1"]["loss"]) == STEPS
     for world in "24":
         compare(found["1"], found[world], 1e-10)
