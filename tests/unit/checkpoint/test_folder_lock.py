@@ -255,8 +255,9 @@ def test_a_forked_child_holds_nothing(tmp_path: Path):
     os.close(writing)
 
 
+@pytest.mark.parametrize("kind", ["no flock"], indirect=True)
 def test_a_dead_process_that_nobody_has_asked_for_is_dead(tmp_path: Path, kind: str):
-    with another_process(tmp_path, *kind.split()[1:]) as process:
+    with another_process(tmp_path, kind) as process:
         process.kill()
         deadline = time.monotonic() + 20
         while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
