@@ -17,7 +17,6 @@ FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.
           "--steps", STEPS, "--checkpoint.every", "1", "--checkpoint.keep", "1", "--eval.every", "8", "--log.every", "2",
           "--no-baseline", "--log.trackers", "none"]  # fmt: skip
 """Of a run whose checkpoints and metrics any second writer would spoil."""
-PYTHON = [sys.executable, "launch/train.py"]
 
 
 @dataclass
@@ -52,36 +51,44 @@ def check_one_winner(out: Path, ended: list[Ended], alone: Path) -> None:
     assert not (out / LOCK).exists()
 
 
-@pytest.fixture
-def alone(tmp_path: Path, start: Start) -> Path:
+def ranks(count: int) -> list[object]:
+    """Starts launch/train.py as so many ranks."""
+    if count == 1:
+        return [sys.executable, "launch/train.py"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", count, "--master_port", free_port()]
+    return [*torchrun, "launch/train.py"]
+
+
+def run_alone(tmp_path: Path, start: Start, count: int = 1) -> Path:
     out = tmp_path / "alone"
-    ended = wait(start(*PYTHON, *FIELDS, "--out", out))
+    ended = wait(start(*ranks(count), *FIELDS, "--out", out))
     assert ended.code == 0, ended.printed[-3000:]
     return out
 
 
 @pytest.mark.slow
-def test_of_two_starts_one_trains(tmp_path: Path, start: Start, alone: Path):
-    out = tmp_path / "run"
-    both = [start(*PYTHON, *FIELDS, "--out", out) for _ in range(2)]
+def test_of_two_starts_one_trains(tmp_path: Path, start: Start):
+    out, alone = tmp_path / "run", run_alone(tmp_path, start)
+    both = [start(*ranks(1), *FIELDS, "--out", out) for _ in range(2)]
     ended = [wait(process) for process in both]
     check_one_winner(out, ended, alone)
     assert sorted(each.code for each in ended) == [0, 2]
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", ["two starts", "a start and a resume", "two resumes", "two ranks and one"])
-def test_twenty_pairs_have_one_winner_each(tmp_path: Path, start: Start, alone: Path, kind: str):
+@pytest.mark.parametrize("kind", ["two starts", "a start and a resume", "two resumes", "two starts of two ranks"])
+def test_twenty_pairs_have_one_winner_each(tmp_path: Path, start: Start, kind: str):
+    count = 2 if "two ranks" in kind else 1
+    alone = run_alone(tmp_path, start, count)
     for number in range(5):
         out = tmp_path / f"run-{number}"
-        one = [*PYTHON, *FIELDS, "--out", out]
+        one = [*ranks(count), *FIELDS, "--out", out]
         if kind == "two resumes":
             assert wait(start(*one, "--max-hours", "1e-9")).code == 0
             again = [*one, "--resume", "--max-hours", "null"]
             both = [start(*again), start(*again)]
-        elif kind == "two ranks and one":
-            ranks = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", 2, "--master_port", free_port()]
-            both = [start(*ranks, *one[1:]), start(*ranks[:-1], free_port(), *one[1:])]
+        elif count == 2:
+            both = [start(*one), start(*ranks(count), *FIELDS, "--out", out)]
         else:
             both = [start(*one)]
             if kind == "a start and a resume":
