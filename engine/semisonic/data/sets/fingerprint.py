@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from semisonic.checkpoint.atomic_files import write_bytes
 from semisonic.data.sets.manifest import pack, unpack
 
 Fingerprint = Mapping[str, str]
@@ -123,6 +122,8 @@ def write_table(data: Any, path: Path) -> None:
         if hasattr(part, "paths"):
             columns[f"{name}_names"], columns[f"{name}_labels"] = pack(_names(part)), part.labels
             columns[f"{name}_digests"] = _identities(part)
+    from semisonic.checkpoint.atomic_files import write_bytes  # with torch, which reading a data set need not import
+
     content = io.BytesIO()
     np.savez_compressed(content, **columns)  # type: ignore[arg-type]
     write_bytes(path, content.getbuffer())

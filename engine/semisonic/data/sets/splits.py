@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-from semisonic.checkpoint.atomic_files import write_bytes
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.fingerprint import Fingerprint
 from semisonic.data.sets.spellings import HELD_OUT, LABELED, SAVED_ARRAYS, UNLABELED, find_arrays
@@ -147,6 +146,8 @@ def save_split(split: Split, path: Path, data: Fingerprint | None = None) -> Non
     arrays = dict(zip(SAVED_ARRAYS, split.arrays, strict=True))
     if data is not None:
         arrays["data"] = np.array(json.dumps(dict(data)))
+    from semisonic.checkpoint.atomic_files import write_bytes  # with torch, which reading a data set need not import
+
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type]
     write_bytes(path, content.getbuffer())
