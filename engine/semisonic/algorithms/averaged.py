@@ -122,6 +122,8 @@ class AveragedNetwork(nn.Module):
         autocast: bool = True,
         rows: Sequence[int] | None = None,
     ) -> Tensor:
+        if rows is not None and sum(rows) != len(inputs):
+            raise ValueError(f"rows: {list(rows)} are {sum(rows)} rows, but there are {len(inputs)}")
         dtype, weight = self.autocast or torch.bfloat16, None
         if track and self.start_up is not None:
             weight = self.start_up.weight(self.step).to(self.pixel_mean.dtype)

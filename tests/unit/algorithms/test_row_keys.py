@@ -88,6 +88,8 @@ def test_a_step_has_keys_that_change_with_it_and_none_in_evaluation(monkeypatch:
     assert len(first) == 6 + 12 + 12 and not first.equal(second)
     algorithm.eval().infer(batch().x["weak"])
     assert kept.found[-1] is None
+    with pytest.raises(ValueError, match=r"rows: \[4, 4\] are 8 rows, but there are 6"):
+        algorithm.infer(batch().x["weak"], rows=[4, 4])
 
 
 def test_a_mixture_s_rows_are_those_of_its_streams(monkeypatch: pytest.MonkeyPatch):
