@@ -1,8 +1,11 @@
 """A run that is too short for an average that is not corrected says so, and what to set."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from torch import nn
 
 from semisonic import cli
@@ -60,3 +63,46 @@ def test_a_run_says_it_as_it_begins_and_no_more(tmp_path: Path, capfd: pytest.Ca
     assert "which with a momentum of 0.1 take 50; correct them by --model.norm-start-up 10" in output
     assert cli.main([*fields, "--resume", "--extend", "--steps", "2"]) == 0
     assert "are few for" not in capfd.readouterr().out
+
+
+COLORS = {"cat": (160, 90, 90), "dog": (90, 160, 90), "fox": (90, 90, 160)}
+
+
+@pytest.mark.slow
+def test_after_60_steps_on_one_s_own_images_the_average_is_as_good_as_the_weights(tmp_path: Path):
+    """The recipe's EMA and start-up, on a small network."""
+    bits = np.random.default_rng(0)
+    for part, count in (("train", 12), ("test", 20)):
+        for name, color in COLORS.items():
+            folder = tmp_path / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = np.clip(bits.normal(color, 60, (32, 32, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    data = [
+        "--data",
+        "folder",
+        "--data.root",
+        str(tmp_path),
+        "--data.size",
+        "32",
+        "--data.labels",
+        "6",
+        "--device",
+        "cpu",
+    ]
+    shape = [
+        "--model",
+        "small",
+        "--batch.labeled",
+        "6",
+        "--batch.unlabeled-ratio",
+        "2",
+        "--steps",
+        "60",
+        "--threads",
+        "1",
+    ]
+    assert cli.main([*data, *shape, "--no-baseline", "--log.trackers", "none", "--out", str(tmp_path / "run")]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["test_top1_raw"] > 90 and abs(summary["test_top1"] - summary["test_top1_raw"]) <= 2
