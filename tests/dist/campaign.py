@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -157,7 +158,7 @@ class Campaign:
 
     def survive(self, trial: Trial, ground: Ground, outcome: Outcome) -> None:
         """The faults of a trial, and the resume after each; raises where the end is not that of the undisturbed run."""
-        chance, lives, reference = random.Random(f"{self.seed}/{trial}"), ground.lives, ground.reference
+        chance, lives = random.Random(f"{self.seed}/{trial}"), ground.lives
         folder = lives.root / trial.point
         self.clear(lives, folder)
         if trial.begin == "back":
@@ -168,10 +169,18 @@ class Campaign:
             self.strike(lives, folder, "step.kill:6@0", outcome)
         floor = {"back": BACK, "shorter": SHORTER}.get(trial.begin, 0)
         outcome.fault = self.fault(trial, ground, chance)
-        outcome.codes = self.strike(lives, folder, outcome.fault, outcome)
-        floor, outcome.compared = reference.verify(folder, lives.log(folder), floor)
-        if trial.second:
-            self.strike(lives, folder, f"{trial.second}:1@0", outcome, needed=False)
+        self.meet(ground, folder, [outcome.fault, *([f"{trial.second}:1@0"] if trial.second else [])], outcome, floor)
+        self.clear(lives, folder)
+
+    def meet(self, ground: Ground, folder: Path, faults: Sequence[str], outcome: Outcome, floor: int = 0) -> None:
+        """Has a run meet one fault after the other, each after a resume, and go to its end.
+
+        The first must strike; a later one may come to a run that is past its point.
+        """
+        lives, reference = ground.lives, ground.reference
+        for number, fault in enumerate(faults):
+            codes = self.strike(lives, folder, fault, outcome, needed=number == 0)
+            outcome.codes = outcome.codes or codes
             floor, compared = reference.verify(folder, lives.log(folder), floor)
             outcome.compared += compared
         try:
@@ -180,7 +189,6 @@ class Campaign:
             raise Damaged(f"cannot be resumed: {error}") from error
         outcome.compared += reference.verify(folder, lives.log(folder), floor)[1]
         reference.verify_end(folder)
-        self.clear(lives, folder)
 
     def clear(self, lives: Lives, folder: Path) -> None:
         """Removes a trial, and its logs."""
@@ -199,13 +207,13 @@ class Campaign:
         started = lives.start(folder, fault=fault, more=SOONER if way == "hang" else ())
         settled = lives.settled(started)
         codes = [process.exitcode for process in started]
-        struck = self.said(lives, folder)[len(before) :]
+        struck = list((self.said(lives, folder) - before).elements())
         outcome.struck += struck
         if not settled:
             raise Damaged(f"hangs after {fault}")
         if not struck and not needed and codes == [ExitCode.OK] * lives.world:
             return codes
-        if not struck:
+        if set(struck) != {fault.partition("@")[0]}:
             raise Damaged(f"{fault} was not reached; the ranks ended with {codes}:\n{self.tail(lives, folder)}")
         expected = {"full": [ExitCode.USER] * lives.world, "hang": [ExitCode.LOST] * lives.world}.get(way)
         if expected and codes != expected:
@@ -214,11 +222,11 @@ class Campaign:
             raise Damaged(f"{fault} ends the ranks with {codes}:\n{self.tail(lives, folder)}")
         return codes
 
-    def said(self, lives: Lives, folder: Path) -> list[str]:
-        """The faults that the ranks have written down."""
+    def said(self, lives: Lives, folder: Path) -> Counter[str]:
+        """The faults that the ranks have written down so far."""
         logs = [lives.log(folder, rank) for rank in range(lives.world)]
         lines = [line for log in logs if log.exists() for line in log.read_text(errors="replace").splitlines()]
-        return [line.split()[1] for line in lines if line.startswith("fault: ") and line.endswith(" strikes")]
+        return Counter(line.split()[1] for line in lines if line.startswith("fault: ") and line.endswith(" strikes"))
 
     def tail(self, lives: Lives, folder: Path) -> str:
         logs = [lives.log(folder, rank) for rank in range(lives.world)]
