@@ -232,7 +232,7 @@ def read_reason(job: Job) -> str:
     try:
         status = json.loads((job.folder / "status.json").read_text())
         if status["status"] == "failed" and status["reason"]:
-            return str(status["reason"])
+            return "; ".join(str(status["reason"]).splitlines())
     except (OSError, ValueError, KeyError):
         pass  # it ended before it had a status: its output says why
     lines = log_file(job).read_text(errors="replace").splitlines() if log_file(job).is_file() else []
