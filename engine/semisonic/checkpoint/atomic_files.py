@@ -1,18 +1,13 @@
 """How files of a run are written: whole or not at all, on the disk before anything names them, and with a checksum."""
 
 import errno
-import json
 import os
-import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypedDict
-
-import torch
-from torch import Tensor
 
 from semisonic.faults import reach_file
 from semisonic.schema import UserError
@@ -22,14 +17,6 @@ PIECE = 2**24
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
-
-DTYPES = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.bool: "BOOL",
-    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
-    torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64", torch.complex64: "C64",
-    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
-}  # fmt: skip
-"""The names that safetensors has for types."""
 
 
 class FileRecord(TypedDict):
@@ -74,34 +61,6 @@ def file_problem(path: Path, record: FileRecord) -> str | None:
     if f"{crc:08x}" != record["crc32"]:
         return f"{path.name} is damaged: its checksum differs"
     return None
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> FileRecord:
-    """Writes CPU tensors of any strides as a safetensors file, piece by piece: no second copy of them is held.
-
-    Other threads go on meanwhile. Raises `OSError`, and `TypeError` for a type that the format has not.
-    """
-    if odd := sorted({str(tensor.dtype) for tensor in tensors.values() if tensor.dtype not in DTYPES}):
-        raise TypeError(f"{path.name} cannot hold tensors of {', '.join(odd)}")
-    # Large types first, as the format's own writer does, so that all are aligned.
-    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
-    header, begin = {}, 0
-    for name in order:
-        tensor = tensors[name]
-        end = begin + tensor.numel() * tensor.itemsize
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-        begin = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-
-    def parts() -> Iterator[bytes | memoryview]:
-        yield struct.pack("<Q", len(text)) + text
-        for name in order:
-            flat = tensors[name].detach().contiguous().reshape(-1)
-            if flat.numel():
-                yield flat.view(torch.uint8).numpy().data
-
-    return write_file(path, parts())
 
 
 def sync_folder(path: Path) -> None:

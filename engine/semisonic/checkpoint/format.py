@@ -24,7 +24,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from semisonic.checkpoint.atomic_files import file_problem, replace, stage, sync_folder, write_file, write_tensors
+from semisonic.checkpoint.atomic_files import file_problem, replace, stage, sync_folder, write_file
+from semisonic.checkpoint.tensor_files import write_tensors
 from semisonic.faults import reach
 from semisonic.schema import UserError
 

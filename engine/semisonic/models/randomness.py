@@ -183,7 +183,10 @@ def number_layers(algorithm: nn.Module) -> None:
             layer.layer.fill_(salt(name.partition(".")[2]))
 
 
-@torch.compiler.assume_constant_result
 def salt(name: str) -> int:
     """A 63-bit number for a name; a constant inside a compiled graph."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
+
+
+# What torch.compiler.assume_constant_result does, without the compiler, whose import takes longer than torch's.
+salt._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.checkpoint import format as checkpoints
-from semisonic.checkpoint.atomic_files import write_tensors, writing
+from semisonic.checkpoint.atomic_files import writing
+from semisonic.checkpoint.tensor_files import write_tensors
 from semisonic.contract import Batch, Samples
 from semisonic.distributed.consistency import Diverged, checksums
 from semisonic.distributed.failures import format_ranks

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from semisonic.checkpoint.atomic_files import write_bytes
 from semisonic.data.sets.cache import locked, manifest_files
 from semisonic.data.sets.workers import pool, signals_kept
 from semisonic.schema import UserError
@@ -306,8 +307,6 @@ def _write(file: Path, known: dict[str, ScannedFile]) -> None:
     columns["digests"] = pack_digests(entry.digest for entry in known.values())
     content = io.BytesIO()
     np.savez_compressed(content, version=np.array(_VERSION), **columns)  # type: ignore[arg-type]
-    from semisonic.checkpoint.atomic_files import write_bytes  # with torch, which processes that scan need not import
-
     try:
         write_bytes(file, content.getbuffer())
     except OSError as error:
