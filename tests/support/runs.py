@@ -25,9 +25,8 @@ def compare(one: dict, two: dict, tolerance: float, slack: float = 10) -> None:
     assert one["state"].keys() == two["state"].keys()
     for name, value in one["state"].items():
         other = two["state"][name]
-        zero = (
-            float((value.double() - other.double()).abs().max()) < 1e-15
-        )  # but for rounding, as a bias before a BatchNorm is
+        # Zero but for rounding, as a bias before a BatchNorm is.
+        zero = float((value.double() - other.double()).abs().max()) < 1e-13
         assert difference(value, other) < slack * tolerance or torch.equal(value, other) or zero, name
 
 
