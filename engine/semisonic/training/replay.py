@@ -162,9 +162,13 @@ def explained(
     """
     try:
         found = replay(error.step, trainer, begin, stop, say)
-    except GaveUp as reason:
-        return Diverged([*error.messages, f"its step was not replayed: {reason}"], error.step)
-    return Diverged([*error.messages, verdict(found, trainer)], found.step)
+    except torch.OutOfMemoryError:
+        why = "its device has too little memory for it"
+    except (GaveUp, UserError) as reason:  # such as a checkpoint that cannot be read; the divergence stays the error
+        why = "; ".join(str(reason).splitlines())
+    else:
+        return Diverged([*error.messages, verdict(found, trainer)], found.step)
+    return Diverged([*error.messages, f"its step was not replayed: {why}"], error.step)
 
 
 def verdict(found: Replayed, trainer: Trainer) -> str:

@@ -109,3 +109,23 @@ def test_a_replay_can_be_stopped_and_ends_as_before(tmp_path: Path, monkeypatch:
     error = replay.explained(Diverged("not finite", 7), trainer, begin, lambda: "SIGTERM", lambda text: None)
     assert error.messages == ["not finite", "its step was not replayed: stopped by SIGTERM"] and error.step == 7
     assert not (tmp_path / "replay").exists()
+
+
+@pytest.mark.parametrize(
+    ("problem", "why"),
+    [
+        (UserError(["step-3 is damaged", "step-2 is whole"]), "step-3 is damaged; step-2 is whole"),
+        (torch.OutOfMemoryError("CUDA out of memory\nTried to allocate"), "its device has too little memory for it"),
+    ],
+    ids=["checkpoint", "memory"],
+)
+def test_what_cannot_be_replayed_has_diverged_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception, why: str
+):
+    def fail(*_: object) -> None:
+        raise problem
+
+    trainer = make_trainer(tmp_path, *FIELDS)
+    monkeypatch.setattr(replay, "replay", fail)
+    error = replay.explained(Diverged("not finite", 7), trainer, lambda: trainer.algorithm, lambda: None, print)
+    assert error.messages == ["not finite", f"its step was not replayed: {why}"] and error.exit_code == 3
