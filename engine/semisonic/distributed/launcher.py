@@ -10,7 +10,7 @@ import signal
 import threading
 from pathlib import Path
 
-from semisonic.distributed.processes import Watched
+from semisonic.distributed.processes import Watched, complain
 
 PROGRAMS = {
     "torchrun": "torchrun", "torch.distributed.run": "torchrun", "torch.distributed.launch": "torchrun",
@@ -108,5 +108,5 @@ class Launcher:
         if not self._signals or self._over.is_set():
             return
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            os.write(2, f"error: stopped by {self.death} before anything was written\n".encode())
+            complain(f"error: stopped by {self.death} before anything was written\n")
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)

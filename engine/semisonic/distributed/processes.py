@@ -7,6 +7,7 @@ import signal
 import struct
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 PIDFD_GET_INFO, INFO_EXIT, INFO_BYTES = 0xC040FF0B, 1 << 3, 64
@@ -41,7 +42,7 @@ class Watched:
             raise
         except (OSError, AttributeError):
             pass  # an old kernel, or one that keeps pidfd_open from containers: looked at every now and then
-        if self._began != _stat(number)[19]:
+        if not self._is_there():
             self.close()
             raise ProcessLookupError(f"process {number} has ended")
 
@@ -57,6 +58,13 @@ class Watched:
                 return False
             time.sleep(min(LOOK_EVERY, seconds))
         return True
+
+    def _is_there(self) -> bool:
+        """Whether its number is still its own: it lives, or nobody has waited for it yet."""
+        try:
+            return _stat(self.number)[19] == self._began
+        except OSError:
+            return False
 
     def _lives(self) -> bool:
         try:
@@ -89,6 +97,15 @@ class Watched:
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
+
+
+def complain(text: str) -> None:
+    """Writes to stderr itself, not through `sys.stderr`, whose lock a stuck thread may hold.
+
+    Where nobody can read it any more, as in a terminal that is closed, what comes next must happen all the same.
+    """
+    with suppress(OSError):
+        os.write(2, text.encode())
 
 
 def end_with(number: int) -> None:

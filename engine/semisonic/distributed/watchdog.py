@@ -29,6 +29,7 @@ from semisonic.distributed.failures import (
     report_lines,
 )
 from semisonic.distributed.heartbeat import Activity, Failure, FailureKind, Heartbeat, HeartbeatClient, Phase
+from semisonic.distributed.processes import complain
 from semisonic.distributed.siblings import Siblings, kill_local_ranks
 from semisonic.schema import Config
 
@@ -300,7 +301,7 @@ class Watchdog:
         try:
             self._publish(failure)
         except BaseException:
-            traceback.print_exc()  # the job ends all the same
+            complain(traceback.format_exc())  # the job ends all the same
         self.wait_for_checkpoint(CHECKPOINT_WAIT)
         self._machine.enter(State.REPORTED)
         os._exit(failure.code)
@@ -347,8 +348,7 @@ class Watchdog:
             return  # somebody else has reported it; this process was the one that stood still
         if failure.kind is FailureKind.LOST:
             kill_local_ranks(failure.ranks)
-        printed = failure.trace + "".join(f"error: {line}\n" for line in report_lines(failure, self._own))
-        os.write(2, printed.encode())  # not through sys.stderr, whose lock a stuck main thread may hold
+        complain(failure.trace + "".join(f"error: {line}\n" for line in report_lines(failure, self._own)))
 
     def _record(self, failure: Failure) -> bool:
         """Has status.json written, but does not wait for a disk that may be what hangs."""
@@ -358,7 +358,7 @@ class Watchdog:
             try:
                 written.extend([writer(failure.step, failure.reason, failure.code) for writer in writers])
             except OSError as error:
-                os.write(2, f"error: status.json cannot be written: {error}\n".encode())
+                complain(f"error: status.json cannot be written: {error}\n")
 
         thread = threading.Thread(target=write, daemon=True)
         thread.start()

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 
+from semisonic.reporting.output import lasting
 from semisonic.schema import ExitCode, UserError
 
 MAIN = int(os.environ.get("RANK", "0")) == 0
@@ -15,7 +16,7 @@ def report_error(error: UserError) -> ExitCode:
     """Prints one line per mistake, on the main process or on every one that it happens to; returns the exit code."""
     if MAIN or error.everywhere:
         for message in error.messages:
-            print(f"error: {message}", file=sys.stderr)
+            print(f"error: {message}", file=lasting(sys.stderr))
     else:
         time.sleep(AFTER_MAIN)
     return error.exit_code

@@ -21,11 +21,27 @@ with Launcher() as launcher, Preemption(launcher) as preemption:
         time.sleep(0.01)
     print(preemption.received, flush=True)
 """
+EARLY = """
+import time
+from semisonic.distributed.launcher import Launcher
+
+with Launcher():
+    print("begun", flush=True)
+    time.sleep(60)
+"""
+"""A launcher's child in which nothing takes signals yet."""
 PARENT = """
 import os, subprocess, sys
 subprocess.Popen([sys.executable, *sys.argv[1:]])
 sys.stdin.read()
 """
+NOBODY = """
+import os
+reader, writer = os.pipe()
+os.close(reader)
+os.dup2(writer, 2)
+"""
+"""Nobody reads what is written to stderr."""
 
 
 @pytest.mark.parametrize(
@@ -70,3 +86,16 @@ def test_a_launcher_s_death_is_a_reason_to_stop(
     assert launcher.stdout is not None and launcher.stdout.readline() == "begun\n"
     launcher.kill()
     assert launcher.communicate(timeout=30)[0] == f"{received}\n"
+
+
+def test_what_dies_with_its_terminal_takes_its_children_along(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+):
+    """One that cannot say why it ends, ends all the same."""
+    (tmp_path / "torchrun").write_text(NOBODY + PARENT)
+    (tmp_path / "child.py").write_text(EARLY)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "set")
+    launcher = start(sys.executable, tmp_path / "torchrun", tmp_path / "child.py", stdin=subprocess.PIPE)
+    assert launcher.stdout is not None and launcher.stdout.readline() == "begun\n"
+    launcher.kill()
+    assert launcher.communicate(timeout=30)[0] == ""  # the pipe closes with its last writer

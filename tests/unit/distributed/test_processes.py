@@ -59,6 +59,26 @@ def test_a_number_that_was_given_anew_is_another_process(monkeypatch: pytest.Mon
     assert watched.ended()
 
 
+def test_one_that_goes_while_it_is_looked_for_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch, child: subprocess.Popen
+):
+    opened, pidfd_open = [], os.pidfd_open
+
+    def gone(number: int) -> list[str]:
+        raise FileNotFoundError
+
+    def opening(number: int) -> int:
+        monkeypatch.setattr(processes, "_stat", gone)
+        opened.append(pidfd_open(number))
+        return opened[0]
+
+    monkeypatch.setattr(os, "pidfd_open", opening)
+    with pytest.raises(ProcessLookupError):
+        Watched(child.pid)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])
+
+
 def test_a_process_that_has_gone_cannot_be_watched():
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()

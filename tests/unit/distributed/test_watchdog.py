@@ -1,5 +1,6 @@
 """The watchdog's course from state to state; without its thread, and without other processes."""
 
+import errno
 import itertools
 import threading
 from collections.abc import Callable
@@ -324,6 +325,16 @@ def test_a_failure_that_a_leaving_rank_meets_is_reported_before_it_goes_on(monke
     watched.client.leave = meet  # type: ignore[method-assign]
     watched.watchdog.__exit__(None, None, None)
     assert watched.state is State.REPORTED and watched.done == [ExitCode.LOST]
+
+
+def test_a_job_ends_where_nobody_can_read_why(monkeypatch: pytest.MonkeyPatch):
+    def gone(file: int, text: bytes) -> None:
+        raise OSError(errno.EIO, "the terminal is closed")
+
+    watched = Watched(monkeypatch, rank=0)
+    monkeypatch.setattr(health.os, "write", gone)
+    watched.client.failure = failure_from(ValueError("a bug"), 1, Position(7, Phase.STEP, 20), 1)
+    assert watched.watchdog.look(0.5) and watched.client.reported and watched.done == [1]
 
 
 def test_the_end_of_a_job_waits_for_the_checkpoint_in_flight(monkeypatch: pytest.MonkeyPatch):

@@ -1,5 +1,8 @@
 """Users' mistakes: one line each on the main process, or on every one that they happen to, and the exit code."""
 
+import os
+import sys
+
 import pytest
 
 from semisonic.distributed.consistency import Diverged
@@ -26,3 +29,13 @@ def test_other_ranks_wait_and_are_silent_unless_it_happened_to_them(
     own.everywhere = True
     errors.report_error(own)
     assert slept == [errors.AFTER_MAIN] and capsys.readouterr().err == "error: here alone\n"
+
+
+def test_a_mistake_that_nobody_reads_has_its_exit_code(monkeypatch: pytest.MonkeyPatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(errors, "MAIN", True)
+    with os.fdopen(writer, "w", buffering=1) as nobody:
+        monkeypatch.setattr(sys, "stderr", nobody)
+        assert errors.report_error(UserError("a: wrong")) == ExitCode.USER
+        monkeypatch.undo()
