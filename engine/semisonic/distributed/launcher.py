@@ -60,7 +60,8 @@ def _find() -> tuple[int, str] | None:
 
 _FOUND = (os.getpid(), _find())
 """Looked for at import, which comes before torch's, and kept with the process that it holds for: a launcher that dies
-in the seconds until a run begins is known then. One that dies in the first tenths of a second is taken for none."""
+in the seconds until a run begins is known then. One that dies in the first tenths of a second is taken for none here;
+ranks that then find nobody at torchrun's store end in `rendezvous.join`."""
 
 
 class Launcher:

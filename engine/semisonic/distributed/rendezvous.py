@@ -1,6 +1,7 @@
 """What a launcher has set up: mistakes in it, and the ranks coming together before anything is built."""
 
 import os
+import socket
 import time
 from datetime import timedelta
 from uuid import uuid4
@@ -9,9 +10,11 @@ import torch
 import torch.distributed as dist
 from torch.distributed import DistError, PrefixStore, TCPStore
 
-from semisonic.schema import UserError
+from semisonic.schema import Stopped, UserError
 
 ROUND = "semisonic/round"
+REFUSED = (0.5, 1, 2, 0)
+"""Seconds that follow each connection that is refused."""
 
 
 class NotTogether(UserError):
@@ -48,12 +51,36 @@ def job_store(timeout: timedelta) -> TCPStore | None:
     return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timeout)
 
 
+def check_agents() -> None:
+    """Raises `Stopped` where nobody serves the store of torchrun's agents any more.
+
+    They make it before they start a worker, so the launcher has died, before this process could have noticed
+    (`distributed.launcher`). A connection that is refused is tried again for a while: it may be the network's mistake.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return
+    where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    for wait in REFUSED:
+        try:
+            socket.create_connection(where, timeout=5).close()
+        except ConnectionRefusedError:
+            time.sleep(wait)
+        except OSError:
+            return  # nobody says no: `join` waits, and says for whom
+        else:
+            return
+    raise Stopped(
+        f"stopped by the death of its launcher, which served {where[0]}:{where[1]}, before anything was written"
+    )
+
+
 def join(backend: str, minutes: float, timeout: timedelta | None = None) -> None:
     """Makes the process group of the ranks that the launcher announced, unless it stands or there are none.
 
     timeout: that of its collectives; None for torch's. The group gets a name of its own in the store: agents keep their
     store over restarts, and with the addresses of workers that are gone, which torch would find there, gloo waits for
-    them for ever. Raises `NotTogether`, which says where it waited, and for whom.
+    them for ever. Raises `NotTogether`, which says where it waited, and for whom, and `Stopped` where the launcher is
+    dead.
     """
     if "RANK" not in os.environ or dist.is_initialized():
         return
@@ -61,6 +88,7 @@ def join(backend: str, minutes: float, timeout: timedelta | None = None) -> None
     where = f"MASTER_ADDR={os.environ.get('MASTER_ADDR')}, MASTER_PORT={os.environ.get('MASTER_PORT')}"
     failed = f"the process group of {world_size} ranks did not come together within {minutes:g} min ({where}): "
     try:
+        check_agents()
         store = job_store(patience) or TCPStore(
             os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world_size, is_master=rank == 0,
             timeout=patience, wait_for_workers=False, multi_tenant=True,

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.distributed import TCPStore
 
-from semisonic.distributed.rendezvous import _meet, check_launcher
-from semisonic.schema import UserError
+from semisonic.distributed import rendezvous
+from semisonic.distributed.rendezvous import _meet, check_agents, check_launcher, join
+from semisonic.schema import Stopped, UserError
 
 
 def test_ranks_meet_whatever_the_store_remembers():
@@ -29,6 +30,25 @@ def test_ranks_meet_whatever_the_store_remembers():
         early = [threads.submit(meet, rank) for rank in (1, 2)]
         last = [meet(0), *(rank.result() for rank in early)]
         assert len(set(last)) == 1 and last[0] not in first
+
+
+def test_ranks_do_not_wait_for_a_launcher_that_is_dead(monkeypatch: pytest.MonkeyPatch):
+    """Nor is a rank's own store one of a launcher's, which may come late."""
+    server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    port, slept = server.port, []
+    monkeypatch.setattr(rendezvous.time, "sleep", slept.append)
+    variables = {"RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    for name, value in (variables | {"TORCHELASTIC_USE_AGENT_STORE": "True"}).items():
+        monkeypatch.setenv(name, str(value))
+    check_agents()
+    server.set("still", "there")
+    assert not slept and server.get("still") == b"there"
+    del server
+    with pytest.raises(Stopped, match=f"^stopped by the death of its launcher, which served 127.0.0.1:{port}, before"):
+        join("gloo", 10)
+    assert slept == list(rendezvous.REFUSED)
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
+    check_agents()
 
 
 def test_a_launcher_that_did_something_else(monkeypatch: pytest.MonkeyPatch):
