@@ -1,5 +1,5 @@
-"""Being asked to stop: signals of a scheduler, a user's Ctrl-C, or the launcher's death, which the training answers
-between two steps, and what comes before it where it looks (`semisonic.stopping`).
+"""Being asked to stop: signals of a scheduler, a user's Ctrl-C, a terminal that is closed, or the launcher's death. The
+training answers between two steps, and what comes before it where it looks (`semisonic.stopping`).
 """
 
 import signal
@@ -13,13 +13,14 @@ from semisonic.stopping import heard
 
 
 class Preemption:
-    """Turns SIGTERM, SIGUSR1 and a first Ctrl-C into a flag that the training loop reads between steps.
+    """Turns SIGTERM, SIGUSR1, SIGHUP and a first Ctrl-C into a flag that the training loop reads between steps.
 
+    SIGHUP comes from a terminal that is closed, or from torchrun in one; where nohup has it ignored, it stays so.
     Python gives signals to the main thread alone: in any other (a server's, a notebook's) they stay as they are.
     launcher: what has started this process, watched by the caller.
     """
 
-    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 
     def __init__(self, launcher: Launcher | None = None) -> None:
         self._launcher = launcher
@@ -39,7 +40,9 @@ class Preemption:
 
     def __enter__(self) -> "Preemption":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._set) for number in self.SIGNALS}
+            ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            taken = [number for number in self.SIGNALS if not (ignored and number == signal.SIGHUP)]
+            self._before = {number: signal.signal(number, self._set) for number in taken}
         self._heard.enter_context(heard(lambda: self.received))
         return self
 

@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context, resource_tracker
 
-_OWN = {signal.SIGINT, signal.SIGUSR1}
+_OWN = {signal.SIGINT, signal.SIGUSR1, signal.SIGHUP}
 """Signals that reach all processes of a terminal or a job at once, and that this process answers for its workers."""
 
 

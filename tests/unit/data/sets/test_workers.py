@@ -16,13 +16,14 @@ from tests.support.image_folders import encoded
 from tests.support.processes import Start
 
 SCRIPT = """
-import sys
+import signal, sys
 from pathlib import Path
 from semisonic.data.sets import manifest
 from semisonic.distributed.preemption import Preemption
 from semisonic.schema import Stopped
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever these tests were started by
     try:
         with Preemption():
             print("begun", flush=True)
@@ -38,6 +39,7 @@ if __name__ == "__main__":
     [
         signal.SIGKILL,
         pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.long),
         pytest.param(signal.SIGTERM, marks=pytest.mark.long),
     ],
 )
