@@ -1,5 +1,6 @@
-"""Whether the images are those that a run began with, and how an older run gets what tells."""
+"""Whether the images are those that a run began with, and the same on all ranks; how an older run gets what tells."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,24 @@ from semisonic.checkpoint.atomic_files import write_text, writing
 from semisonic.config.migrations import read_saved
 from semisonic.data.sets.base import DataSet, ImageFiles
 from semisonic.data.sets.checksum import data_checksum
-from semisonic.data.sets.fingerprint import TABLE, data_problem, write_table
+from semisonic.data.sets.fingerprint import PARTS, TABLE, data_problem, write_table
+from semisonic.distributed.engine import Accelerator
 from semisonic.schema import UserError
+from semisonic.training.process import on_main
+
+
+def check_ranks_alike(data: DataSet, accelerator: Accelerator) -> None:
+    """Raises `UserError` on a rank that has found other images than rank 0, as where every node has a copy of its own.
+
+    To be called by all ranks.
+    """
+    if accelerator.num_processes == 1:
+        return
+    first = on_main(accelerator, lambda: dict(data.fingerprint))
+    if others := [text for part, text in PARTS.items() if data.fingerprint.get(part) != first.get(part)]:
+        raise UserError(
+            f"data: {', '.join(others)} on {socket.gethostname()} are not those of rank 0; give every node the same"
+        )
 
 
 def check_data(folder: Path, data: DataSet) -> None:

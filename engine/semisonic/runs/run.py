@@ -28,7 +28,7 @@ from semisonic.distributed.watchdog import StatusWriter, Watchdog
 from semisonic.faults import arm, reach
 from semisonic.reporting.console import Console
 from semisonic.runs.continuing import drawn_anew, extensions, lengthen
-from semisonic.runs.known_data import adopt_data, check_data
+from semisonic.runs.known_data import adopt_data, check_data, check_ranks_alike
 from semisonic.runs.memory_fit import Trial, fit_steps
 from semisonic.runs.ownership import RunFolders
 from semisonic.runs.run_folder import (
@@ -137,6 +137,7 @@ def _run(
     begun = on_main(accelerator, lambda: check_resumable(cfg, resume, invocation.extend))
     # The ranks share the manifest of a folder through a lock: one of them scans.
     data = given.data or load(cfg, accelerator, invocation.verify_data)
+    check_ranks_alike(data, accelerator)
     if begun:
         on_main(accelerator, lambda: check_data(cfg.run_folder, data))
     cfg, asked = with_classes(cfg, data), with_classes(asked, data)

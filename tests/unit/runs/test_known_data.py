@@ -2,19 +2,23 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from semisonic import cli
 from semisonic.config.migrations import read_saved
+from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.checksum import data_checksum
 from semisonic.data.sets.fingerprint import TABLE
 from semisonic.data.sets.registry import load_data_set
 from semisonic.data.sets.splits import make_split, split_data
-from semisonic.runs.known_data import adopt_data, check_data
+from semisonic.runs import known_data, run
+from semisonic.runs.known_data import adopt_data, check_data, check_ranks_alike
 from semisonic.runs.run_folder import create
 from semisonic.schema import UserError
 from semisonic.training.build import draw_split
@@ -80,6 +84,37 @@ def test_a_run_knows_its_images(tmp_path: Path, capfd: pytest.CaptureFixture):
     assert said.startswith(f"error: data: not what the run in {out} began with: the test image test/dog/0.png holds ")
     assert f"semisonic evaluate {out} FOLDER" in said
     assert mistake(capfd, "train", "--resume", "--out", out, "--data.root", elsewhere, "--verify-data", "--steps", "3")
+
+
+def test_a_rank_that_finds_other_images_is_refused(monkeypatch: pytest.MonkeyPatch):
+    data = load_data_set(config().data)
+    other = replace(data, test=replace(data.test, labels=data.test.labels[::-1]))
+    asked = []
+
+    def on_main(accelerator: object, action: Callable[[], object]) -> object:
+        asked.append(action())
+        return dict(data.fingerprint)
+
+    monkeypatch.setattr(known_data, "on_main", on_main)
+    ranks, alone = SimpleNamespace(num_processes=2, process_index=1), SimpleNamespace(num_processes=1)
+    check_ranks_alike(data, ranks)  # type: ignore[arg-type]
+    with pytest.raises(
+        UserError, match=r"^data: the labels of the test images on \S+ are not those of rank 0; give every"
+    ):
+        check_ranks_alike(other, ranks)  # type: ignore[arg-type]
+    assert asked == [data.fingerprint, other.fingerprint]
+    check_ranks_alike(other, alone)  # type: ignore[arg-type]
+
+
+def test_ranks_are_compared_before_anything_is_written(
+    tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    def differ(data: DataSet, accelerator: object) -> None:
+        raise UserError(f"data: others of {len(data.classes)} classes")
+
+    monkeypatch.setattr(run, "check_ranks_alike", differ)
+    assert mistake(capfd, "train", *QUICK, "--out", tmp_path / "run") == "error: data: others of 10 classes"
+    assert not (tmp_path / "run").exists()
 
 
 def test_other_images_than_an_older_run_s_are_refused_as_far_as_it_knows_them(tmp_path: Path):
