@@ -89,7 +89,7 @@ def examine(path: str, known: bytes = b"") -> Examined | None:
     try:
         data = Path(path).read_bytes()
     except Exception as error:
-        return _failure(error)
+        return _failure(error)._replace(status=UNREADABLE)
     digest = hashlib.blake2b(data, digest_size=_DIGEST).digest()
     if digest == known:
         return None
@@ -123,8 +123,9 @@ def _judge(data: bytes) -> Examined:
 
 
 def _failure(error: Exception) -> Examined:
-    # Pillow raises a dozen types, all meaning that the file is damaged; only the system sets errno.
-    status = BAD if getattr(error, "errno", None) is None else UNREADABLE
+    # Pillow raises a dozen types, all meaning that the file is damaged; only the system sets errno, or lacks memory.
+    lacking = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
+    status = UNREADABLE if lacking else BAD
     return Examined(0, 0, status, " ".join(str(error).split()) or type(error).__name__)
 
 

@@ -205,6 +205,22 @@ def test_a_change_that_leaves_no_trace_is_found_by_reading_all(tmp_path: Path):
     assert manifest.scan(tmp_path, paths).entries == found.entries
 
 
+@pytest.mark.parametrize("where", [(Path, "read_bytes"), (Image.Image, "load")])
+def test_a_file_that_memory_lacks_for_is_tried_again_and_all_others_stay_known(tmp_path: Path, monkeypatch, where):
+    write_all(tmp_path, {})
+    paths = ["train/a/1.png", "train/b/1.png"]
+    manifest.scan(tmp_path, paths[:1])
+
+    def lacking(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*where, lacking)
+        assert manifest.scan(tmp_path, paths).entries[1][5:7] == (manifest.UNREADABLE, "MemoryError")
+    found = manifest.scan(tmp_path, paths)
+    assert found.decoded == 1 and found.entries[1].status == OK
+
+
 def test_a_file_that_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch):
     write_all(tmp_path, {"x.png": encoded("RGB", "PNG")})
     real = Path.read_bytes
