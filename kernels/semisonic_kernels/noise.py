@@ -30,7 +30,7 @@ def positions(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def uniform(keys: Tensor, counters: Tensor) -> Tensor:
-    """Uniform float32 in (0, 1), a function of keys and counters (int64, of shapes that go together)."""
+    """Uniform float32 in (0, 1], a function of keys and counters (int64, of shapes that go together)."""
     return (((mixed(keys, counters) >> 40) & 0xFFFFFF).float() + 0.5) * 2.0**-24
 
 

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from semisonic.models import shake_shake, torchvision_nets, wide_resnet
 from semisonic.models.networks import NETWORKS
 from semisonic.models.norm import computed_again
-from semisonic.models.randomness import RandomLayer, drawn_again
+from semisonic.models.randomness import RandomLayer, counted_anew, drawn_again
 
 BLOCKS = {
     "resnet": ("BasicBlock", "Bottleneck"),
@@ -82,7 +82,7 @@ def use_blocks(module: nn.Module, recompute: bool, compiled: bool) -> int:
         if compiled:
             key = again, structure(block)
             if key not in shared:
-                shared[key] = _compiled(run, len(shared))
+                shared[key] = counting(_compiled(run, len(shared)), again)
             run = shared[key]
         block.forward = _bound(block, run)
     return len(blocks)
@@ -96,8 +96,9 @@ def structure(block: nn.Module) -> Hashable:
 
 
 def forward(block: nn.Module, *args: Any) -> Any:
-    """The block's own forward."""
-    return type(block).forward(block, *args)
+    """The block's own forward; a network calls each of its blocks once."""
+    with counted_anew():
+        return type(block).forward(block, *args)
 
 
 def recomputed(random: bool, block: nn.Module, *args: Any) -> Any:
@@ -141,6 +142,13 @@ def _compiled(run: Forward, number: int) -> Forward:
     code = block_forward.__code__.replace(co_name=f"block_forward_{number}")
     copy = types.FunctionType(code, globals(), code.co_name, None, block_forward.__closure__)
     return torch.compile(copy, fullgraph=True, dynamic=False)
+
+
+def counting(compiled: Forward, recompute: bool) -> Forward:
+    """A compiled forward whose layers may count their calls in blocks that the compiler computes again, too."""
+    if not recompute:
+        return compiled
+    return torch._dynamo.config.patch(skip_fwd_side_effects_in_bwd_under_checkpoint=True)(compiled)
 
 
 def _is_block(module: nn.Module) -> bool:

@@ -1,9 +1,10 @@
 """Layers that draw random numbers, where those come from, and a context in which they draw none.
 
-In a step of training they come from a counter: each is a hash of its row's key, of the layer's number and of its
-position in the row. A row's key is that of an image's place in the step's global batch (`algorithms/row_keys.py`), so
-the numbers are the same on any number of ranks, for any micro-batches, compiled or not, and when a block is computed
-again. Everywhere else, as in a training loop of the user's own, they come from torch's generator.
+In a step of training they come from a counter: each is a hash of its row's key, of the layer's number, of how often
+this forward has called the layer before, and of its position in the row. A row's key is that of an image's place in the
+step's global batch (`algorithms/row_keys.py`), so the numbers are the same on any number of ranks, for any
+micro-batches, compiled or not, and when a block is computed again. Everywhere else, as in a training loop of the user's
+own, they come from torch's generator.
 Shape suffixes: N rows.
 """
 
@@ -14,10 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semisonic.schema import UserError
 from semisonic_kernels.noise import mixed, positions, uniform
+
+AGAIN = (
+    "network: it computes a part that draws random numbers (as nn.Dropout) again in the backward, where it would draw "
+    "others; leave out torch.utils.checkpoint there (--recompute does it for blocks that are known)"
+)
 
 _drawing = True
 _keys: Tensor | None = None
+_calls: dict[nn.Module, int] = {}
+"""How often each layer has drawn from these keys."""
 
 
 class without_draws:
@@ -48,18 +57,24 @@ class drawn_by:
 
     def __init__(self, keys: Tensor | None) -> None:
         self.keys = keys
-        self.outside: list[Tensor | None] = []
+        self.outside: list[tuple[Tensor | None, dict[nn.Module, int]]] = []
 
     def __enter__(self) -> None:
-        global _keys
-        self.outside.append(_keys)
-        _keys = self.keys
+        global _keys, _calls
+        self.outside.append((_keys, _calls))
+        _keys, _calls = self.keys, {}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        global _keys
-        _keys = self.outside.pop()
+        global _keys, _calls
+        _keys, _calls = self.outside.pop()
+
+
+def counted_anew() -> drawn_by:
+    """Around a part of a forward that is called once in it: what its layers draw does not change, and the part can be
+    compiled, or computed again, by itself."""
+    return drawn_by(_keys)
 
 
 class drawn_again(drawn_by):
@@ -101,6 +116,8 @@ class RandomLayer(nn.Module):
     layer: Tensor
     """The layer's number, 0-d int64: a tensor, so that layers of one structure share compiled code. Not in the state
     dict."""
+    by_place: bool = False
+    """Whether it has drawn from keys, uncompiled."""
 
     def add_number(self) -> None:
         self.register_buffer("layer", torch.zeros((), dtype=torch.int64), persistent=False)
@@ -114,20 +131,29 @@ class RandomLayer(nn.Module):
         """This layer's own key of each row of its input [N, ...]: int64 [N]. None: draw from torch's generator.
 
         That is outside of a step, and in a network of the user's own for an input that does not begin with the images.
+        Raises UserError in a forward that is computed again without the keys of its first time.
         """
         if _keys is None:
+            if self.by_place and not torch.compiler.is_compiling() and torch._C._current_graph_task_id() >= 0:
+                raise UserError(AGAIN)
             return None
         each, rest = divmod(len(x), max(1, len(_keys)))
         if rest:
             return None
+        if not torch.compiler.is_compiling():
+            self.by_place = True
+        before = _calls.get(self, 0)
+        _calls[self] = before + 1
         keys_N = _keys ^ self.layer
+        if before:  # as where one layer drops both branches of a block
+            keys_N = keys_N ^ salt(f"call {before}")
         if each == 1:
             return keys_N
         # Rows that follow one another are parts of an image, as windows or patches are.
         return mixed(keys_N[:, None], positions(keys_N[:, None], (each,))).flatten()
 
     def uniforms(self, x: Tensor, count: int) -> Tensor:
-        """So many numbers in [0, 1) for each row of the input [N, ...]: float32 [count, N]."""
+        """So many numbers in [0, 1] for each row of the input [N, ...]: float32 [count, N]."""
         keys_N = self.keys(x)
         if keys_N is None:
             return torch.rand(count, len(x), device=x.device)
@@ -141,7 +167,7 @@ class RandomLayer(nn.Module):
         shape = tuple(x.shape[1:])
         keys = keys_N.view(-1, *[1] * len(shape))
         kept = uniform(keys, positions(keys, shape)) >= rate
-        return x * (kept * (1 / (1 - rate) if rate < 1 else 0.0)).to(x.dtype)
+        return x * kept * (1 / (1 - rate) if rate < 1 else 0.0)  # by a number: half precision would round it
 
 
 class Dropout(RandomLayer, nn.Dropout):

@@ -19,7 +19,7 @@ from semisonic.data.loading.feedback import Feedback
 from semisonic.distributed.deepspeed import offloads_optimizer
 from semisonic.distributed.engine import Accelerator, Engine, ForwardBackward, ZeroEngine
 from semisonic.faults import reach
-from semisonic.models.blocks import use_blocks
+from semisonic.models.blocks import counting, use_blocks
 from semisonic.optim.optimizer import AveragingSGD, OptimConfig, build_optimizer, set_learning_rate
 from semisonic.training.cuda_graph import WARM_UP_DDP, CudaGraph, GraphedFunction, Recorder
 from semisonic.training.metrics import Meter
@@ -177,7 +177,7 @@ def compile_modules(algorithm: Algorithm, graphs: str, recompute: bool) -> None:
     for role in algorithm.roles:
         module = algorithm.role_module(role)
         # The bound method, not the module: keys stay clean, and DDP and DeepSpeed wrap it from outside.
-        forward = torch.compile(module.forward, fullgraph=True, dynamic=False)
+        forward = counting(torch.compile(module.forward, fullgraph=True, dynamic=False), recompute)
         if algorithm.inner_gradients:
             # Under DDP the compiler cuts the graph where buckets of gradients end: not inside an inner gradient.
             forward = torch._dynamo.config.patch(optimize_ddp=False)(forward)

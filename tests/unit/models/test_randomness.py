@@ -1,19 +1,24 @@
 """Layers that draw random numbers, from what, and where they must not: MPL's progress, and probes that stand for an
 evaluation."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.mpl import MPL
 from semisonic.algorithms.rotnet import RotNet
+from semisonic.models import blocks
 from semisonic.models.ema import EmaConfig
 from semisonic.models.head import DropoutLinear
 from semisonic.models.networks import ModelConfig, build
 from semisonic.models.randomness import Dropout, convert_dropout, drawn_by, number_layers, without_draws
 from semisonic.models.shake_shake import Block
 from semisonic.models.stochastic_depth import StochasticDepth
+from semisonic.schema import UserError
 from tests.support.addons import composition
 from tests.support.algorithms import batch, images, info, tiny_network
 from tests.support.runner import Runner
@@ -95,6 +100,59 @@ def test_compiled_layers_draw_what_eager_ones_do(name: str):
     torch.testing.assert_close(call(layer, given), by_keys(layer, given))
 
 
+class Twice(nn.Module):
+    """A layer that both of its branches share, as in torchvision's Swin."""
+
+    def __init__(self, width: int = 4):
+        super().__init__()
+        self.linear, self.shared = nn.Linear(width, width), StochasticDepth(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.shared(self.linear(x)), self.shared(torch.ones_like(x))], 1)
+
+
+def test_a_layer_that_is_called_again_draws_anew():
+    block, keys = Twice(), torch.arange(400)
+    branch, other = by_keys(block, torch.ones(400, 4), keys).any(-1).T
+    assert (branch & other).float().mean().item() == pytest.approx(0.25, abs=0.06)
+    assert by_keys(block, torch.ones(400, 4), keys).any(-1).T.equal(torch.stack([branch, other]))  # each time
+
+
+@pytest.mark.parametrize(("recompute", "compiled"), [(True, False), (False, True), (True, True)])
+def test_blocks_count_their_layers_calls(recompute: bool, compiled: bool, monkeypatch: pytest.MonkeyPatch):
+    torch._dynamo.reset()
+    monkeypatch.setattr(blocks, "_is_block", lambda module: isinstance(module, Twice))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    torch.manual_seed(0)
+    own = nn.Sequential(*(Twice() for _ in range(3)))
+    number_layers(nn.ModuleDict({"network": own}))
+
+    def pull() -> list[Tensor]:
+        found = by_keys(own, torch.ones(5, 4))
+        return [found.detach(), *torch.autograd.grad(found.square().sum(), list(own.parameters()))]
+
+    plain = pull()
+    blocks.use_blocks(own, recompute, compiled)
+    for first, again in zip(plain, pull(), strict=True):
+        torch.testing.assert_close(again, first)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_network_that_would_draw_others_in_the_backward_is_refused(reentrant: bool):
+    """One of the user's own with torch.utils.checkpoint: its gradients would be of another network, and nobody told."""
+    layer = Dropout(0.5)
+
+    def run(x: Tensor) -> Tensor:
+        return checkpoint(lambda own: layer(own.square()).square(), x, use_reentrant=reentrant).sum()
+
+    given = torch.rand(5, 40, requires_grad=True)
+    run(given).backward()  # outside of a step torch's generator draws, and is set back
+    with drawn_by(KEYS):
+        found = run(given)
+    with pytest.raises(UserError, match=r"leave out torch\.utils\.checkpoint"):
+        found.backward()
+
+
 def test_dropout_drops_its_share_and_keeps_the_mean():
     layer, given = Dropout(0.3), torch.ones(400, 300, requires_grad=True)
     keys = torch.arange(400)
@@ -106,6 +164,14 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     found.sum().backward()
     assert given.grad.equal(found.detach())
     assert not by_keys(Dropout(1.0), given, keys).any() and by_keys(Dropout(0.0), given, keys).equal(given)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_dropout_divides_as_exactly_as_torch_s(dtype: torch.dtype):
+    given = torch.rand(8, 100, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+    found = by_keys(Dropout(0.1), given, torch.arange(8))
+    wide = given if dtype is torch.float64 else given.float()
+    assert found.dtype is dtype and found.equal((wide * (1 / 0.9)).to(dtype) * (found != 0))
 
 
 def test_parts_of_an_image_have_numbers_of_their_own():
