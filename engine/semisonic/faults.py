@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 
 from semisonic.schema import UserError
@@ -150,19 +151,18 @@ def _parse(text: str, rank: int) -> dict[str, set[int]]:
             ["SEMISONIC_FAULT: point:n[@rank] of", *(f"  {name:26} {what}" for name, what in POINTS.items())]
         )
     found: dict[str, set[int]] = {}
-    problems, unknown = [], False
+    problems = []
     for fault in text.split(","):
         point, _, rest = fault.strip().partition(":")
         number, at, where = rest.partition("@")
         if point not in POINTS:
-            problems.append(f"SEMISONIC_FAULT: {point!r} is no point")
-            unknown = True
+            near = get_close_matches(point, POINTS)
+            advice = f"did you mean {', '.join(near)}?" if near else "SEMISONIC_FAULT=list shows all"
+            problems.append(f"SEMISONIC_FAULT: {point!r} is no point; {advice}")
         elif not number.isdecimal() or int(number) < 1 or (at and not where.isdecimal()):
             problems.append(f"SEMISONIC_FAULT: {fault.strip()!r} is not point:n or point:n@rank, n from 1 on")
         elif not at or int(where) == rank:
             found.setdefault(point, set()).add(int(number))
-    if unknown:
-        problems.append(f"SEMISONIC_FAULT: the points are {', '.join(POINTS)}")
     if problems:
         raise UserError(problems)
     return found

@@ -104,11 +104,11 @@ def test_files_are_written_in_one_place():
 
 def test_all_mistakes_of_the_variable_are_told_together(arm: Callable[..., None]):
     with pytest.raises(UserError) as caught:
-        arm("stat.kill:1, step.kill:0, step.kill:1@x, step.kill")
-    unknown, *wrong, points = caught.value.messages
-    assert unknown == "SEMISONIC_FAULT: 'stat.kill' is no point"
+        arm("stat.kill:1, nowhere:1, step.kill:0, step.kill:1@x, step.kill")
+    near, unknown, *wrong = caught.value.messages
+    assert near.startswith("SEMISONIC_FAULT: 'stat.kill' is no point; did you mean step.kill, ")
+    assert unknown == "SEMISONIC_FAULT: 'nowhere' is no point; SEMISONIC_FAULT=list shows all"
     assert [line.split("'")[1] for line in wrong] == ["step.kill:0", "step.kill:1@x", "step.kill"]
-    assert points.startswith("SEMISONIC_FAULT: the points are status.write, ")
 
 
 def test_the_list_says_what_each_point_does(arm: Callable[..., None]):

@@ -91,7 +91,9 @@ def kept_step(run: Path, step: int | None = None) -> Path:
         return run
     found = {path.name: path for path in checkpoints.saved(run / FOLDER)}
     if not found:
-        raise UserError(f"{run}: has kept no step; a run that ends because a step is not finite does, in {FOLDER}/")
+        if not run.is_dir():
+            raise UserError(f"run: there is no folder {run}; give a run's folder")
+        raise UserError(f"run: {run} has kept no step; a run that ends because a step is not finite does, in {FOLDER}/")
     wanted = f"step-{step}" if step is not None else list(found)[-1]
     if wanted not in found:
         raise UserError(f"--step: {run} has kept {', '.join(found)}, not {wanted}")

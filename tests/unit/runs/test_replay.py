@@ -36,8 +36,10 @@ def test_a_run_that_diverges_keeps_its_step_and_the_command_tells_where_it_begin
 
 
 def test_what_is_not_there_is_said(tmp_path: Path):
-    with pytest.raises(UserError, match="has kept no step"):
+    with pytest.raises(UserError, match=f"run: {tmp_path} has kept no step"):
         kept_step(tmp_path)
+    with pytest.raises(UserError, match="run: there is no folder nowhere"):
+        kept_step(Path("nowhere"))
     (tmp_path / "replay" / "step-7").mkdir(parents=True)
     assert kept_step(tmp_path, 7) == kept_step(tmp_path) == tmp_path / "replay" / "step-7"
     with pytest.raises(UserError, match="has kept step-7, not step-8"):
