@@ -78,10 +78,11 @@ def recorded_calls() -> Iterator[list[CodeType]]:
 
 
 def engine_calls(entered: list[CodeType], root: Path) -> Iterator[tuple[Path, CodeType]]:
-    """(file, code) of those calls whose file is below the engine's folder, its models left out."""
+    """(file, code) of those calls whose file is below the engine's folder, its models left out, and its named faults,
+    of which a reader of the step needs the names alone."""
     for code in entered:
         path = Path(code.co_filename)
-        if path.is_relative_to(root) and not path.is_relative_to(root / "models"):
+        if path.is_relative_to(root) and not path.is_relative_to(root / "models") and path != root / "faults.py":
             yield path, code
 
 

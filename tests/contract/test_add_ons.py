@@ -255,11 +255,11 @@ def test_an_own_head_is_averaged_evaluated_and_named_for_export():
 def test_the_average_of_an_own_head_follows_it_as_the_network_s_follow_theirs():
     algorithm = fixmatch("abc")
     own, shadow = algorithm.addons["abc"].balanced, algorithm.ema_heads["abc"]
-    before = shadow.weight.clone()
+    before, weight = shadow.weight.clone(), algorithm.ema_weight()
     with torch.no_grad():
         own.weight += 1
     algorithm.update_ema()
-    torch.testing.assert_close(shadow.weight, 0.9 * before + 0.1 * own.weight)
+    torch.testing.assert_close(shadow.weight, (1 - weight) * before + weight * own.weight)
 
 
 def test_a_prediction_offset_is_added_to_what_is_evaluated():

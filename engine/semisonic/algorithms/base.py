@@ -5,6 +5,7 @@ All batch sizes here are those of one rank and one micro-batch.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import reduce
 from typing import Any, ClassVar
 
@@ -161,7 +162,7 @@ class Algorithm(AveragedNetwork):
 
     def forward(self, batch: Batch) -> StepOutput:
         """The loss with the terms of all add-ons; their observations are named ADDON/NAME."""
-        with phase("loss", batch):
+        with phase("loss", batch) if self._draws else nullcontext():
             output = self.loss(batch)
             loss, metrics, observed = output.loss, dict(output.metrics), dict(output.observed)
             for name, addon in self._addons():

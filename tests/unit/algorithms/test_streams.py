@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from semisonic.algorithms.base import Algorithm
-from semisonic.contract import Batch
+from semisonic.contract import cut
 from tests.support.algorithms import frozen, gradients, same
 from tests.support.consistency import each, given, ready
 
@@ -56,12 +56,7 @@ def test_micro_batches_sum_to_the_batch(kind: type[Algorithm]):
     algorithm = frozen(ready(kind))
     whole = gradients(algorithm, given(algorithm))
     algorithm.zero_grad()
-    full = given(algorithm)
-    for half in (0, 1):
-        micro = Batch(*(
-            {name: view.chunk(2)[half] for name, view in value.items()} if isinstance(value, dict) else value.chunk(2)[half]
-            for value in full
-        ))  # fmt: skip
+    for micro in cut(given(algorithm), 2):
         (algorithm.loss(micro).loss / 2).backward()
     assert same(whole, {name: p.grad for name, p in algorithm.named_parameters()})
 
