@@ -42,7 +42,8 @@ def head_by_name(
     """
     if list(theirs) == list(ours):
         return dict(given), ""
-    rows = [(ours.index(name), number) for number, name in enumerate(theirs) if name in set(ours)]
+    places, known = {name: number for number, name in enumerate(ours)}, set(theirs)
+    rows = [(places[name], number) for number, name in enumerate(theirs) if name in places]
     found = dict(given)
     for name in ("head.weight", "head.bias"):
         value, own = found.get(name), wanted.get(name)
@@ -55,8 +56,11 @@ def head_by_name(
         else:
             del found[name]
     line = f"head: {len(rows)} of {len(ours)} classes taken by name"
-    for what, one, other in (("fresh", ours, theirs), ("not needed", theirs, ours)):
-        if names := [name for name in one if name not in set(other)]:
+    for what, names in (
+        ("fresh", [name for name in ours if name not in known]),
+        ("not needed", [name for name in theirs if name not in places]),
+    ):
+        if names:
             more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
             line += f"; {what}: {', '.join(names[:NAMED])}{more}"
     return found, line

@@ -4,6 +4,8 @@ A reader of a plug-in can get all of it wrong; what is not noticed here would en
 """
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +42,22 @@ def _class_problems(classes: Any) -> list[str]:
         return [f"DataSet.classes: {_kind(classes)} is not valid; give a tuple of the classes' names"]
     if len(classes) < 2:
         return [f"DataSet.classes: {len(classes)} classes; at least 2 are needed"]
-    if repeated := sorted({name for name in classes if classes.count(name) > 1}):
-        return [f"DataSet.classes: {', '.join(repeated)} more than once; every class needs a name of its own"]
-    return []
+    problems = []
+    if found := repeated(classes):
+        problems.append(f"DataSet.classes: {', '.join(found)} more than once; every class needs a name of its own")
+    if unnamed := unwritable(classes):
+        problems.append(f"DataSet.classes: {', '.join(unnamed)} is not valid; every class needs a name that is text")
+    return problems
+
+
+def repeated(classes: Iterable[str]) -> list[str]:
+    """The names that are there more than once."""
+    return sorted(name for name, count in Counter(classes).items() if count > 1)
+
+
+def unwritable(classes: Iterable[str]) -> list[str]:
+    """The names that no configuration can hold, as messages show them: empty ones, and those that are not UTF-8."""
+    return [repr(name) for name in classes if not name or any("\ud800" <= letter <= "\udfff" for letter in name)]
 
 
 def _number_problems(data: Any) -> list[str]:

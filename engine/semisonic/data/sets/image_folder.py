@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, ImageFiles
+from semisonic.data.sets.checks import unwritable
 from semisonic.data.sets.listing import (
     Listing,
     class_folders,
@@ -85,6 +86,8 @@ def load_folder(cfg: DataConfig) -> DataSet:
 
 
 def _class_problems(listing: Listing, classes: tuple[str, ...], found: set[str]) -> list[str]:
+    if unnamed := unwritable(sorted(found)):
+        return [f"data.root: {listing.root} has classes whose names are not UTF-8: {_some(unnamed)}; rename them"]
     problems = []
     if unlisted := sorted(found - set(classes)):
         problems.append(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from semisonic.data.sets import digits
 from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet
+from semisonic.data.sets.checks import repeated
 from semisonic.data.sets.given import GIVEN, given_problems, load_given
 from semisonic.data.sets.image_folder import folder_problems, load_folder
 from semisonic.data.sets.splits import label_problems
@@ -107,8 +108,8 @@ def data_problems(cfg: DataConfig) -> list[str]:
         problems.append(
             f"data.pad: a margin of {cfg.pad} cannot be reflected from {size} pixels; give less than {size}"
         )
-    if repeated := sorted({name for name in cfg.classes if cfg.classes.count(name) > 1}):
-        problems.append(f"data.classes: {', '.join(repeated)} more than once; every class needs a name of its own")
+    if found := repeated(cfg.classes):
+        problems.append(f"data.classes: {', '.join(found)} more than once; every class needs a name of its own")
     if len(cfg.classes) == 1:
         problems.append(f"data.classes: {cfg.classes[0]} alone; at least 2 classes are needed")
     if cfg.split is not None and not cfg.split.expanduser().is_file():

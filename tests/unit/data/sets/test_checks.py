@@ -38,6 +38,7 @@ def mistakes(**changes: Any) -> list[str]:
         ("classes", ["a", "b", "c"], "DataSet.classes: list is not valid"),
         ("classes", (0, 1, 2), "DataSet.classes: tuple is not valid"),
         ("classes", ("a", "b", "a"), "DataSet.classes: a more than once"),
+        ("classes", ("a", "", "c\udce9"), "DataSet.classes: '', 'c\\udce9' is not valid; every class needs a name"),
         ("size", 0, "DataSet.size: 0"),
         ("size", 16.0, "DataSet.size: 16.0"),
         ("size", True, "DataSet.size: True"),

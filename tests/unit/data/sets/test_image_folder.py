@@ -102,6 +102,16 @@ def test_bad_files_can_be_left_out(tmp_path: Path):
     assert "is left to train or to test on" in errors_of(tmp_path, bad_files="skip")[0]
 
 
+def test_a_class_needs_a_name_that_a_configuration_can_hold(tmp_path: Path):
+    """A run began with such a class, trained to its end, and could not be continued."""
+    for folder in (b"a", b"caf\xe9"):
+        os.makedirs(os.path.join(os.fsencode(tmp_path), b"train", folder))
+        with open(os.path.join(os.fsencode(tmp_path), b"train", folder, b"1.png"), "wb") as file:
+            file.write(encoded("RGB", "PNG"))
+    (problem,) = errors_of(tmp_path)
+    assert problem.endswith("has classes whose names are not UTF-8: 'caf\\udce9'; rename them")
+
+
 def test_odd_names_survive(tmp_path: Path, decoded: list[str]):
     write_images(tmp_path / "train/a b,ü", ["x\n.png", "ü.png"])
     with open(os.fsencode(tmp_path / "train/a b,ü") + b"/\xff.png", "wb") as file:  # not UTF-8
