@@ -95,7 +95,7 @@ def unsafe(folder: Path) -> str | None:
             return f"{path} belongs to {_user_name(owner)}, who can change what would run here; chown it"
         if stat.S_ISLNK(mode):
             continue
-        by_group = bool(mode & stat.S_IWGRP) and (last or not _of_one(status.st_gid))
+        by_group = bool(mode & stat.S_IWGRP) and not _of_one(status.st_gid, root=not last)
         if (by_group or mode & stat.S_IWOTH) and (last or not mode & stat.S_ISVTX):
             shared = bool(mode & stat.S_ISVTX)
             instead = f"make a folder of your own in {path}" if shared else f"chmod go-w {path}"
@@ -202,9 +202,10 @@ def _administrators() -> frozenset[int]:
     return frozenset(users)
 
 
-def _of_one(group: int) -> bool:
-    """Whether a group is root's, or that of this user alone, which systems with umask 002 give to each."""
-    if group == 0:
+def _of_one(group: int, root: bool) -> bool:
+    """Whether a group is that of this user alone, which systems with umask 002 give to each; or, with `root`, that of
+    root."""
+    if root and group == 0:
         return True
     try:
         user, name = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -101,12 +102,34 @@ def open_above_a_link(folder: Path) -> str:
     return f"others can write {folder.parent / 'open'}, "
 
 
+def group_of(monkeypatch: pytest.MonkeyPatch, *members: str) -> None:
+    """This user is called me, and so is their group, which has these members."""
+    user = SimpleNamespace(pw_gid=os.getegid(), pw_name="me")
+    group = SimpleNamespace(gr_name="me", gr_mem=list(members))
+    monkeypatch.setattr(compile_caches, "pwd", SimpleNamespace(getpwuid=lambda number: user))
+    monkeypatch.setattr(compile_caches, "grp", SimpleNamespace(getgrgid=lambda number: group))
+
+
+def test_a_folder_made_under_umask_002_is_its_user_s_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """As torch has made it, where each user has a group of their own."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    folder.chmod(0o775)
+    group_of(monkeypatch)
+    monkeypatch.setenv(INDUCTOR, str(folder))
+    private_caches(compiles=False)
+    assert os.environ[INDUCTOR] == str(folder)
+    group_of(monkeypatch, "another")
+    assert unsafe(folder)
+
+
 @pytest.mark.parametrize("spoil", [chmod(0o777), chmod(0o775), chmod(0o1777), open_above, open_above_a_link])
 def test_a_folder_that_others_can_write_is_refused(
     spoil: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     folder = tmp_path / "above" / "cache"
     folder.mkdir(parents=True)
+    group_of(monkeypatch, "me", "another")
     monkeypatch.setenv(INDUCTOR, str(folder))
     private_caches(compiles=False)
     problem = spoil(folder)
