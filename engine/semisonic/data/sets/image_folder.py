@@ -100,7 +100,7 @@ def _class_problems(listing: Listing, classes: tuple[str, ...], found: set[str])
             "some"
         )
     if problems:
-        return problems
+        return [*problems[:-1], f"{problems[-1]}; in a new run, --data.classes none takes those that are there"]
     if len(classes) < 2:
         problems.append(
             f"data.root: {listing.root} has {len(classes)} classes of labeled images; at least 2 are needed"

@@ -128,7 +128,7 @@ def check_classes(cfg: DataConfig, data: DataSet) -> None:
             (name for name in (*data.classes, *cfg.classes) if (name in cfg.classes) != (name in data.classes)), None
         )
         found = "in another order" if other is None else f"and {other} is not in both"
-        raise UserError(f"data.classes: they are not those of the images of {cfg.name}, {found}; leave the field out")
+        raise UserError(f"data.classes: they are not those of the images of {cfg.name}, {found}; give none")
 
 
 def load_data_set(cfg: DataConfig) -> DataSet:

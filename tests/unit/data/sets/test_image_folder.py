@@ -47,7 +47,8 @@ def test_listed_classes_keep_their_numbers(tmp_path: Path):
     assert [label for _, label in files(data.train)] == [1, 2, 0] and files(data.test) == [("test/dog/1.png", 2)]
     assert errors_of(tmp_path, classes=("cat", "wolf", "dog")) == [
         f"data.classes: {tmp_path} has labeled images of classes that are not listed: fox; list them too, or take them out",
-        f"data.classes: {tmp_path} has no labeled images of wolf; every class that is listed needs some",
+        f"data.classes: {tmp_path} has no labeled images of wolf; every class that is listed needs some; "
+        "in a new run, --data.classes none takes those that are there",
     ]
     assert errors_of(tmp_path, classes=("cat", "dog", "cat")) == [
         "data.classes: cat more than once; every class needs a name of its own"
