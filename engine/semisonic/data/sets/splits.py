@@ -158,7 +158,7 @@ def split_data(path: Path) -> Fingerprint | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             known = json.loads(str(stored["data"]))
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (OSError, TypeError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return None  # what cannot be read, `make_split` tells
     return known if isinstance(known, dict) else None
 
@@ -226,9 +226,10 @@ def _draw_held_out(
 
 def _read_npz(file: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise UserError(f"data.split: {file} is a single array; an .npz with named arrays is needed")
+        loaded = np.load(file, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise UserError(f"data.split: {file} is a single array; an .npz with named arrays is needed")
+        with loaded as stored:
             names, problems = find_arrays(stored.files)
             if problems:
                 raise UserError(f"data.split: {file} {problem}" for problem in problems)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semisonic.data.sets.base import DataConfig
-from semisonic.data.sets.splits import Split, label_problems, load_split, make_split, save_split
+from semisonic.data.sets.splits import Split, label_problems, load_split, make_split, save_split, split_data
 from semisonic.schema import UserError
 from tests.support.splits import CLASSES, LABELS, OF_EACH, errors_of, split_of
 
@@ -197,5 +197,9 @@ def test_files_that_are_no_split(tmp_path: Path):
     save_split(split_of(labels=20), tmp_path / "cut.npz")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:200])
     assert "cannot read" in errors_of(split=tmp_path / "cut.npz")[0]
+    with (tmp_path / "array.npz").open("wb") as file:
+        np.save(file, OF_EACH)
+    assert "is a single array" in errors_of(split=tmp_path / "array.npz")[0]
+    assert split_data(tmp_path / "array.npz") is None  # what the run looks at first
     (tmp_path / "bad.csv").write_text("file,label\na.png,3\n")
     assert "column path or index" in errors_of(split=tmp_path / "bad.csv")[0]
