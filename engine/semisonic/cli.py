@@ -16,7 +16,7 @@ from rich.console import Console as RichConsole
 
 from semisonic.distributed.launcher import Launcher
 from semisonic.plugins import load_plugins
-from semisonic.reporting.errors import report_error
+from semisonic.reporting.errors import report_error, short_warnings
 from semisonic.schema import ExitCode, UserError
 from semisonic.version import __version__
 
@@ -46,7 +46,8 @@ def guarded(command: Command) -> Command:
     @functools.wraps(command)
     def run(argv: Sequence[str]) -> int:
         try:
-            return command(argv)
+            with short_warnings():
+                return command(argv)
         except UserError as error:
             if "--debug" in argv:
                 raise

@@ -20,7 +20,7 @@ PROGRAMS = {
 """Launchers by what Python runs them as: a script's name, or a module after -m."""
 VARIABLES = ("TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION")
 """One of these is in the environment of all that they start."""
-DEATHS = {name: f"the death of its launcher, {name}" for name in dict.fromkeys(PROGRAMS.values())}
+DEATHS = {name: f"the death of its launcher {name}" for name in dict.fromkeys(PROGRAMS.values())}
 """Why a run was stopped, by launcher."""
 LOOK_EVERY = 0.5
 

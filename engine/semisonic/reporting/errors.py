@@ -1,8 +1,12 @@
-"""How users' mistakes are told: one line each, once among all ranks."""
+"""How users' mistakes are told: one line each, once among all ranks; and what this project warns of, one line too."""
 
 import os
 import sys
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from semisonic.reporting.output import lasting
 from semisonic.schema import ExitCode, UserError
@@ -10,6 +14,9 @@ from semisonic.schema import ExitCode, UserError
 MAIN = int(os.environ.get("RANK", "0")) == 0
 AFTER_MAIN = 1.0
 """Seconds that the other ranks wait at a mistake: torchrun kills all once one ends, even the one that prints."""
+
+OURS = {"semisonic", "semisonic_kernels"}
+"""Folders whose code warns users; where it does so tells them nothing."""
 
 
 def report_error(error: UserError) -> ExitCode:
@@ -20,3 +27,22 @@ def report_error(error: UserError) -> ExitCode:
     else:
         time.sleep(AFTER_MAIN)
     return error.exit_code
+
+
+@contextmanager
+def short_warnings() -> Iterator[None]:
+    """Within it a warning of this project is printed as one line, without the line of code that gave it."""
+    whole = warnings.formatwarning
+
+    def short(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if category is UserWarning and OURS.intersection(Path(filename).parts):
+            return f"warning: {message}\n"
+        return whole(message, category, filename, lineno, line)
+
+    warnings.formatwarning = short
+    try:
+        yield
+    finally:
+        warnings.formatwarning = whole

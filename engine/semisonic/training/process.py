@@ -134,6 +134,8 @@ def start(cfg: RunConfig) -> Accelerator:
     )  # fmt: skip
     # Accelerate passes an option that torch has renamed; its meaning is unchanged.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+    # Kernels and DeepSpeed call collectives by the names that older versions of torch have; the new ones do the same.
+    warnings.filterwarnings("ignore", message=".*torch.distributed.*is deprecated", category=FutureWarning)
     # Steps before the capture of a CUDA graph are not captured; that is no mistake.
     warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
     zero = cfg.execution.zero
@@ -208,8 +210,6 @@ def deepspeed_plugin(cfg: RunConfig, content: dict[str, Any]) -> DeepSpeedPlugin
     os.environ.setdefault("DS_ACCELERATOR", cfg.torch_device)  # else DeepSpeed guesses, and warns that it did
     importlib.import_module("deepspeed")  # whose import sets the level of its messages
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # it warns that it has not tested torch's SGD
-    # DeepSpeed calls collectives by names that torch has replaced; they do the same.
-    warnings.filterwarnings("ignore", message=".*torch.distributed.*is deprecated", category=FutureWarning)
     # Accelerate refuses a configuration beside fields that `accelerate launch` has put into the environment.
     os.environ.pop("ACCELERATE_CONFIG_DS_FIELDS", None)
     return DeepSpeedPlugin(hf_ds_config=deepspeed_config.filled(content, cfg.optim.clip), zero3_init_flag=False)

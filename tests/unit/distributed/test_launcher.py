@@ -66,8 +66,8 @@ def test_a_launcher_is_what_its_command_line_runs(command: str, name: str | None
 @pytest.mark.parametrize(
     ("parent", "variable", "received"),
     [
-        ("torchrun", "TORCHELASTIC_RUN_ID", "the death of its launcher, torchrun"),
-        ("accelerate", "ACCELERATE_MIXED_PRECISION", "the death of its launcher, accelerate"),
+        ("torchrun", "TORCHELASTIC_RUN_ID", "the death of its launcher torchrun"),
+        ("accelerate", "ACCELERATE_MIXED_PRECISION", "the death of its launcher accelerate"),
         ("torchrun", "HOME", "None"),
         ("shell", "TORCHELASTIC_RUN_ID", "None"),
     ],

@@ -2,9 +2,11 @@
 
 import os
 import sys
+import warnings
 
 import pytest
 
+from semisonic import cli
 from semisonic.distributed.consistency import Diverged
 from semisonic.reporting import errors
 from semisonic.schema import ExitCode, UserError
@@ -39,3 +41,17 @@ def test_a_mistake_that_nobody_reads_has_its_exit_code(monkeypatch: pytest.Monke
         monkeypatch.setattr(sys, "stderr", nobody)
         assert errors.report_error(UserError("a: wrong")) == ExitCode.USER
         monkeypatch.undo()
+
+
+def test_a_warning_of_this_project_is_one_line_and_others_say_where_they_come_from():
+    whole = warnings.formatwarning("old", FutureWarning, cli.__file__, 1)
+
+    @cli.guarded
+    def command(argv: list[str]) -> int:
+        assert warnings.formatwarning("kept there", UserWarning, cli.__file__, 1) == "warning: kept there\n"
+        assert warnings.formatwarning("old", FutureWarning, cli.__file__, 1) == whole
+        assert os.__file__ in warnings.formatwarning("kept there", UserWarning, os.__file__, 1)
+        return 0
+
+    assert command([]) == 0
+    assert cli.__file__ in warnings.formatwarning("kept there", UserWarning, cli.__file__, 1)

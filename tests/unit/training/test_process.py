@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -122,6 +123,20 @@ def test_a_torch_without_that_mode_is_told_of(kernels_alone: None, monkeypatch: 
     monkeypatch.setattr(package, "config", ModuleType("torch._inductor.config"))
     with pytest.warns(UserWarning, match=r"no torch._inductor.config.deterministic.*TORCHINDUCTOR_CACHE_DIR"):
         set_arithmetic(on_gpu=False, deterministic=True)
+
+
+def test_names_of_collectives_that_torch_has_replaced_are_not_told_to_users(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    from torch.distributed import _functional_collectives as collectives
+
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):  # `start` sets them
+        monkeypatch.setenv(name, str(tmp_path))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        start(resolve(FIELDS)[1])
+        warnings.warn(f"`{collectives.__name__}.all_gather_tensor` is deprecated.", FutureWarning, stacklevel=1)
+    assert not [str(warning.message) for warning in told if warning.category is FutureWarning]
 
 
 def test_compiled_code_is_kept_where_nobody_else_can_write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
