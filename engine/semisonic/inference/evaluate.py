@@ -62,6 +62,14 @@ def _moved(data: dict[str, Any], root: Path) -> dict[str, str]:
     return {"root": str(root)} | {name: str(path) for name, path in there.items() if path.exists()}
 
 
+def images_of(cfg: RunConfig, root: Path | None) -> DataSet:
+    """The data set of a run. Raises `UserError` that says how to name its folder where that is gone."""
+    for name, path in {"data.csv": cfg.data.csv, "data.root": cfg.data.root}.items():
+        if cfg.data.name == "folder" and root is None and path is not None and not path.exists():
+            raise UserError(f"{name}: {path} is not there any more; --root says where the images are now")
+    return load_data_set(cfg.data)
+
+
 def check_data(path: Path, state: Mapping[str, Any], data: DataSet, parts: tuple[str, ...], advice: str) -> None:
     """Raises `UserError` where these parts of the data are others than those of the checkpoint or the run in `path`,
     whose state.json is `state`. One that an older version wrote knows nothing of them."""
@@ -90,7 +98,7 @@ def evaluate_checkpoint(
     """The metrics of a checkpoint's weights, ema and raw, on its run's test images; `root`: where the data are."""
     checkpoint = checkpoints.load_checkpoint(path)  # once: the run may be replacing it
     cfg = configuration_in(checkpoint.config, path, root)
-    data = load_data_set(cfg.data)
+    data = images_of(cfg, root)
     device = default_device()
     advice = f"--root says where they are; images of your own are a folder: semisonic evaluate {path} FOLDER"
     check_data(path, checkpoint.state, data, TEST, advice)

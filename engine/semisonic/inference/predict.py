@@ -17,9 +17,8 @@ from semisonic.data.loading.image_source import source_of
 from semisonic.data.loading.loader import evaluation_slices
 from semisonic.data.sets.base import ImageFiles
 from semisonic.data.sets.fingerprint import POOL
-from semisonic.data.sets.registry import load_data_set
 from semisonic.inference.classifier import Classifier, classifier_of, load_classifier
-from semisonic.inference.evaluate import check_data, configuration_in, default_device
+from semisonic.inference.evaluate import check_data, configuration_in, default_device, images_of
 from semisonic.inference.files import file_slices
 from semisonic.schema import UserError
 from semisonic.training.build import draw_split
@@ -35,7 +34,7 @@ def predict_pool(
     """
     checkpoint = checkpoints.load_checkpoint(path)  # once: the run may be replacing it
     cfg = configuration_in(checkpoint.config, path, root)
-    data = load_data_set(cfg.data)
+    data = images_of(cfg, root)
     check_data(path, checkpoint.state, data, POOL, "--root says where they are; the table would be of other images")
     split = draw_split(cfg, data)
     classifier = classifier_of(checkpoint, path, weights).to(default_device())

@@ -41,6 +41,21 @@ def test_files_in_a_folder_that_has_moved_are_looked_for_in_it(tmp_path: Path):
     assert moved(test_root="/old/test").root == tmp_path / "new"
 
 
+@pytest.mark.parametrize("command", [cli.evaluate, lambda run: cli.predict([*run, "--pool"])])
+def test_images_that_have_gone_are_told_with_the_option_that_finds_them(
+    folder_run: tuple[Path, Path], capfd: pytest.CaptureFixture, command: cli.Command
+):
+    run, folder = folder_run
+    data = folder.parent
+    data.rename(data.with_name("moved"))
+    try:
+        assert command([str(run)]) == 2
+        problem = f"error: data.root: {data} is not there any more; --root says where the images are now\n"
+        assert capfd.readouterr().err == problem
+    finally:
+        data.with_name("moved").rename(data)
+
+
 def test_a_folder_of_the_test_images_has_the_run_s_figures(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
     data = load_data_set(DataConfig())
     for number, (image, label) in enumerate(zip(data.test.pixels, data.test.labels, strict=True)):
