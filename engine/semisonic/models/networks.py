@@ -72,7 +72,7 @@ class Network:
     blocks: tuple[type[nn.Module], ...] = ()
     """Classes of the repeated blocks that `recompute` and compile=blocks work on; see `blocks.py`."""
     blocks_draw: bool = False
-    """Whether its blocks draw random numbers of torch's generator in training. (An nn.Dropout inside draws no such.)"""
+    """Whether its blocks draw random numbers of torch's generator in training. An nn.Dropout does not."""
     own: bool = True
     """Whether torchvision's fields (weights, stem) mean nothing to it."""
 
