@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +124,17 @@ def test_ranks_that_do_not_come(tmp_path: Path, start: Start, rank: str, message
               LOCAL_RANK=rank, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)  # fmt: skip
     printed = job.communicate(timeout=200)[0]
     assert job.returncode == 2 and message.format(port=port) in printed.splitlines()[-1], printed[-2000:]
+
+
+@pytest.mark.slow
+def test_a_rank_that_fails_alone_before_the_run_begins_leaves_no_folder(tmp_path: Path, start: Start):
+    """Rank 0 writes nothing before all have come so far."""
+    world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    both = [run(start, "python launch/train.py", *FIELDS, "--out", tmp_path / "run", RANK=rank, LOCAL_RANK=rank,
+                SEMISONIC_FAULT="begin.kill:1@1", **world) for rank in "01"]  # fmt: skip
+    printed = [job.communicate(timeout=200)[0] for job in both]
+    assert both[1].returncode == -signal.SIGKILL and "fault: begin.kill:1 strikes" in printed[1]
+    assert both[0].returncode and not (tmp_path / "run").exists(), printed[0][-2000:]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -1,6 +1,5 @@
 """Whether the images are those that a run began with, and the same on all ranks; how an older run gets what tells."""
 
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,21 @@ from semisonic.data.sets.base import DataSet, ImageFiles
 from semisonic.data.sets.checksum import data_checksum
 from semisonic.data.sets.fingerprint import PARTS, TABLE, data_problem, write_table
 from semisonic.distributed.engine import Accelerator
+from semisonic.distributed.failures import RaisedByAllRanks, format_ranks
 from semisonic.schema import UserError
-from semisonic.training.process import on_main
+from semisonic.training.process import of_ranks
 
 
 def check_ranks_alike(data: DataSet, accelerator: Accelerator) -> None:
-    """Raises `UserError` on a rank that has found other images than rank 0, as where every node has a copy of its own.
-
-    To be called by all ranks.
-    """
+    """Raises `RaisedByAllRanks` where a rank has found other images than rank 0, as in a copy on its own node."""
     if accelerator.num_processes == 1:
         return
-    first = on_main(accelerator, lambda: dict(data.fingerprint))
-    if others := [text for part, text in PARTS.items() if data.fingerprint.get(part) != first.get(part)]:
-        raise UserError(
-            f"data: {', '.join(others)} on {socket.gethostname()} are not those of rank 0; give every node the same"
-        )
+    first, *found = of_ranks(dict(data.fingerprint))
+    ranks = [rank for rank, own in enumerate(found, start=1) if own != first]
+    if ranks:
+        parts = [text for part, text in PARTS.items() if any(found[r - 1].get(part) != first.get(part) for r in ranks)]
+        what = f"{', '.join(parts)} that {format_ranks(ranks)} found"
+        raise RaisedByAllRanks(f"data: {what} are not those of rank 0; give every node the same")
 
 
 def check_data(folder: Path, data: DataSet) -> None:

@@ -48,7 +48,7 @@ from semisonic.training import replay
 from semisonic.training.build import begun, build_algorithm, build_trainer, draw_split, initialize, load, with_classes
 from semisonic.training.given import NOTHING, Given, check_alike, check_given
 from semisonic.training.out_of_memory import explained
-from semisonic.training.process import on_main, started
+from semisonic.training.process import of_ranks, on_main, started
 from semisonic.training.short_runs import short_run_notes
 from semisonic.training.trainer import Trainer
 
@@ -152,6 +152,7 @@ def _run(
     cfg, baseline = fit_steps(cfg, asked, begun, data, split, accelerator, console, trial, given.network)
     reach("begin")
     raise_if_stopped()
+    of_ranks(None)  # what one rank alone refuses, or is stopped by, leaves nothing behind either
     if not begun:
         on_main(accelerator, lambda: folders.own_new(cfg))
     notes = on_main(accelerator, lambda: begin_run(cfg, split, data, invocation.extend))

@@ -25,6 +25,7 @@ from accelerate.utils import (
     DistributedDataParallelKwargs,
     InitProcessGroupKwargs,
     broadcast_object_list,
+    gather_object,
 )
 
 from semisonic.config.run_config import RunConfig
@@ -242,6 +243,12 @@ def on_main(accelerator: Accelerator, action: Callable[[], T]) -> T:
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+def of_ranks(value: T) -> list[T]:
+    """What every rank says, on every rank; none goes on before all have come so far."""
+    said: list[T] = gather_object([value])
+    return said
 
 
 def keep_freed_memory() -> None:

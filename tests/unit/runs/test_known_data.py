@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +16,7 @@ from semisonic.data.sets.checksum import data_checksum
 from semisonic.data.sets.fingerprint import TABLE
 from semisonic.data.sets.registry import load_data_set
 from semisonic.data.sets.splits import make_split, split_data
+from semisonic.distributed.failures import RaisedByAllRanks
 from semisonic.runs import known_data, run
 from semisonic.runs.known_data import adopt_data, check_data, check_ranks_alike
 from semisonic.runs.run_folder import create
@@ -86,24 +86,15 @@ def test_a_run_knows_its_images(tmp_path: Path, capfd: pytest.CaptureFixture):
     assert mistake(capfd, "train", "--resume", "--out", out, "--data.root", elsewhere, "--verify-data", "--steps", "3")
 
 
-def test_a_rank_that_finds_other_images_is_refused(monkeypatch: pytest.MonkeyPatch):
+def test_a_rank_that_finds_other_images_is_refused_by_all(monkeypatch: pytest.MonkeyPatch):
     data = load_data_set(config().data)
     other = replace(data, test=replace(data.test, labels=data.test.labels[::-1]))
-    asked = []
-
-    def on_main(accelerator: object, action: Callable[[], object]) -> object:
-        asked.append(action())
-        return dict(data.fingerprint)
-
-    monkeypatch.setattr(known_data, "on_main", on_main)
-    ranks, alone = SimpleNamespace(num_processes=2, process_index=1), SimpleNamespace(num_processes=1)
+    ranks = SimpleNamespace(num_processes=3)
+    monkeypatch.setattr(known_data, "of_ranks", lambda own: [own, own, data.fingerprint])
     check_ranks_alike(data, ranks)  # type: ignore[arg-type]
-    with pytest.raises(
-        UserError, match=r"^data: the labels of the test images on \S+ are not those of rank 0; give every"
-    ):
+    with pytest.raises(RaisedByAllRanks, match="labels of the test images that rank 2 found are not"):
         check_ranks_alike(other, ranks)  # type: ignore[arg-type]
-    assert asked == [data.fingerprint, other.fingerprint]
-    check_ranks_alike(other, alone)  # type: ignore[arg-type]
+    check_ranks_alike(other, SimpleNamespace(num_processes=1))  # type: ignore[arg-type]
 
 
 def test_ranks_are_compared_before_anything_is_written(
