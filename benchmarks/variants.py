@@ -82,7 +82,7 @@ class Bare:
     def __init__(self, plan: Plan):
         cfg = configuration(plan)
         from passes import Passes
-        from semisonic.models.blocks import use_blocks
+        from semisonic.models.blocks import counting, use_blocks
         from semisonic.training.cuda_graph import CudaGraph
 
         algorithm, found, self.device = counted_passes(plan, cfg)
@@ -90,7 +90,8 @@ class Bare:
             use_blocks(algorithm, cfg.recompute, cfg.graphs == "blocks")
         run = Passes(algorithm, found, cfg.autocast, self.device)
         if cfg.graphs == "whole":
-            run.objective = torch.compile(run.objective, fullgraph=True, dynamic=False)
+            compiled = torch.compile(run.objective, fullgraph=True, dynamic=False)
+            run.objective = counting(compiled, cfg.recompute)
         self.run: Callable[[], None] = run
         if cfg.replayed == "step":
             graph = CudaGraph()

@@ -9,7 +9,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from semisonic.models.blocks import use_blocks
+from semisonic.models.blocks import counting, use_blocks
 from semisonic.models.networks import ModelConfig, build
 from semisonic.models.norm import batch_statistics
 
@@ -27,7 +27,7 @@ def train(way: str, rank: int) -> dict[str, Tensor]:
     if recompute or compiled == "blocks":
         use_blocks(network, recompute, compiled == "blocks")
     if compiled == "whole":
-        network.forward = torch.compile(network.forward, fullgraph=True, dynamic=False)
+        network.forward = counting(torch.compile(network.forward, fullgraph=True, dynamic=False), recompute)
     engine = DistributedDataParallel(network, broadcast_buffers=False)
     generator, found = torch.Generator().manual_seed(rank), {}
     for step in range(2):
