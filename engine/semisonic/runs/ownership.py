@@ -19,6 +19,8 @@ class RunFolders:
     def __init__(self, say: Callable[[str], object] = print):
         self.say = say
         self._locks: dict[Path, FolderLock] = {}
+        self.settle: Callable[[], object] = lambda: None
+        """Waits for what is still being written into them, such as a checkpoint, before they are free."""
 
     def __enter__(self) -> "RunFolders":
         return self
@@ -26,8 +28,11 @@ class RunFolders:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        while self._locks:
-            self._locks.popitem()[1].release()
+        try:
+            self.settle()
+        finally:
+            while self._locks:
+                self._locks.popitem()[1].release()
 
     def begin(self, cfg: RunConfig, resume: bool) -> None:
         """Before the first look into a run's folder: owns one that a run is in, and its baseline's. Of another, of

@@ -267,7 +267,7 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
         fresh=not latest, say=reports.append, activity=session.watchdog.activity, network=session.given.network,
     )  # fmt: skip
     session.watchdog.wait_for_checkpoint = trainer.checkpoint_writer.rest
-    trainer.checkpoint_writer.check = session.folders.check
+    trainer.checkpoint_writer.check, session.folders.settle = session.folders.check, trainer.checkpoint_writer.settle
     console.start_up(cfg, session.data, session.split, trainer.rank, trainer.device, cfg.execution.threads)
     if latest:
         reach("restore")

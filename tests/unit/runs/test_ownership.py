@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 
 import semisonic
+from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.folder_lock import LOCK, FolderInUse, FolderLock
+from semisonic.runs import run
 from semisonic.runs.ownership import RunFolders
 from semisonic.runs.run_folder import check_resumable
 from semisonic.schema import UserError
@@ -82,6 +85,28 @@ def test_a_folder_that_cannot_be_locked_is_a_line(tmp_path: Path, monkeypatch: p
         RunFolders().own(tmp_path)
 
 
+def test_a_folder_is_free_once_its_last_checkpoint_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whatever ends the run meanwhile."""
+    seen: list[bool] = []
+    save = checkpoints.save
+
+    def slow(folder: Path, *rest: Any) -> Path:
+        time.sleep(0.5)
+        seen.append((tmp_path / "run" / LOCK).exists())
+        return save(folder, *rest)
+
+    def refused(*_: object, **__: object) -> None:
+        if any(thread.name == "checkpoint 0" for thread in threading.enumerate()):
+            raise UserError("status.json could not be written")
+
+    semisonic.train(data=digits(), out=tmp_path / "first", **FIELDS)
+    monkeypatch.setattr(checkpoints, "save", slow)
+    monkeypatch.setattr(run, "write_status", refused)
+    with pytest.raises(UserError, match=r"status\.json"):
+        semisonic.train(data=digits(), out=tmp_path / "run", init=tmp_path / "first", **FIELDS)
+    assert seen == [True] and not (tmp_path / "run" / LOCK).exists()
+
+
 def test_a_second_run_of_a_process_is_refused_and_the_next_is_not(tmp_path: Path):
     """In another thread, in the middle of the first."""
     out, refused = tmp_path / "run", list[str]()
@@ -105,7 +130,6 @@ def test_a_second_run_of_a_process_is_refused_and_the_next_is_not(tmp_path: Path
     assert semisonic.train(data=digits(), out=out, resume=True, **FIELDS).metrics["step"] == TINY["steps"]
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_without_locks_of_the_file_system_a_run_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def no_locks(*_: object) -> None:
