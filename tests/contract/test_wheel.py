@@ -50,7 +50,7 @@ own["callback"] = None
 try:
     semisonic.train(**own)
 except semisonic.UserError as error:
-    assert "own is in use" in str(error), error
+    assert "own is not empty" in str(error), error
 result = semisonic.train(resume=True, **own)
 assert [entry["step"] for entry in result.history] == [5, 10], result.history
 batch = torch.zeros(2, 3, 8, 8)

@@ -69,7 +69,7 @@ def test_a_run_that_was_there_before_is_refused_at_every_restart(tmp_path: Path,
     job = start(*TORCHRUN, "--standalone", "--nproc_per_node", 2, "--max-restarts", 1, "launch/train.py", *SHORT_RUN, "--no-baseline",
                 "--out", tmp_path)  # fmt: skip
     printed = job.communicate(timeout=200)[0]
-    assert job.returncode == 1 and printed.count(f"error: out: {tmp_path} is in use") == 2
+    assert job.returncode == 1 and printed.count(f"error: out: {tmp_path} is not empty") == 2
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 

@@ -28,7 +28,7 @@ class Ended:
     def refused(self) -> bool:
         """By the lock, or because it came when the other was through."""
         lines = [line for line in self.printed.splitlines() if line.startswith("error: ")]
-        expected = ("another run is at work in", "is in use; continue it", "there is no run in")
+        expected = ("another run is at work in", "is not empty; continue its run", "there is no run in")
         return self.code != 0 and len(lines) == 1 and any(text in lines[0] for text in expected)
 
 

@@ -22,7 +22,8 @@ class StartUp:
     window: float
     """w in w / (t + w) after t steps: from then on about the last t / w of them count."""
     micro: int = 1
-    """Micro-batches of a step: together they count as much as the step's whole batch would."""
+    """Micro-batches of a step: together they count as much as the step's whole batch would, the later ones the more, as
+    by a momentum; of the first step, the last one alone."""
 
     def weight(self, step: Tensor) -> Tensor:
         """That of a forward after so many steps (0-d): a 0-d float64 tensor, 1 at the first step."""

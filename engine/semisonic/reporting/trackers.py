@@ -37,7 +37,8 @@ class Tracker:
         if accelerator.is_main_process:
             with writing(self.path):
                 if discarded := discard_after(self.path, step):
-                    self.notes.append(f"{discarded} lines, later or damaged, moved to metrics.discarded.jsonl")
+                    lines = "1 line" if discarded == 1 else f"{discarded} lines"
+                    self.notes.append(f"{lines}, later or damaged, moved to metrics.discarded.jsonl")
                 if missing := write_missing(self.path, history):
                     self.notes.append(
                         f"metrics.jsonl had lost lines: {missing} evaluation{'s are' if missing > 1 else ' is'} there "

@@ -46,7 +46,9 @@ def check_resumable(cfg: RunConfig, resume: bool, extend: bool = False) -> bool:
             raise UserError(f"steps: {cfg.steps}, but the baseline of {folder} has done {done}; give at least as many")
         return True
     if folder.exists() and (not folder.is_dir() or any(map(_in_use, folder.iterdir()))):
-        raise UserError(f"out: {folder} is in use; continue it with --resume, or choose another folder with --out")
+        raise UserError(
+            f"out: {folder} is not empty; continue its run with --resume, or choose another folder with --out"
+        )
     parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise UserError(f"out: cannot write into {parent}; choose another folder with --out")

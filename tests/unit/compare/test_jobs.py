@@ -150,4 +150,4 @@ def test_other_settings_are_refused_for_a_folder(tmp_path: Path):
     assert f"optim.lr: 0.3, but {made.folder} has 0.2; use another --out (and --init)" in found
     (tmp_path / "runs" / "supervised-all-seed0").mkdir()
     (tmp_path / "runs" / "supervised-all-seed0" / "notes.txt").write_text("mine")
-    assert "is in use" in mistakes("--algorithms", "supervised", "--labels", "all", "--out", str(tmp_path))[0]
+    assert "is not empty" in mistakes("--algorithms", "supervised", "--labels", "all", "--out", str(tmp_path))[0]

@@ -62,7 +62,7 @@ def test_a_start_that_is_refused_leaves_nothing(tmp_path: Path):
         (tmp_path / "used").mkdir()
         (tmp_path / "used" / "mine").touch()
         folders.begin(used, resume=False)
-        with pytest.raises(UserError, match="is in use"):
+        with pytest.raises(UserError, match="is not empty"):
             folders.own_new(used)  # somebody has made it meanwhile
     assert [path.name for path in (tmp_path / "used").iterdir()] == ["mine"]
     with RunFolders() as folders:
