@@ -83,9 +83,9 @@ FOLDERS = {
     "checkpoint.named": "killed after that, before the name is synced",
     "checkpoint.remove": "killed before an old checkpoint loses its name",
     "checkpoint.delete": "killed after that, with one of its files gone",
-    "lock.named": "killed when .lock is there, under a second name too",
-    "lock.rename": "killed before the .lock of a dead process is taken away",
-    "lock.taken": "killed after that, before it is removed",
+    "lock.named": "killed when it has claimed the folder",
+    "lock.rename": "killed before its .lock is in place",
+    "lock.taken": "killed when that is, beside its claim",
     "metrics.fsync": "killed before metrics.jsonl is synced for a checkpoint",
     "lengthened.rename": "killed before the summary of a run that goes on for longer is kept under another name",
 }

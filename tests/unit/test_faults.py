@@ -67,7 +67,7 @@ ELSEWHERE = {
     "checkpoint/format.py: os.rename": 2,  # folders of checkpoints, with points of their own
     "checkpoint/folder_lock.py: os.write": 2,  # the lock of a folder, with points of its own
     "checkpoint/folder_lock.py: os.fsync": 1,
-    "checkpoint/folder_lock.py: os.rename": 2,
+    "checkpoint/folder_lock.py: os.rename": 1,
     "check/golden.py: path.write_text": 1,  # first losses, a file of the user's
     "reporting/trackers.py: os.write": 2,  # metrics.jsonl, with points of its own
     "reporting/trackers.py: os.ftruncate": 1,

@@ -8,11 +8,15 @@ seconds. So there are two answers to whether the holder still lives:
              `flock`, is watched for `EXPIRED` seconds: it lives where the file changes meanwhile. Clocks of two hosts
              are never compared.
 
-A dead holder's file is taken away by a rename, of which one process succeeds, and a new one appears with all in it.
+Whoever takes a free folder, or one that a dead holder has left, first claims what it saw there: it gives its own file
+the name `.lock-after-CONTENT`, which one process alone can do. Only that one may then rename its file to `.lock`, if
+what it saw is there still. A claim whose maker has died is claimed in the same way. So never more than one renames, and
+`.lock` appears with all in it.
 """
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import socket
@@ -31,12 +35,13 @@ from semisonic.schema import UserError
 from semisonic.stopping import raise_if_stopped
 
 LOCK = ".lock"
-"""Name of the file; what begins with it and a dash is half made, or half removed."""
+"""Name of the file; what begins with it and a dash is a claim, or half made."""
 RENEWED, EXPIRED, LOOK = 5.0, 30.0, 0.5
 """Seconds between the renewals of a lease, after which a lease without one counts as given up, and between two looks at
 that of another host."""
 PATIENCE = 10.0
-"""Seconds that the kernel may take to end a process that was killed."""
+"""Seconds that the kernel may take to end a process that was killed, and a process to take a folder that it claims."""
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 NO_LINK = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EMLINK})
 """What `link` raises on file systems without it."""
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
@@ -203,42 +208,74 @@ class FolderLock:
 
     def _take(self) -> int:
         """The open file of the lock, held."""
-        begin = time.monotonic()
-        while True:
-            try:
-                file = self._create()
-                break
-            except FileExistsError:
-                self._displace(begin)
+        begin, own = time.monotonic(), f"{LOCK}-{self.holder.token}"
+        file = os.open(own, NEW, 0o666, dir_fd=self._folder)
+        try:
+            self._fill(file)
+            while not self._succeed(own, begin):
+                pass
+        except BaseException:
+            os.close(file)
+            self._remove(own)
+            raise
         with suppress(OSError):  # what a process left that was killed while it took the lock is in nobody's way
             for name in os.listdir(self._folder):
                 seen = look(name, self._folder) if name.startswith(f"{LOCK}-") else None
                 if seen and _alive(seen) is Alive.NO:
-                    os.unlink(name, dir_fd=self._folder)
+                    self._remove(name)
         return file
 
-    def _create(self) -> int:
-        """Raises `FileExistsError` where there is a lock."""
-        own, new = f"{LOCK}-{self.holder.token}", os.O_RDWR | os.O_CREAT | os.O_EXCL
-        file = os.open(own, new, 0o666, dir_fd=self._folder)
+    def _succeed(self, own: str, begin: float) -> bool:
+        """Puts a file in the place of no lock, or of one whose holder is dead; False where it is to be tried again.
+
+        begin: when the taking of the lock has begun. Raises `FolderInUse`.
+        """
+        before = look(LOCK, self._folder)
+        if before and not self._left(LOCK, before, begin):
+            return False
+        claims = [_claim(before)]
+        while not self._named(own, claims[-1]):
+            seen = look(claims[-1], self._folder)
+            if seen is None or not self._left(claims[-1], seen, begin):
+                return False
+            claims.append(_claim(seen))
+        over = claims[-1:]  # while what was claimed is there, the claims of the dead are needed
         try:
-            self._fill(file)
-            try:
-                os.link(own, LOCK, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-            except OSError as error:
-                if error.errno not in NO_LINK:
-                    raise
-                other = os.open(LOCK, new, 0o666, dir_fd=self._folder)  # seen by others before all is in it
-                os.close(file)
-                file = other
-                self._fill(file)
-            reach("lock.named")
-        except BaseException:
-            os.close(file)
-            raise
+            now = look(LOCK, self._folder)
+            same = (now and now.content) == (before and before.content)
+            if same:
+                reach("lock.rename")
+                os.rename(own, LOCK, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+                reach("lock.taken")
+            over = claims
+            return same
         finally:
-            os.unlink(own, dir_fd=self._folder)
-        return file
+            for name in over:
+                self._remove(name)
+
+    def _named(self, own: str, claim: str) -> bool:
+        """Gives a file the name of a claim; False where another has it."""
+        try:
+            os.link(own, claim, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LINK:
+                raise
+            try:
+                file = os.open(claim, NEW, 0o666, dir_fd=self._folder)  # seen by others before all is in it
+            except FileExistsError:
+                return False
+            try:
+                self._fill(file)
+            finally:
+                os.close(file)
+        reach("lock.named")
+        return True
+
+    def _remove(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._folder)
 
     def _fill(self, file: int) -> None:
         for _ in range(20):
@@ -251,42 +288,28 @@ class FolderLock:
         reach("lock.fsync")
         os.fsync(file)
 
-    def _displace(self, begin: float) -> None:
-        """Takes away the lock of a holder that is dead; returns as well where there is none any more.
-
-        begin: when the taking of the lock has begun.
-        """
-        before = look(LOCK, self._folder)
-        if before is None:
-            return
-        holder, state = _parse(before.content), _alive(before)
-        if state is Alive.DYING and time.monotonic() - begin < PATIENCE:
-            time.sleep(0.05)
-            return
-        if before.flocked or state in (Alive.YES, Alive.DYING):
+    def _left(self, name: str, seen: Look, begin: float) -> bool:
+        """Whether the maker of a lock or claim is dead; False where that is to be looked at again."""
+        holder, state = _parse(seen.content), _alive(seen)
+        works = seen.flocked or state in (Alive.YES, Alive.DYING)
+        passing = state is Alive.DYING or name != LOCK  # who claims is through in a moment
+        if works and passing and time.monotonic() - begin < PATIENCE:
+            time.sleep(0.02)
+            return False
+        if works:
             raise in_use(self.folder, holder)
-        if state is Alive.UNKNOWN and not self._given_up(before, holder):
-            return
-        aside = f"{LOCK}-{uuid.uuid4().hex}"
-        with suppress(FileNotFoundError):  # another process is faster
-            reach("lock.rename")
-            os.rename(LOCK, aside, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-            reach("lock.taken")
-            if look(aside, self._folder) == before:
-                os.unlink(aside, dir_fd=self._folder)
-            else:  # it was, and this is its lock
-                os.rename(aside, LOCK, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        return state is not Alive.UNKNOWN or self._given_up(name, seen, holder)
 
-    def _given_up(self, before: Look, holder: Holder | None) -> bool:
+    def _given_up(self, name: str, before: Look, holder: Holder | None) -> bool:
         """Whether a lock is not renewed for as long as that takes; raises `FolderInUse` where it is, and returns False
         where it is removed."""
-        who = holder or "a process that cannot be told"
-        self.say(f"{self.folder} was not left in order by {who}; waiting {EXPIRED:.0f} s to see whether it still works")
+        who = holder or "a process that it does not name"
+        self.say(f"{self.folder} has the lock of {who}; waiting {EXPIRED:.0f} s to see whether it still works")
         begin = time.monotonic()
         while True:
             raise_if_stopped(LOOK)
             late = time.monotonic() - begin > EXPIRED
-            now = look(LOCK, self._folder)
+            now = look(name, self._folder)
             if now is None:
                 return False
             if now != before:
@@ -299,13 +322,19 @@ class FolderLock:
     def _renew(self) -> None:
         while not self._ended.wait(RENEWED):
             # A file system may be away for a moment, for which whoever watches waits; the next write says more.
-            with suppress(OSError):
+            with suppress(OSError, FolderInUse):
                 seen = look(LOCK, self._folder)
                 if seen is None:  # somebody has removed it
-                    before, self._file = self._file, self._create()
+                    before, self._file = self._file, self._take()
                     os.close(before)
                 elif _parse(seen.content) == self.holder:
                     os.utime(LOCK, dir_fd=self._folder)
+
+
+def _claim(seen: Look | None) -> str:
+    """The name of the claim of what was seen of a lock."""
+    content = seen.content if seen else b"nothing"
+    return f"{LOCK}-after-{hashlib.blake2b(content, digest_size=16).hexdigest()}"
 
 
 def _parse(content: bytes) -> Holder | None:

@@ -106,8 +106,17 @@ def test_two_threads_of_a_process_and_one_after_the_other(tmp_path: Path, kind: 
     second.release()
 
 
-def test_of_many_that_find_a_dead_one_s_lock_one_gets_it(tmp_path: Path, kind: str):
-    held_by(tmp_path, ticks=1)
+@pytest.mark.parametrize("left", ["nothing", "lock", "lock and claim", "claim"])
+def test_of_many_that_find_what_the_dead_have_left_one_gets_it(tmp_path: Path, kind: str, left: str):
+    holder = held_by(tmp_path, ticks=1)
+    if left in ("nothing", "claim"):
+        (tmp_path / LOCK).unlink()
+    if "claim" in left:  # of one that was killed while it took the folder, and of one that was then
+        dead = [json.dumps(holder._replace(token=token)._asdict()) for token in ("first", "second")]
+        claims = [folder_lock._claim(folder_lock.look(tmp_path / LOCK)),
+                  folder_lock._claim(folder_lock.Look(dead[0].encode(), 0, None))]  # fmt: skip
+        for name, content in zip(claims, dead, strict=True):
+            (tmp_path / name).write_text(content)
     got, refused, begin = [], [], threading.Barrier(8)
 
     def take() -> None:
@@ -148,7 +157,7 @@ def test_another_host_s_lock_is_watched(tmp_path: Path, kind: str):
     begin = time.monotonic()
     lock = FolderLock(tmp_path, said.append)
     assert time.monotonic() - begin > folder_lock.EXPIRED and len(said) == 2
-    assert "was not left in order by process 7 on far" in said[0]
+    assert "has the lock of process 7 on far" in said[0]
     lock.release()
 
 
@@ -224,7 +233,7 @@ def test_what_is_half_written_counts_as_another_host_s(tmp_path: Path):
     (tmp_path / LOCK).write_text('{"host": "far"')
     said: list[str] = []
     lock = FolderLock(tmp_path, said.append)
-    assert "by a process that cannot be told" in said[0]
+    assert "has the lock of a process that it does not name" in said[0]
     lock.release()
 
 

@@ -146,7 +146,7 @@ def test_compiled_code_is_kept_where_nobody_else_can_write(monkeypatch: pytest.M
     start(resolve(FIELDS)[1])
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == f"{tmp_path}/semisonic/compiled/inductor"
     assert os.environ["TRITON_CACHE_DIR"].startswith(f"{tmp_path}/semisonic/compiled/")
-    (tmp_path / "semisonic" / "compiled").chmod(0o770)
+    (tmp_path / "semisonic" / "compiled").chmod(0o707)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
     with pytest.raises(UserError, match=f"others can write {tmp_path}/semisonic/compiled, .*; chmod go-w {tmp_path}/"):
         start(resolve(FIELDS)[1])
