@@ -42,13 +42,19 @@ def test_what_is_not_given_is_made_as_a_run_would(tmp_path: Path):
     assert not torch.equal(other.algorithm.network.head.weight, given.algorithm.network.head.weight)
 
 
-def test_init_is_read_by_a_fresh_run_only(tmp_path: Path):
-    first = build_trainer(configuration(tmp_path / "first"))
+def saved(folder: Path) -> Trainer:
+    """One with a checkpoint, whose EMA is no network's initialization."""
+    trainer = build_trainer(configuration(folder))
     with torch.no_grad():
-        for value in first.algorithm.ema.buffers():
+        for value in trainer.algorithm.ema.buffers():
             value += 1
-    first.save()
-    first.checkpoint_writer.finish()
+    trainer.save()
+    trainer.checkpoint_writer.finish()
+    return trainer
+
+
+def test_init_is_read_by_a_fresh_run_only(tmp_path: Path):
+    first = saved(tmp_path / "first")
     cfg, told = configuration(tmp_path / "second", "--init", str(tmp_path / "first")), []
     fresh = build_trainer(cfg, say=told.append)
     assert "Initialized" in told[0]
@@ -69,12 +75,7 @@ def test_init_is_read_by_a_fresh_run_only(tmp_path: Path):
     ],
 )  # fmt: skip
 def test_init_takes_the_rows_of_the_head_by_the_names_of_classes(classes: str, expected: str | None, tmp_path: Path):
-    first = build_trainer(configuration(tmp_path / "first"))
-    with torch.no_grad():
-        for value in first.algorithm.ema.buffers():
-            value += 1
-    first.save()
-    first.checkpoint_writer.finish()
+    first = saved(tmp_path / "first")
     cfg, told = configuration(tmp_path / "second", "--init", str(tmp_path / "first")), []
     data = replace(first.data, classes=tuple(classes))
     trainer = build_trainer(cfg, data, first.split, say=told.append)
