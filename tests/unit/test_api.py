@@ -38,6 +38,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> semisonic.Result:
     return semisonic.train(data=digits(), network=OwnNet, **fields(folder))
 
 
+LIBRARIES = {"tqdm_monitor"}
+"""Threads that a library starts once for the process's life: tqdm's watcher, which torch's compiler brings up."""
+
+
 class Other(OwnNet):
     """The same tensors, and another rate of its dropout."""
 
@@ -49,7 +53,7 @@ class Other(OwnNet):
 def process_state() -> dict[str, Any]:
     """What a run must leave as it was."""
     return {
-        "threads": sorted(thread.name for thread in threading.enumerate()),
+        "threads": sorted(thread.name for thread in threading.enumerate() if thread.name not in LIBRARIES),
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)],
         "environment": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
         "group": dist.is_initialized(),
