@@ -17,6 +17,7 @@ from rich.console import Console as RichConsole
 from semisonic.distributed.launcher import Launcher
 from semisonic.plugins import load_plugins
 from semisonic.reporting.errors import report_error, short_warnings
+from semisonic.reporting.output import show_everything
 from semisonic.schema import ExitCode, UserError
 from semisonic.version import __version__
 
@@ -45,6 +46,7 @@ def guarded(command: Command) -> Command:
 
     @functools.wraps(command)
     def run(argv: Sequence[str]) -> int:
+        show_everything()
         try:
             with short_warnings():
                 return command(argv)

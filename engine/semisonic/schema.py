@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from semisonic.text import printable
+
 
 class Config(BaseModel):
     """Base of every configuration class: frozen, typed, unknown keys refused, fields documented in place.
@@ -62,7 +64,10 @@ class ExitCode(IntEnum):
 
 
 class UserError(Exception):
-    """A mistake in what the user asked for: one line per mistake, shown without a traceback."""
+    """A mistake in what the user asked for: one line per mistake, shown without a traceback.
+
+    Messages hold names of files and classes, and what is in files: they become `printable`.
+    """
 
     everywhere = False
     """Whether every rank shows it, and not rank 0 for all of them."""
@@ -70,7 +75,7 @@ class UserError(Exception):
     """What the process ends with; kinds of errors that job scripts must tell apart have codes of their own."""
 
     def __init__(self, messages: str | Iterable[str]):
-        self.messages = [messages] if isinstance(messages, str) else list(messages)
+        self.messages = [printable(message) for message in ([messages] if isinstance(messages, str) else messages)]
         super().__init__("\n".join(self.messages))
 
     def __reduce__(self) -> tuple[Any, ...]:

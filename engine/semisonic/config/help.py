@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from semisonic.text import name_of, printable, printable_lines
+
 OPTIONS = {
     "--config FILE": "read fields from a YAML file, such as config.yaml of an earlier run",
     "--recipe NAME": "start from a recipe (--list shows them); default: the one named after the data set. Each "
@@ -129,12 +131,13 @@ def show_lists() -> int:
 
 
 def table(title: str, rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Table:
+    """A table of text, whatever that holds."""
     result = Table(
-        title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False,
-        show_header=any(columns),
+        title=Text(printable(title)), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0),
+        pad_edge=False, show_header=any(columns),
     )  # fmt: skip
     for column in columns:
-        result.add_column(column)
+        result.add_column(Text(name_of(column)))
     for row in rows:
-        result.add_row(*map(Text, row))
+        result.add_row(*(Text(printable_lines(cell)) for cell in row))
     return result

@@ -24,6 +24,7 @@ from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.splits import Split
 from semisonic.reporting.output import lasting
 from semisonic.reporting.pseudo_labels import describe
+from semisonic.text import printable, printable_lines
 
 
 class ProgressLines:
@@ -67,7 +68,7 @@ class Console:
         self.rich = RichConsole(file=lasting(sys.stdout), quiet=not main, soft_wrap=True)
 
     def print(self, text: str) -> None:
-        self.rich.print(text, highlight=False, markup=False)
+        self.rich.print(printable_lines(text), highlight=False, markup=False)
 
     @contextmanager
     def progress(self, total: int, done: int) -> Iterator[ProgressLines]:
@@ -124,7 +125,7 @@ class Console:
             rows["BatchNorm"] = "statistics are those of each micro-batch; running momentum 1-(1-m)^(1/k)"
         table = Table(show_header=False, box=None, padding=(0, 1))
         for name, value in rows.items():
-            table.add_row(name, Text(value))
+            table.add_row(name, Text(printable(value)))
         self.rich.print(table, highlight=False)
 
     def result(self, summary: dict[str, Any], folder: Path) -> None:

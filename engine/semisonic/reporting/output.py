@@ -1,7 +1,9 @@
 """What people see may lose its reader: a terminal that is closed, a pipe whose other end has gone. The run goes on."""
 
 import errno
+import io
 import os
+import sys
 from typing import IO, Any, cast
 
 GONE = (errno.EIO, errno.EPIPE)
@@ -16,6 +18,19 @@ def lasting(file: IO[str]) -> IO[str]:
     return cast(IO[str], _Lasting(file))
 
 
+def encodable(text: str, encoding: str | None) -> str:
+    """Text with what an encoding does not have as Python writes it, such as \\xe9; encoding: of a file, or None."""
+    encoding = encoding or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def show_everything() -> None:
+    """What the process prints may hold what its terminal's encoding does not have: that is escaped, and no error."""
+    for file in (sys.stdout, sys.stderr):
+        if isinstance(file, io.TextIOWrapper):
+            file.reconfigure(errors="backslashreplace")
+
+
 class _Lasting:
     def __init__(self, file: IO[str]):
         self._file = file
@@ -23,6 +38,8 @@ class _Lasting:
     def write(self, text: str) -> int:
         try:
             return self._file.write(text)
+        except UnicodeEncodeError:
+            return self.write(encodable(text, getattr(self._file, "encoding", None)))
         except OSError as error:
             self._drop(error)
             return len(text)

@@ -1,5 +1,6 @@
 """A reader that goes away takes nothing along; every other failure to write is one."""
 
+import io
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 from semisonic.reporting.console import Console
-from semisonic.reporting.output import lasting
+from semisonic.reporting.output import lasting, show_everything
 
 CODE = """
 import sys
@@ -53,3 +54,15 @@ def test_a_full_disk_is_an_error():
             lasting(file).flush()
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), full)  # for what is still to be written
+
+
+def test_what_an_encoding_has_not_is_escaped(monkeypatch: pytest.MonkeyPatch):
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    lasting(shown).write("é \udc80\n")
+    shown.seek(0)
+    assert shown.read() == "\\xe9 \\udc80\n"
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="latin-1"))
+    show_everything()
+    print("é 日")
+    sys.stdout.seek(0)
+    assert sys.stdout.read() == "é \\u65e5\n"
