@@ -10,7 +10,6 @@ when it could not be read. While its bytes are at hand, they are hashed: by that
 import hashlib
 import io
 import os
-import sys
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,14 +19,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from semisonic.checkpoint.atomic_files import write_bytes
 from semisonic.data.sets.cache import locked, manifest_files
-from semisonic.data.sets.workers import pool, signals_kept
+from semisonic.data.sets.workers import pool, signals_kept, without_main_module
 from semisonic.schema import UserError
 from semisonic.stopping import raise_if_stopped, until_stopped
 
@@ -260,7 +258,7 @@ def _inspect_all(paths: list[str], known: list[bytes], workers: int | None) -> I
         return list(_progress(until_stopped(map(examine, paths, known)), len(paths)))
     try:
         with pool(workers) as executor:
-            with _without_main_module(), signals_kept():
+            with without_main_module(), signals_kept():
                 results = executor.map(examine, paths, known, chunksize=64)
             return list(_progress(until_stopped(results), len(paths)))
     except BrokenProcessPool as error:
@@ -268,18 +266,6 @@ def _inspect_all(paths: list[str], known: list[bytes], workers: int | None) -> I
         raise UserError(
             "data.workers: a process that checks images died (out of memory?); try fewer, or 1 for none"
         ) from error
-
-
-@contextmanager
-def _without_main_module() -> Iterator[None]:
-    """Processes that are spawned here do not run the main script again. They need nothing of it, and one that trains in
-    its own lines, without `if __name__ == "__main__"`, would do so in each of them."""
-    script = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = script
 
 
 def _progress(results: Iterator, total: int) -> Iterable:

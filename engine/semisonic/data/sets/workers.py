@@ -3,11 +3,13 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context, resource_tracker
+from types import ModuleType
 
 _OWN = {signal.SIGINT, signal.SIGUSR1, signal.SIGHUP}
 """Signals that reach all processes of a terminal or a job at once, and that this process answers for its workers."""
@@ -38,6 +40,18 @@ def signals_kept() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def without_main_module() -> Iterator[None]:
+    """Processes that are spawned here do not run the main script again. They need nothing of it, and one that trains in
+    its own lines, without `if __name__ == "__main__"`, would do so in each of them."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _end_with_the_parent() -> None:
