@@ -6,7 +6,6 @@ over and over, and two of them are compared round by round: a ratio is the media
 """
 
 import contextlib
-import json
 import multiprocessing
 import os
 import platform
@@ -24,6 +23,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+
+from semisonic.text import dump_json
 
 AHEAD = 16
 """Steps that the host may be ahead of the device in a window: enough to keep it busy, few enough to end in time."""
@@ -288,7 +289,7 @@ def describe(found: dict[str, Any]) -> str:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    path.write_text(dump_json(content, indent=1) + "\n")
 
 
 def _version(package: str) -> str | None:

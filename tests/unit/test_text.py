@@ -21,6 +21,7 @@ from semisonic.text import (
     printable,
     printable_lines,
 )
+from tests.support.processes import ROOT
 
 ODD = {
     "two\nlines": "two\\nlines",
@@ -114,6 +115,16 @@ def test_cells_are_text_in_spreadsheets_and_can_be_read_back(text: str):
 def test_cells_of_others_stay_as_they_are():
     for cell in ("", "fox", "'", "'fox", "\\x41", "\\x", "a\\b", "é"):
         assert csv_text(cell) == cell
+
+
+def test_all_json_is_written_by_one_function():
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in (ROOT / "engine").rglob("*.py")
+        for line in path.read_text().splitlines()
+        if "json.dump" in line and path.name != "text.py"
+    ]
+    assert not found, "semisonic.text.dump_json writes no NaN"
 
 
 def test_json_has_no_numbers_that_parsers_refuse():

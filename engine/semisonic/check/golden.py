@@ -7,6 +7,7 @@ from pathlib import Path
 from semisonic.check.properties import Failed, require
 from semisonic.config.run_config import RunConfig
 from semisonic.schema import UserError
+from semisonic.text import dump_json
 from semisonic.training.build import build_trainer
 
 STEPS = 12
@@ -44,7 +45,7 @@ def compare_or_store(file: Path, name: str, found: list[float]) -> str:
         if not isinstance(stored, dict):
             raise ValueError("not an object of names")
         if name not in stored:
-            file.write_text(json.dumps({**stored, name: found}, indent=1) + "\n")
+            file.write_text(dump_json({**stored, name: found}, indent=1) + "\n")
             return f"stored in {file}"
     except OSError as error:
         raise UserError(f"--golden {file}: {error.strerror}") from error

@@ -33,6 +33,7 @@ from typing import NamedTuple
 from semisonic.faults import reach
 from semisonic.schema import UserError
 from semisonic.stopping import raise_if_stopped
+from semisonic.text import dump_json
 
 LOCK = ".lock"
 """Name of the file; what begins with it and a dash is a claim, or half made."""
@@ -282,7 +283,7 @@ class FolderLock:
             if not locked_elsewhere(file, fcntl.LOCK_EX):  # another process may be looking at it for a moment
                 break
             time.sleep(0.05)
-        content = json.dumps(self.holder._asdict()).encode()
+        content = dump_json(self.holder._asdict()).encode()
         reach("lock.write", partial(os.write, file, content[: len(content) // 2]))
         os.write(file, content)
         reach("lock.fsync")

@@ -28,6 +28,7 @@ from semisonic.checkpoint.atomic_files import file_problem, replace, stage, sync
 from semisonic.checkpoint.tensor_files import write_tensors
 from semisonic.faults import reach
 from semisonic.schema import UserError
+from semisonic.text import dump_json
 
 T = TypeVar("T")
 
@@ -76,14 +77,14 @@ def _write(temporary: Path, final: Path, checkpoint: Checkpoint) -> None:
     folder = final.parent
     try:
         temporary.mkdir()
-        state = json.dumps({"format": FORMAT, **checkpoint.state}, indent=1)
+        state = dump_json({"format": FORMAT, **checkpoint.state}, indent=1)
         manifest = {
             "model.safetensors": write_tensors(temporary / "model.safetensors", checkpoint.model),
             "optimizer.safetensors": write_tensors(temporary / "optimizer.safetensors", checkpoint.optimizer),
             "config.yaml": write_file(temporary / "config.yaml", [checkpoint.config.encode()]),
             "state.json": write_file(temporary / "state.json", [state.encode()]),
         }
-        write_file(temporary / "manifest.json", [json.dumps(manifest, indent=1).encode()])
+        write_file(temporary / "manifest.json", [dump_json(manifest, indent=1).encode()])
         reach("checkpoint.sync")
         sync_folder(temporary)
         # All that needs space is written before anything changes its name.

@@ -1,6 +1,5 @@
 """Tensors as safetensors files, written piece by piece."""
 
-import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from semisonic.checkpoint.atomic_files import FileRecord, write_file
+from semisonic.text import dump_json
 
 DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.bool: "BOOL",
@@ -34,7 +34,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> FileRecord:
         end = begin + tensor.numel() * tensor.itemsize
         header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
         begin = end
-    text = json.dumps(header).encode()
+    text = dump_json(header).encode()
     text += b" " * (-len(text) % 8)
 
     def parts() -> Iterator[bytes | memoryview]:

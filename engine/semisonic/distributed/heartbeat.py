@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeVar
 import torch.distributed as dist
 
 from semisonic.distributed.heartbeat_store import UNSET, meet
+from semisonic.text import dump_json
 
 T = TypeVar("T")
 
@@ -155,7 +156,7 @@ class HeartbeatClient:
         """One round; returns whether it was the last."""
         left = self._leaving or (self.reported and self.rank > 0)
         heartbeat = self._heartbeat(self.exchanges)._replace(left=left)
-        self._store.set(str(self.rank), json.dumps(heartbeat))
+        self._store.set(str(self.rank), dump_json(heartbeat))
         if self._posted:
             self._store.set_once(FAILURE_KEY, self._posted)
         if self._reports:
@@ -178,7 +179,7 @@ class HeartbeatClient:
 
     def post(self, failure: Failure) -> None:
         """Has a failure end the job, unless there is one already, of this rank or another."""
-        self._posted = self._posted or json.dumps(failure)
+        self._posted = self._posted or dump_json(failure)
         self._wake.set()
 
     def mark_reported(self) -> None:

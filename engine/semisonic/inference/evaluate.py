@@ -1,6 +1,5 @@
 """A checkpoint on its run's test images or on one's own: its metrics, and pictures of its confusion."""
 
-import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,7 +24,8 @@ from semisonic.inference.files import LabeledFolder, file_slices, labeled_folder
 from semisonic.plugins import loaded_plugins, require_plugins
 from semisonic.reporting.console import save_confusion
 from semisonic.schema import UserError
-from semisonic.training.metrics import Evaluation, evaluate
+from semisonic.text import dump_json
+from semisonic.training.metrics import Evaluation, evaluate, or_null
 
 
 def default_device() -> torch.device:
@@ -140,14 +140,14 @@ def write_evaluation(evaluated: Evaluated, folder: Path) -> None:
         name: {
             **result.scalars(),
             "count": result.count,
-            "per_class": result.per_class,
-            "precision": result.precision,
-            "recall": result.recall,
-            "f1": result.f1,
+            "per_class": or_null(result.per_class),
+            "precision": or_null(result.precision),
+            "recall": or_null(result.recall),
+            "f1": or_null(result.f1),
             "confusion": result.confusion,
         }
         for name, result in evaluated.results.items()
     }
-    write_text(folder / "evaluation.json", json.dumps({"classes": evaluated.classes, **content}, indent=1))
+    write_text(folder / "evaluation.json", dump_json({"classes": evaluated.classes, **content}, indent=1))
     for name, result in evaluated.results.items():
         save_confusion(folder / f"confusion-{name}.png", result.confusion, evaluated.classes)

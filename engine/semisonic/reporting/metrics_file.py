@@ -2,16 +2,19 @@
 
 Each is an object with `step`, `time`, and `kind`: "train", of what was measured over the steps since the last such
 line, or "eval", of an evaluation. Names say on what: `train/`, the batches; `test/`, the test images; `held_out/`, the
-held-out ones. Evaluations are of the EMA network, or with `_raw` of the raw one.
+held-out ones. Evaluations are of the EMA network, or with `_raw` of the raw one. A number that is not finite is the
+text "nan", "inf" or "-inf"; null means that there is none: of accuracies by class, where no test image is of the class.
 
-Earlier versions had no `kind` and other names, in these files and in the history of their checkpoints. What is read is
-translated by the tables below; the lines of a file stay as they were written.
+Earlier versions had no `kind` and other names, in these files and in the history of their checkpoints, and NaN, which
+is no JSON. What is read is translated by the tables below; the lines of a file stay as they were written.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from semisonic.text import numbers
 
 TRAIN, EVAL = "train", "eval"
 """The kinds of lines."""
@@ -26,8 +29,8 @@ EARLIER_WORDS = {"uda_mask": "uda_coverage", "labelled": "labeled"}
 
 
 def current(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures by their names in this version."""
-    return {_current_name(name): value for name, value in entry.items()}
+    """Figures by their names in this version, as numbers: a line has those that are not finite as text."""
+    return {_current_name(name): numbers(value) for name, value in entry.items()}
 
 
 def _current_name(name: str) -> str:

@@ -16,7 +16,6 @@ pseudo-labels, which chance does not turn into 3. Where the unlabeled images hav
 labeled ones, the alarm may be right and the run healthy.
 """
 
-import json
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from semisonic.config.run_config import RunConfig
+from semisonic.reporting.metrics_file import parse
 
 LEAST_STEPS = 100
 """Steps of the alarm's window, at least."""
@@ -58,7 +58,7 @@ class PseudoLabelMonitor:
         self.step = 0
         if step and path.exists():
             with path.open() as file:
-                for line in map(json.loads, file):
+                for line in parse(file):
                     if "train/class_share" in line and line["step"] <= step:
                         self._judge(line["step"], line["train/class_share"])
         self.step = step if read is None else read

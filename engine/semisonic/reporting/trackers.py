@@ -17,6 +17,7 @@ from semisonic.config.run_config import RunConfig
 from semisonic.distributed.engine import Accelerator
 from semisonic.faults import reach
 from semisonic.reporting.metrics_file import EVAL, parse
+from semisonic.text import dump_json, printable
 
 PER_CLASS = 100
 """Vectors up to this length are sent to the trackers entry by entry too; of longer ones the extremes only."""
@@ -56,7 +57,7 @@ class Tracker:
     def write(self, step: int, metrics: dict[str, Any]) -> None:
         """A line of metrics.jsonl. Raises `OSError` where the file system refuses; the lines before are whole then."""
         if self.file:
-            append(self.file, json.dumps({"step": step, "time": round(time.time(), 3), **metrics}) + "\n")
+            append(self.file, dump_json({"step": step, "time": round(time.time(), 3), **metrics}) + "\n")
 
     def send(self, step: int, metrics: dict[str, Any]) -> None:
         """The scalars, and vectors as scalars, to the trackers."""
@@ -86,7 +87,7 @@ def scalars(metrics: dict[str, Any], classes: Sequence[str]) -> dict[str, float]
                 leaf = name.rpartition("/")[2]
                 labels = classes if len(classes) == len(value) else [""] * len(value)
                 entries = zip(map(_label, range(len(value)), labels), value, strict=True)
-                result |= {f"{leaf}/{label}": entry for label, entry in entries if entry == entry}
+                result |= {f"{leaf}/{label}": entry for label, entry in entries if entry is not None and entry == entry}
     return result
 
 
@@ -138,7 +139,7 @@ def write_missing(path: Path, history: Sequence[Mapping[str, Any]]) -> int:
     if not missing:
         return 0
     placed = [(entry["step"], line) for entry, line in zip(entries, lines, strict=True)]
-    placed += [(entry["step"], json.dumps({"step": entry["step"], "kind": EVAL, **entry}) + "\n") for entry in missing]
+    placed += [(entry["step"], dump_json({"step": entry["step"], "kind": EVAL, **entry}) + "\n") for entry in missing]
     placed.sort(key=lambda pair: pair[0])  # stable: the evaluation comes after the training metrics of its step
     write_text(path, "".join(line for _, line in placed))
     return len(missing)
@@ -158,5 +159,5 @@ def flat(cfg: RunConfig) -> dict[str, Any]:
         value: Any = cfg
         for part in name.split("."):
             value = getattr(value, part)
-        values[name] = value if isinstance(value, bool | int | float | str) else str(value)
+        values[name] = value if isinstance(value, bool | int | float) else printable(value)
     return values

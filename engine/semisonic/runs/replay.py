@@ -5,7 +5,6 @@ The step is that of all ranks together, on one device, uncompiled: from the stat
 """
 
 import argparse
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from semisonic.contract import Batch, Info
 from semisonic.models import wrapped
 from semisonic.models.networks import build
 from semisonic.schema import ExitCode, UserError
+from semisonic.text import dump_json
 from semisonic.training.process import started
 from semisonic.training.replay import FOLDER, batch_file, observe, read_batch
 from semisonic.training.step import TrainingStep
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
     show(report, Console())
     if args.out:
         with writing(args.out):
-            write_text(args.out, json.dumps(_plain(asdict(report)), indent=1) + "\n")
+            write_text(args.out, dump_json(asdict(report), indent=1) + "\n")
     return ExitCode.OK if report.finite else ExitCode.DIVERGED
 
 
@@ -181,13 +181,6 @@ def joined(batches: Sequence[Batch], micro: int) -> Batch:
 
     first, *others = batches
     return tree_map(join, first, *others) if others else first
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it: what is not finite as a word."""
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def show(report: Report, console: Console) -> None:

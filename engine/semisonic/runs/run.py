@@ -44,6 +44,7 @@ from semisonic.runs.run_folder import (
 from semisonic.runs.summary import summarize
 from semisonic.schema import ExitCode, UserError, exit_code
 from semisonic.stopping import raise_if_stopped
+from semisonic.text import dump_json
 from semisonic.training import replay
 from semisonic.training.build import begun, build_algorithm, build_trainer, draw_split, initialize, load, with_classes
 from semisonic.training.given import NOTHING, Given, check_alike, check_given
@@ -319,7 +320,7 @@ def take_steps(trainer: Trainer, session: Session) -> str | None:
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
     with writing(folder / "summary.json"):
-        write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+        write_text(folder / "summary.json", dump_json(summary, indent=1) + "\n")
     return summary
 
 

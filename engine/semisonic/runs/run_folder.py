@@ -16,6 +16,7 @@ from semisonic.data.sets.splits import Split, load_split, save_split
 from semisonic.runs.continuing import check_same, contents, steps_done
 from semisonic.runs.known_data import keep_table
 from semisonic.schema import Config, UserError
+from semisonic.text import dump_json
 
 C = TypeVar("C", bound=Config)
 
@@ -132,7 +133,7 @@ def write_status(
     """status.json: what a job script reads to decide whether to start the run again."""
     content = {"status": status, "step": step, "steps": steps, "reason": reason, "exit_code": code, "pid": os.getpid()}
     with writing(folder / "status.json"):
-        write_text(folder / "status.json", json.dumps(content) + "\n")
+        write_text(folder / "status.json", dump_json(content) + "\n")
 
 
 def read_step(folder: Path) -> int:

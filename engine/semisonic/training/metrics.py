@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -167,6 +167,11 @@ class Evaluation:
 
     def scalars(self) -> dict[str, float]:
         return {"top1": self.top1, "top5": self.top5, "loss": self.loss}
+
+
+def or_null(values: Sequence[float]) -> list[float | None]:
+    """Metrics by class as files have them: None, in JSON null, where there is none."""
+    return [None if math.isnan(value) else value for value in values]
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from semisonic.reporting.metrics_file import EVAL, TRAIN, current
 from semisonic.reporting.pseudo_labels import PseudoLabelMonitor
 from semisonic.reporting.trackers import Tracker
 from semisonic.schema import UserError
-from semisonic.training.metrics import Evaluation, Throughput, evaluate, evaluation_mode
+from semisonic.training.metrics import Evaluation, Throughput, evaluate, evaluation_mode, or_null
 from semisonic.training.process import on_main
 from semisonic.training.step import TrainingStep
 from semisonic.training.stragglers import Stragglers
@@ -258,7 +258,7 @@ class Trainer:
                 if which == "held_out" and weights == "ema":
                     self.algorithm.held_out_counts.copy_(torch.tensor(result.counts))
                 if which == "test" and weights == "ema":
-                    metrics["test/per_class"] = result.per_class
+                    metrics["test/per_class"] = or_null(result.per_class)
                     if self.accelerator.is_main_process and self.step == self.cfg.steps:
                         picture = self.run_folder / "confusion.png"
                         with self.checkpoint_writer.guard(picture) as allowed:

@@ -1,7 +1,6 @@
 """Evaluating a checkpoint repeats the figures of its run, on its test images wherever they lie."""
 
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -64,14 +63,14 @@ def test_a_folder_of_the_test_images_has_the_run_s_figures(run: Path, tmp_path: 
     (tmp_path / "images" / "3" / "broken.png").write_bytes(b"no image")
     assert cli.evaluate([str(run), str(tmp_path / "images"), "--out", str(tmp_path / "out"), "--batch", "64"]) == 0
     summary = json.loads((run / "summary.json").read_text())
-    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text(), parse_constant=pytest.fail)
     for net, name in (("ema", "test_top1"), ("raw", "test_top1_raw")):
         assert found[net]["top1"] == summary[name] and found[net]["count"] == 400
         assert found[net]["recall"] == found[net]["per_class"] and len(found[net]["f1"]) == 10
         for index, row in enumerate(found[net]["confusion"]):
             predicted = sum(other[index] for other in found[net]["confusion"])
             precision = found[net]["precision"][index]
-            assert precision == pytest.approx(100 * row[index] / predicted) if predicted else math.isnan(precision)
+            assert precision == pytest.approx(100 * row[index] / predicted) if predicted else precision is None
     printed = capfd.readouterr()
     assert "1 files left out" in " ".join(printed.out.split())
     assert "left out: 3/broken.png: not an image" in printed.err

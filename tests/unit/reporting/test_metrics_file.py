@@ -1,11 +1,13 @@
 """What earlier versions wrote is read by the present names, and every line says what it is of."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from semisonic.reporting.metrics_file import current, parse, read_metrics, results
+from semisonic.text import dump_json
 from tests.fixtures.older_runs import NAMES, STORED
 
 
@@ -29,6 +31,14 @@ def test_names_of_this_version_stay():
 def test_what_depends_on_the_machine_is_no_result():
     line = {"step": 3, "time": 1.0, "images_per_second": 9.0, "data_wait": 0.1, "straggler/rank": 1, "train/loss": 2.0}
     assert results(line) == {"step": 3, "train/loss": 2.0}
+
+
+def test_what_is_not_finite_is_read_as_it_was(tmp_path: Path):
+    """Also from a line of an earlier version, which is no JSON."""
+    figures = {"step": 1, "train/loss": math.inf, "train/threshold": [0.5, math.nan], "test/per_class": [50.0, None]}
+    (tmp_path / "metrics.jsonl").write_text(f"{dump_json(figures)}\n{json.dumps(figures)}\n")
+    first, second = read_metrics(tmp_path / "metrics.jsonl")
+    assert repr(first) == repr(second) == repr({"kind": "train", **figures})
 
 
 def test_half_a_line_is_none(tmp_path: Path):

@@ -61,7 +61,7 @@ def test_trackers_get_every_class_of_few_and_the_extremes_of_many():
     figures = {
         "train/loss": 1.0,
         "train/class_share": [0.1, 0.4],
-        "test/per_class": [50.0, float("nan")],
+        "test/per_class": [50.0, None],
         "train/collapsed_classes": ["a"],
     }
     assert scalars(figures, ["red fox", "b/c"]) == {

@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from semisonic.algorithms.monitoring import pseudo_label_metrics
 from semisonic.contract import Rank
-from semisonic.training.metrics import SUMS, Meter, evaluate
+from semisonic.training.metrics import SUMS, Meter, evaluate, or_null
 from tests.support.pseudo_labels import usage
 from tests.support.trainers import make_trainer
 
@@ -73,6 +73,7 @@ def test_precision_recall_and_f1_follow_from_the_confusion():
     assert found.precision == pytest.approx([50.0, 50.0, math.nan, math.nan], nan_ok=True)
     assert found.recall == pytest.approx([50.0, 100.0, math.nan, 0.0], nan_ok=True)
     assert found.f1 == pytest.approx([50.0, 200 / 3, math.nan, 0.0], nan_ok=True)
+    assert or_null(found.recall) == [50.0, 100.0, None, 0.0]
 
 
 def test_an_evaluation_of_one_rank_alone_waits_for_no_other(monkeypatch: pytest.MonkeyPatch):

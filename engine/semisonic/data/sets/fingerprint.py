@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from semisonic.data.sets.manifest import pack, unpack
+from semisonic.text import dump_json
 
 Fingerprint = Mapping[str, str]
 """The name of a part, one of `PARTS` -> BLAKE2b-128 (hex); what a data set has not is left out."""
@@ -114,7 +115,7 @@ def write_table(data: Any, path: Path) -> None:
     """Writes what is known of every image file of a `DataSet`, as .npz, at once or not at all; of images in memory,
     nothing. Raises OSError."""
     columns: dict[str, np.ndarray] = {
-        "fingerprint": np.array(json.dumps(dict(data.fingerprint))),
+        "fingerprint": np.array(dump_json(dict(data.fingerprint))),
         "classes": pack(data.classes),
     }
     for name in FILES:

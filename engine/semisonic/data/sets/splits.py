@@ -23,6 +23,7 @@ from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.fingerprint import Fingerprint
 from semisonic.data.sets.spellings import HELD_OUT, LABELED, SAVED_ARRAYS, UNLABELED, find_arrays
 from semisonic.schema import UserError
+from semisonic.text import dump_json
 
 _KEY = 0x53504C4954  # second half of the Philox key: no other draws of a run share it
 
@@ -145,7 +146,7 @@ def save_split(split: Split, path: Path, data: Fingerprint | None = None) -> Non
     """Write `split` as an .npz that `load_split` and `data.split` read; data: what it was drawn from."""
     arrays = dict(zip(SAVED_ARRAYS, split.arrays, strict=True))
     if data is not None:
-        arrays["data"] = np.array(json.dumps(dict(data)))
+        arrays["data"] = np.array(dump_json(dict(data)))
     from semisonic.checkpoint.atomic_files import write_bytes  # with torch, which reading a data set need not import
 
     content = io.BytesIO()
