@@ -22,13 +22,14 @@ from semisonic.data.sets.from_python import read_given
 from semisonic.data.sets.given import GivenImages, given_data_set
 from semisonic.data.sets.manifest import reading_all
 from semisonic.data.sets.registry import data_sets, load_data_set
+from semisonic.distributed.variables import check_variables
 from semisonic.inference.classifier import Classifier, load_classifier
 from semisonic.models import wrapped
 from semisonic.models.networks import build
 from semisonic.models.wrapped import NetworkFactory, network_fingerprint
 from semisonic.recipes import RECIPES
 from semisonic.runs.run import run
-from semisonic.schema import ExitCode, Interrupted, Stopped, UserError
+from semisonic.schema import ExitCode, Interrupted, Stopped, UserError, given_path
 from semisonic.training.given import Given
 
 IMAGES = ("images", "test", "classes")
@@ -92,12 +93,13 @@ def train(
     """
     if recipe is not None and not isinstance(recipe, str):
         raise UserError(f"recipe: a {type(recipe).__name__}; name a recipe, and give images as data=(images, labels)")
+    check_variables()
     call = _Call(fields, recipe)
     if callback is not None and not callable(callback):
         call.problems.append(f"callback: {callback!r} cannot be called; give a function of an evaluation's metrics")
     call.take_data(data, test)
     call.take_network(network)
-    cfg = call.configuration(Path(config) if config is not None else None, resume, extend, plugin)
+    cfg = call.configuration(given_path("config", config) if config is not None else None, resume, extend, plugin)
     with reading_all(verify_data):
         given = Given(call.data_set(cfg), call.factory, callback, quiet)
     if call.factory is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console as RichConsole
 
+from semisonic.config.arguments import Parser
 from semisonic.distributed.launcher import Launcher
 from semisonic.plugins import load_plugins
 from semisonic.reporting.errors import report_error, short_warnings
@@ -89,12 +90,15 @@ def _train(argv: Sequence[str], usage: str, pretext: bool = False) -> int:
         from semisonic.algorithms.registry import PRETEXT
         from semisonic.config.command_line import Invocation, parse_arguments, resolve
         from semisonic.config.help import show_help, show_lists
+        from semisonic.distributed.variables import check_variables
 
     quick, _ = parse_arguments(argv)
     if quick.help:
         return show_help(usage, replace(quick, fields={"algorithm": PRETEXT, **quick.fields}) if pretext else quick)
     if quick.list:
         return show_lists()
+    if not quick.print_config:
+        check_variables()
     args, cfg = resolve(argv, PRETEXT if pretext else None)
     if pretext:
         _check_pretext(cfg.algorithm.name)
@@ -301,7 +305,7 @@ def run() -> None:
 
 
 def _parser(name: str, description: str, batch: int) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(name, description=description)
+    parser = Parser(name, description=description)
     parser.add_argument("checkpoint", type=Path, help="a checkpoint, or a run's folder (its latest checkpoint)")
     parser.add_argument("--batch", type=_positive, default=batch, help=f"images a forward (default: {batch})")
     parser.add_argument(

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from semisonic.schema import Config, UserError
+from semisonic.schema import Config, UserError, given_path
 
 GROUP = "semisonic.plugins"
 """Entry points of packages: each names a module that registers when it is imported, or a function that does."""
@@ -57,7 +57,7 @@ def load_plugins(paths: Iterable[str | Path] = ()) -> tuple[Plugin, ...]:
     cause: BaseException | None = None
     for file in [part for path in paths for part in str(path).split(",") if part]:
         try:
-            plugin = _load_file(Path(file))
+            plugin = _load_file(given_path("--plugin", file))
         except UserError as error:
             problems += error.messages
             cause = error.__cause__

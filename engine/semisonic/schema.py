@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from enum import IntEnum, StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from semisonic.text import printable
 
@@ -37,6 +38,28 @@ class Effect(StrEnum):
     """It changes speed, reports or places, and metrics by rounding at most: it may change."""
     CONTENT = "content"
     """It names a file that goes into the results: another path to the same content may be given."""
+
+
+def expanded(path: str | Path) -> Path:
+    """A path as the user means it: `~` and `~NAME` at its beginning are home folders. Nothing else is replaced: `$` may
+    stand in a name. Raises ValueError where there is no such home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError("a path without ~, for there is no such user or home folder") from error
+
+
+UserPath = Annotated[Path, AfterValidator(expanded)]
+"""Every path of a configuration is one."""
+
+
+def given_path(name: str, path: str | Path) -> Path:
+    """A path that a call in Python gave as `name`. Raises `UserError`."""
+    try:
+        return expanded(path)
+    except ValueError as error:
+        raise UserError(f"{name}: {str(path)!r} is not valid; expected {error}") from error
 
 
 LARGEST_RATE = 1e20

@@ -21,7 +21,6 @@ views, the student's on [weak(x), strong(u)]. Micro-batches: the labels come fro
 Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -37,7 +36,7 @@ from semisonic.algorithms.row_keys import phase
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, Engine, Info, Runner, StepOutput, Views, merge
 from semisonic.models.randomness import Dropout, without_draws
-from semisonic.schema import LARGEST_RATE, Config, Effect, UserError
+from semisonic.schema import LARGEST_RATE, Config, Effect, UserError, UserPath
 from semisonic_kernels.losses import consistency_loss, pseudo_labels, soft_labels
 
 UDA_STEPS, WAIT, WARM_UP = 60, 100, 60
@@ -56,7 +55,7 @@ class MPLConfig(Config):
     variant: Literal["uda", "plain", "reduced"] = "uda"
     """uda = the teacher also learns from the labels and by UDA; plain = from the student's progress alone; reduced = a
     small network on stored `predictions` in place of the teacher."""
-    predictions: Annotated[Path | None, Effect.CONTENT] = None
+    predictions: Annotated[UserPath | None, Effect.CONTENT] = None
     """reduced: a large teacher's probabilities on this run's pool, from predict.py --pool (.npy or .safetensors)."""
     label_smoothing: float = Field(0.15, ge=0, lt=1)
     """s in y <- (1-s) y + s/C; in the student's loss on pseudo-labels and in the teacher's on labels."""

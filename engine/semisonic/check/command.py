@@ -1,7 +1,6 @@
 """`python -m semisonic check --algorithm NAME`: whether one algorithm keeps what every one keeps, in two minutes."""
 
 import argparse
-import os
 import sys
 import tempfile
 import textwrap
@@ -24,7 +23,9 @@ from semisonic.check import golden, properties, ranks
 from semisonic.check.properties import Failed, Skipped
 from semisonic.check.tiny import Subject, configured
 from semisonic.check.waiting import never_waits
+from semisonic.config.arguments import Parser
 from semisonic.config.command_line import parse_arguments, resolve
+from semisonic.distributed.variables import check_variables, world_size
 from semisonic.plugins import line_in, load_plugins, plugin_files
 from semisonic.schema import ExitCode, UserError
 from semisonic_kernels.fuse import Kernels, use_kernels
@@ -95,7 +96,7 @@ def check(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Subject, list[str]]:
     """Options, the algorithm with its configuration, and the fields of a run of it. Raises `UserError`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "semisonic check",
         description="Checks one algorithm: the contract, its first losses, and two ranks against one process.",
         epilog="Fields of the algorithm may be given as --algorithm.FIELD VALUE.",
@@ -108,8 +109,9 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Subject, list[str]]:
     parser.add_argument("--only", type=_parts, default=PARTS, metavar="PART,...", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--debug", action="store_true", help="raise the first error with its traceback")
     args, rest = parser.parse_known_args(argv)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if world_size() > 1:
         raise UserError("check: starts its processes itself; call it without a launcher")
+    check_variables()
     plugins = plugin_files(argv)
     load_plugins(plugins)
     own, problems = parse_arguments(rest)

@@ -17,8 +17,10 @@ import torch
 import yaml
 
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.config.arguments import Parser
 from semisonic.config.command_line import parse_arguments, resolve
 from semisonic.config.run_config import RunConfig
+from semisonic.distributed.variables import check_variables, world_size
 from semisonic.plugins import load_plugins, plugin_files
 from semisonic.runs.continuing import check_same
 from semisonic.runs.run_folder import check_resumable, continued, read_code
@@ -98,7 +100,7 @@ def parse_folder(name: str) -> tuple[str, str, int] | None:
 
 def parser() -> argparse.ArgumentParser:
     """Options of launch/compare.py; whatever else stands on its command line is for every run."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         "compare.py",
         description="Trains several algorithms over seeds and label counts and compares them. The same command again "
         "continues: finished runs are kept, stopped ones resumed.",
@@ -138,8 +140,10 @@ def parse(argv: Sequence[str]) -> Comparison:
     if args.report_only and not args.algorithms:
         return Comparison(args.out, [], [], 1, (), report_only=True)
     problems: list[str] = []
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if world_size() > 1:
         problems.append("compare.py starts its processes itself; call it with python, not with a launcher")
+    else:
+        check_variables()
     problems += field_problems(fields)
     entries, more = parse_entries(args.algorithms or "")
     problems += more

@@ -25,7 +25,7 @@ from semisonic.config.sections import section_model
 from semisonic.data.sets.registry import data_sets
 from semisonic.plugins import Plugin, load_plugins, plugin_files, require_plugins
 from semisonic.recipes import RECIPES, method_changes
-from semisonic.schema import Config, UserError
+from semisonic.schema import Config, UserError, expanded
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,10 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
             problems.append(_without_value(name, typed))
             continue
         if name == "config":
-            args.config = Path(value)
+            try:
+                args.config = expanded(value)
+            except ValueError as error:
+                problems.append(f"--config: {value[:LONGEST]!r} is not valid; expected {error}")
         elif name == "recipe":
             args.recipe = value
         elif name == "plugins":
@@ -131,7 +134,7 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
     out, named = from_line.get("out"), args.config is not None
     if args.resume and args.config is None and isinstance(out, str | Path):
         # `--resume --out RUN` needs no other field: the run's own configuration is read.
-        written = Path(out) / "config.yaml"
+        written = _folder_named(out) / "config.yaml"
         args.config = written if written.exists() else None
     from_file, file_problems, file_notes = _read_file(args.config)
     problems += file_problems
@@ -160,13 +163,21 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
         problems.append("--extend: plans the rest of a run anew; give --resume as well, and the new length as --steps")
     if cfg.init and not args.resume and not cfg.init.exists():
         problems.append(f"init: there is no checkpoint {cfg.init}")
-    if cfg.model.weights and not args.resume and not cfg.model.weights.expanduser().is_file():
+    if cfg.model.weights and not args.resume and not cfg.model.weights.is_file():
         problems.append(f"model.weights: there is no file {cfg.model.weights}")
     # What can still be checked is checked even when some fields are wrong, so that all mistakes show at once.
     problems += [problem for problem in find_problems(cfg) if problem not in problems]
     if problems:
         raise UserError(problems)
     return cfg
+
+
+def _folder_named(out: str | Path) -> Path:
+    """That of a field which is validated later."""
+    try:
+        return expanded(out)
+    except ValueError:
+        return Path(out)
 
 
 def _check_plugins(from_file: dict[str, Any], args: Arguments) -> None:

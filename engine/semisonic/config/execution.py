@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from semisonic.distributed import deepspeed
+from semisonic.distributed.variables import local_world_size, world_size
 from semisonic.models import blocks
 
 
@@ -27,11 +28,10 @@ class Surroundings:
 
     @classmethod
     def here(cls) -> "Surroundings":
-        local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         return cls(
             gpu=torch.cuda.is_available(),
-            world_size=int(os.environ.get("WORLD_SIZE", "1")),
-            cores=max(1, len(os.sched_getaffinity(0)) // local_ranks),
+            world_size=world_size(),
+            cores=max(1, len(os.sched_getaffinity(0)) // local_world_size()),
         )
 
 

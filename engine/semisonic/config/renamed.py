@@ -5,13 +5,13 @@ value that the field can have), so the table holds for whatever is registered.
 """
 
 import copy
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
+from semisonic.distributed.variables import rank
 from semisonic.schema import Config
 
 
@@ -125,7 +125,7 @@ def announce(notes: Iterable[str]) -> None:
 
 @cache
 def _announce(note: str) -> None:
-    if os.environ.get("RANK", "0") == "0":
+    if rank() == 0:
         print(note, file=sys.stderr)
 
 

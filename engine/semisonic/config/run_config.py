@@ -23,7 +23,7 @@ from semisonic.models.ema import EmaConfig
 from semisonic.models.networks import ModelConfig
 from semisonic.optim.optimizer import OptimConfig
 from semisonic.plugins import Plugin
-from semisonic.schema import Config, Effect
+from semisonic.schema import Config, Effect, UserPath
 
 SETTLED = frozenset({"surroundings", "zero", "execution", "loading"})
 """What a configuration remembers beside its fields."""
@@ -77,7 +77,7 @@ class CheckpointConfig(Config):
 class RunConfig(Config):
     """One run. Sections are given as --section.field VALUE, and a section's name as --section NAME."""
 
-    out: Annotated[Path | None, Effect.FREE] = None
+    out: Annotated[UserPath | None, Effect.FREE] = None
     """Folder of the run; default runs/DATA-ALGORITHM-LABELS-seedS."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of split, initialization, order and augmentation."""
@@ -113,7 +113,7 @@ class RunConfig(Config):
     """CPU threads of a rank, for DALI and, on the CPU, for torch; 0 = its share of the cores."""
     max_hours: Annotated[float | None, Effect.FREE] = Field(None, gt=0, le=1e6)
     """Write a checkpoint and end this process after so many hours; --resume continues."""
-    init: Annotated[Path | None, Effect.CONTENT] = None
+    init: Annotated[UserPath | None, Effect.CONTENT] = None
     """Start from the EMA weights of a checkpoint, its head's rows by the names of the classes; what does not fit is
     reported."""
     plugins: Annotated[tuple[Plugin, ...], Effect.FREE] = ()

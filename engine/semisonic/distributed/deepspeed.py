@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from semisonic.schema import Config, UserError
+from semisonic.schema import Config, UserError, UserPath
 
 
 class ParallelConfig(Config):
-    deepspeed: Path | None = None
+    deepspeed: UserPath | None = None
     """A DeepSpeed configuration such as launch/deepspeed/zero2.json, instead of DDP. Default: that of `accelerate
     launch`, where its own configuration names one."""
     gradients: Literal["fp32", "bf16"] = "fp32"

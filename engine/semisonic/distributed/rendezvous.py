@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import DistError, PrefixStore, TCPStore
 
+from semisonic.distributed.variables import check_variables, local_world_size
 from semisonic.schema import Stopped, UserError
 
 ROUND = "semisonic/round"
@@ -25,6 +26,7 @@ class NotTogether(UserError):
 
 def check_launcher(device: str) -> None:
     """Refuses what a launcher started, or half started, where it is not what was asked for. device: cuda or cpu."""
+    check_variables()
     flags = {
         name: os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true" for name in ("FSDP", "MEGATRON_LM")
     }
@@ -37,7 +39,7 @@ def check_launcher(device: str) -> None:
             "accelerate launch was asked for several processes and started one (or MASTER_ADDR is set from outside); "
             "use --config_file launch/accelerate/multi-gpu.yaml --num_processes N, or --num_processes 1"
         )
-    if device == "cuda" and (ranks := int(env.get("LOCAL_WORLD_SIZE", "1"))) > (gpus := torch.cuda.device_count()):
+    if device == "cuda" and (ranks := local_world_size()) > (gpus := torch.cuda.device_count()):
         raise UserError(
             f"the launcher started {ranks} ranks on this node, which has {gpus} GPUs; set num_processes of accelerate, "
             f"or --nproc_per_node of torchrun, to {gpus} a node"

@@ -20,7 +20,7 @@ from semisonic.inference.labeled import labeled_slices
 from semisonic.models.networks import ModelConfig, build, find
 from semisonic.models.wrapped import GIVEN, network_fingerprint
 from semisonic.plugins import load_plugins, loaded_plugins, require_plugins
-from semisonic.schema import UserError
+from semisonic.schema import UserError, given_path
 from semisonic.training.metrics import Evaluation, evaluate, evaluation_mode
 
 Network = nn.Module | Callable[[int], nn.Module]
@@ -93,7 +93,7 @@ class Classifier(nn.Module):
         if isinstance(data, str | Path):
             from semisonic.inference.files import file_slices, labeled_folder  # DALI decodes a folder
 
-            folder = labeled_folder(Path(data).expanduser(), self.classes)
+            folder = labeled_folder(given_path("data", data), self.classes)
             for note in folder.notes:
                 warnings.warn(note, stacklevel=2)
             slices = file_slices(self.transform, folder.files, batch, self.device)
@@ -125,7 +125,7 @@ def load_classifier(
         raise UserError(f"net: {net!r}; give ema or raw")
     if plugin is not None:
         load_plugins([plugin] if isinstance(plugin, str | Path) else plugin)
-    return classifier_of(checkpoints.load_checkpoint(Path(path)), path, net, network)
+    return classifier_of(checkpoints.load_checkpoint(given_path("path", path)), path, net, network)
 
 
 def classifier_of(

@@ -28,7 +28,7 @@ from torch import Tensor
 from semisonic.data.sets.manifest import decode, rgb_image
 from semisonic.data.views.resize import resize
 from semisonic.data.views.view import Geometry, Plain
-from semisonic.schema import UserError
+from semisonic.schema import UserError, given_path
 
 SCALES = "give uint8, or floats in 0..1"
 SHOWN = 20
@@ -153,7 +153,7 @@ def read_images(images: Any, name: str) -> Read:
     if isinstance(images, Image.Image):
         return Read(_picture(images, name))
     if isinstance(images, str | Path):
-        return Read(_file(Path(images).expanduser(), name))
+        return Read(_file(given_path(name, images), name))
     hint = "open it with PIL.Image.open(io.BytesIO(...))" if isinstance(images, bytes) else "give an array, a tensor"
     kind = "None" if images is None else f"of type {type(images).__name__}"
     raise UserError(f"{name}: {kind}; {hint}, one of Pillow's images or a path, or a list of these")

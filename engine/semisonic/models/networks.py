@@ -12,7 +12,6 @@ import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -24,7 +23,7 @@ from semisonic.models.norm import convert_batch_norm
 from semisonic.models.randomness import convert_dropout
 from semisonic.models.wrapped import GIVEN, NetworkFactory, build_given
 from semisonic.registry import Registry
-from semisonic.schema import Config, Effect, UserError
+from semisonic.schema import Config, Effect, UserError, UserPath
 
 FOUR_STAGE_STRIDE_FROM = 64
 
@@ -33,7 +32,7 @@ class ModelConfig(Config):
     name: str = "wrn-28-2"
     """wrn-D-K (wrn-28-2, wrn-28-8, wrn-37-2, ...), shake-shake-26-2x32d, small, a classifier of torchvision
     (resnet18, ...), or one that a plug-in registers."""
-    weights: Annotated[Path | None, Effect.CONTENT] = None
+    weights: Annotated[UserPath | None, Effect.CONTENT] = None
     """For torchvision's networks: a file of weights to start from, such as ImageNet's (.pth with a state dict, or
     .safetensors, in torchvision's naming). The head is new where the file has another number of classes."""
     dropout: float = Field(0.0, ge=0, lt=1)

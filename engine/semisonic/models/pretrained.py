@@ -19,7 +19,6 @@ SHOWN = 10
 
 def read(path: Path) -> dict[str, Tensor]:
     """A state dict from a .pth (nothing but tensors is unpickled) or .safetensors file. Raises UserError."""
-    path = path.expanduser()
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -1,6 +1,5 @@
 """How users' mistakes are told: one line each, once among all ranks; and what this project warns of, one line too."""
 
-import os
 import sys
 import time
 import warnings
@@ -8,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from semisonic.distributed.variables import rank
 from semisonic.reporting.output import lasting
 from semisonic.schema import ExitCode, UserError
 
-MAIN = int(os.environ.get("RANK", "0")) == 0
 AFTER_MAIN = 1.0
 """Seconds that the other ranks wait at a mistake: torchrun kills all once one ends, even the one that prints."""
 
@@ -21,7 +20,7 @@ OURS = {"semisonic", "semisonic_kernels"}
 
 def report_error(error: UserError) -> ExitCode:
     """Prints one line per mistake, on the main process or on every one that it happens to; returns the exit code."""
-    if MAIN or error.everywhere:
+    if rank() == 0 or error.everywhere:
         for message in error.messages:
             print(f"error: {message}", file=lasting(sys.stderr))
     else:

@@ -121,7 +121,6 @@ def contents(cfg: RunConfig) -> dict[str, str]:
 
 def checksum(path: Path) -> str | None:
     """SHA-256 (hex) of a file, or of the weights of a checkpoint or of a run's latest; None where there is none."""
-    path = path.expanduser()
     try:
         return checkpoints.read_latest(path, _weights_sum) if path.is_dir() else _file_sum(path)
     except (FileNotFoundError, IsADirectoryError):

@@ -4,7 +4,6 @@ The step is that of all ranks together, on one device, uncompiled: from the stat
 (`training.replay`). Neither the data set nor the run's other files are read.
 """
 
-import argparse
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from semisonic.algorithms.base import Algorithm
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.atomic_files import write_text, writing
+from semisonic.config.arguments import Parser
 from semisonic.config.command_line import resolve
 from semisonic.config.run_config import RunConfig
 from semisonic.contract import Batch, Info
@@ -63,7 +63,7 @@ class Report:
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "semisonic replay",
         description="Takes a step that ended a run, because it was not finite, once more on this machine, and tells "
         "where that begins: the terms of the loss, the first layer, the gradients. Exit code 3 where it is not finite "

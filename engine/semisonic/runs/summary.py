@@ -27,7 +27,7 @@ def summarize(trainer: Trainer) -> dict[str, Any]:
     final, split, cfg = trainer.history[-1], trainer.split, trainer.cfg
     past, root = past_ramps(trainer.history, cfg), cfg.data.root
     result: dict[str, Any] = {
-        "data": {"name": cfg.data.name, "root": str(root.expanduser().absolute()) if root else None},
+        "data": {"name": cfg.data.name, "root": str(root.absolute()) if root else None},
         "algorithm": cfg.algorithm.name,
         "network": cfg.model.name,
         "labels": len(split.labeled),

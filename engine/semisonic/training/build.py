@@ -86,7 +86,7 @@ def with_classes(cfg: RunConfig, data: DataSet) -> RunConfig:
 def draw_split(cfg: RunConfig, data: DataSet) -> Split:
     """The run's split. Raises `UserError` where the algorithm is left without unlabeled images, and for a split that
     another run drew from other images: its numbers would mean others here."""
-    given = cfg.data.split.expanduser() if cfg.data.split is not None else None
+    given = cfg.data.split
     known = split_data(given) if given is not None else None
     if given is not None and known is not None:
         problem = data_problem(known, data, given.parent / TABLE, f"the run of {given}", POOL)

@@ -31,6 +31,7 @@ from accelerate.utils import (
 from semisonic.config.run_config import RunConfig
 from semisonic.distributed import deepspeed as deepspeed_config
 from semisonic.distributed.rendezvous import check_launcher, join
+from semisonic.distributed.variables import world_size
 from semisonic.distributed.watchdog import collective_timeout
 from semisonic.faults import reach
 from semisonic.schema import UserError
@@ -157,7 +158,7 @@ def start(cfg: RunConfig) -> Accelerator:
         project_dir=str(cfg.run_folder),
         kwargs_handlers=handlers,
     )
-    wanted = int(os.environ.get("WORLD_SIZE", "1"))
+    wanted = world_size()
     if accelerator.num_processes != wanted:
         raise UserError(
             f"the launcher started {wanted} processes, but the process group has {accelerator.num_processes}; "

@@ -61,8 +61,8 @@ def test_a_launcher_that_did_something_else(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MASTER_PORT", "29500")
     with pytest.raises(UserError, match="asked for several processes and started one"):
         check_launcher("cpu")
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    for name, value in {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 4, "LOCAL_WORLD_SIZE": 4}.items():
+        monkeypatch.setenv(name, str(value))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     check_launcher("cpu")
     with pytest.raises(UserError, match="started 4 ranks on this node, which has 2 GPUs"):

@@ -72,7 +72,7 @@ def test_running_out_later_names_rank_step_and_fields(tmp_path: Path, monkeypatc
         return inner(self, batch)
 
     monkeypatch.setattr(TrainingStep, "__call__", failing)
-    monkeypatch.setattr(errors, "MAIN", False)  # the rank that ran out is the one that knows
+    monkeypatch.setattr(errors, "rank", lambda: 1)  # the rank that ran out is the one that knows
     assert cli.main([*TRIAL_RUN, "--no-baseline", "--out", str(out), "--checkpoint.every", "2"]) == 2
     lines = capfd.readouterr().err.strip().splitlines()
     line = next(line for line in lines if line.startswith("error: batch.labeled: rank 0 of 1 ran out of memory ("))

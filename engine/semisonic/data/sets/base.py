@@ -12,7 +12,7 @@ from pydantic import Field
 from semisonic.data.sets.checks import data_set_problems, three_floats
 from semisonic.data.sets.fingerprint import Fingerprint, fingerprint_of
 from semisonic.data.sets.manifest import png_bytes
-from semisonic.schema import Config, Effect, UserError
+from semisonic.schema import Config, Effect, UserError, UserPath
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, on the 0..1 scale."""
@@ -22,7 +22,7 @@ class DataConfig(Config):
     name: str = "digits"
     """digits, mnist, fashion-mnist, cifar10, cifar100, svhn, stl10, folder for your own images, or one that a plug-in
     registers."""
-    root: Annotated[Path | None, Effect.FREE] = None
+    root: Annotated[UserPath | None, Effect.FREE] = None
     """Folder of the data. Default: `~/.cache/semisonic/data/NAME` (under XDG_CACHE_HOME where that is set);
     `folder` has no default. With `csv`, what the CSV's paths are relative to (default: the folder of the
     CSV)."""
@@ -32,7 +32,7 @@ class DataConfig(Config):
     """Labeled images in all, the same number for every class; null = all. Not used with `split`."""
     held_out: int = Field(0, ge=0, le=10**9)
     """Further labeled images, class-balanced, kept out of training to choose a checkpoint by."""
-    split: Annotated[Path | None, Effect.CONTENT] = None
+    split: Annotated[UserPath | None, Effect.CONTENT] = None
     """Your own split instead of a drawn one: an .npz with index arrays `labeled` and optionally `unlabeled`
     and `held_out`; or a .txt (one a line) or .csv (column `path` or `index`) naming the labeled images."""
     split_seed: int | None = Field(None, ge=-(2**63), lt=2**63)
@@ -50,9 +50,9 @@ class DataConfig(Config):
     which networks trained on it expect."""
     svhn_extra: bool = True
     """Add SVHN's 531,131 extra images to its training images."""
-    csv: Annotated[Path | None, Effect.CONTENT] = None
+    csv: Annotated[UserPath | None, Effect.CONTENT] = None
     """For `folder`: a CSV with columns path, label (empty: unlabeled) and maybe split (train or test)."""
-    test_root: Annotated[Path | None, Effect.FREE] = None
+    test_root: Annotated[UserPath | None, Effect.FREE] = None
     """For `folder`: test images, one folder a class, where they are not in `root`/test or `root`/val."""
     test_fraction: float = Field(0.2, gt=0, lt=1)
     """For `folder` without any test images: this share of every class's labeled images is the test set,
