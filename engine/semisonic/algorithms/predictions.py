@@ -5,16 +5,17 @@ Shape suffixes: U unlabeled batch or pool, C classes.
 
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from semisonic.records.arrays import open_regular, read_array
 from semisonic.schema import UserError
 
 NAME = "predictions"
 """Of the tensor in a safetensors file."""
+FLOATS = ("F16", "BF16", "F32", "F64")
+"""The types that it may have."""
 WIDTH = 128
 """Of the calibration's hidden layer."""
 
@@ -42,19 +43,35 @@ def read_predictions(path: Path, pool: int, classes: int) -> Tensor:
     """
     try:
         if path.suffix == ".npy":
-            table = torch.from_numpy(np.load(path, allow_pickle=False))
+            table = torch.from_numpy(read_array(path, (pool, classes), "f"))
         else:
-            table = load_file(path)[NAME]
+            table = _safetensors_table(path, (pool, classes))
     except OSError as error:
         raise UserError(f"algorithm.predictions: {path}: {error.strerror or error}") from error
-    except (ValueError, TypeError, KeyError, EOFError, SafetensorError) as error:
-        raise UserError(f"algorithm.predictions: {path} is neither .npy nor .safetensors ({error})") from error
-    if table.shape != (pool, classes) or not table.is_floating_point():
+    except SafetensorError as error:
+        raise UserError(f"algorithm.predictions: {path} is no .safetensors, or damaged ({error})") from error
+    except ValueError as error:
         raise UserError(
-            f"algorithm.predictions: {path} holds {table.dtype} {list(table.shape)}, but the pool needs floating "
-            f"[{pool}, {classes}]; make it with predict.py --pool from a run with the same data and split"
-        )
+            f"algorithm.predictions: {path} {error}; the pool needs floating [{pool}, {classes}], which semisonic "
+            "predict --pool makes from a run with the same data and split"
+        ) from error
     table = table.float()
-    if not (table >= 0).all() or not ((table.sum(1) - 1).abs() < 1e-3).all():
-        raise UserError(f"algorithm.predictions: {path}: rows must be probabilities that sum to 1")
+    if len(wrong := (~((table >= 0).all(1) & ((table.sum(1) - 1).abs() < 1e-3))).nonzero()):
+        raise UserError(
+            f"algorithm.predictions: {path}: rows must be probabilities that sum to 1; {len(wrong)} are not, the first "
+            f"is row {int(wrong[0])}"
+        )
+    return table
+
+
+def _safetensors_table(path: Path, shape: tuple[int, int]) -> Tensor:
+    """Raises `SafetensorError`, and ValueError, before the table is read, where it is of another type or shape."""
+    open_regular(path).close()  # a pipe, which safetensors would wait for
+    with safe_open(path, "pt") as file:
+        if NAME not in file.keys():  # noqa: SIM118  # it is no dict
+            raise ValueError(f"has no tensor {NAME}")
+        found = file.get_slice(NAME)
+        if tuple(found.get_shape()) != shape or found.get_dtype() not in FLOATS:
+            raise ValueError(f"holds {found.get_dtype()} {list(found.get_shape())}")
+        table: Tensor = file.get_tensor(NAME)
     return table

@@ -6,13 +6,11 @@ labeled images, the next the held-out ones. So a larger labeled set of the same 
 one.
 """
 
-import csv
 import hashlib
 import io
 import json
 import os
-import zipfile
-import zlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +20,15 @@ import numpy as np
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.fingerprint import Fingerprint
 from semisonic.data.sets.spellings import HELD_OUT, LABELED, SAVED_ARRAYS, UNLABELED, find_arrays
+from semisonic.records.arrays import open_arrays
+from semisonic.records.csv_file import check_columns, open_csv, read_lines, separated
 from semisonic.schema import UserError
-from semisonic.text import dump_json
+from semisonic.text import dump_json, name_of
 
 _KEY = 0x53504C4954  # second half of the Philox key: no other draws of a run share it
+_INDEX = re.compile(r"-?[0-9]{1,18}")
+FINGERPRINT_BYTES = 2**16
+"""Of what an .npz says of the data that it was drawn from, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,9 +160,9 @@ def save_split(split: Split, path: Path, data: Fingerprint | None = None) -> Non
 def split_data(path: Path) -> Fingerprint | None:
     """The fingerprint of the data that an .npz with a split was drawn from; None where it has none."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            known = json.loads(str(stored["data"]))
-    except (OSError, TypeError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        with open_arrays(path) as stored:
+            known = json.loads(str(stored.read("data", most=FINGERPRINT_BYTES)))
+    except (OSError, KeyError, ValueError, RecursionError):
         return None  # what cannot be read, `make_split` tells
     return known if isinstance(known, dict) else None
 
@@ -169,7 +172,7 @@ def load_split(path: Path, labels_N: np.ndarray | None = None, classes: int | No
 
     Raises UserError with every mistake found, each naming the file.
     """
-    arrays = _read_npz(path)
+    arrays = _read_npz(path, None if labels_N is None else len(labels_N))
     if missing := [name for name in (LABELED, UNLABELED, HELD_OUT) if name not in arrays]:
         raise UserError(f"data.split: {path} has no array {' and no '.join(missing)}")
     if labels_N is not None and (problems := _split_problems(path, arrays, labels_N, classes)):
@@ -181,7 +184,7 @@ def _user_split(cfg: DataConfig, labels_N: np.ndarray, classes: int, seed: int, 
     assert cfg.split is not None
     file = cfg.split.expanduser()
     problems = label_problems(cfg, classes)
-    arrays = _read_npz(file) if file.suffix == ".npz" else {LABELED: _read_list(file, cfg.root, paths)}
+    arrays = _read_npz(file, len(labels_N)) if file.suffix == ".npz" else {LABELED: _read_list(file, cfg.root, paths)}
     problems += _split_problems(file, arrays, labels_N, classes)
     if LABELED not in arrays:
         problems.append(f"data.split: {file} has no array {LABELED}; arrays: {', '.join(arrays) or 'none'}")
@@ -225,33 +228,36 @@ def _draw_held_out(
     return np.concatenate([order[:per_class] for order in orders])
 
 
-def _read_npz(file: Path) -> dict[str, np.ndarray]:
+def _read_npz(file: Path, images: int | None = None) -> dict[str, np.ndarray]:
+    """The index arrays of a split, int64 each; images: the number of training images, where it is known."""
     try:
-        loaded = np.load(file, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise UserError(f"data.split: {file} is a single array; an .npz with named arrays is needed")
-        with loaded as stored:
-            names, problems = find_arrays(stored.files)
+        with open_arrays(file) as stored:
+            names, twice = find_arrays(stored.names)
+            problems = [f"data.split: {file} {problem}" for problem in twice]
+            for name, own in names.items():
+                dtype, shape, *_ = stored.header(own)
+                where = f"data.split: array {name} of {file}"
+                if len(shape) != 1 or (shape[0] and dtype.kind not in "iu"):
+                    problems.append(f"{where} is {dtype} {list(shape)}; a list of integer indices is needed")
+                elif images is not None and shape[0] > images:
+                    problems.append(f"{where} has {shape[0]:,} indices; the training images are 0 to {images - 1}")
             if problems:
-                raise UserError(f"data.split: {file} {problem}" for problem in problems)
-            arrays = {name: stored[own] for name, own in names.items()}
+                raise UserError(problems)
+            arrays = {name: stored.read(own) for name, own in names.items()}
     except FileNotFoundError:
         raise UserError(f"data.split: no such file: {file}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"data.split: cannot read {file}: {error}") from error
-    for name, array in arrays.items():
-        if array.ndim != 1 or (len(array) and not np.issubdtype(array.dtype, np.integer)):
-            raise UserError(
-                f"data.split: array {name} of {file} is {array.dtype} {list(array.shape)}; "
-                "a list of integer indices is needed"
-            )
+    except OSError as error:
+        raise UserError(f"data.split: cannot read {file}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UserError(f"data.split: {file} {error}") from error
+    # What int64 cannot hold becomes negative, which is no image's index either.
     return {name: array.astype(np.int64) for name, array in arrays.items()}
 
 
 def _read_list(file: Path, root: Path | None, paths: Sequence[str] | None) -> np.ndarray:
     """Indices of the images that a text or CSV file names, by index or by path."""
     names = _read_names(file)
-    if all(name.lstrip("-").isdigit() for name in names):
+    if all(map(_INDEX.fullmatch, names)):
         return np.array([int(name) for name in names], np.int64)
     if paths is None:
         raise UserError(f"data.split: {file} names files, but the images of this data set have none; give indices")
@@ -262,7 +268,7 @@ def _read_list(file: Path, root: Path | None, paths: Sequence[str] | None) -> np
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise UserError(
             f"data.split: {file} names images that are not among the training images: "
-            f"{', '.join(unknown[:5])}{more}; give paths relative to data.root"
+            f"{', '.join(map(name_of, unknown[:5]))}{more}; give paths relative to data.root"
         )
     return np.array(found, np.int64)
 
@@ -273,19 +279,21 @@ def _relative(name: str, base: str) -> str:
 
 
 def _read_names(file: Path) -> list[str]:
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as handle:
-            if file.suffix.lower() != ".csv":
-                return [line.strip() for line in handle if line.strip() and not line.startswith("#")]
-            reader = csv.DictReader(handle)
-            column = next((c for c in ("path", "index") if c in (reader.fieldnames or [])), None)
-            if column is None:
-                raise UserError(f"data.split: {file} needs a column path or index in its first line")
-            return [(row[column] or "").strip() for row in reader]
-    except FileNotFoundError:
-        raise UserError(f"data.split: no such file: {file}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"data.split: cannot read {file}: {error}") from error
+    if file.suffix.lower() != ".csv":
+        lines = map(str.strip, read_lines(file, "data.split"))
+        return [line for line in lines if line and not line.startswith("#")]
+    table = open_csv(file, "data.split")
+    column = next((name for name in ("path", "index") if name in table.header), None)
+    if column is None:
+        advice = separated(table, "path", "index")
+        raise UserError(f"data.split: {file} needs a column path or index in its first line{advice}")
+    check_columns(table, file, "data.split", [column])
+    place, names = table.header.index(column), []
+    for line, cells in table.rows:
+        if len(cells) <= place or not cells[place].strip():
+            raise UserError(f"data.split: line {line} of {file} has nothing in its column {column}")
+        names.append(cells[place].strip())
+    return names
 
 
 def _split_problems(file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndarray, classes: int | None) -> list[str]:

@@ -193,10 +193,10 @@ def test_files_that_are_no_split(tmp_path: Path):
     assert "no such file" in errors_of(split=tmp_path / "none.npz")[0]
     assert "no such file" in errors_of(split=tmp_path / "none.txt")[0]
     (tmp_path / "bad.npz").write_bytes(b"not a zip file")
-    assert "cannot read" in errors_of(split=tmp_path / "bad.npz")[0]
+    assert "is no .npz, or damaged" in errors_of(split=tmp_path / "bad.npz")[0]
     save_split(split_of(labels=20), tmp_path / "cut.npz")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:200])
-    assert "cannot read" in errors_of(split=tmp_path / "cut.npz")[0]
+    assert "is no .npz, or damaged" in errors_of(split=tmp_path / "cut.npz")[0]
     with (tmp_path / "array.npz").open("wb") as file:
         np.save(file, OF_EACH)
     assert "is a single array" in errors_of(split=tmp_path / "array.npz")[0]
