@@ -30,7 +30,7 @@ from semisonic.schema import Config, UserError
 
 ADDED: Mapping[int, Mapping[str, Any]] = {
     0: {"addons.aum.record": "off", "data.fingerprint": None, "model.fingerprint": None, "plugins": []},
-    1: {"data.classes": [], "model.norm_start_up": 0.0},
+    1: {"data.classes": [], "data.duplicates": "warn", "model.norm_start_up": 0.0},
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;
 those of the algorithm hold for every algorithm with such a field."""

@@ -124,6 +124,7 @@ LATER = {
     "model.norm_start_up": (2, Effect.RESULTS),
     "plugins": (1, Effect.FREE),
     "data.classes": (2, Effect.RESULTS),
+    "data.duplicates": (2, Effect.RESULTS),
 }
 """Fields that came after version 0.1.0, with the schema that brought them. A field that is in none of these lists is
 to be decided about: its effect, and what runs did before it was there, in `migrations.ADDED` for every schema below."""

@@ -57,6 +57,10 @@ class DataConfig(Config):
     test_fraction: float = Field(0.2, gt=0, lt=1)
     """For `folder` without any test images: this share of every class's labeled images is the test set,
     chosen by the files' names, so that it is the same for every seed."""
+    duplicates: Literal["refuse", "warn", "drop"] | None = None
+    """Images of equal content that have several classes, or are test and training images at once: refuse = an error,
+    warn = a line, drop = leave out all copies of the former, the training copies of test images and, of other copies
+    among the training images, all but the first (labeled before unlabeled). Default: refuse for `folder`, else warn."""
     bad_files: Literal["error", "skip"] = "error"
     """For `folder`: whether images that cannot be decoded are an error, or left out and counted."""
     workers: Annotated[int | None, Effect.FREE] = Field(None, ge=1, le=4096)
@@ -147,6 +151,8 @@ class DataSet:
     """Black border around the image itself, in pixels (MNIST's 28x28 shown at 32x32: 2)."""
     notes: tuple[str, ...] = ()
     """What to tell the user when the run starts, one line each, such as files left out."""
+    held_back: bool = False
+    """Whether the test images were taken from the labeled ones, for want of others."""
 
     def __post_init__(self) -> None:
         if problems := data_set_problems(self):

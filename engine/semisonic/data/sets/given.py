@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, Images
+from semisonic.data.sets.duplicates import without_duplicates
 from semisonic.data.sets.splits import shuffled_by_class
 from semisonic.schema import UserError
 
@@ -44,7 +45,7 @@ class GivenImages:
 def given_data_set(images: GivenImages, cfg: DataConfig) -> DataSet:
     """The data set of given images. Raises UserError where no test images can be held back."""
     train, test, notes = images.train, images.test, []
-    if test is None:
+    if held_back := test is None:
         train, test = _hold_back_test(train, images.classes, cfg.test_fraction)
         notes.append(
             f"no test images given: {len(test)} of the labeled images, {cfg.test_fraction:.0%} of every class, are "
@@ -55,7 +56,7 @@ def given_data_set(images: GivenImages, cfg: DataConfig) -> DataSet:
         raise UserError("data: the training images have a channel that is the same everywhere; are they images?")
     if cfg.normalize == "imagenet":
         mean, std = IMAGENET_MEAN, IMAGENET_STD
-    return DataSet(
+    data = DataSet(
         GIVEN,
         images.classes,
         images.size,
@@ -66,7 +67,9 @@ def given_data_set(images: GivenImages, cfg: DataConfig) -> DataSet:
         train=train,
         test=test,
         notes=tuple(notes),
+        held_back=held_back,
     )
+    return without_duplicates(data, cfg)
 
 
 def given_problems(cfg: DataConfig) -> list[str]:

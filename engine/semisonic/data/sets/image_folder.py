@@ -68,7 +68,7 @@ def load_folder(cfg: DataConfig) -> DataSet:
     notes = listing.notes
     if listing.ignored:
         notes.append(f"{len(listing.ignored)} files are not images by name, such as {listing.ignored[0]}")
-    if not listing.test:
+    if held_back := not listing.test:
         notes.append(_hold_back_test(listing, cfg.test_fraction))
     train, test = _scan(cfg, listing, classes, notes)
     return DataSet(
@@ -82,6 +82,7 @@ def load_folder(cfg: DataConfig) -> DataSet:
         train=train,
         test=test,
         notes=tuple(notes),
+        held_back=held_back,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from semisonic.data.sets import digits
 from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet
 from semisonic.data.sets.checks import repeated
+from semisonic.data.sets.duplicates import without_duplicates
 from semisonic.data.sets.given import GIVEN, given_problems, load_given
 from semisonic.data.sets.image_folder import folder_problems, load_folder
 from semisonic.data.sets.splits import label_problems
@@ -33,6 +34,8 @@ class Registered:
     """None: known once the data are read."""
     counts: Sequence[int] | None = None
     """Labeled images of every class, where known without reading them."""
+    published: bool = False
+    """Whether its split into training and test images is one that results are compared on."""
 
 
 DATA_SETS: Registry[Registered] = Registry(
@@ -44,10 +47,11 @@ DATA_SETS: Registry[Registered] = Registry(
             size=digits.SIZE,
             classes=10,
             counts=digits.COUNTS,
+            published=True,
         ),
         **{
             name: Registered(
-                known.title, load_torchvision, torchvision_problems, known.size, known.classes, known.counts
+                known.title, load_torchvision, torchvision_problems, known.size, known.classes, known.counts, True
             )
             for name, known in KNOWN.items()
         },
@@ -103,6 +107,11 @@ def data_problems(cfg: DataConfig) -> list[str]:
     if cfg.name != "folder":
         set_anyway = [field for field in ("csv", "test_root") if getattr(cfg, field) is not None]
         problems += [f"data.{field}: only for data.name=folder, not {cfg.name}" for field in set_anyway]
+    if entry.published and cfg.duplicates in ("refuse", "drop"):
+        problems.append(
+            f"data.duplicates: {cfg.duplicates} is for images of your own; {cfg.name} keeps the split that it was "
+            "published with, and tells of duplicates"
+        )
     size = cfg.size or entry.size
     if cfg.pad is not None and size is not None and cfg.pad >= size:
         problems.append(
@@ -139,4 +148,5 @@ def load_data_set(cfg: DataConfig) -> DataSet:
     if not isinstance(data, DataSet):
         raise UserError(f"data.name: {cfg.name} was read as {type(data).__name__}, not as a DataSet")
     check_classes(cfg, data)
+    data = without_duplicates(data, cfg)
     return replace(data, mean=IMAGENET_MEAN, std=IMAGENET_STD) if cfg.normalize == "imagenet" else data

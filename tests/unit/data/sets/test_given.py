@@ -30,7 +30,10 @@ def test_a_share_of_every_class_is_held_back_for_the_test():
 
 def test_with_test_images_all_others_are_for_training():
     data = given_data_set(read_given(digits(), digits(50, 0)), CFG)
-    assert len(data.train) == 160 and len(data.test) == 50 and data.notes == ()
+    assert len(data.train) == 160 and len(data.test) == 50
+    assert data.notes[0].startswith(
+        "50 test images are also among the training images; they stay there: test image 0 ="
+    )
     assert (data.flip, data.pad, data.size, data.name) == (True, 1, 8, "given")
     other = given_data_set(GIVEN, CFG.model_copy(update={"flip": False, "pad": 3, "normalize": "imagenet"}))
     assert (other.flip, other.pad, other.mean) == (False, 3, IMAGENET_MEAN)
