@@ -251,9 +251,7 @@ class _Teller:
             lines += self._lines(self.found.leaks, self._leak)
         if not lines:
             return []
-        advice = (
-            "correct or remove them, or set data.duplicates=drop to leave them out, or warn to use them as they are"
-        )
+        advice = "correct or remove them, or set drop to leave them out, or warn to use them as they are"
         return [*lines, f"data.duplicates: {advice}"]
 
     def _lines(self, pairs: list[Pair], text: Callable[[Pair], str]) -> list[str]:
