@@ -17,8 +17,8 @@ from rich.console import Console as RichConsole
 from semisonic.config.arguments import Parser
 from semisonic.distributed.launcher import Launcher
 from semisonic.plugins import load_plugins
-from semisonic.reporting.errors import report_error, short_warnings
-from semisonic.reporting.output import show_everything
+from semisonic.reporting.errors import NotPrinted, report_error, short_warnings
+from semisonic.reporting.output import lasting_streams, unprinted
 from semisonic.schema import ExitCode, UserError
 from semisonic.version import __version__
 
@@ -47,14 +47,17 @@ def guarded(command: Command) -> Command:
 
     @functools.wraps(command)
     def run(argv: Sequence[str]) -> int:
-        show_everything()
-        try:
-            with short_warnings():
-                return command(argv)
-        except UserError as error:
-            if "--debug" in argv:
-                raise
-            return report_error(error)
+        with lasting_streams() as out:
+            try:
+                with short_warnings():
+                    code = command(argv)
+            except UserError as error:
+                if "--debug" in argv:
+                    raise
+                code = report_error(error)
+            if code == ExitCode.OK and (problem := unprinted(out)):
+                code = report_error(NotPrinted(f"what was printed is not whole: {problem}"))
+        return code
 
     return run
 

@@ -5,7 +5,6 @@ Series are those of metrics.jsonl. Over the seeds of an entry a line is their me
 
 import base64
 import html
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 
 from semisonic.compare.jobs import label
 from semisonic.compare.rows import COLUMNS, Row, cells
+from semisonic.reporting.pictures import drawing, name_in_picture, saved
 
 COLORS = (
     "#000000", "#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e377c2",
@@ -27,6 +27,8 @@ POINTS = 300
 """Points of a line, at most."""
 LEGEND = 8
 """Font size in legends."""
+LONGEST = 60
+"""Letters of an entry there."""
 
 
 @dataclass(frozen=True)
@@ -89,19 +91,18 @@ def style(index: int) -> dict[str, Any]:
 
 def image(figure: Figure, text: str) -> str:
     """A figure inside the page; the same figure is the same text."""
-    file = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "semisonic"}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    content = base64.b64encode(file.getvalue()).decode()
+        content = base64.b64encode(saved(figure, "svg", metadata={"Date": None})).decode()
     return f'<img alt="{html.escape(text, quote=True)}" src="data:image/svg+xml;base64,{content}">'
 
 
+@drawing()
 def chart(title: str, unit: str, lines: dict[int, tuple[str, Line]], **axes_options: Any) -> str:
     """Curves by place of their entry, with the legend beside them."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     for index, (name, line) in lines.items():
-        axes.plot(line.steps, line.mean, label=name, linewidth=1.6, **style(index))
+        axes.plot(line.steps, line.mean, label=name_in_picture(name, LONGEST), linewidth=1.6, **style(index))
         if (line.high > line.low).any():
             alpha = 0.15 if len(lines) <= 6 else 0.07
             axes.fill_between(line.steps, line.low, line.high, color=style(index)["color"], alpha=alpha, linewidth=0)
@@ -155,6 +156,7 @@ def last_vectors(series: dict[str, list[list[dict[str, Any]]]], name: str) -> di
     return result
 
 
+@drawing()
 def by_class(title: str, vectors: dict[str, np.ndarray], place: dict[str, int]) -> str:
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     axes = figure.subplots()
@@ -166,7 +168,7 @@ def by_class(title: str, vectors: dict[str, np.ndarray], place: dict[str, int]) 
             marker=marker,
             markersize=4,
             linewidth=1,
-            label=label(entry),
+            label=name_in_picture(label(entry), LONGEST),
             **style(place[entry]),
         )
     axes.set(xlabel="class", title=title)
@@ -175,6 +177,7 @@ def by_class(title: str, vectors: dict[str, np.ndarray], place: dict[str, int]) 
     return image(figure, title)
 
 
+@drawing()
 def pseudo_labels(shares: dict[str, np.ndarray]) -> str:
     """A row an entry, a column a class: its part of the pseudo-labels that count, over an equal part."""
     title = "Use of classes at the end: share of the pseudo-labels that count, over an equal share"
@@ -183,7 +186,7 @@ def pseudo_labels(shares: dict[str, np.ndarray]) -> str:
     figure = Figure(figsize=(9, 1.4 + 0.32 * len(names)), layout="constrained")
     axes = figure.subplots()
     picture = axes.imshow(matrix, cmap="RdBu", vmin=0, vmax=2, aspect="auto", interpolation="nearest")
-    axes.set_yticks(range(len(names)), [label(name) for name in names], fontsize=LEGEND)
+    axes.set_yticks(range(len(names)), [name_in_picture(label(name), LONGEST) for name in names], fontsize=LEGEND)
     axes.set(xlabel="class", title=title)
     if matrix.shape[1] <= 20:
         axes.set_xticks(range(matrix.shape[1]))

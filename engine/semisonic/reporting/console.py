@@ -1,6 +1,5 @@
 """What people see: the start-up table, progress with ETA, results, and pictures."""
 
-import io
 import math
 import sys
 import time
@@ -23,6 +22,7 @@ from semisonic.contract import Rank
 from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.splits import Split
 from semisonic.reporting.output import lasting
+from semisonic.reporting.pictures import drawing, name_in_picture, saved
 from semisonic.reporting.pseudo_labels import describe
 from semisonic.text import printable, printable_lines
 
@@ -155,6 +155,7 @@ class Console:
         self.print(f"In {folder}; more metrics: semisonic evaluate {folder}")
 
 
+@drawing()
 def save_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
     """The confusion matrix as a picture, rows normalized; class names where they fit."""
     from matplotlib.figure import Figure
@@ -171,12 +172,11 @@ def save_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequ
         title=f"Test accuracy {100 * np.trace(counts) / counts.sum():.2f} %",
     )
     if len(classes) <= 30:
-        axes.set_xticks(range(len(classes)), classes, rotation=90)
-        axes.set_yticks(range(len(classes)), classes)
+        names = [name_in_picture(name) for name in classes]
+        axes.set_xticks(range(len(classes)), names, rotation=90)
+        axes.set_yticks(range(len(classes)), names)
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 color = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=color, fontsize=8)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=120)
-    write_bytes(path, content.getbuffer())
+    write_bytes(path, saved(figure, "png", dpi=120))

@@ -18,6 +18,12 @@ OURS = {"semisonic", "semisonic_kernels"}
 """Folders whose code warns users; where it does so tells them nothing."""
 
 
+class NotPrinted(UserError):
+    """Where the output of a command, which is all that it makes, could not be written."""
+
+    exit_code = ExitCode.ERROR
+
+
 def report_error(error: UserError) -> ExitCode:
     """Prints one line per mistake, on the main process or on every one that it happens to; returns the exit code."""
     if rank() == 0 or error.everywhere:

@@ -1,21 +1,65 @@
-"""What people see may lose its reader: a terminal that is closed, a pipe whose other end has gone. The run goes on."""
+"""What people see may find no place: a terminal is closed, the other end of a pipe has gone, a log's disk is full, or
+there was no output from the start. What a command does goes on.
+"""
 
 import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any, cast
 
 GONE = (errno.EIO, errno.EPIPE)
-"""What a write to a closed terminal and to a pipe without a reader fails with."""
+"""What a write to a closed terminal and to a pipe without a reader fails with: nobody wants to know more."""
 
 
-def lasting(file: IO[str]) -> IO[str]:
-    """The file; from the moment on that nobody can read it any more, all that is written to its descriptor is dropped.
+def lasting(file: IO[str] | None) -> IO[str]:
+    """The file for what is printed beside the work, and kept elsewhere: from the first write on that fails, all that
+    comes for its descriptor is dropped. Where that is no reader that has gone, stderr says so.
 
-    Nowhere is left to say so. What is to be kept is in the run's folder, whatever it prints.
+    file: sys.stdout or sys.stderr; None, as Python has them where their descriptors were closed.
     """
-    return cast(IO[str], _Lasting(file))
+    kept = file if isinstance(file, _Lasting) else _Lasting(file)
+    kept.beside = True
+    return cast(IO[str], kept)
+
+
+@contextmanager
+def lasting_streams() -> Iterator[IO[str]]:
+    """Around a command: stdout and stderr take all that is printed, whatever becomes of them. Gives stdout."""
+    if isinstance(sys.stdout, _Lasting):  # a command inside of another one
+        yield cast(IO[str], sys.stdout)
+        return
+    _open_closed()
+    show_everything()
+    before = sys.stdout, sys.stderr
+    out, err = _Lasting(sys.stdout), _Lasting(sys.stderr)
+    sys.stdout, sys.stderr = cast(IO[str], out), cast(IO[str], err)
+    try:
+        yield sys.stdout
+    finally:
+        for stream in (out, err):
+            stream.flush()  # here, not when the process ends, where it would be an error
+        sys.stdout, sys.stderr = before
+
+
+def unprinted(out: IO[str]) -> str | None:
+    """Why what a command printed is not whole; None where it is, where it is kept elsewhere, or where a reader wanted
+    no more. out: what `lasting_streams` gave."""
+    out.flush()
+    stream = cast(_Lasting, out)
+    return None if stream.beside or stream.lost is None or stream.lost.errno in GONE else str(stream.lost.strerror)
+
+
+def _open_closed() -> None:
+    """Has the first three descriptors be nowhere where they were closed: else they would be those of the next files
+    that are opened, and what libraries print would be written there."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
 def encodable(text: str, encoding: str | None) -> str:
@@ -32,8 +76,12 @@ def show_everything() -> None:
 
 
 class _Lasting:
-    def __init__(self, file: IO[str]):
-        self._file = file
+    def __init__(self, file: IO[str] | None):
+        self._file = file if file is not None else _nowhere()
+        self.beside = False
+        """Whether what is printed is kept elsewhere, or is all that there is."""
+        self.lost: OSError | None = None
+        """What the first write failed with that did."""
 
     def write(self, text: str) -> int:
         try:
@@ -42,21 +90,32 @@ class _Lasting:
             return self.write(encodable(text, getattr(self._file, "encoding", None)))
         except OSError as error:
             self._drop(error)
-            return len(text)
+        except ValueError:  # somebody has closed it
+            self._file = _nowhere()
+        return len(text)
 
     def flush(self) -> None:
         try:
             self._file.flush()
         except OSError as error:
             self._drop(error)
+        except ValueError:
+            self._file = _nowhere()
 
     def _drop(self, error: OSError) -> None:
-        if error.errno not in GONE:
-            raise error
-        # The descriptor itself, so that what is buffered does not fail again when the process ends.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._file.fileno())
-        os.close(nowhere)
+        self.lost = self.lost or error
+        try:
+            # The descriptor itself, so that what is buffered does not fail again when the process ends.
+            with _nowhere() as nowhere:
+                os.dup2(nowhere.fileno(), self._file.fileno())
+        except (OSError, AttributeError):  # what a notebook or a test prints to has none
+            self._file = _nowhere()
+        if self.beside and error.errno not in GONE and sys.stderr not in (self, None):
+            print(f"warning: what is printed is lost from here on: {error.strerror}", file=sys.stderr)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
+
+
+def _nowhere() -> IO[str]:
+    return open(os.devnull, "w")

@@ -17,6 +17,7 @@ from semisonic.config.run_config import RunConfig
 from semisonic.distributed.engine import Accelerator
 from semisonic.faults import reach
 from semisonic.reporting.metrics_file import EVAL, parse
+from semisonic.reporting.reporters import Reporters
 from semisonic.text import dump_json, printable
 
 PER_CLASS = 100
@@ -28,11 +29,14 @@ class Tracker:
 
     def __init__(
         self, accelerator: Accelerator, cfg: RunConfig, folder: Path, step: int, classes: Sequence[str] = (),
-        history: Sequence[Mapping[str, Any]] = (),
+        history: Sequence[Mapping[str, Any]] = (), reporters: Reporters | None = None,
     ):  # fmt: skip
-        """step, history: where the run goes on, and every evaluation so far."""
+        """step, history: where the run goes on, and every evaluation so far. reporters: what the trackers are called
+        through, none of which may end the run."""
         self.accelerator, self.classes = accelerator, classes
+        self.reporters = reporters or Reporters()
         self.path = folder / "metrics.jsonl"
+        self.last = step
         self.notes: list[str] = []
         """What was done to the lines of a run that goes on, to be told."""
         if accelerator.is_main_process:
@@ -45,31 +49,41 @@ class Tracker:
                         f"metrics.jsonl had lost lines: {missing} evaluation{'s are' if missing > 1 else ' is'} there "
                         "again, from the checkpoint; training metrics that were lost stay lost"
                     )
-        if cfg.log.trackers:
-            options = {"tensorboard": {"purge_step": step + 1}} if "tensorboard" in cfg.log.trackers else {}
-            # One Accelerator serves the baseline and the main run: each has trackers and a folder of its own.
-            accelerator.trackers = []
-            accelerator.project_configuration.logging_dir = str(folder / "trackers")
-            accelerator.init_trackers("semisonic", config=flat(cfg), init_kwargs=options)
+        self.trackers: dict[str, Any] = {}
+        """Those of Accelerate that have begun, on the main process."""
+        for name in cfg.log.trackers if accelerator.is_main_process else ():
+            self.reporters.attempt(name, step, partial(self._begin, name, cfg, folder / "trackers", step))
         # Unbuffered: a line is with the system when it is logged, whatever happens to the process.
         self.file = self.path.open("ab", buffering=0) if accelerator.is_main_process else None
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
         """A line of metrics.jsonl. Raises `OSError` where the file system refuses; the lines before are whole then."""
+        self.last = step
         if self.file:
             append(self.file, dump_json({"step": step, "time": round(time.time(), 3), **metrics}) + "\n")
 
+    def _begin(self, name: str, cfg: RunConfig, folder: Path, step: int) -> None:
+        # One Accelerator serves the baseline and the main run: each has trackers and a folder of its own.
+        accelerator = self.accelerator
+        accelerator.trackers, accelerator.log_with = [], [name]
+        accelerator.project_configuration.logging_dir = str(folder)
+        options = {"tensorboard": {"purge_step": step + 1}} if name == "tensorboard" else {}
+        accelerator.init_trackers("semisonic", config=flat(cfg), init_kwargs=options)
+        (self.trackers[name],) = accelerator.trackers
+
     def send(self, step: int, metrics: dict[str, Any]) -> None:
-        """The scalars, and vectors as scalars, to the trackers."""
-        if self.accelerator.trackers:
-            self.accelerator.log(scalars(metrics, self.classes), step=step)
+        """The scalars, and vectors as scalars, to the trackers, when the reporters report next."""
+        if self.trackers:
+            values = scalars(metrics, self.classes)
+            for name, tracker in self.trackers.items():
+                self.reporters.later(name, step, partial(tracker.log, values, step=step))
 
     def close(self) -> None:
         if self.file:
             self.file.close()
-        for tracker in self.accelerator.trackers:  # end_training() would also leave the process group
-            tracker.finish()
-        self.accelerator.trackers = []
+        for name, tracker in self.trackers.items():  # end_training() would also leave the process group
+            self.reporters.attempt(name, self.last, tracker.finish)
+        self.trackers, self.accelerator.trackers = {}, []
 
 
 def scalars(metrics: dict[str, Any], classes: Sequence[str]) -> dict[str, float]:

@@ -32,6 +32,7 @@ from semisonic.reporting.console import Console, save_confusion
 from semisonic.reporting.label_tables import write_label_table
 from semisonic.reporting.metrics_file import EVAL, TRAIN, current
 from semisonic.reporting.pseudo_labels import PseudoLabelMonitor
+from semisonic.reporting.reporters import CONSOLE, Reporters
 from semisonic.reporting.trackers import Tracker
 from semisonic.schema import UserError
 from semisonic.training.metrics import Evaluation, Throughput, evaluate, evaluation_mode, or_null
@@ -76,6 +77,8 @@ class Trainer:
             self.host_group = dist.new_group(backend="gloo", timeout=timedelta(seconds=collective_timeout(cfg.health)))
         self.checkpoint_writer = CheckpointWriter(self.run_folder / "checkpoints", cfg.checkpoint.keep, self.host_group)
         self.history: list[dict[str, float]] = []
+        self.confusion: list[list[int]] | None = None
+        """Of the EMA network on the test images, as evaluated last in this process."""
         self.unread = 0
         """Steps before a resumed run's first whose metrics are in no line yet."""
 
@@ -94,7 +97,8 @@ class Trainer:
         self.voted_at = time.monotonic()
         throughput = Throughput(self.images_per_step)
         stragglers = Stragglers(self.rank, self.host_group, self.device, self.step)
-        tracker, pseudo_labels = self.observers(console)
+        reporters = Reporters()
+        tracker, pseudo_labels = self.observers(console, reporters)
         self.checkpoint_writer.say = console.print
         reason = None
         with closing(tracker), self.loader() as loader, console.progress(cfg.steps, self.step) as progress:
@@ -118,15 +122,15 @@ class Trainer:
                     slowest, named = stragglers.read(self.step, loader.wait_seconds, loader.busy_seconds)
                     self.log(tracker, TRAIN, metrics | slowest)
                     for line in filter(None, (alarm, named)):
-                        console.print(line)
+                        reporters.later(CONSOLE, self.step, console.print, line)
                 with throughput.paused():
                     if last or self.step % cfg.eval.every == 0:
                         self.log(tracker, EVAL, self.evaluate_all())
-                        progress.evaluated(self.history[-1])
+                        reporters.later(CONSOLE, self.step, progress.evaluated, self.history[-1])
                         if evaluated:
                             evaluated(dict(self.history[-1]))
                     if logged:
-                        progress.trained(self.step, metrics)
+                        reporters.later(CONSOLE, self.step, progress.trained, self.step, metrics)
                     reason = self.agree(stop())
                     if last or reason or self.step % cfg.checkpoint.every == 0 or self.best_step == self.step:
                         self.save()
@@ -136,21 +140,40 @@ class Trainer:
                         self.activity.enter(Phase.SAVING, self.step)
                         self.checkpoint_writer.finish()
                     for written in self.checkpoint_writer.written():
-                        progress.saved(written)
+                        reporters.later(CONSOLE, self.step, progress.saved, written)
+                    reporters.report()
             self.activity.enter(Phase.FINISHING, self.step)
             reach("finish")
+            if self.step == cfg.steps:
+                self.draw(reporters)
             on_main(self.accelerator, self.write_label_tables)
+        for line in reporters.summary():
+            console.print(line)
         return reason if self.step < cfg.steps else None
 
-    def observers(self, console: Console) -> tuple[Tracker, PseudoLabelMonitor]:
+    def observers(self, console: Console, reporters: Reporters) -> tuple[Tracker, PseudoLabelMonitor]:
         """What writes metrics down, and what looks at pseudo-labels; both go on from what is there."""
-        tracker = Tracker(self.accelerator, self.cfg, self.run_folder, self.step, self.data.classes, self.history)
+        tracker = Tracker(
+            self.accelerator, self.cfg, self.run_folder, self.step, self.data.classes, self.history, reporters
+        )  # fmt: skip
         pseudo_labels = PseudoLabelMonitor(self.cfg, self.data.classes, self.algorithm.info.class_prior)
         if self.rank.is_main:
             pseudo_labels.restore(tracker.path, self.step, self.step - self.unread)
         for note in tracker.notes:
             console.print(note)
         return tracker, pseudo_labels
+
+    def draw(self, reporters: Reporters) -> None:
+        """The picture of the last evaluation, which a run that was killed before it takes once more; by all ranks."""
+        confusion = self.confusion or self.evaluate("ema", "test").confusion
+        path = self.run_folder / "confusion.png"
+
+        def save() -> None:
+            self.checkpoint_writer.check()
+            save_confusion(path, confusion, self.data.classes)
+
+        if self.rank.is_main:
+            reporters.attempt_again(path.name, self.step, save)
 
     def write_label_tables(self) -> None:
         """Writes what add-ons know of the labeled images. One process may call it."""
@@ -259,11 +282,7 @@ class Trainer:
                     self.algorithm.held_out_counts.copy_(torch.tensor(result.counts))
                 if which == "test" and weights == "ema":
                     metrics["test/per_class"] = or_null(result.per_class)
-                    if self.accelerator.is_main_process and self.step == self.cfg.steps:
-                        picture = self.run_folder / "confusion.png"
-                        with self.checkpoint_writer.guard(picture) as allowed:
-                            if allowed:
-                                save_confusion(picture, result.confusion, self.data.classes)
+                    self.confusion = result.confusion
         scalars = {key: value for key, value in metrics.items() if not isinstance(value, list)}
         self.history.append({"step": self.step, **scalars})
         return metrics
