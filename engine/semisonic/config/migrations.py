@@ -30,7 +30,13 @@ from semisonic.schema import Config, UserError
 
 ADDED: Mapping[int, Mapping[str, Any]] = {
     0: {"addons.aum.record": "off", "data.fingerprint": None, "model.fingerprint": None, "plugins": []},
-    1: {"data.classes": [], "data.duplicates": "warn", "model.norm_start_up": 0.0},
+    1: {
+        "data.classes": [],
+        "data.duplicates": "warn",
+        "data.max_file_mb": 512.0,
+        "data.max_pixels": 178_956_970,
+        "model.norm_start_up": 0.0,
+    },
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;
 those of the algorithm hold for every algorithm with such a field."""
@@ -94,6 +100,8 @@ def migrated(content: Mapping[str, Any], where: str = "config.yaml") -> Saved:
     filled = {name: value for name, value in added_since(schema).items() if name in there and not _has(fields, name)}
     for name, value in filled.items():
         _put(fields, name, value)
+    if field_value(fields, "data.name") == "folder" and _has(fields, "data.pad"):
+        _put(fields, "data.pad", None)  # which never had an effect on image files
     changed = since(CHANGED, schema).items()
     former = {name: value for name, value in changed if name in there and field_value(fields, name) == value}
     return Saved(fields, schema, {name: content[name] for name in RECORDS[1:] if name in content}, filled, former)

@@ -17,7 +17,8 @@ from semisonic.data.loading.sampler import EvaluationSampler
 from semisonic.data.loading.stream import Stream
 from semisonic.data.sets import manifest
 from semisonic.data.sets.base import ImageFiles
-from semisonic.data.sets.listing import EXTENSIONS, class_folders, is_image
+from semisonic.data.sets.layout import class_folders
+from semisonic.data.sets.walk import EXTENSIONS, is_image
 from semisonic.data.views.view import Geometry
 from semisonic.inference.inputs import Inputs
 from semisonic.inference.labeled import listed, unknown_classes

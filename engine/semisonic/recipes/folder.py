@@ -11,11 +11,11 @@ EMA: dict[str, Any] = PAPER["ema"] | {"start_up": "tf"}
 def folder() -> dict[str, Any]:
     """Your own images: ResNet-50 at 224, the FixMatch paper's ImageNet setting (threshold 0.7, ratio 5, weight 10).
 
-    Command: accelerate launch launch/train.py --data folder --data.root IMAGES --data.labels N
+    Command: accelerate launch launch/train.py --data folder --data.root IMAGES [--data.labels N]
     """
     return PAPER | {
         "steps": 100_000,
-        "data": {"name": "folder", "size": 224},
+        "data": {"name": "folder", "size": 224, "labels": None},
         "model": {"name": "resnet50"},
         "ema": EMA,
         "algorithm": {"name": "fixmatch", "threshold": 0.7, "weight": 10.0},

@@ -88,6 +88,8 @@ class Console:
         """What will run, before it runs. threads: those on the CPU of a rank."""
         world_size = rank.world_size
         counts = np.bincount(data.train.labels[split.labeled], minlength=len(data.classes))
+        known = int((data.train.labels >= 0).sum())
+        of_all = f" of {known:,}" if len(split.labeled) + len(split.held_out) < known else ""
         per_class = str(counts[0]) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
         batch, views = cfg.batch, cfg.views
         epoch, size = (split.unlabeled, batch.unlabeled) if views.unlabeled else (split.labeled, batch.labeled)
@@ -105,7 +107,7 @@ class Console:
         rows = {
             "run folder": f"{cfg.run_folder}",
             "data": f"{data.name}: {len(data.classes)} classes, {data.size}x{data.size}, {len(data.test):,} test",
-            "labels": f"{len(split.labeled):,} ({per_class} a class), held out {len(split.held_out):,}",
+            "labels": f"{len(split.labeled):,}{of_all} ({per_class} a class), held out {len(split.held_out):,}",
             "unlabeled pool": f"{len(split.unlabeled):,}" if views.unlabeled else "not read",
             "algorithm": " ".join(f"{key}={value}" for key, value in cfg.algorithm.model_dump().items()),
             "model": cfg.model.name,

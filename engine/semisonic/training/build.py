@@ -93,7 +93,7 @@ def draw_split(cfg: RunConfig, data: DataSet) -> Split:
         if problem:
             raise UserError(f"data.split: {problem.removeprefix('data: ')}; for other images name files, as a .txt")
     paths = data.train.paths if isinstance(data.train, ImageFiles) else None
-    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths)
+    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths, data.classes)
     views = cfg.views
     pool = views.unlabeled or any(stream.pool == "unlabeled" for stream in views.streams.values())
     if pool and not len(split.unlabeled):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from semisonic.data.sets.base import ImageFiles
+from semisonic.data.sets.limits import ANY
 from semisonic.data.sets.manifest import inspect
 from semisonic.schema import UserError
 
@@ -39,7 +40,7 @@ def _missing_folder(path: Path) -> Path | None:
 
 def _damage(images: ImageFiles, row: int) -> str | None:
     path = images.root / images.paths[row]
-    height, width, _, reason = inspect(str(path))
+    height, width, _, reason = inspect(str(path), ANY)  # which the scan compared it with
     if reason:
         return f"{path} any more: {reason}"
     if (height, width) != tuple(images.shapes[row]):

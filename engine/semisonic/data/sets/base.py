@@ -4,18 +4,23 @@ import errno
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from semisonic.data.sets.checks import data_set_problems, three_floats
 from semisonic.data.sets.fingerprint import Fingerprint, fingerprint_of
+from semisonic.data.sets.limits import Limits, read_regular
 from semisonic.data.sets.manifest import png_bytes
 from semisonic.schema import Config, Effect, UserError, UserPath
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, on the 0..1 scale."""
+
+
+OWN = ("folder", "given")
+"""Names of data sets that are the user's own images."""
 
 
 class DataConfig(Config):
@@ -29,7 +34,8 @@ class DataConfig(Config):
     download: Annotated[bool, Effect.FREE] = False
     """Fetch the data set into `root` where it is not there yet."""
     labels: int | None = Field(40, ge=0, le=10**9)
-    """Labeled images in all, the same number for every class; null = all. Not used with `split`."""
+    """Labeled images in all, the same number for every class; null = all, the default for your own images. Not used
+    with `split`."""
     held_out: int = Field(0, ge=0, le=10**9)
     """Further labeled images, class-balanced, kept out of training to choose a checkpoint by."""
     split: Annotated[UserPath | None, Effect.CONTENT] = None
@@ -44,7 +50,8 @@ class DataConfig(Config):
     flip: bool | None = None
     """Horizontal flips in the weak augmentation; default: the data set's (none for digits, MNIST, SVHN)."""
     pad: int | None = Field(None, ge=0, le=4096)
-    """Reflected margin of the weak random crop in pixels; default: an eighth of the size."""
+    """Reflected margin of the weak random crop in pixels; default: an eighth of the size. Not for `folder`, where the
+    crop is a part of the picture."""
     normalize: Literal["own", "imagenet"] = "own"
     """Mean and deviation that pixels are normalized with: the data set's own (for `folder` ImageNet's), or ImageNet's,
     which networks trained on it expect."""
@@ -63,6 +70,12 @@ class DataConfig(Config):
     among the training images, all but the first (labeled before unlabeled). Default: refuse for `folder`, else warn."""
     bad_files: Literal["error", "skip"] = "error"
     """For `folder`: whether images that cannot be decoded are an error, or left out and counted."""
+    max_file_mb: Annotated[float, Effect.FREE] = Field(512.0, gt=0, le=10**6)
+    """For `folder`: the largest image file or CSV that is read, in megabytes (10^6 bytes); larger ones count as files
+    that cannot be decoded."""
+    max_pixels: Annotated[int, Effect.FREE] = Field(178_956_970, ge=1, le=2**31)
+    """For `folder`: the most pixels that an image is decoded with. Larger ones, such as panoramas, need their size
+    here: a small file can hold more pixels than memory has room for."""
     workers: Annotated[int | None, Effect.FREE] = Field(None, ge=1, le=4096)
     """For `folder`: processes that check new images; default: one per CPU."""
     operations: Annotated[Literal["auto", "dali", "kernel"], Effect.FREE] = "auto"
@@ -79,6 +92,18 @@ class DataConfig(Config):
     each needs a labeled image, and images of another class are an error; other data sets have their own."""
     steps_per_call: Annotated[int, Effect.FREE] = Field(0, ge=0, le=1024)
     """Steps whose images one DALI call makes; 0 = as many as fit 2^22 pixels on a GPU (at most 8), 1 on the CPU."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_own_labels(cls, fields: Any) -> Any:
+        """Whoever labels images means all of them; the published sets' protocols give a number."""
+        own = isinstance(fields, dict) and fields.get("name") in OWN and "labels" not in fields
+        return {**fields, "labels": None} if own else fields
+
+    @property
+    def limits(self) -> Limits:
+        """Of a file."""
+        return Limits(self.max_file_mb, self.max_pixels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,11 +147,10 @@ class ImageFiles:
         missing at the end of a JPEG.
         """
         path = self.root / self.paths[index]
-        if self.sizes is not None and (size := path.stat().st_size) != self.sizes[index]:
-            raise OSError(errno.ESTALE, f"{size} bytes, {self.sizes[index]} when it was scanned", str(path))
-        if self.via_pillow[index]:
-            return np.frombuffer(png_bytes(path), np.uint8)
-        return np.fromfile(path, np.uint8)
+        data = read_regular(path)
+        if self.sizes is not None and len(data) != self.sizes[index]:
+            raise OSError(errno.ESTALE, f"{len(data)} bytes, {self.sizes[index]} when it was scanned", str(path))
+        return np.frombuffer(png_bytes(data) if self.via_pillow[index] else data, np.uint8)
 
 
 @dataclass(frozen=True, eq=False)

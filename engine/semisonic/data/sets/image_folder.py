@@ -8,15 +8,10 @@ import numpy as np
 
 from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, ImageFiles
 from semisonic.data.sets.checks import unwritable
-from semisonic.data.sets.listing import (
-    Listing,
-    class_folders,
-    find_layout,
-    list_csv,
-    list_tree,
-    read_csv_header,
-    subfolders,
-)
+from semisonic.data.sets.class_names import alike_problems
+from semisonic.data.sets.csv_listing import list_csv, open_list
+from semisonic.data.sets.layout import class_folders, find_layout, read_folder
+from semisonic.data.sets.listing import Listing, list_tree
 from semisonic.data.sets.manifest import VIA_PILLOW, ScannedFile, pack_digests, scan
 from semisonic.schema import UserError
 
@@ -26,6 +21,10 @@ _SHOWN = 20  # bad files
 def folder_problems(cfg: DataConfig) -> list[str]:
     """Mistakes that show without walking through the images, one line each."""
     problems = []
+    if cfg.pad is not None:
+        problems.append(
+            "data.pad: image files have no margin, their random crop is a part of the picture; leave it out"
+        )
     if cfg.size is None:
         problems.append("data.size: needed for data.name=folder: the side of the training images in pixels, such as 96")
     if cfg.root is None and cfg.csv is None:
@@ -35,13 +34,11 @@ def folder_problems(cfg: DataConfig) -> list[str]:
         ]
     if cfg.test_root is not None:
         problems += class_folders("data.test_root", cfg.test_root.expanduser())[1]
-    if cfg.root is not None:
-        root_problems = subfolders("data.root", cfg.root.expanduser())[1]
-        if root_problems:
-            return problems + root_problems
+    if cfg.root is not None and (error := read_folder(cfg.root.expanduser()).error):
+        return [*problems, f"data.root: {error}"]
     if cfg.csv is not None:
         try:
-            read_csv_header(cfg.csv.expanduser())
+            open_list(cfg.csv.expanduser(), cfg.limits)
         except UserError as error:
             problems += error.messages
         return problems
@@ -54,20 +51,15 @@ def load_folder(cfg: DataConfig) -> DataSet:
     Raises UserError with every mistake found.
     """
     assert cfg.size is not None
-    try:
-        listing = list_csv(cfg) if cfg.csv is not None else list_tree(cfg)
-    except OSError as error:
-        raise UserError(f"data.root: cannot read {error.filename}: {error.strerror}") from error
+    listing = list_csv(cfg) if cfg.csv is not None else list_tree(cfg)
     if listing.problems:
         raise UserError(listing.problems)
     found = {label for _, label in listing.train if label is not None}
     classes = cfg.classes or tuple(sorted(found))
-    if problems := _class_problems(listing, classes, found):
+    if problems := _class_problems(cfg, listing, classes, found):
         raise UserError(problems)
 
-    notes = listing.notes
-    if listing.ignored:
-        notes.append(f"{len(listing.ignored)} files are not images by name, such as {listing.ignored[0]}")
+    notes = [*listing.notes, *listing.passed.notes()]
     if held_back := not listing.test:
         notes.append(_hold_back_test(listing, cfg.test_fraction))
     train, test = _scan(cfg, listing, classes, notes)
@@ -78,7 +70,7 @@ def load_folder(cfg: DataConfig) -> DataSet:
         IMAGENET_MEAN,  # the usual choice for natural images
         IMAGENET_STD,
         flip=True if cfg.flip is None else cfg.flip,
-        pad=cfg.size // 8 if cfg.pad is None else cfg.pad,
+        pad=cfg.size // 8,  # which files do not have
         train=train,
         test=test,
         notes=tuple(notes),
@@ -86,7 +78,7 @@ def load_folder(cfg: DataConfig) -> DataSet:
     )
 
 
-def _class_problems(listing: Listing, classes: tuple[str, ...], found: set[str]) -> list[str]:
+def _class_problems(cfg: DataConfig, listing: Listing, classes: tuple[str, ...], found: set[str]) -> list[str]:
     if unnamed := unwritable(sorted(found)):
         return [f"data.root: {listing.root} has classes whose names are not UTF-8: {_some(unnamed)}; rename them"]
     problems = []
@@ -102,16 +94,22 @@ def _class_problems(listing: Listing, classes: tuple[str, ...], found: set[str])
         )
     if problems:
         return [*problems[:-1], f"{problems[-1]}; in a new run, --data.classes none takes those that are there"]
+    named = {*found, *(label for _, label in listing.test if label is not None)}
+    where = ("data.root", listing.root) if cfg.csv is None else ("data.csv", cfg.csv)
+    if not cfg.classes and (problems := alike_problems(where[0], str(where[1]), named)):
+        return problems
     if len(classes) < 2:
-        problems.append(
-            f"data.root: {listing.root} has {len(classes)} classes of labeled images; at least 2 are needed"
-        )
+        problems.append(f"{where[0]}: {where[1]} has {_classes(classes)} of labeled images; at least 2 are needed")
     elif unknown := sorted({label for _, label in listing.test if label is not None} - set(classes)):
         problems.append(
             "data.test_root: there are test images of classes without a labeled training image: "
             + ", ".join(unknown[:10])
         )
     return problems
+
+
+def _classes(names: tuple[str, ...]) -> str:
+    return f"only the class {names[0]}" if names else "no class"
 
 
 def _some(names: list[str]) -> str:
@@ -145,7 +143,7 @@ def _scan(
     cfg: DataConfig, listing: Listing, classes: tuple[str, ...], notes: list[str]
 ) -> tuple[ImageFiles, ImageFiles]:
     items = listing.train + listing.test
-    entries = scan(listing.root, [path for path, _ in items], cfg.workers).entries
+    entries = scan(listing.root, [path for path, _ in items], cfg.workers, limits=cfg.limits).entries
     bad = [(path, entry.reason) for (path, _), entry in zip(items, entries, strict=True) if not entry.sound]
     if bad and cfg.bad_files == "error":
         lines = [f"data.root: cannot decode {listing.root / path}: {reason}" for path, reason in bad[:_SHOWN]]

@@ -9,6 +9,7 @@ when it could not be read. While its bytes are at hand, they are hashed: by that
 
 import hashlib
 import io
+import math
 import os
 import zipfile
 import zlib
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,8 @@ import numpy as np
 
 from semisonic.checkpoint.atomic_files import write_bytes
 from semisonic.data.sets.cache import locked, manifest_files
+from semisonic.data.sets.limits import USUAL, Limits, TooManyPixels, open_image, read_regular
+from semisonic.data.sets.walk import unreadable
 from semisonic.data.sets.workers import pool, signals_kept, without_main_module
 from semisonic.schema import UserError
 from semisonic.stopping import raise_if_stopped, until_stopped
@@ -75,39 +79,44 @@ class Examined(NamedTuple):
     digest: Digest = b""
 
 
-def inspect(path: str) -> tuple[int, int, int, str]:
+def inspect(path: str, limits: Limits = USUAL) -> tuple[int, int, int, str]:
     """Decode one file -> (height, width, status, reason); never raises."""
-    found = examine(path)
+    found = examine(path, limits=limits)
     assert found is not None
     return found[:4]
 
 
-def examine(path: str, known: bytes = b"") -> Examined | None:
-    """Read one file, once: hash it and decode it. None where its digest is `known`, without decoding; never raises."""
+def examine(path: str, known: bytes = b"", limits: Limits = USUAL) -> Examined | None:
+    """Read one file, once: hash it and decode it. None where its digest is `known`, without decoding; never raises.
+
+    What is no regular file or beyond the limits is unreadable.
+    """
     try:
-        data = Path(path).read_bytes()
+        data = read_regular(path, limits.bytes)
+    except OSError as error:
+        return Examined(0, 0, UNREADABLE, unreadable(path, error))
     except Exception as error:
         return _failure(error)._replace(status=UNREADABLE)
     digest = hashlib.blake2b(data, digest_size=_DIGEST).digest()
     if digest == known:
         return None
     try:
-        return _judge(data)._replace(digest=digest)
+        return _judge(data, limits)._replace(digest=digest)
     except Exception as error:
         return _failure(error)._replace(digest=digest)
 
 
-def _judge(data: bytes) -> Examined:
+def _judge(data: bytes, limits: Limits) -> Examined:
     """What Pillow and DALI's codec library make of a file's bytes. Raises what Pillow does."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import ImageOps, UnidentifiedImageError
 
     if not data:
         return Examined(0, 0, BAD, "empty file")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(io.BytesIO(data), limits.pixels) as image:
             if image.format == "PNG":
                 image.verify()  # checksums, which load() ignores
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(io.BytesIO(data), limits.pixels) as image:
             image.load()
             height, width = ImageOps.exif_transpose(image).size[::-1]
             if _dali_decodes(image, data, height, width):
@@ -124,7 +133,8 @@ def _failure(error: Exception) -> Examined:
     # Pillow raises a dozen types, all meaning that the file is damaged; only the system sets errno, or lacks memory.
     lacking = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
     status = UNREADABLE if lacking else BAD
-    return Examined(0, 0, status, " ".join(str(error).split()) or type(error).__name__)
+    reason = error.strerror if isinstance(error, TooManyPixels) else str(error)
+    return Examined(0, 0, status, " ".join(str(reason).split()) or type(error).__name__)
 
 
 def _dali_decodes(image, data: bytes, height: int, width: int) -> bool:
@@ -159,11 +169,9 @@ def _codec() -> tuple[Any, Any]:
     return decoder, nvimgcodec.DecodeParams(apply_exif_orientation=True, color_spec=nvimgcodec.ColorSpec.SRGB)
 
 
-def png_bytes(path: str | Path) -> bytes:
-    """Decode a file with Pillow (first frame, EXIF orientation applied) -> PNG, RGB, 8 bit."""
-    from PIL import Image
-
-    with Image.open(path) as opened:
+def png_bytes(data: bytes) -> bytes:
+    """Decode a file that was found sound with Pillow (first frame, EXIF orientation applied) -> PNG, RGB, 8 bit."""
+    with open_image(io.BytesIO(data)) as opened:
         image = rgb_image(opened)
         buffer = io.BytesIO()
         image.save(buffer, "PNG", compress_level=1)
@@ -185,20 +193,18 @@ def rgb_image(image: Any) -> Any:
     return image.convert("RGB")
 
 
-def decode(path: Path) -> np.ndarray:
+def decode(path: Path, limits: Limits = USUAL) -> np.ndarray:
     """The pixels of a file as DALI's decoder on the CPU has them: uint8 [H, W, 3], RGB, EXIF orientation applied.
 
     Raises ValueError with what `inspect` finds wrong.
     """
-    from PIL import Image
-
-    height, width, status, reason = inspect(str(path))
+    height, width, status, reason = inspect(str(path), limits)
     if status not in (OK, VIA_PILLOW):
         raise ValueError(reason)
     if status == OK:
         decoder, params = _codec()
-        return np.array(decoder.decode(path.read_bytes(), params=params)).reshape(height, width, 3)
-    with Image.open(path) as opened:
+        return np.array(decoder.decode(read_regular(path), params=params)).reshape(height, width, 3)
+    with open_image(io.BytesIO(read_regular(path))) as opened:
         return np.array(rgb_image(opened))
 
 
@@ -212,15 +218,23 @@ def reading_all(on: bool = True) -> Iterator[None]:
         _READ_ALL.reset(token)
 
 
-def scan(root: Path, paths: Sequence[str], workers: int | None = None, write_inside: bool = True) -> Scan:
+def scan(
+    root: Path,
+    paths: Sequence[str],
+    workers: int | None = None,
+    write_inside: bool = True,
+    limits: Limits = USUAL,
+) -> Scan:
     """Entries of `paths` (relative to `root`, or absolute), reading only what the manifest does not know, and decoding
     only what holds something else than it says.
 
     `workers`: processes that decode; None = one per CPU of this process; 1 = in this process. write_inside: whether the
-    manifest may be written into `root`, or into the user's cache alone.
+    manifest may be written into `root`, or into the user's cache alone. limits: of a file; what is beyond them is not
+    read.
     """
     inside, file = manifest_files(root, write_inside)
     again, top = _READ_ALL.get(), os.fspath(root)
+    most, pixels = (math.inf if limit is None else limit for limit in (limits.bytes, limits.pixels))
     with locked(file):
         known = _read(inside) if file == inside else _read(inside) | _read(file)
         full = [os.path.join(top, path) for path in paths]
@@ -228,10 +242,14 @@ def scan(root: Path, paths: Sequence[str], workers: int | None = None, write_ins
         missing = [
             i
             for i, path in enumerate(paths)
-            if again or (entry := known.get(path)) is None or entry[:3] != stats[i]
-        ]  # fmt: skip
-        digests = [entry.digest if (entry := known.get(paths[i])) else b"" for i in missing]
-        results = _inspect_all([full[i] for i in missing], digests, workers)
+            if again
+            or (entry := known.get(path)) is None
+            or entry[:3] != stats[i]
+            or entry[0] > most
+            or entry[3] * entry[4] > pixels
+        ]
+        digests = [e.digest if (e := known.get(paths[i])) and e[3] * e[4] <= pixels else b"" for i in missing]
+        results = _inspect_all([full[i] for i in missing], digests, workers, limits)
         decoded, changed = 0, False
         for i, found in zip(missing, results, strict=True):
             path = paths[i]
@@ -251,15 +269,17 @@ def _stat(path: str) -> tuple[int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def _inspect_all(paths: list[str], known: list[bytes], workers: int | None) -> Iterable[Examined | None]:
+def _inspect_all(
+    paths: list[str], known: list[bytes], workers: int | None, limits: Limits
+) -> Iterable[Examined | None]:
     """What `examine` finds in each file; `known`: the digests that the manifest has of them."""
     workers = workers or len(os.sched_getaffinity(0))
     if workers == 1 or len(paths) < _PROCESSES_FROM:
-        return list(_progress(until_stopped(map(examine, paths, known)), len(paths)))
+        return list(_progress(until_stopped(map(examine, paths, known, repeat(limits))), len(paths)))
     try:
         with pool(workers) as executor:
             with without_main_module(), signals_kept():
-                results = executor.map(examine, paths, known, chunksize=64)
+                results = executor.map(examine, paths, known, repeat(limits), chunksize=64)
             return list(_progress(until_stopped(results), len(paths)))
     except BrokenProcessPool as error:
         raise_if_stopped(patience=1)  # a signal for all processes of a job, which the workers got first
@@ -312,9 +332,13 @@ def _read(file: Path) -> dict[str, ScannedFile]:
             raw = stored["digests"].tobytes()
             digests = [raw[start : start + _DIGEST] for start in range(0, len(raw), _DIGEST)]
             rows = zip(*columns, unpack(stored["reasons"]), digests, strict=True)
-            return dict(zip(unpack(stored["paths"]), map(ScannedFile._make, rows), strict=True))
+            known = dict(zip(unpack(stored["paths"]), map(ScannedFile._make, rows), strict=True))
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return {}  # it is a cache: the scan that follows rebuilds it
+    # Earlier versions had Pillow's limit of pixels alone, and remembered what was beyond it as damaged.
+    for path in [path for path, entry in known.items() if entry[5] == BAD and "decompression bomb" in entry[6]]:
+        del known[path]
+    return known
 
 
 def pack(strings: Iterable[str]) -> np.ndarray:

@@ -63,10 +63,13 @@ def shuffled_by_class(labels_N: np.ndarray, classes: int, seed: int) -> list[np.
     return [order_N[labels_N[order_N] == c] for c in range(classes)]
 
 
-def label_problems(cfg: DataConfig, classes: int, label_counts: Sequence[int] | None = None) -> list[str]:
+def label_problems(
+    cfg: DataConfig, classes: int, label_counts: Sequence[int] | None = None, names: Sequence[str] = ()
+) -> list[str]:
     """Mistakes in `data.labels` and `data.held_out`, one line each; [] where there is none.
 
-    `label_counts`: labeled images of every class; without it only what needs no images is checked.
+    `label_counts`: labeled images of every class; without it only what needs no images is checked. names: of the
+    classes, for messages.
     """
     problems = []
     if cfg.held_out % classes:
@@ -81,7 +84,7 @@ def label_problems(cfg: DataConfig, classes: int, label_counts: Sequence[int] | 
     elif cfg.labels is not None and cfg.labels % classes:
         problems.append(_not_balanced("labels", cfg.labels, classes))
     if not problems and label_counts is not None:
-        problems += _count_problems(cfg, classes, label_counts)
+        problems += _count_problems(cfg, classes, label_counts, names)
     return problems
 
 
@@ -91,7 +94,7 @@ def _not_balanced(field: str, value: int, classes: int) -> str:
     return f"data.{field}: {value} is not the same number for each of the {classes} classes; give {near}"
 
 
-def _count_problems(cfg: DataConfig, classes: int, label_counts: Sequence[int]) -> list[str]:
+def _count_problems(cfg: DataConfig, classes: int, label_counts: Sequence[int], names: Sequence[str]) -> list[str]:
     total, poorest = sum(label_counts), min(range(classes), key=lambda c: label_counts[c])
     wanted = (cfg.labels or 0) + cfg.held_out
     asked = f"{cfg.labels or 'all'} labeled and {cfg.held_out} held-out images"
@@ -102,25 +105,40 @@ def _count_problems(cfg: DataConfig, classes: int, label_counts: Sequence[int]) 
     need = wanted // classes + (cfg.labels is None)
     if need > label_counts[poorest]:
         return [
-            f"data.{field}: {asked} need {need} of every class, but class {poorest} has only "
+            f"data.{field}: {asked} need {need} of every class, but class {_called(poorest, names)} has only "
             f"{label_counts[poorest]}; give less"
         ]
     return []
 
 
+def _called(number: int, names: Sequence[str]) -> str:
+    return names[number] if number < len(names) else str(number)
+
+
+def _some(numbers: Sequence[int], names: Sequence[str]) -> str:
+    more = f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
+    return ", ".join(_called(number, names) for number in numbers[:10]) + more
+
+
 def make_split(
-    cfg: DataConfig, labels_N: np.ndarray, classes: int, seed: int, paths: Sequence[str] | None = None
+    cfg: DataConfig,
+    labels_N: np.ndarray,
+    classes: int,
+    seed: int,
+    paths: Sequence[str] | None = None,
+    names: Sequence[str] = (),
 ) -> Split:
     """Draw the split that `cfg` asks for, or read the one it names.
 
     labels_N: int64 [N], -1 where unknown. seed: of the run, used unless `data.split_seed` is set.
-    paths: of the training images where these are files, for a split that names them.
+    paths: of the training images where these are files, for a split that names them. names: of the classes, for
+    messages.
     Raises UserError with every mistake found.
     """
     if cfg.split is not None:
-        return _user_split(cfg, labels_N, classes, seed, paths)
+        return _user_split(cfg, labels_N, classes, seed, paths, names)
     counts = np.bincount(labels_N[labels_N >= 0], minlength=classes)
-    if problems := label_problems(cfg, classes, counts.tolist()):
+    if problems := label_problems(cfg, classes, counts.tolist(), names):
         raise UserError(problems)
     held, taken = cfg.held_out // classes, (cfg.labels or 0) // classes
     labeled, held_out = [], []
@@ -180,12 +198,14 @@ def load_split(path: Path, labels_N: np.ndarray | None = None, classes: int | No
     return Split(*(np.sort(arrays[name]) for name in (LABELED, UNLABELED, HELD_OUT)))
 
 
-def _user_split(cfg: DataConfig, labels_N: np.ndarray, classes: int, seed: int, paths: Sequence[str] | None) -> Split:
+def _user_split(
+    cfg: DataConfig, labels_N: np.ndarray, classes: int, seed: int, paths: Sequence[str] | None, names: Sequence[str]
+) -> Split:
     assert cfg.split is not None
     file = cfg.split.expanduser()
     problems = label_problems(cfg, classes)
     arrays = _read_npz(file, len(labels_N)) if file.suffix == ".npz" else {LABELED: _read_list(file, cfg.root, paths)}
-    problems += _split_problems(file, arrays, labels_N, classes)
+    problems += _split_problems(file, arrays, labels_N, classes, names)
     if LABELED not in arrays:
         problems.append(f"data.split: {file} has no array {LABELED}; arrays: {', '.join(arrays) or 'none'}")
     given = arrays.get(HELD_OUT)
@@ -198,7 +218,7 @@ def _user_split(cfg: DataConfig, labels_N: np.ndarray, classes: int, seed: int, 
 
     labeled = arrays[LABELED]
     if given is None:
-        given = _draw_held_out(cfg, labels_N, classes, labeled, _seed(cfg, seed), arrays.get(UNLABELED))
+        given = _draw_held_out(cfg, labels_N, classes, labeled, _seed(cfg, seed), arrays.get(UNLABELED), names)
     split = _complete(cfg, len(labels_N), labeled, given)
     if UNLABELED in arrays:
         split = Split(split.labeled, np.sort(arrays[UNLABELED]), split.held_out)
@@ -212,6 +232,7 @@ def _draw_held_out(
     labeled: np.ndarray,
     seed: int,
     unlabeled: np.ndarray | None,
+    names: Sequence[str],
 ) -> np.ndarray:
     """Held-out images out of those that the user's split left alone."""
     left_N = labels_N.copy()
@@ -223,7 +244,7 @@ def _draw_held_out(
     if short := [c for c, order in enumerate(orders) if len(order) < per_class]:
         raise UserError(
             f"data.held_out: {cfg.held_out} images need {per_class} of every class, but {cfg.split} leaves "
-            f"{len(orders[short[0]])} of class {short[0]}; give less, or an array held_out in the split"
+            f"{len(orders[short[0]])} of class {_called(short[0], names)}; give less, or an array held_out in the split"
         )
     return np.concatenate([order[:per_class] for order in orders])
 
@@ -296,7 +317,9 @@ def _read_names(file: Path) -> list[str]:
     return names
 
 
-def _split_problems(file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndarray, classes: int | None) -> list[str]:
+def _split_problems(
+    file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndarray, classes: int | None, names: Sequence[str] = ()
+) -> list[str]:
     """Mistakes in index arrays by name, one line each."""
     problems = []
     for name, indices in arrays.items():
@@ -317,5 +340,5 @@ def _split_problems(file: Path, arrays: dict[str, np.ndarray], labels_N: np.ndar
     if LABELED in arrays and classes is not None:
         counts = np.bincount(labels_N[arrays[LABELED]], minlength=classes)
         if len(empty := np.flatnonzero(counts == 0)):
-            problems.append(f"data.split: {file} has no labeled image of class {', '.join(map(str, empty[:10]))}")
+            problems.append(f"data.split: {file} has no labeled image of class {_some(empty.tolist(), names)}")
     return problems

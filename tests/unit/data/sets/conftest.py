@@ -5,6 +5,7 @@ import os
 import pytest
 
 from semisonic.data.sets import manifest
+from semisonic.data.sets.limits import USUAL, Limits
 
 
 @pytest.fixture
@@ -13,8 +14,8 @@ def decoded(monkeypatch) -> list[str]:
     names: list[str] = []
     real = manifest.examine
 
-    def spy(path: str, known: bytes = b""):
-        found = real(path, known)
+    def spy(path: str, known: bytes = b"", limits: Limits = USUAL):
+        found = real(path, known, limits)
         if found is not None:
             names.append(os.path.basename(path))
         return found

@@ -1,6 +1,5 @@
 """Layouts of your own images: which files are found, with which labels, and which mistakes are named."""
 
-import csv
 import itertools
 from pathlib import Path
 
@@ -31,10 +30,13 @@ def test_train_and_test_trees(tmp_path: Path):
     assert data.train.shapes.tolist() == [[HEIGHT, WIDTH]] * 3
     assert data.train.shapes.dtype == np.int32
     assert (data.size, data.flip, data.pad) == (16, True, 2)
-    assert data.notes == ("1 files are not images by name, such as train/dog/notes.txt",)
+    assert data.notes == (
+        "1 file passed over, no image by name: .txt: 1, such as train/dog/notes.txt",
+        "1 entry of tools passed over (.*: 1)",
+    )
 
 
-@pytest.mark.parametrize("names", itertools.product(LABELED_FOLDERS, UNLABELED_FOLDERS))
+@pytest.mark.parametrize("names", itertools.product(LABELED_FOLDERS[:3], UNLABELED_FOLDERS))
 def test_labeled_and_unlabeled(tmp_path: Path, names):
     labeled, unlabeled = names
     write_images(tmp_path / labeled / "a", "1.png 2.png")
@@ -75,52 +77,6 @@ def test_links_are_followed_once(tmp_path: Path):
     ]
 
 
-def write_csv(file: Path, rows: list[list[str]]) -> Path:
-    with open(file, "w", newline="") as handle:
-        csv.writer(handle).writerows(rows)
-    return file
-
-
-@pytest.mark.parametrize("beside", [True, False])
-def test_csv(tmp_path: Path, beside: bool):
-    images = tmp_path if beside else tmp_path / "images"
-    write_images(images, "a.png b.jpg c.png d.png")
-    rows = [["label", "path", "split"], ["dog", "a.png", "train"], ["cat", "b.jpg", ""], ["", "c.png", ""]]
-    file = write_csv(tmp_path / "labels.csv", [*rows, ["dog", "d.png", "test"]])
-    data = load_it(None if beside else images, csv=file)
-    assert data.classes == ("cat", "dog")
-    assert files(data.train) == [("a.png", 1), ("b.jpg", 0), ("c.png", -1)]
-    assert files(data.test) == [("d.png", 1)]
-
-
-def test_mistakes_in_a_csv(tmp_path: Path):
-    write_images(tmp_path, "a.png b.png")
-    rows = [
-        ["a.png", "x", "train"],
-        ["./a.png", "y", ""],
-        ["", "y", ""],
-        ["b.png", "y", "dev"],
-        ["c.png", "", "test"],
-    ]
-    lines = errors_of(None, csv=write_csv(tmp_path / "l.csv", [["path", "label", "split"], *rows]))
-    assert [line.split(f" of {tmp_path / 'l.csv'} ")[0] for line in lines] == [
-        f"data.csv: line {n}" for n in (3, 4, 5, 6)
-    ]
-    assert "repeats the image of line 2" in lines[0]
-    assert "has split 'dev'" in lines[2]
-    (line,) = errors_of(None, csv=write_csv(tmp_path / "m.csv", [["file", "label"]]))
-    assert "has no column path" in line
-    (tmp_path / "l.csv").write_bytes(b"path,label\na.png,x\n" + b"b.png,\xff\n")
-    (line,) = errors_of(None, csv=tmp_path / "l.csv")
-    assert line.startswith(f"data.csv: cannot read {tmp_path / 'l.csv'}")
-    (line,) = errors_of(None, csv=tmp_path / "none.csv")
-    assert line.startswith("data.csv: cannot read ")
-    rows = [["path", "label"], ["a.png", "x"], ["b.png", "y"], ["missing.png", "x"], ["b2.png", "y"]]
-    lines = errors_of(None, csv=write_csv(tmp_path / "n.csv", rows))
-    assert lines[0].startswith("data.bad_files: 2 of 4 images cannot be decoded")
-    assert all("No such file" in line for line in lines[1:])
-
-
 def test_mistakes_in_a_folder(tmp_path: Path):
     def only(root: Path | None, **fields) -> str:
         (line,) = data_problems(DataConfig(**{"name": "folder", "root": root, "size": 16} | fields))
@@ -144,7 +100,7 @@ def test_mistakes_in_a_folder(tmp_path: Path):
 
 def test_mistakes_that_show_in_the_listing(tmp_path: Path):
     write_images(tmp_path / "train/a", "1.png 2.png")
-    assert "has 1 classes of labeled images; at least 2 are needed" in errors_of(tmp_path)[0]
+    assert f"{tmp_path} has only the class a of labeled images; at least 2 are needed" in errors_of(tmp_path)[0]
     (tmp_path / "train/b").mkdir()
     write_images(tmp_path / "train", "stray.png")
     lines = errors_of(tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semisonic.data.sets.spellings import ARRAYS, SAVED_ARRAYS
+from semisonic.data.sets.spellings import ARRAYS, SAVED_ARRAYS, Role, role_of
 from semisonic.data.sets.splits import Split, load_split, save_split
 from tests.support.splits import OF_EACH, errors_of, split_of
 
@@ -32,3 +32,16 @@ def test_a_run_s_split_is_written_as_it_always_was(tmp_path: Path):
     with np.load(tmp_path / "split.npz") as stored:
         assert tuple(stored.files) == SAVED_ARRAYS
     assert split.hash == "de12cdbf41f61de2c6e6a4d57722be6a3c6cbfaf81d6927b03ef7976a132bc28"
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("Training Set", Role.LABELED), ("train_images", Role.LABELED), ("TRAINSET", Role.LABELED),
+        ("unlabelled-data", Role.UNLABELED), ("Extra", Role.POOL), ("test.set", Role.TEST), ("VALID", Role.VALIDATION),
+        ("trainer", None), ("contest", None), ("train_cat", None), ("set", None), ("invalid", None), ("", None),
+        ("_", None), ("testudo", None), ("dataset", None),
+    ],
+)  # fmt: skip
+def test_what_a_folder_of_this_name_is_for(name: str, role: Role | None):
+    assert role_of(name) is role

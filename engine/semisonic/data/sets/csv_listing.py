@@ -1,0 +1,99 @@
+"""Your own images by a CSV, `data.csv`: columns path, label (empty: unlabeled) and optionally split (train or test).
+
+No label is an empty field, and nothing else: `nan`, `None`, `NA`, `unknown` and the like are refused with their lines,
+unless `data.classes` lists them. Every line has as many fields as the first.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from semisonic.data.sets.base import DataConfig
+from semisonic.data.sets.class_names import NO_LABEL, no_label_problems
+from semisonic.data.sets.limits import Limits, open_regular
+from semisonic.data.sets.listing import Listing, list_classes, shortened
+from semisonic.data.sets.spellings import Role, role_of
+from semisonic.data.sets.walk import count_of, relative, unreadable
+from semisonic.records.csv_file import Table, check_columns, open_csv
+from semisonic.schema import UserError
+
+_PARTS: Mapping[Role | None, str] = {Role.LABELED: "train", Role.TEST: "test"}
+
+
+def open_list(file: Path, limits: Limits) -> Table:
+    """The CSV `data.csv`. Raises UserError where it cannot be read, is larger than allowed, or lacks a column."""
+    try:
+        open_regular(file, limits.bytes).close()
+    except OSError as error:
+        raise UserError(f"data.csv: cannot read {file}: {unreadable(os.fspath(file), error)}") from error
+    table = open_csv(file, "data.csv")
+    check_columns(table, file, "data.csv", ("path", "label"), ("split",))
+    return table
+
+
+@dataclass
+class _Rows:
+    """What was read of a CSV so far."""
+
+    listing: Listing
+    columns: Sequence[str]
+    where: str
+    """What messages call the file."""
+    seen: dict[str, int] = field(default_factory=dict)
+    """Path -> its line."""
+    labels: dict[str, list[int] | None] = field(default_factory=dict)
+    """Label -> its lines, where it may stand for none."""
+
+
+def list_csv(cfg: DataConfig) -> Listing:
+    """The images that `data.csv` names, with what is wrong. Raises UserError where it cannot be read."""
+    assert cfg.csv is not None
+    file = cfg.csv.expanduser()
+    table = open_list(file, cfg.limits)
+    listing = Listing(cfg.root.expanduser() if cfg.root else file.parent)
+    rows = _Rows(listing, table.header, str(file))
+    for line, cells in table.rows:
+        _add_row(rows, line, cells)
+    unknown = {label: lines for label, lines in rows.labels.items() if lines and label not in cfg.classes}
+    listing.problems = shortened(listing.problems, f"data.csv: {file}")
+    listing.problems += no_label_problems(f"{file}, ", unknown)
+    if cfg.test_root is not None:
+        if listing.test:
+            listing.problems.append(f"data.test_root: {file} names test images itself; leave one of the two out")
+        listing.test += list_classes(listing, "data.test_root", cfg.test_root.expanduser())
+    return listing
+
+
+def _add_row(rows: _Rows, line: int, fields: list[str]) -> None:
+    listing, where = rows.listing, f"data.csv: line {line} of {rows.where}"
+    if len(fields) != len(rows.columns):
+        advice = "; a field with commas needs quotes" if len(fields) > len(rows.columns) else ""
+        listing.problems.append(
+            f"{where} has {count_of(len(fields), 'field')}, its first line {len(rows.columns)} "
+            f"({', '.join(rows.columns)}){advice}"
+        )
+        return
+    row = dict(zip(rows.columns, fields, strict=True))
+    name = row["path"].strip()
+    label, part = row["label"].strip() or None, row.get("split", "").strip() or "train"
+    part = _PARTS.get(role_of(part), part)
+    if not name:
+        listing.problems.append(f"{where} names no path")
+        return
+    plain = not os.path.isabs(name) and os.pardir not in name  # spares a million files two slow calls each
+    path = os.path.normpath(name) if plain else relative(listing.root, str(listing.root / name))
+    if path in rows.seen:
+        listing.problems.append(f"{where} repeats the image of line {rows.seen[path]}: {name}")
+    elif part not in ("train", "test"):
+        listing.problems.append(f"{where} has split {part!r}; train, test or nothing is valid")
+    elif part == "test" and label is None:
+        listing.problems.append(f"{where} is a test image without a label: {name}")
+    else:
+        (listing.train if part == "train" else listing.test).append((path, label))
+    rows.seen.setdefault(path, line)
+    if label is not None:
+        if label not in rows.labels:
+            rows.labels[label] = [] if label.casefold() in NO_LABEL else None
+        if (lines := rows.labels[label]) is not None:
+            lines.append(line)

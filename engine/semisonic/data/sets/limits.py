@@ -1,0 +1,140 @@
+"""What of users' files is read: regular ones, without waiting, with no more bytes and pixels than the user allows."""
+
+import errno
+import io
+import math
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+MB = 10**6
+"""Bytes."""
+FILE_MB = 512.0
+PIXELS = 178_956_970
+"""Where Pillow takes an image for a decompression bomb, unless its user says otherwise."""
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one file may hold; the fields of `DataConfig` that these are."""
+
+    file_mb: float | None = FILE_MB
+    """`data.max_file_mb`: megabytes (10^6 bytes); None: any."""
+    pixels: int | None = PIXELS
+    """`data.max_pixels`; None: any."""
+
+    @property
+    def bytes(self) -> int | None:
+        return None if self.file_mb is None else int(self.file_mb * MB)
+
+
+USUAL = Limits()
+ANY = Limits(None, None)
+"""For files that were found to be within a user's limits before."""
+
+
+class TooManyPixels(OSError):
+    """An image of more pixels than `Limits.pixels`: nothing is wrong with it."""
+
+
+def open_regular(path: str | Path, most: int | None = None) -> BinaryIO:
+    """Opens a regular file for reading, without waiting where it is none.
+
+    most: bytes that it may have. Raises OSError, also for pipes, sockets, devices and folders, with what it is.
+    """
+    try:
+        # Opening a pipe would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise _irregular(stat.S_IFSOCK, path) from None
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise _irregular(stat.S_IFMT(found.st_mode), path)
+        if most is not None and found.st_size > most:
+            reason = f"{found.st_size / MB:,.1f} MB are more than data.max_file_mb={most / MB:g}"
+            raise OSError(errno.EFBIG, reason, os.fspath(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _irregular(kind: int, path: str | Path) -> OSError:
+    return OSError(errno.EINVAL, f"{_KINDS.get(kind, 'something else')}, not a regular file", os.fspath(path))
+
+
+def read_regular(path: str | Path, most: int | None = None) -> bytes:
+    """The bytes of a regular file. Raises OSError as `open_regular` does."""
+    with open_regular(path, most) as file:
+        size = os.fstat(file.fileno()).st_size
+        return file.read(size)  # not more: a file may grow faster than it is read
+
+
+@contextmanager
+def open_image(source: str | Path | io.BytesIO, pixels: int | None = None) -> Iterator[Any]:
+    """One of Pillow's images, to be decoded inside.
+
+    pixels: that it may have; None where this was looked at before. Raises `TooManyPixels`, and what Pillow does.
+    """
+    from PIL import Image
+
+    with _pillow_allows(None):
+        opened = Image.open(source)  # which reads its size alone
+    with opened as image, _pillow_allows(pixels):
+        width, height = image.size
+        if pixels is not None and width * height > pixels:
+            reason = f"{width} x {height} pixels are more than data.max_pixels={pixels}; raise it to read this one"
+            raise TooManyPixels(errno.EFBIG, reason)
+        yield image
+
+
+_allowed: list[float] = []
+"""Pixels, for each image that is open."""
+_usual: list[int | None] = []
+"""What the process had before, while images are open."""
+_changing = threading.Lock()
+
+
+@contextmanager
+def _pillow_allows(pixels: int | None) -> Iterator[None]:
+    """Pillow's own limit, which it asks for while it opens and decodes, is one for the whole process: it is raised to
+    the largest of the images that are open, and then what its user has set."""
+    from PIL import Image
+
+    own = math.inf if pixels is None else pixels
+    with _changing:
+        if not _allowed:
+            _usual.append(Image.MAX_IMAGE_PIXELS)
+        _allowed.append(own)
+        _set_pillow(max(_allowed))
+    try:
+        yield
+    finally:
+        with _changing:
+            _allowed.remove(own)
+            if _allowed:
+                _set_pillow(max(_allowed))
+            else:
+                Image.MAX_IMAGE_PIXELS = _usual.pop()
+
+
+def _set_pillow(pixels: float) -> None:
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None if math.isinf(pixels) else int(pixels)

@@ -1,0 +1,108 @@
+"""Your own images by a CSV: which files are named, with which labels, and which mistakes in it are told."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from tests.support.image_folders import errors_of, files, load_it, write_images
+
+
+def write_csv(file: Path, rows: list[list[str]]) -> Path:
+    with open(file, "w", newline="") as handle:
+        csv.writer(handle).writerows(rows)
+    return file
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_csv(tmp_path: Path, beside: bool):
+    images = tmp_path if beside else tmp_path / "images"
+    write_images(images, "a.png b.jpg c.png d.png")
+    rows = [["label", "path", "split"], ["dog", "a.png", "train"], ["cat", "b.jpg", ""], ["", "c.png", ""]]
+    file = write_csv(tmp_path / "labels.csv", [*rows, ["dog", "d.png", "test"]])
+    data = load_it(None if beside else images, csv=file)
+    assert data.classes == ("cat", "dog")
+    assert files(data.train) == [("a.png", 1), ("b.jpg", 0), ("c.png", -1)]
+    assert files(data.test) == [("d.png", 1)]
+
+
+def test_mistakes_in_a_csv(tmp_path: Path):
+    write_images(tmp_path, "a.png b.png")
+    rows = [
+        ["a.png", "x", "train"],
+        ["./a.png", "y", ""],
+        ["", "y", ""],
+        ["b.png", "y", "dev"],
+        ["c.png", "", "test"],
+    ]
+    lines = errors_of(None, csv=write_csv(tmp_path / "l.csv", [["path", "label", "split"], *rows]))
+    assert [line.split(f" of {tmp_path / 'l.csv'} ")[0] for line in lines] == [
+        f"data.csv: line {n}" for n in (3, 4, 5, 6)
+    ]
+    assert "repeats the image of line 2" in lines[0]
+    assert "has split 'dev'" in lines[2]
+    (line,) = errors_of(None, csv=write_csv(tmp_path / "m.csv", [["file", "label"]]))
+    assert "has no column path" in line
+    (tmp_path / "l.csv").write_bytes(b"path,label\na.png,x\n" + b"b.png,\xff\n")
+    (line,) = errors_of(None, csv=tmp_path / "l.csv")
+    assert line.startswith(f"data.csv: line 3 of {tmp_path / 'l.csv'} is not UTF-8")
+    (line,) = errors_of(None, csv=tmp_path / "none.csv")
+    assert line.startswith("data.csv: cannot read ")
+    rows = [["path", "label"], ["a.png", "x"], ["b.png", "y"], ["missing.png", "x"], ["b2.png", "y"]]
+    lines = errors_of(None, csv=write_csv(tmp_path / "n.csv", rows))
+    assert lines[0].startswith("data.bad_files: 2 of 4 images cannot be decoded")
+    assert all("No such file" in line for line in lines[1:])
+
+
+def rows_of(*more: list[str]) -> list[list[str]]:
+    return [["path", "label"], *([f"{name}{n}.png", name] for name in ("x", "y") for n in range(2)), *more]
+
+
+def test_a_label_that_stands_for_none_is_refused_unless_it_is_a_class(tmp_path: Path):
+    write_images(tmp_path, "x0.png x1.png y0.png y1.png u.png v.png w.png")
+    rows = rows_of(["u.png", "None"], ["v.png", "None"], ["w.png", "nan"])
+    file = write_csv(tmp_path / "l.csv", rows)
+    first, second = errors_of(None, csv=file)
+    assert first.startswith(f"data.csv: {file}, lines 6, 7 have the label 'None', which mostly stands for none: leave")
+    assert second.startswith(f"data.csv: {file}, line 8 has the label 'nan'")
+    write_csv(file, rows_of(["u.png", ""], ["v.png", " "]))
+    assert load_it(None, csv=file).classes == ("x", "y")
+    write_csv(file, rows_of(["u.png", "None"], ["v.png", "None"]))
+    assert load_it(None, csv=file, classes=("x", "y", "None")).classes == ("x", "y", "None")
+
+
+def test_every_line_has_the_fields_of_the_first(tmp_path: Path):
+    file = write_csv(tmp_path / "l.csv", rows_of(["a.png", "x", "dog"], ["b.png"], [], ["c.png", "x", ""]))
+    assert errors_of(None, csv=file) == [
+        f"data.csv: line 6 of {file} has 3 fields, its first line 2 (path, label); a field with commas needs quotes",
+        f"data.csv: line 7 of {file} has 1 field, its first line 2 (path, label)",
+        f"data.csv: line 9 of {file} has 3 fields, its first line 2 (path, label); a field with commas needs quotes",
+    ]
+
+
+def test_classes_that_are_probably_one(tmp_path: Path):
+    write_images(tmp_path, "a.png b.png c.png d.png")
+    rows = [["path", "label"], ["a.png", "1"], ["b.png", "1.0"], ["c.png", "2"], ["d.png", "2.0"]]
+    file = write_csv(tmp_path / "l.csv", rows)
+    (line,) = errors_of(None, csv=file)
+    assert line.startswith(
+        f"data.csv: {file} has classes that are probably one: '1' and '1.0', '2' and '2.0'; give them"
+    )
+
+
+def test_a_csv_of_another_form(tmp_path: Path):
+    (tmp_path / "l.csv").write_text("path;label\na.png;x\n")
+    (line,) = errors_of(None, csv=tmp_path / "l.csv")
+    assert line.endswith("(found: path;label); its columns are separated by semicolons: save it with commas")
+    (line,) = errors_of(None, csv=write_csv(tmp_path / "m.csv", [["path", "label", "label"]]))
+    assert "has the column label 2 times" in line
+    (tmp_path / "n.csv").symlink_to("/not/mounted.csv")
+    (line,) = errors_of(None, csv=tmp_path / "n.csv")
+    assert line.endswith("a link to /not/mounted.csv: No such file or directory")
+
+
+def test_splits_in_a_csv_in_any_case(tmp_path: Path):
+    write_images(tmp_path, "a.png b.png c.png d.png")
+    rows = [["a.png", "x", "Train"], ["b.png", "y", "training"], ["c.png", "x", "TEST"], ["d.png", "y", "testing"]]
+    data = load_it(None, csv=write_csv(tmp_path / "l.csv", [["path", "label", "split"], *rows]))
+    assert [path for path, _ in files(data.test)] == ["c.png", "d.png"]
