@@ -243,6 +243,14 @@ def predict(argv: Sequence[str]) -> int:
 
 
 @guarded
+def inspect(argv: Sequence[str]) -> int:
+    """Shows what a folder or CSV of your own would be trained on, and what is wrong with it; writes nothing."""
+    from semisonic.inspection.command import main as run
+
+    return run(argv)
+
+
+@guarded
 def check(argv: Sequence[str]) -> int:
     """Checks one algorithm, built in or a plug-in's: contract, first losses, and two ranks."""
     from semisonic.check.command import check as run
@@ -264,6 +272,7 @@ COMMANDS: dict[str, Command] = {
     "compare": compare,
     "evaluate": evaluate,
     "predict": predict,
+    "inspect": inspect,
     "views": views,
     "check": check,
     "replay": replay,

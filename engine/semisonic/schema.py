@@ -72,7 +72,7 @@ class ExitCode(IntEnum):
     OK = 0
     """Done, or stopped by `max_hours` with a checkpoint."""
     ERROR = 1
-    """Anything unforeseen; of a comparison: a run failed."""
+    """Anything unforeseen; of a comparison: a run failed; of an inspection: a training would refuse the images."""
     USER = 2
     """A mistake in what the user asked for. The same command would fail again."""
     DIVERGED = 3

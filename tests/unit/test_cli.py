@@ -66,7 +66,7 @@ def test_debug_raises_a_mistake():
 def test_python_m_semisonic_runs_the_same_commands(capfd: pytest.CaptureFixture):
     assert cli.dispatch([]) == cli.dispatch(["--help"]) == 0
     shown = capfd.readouterr().out
-    launchers = {path.stem for path in (ROOT / "launch").glob("*.py")}
+    launchers = {path.stem.removesuffix("_data") for path in (ROOT / "launch").glob("*.py")}
     assert launchers == set(cli.COMMANDS) and all(f"\n  {name} " in shown for name in launchers)
     assert cli.dispatch(["train", "--print-config", "--seed", "9"]) == 0 and "seed: 9" in capfd.readouterr().out
     assert cli.dispatch(["--version"]) == 0 and capfd.readouterr().out == f"semisonic {__version__}\n"
@@ -75,6 +75,11 @@ def test_python_m_semisonic_runs_the_same_commands(capfd: pytest.CaptureFixture)
     assert cli.dispatch(["nonsense"]) == 2 and "nonsense: no such command; one of" in capfd.readouterr().err
     done = subprocess.run([sys.executable, "-m", "semisonic", "views", "--plan"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "error: --plan: is for semisonic train\n")
+
+
+def test_no_script_hides_a_module_of_python():
+    """A script's folder comes first in `sys.path`: beside an inspect.py there, no script of the folder would start."""
+    assert not {path.stem for path in (ROOT / "launch").iterdir()} & sys.stdlib_module_names
 
 
 HEAVY = {"nvidia", "triton", "accelerate", "deepspeed", "matplotlib", "transformers", "sklearn", "scipy", "torchvision",

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from semisonic.compare.jobs import label
 from semisonic.compare.rows import COLUMNS, Row, cells
 from semisonic.reporting.pictures import drawing, name_in_picture, saved
-from semisonic.text import printable
 
 COLORS = (
     "#000000", "#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e377c2",
@@ -90,16 +89,11 @@ def style(index: int) -> dict[str, Any]:
     return {"color": COLORS[index % len(COLORS)], "linestyle": DASHES[index // len(COLORS) % len(DASHES)]}
 
 
-def escaped(text: str) -> str:
-    """Text as part of the page, also within the quotation marks of an attribute, and one that only shows itself."""
-    return html.escape(printable(text))
-
-
 def image(figure: Figure, text: str) -> str:
     """A figure inside the page; the same figure is the same text."""
     with matplotlib.rc_context({"svg.hashsalt": "semisonic"}):
         content = base64.b64encode(saved(figure, "svg", metadata={"Date": None})).decode()
-    return f'<img alt="{escaped(text)}" src="data:image/svg+xml;base64,{content}">'
+    return f'<img alt="{html.escape(text, quote=True)}" src="data:image/svg+xml;base64,{content}">'
 
 
 @drawing()
@@ -226,7 +220,7 @@ Bands are the range over seeds."""
 def table(columns: Sequence[str], lines: Iterable[tuple[Sequence[str], str]], text: Sequence[str]) -> str:
     """An HTML table; the cells are HTML. Each line comes with its class; `text` names the columns of words."""
     kinds = [' class="text"' if column in text else "" for column in columns]
-    head = "".join(f"<th{kind}>{escaped(column)}</th>" for column, kind in zip(columns, kinds, strict=True))
+    head = "".join(f"<th{kind}>{html.escape(column)}</th>" for column, kind in zip(columns, kinds, strict=True))
     body = "".join(
         f'<tr class="{name}">'
         + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(line, kinds, strict=True))
@@ -243,16 +237,16 @@ def page(rows: Sequence[Row], notes: Sequence[str], unfinished: dict[str, str]) 
     parts = [
         "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>Comparison on {escaped(first.cfg['data']['name'])}</title><style>{CSS}</style></head><body>",
-        f"<h1>Comparison on {escaped(first.cfg['data']['name'])}</h1>",
-        f"<p>{escaped(_setting(first.cfg, first.summary or {}))}</p>",
-        *(f'<p class="note">{escaped(note)}.</p>' for note in notes),
+        f"<title>Comparison on {html.escape(first.cfg['data']['name'])}</title><style>{CSS}</style></head><body>",
+        f"<h1>Comparison on {html.escape(first.cfg['data']['name'])}</h1>",
+        f"<p>{html.escape(_setting(first.cfg, first.summary or {}))}</p>",
+        *(f'<p class="note">{html.escape(note)}.</p>' for note in notes),
     ]  # fmt: skip
     for labels in dict.fromkeys(row.labels for row in rows):
         here = [row for row in rows if row.labels == labels]
-        parts += [f"<h2>{escaped(labels)} labels</h2>", result_table(here, place), *plots(here, place)]
+        parts += [f"<h2>{labels} labels</h2>", result_table(here, place), *plots(here, place)]
     if unfinished:
-        lines = [((escaped(name), escaped(why)), "") for name, why in sorted(unfinished.items())]
+        lines = [((html.escape(name), html.escape(why)), "") for name, why in sorted(unfinished.items())]
         parts += ["<h2>Runs without a result</h2>", table(("run", "why"), lines, ("run", "why"))]
     parts += ["<h2>Runs</h2>", run_table(rows), "<h2>Settings</h2>", *settings(rows), f"<p>{EXPLAINED}</p>"]
     return "\n".join([*parts, "</body></html>", ""])
@@ -271,7 +265,7 @@ def _setting(cfg: dict[str, Any], summary: dict[str, Any]) -> str:
 def result_table(rows: Sequence[Row], place: dict[str, int]) -> str:
     lines = []
     for row in rows:
-        _, name, *others = map(escaped, cells(row))
+        _, name, *others = map(html.escape, cells(row))
         color = style(place[row.entry])["color"]
         chip = f'<span class="chip" style="background:{color}"></span>'
         collapsed = f"{row.collapsed} of {len(row.runs)}" if row.collapsed else ""
@@ -291,7 +285,7 @@ def run_table(rows: Sequence[Row]) -> str:
                 f"{100 - summary['test_top1_raw']:.2f}", f"{summary['wall_seconds']:.0f} s",
                 f"{summary['images_per_second']:,.0f}", run.folder.name,
             )  # fmt: skip
-            lines.append((tuple(map(escaped, line)), ""))
+            lines.append((tuple(map(html.escape, line)), ""))
     return table(columns, lines, ("entry", "folder"))
 
 
@@ -300,6 +294,6 @@ def settings(rows: Sequence[Row]) -> list[str]:
     result = []
     for entry in dict.fromkeys(row.entry for row in rows):
         cfg = next(row for row in rows if row.entry == entry).runs[0].cfg
-        text = "\n".join(map(escaped, yaml.safe_dump(cfg, sort_keys=False).split("\n")))
-        result.append(f"<details><summary>{escaped(label(entry))}</summary><pre>{text}</pre></details>")
+        text = html.escape(yaml.safe_dump(cfg, sort_keys=False))
+        result.append(f"<details><summary>{html.escape(label(entry))}</summary><pre>{text}</pre></details>")
     return result

@@ -24,7 +24,6 @@ from semisonic.compare.rows import (
     notes_of,
     rows_of,
 )
-from semisonic.text import csv_cell, name_of, printable
 
 LESS_NEEDED = ("images/s", "labels", "x sup.", "precision %", "coverage %", "last-20 %")
 """Columns that a narrow terminal goes without, in this order; the page and the CSV files have all."""
@@ -45,14 +44,13 @@ def show(rows: Sequence[Row], console: Console) -> None:
             table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
         for row in rows:
             line = dict(zip(COLUMNS, cells(row), strict=True))
-            table.add_row(*(Text(name_of(line[column])) for column in columns), style="bold" if row.better else "")
+            table.add_row(*(Text(line[column]) for column in columns), style="bold" if row.better else "")
         if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
             break
     console.print(table, highlight=False)
 
 
 def write_csv(path: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Replaces a CSV. records: cells by column, all of the same columns."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
     writer.writeheader()
@@ -96,11 +94,8 @@ def run_record(run: Run) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> Any:
-    """A number with six digits, "" where there is none; text that is text in spreadsheets too, whatever it says."""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6g}"
-    if isinstance(value, str):
-        return csv_cell(value)
     return "" if value is None else value
 
 
@@ -118,7 +113,7 @@ def write_report(out: Path, names: Sequence[str], console: Console, failures: di
     show(rows, console)
     notes = notes_of(runs)
     for note in notes:
-        console.print(printable(f"Note: {note}"), highlight=False, markup=False)
+        console.print(f"Note: {note}", highlight=False, markup=False)
     write_csv(out / "compare.csv", [row_record(row) for row in rows])
     write_csv(out / "runs.csv", [run_record(run) for run in runs])
     unfinished = {

@@ -35,7 +35,6 @@ from semisonic.reporting.errors import report_error
 from semisonic.reporting.output import lasting
 from semisonic.runs.run_folder import read_step
 from semisonic.schema import ExitCode, UserError
-from semisonic.text import printable
 
 BUSY = 76
 """Exit code of a run's process that found another one at work on the run."""
@@ -71,7 +70,7 @@ def compare(asked: Comparison) -> int:
     bad = [outcome for outcome in outcomes if outcome.status != "finished"]
     for outcome in bad:
         message = f"{outcome.status}: {outcome.message}" if outcome.message else outcome.status
-        print(printable(f"error: {outcome.job.folder.name}: {message}"), file=sys.stderr)
+        print(f"error: {outcome.job.folder.name}: {message}", file=sys.stderr)
     if page is not None:
         console.print(f"In {page}, compare.csv and runs.csv", highlight=False, markup=False)
     elif asked.report_only:
@@ -314,8 +313,8 @@ class Board:
             summary = json.loads((job.folder / "summary.json").read_text())
             text = f"{100 - summary['test_top1']:.2f} % error in {outcome.seconds:.0f} s"
         self.console.print(
-            printable(f"[{self.done}/{self.total}] {job.entry.label}, {job.labels} labels, seed {job.seed}: {text}; ")
-            + f"ETA {self.eta(left, running)}", highlight=False, markup=False,
+            f"[{self.done}/{self.total}] {job.entry.label}, {job.labels} labels, seed {job.seed}: {text}; "
+            f"ETA {self.eta(left, running)}", highlight=False, markup=False,
         )  # fmt: skip
 
 
@@ -325,8 +324,8 @@ def board(console: Console, total: int, done: int) -> Iterator[Board]:
         yield Board(console, None, total, done)
         return
     columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn(),
-        TimeElapsedColumn(), TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
     )  # fmt: skip
     with Progress(*columns, console=console) as bars:
         yield Board(console, bars, total, done)

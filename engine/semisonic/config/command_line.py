@@ -129,7 +129,7 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
     problems: mistakes that were found in them so far. under: sections for fields that neither a file nor the arguments
     give, over the recipe's. Raises `UserError` with every mistake.
     """
-    from_line, more = _nested(args.fields)
+    from_line, more = nested(args.fields)
     problems = [*problems, *more]
     out, named = from_line.get("out"), args.config is not None
     if args.resume and args.config is None and isinstance(out, str | Path):
@@ -155,7 +155,7 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
     of_file = "baseline" in from_file and _section(from_file, "algorithm").get("name") in (None, BASELINE)
     if algorithm_name(merged) == BASELINE and "baseline" not in from_line and not of_file:
         merged = {**merged, "baseline": False}
-    cfg, more = _validated(
+    cfg, more = validated(
         {**merged, "plugins": [plugin.model_dump(exclude_none=True) for plugin in args.plugins]}, args.typed
     )
     problems += more
@@ -229,7 +229,7 @@ def _without_value(name: str, typed: str) -> str:
 
 def recipe_of(args: Arguments) -> tuple[str, dict[str, Any]]:
     """The name of the recipe that a command line starts from, and its nested fields, as the other fields choose."""
-    own, _ = _nested(args.fields)
+    own, _ = nested(args.fields)
     name = args.recipe or _data_name(own) or "digits"
     recipe = _recipe(name, own)
     # What a recipe says of one optimizer, it does not say of another.
@@ -287,7 +287,7 @@ def _section(fields: dict[str, Any], name: str) -> dict[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def _nested(dotted: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def nested(dotted: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Dotted fields as nested sections, in whatever order they came, and those that name a section inside a value."""
     nested: dict[str, Any] = {}
     problems = []
@@ -335,7 +335,7 @@ def _model(section: str, fields: dict[str, Any]) -> type[Config] | None:
     return kind if isinstance(kind, type) and issubclass(kind, Config) else None
 
 
-def _validated(fields: dict[str, Any], typed: dict[str, str] | None = None) -> tuple[RunConfig, list[str]]:
+def validated(fields: dict[str, Any], typed: dict[str, str] | None = None) -> tuple[RunConfig, list[str]]:
     """The configuration, and one line per wrong field; wrong fields are then at their defaults.
 
     typed: dotted fields as they were typed.

@@ -228,9 +228,8 @@ def _values(pixels_NCHW: Tensor, name: str) -> Tensor:
 def _picture(image: Image.Image, name: str) -> Tensor:
     try:
         pixels = np.array(rgb_image(image))
-    except Exception as error:  # of files that it opened: Pillow decodes them now, and raises a dozen types
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{name}: one of Pillow's images that cannot be used: {reason}") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{name}: one of Pillow's images that cannot be used: {error}") from error
     return _values(torch.from_numpy(pixels)[None].permute(0, 3, 1, 2), name)
 
 

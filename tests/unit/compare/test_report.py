@@ -8,11 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from semisonic.compare.jobs import make_jobs, parse_entries
 from semisonic.compare.report import show, write_report
 from semisonic.compare.rows import discover, rows_of
-from semisonic.text import csv_text
-from tests.support.comparisons import fabricate, lines
 
 
 class Resources(HTMLParser):
@@ -30,29 +27,6 @@ class Resources(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
-
-
-def test_what_runs_and_their_failures_are_called_is_text(tmp_path: Path, capfd: pytest.CaptureFixture):
-    """On a terminal, on the page, and in a spreadsheet."""
-    entry = parse_entries("supervised")[0][0]
-    reason = "=1+1 \x1b[31m \u202e \udcff <script>alert(1)</script> \" 'onload='"
-    for seed, failed in enumerate((None, reason)):
-        made = make_jobs([(entry, "40", seed, ("--algorithm=supervised", "--no-baseline"))], tmp_path, 1)[0]
-        if failed:
-            fabricate(made, status="failed", code=1, reason=failed)
-        else:
-            fabricate(made, top1=90.0, lines=lines(90.0, False))
-    page = write_report(tmp_path, ["supervised"], Console(width=200), {})
-    assert page is not None
-    assert "<script>" not in page.read_text()
-    for text in (page.read_text(), capfd.readouterr().out):
-        assert not {"\x1b", "\u202e", "\udcff"} & set(text)
-    assert (
-        "\\x1b[31m \\u202e \\xff &lt;script&gt;alert(1)&lt;/script&gt; &quot; &#x27;onload=&#x27;" in page.read_text()
-    )
-    with (tmp_path / "runs.csv").open() as file:
-        cell = next(row["reason"] for row in csv.DictReader(file) if row["status"] == "failed")
-    assert cell.startswith("'=1+1 \\x1b") and csv_text(cell) == reason
 
 
 def test_the_report_is_one_page_and_two_tables(comparison: Path, capfd: pytest.CaptureFixture):

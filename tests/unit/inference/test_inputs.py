@@ -2,7 +2,6 @@
 
 import io
 import pickle
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -65,23 +64,6 @@ def test_a_message_lists_every_wrong_image_up_to_a_number():
     with pytest.raises(UserError) as caught:
         list(WHOLE.batches([None] * 30, 64))
     assert len(caught.value.messages) == 21 and caught.value.messages[-1] == "images: 10 more that cannot be taken"
-
-
-def test_all_damaged_pictures_are_told_at_once(monkeypatch: pytest.MonkeyPatch):
-    """Whatever Pillow raises, which decodes a file when its pixels are asked for."""
-    reasons = iter([OSError("image file is truncated"), struct.error("unpack"), IndexError(), MemoryError("5 GB"),
-                    Image.DecompressionBombError("bomb")])  # fmt: skip
-    pictures = [Image.new("RGB", (8, 8)) for _ in range(5)]
-
-    def fail(image: Any) -> None:
-        raise next(reasons)
-
-    monkeypatch.setattr("semisonic.inference.inputs.rgb_image", fail)
-    with pytest.raises(UserError) as caught:
-        WHOLE.convert(pictures)
-    ends = [message.rpartition(": ")[2] for message in caught.value.messages]
-    assert ends == ["image file is truncated", "unpack", "IndexError", "5 GB", "bomb"]
-    assert caught.value.messages[4].startswith("images[4]: one of Pillow's images that cannot be used")
 
 
 @pytest.mark.parametrize("inputs", [WHOLE, PLAIN, FRAMED])

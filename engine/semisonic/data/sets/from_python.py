@@ -16,14 +16,8 @@ from semisonic.schema import UserError
 
 PIL_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "La", "RGBa")
 """Modes of Pillow of 8 bits a channel, which convert to RGB as they look."""
-SHOWN = 20
-"""Mistakes that a message lists."""
 BYTES = ("uint8", "torch.uint8")
 """Types of arrays and tensors that images are read in."""
-
-
-class _Damaged(UserError):
-    """Of one image alone: the others may be as they should be."""
 
 
 def read_given(
@@ -110,34 +104,20 @@ def _whole(name: str, images: Any, size: int | None) -> np.ndarray:
 
 
 def _stacked(name: str, images: Iterable[tuple[int, Any]], size: int | None) -> np.ndarray:
-    """Images one by one as uint8 [N, S, S, 3]. Raises `UserError` with all that are damaged, or the first mistake."""
+    """Images one by one as uint8 [N, S, S, 3]."""
     found: list[np.ndarray] = []
-    problems: list[str] = []
     for index, image in images:
-        try:
-            pixels_HW3 = _fitted(f"{name}: image {index}", image, size)
-        except _Damaged as error:
-            problems += error.messages
-            continue
+        pixels_HW3 = _one(f"{name}: image {index}", image)
+        _check_square(f"{name}: image {index}", pixels_HW3.shape[:2], size)
+        if size is not None and pixels_HW3.shape[:2] != (size, size):
+            pixels_HW3 = _resized(Image.fromarray(pixels_HW3), size)
         if found and pixels_HW3.shape != found[0].shape:
             raise UserError(
                 f"{name}: image {index} is {pixels_HW3.shape[1]} pixels wide, image 0 {found[0].shape[1]}; "
                 'give data.size, which all are resized to: data={"images": ..., "size": 32}'
             )
         found.append(pixels_HW3)
-    if problems:
-        more = [f"{name}: {len(problems) - SHOWN} more images cannot be decoded"] if len(problems) > SHOWN else []
-        raise UserError([*problems[:SHOWN], *more])
     return np.stack(found) if found else np.empty((0, 1, 1, 3), np.uint8)
-
-
-def _fitted(what: str, image: Any, size: int | None) -> np.ndarray:
-    """One image as uint8 [H, W, 3], a square, of the size where there is one."""
-    pixels_HW3 = _one(what, image)
-    _check_square(what, pixels_HW3.shape[:2], size)
-    if size is not None and pixels_HW3.shape[:2] != (size, size):
-        return _resized(Image.fromarray(pixels_HW3), size)
-    return pixels_HW3
 
 
 def _one(what: str, image: Any) -> np.ndarray:
@@ -145,11 +125,7 @@ def _one(what: str, image: Any) -> np.ndarray:
     if isinstance(image, Image.Image):
         if image.mode not in PIL_MODES:
             raise UserError(f"{what} has Pillow's mode {image.mode}, which is not 8 bits a channel; convert it to RGB")
-        try:
-            return np.asarray(image.convert("RGB"))
-        except Exception as error:  # of a file that it opened: Pillow decodes it now, and raises a dozen types
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise _Damaged(f"{what} cannot be decoded: {reason}") from error
+        return np.asarray(image.convert("RGB"))
     if not isinstance(image, np.ndarray | torch.Tensor):
         raise UserError(f"{what} is {type(image).__name__}; give a Pillow image, or uint8 of [H, W, 3] or [H, W]")
     if str(image.dtype) not in BYTES:

@@ -4,11 +4,9 @@ import gzip
 import math
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from semisonic.records.arrays import open_regular
 from semisonic.schema import UserError
 
 FILES = {
@@ -17,10 +15,7 @@ FILES = {
     "test images": "t10k-images-idx3-ubyte",
     "test labels": "t10k-labels-idx1-ubyte",
 }
-MOST_IMAGES = 2**20
-"""Of one file; the largest set in this format has 814,255."""
 _UINT8 = 0x08
-_PIECE = 2**24  # bytes
 
 
 def find_idx(root: Path, raw: str) -> tuple[dict[str, Path], list[str]]:
@@ -34,56 +29,40 @@ def find_idx(root: Path, raw: str) -> tuple[dict[str, Path], list[str]]:
     return found, [name for role, name in FILES.items() if role not in found]
 
 
-def read_idx(path: Path, dims: int, most: int = MOST_IMAGES, image: tuple[int, ...] | None = None) -> np.ndarray:
-    """Read a uint8 array of `dims` dimensions, the first of them at most `most`, the others `image` where it is given.
-
-    Raises UserError, naming the file, where it is not one, before memory is taken for what a header claims.
-    """
+def read_idx(path: Path, dims: int) -> np.ndarray:
+    """Read a uint8 array of `dims` dimensions. Raises UserError, naming the file, where it is not one."""
     try:
-        with open_regular(path) as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            with gzip.GzipFile(fileobj=file) if zipped else file as content:
-                return _read(content, dims, most, image)
-    except OSError as error:
-        raise UserError(f"data.root: cannot read {path}: {error.strerror or error}") from error
-    except (EOFError, zlib.error) as error:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"data.root: cannot read {path}: {error}") from error
-    except ValueError as error:
-        raise UserError(f"data.root: {path} {error}") from error
-
-
-def _read(file: Any, dims: int, most: int, image: tuple[int, ...] | None) -> np.ndarray:
-    """Raises ValueError for what is wrong with the content."""
-    head = file.read(4 + 4 * dims)
-    if len(head) < 4 or head[:2] != b"\0\0":
-        raise ValueError("is not an IDX file (wrong magic number)")
-    if head[2] != _UINT8 or head[3] != dims:
-        raise ValueError(
-            f"holds type 0x{head[2]:02x} in {head[3]} dimensions; unsigned bytes (0x08) in {dims} are needed"
+    if len(data) < 4 or data[:2] != b"\0\0":
+        raise UserError(f"data.root: {path} is not an IDX file (wrong magic number)")
+    if data[2] != _UINT8 or data[3] != dims:
+        raise UserError(
+            f"data.root: {path} holds type 0x{data[2]:02x} in {data[3]} dimensions; "
+            f"unsigned bytes (0x08) in {dims} are needed"
         )
-    if len(head) < 4 + 4 * dims:
-        raise ValueError("is truncated or damaged: it ends within its dimensions")
-    shape = tuple(np.frombuffer(head[4:], ">u4").tolist())
-    if image is not None and shape[1:] != image:
-        raise ValueError(f"holds images of {'x'.join(map(str, shape[1:]))}, not {'x'.join(map(str, image))}")
-    if shape[0] > most:
-        raise ValueError(f"says that it holds {shape[0]:,} images or labels; at most {most:,} are read")
-    wanted, data = math.prod(shape), bytearray()
-    while len(data) <= wanted and (piece := file.read(min(_PIECE, wanted + 1 - len(data)))):
-        data += piece
-    if len(data) != wanted:
-        found = f"{len(data)}" if len(data) < wanted else f"more than {wanted}"
-        raise ValueError(
-            f"is truncated or damaged: {found} bytes of data, {wanted} expected for {'x'.join(map(str, shape))}"
+    start = 4 + 4 * dims
+    if len(data) < start:
+        raise UserError(f"data.root: {path} is truncated or damaged: it ends within its dimensions")
+    shape = tuple(np.frombuffer(data[4:start], ">u4").tolist())
+    wanted = math.prod(shape)
+    if len(data) - start != wanted:
+        raise UserError(
+            f"data.root: {path} is truncated or damaged: {len(data) - start} bytes of data, "
+            f"{wanted} expected for {'x'.join(map(str, shape))}"
         )
-    return np.frombuffer(data, np.uint8).reshape(shape)
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
 def read_images_and_labels(found: dict[str, Path], part: str, size: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """`part` is train or test -> uint8 [N, size, size], int64 [N]. Raises UserError where they do not fit."""
     images, labels = found[f"{part} images"], found[f"{part} labels"]
-    pixels, targets = read_idx(images, 3, image=(size, size)), read_idx(labels, 1)
+    pixels, targets = read_idx(images, 3), read_idx(labels, 1)
+    if pixels.shape[1:] != (size, size):
+        raise UserError(f"data.root: {images} holds images of {pixels.shape[1]}x{pixels.shape[2]}, not {size}x{size}")
     if len(pixels) != len(targets) or not len(targets):
         raise UserError(f"data.root: {images} holds {len(pixels)} images, {labels} {len(targets)} labels")
     if targets.max() >= classes:

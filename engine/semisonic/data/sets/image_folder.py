@@ -51,17 +51,17 @@ def load_folder(cfg: DataConfig) -> DataSet:
     Raises UserError with every mistake found.
     """
     assert cfg.size is not None
-    listing = list_csv(cfg) if cfg.csv is not None else list_tree(cfg)
+    listing = list_images(cfg)
     if listing.problems:
         raise UserError(listing.problems)
     found = {label for _, label in listing.train if label is not None}
     classes = cfg.classes or tuple(sorted(found))
-    if problems := _class_problems(cfg, listing, classes, found):
+    if problems := class_problems(cfg, listing, classes, found):
         raise UserError(problems)
 
     notes = [*listing.notes, *listing.passed.notes()]
     if held_back := not listing.test:
-        notes.append(_hold_back_test(listing, cfg.test_fraction))
+        notes.append(hold_back_test(listing, cfg.test_fraction))
     train, test = _scan(cfg, listing, classes, notes)
     return DataSet(
         "folder",
@@ -78,7 +78,13 @@ def load_folder(cfg: DataConfig) -> DataSet:
     )
 
 
-def _class_problems(cfg: DataConfig, listing: Listing, classes: tuple[str, ...], found: set[str]) -> list[str]:
+def list_images(cfg: DataConfig) -> Listing:
+    """The images of a folder or CSV, with what is wrong."""
+    return list_csv(cfg) if cfg.csv is not None else list_tree(cfg)
+
+
+def class_problems(cfg: DataConfig, listing: Listing, classes: tuple[str, ...], found: set[str]) -> list[str]:
+    """What is wrong with the classes of a listing; found: those of its labeled images."""
     if unnamed := unwritable(sorted(found)):
         return [f"data.root: {listing.root} has classes whose names are not UTF-8: {_some(unnamed)}; rename them"]
     problems = []
@@ -116,7 +122,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-def _hold_back_test(listing: Listing, fraction: float) -> str:
+def hold_back_test(listing: Listing, fraction: float) -> str:
     """Move a share of every class from train to test, chosen by a hash of the path, and say so."""
     by_class: dict[str, list[str]] = {}
     for path, label in listing.train:

@@ -87,7 +87,7 @@ def read_regular(path: str | Path, most: int | None = None) -> bytes:
 
 
 @contextmanager
-def open_image(source: str | Path | io.BytesIO, pixels: int | None = None) -> Iterator[Any]:
+def open_image(source: str | Path | BinaryIO, pixels: int | None = None) -> Iterator[Any]:
     """One of Pillow's images, to be decoded inside.
 
     pixels: that it may have; None where this was looked at before. Raises `TooManyPixels`, and what Pillow does.

@@ -145,20 +145,8 @@ def _open(cfg: DataConfig, root: Path, **options: Any) -> Any:
         reason = " ".join(str(error).split())
         if cfg.download and absent:
             raise UserError(f"data.download: cannot fetch or read {cfg.name} in {root}: {reason}") from error
-        if damaged := _damaged(reader, root / KNOWN[cfg.name].folder):
-            reason = f"{', '.join(damaged)} {'is' if len(damaged) == 1 else 'are'} damaged: the checksum differs"
         advice = "remove the damaged files and fetch them again with data.download=true"
         raise UserError(f"data.root: cannot read {cfg.name} in {root}: {reason}; {advice}") from error
-
-
-def _damaged(reader: Any, folder: Path) -> list[str]:
-    """The files that are not those that torchvision has the checksums of: it unpickles no others."""
-    from torchvision.datasets.utils import check_md5
-
-    sums = [*getattr(reader, "train_list", ()), *getattr(reader, "test_list", ())]
-    sums += [(meta["filename"], meta["md5"]) for meta in (getattr(reader, "meta", None),) if meta]
-    sums += [entry[1:] for entry in getattr(reader, "split_list", {}).values()]
-    return [name for name, md5 in sums if (folder / name).is_file() and not check_md5(folder / name, md5)]
 
 
 Parts = tuple[tuple[str, ...], Images, Images]

@@ -1,7 +1,5 @@
 """Images in whatever form Python has them: the same pixels, and mistakes by name."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -93,24 +91,6 @@ def test_mistakes_are_told_by_name(arguments: dict, expected: list[str]):
     assert len(caught.value.messages) == len(expected)
     for message, start in zip(caught.value.messages, expected, strict=True):
         assert start in message
-
-
-def test_all_damaged_pictures_are_told_at_once(tmp_path: Path):
-    """Pillow decodes a file when its pixels are asked for."""
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "whole.png")
-    whole = (tmp_path / "whole.png").read_bytes()
-    pictures = []
-    for number in range(30):
-        file = tmp_path / f"{number}.png"
-        file.write_bytes(whole if number < 5 else whole[: len(whole) // 2])
-        pictures.append(Image.open(file))
-    with pytest.raises(UserError) as caught:
-        read_given((pictures, [0, 1] * 15))
-    messages = caught.value.messages
-    assert len(messages) == 21 and messages[-1] == "data: 5 more images cannot be decoded"
-    assert [message.split(":")[1] for message in messages[:2]] == [
-        " image 5 cannot be decoded", " image 6 cannot be decoded",
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
