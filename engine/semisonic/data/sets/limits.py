@@ -1,7 +1,6 @@
 """What of users' files is read: regular ones, without waiting, with no more bytes and pixels than the user allows."""
 
 import errno
-import io
 import math
 import os
 import stat
