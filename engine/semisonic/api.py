@@ -43,7 +43,8 @@ class Result:
     folder: Path
     """The run's folder, which `semisonic.load` and the commands `evaluate` and `predict` take."""
     metrics: dict[str, Any]
-    """The content of summary.json: `test_top1` in percent and others. Empty where `max_hours` ended the run early."""
+    """The content of summary.json: `test_top1` in percent, None without test images, and others. Empty where
+    `max_hours` ended the run early."""
     history: list[dict[str, float]]
     """Every evaluation, in order: `step`, `test/top1`, ..."""
     network: NetworkFactory | None = None
@@ -79,7 +80,8 @@ def train(
         holds fields of the section `data`, and images under `images` (with their labels there or under `labels`),
         `test` and `classes`: `{"images": (images, labels), "labels": 40, "flip": False}`. Of images that are given so,
         all labels are used unless `labels` says how many.
-    test: test images in the same forms; by default `data.test_fraction` of the labeled images of every class.
+    test: test images in the same forms; by default `data.test_fraction` of the labeled images of every class; "none":
+        train without any.
     network: a network's name, or a function of the number of classes that makes an nn.Module ending in an nn.Linear.
     resume: continue the run in its folder; images and networks that were given must be given again. extend: plan the
         rest of it anew, for another number of steps.
@@ -141,6 +143,8 @@ class _Call:
             if data is not None and not _is_count(section.get("labels")):
                 data = (data, section.pop("labels"))
         test = parts.get("test") if test is None else test
+        if isinstance(test, str) and test in ("auto", "none"):  # the field's values
+            section["test"], test = test, None
         if isinstance(data, str | Path):
             section |= self._named(data, section)
         elif data is not None:

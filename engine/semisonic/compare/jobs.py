@@ -334,6 +334,8 @@ def make_jobs(plain: Sequence[tuple[Entry, str, int, tuple[str, ...]]], out: Pat
             for message in error.messages:
                 wrong.setdefault(message, {})[entry.name] = None
             continue
+        if cfg.data.test == "none":
+            wrong.setdefault("data.test: runs are compared by their test images; give auto", {})[entry.name] = None
         count = labels or ("all" if cfg.data.labels is None else str(cfg.data.labels))
         folder = out / "runs" / folder_name(entry.name, count, seed)
         jobs.append(

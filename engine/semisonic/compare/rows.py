@@ -31,6 +31,11 @@ class Run:
     status: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def tested(self) -> bool:
+        """Whether it has finished, with test images: another run can be compared with nothing."""
+        return self.summary is not None and self.summary["test_top1"] is not None
+
+    @property
     def error(self) -> float:
         """Test error of the EMA network at the last step, in percent."""
         assert self.summary is not None
@@ -137,7 +142,7 @@ def label_order(labels: str) -> float:
 
 def rows_of(runs: Sequence[Run], entries: Sequence[str]) -> list[Row]:
     """A row for each number of labels and entry that has a finished run."""
-    finished = [run for run in runs if run.summary is not None]
+    finished = [run for run in runs if run.tested]
     rows = []
     for labels in sorted({run.labels for run in finished}, key=label_order):
         here = [run for run in finished if run.labels == labels]

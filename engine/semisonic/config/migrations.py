@@ -33,6 +33,7 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
     1: {
         "data.classes": [],
         "data.duplicates": "warn",
+        "data.test": "auto",
         "data.max_file_mb": 512.0,
         "data.max_pixels": 178_956_970,
         "model.norm_start_up": 0.0,

@@ -98,6 +98,11 @@ def evaluate_checkpoint(
     """The metrics of a checkpoint's weights, ema and raw, on its run's test images; `root`: where the data are."""
     checkpoint = checkpoints.load_checkpoint(path)  # once: the run may be replacing it
     cfg = configuration_in(checkpoint.config, path, root)
+    if cfg.data.test == "none":
+        raise UserError(
+            f"data.test: the run of {path} has no test images; name a folder of labeled ones: "
+            f"semisonic evaluate {path} FOLDER"
+        )
     data = images_of(cfg, root)
     device = default_device()
     advice = f"--root says where they are; images of your own are a folder: semisonic evaluate {path} FOLDER"
@@ -109,7 +114,7 @@ def evaluate_checkpoint(
             raise UserError(f"--root: its classes {data.classes} are not the checkpoint's {tuple(classifier.classes)}")
         with closing(evaluation_slices(source_of(data, device, test=True), batch, Placement(device))) as slices:
             results[name] = evaluate(classifier, slices, len(data.classes))
-    return Evaluated(results, data.classes, f"{len(data.test)} test images of {data.name}")
+    return Evaluated(results, data.classes, f"{data.test_count} test images of {data.name}")
 
 
 def evaluate_folder(path: Path, images: Path, weights: tuple[str, ...] = ("ema", "raw"), batch: int = 256) -> Evaluated:
@@ -140,6 +145,7 @@ def write_evaluation(evaluated: Evaluated, folder: Path) -> None:
         name: {
             **result.scalars(),
             "count": result.count,
+            "top1_interval": result.interval,
             "per_class": or_null(result.per_class),
             "precision": or_null(result.precision),
             "recall": or_null(result.recall),

@@ -21,9 +21,16 @@ WORST = 10
 def show(evaluated: Evaluated, console: Console) -> None:
     """Prints all of it; what is of single classes for the first of the networks."""
     top5 = len(evaluated.classes) >= TOP5_FROM
-    columns = ("net", "top-1", "top-5", "loss") if top5 else ("net", "top-1", "loss")
+    few = any(result.interval for result in evaluated.results.values())
+    columns = ("net", "top-1", *(("95 % interval",) if few else ()), *(("top-5",) if top5 else ()), "loss")
     rows = [
-        (name, f"{r.top1:.2f} %", *((f"{r.top5:.2f} %",) if top5 else ()), f"{r.loss:.4f}")
+        (
+            name,
+            f"{r.top1:.2f} %",
+            *(("{:.2f} to {:.2f} %".format(*r.interval),) if r.interval else ()),
+            *((f"{r.top5:.2f} %",) if top5 else ()),
+            f"{r.loss:.4f}",
+        )
         for name, r in evaluated.results.items()
     ]
     console.print(table(evaluated.images, rows, columns))

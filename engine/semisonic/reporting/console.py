@@ -26,6 +26,9 @@ from semisonic.reporting.pictures import drawing, name_in_picture, saved
 from semisonic.reporting.pseudo_labels import describe
 from semisonic.text import printable, printable_lines
 
+IMAGES = {"test": "test", "held_out": "held-out"}
+"""What may be evaluated, and what it is called."""
+
 
 class ProgressLines:
     """Progress as it is printed: a bar with ETA on a terminal, a line per reading elsewhere."""
@@ -53,7 +56,8 @@ class ProgressLines:
         self.console.print(f"step {step:,}/{self.total:,}  ETA {eta}  {text}  {self.note}", highlight=False)
 
     def evaluated(self, entry: dict[str, float]) -> None:
-        text = f"test top-1 {entry['test/top1']:.2f} % (EMA)  {entry['test_raw/top1']:.2f} % (raw)"
+        which = "test" if "test/top1" in entry else "held_out"
+        text = f"{IMAGES[which]} top-1 {entry[f'{which}/top1']:.2f} % (EMA)  {entry[f'{which}_raw/top1']:.2f} % (raw)"
         self.note = f"at {entry['step']:,}: {text}"
 
     def saved(self, step: int) -> None:
@@ -106,7 +110,7 @@ class Console:
         stage = cfg.execution.zero_stage
         rows = {
             "run folder": f"{cfg.run_folder}",
-            "data": f"{data.name}: {len(data.classes)} classes, {data.size}x{data.size}, {len(data.test):,} test",
+            "data": f"{data.name}: {len(data.classes)} classes, {data.size}x{data.size}, {data.test_count:,} test",
             "labels": f"{len(split.labeled):,}{of_all} ({per_class} a class), held out {len(split.held_out):,}",
             "unlabeled pool": f"{len(split.unlabeled):,}" if views.unlabeled else "not read",
             "algorithm": " ".join(f"{key}={value}" for key, value in cfg.algorithm.model_dump().items()),
@@ -134,6 +138,10 @@ class Console:
         """The test accuracies, beside the baseline's where there is one, and where everything is."""
         baseline = summary.get("baseline")
         rows = [baseline] if baseline else []
+        if summary["test_top1"] is None:
+            self.print(without_test(summary))
+            self.print(f"In {folder}")
+            return
         table = Table(title=f"Test accuracy with {summary['labels']} labels", title_justify="left")
         for column in ("", "final (EMA)", "final (raw)", "median of last 20 (EMA)", "time"):
             table.add_column(column, justify="right" if column else "left")
@@ -147,6 +155,10 @@ class Console:
             )
         self.rich.print(table, highlight=False)
         for row in [*rows, summary]:
+            if (interval := row.get("test_top1_interval")) is not None:
+                low, high = interval
+                what = f"95 % interval of the EMA's accuracy with {row['test_images']} test images"
+                self.print(f"{row['algorithm']}: {what}: {low:.2f} to {high:.2f} %")
             if row["test_top1_last20_median"] is None:
                 count = row["evaluations_past_ramps"]
                 past = f"{count} {'is' if count == 1 else 'are'} past its ramps"
@@ -157,9 +169,20 @@ class Console:
         self.print(f"In {folder}; more metrics: semisonic evaluate {folder}")
 
 
+def without_test(summary: dict[str, Any]) -> str:
+    """What a run without test images has come to, in one line."""
+    if "held_out_selected" not in summary:
+        return "No accuracy: there are no test images and none are held out (data.test, data.held_out)"
+    chosen = summary["held_out_selected"]
+    best = f"step {chosen['step']:,}, with {chosen['held_out_top1']:.2f} % of them right"
+    return f"No test images. Chosen on the held-out images: {best}, which flatters it: it is the best of several"
+
+
 @drawing()
-def save_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
-    """The confusion matrix as a picture, rows normalized; class names where they fit."""
+def save_confusion(
+    path: Path, confusion: Sequence[Sequence[int]], classes: Sequence[str], images: str = "test"
+) -> None:
+    """The confusion matrix as a picture, rows normalized; class names where they fit. images: what they are called."""
     from matplotlib.figure import Figure
 
     counts = np.asarray(confusion, dtype=float)
@@ -171,7 +194,7 @@ def save_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequ
     axes.set(
         xlabel="predicted class",
         ylabel="true class",
-        title=f"Test accuracy {100 * np.trace(counts) / counts.sum():.2f} %",
+        title=f"{images.capitalize()} accuracy {100 * np.trace(counts) / counts.sum():.2f} %",
     )
     if len(classes) <= 30:
         names = [name_in_picture(name) for name in classes]

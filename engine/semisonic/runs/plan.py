@@ -191,10 +191,14 @@ def timed_slices(trainer: Trainer) -> tuple[float, float]:
     """Seconds of an evaluation of one network: without its slices, and for each of them."""
     a_slice = trainer.cfg.eval.batch * trainer.rank.world_size
     seconds = []
-    most = min(SLICES, slice_count(len(trainer.data.test), trainer.cfg, trainer.rank.world_size))
+    which = "test" if trainer.data.test else "held_out"
+    images = trainer.data.test_count or len(trainer.split.held_out)
+    if not images:
+        return 0.0, 0.0
+    most = min(SLICES, slice_count(images, trainer.cfg, trainer.rank.world_size))
     for slices in (1, 1, most):  # the first tunes and allocates
         begin = time.perf_counter()
-        trainer.evaluate("ema", "test", slices * a_slice)
+        trainer.evaluate("ema", which, slices * a_slice)
         seconds.append(time.perf_counter() - begin)
     _, one, several = seconds
     per_slice = max(0.0, several - one) / (most - 1) if most > 1 else one
@@ -272,7 +276,7 @@ def estimate(cfg: RunConfig, measured: Measured, test: int, held_out: int, world
     parts = (steps, evaluations * each, checkpoints * (measured.copy + measured.write))
     return Estimate(
         *parts,
-        evaluation_count=evaluations,
+        evaluation_count=evaluations if test or held_out else 0,
         checkpoint_count=checkpoints,
         kept=min(cfg.checkpoint.keep, checkpoints) + (1 if held_out else 0),
         total=measured.start_up + measured.first_steps + sum(parts),
@@ -282,7 +286,7 @@ def estimate(cfg: RunConfig, measured: Measured, test: int, held_out: int, world
 def rows(trainer: Trainer, measured: Measured) -> list[tuple[str, str]]:
     """The lines of the table: what, and how much."""
     cfg, split, views = trainer.cfg, trainer.split, trainer.cfg.views
-    whole = estimate(cfg, measured, len(trainer.data.test), len(split.held_out), trainer.rank.world_size)
+    whole = estimate(cfg, measured, trainer.data.test_count, len(split.held_out), trainer.rank.world_size)
     mean, median = statistics.fmean(measured.steps), statistics.median(measured.steps)
     worst_rank = " of the worst rank" if trainer.rank.world_size > 1 else ""
     if trainer.device.type == "cuda":

@@ -7,6 +7,7 @@ from typing import Any
 from semisonic.config.run_config import RunConfig
 from semisonic.reporting import pseudo_labels
 from semisonic.reporting.metrics_file import TRAIN, read_metrics
+from semisonic.training.intervals import interval_of_few
 from semisonic.training.process import environment, peak_memory_bytes
 from semisonic.training.trainer import Trainer
 
@@ -19,13 +20,15 @@ def past_ramps(history: Sequence[dict[str, float]], cfg: RunConfig) -> list[floa
     """The test accuracies of the evaluations at which all ramps were over, those of the learning rate included."""
     warmed_up = cfg.optim.wait + cfg.optim.warm_up
     begin = max(cfg.algorithm_class.ramped(cfg.algorithm, cfg.steps), warmed_up)
-    return [entry["test/top1"] for entry in history if entry["step"] >= begin]
+    return [entry["test/top1"] for entry in history if entry["step"] >= begin and "test/top1" in entry]
 
 
 def summarize(trainer: Trainer) -> dict[str, Any]:
-    """What a finished run was and came to; accuracies in percent, of the EMA network unless named raw."""
-    final, split, cfg = trainer.history[-1], trainer.split, trainer.cfg
+    """What a finished run was and came to; accuracies in percent, of the EMA network unless named raw,
+    None without the images for them."""
+    final, split, cfg = trainer.history[-1] if trainer.history else {}, trainer.split, trainer.cfg
     past, root = past_ramps(trainer.history, cfg), cfg.data.root
+    tests = trainer.data.test_count
     result: dict[str, Any] = {
         "data": {"name": cfg.data.name, "root": str(root.absolute()) if root else None},
         "algorithm": cfg.algorithm.name,
@@ -34,14 +37,20 @@ def summarize(trainer: Trainer) -> dict[str, Any]:
         "seed": cfg.seed,
         "folder": str(trainer.run_folder.absolute()),
         "step": trainer.step,
-        "test_top1": final["test/top1"],
-        "test_top1_raw": final["test_raw/top1"],
+        "test_images": tests,
+        "test_top1": final.get("test/top1"),
+        "test_top1_interval": interval_of_few(final["test/top1"], tests) if tests and final else None,
+        "test_top1_raw": final.get("test_raw/top1"),
         "test_top1_last20_median": statistics.median(past[-LAST:]) if len(past) >= LAST else None,
         "evaluations_past_ramps": len(past),
     }
     if len(split.held_out):
         best = next(entry for entry in trainer.history if entry["step"] == trainer.best_step)
-        result["held_out_selected"] = {"step": trainer.best_step, "test_top1": best["test/top1"]}
+        result["held_out_selected"] = {
+            "step": trainer.best_step,
+            "held_out_top1": best["held_out/top1"],
+            "test_top1": best.get("test/top1"),
+        }
         result["labels_used"] = len(split.labeled) + len(split.held_out)
     lines = read_metrics(trainer.run_folder / "metrics.jsonl")
     return (

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from semisonic.contract import Rank
 from semisonic.faults import reach
+from semisonic.training.intervals import interval_of_few
 
 SUMS = "meter/sums"
 """What a checkpoint has of a meter: beside the state of the optimizers, which are named after roles."""
@@ -136,6 +137,11 @@ class Evaluation:
     def count(self) -> int:
         """Images."""
         return self.counts[1]
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of top-1 where there are few images, in percent."""
+        return interval_of_few(self.top1, self.count)
 
     @property
     def recall(self) -> list[float]:

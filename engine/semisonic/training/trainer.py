@@ -28,7 +28,7 @@ from semisonic.distributed.launcher import DEATHS
 from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import collective_timeout
 from semisonic.faults import reach
-from semisonic.reporting.console import Console, save_confusion
+from semisonic.reporting.console import IMAGES, Console, save_confusion
 from semisonic.reporting.label_tables import write_label_table
 from semisonic.reporting.metrics_file import EVAL, TRAIN, current
 from semisonic.reporting.pseudo_labels import PseudoLabelMonitor
@@ -78,7 +78,7 @@ class Trainer:
         self.checkpoint_writer = CheckpointWriter(self.run_folder / "checkpoints", cfg.checkpoint.keep, self.host_group)
         self.history: list[dict[str, float]] = []
         self.confusion: list[list[int]] | None = None
-        """Of the EMA network on the test images, as evaluated last in this process."""
+        """Of the EMA network on the test images, or else on those held out, as evaluated last in this process."""
         self.unread = 0
         """Steps before a resumed run's first whose metrics are in no line yet."""
 
@@ -124,8 +124,8 @@ class Trainer:
                     for line in filter(None, (alarm, named)):
                         reporters.later(CONSOLE, self.step, console.print, line)
                 with throughput.paused():
-                    if last or self.step % cfg.eval.every == 0:
-                        self.log(tracker, EVAL, self.evaluate_all())
+                    if (last or self.step % cfg.eval.every == 0) and (found := self.evaluate_all()):
+                        self.log(tracker, EVAL, found)
                         reporters.later(CONSOLE, self.step, progress.evaluated, self.history[-1])
                         if evaluated:
                             evaluated(dict(self.history[-1]))
@@ -165,12 +165,15 @@ class Trainer:
 
     def draw(self, reporters: Reporters) -> None:
         """The picture of the last evaluation, which a run that was killed before it takes once more; by all ranks."""
-        confusion = self.confusion or self.evaluate("ema", "test").confusion
+        if not self.evaluated:
+            return
+        which = self.evaluated[0]
+        confusion = self.confusion or self.evaluate("ema", which).confusion
         path = self.run_folder / "confusion.png"
 
         def save() -> None:
             self.checkpoint_writer.check()
-            save_confusion(path, confusion, self.data.classes)
+            save_confusion(path, confusion, self.data.classes, IMAGES[which])
 
         if self.rank.is_main:
             reporters.attempt_again(path.name, self.step, save)
@@ -257,10 +260,16 @@ class Trainer:
 
     # Evaluation.
 
+    @property
+    def evaluated(self) -> list[str]:
+        """The images that there are to evaluate on: "test", "held_out", both or none."""
+        counts = {"test": self.data.test_count, "held_out": len(self.split.held_out)}
+        return [which for which, count in counts.items() if count]
+
     def evaluate(self, weights: str, which: str, most: int | None = None) -> Evaluation:
         """Evaluates the "ema" or "raw" weights on the "test" or "held_out" images, or on the first `most` of them."""
         test = which == "test"
-        indices = np.arange(len(self.data.test.labels)) if test else self.split.held_out
+        indices = np.arange(self.data.test_count) if test else self.split.held_out
         source = source_of(self.data, self.device, indices[:most], test=test)
         placement = Placement(self.device, self.cfg.execution.threads)
         with (
@@ -271,20 +280,21 @@ class Trainer:
             return evaluate(lambda x: self.algorithm.predict(x, WEIGHTS[weights]), watched, len(self.data.classes))
 
     def evaluate_all(self) -> dict[str, Any]:
-        """Evaluates the EMA and the raw weights, extends the history and returns what is logged."""
+        """Evaluates the EMA and the raw weights, extends the history and returns what is logged; {} without images."""
         metrics: dict[str, Any] = {}
-        for which in ("test", "held_out")[: 2 if len(self.split.held_out) else 1]:
+        for which in self.evaluated:
             for weights in WEIGHTS:
                 result = self.evaluate(weights, which)
                 name = which if weights == "ema" else f"{which}_raw"
                 metrics |= {f"{name}/{key}": value for key, value in result.scalars().items()}
                 if which == "held_out" and weights == "ema":
                     self.algorithm.held_out_counts.copy_(torch.tensor(result.counts))
-                if which == "test" and weights == "ema":
-                    metrics["test/per_class"] = or_null(result.per_class)
+                if which == self.evaluated[0] and weights == "ema":
+                    metrics[f"{which}/per_class"] = or_null(result.per_class)
                     self.confusion = result.confusion
         scalars = {key: value for key, value in metrics.items() if not isinstance(value, list)}
-        self.history.append({"step": self.step, **scalars})
+        if self.evaluated:
+            self.history.append({"step": self.step, **scalars})
         return metrics
 
     @property

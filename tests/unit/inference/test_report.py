@@ -23,7 +23,9 @@ def printed(confusion: list[list[int]], width: int = 100) -> str:
 def test_a_few_classes_are_shown_with_their_matrix():
     lines = printed([[3, 1, 0], [0, 0, 0], [2, 0, 2]]).splitlines()
     table = {line.split()[0]: line.split() for line in lines if line.startswith(("class", "mean"))}
-    assert lines[1].split() == ["net", "top-1", "loss"]  # top-5 of three classes would be 100 %
+    # top-5 of three classes would be 100 %
+    assert lines[1].split() == ["net", "top-1", "95", "%", "interval", "loss"]
+    assert lines[2].split() == ["ema", "50.00", "%", "21.52", "to", "78.48", "%", "1.0000"]
     assert table["mean"] == ["mean", "8", "53.33", "%", "62.50", "%", "44.44", "%"]
     assert ["class0", "4", "60.00", "%", "75.00", "%", "66.67", "%"] in [line.split() for line in lines]
     assert ["class1", "0", "0.00", "%", "-", "0.00", "%"] in [line.split() for line in lines]

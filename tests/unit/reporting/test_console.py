@@ -37,4 +37,23 @@ def test_a_result_says_where_there_is_no_median(capfd: pytest.CaptureFixture):
     printed = capfd.readouterr().out
     assert "78.50 %" in printed and "none" in printed
     assert "mixmatch: median of the last 20 evaluations: none, 12 are past its ramps" in printed
-    assert "supervised: median" not in printed
+    assert "supervised: median" not in printed and "interval" not in printed
+
+
+def test_a_result_on_few_test_images_has_its_interval(capfd: pytest.CaptureFixture):
+    row = {
+        "algorithm": "fixmatch", "labels": 40, "test_images": 400, "test_top1": 80.0, "test_top1_raw": 79.0,
+        "test_top1_interval": [75.8, 83.6], "test_top1_last20_median": 78.5, "wall_seconds": 3.0,
+    }  # fmt: skip
+    Console(True).result(row, Path("runs/first"))
+    printed = capfd.readouterr().out
+    assert "fixmatch: 95 % interval of the EMA's accuracy with 400 test images: 75.80 to 83.60 %" in printed
+
+
+def test_without_test_images_no_test_accuracy_is_printed(capfd: pytest.CaptureFixture):
+    row = {"algorithm": "fixmatch", "labels": 40, "test_images": 0, "test_top1": None}
+    Console(True).result(row, Path("runs/first"))
+    Console(True).result(row | {"held_out_selected": {"step": 8, "held_out_top1": 90.0, "test_top1": None}}, Path("b"))
+    first, _, second, _ = capfd.readouterr().out.splitlines()
+    assert first == "No accuracy: there are no test images and none are held out (data.test, data.held_out)"
+    assert second.startswith("No test images. Chosen on the held-out images: step 8, with 90.00 % of them right")

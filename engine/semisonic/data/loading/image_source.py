@@ -38,8 +38,10 @@ def source_of(
     resident: ResidentImages | None = None,
     test: bool = False,
 ) -> ImageSource:
-    """The training images of a data set at those indices, or its test images."""
-    return ImageSource(data.test if test else data.train, geometry_of(data, device), data.std, indices, resident)
+    """The training images of a data set at those indices, or its test images, if it has any."""
+    images = data.test if test else data.train
+    assert images is not None
+    return ImageSource(images, geometry_of(data, device), data.std, indices, resident)
 
 
 def geometry_of(data: DataSet, device: torch.device) -> Geometry:

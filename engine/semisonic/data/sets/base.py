@@ -61,6 +61,9 @@ class DataConfig(Config):
     """For `folder`: a CSV with columns path, label (empty: unlabeled) and maybe split (train or test)."""
     test_root: Annotated[UserPath | None, Effect.FREE] = None
     """For `folder`: test images, one folder a class, where they are not in `root`/test or `root`/val."""
+    test: Literal["auto", "none"] = "auto"
+    """auto = the data set's test images; for `folder` and images in Python those that are given, or else a share that
+    is held back (`test_fraction`). none = no test images: nothing is held back, and no test accuracy is reported."""
     test_fraction: float = Field(0.2, gt=0, lt=1)
     """For `folder` without any test images: this share of every class's labeled images is the test set,
     chosen by the files' names, so that it is the same for every seed."""
@@ -170,13 +173,19 @@ class DataSet:
     """Reflected margin of the weak random crop, in pixels."""
     train: Images | ImageFiles
     """All training images: candidates for labeling (label >= 0) and images without a label (-1)."""
-    test: Images | ImageFiles
+    test: Images | ImageFiles | None
+    """None: there are no test images, and no accuracy is reported."""
     border: int = 0
     """Black border around the image itself, in pixels (MNIST's 28x28 shown at 32x32: 2)."""
     notes: tuple[str, ...] = ()
     """What to tell the user when the run starts, one line each, such as files left out."""
     held_back: bool = False
     """Whether the test images were taken from the labeled ones, for want of others."""
+
+    @property
+    def test_count(self) -> int:
+        """Number of test images."""
+        return 0 if self.test is None else len(self.test)
 
     def __post_init__(self) -> None:
         if problems := data_set_problems(self):

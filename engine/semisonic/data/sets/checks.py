@@ -32,7 +32,7 @@ def data_set_problems(data: Any) -> list[str]:
     if not _is_whole(data.size) or data.size < 1:
         return problems  # what the images must be like is not known
     classes = len(data.classes) if isinstance(data.classes, (tuple, list)) else None
-    for part in ("train", "test"):
+    for part in ("train", "test") if data.test is not None else ("train",):
         problems += _part_problems(f"DataSet.{part}", getattr(data, part), data.size, classes, part == "test")
     return problems
 

@@ -46,8 +46,8 @@ def fingerprint_of(data: Any) -> Fingerprint:
         "labels": _labels_digest(labels_N),
         "train": _content(data.train, known_N),
         "unlabeled": _content(data.train, ~known_N) if not known_N.all() else None,
-        "test_labels": _labels_digest(data.test.labels),
-        "test": _content(data.test, np.ones(len(data.test), bool)),
+        "test_labels": _labels_digest(data.test.labels) if data.test is not None else None,
+        "test": _content(data.test, np.ones(len(data.test), bool)) if data.test is not None else None,
     }
     return {name: digest for name, digest in parts.items() if digest is not None}
 

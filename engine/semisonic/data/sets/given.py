@@ -45,11 +45,13 @@ class GivenImages:
 def given_data_set(images: GivenImages, cfg: DataConfig) -> DataSet:
     """The data set of given images. Raises UserError where no test images can be held back."""
     train, test, notes = images.train, images.test, []
-    if held_back := test is None:
+    if cfg.test == "none":
+        test = None
+    if held_back := test is None and cfg.test != "none":
         train, test = _hold_back_test(train, images.classes, cfg.test_fraction)
         notes.append(
             f"no test images given: {len(test)} of the labeled images, {cfg.test_fraction:.0%} of every class, are "
-            "the test set (the same for every seed)"
+            "the test set (the same for every seed); data.test=none trains on all of them"
         )
     mean, std = mean_and_deviation(train.pixels)
     if not all(std):
@@ -93,7 +95,7 @@ def _hold_back_test(train: Images, classes: tuple[str, ...], fraction: float) ->
         if len(order) < 2:
             raise UserError(
                 f"test: there are no test images, and class {label} has too few labeled ones to keep some for the "
-                "test; give test=(images, labels)"
+                'test; give test=(images, labels), or do without: test="none"'
             )
         chosen.append(order[: min(max(round(fraction * len(order)), 1), len(order) - 1)])
     test = np.sort(np.concatenate(chosen))

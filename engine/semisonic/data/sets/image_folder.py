@@ -60,7 +60,9 @@ def load_folder(cfg: DataConfig) -> DataSet:
         raise UserError(problems)
 
     notes = [*listing.notes, *listing.passed.notes()]
-    if held_back := not listing.test:
+    if cfg.test == "none":
+        listing.test.clear()
+    if held_back := not listing.test and cfg.test != "none":
         notes.append(hold_back_test(listing, cfg.test_fraction))
     train, test = _scan(cfg, listing, classes, notes)
     return DataSet(
@@ -72,7 +74,7 @@ def load_folder(cfg: DataConfig) -> DataSet:
         flip=True if cfg.flip is None else cfg.flip,
         pad=cfg.size // 8,  # which files do not have
         train=train,
-        test=test,
+        test=test if len(test) else None,
         notes=tuple(notes),
         held_back=held_back,
     )
@@ -131,7 +133,7 @@ def hold_back_test(listing: Listing, fraction: float) -> str:
     if small := sorted(label for label, paths in by_class.items() if len(paths) < 2):
         raise UserError(
             f"data.test_root: there are no test images, and class {small[0]} has too few labeled ones to "
-            "keep some for the test; give test images"
+            "keep some for the test; give test images, or do without with data.test=none"
         )
     chosen = set()
     for paths in by_class.values():
@@ -141,7 +143,7 @@ def hold_back_test(listing: Listing, fraction: float) -> str:
     listing.train = [item for item in listing.train if item[0] not in chosen]
     return (
         f"no test images given: {len(chosen)} of the labeled images, {fraction:.0%} of every class, are "
-        "the test set (the same for every seed)"
+        "the test set (the same for every seed); data.test=none trains on all of them"
     )
 
 
@@ -164,7 +166,7 @@ def _scan(
     middle = len(listing.train)
     train = _files(listing.root, labeled[:middle], entries[:middle])
     test = _files(listing.root, labeled[middle:], entries[middle:])
-    if not len(train) or not len(test):
+    if not len(train) or (listing.test and not len(test)):
         raise UserError(f"data.root: no image of {listing.root} that can be decoded is left to train or to test on")
     return train, test
 

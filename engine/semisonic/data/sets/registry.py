@@ -107,6 +107,8 @@ def data_problems(cfg: DataConfig) -> list[str]:
     if cfg.name != "folder":
         set_anyway = [field for field in ("csv", "test_root") if getattr(cfg, field) is not None]
         problems += [f"data.{field}: only for data.name=folder, not {cfg.name}" for field in set_anyway]
+    if cfg.test == "none" and cfg.test_root is not None:
+        problems.append("data.test: none, but data.test_root names test images; leave one of the two out")
     if entry.published and cfg.duplicates in ("refuse", "drop"):
         problems.append(
             f"data.duplicates: {cfg.duplicates} is for images of your own; {cfg.name} keeps the split that it was "
@@ -148,5 +150,7 @@ def load_data_set(cfg: DataConfig) -> DataSet:
     if not isinstance(data, DataSet):
         raise UserError(f"data.name: {cfg.name} was read as {type(data).__name__}, not as a DataSet")
     check_classes(cfg, data)
+    if cfg.test == "none":
+        data = replace(data, test=None)
     data = without_duplicates(data, cfg)
     return replace(data, mean=IMAGENET_MEAN, std=IMAGENET_STD) if cfg.normalize == "imagenet" else data

@@ -39,6 +39,13 @@ def test_with_test_images_all_others_are_for_training():
     assert (other.flip, other.pad, other.mean) == (False, 3, IMAGENET_MEAN)
 
 
+def test_without_a_test_all_images_are_for_training():
+    for given in (GIVEN, read_given(digits(), digits(50, 0))):
+        data = given_data_set(given, CFG.model_copy(update={"test": "none"}))
+        assert data.test is None and data.test_count == 0 and len(data.train) == 160 and data.notes == ()
+        assert not {"test", "test_labels"} & data.fingerprint.keys()
+
+
 def test_mean_and_deviation_are_the_training_images():
     pixels = np.random.default_rng(0).integers(0, 256, (9, 5, 5, 3), np.uint8)
     mean, std = mean_and_deviation(pixels)

@@ -1,6 +1,7 @@
 """Your own images as a data set: the share for the test, files that cannot be decoded, odd names."""
 
 import os
+import shutil
 import struct
 from pathlib import Path
 
@@ -23,6 +24,22 @@ def test_bare_tree_keeps_a_fixed_share_for_the_test(tmp_path: Path):
     write_images(tmp_path / "a", "new.bmp")
     assert set(load_it(tmp_path).test.paths) - {"a/new.bmp"} <= set(data.test.paths)
     assert np.bincount(load_it(tmp_path, test_fraction=0.5).test.labels).tolist() == [6, 5]
+
+
+def test_without_a_test_all_labeled_images_are_for_training(tmp_path: Path):
+    for name in ("a", "b"):
+        write_images(tmp_path / name, "1.bmp 2.bmp")
+    data = load_it(tmp_path, test="none")
+    assert data.test is None and not data.held_back and len(data.train) == 4 and data.notes == ()
+    write_images(tmp_path / "test/a", "3.bmp")
+    assert len(load_it(tmp_path).test) == 1 and load_it(tmp_path, test="none").fingerprint == data.fingerprint
+    assert errors_of(tmp_path, test="none", test_root=tmp_path / "test") == [
+        "data.test: none, but data.test_root names test images; leave one of the two out"
+    ]
+    os.remove(tmp_path / "a/1.bmp")
+    shutil.rmtree(tmp_path / "test")
+    (line,) = errors_of(tmp_path)
+    assert line.endswith("give test images, or do without with data.test=none")
 
 
 def test_test_images_elsewhere(tmp_path: Path):
