@@ -48,6 +48,9 @@ from semisonic.training.process import on_main, optimizer_share
 from semisonic.training.step import compile_modules, kernels_for, place
 from semisonic_kernels.fuse import use_kernels
 
+ONE_VALUE = "Expected more than 1 value per channel"
+"""What BatchNorm says of a batch with a single value."""
+
 
 class Trial:
     """Tries what a run will do, on this rank, with an algorithm that is thrown away: nothing of the run changes.
@@ -80,6 +83,9 @@ class Trial:
             try:
                 algorithm.train().train_step(batch, Runner(engines, cfg.batch.micro))
                 self.wait()
+            except ValueError as error:
+                if self.world_size == 1 or ONE_VALUE not in str(error):  # which other ranks add to in the run
+                    raise
             finally:
                 if compiled:
                     torch.compiler.reset()  # the compiled step holds memory, and counts towards recompilations
@@ -209,12 +215,12 @@ def fitted(cfg: RunConfig, trial: Trial, resumed: bool = False) -> tuple[RunConf
     Raises `UserError` on every rank, naming fields, where nothing fits or nothing may be cut.
     """
     first: Shortage | None = None
-    with _host_group() as group:
+    with host_group() as group:
         for micro in (cfg.batch.micro, *larger_counts(cfg, trial.world_size)):
             candidate = with_micro(cfg, micro)
-            shortage = _agreed(lambda: trial.step(candidate, False), trial, group)  # noqa: B023
+            shortage = agreed(lambda: trial.step(candidate, False), trial, group)  # noqa: B023
             if shortage and cfg.compiled:
-                shortage = _agreed(lambda: trial.step(candidate, True), trial, group)  # noqa: B023
+                shortage = agreed(lambda: trial.step(candidate, True), trial, group)  # noqa: B023
             if shortage is None:
                 break
             first, last = first or shortage, shortage
@@ -222,7 +228,7 @@ def fitted(cfg: RunConfig, trial: Trial, resumed: bool = False) -> tuple[RunConf
                 raise UserError(_refusal(cfg, shortage, resumed))
         else:
             raise UserError(_impossible(candidate, last))
-        if shortage := _agreed(lambda: trial.evaluation(candidate), trial, group):
+        if shortage := agreed(lambda: trial.evaluation(candidate), trial, group):
             raise UserError(
                 f"eval.batch: an evaluation of {cfg.eval.batch} images a rank does not fit into {shortage}; lower it, "
                 f"which changes no metric ({shortage.cause})"
@@ -252,7 +258,7 @@ def with_micro(cfg: RunConfig, micro: int) -> RunConfig:
 
 
 @contextmanager
-def _host_group() -> Iterator[Any]:
+def host_group() -> Iterator[Any]:
     """A process group over the host, on which ranks can talk that have just run out of the device's memory."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         yield None
@@ -262,7 +268,7 @@ def _host_group() -> Iterator[Any]:
     dist.destroy_process_group(group)
 
 
-def _agreed(action: Callable[[], None], trial: Trial, group: Any) -> Shortage | None:
+def agreed(action: Callable[[], None], trial: Trial, group: Any) -> Shortage | None:
     """Does the action on every rank and says, on all of them alike, on which memory ran out.
 
     Any other error is raised: as it is on its own rank, as a RuntimeError that names it on the others.
@@ -298,7 +304,7 @@ def _images(cfg: RunConfig, share: int = 1) -> str:
     return f"{cfg.batch.labeled // share}{rest} images"
 
 
-def _step(cfg: RunConfig) -> str:
+def step_of(cfg: RunConfig) -> str:
     micro = f" in {cfg.batch.micro} micro-batches" if cfg.batch.micro > 1 else ""
     return f"step of {_images(cfg)}{micro}"
 
@@ -306,7 +312,7 @@ def _step(cfg: RunConfig) -> str:
 def _change(cfg: RunConfig, candidate: RunConfig, shortage: Shortage) -> str:
     k = candidate.batch.micro
     return (
-        f"A {_step(cfg)} did not fit into {shortage}: it is cut into {k} micro-batches; BatchNorm statistics are "
+        f"A {step_of(cfg)} did not fit into {shortage}: it is cut into {k} micro-batches; BatchNorm statistics are "
         f"then those of each micro-batch, running momentum 1-(1-m)^(1/{k})"
     )
 
@@ -315,11 +321,11 @@ def _refusal(cfg: RunConfig, shortage: Shortage, resumed: bool) -> str:
     """Why a step that does not fit is not cut."""
     if resumed:
         return (
-            f"batch.micro: a {_step(cfg)}, as this run has taken them so far, does not fit into {shortage}, and "
+            f"batch.micro: a {step_of(cfg)}, as this run has taken them so far, does not fit into {shortage}, and "
             f"another number would change the run; continue it on more ranks or with more memory ({shortage.cause})"
         )
     return (
-        f"batch.fit: a {_step(cfg)} does not fit into {shortage}, and --no-batch.fit forbids to cut it; "
+        f"batch.fit: a {step_of(cfg)} does not fit into {shortage}, and --no-batch.fit forbids to cut it; "
         f"{FIELDS} ({shortage.cause})"
     )
 
@@ -328,11 +334,11 @@ def _impossible(cfg: RunConfig, shortage: Shortage) -> str:
     """Why the last candidate was the last."""
     if cfg.composition.couplings():
         return (
-            f"batch.labeled: a {_step(cfg)} does not fit into {shortage}, and {cfg.algorithm.name} couples all "
+            f"batch.labeled: a {step_of(cfg)} does not fit into {shortage}, and {cfg.algorithm.name} couples all "
             f"samples of a batch, so that it cannot be cut; lower it or batch.unlabeled_ratio ({shortage.cause})"
         )
     return (
-        f"batch.labeled: a {_step(cfg)} does not fit into {shortage} and cannot be cut further; use a smaller "
+        f"batch.labeled: a {step_of(cfg)} does not fit into {shortage} and cannot be cut further; use a smaller "
         f"model.name or data.size, precision bf16 or recompute, or lower batch.unlabeled_ratio "
         f"({shortage.cause})"
     )

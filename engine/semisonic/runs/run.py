@@ -28,6 +28,8 @@ from semisonic.distributed.watchdog import StatusWriter, Watchdog
 from semisonic.faults import arm, reach
 from semisonic.reporting.console import Console
 from semisonic.runs.continuing import drawn_anew, extensions, lengthen
+from semisonic.runs.dry_step import dry_steps
+from semisonic.runs.dry_step import explained as explained_step
 from semisonic.runs.known_data import adopt_data, check_data, check_ranks_alike
 from semisonic.runs.memory_fit import Trial, fit_steps
 from semisonic.runs.ownership import RunFolders
@@ -94,8 +96,8 @@ class Outcome:
 def execute(invocation: Invocation, trial: type[Trial] | None = None) -> int:
     """Trains what the command line asked for; returns the process's exit code.
 
-    trial: what is tried before the run's folder is made; by default a real step on a GPU, and nothing on the CPU, where
-    the kernel kills a process that takes too much memory.
+    trial: what is tried before the run's folder is made; by default a real step, which on a GPU also finds how many
+    micro-batches fit into its memory.
     """
     return run(invocation, trial=trial).code
 
@@ -147,10 +149,13 @@ def _run(
         built = build_algorithm(cfg, data, split, factory=given.network)
         if cfg.init:
             initialize(built, cfg.init, data.classes)
+        if accelerator.device.type == "cpu" and trial is None:
+            dry_steps(cfg, built, data, split, accelerator, given.network)
         del built
     if begun:
         on_main(accelerator, lambda: check_split(cfg, split))
-    cfg, baseline = fit_steps(cfg, asked, begun, data, split, accelerator, console, trial, given.network)
+    with explained_step(cfg, data):
+        cfg, baseline = fit_steps(cfg, asked, begun, data, split, accelerator, console, trial, given.network)
     reach("begin")
     raise_if_stopped()
     of_ranks(None)  # what one rank alone refuses, or is stopped by, leaves nothing behind either
