@@ -94,7 +94,8 @@ _FORMULA = ("=", "+", "-", "@")
 _GUARD = ("'=", "'+", "'-", "'@", "''")
 """What a cell begins with that has an apostrophe before its text."""
 _GUARDED = (*_FORMULA, *_GUARD)
-_HELD = re.compile(r"(?<!\\)(?:(\\*)([\x00-\x1f\x7f\udc80-\udcff])|(\\+)(?=x[0-9a-f]{2}))")
+_HELD = re.compile(r"(?<!\\)(?:(\\*)([\x00-\x1f\x7f\ud800-\udfff])|(\\+)(?=x[0-9a-f]{2}))")
+_NOT_UTF8 = re.compile(r"(?<!\\)(?:(\\*)([\ud800-\udfff])|(\\+)(?=x[0-9a-f]{2}))")
 _WRITTEN = re.compile(r"(\\+)x([0-9a-f]{2})")
 
 
@@ -103,7 +104,8 @@ def csv_cell(text: str) -> str:
 
     A control character, or a byte of a file's name that is not UTF-8, is written as \\x0a, and a backslash before such
     letters twice. A cell that begins with =, +, - or @ has an apostrophe before it, and so has one that begins with an
-    apostrophe and then one of them, or another apostrophe.
+    apostrophe and then one of them, or another apostrophe. (Half of a letter, a surrogate that no file's name has, is
+    written as Python writes it, and stays so.)
     """
     cell = _HELD.sub(_write_held, text)
     return f"'{cell}" if cell.startswith(_GUARDED) else cell
@@ -113,7 +115,14 @@ def _write_held(found: re.Match[str]) -> str:
     backslashes, letter, before_x = found.groups()
     if letter is None:
         return before_x * 2
+    if "\ud800" <= letter < "\udc80" or letter > "\udcff":  # half of a letter, which is no byte of a name either
+        return f"{backslashes * 2}\\u{ord(letter):04x}"
     return f"{backslashes * 2}\\x{ord(letter) & 0xFF:02x}"
+
+
+def utf8_text(text: str) -> str:
+    """Text for a file that holds UTF-8 alone, such as Parquet: what is none is written as in `csv_cell`."""
+    return _NOT_UTF8.sub(_write_held, text)
 
 
 def csv_text(cell: str) -> str:

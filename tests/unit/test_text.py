@@ -20,6 +20,7 @@ from semisonic.text import (
     numbers,
     printable,
     printable_lines,
+    utf8_text,
 )
 from tests.support.processes import ROOT
 
@@ -110,6 +111,13 @@ def test_cells_are_text_in_spreadsheets_and_can_be_read_back(text: str):
     assert next(csv.reader(io.StringIO(file.getvalue()))) == [CELLS[text], "end"]
     assert csv_text(CELLS[text]) == text
     assert CELLS[text].encode().isascii() or "é" in text
+
+
+def test_columns_of_utf8_hold_every_name():
+    for text in (*CELLS, "\x00", "a\\xff", "é"):
+        assert csv_text(utf8_text(text).encode().decode()) == text or text.startswith("'")
+    assert utf8_text("=1+\n\x1b") == "=1+\n\x1b" and utf8_text(os.fsdecode(b"\xff")) == "\\xff"
+    assert utf8_text("\ud800") == csv_cell("\ud800") == "\\ud800"
 
 
 def test_cells_of_others_stay_as_they_are():

@@ -10,17 +10,19 @@ from torch import Tensor
 from semisonic.checkpoint.atomic_files import write_bytes, writing
 from semisonic.data.sets.base import DataSet, ImageFiles
 from semisonic.data.sets.splits import Split
+from semisonic.text import utf8_text
 
 
 def write_label_table(path: Path, columns: Mapping[str, Tensor], data: DataSet, split: Split) -> None:
     """A row for each labeled image, in the split's order: `index` among the training images, `path` where it is a file,
     the `class` that it was given, and the columns, each [labeled set]. Replaces the file at once, or not at all.
 
-    Raises `UserError` where it cannot be written.
+    Bytes of a path that are not UTF-8 are written as \\xff (`text.utf8_text`). Raises `UserError` where it cannot be
+    written.
     """
     table: dict[str, object] = {"index": split.labeled}
     if isinstance(data.train, ImageFiles):
-        table["path"] = [data.train.paths[index] for index in split.labeled]
+        table["path"] = [utf8_text(data.train.paths[index]) for index in split.labeled]
     table["class"] = [data.classes[label] for label in data.train.labels[split.labeled]]
     table |= {name: column.detach().cpu().numpy() for name, column in columns.items()}
     with writing(path):

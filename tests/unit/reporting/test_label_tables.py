@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from semisonic.data.sets.base import DataSet, ImageFiles
 from semisonic.data.sets.splits import Split
 from semisonic.reporting.label_tables import write_label_table
 from semisonic.schema import UserError
+from semisonic.text import csv_text
 
 
 def files() -> tuple[DataSet, Split]:
@@ -30,6 +32,14 @@ def test_a_row_for_each_labeled_image_by_its_path(tmp_path: Path):
         "sum": [1.0, 2.0, 3.0], "n": [1, 2, 3],
     }  # fmt: skip
     assert [entry.name for entry in path.parent.iterdir()] == ["margins.parquet"]
+
+
+def test_a_name_that_is_not_utf8_is_written_so_that_it_can_be_read(tmp_path: Path):
+    data, split = files()
+    data = replace(data, train=replace(data.train, paths=[os.fsdecode(b"caf\xe9.png"), "b", "c", "d"]))
+    write_label_table(tmp_path / "labels" / "margins.parquet", {}, data, split)
+    (path, *_) = parquet.read_table(tmp_path / "labels" / "margins.parquet").to_pydict()["path"]
+    assert path == "caf\\xe9.png" and csv_text(path) == os.fsdecode(b"caf\xe9.png")
 
 
 def test_a_refusal_of_the_file_system_names_the_file(tmp_path: Path):

@@ -13,5 +13,5 @@ def data_checksum(data: DataSet) -> str:
     for images in (data.train, data.test) if data.test is not None else (data.train,):
         digest.update(np.ascontiguousarray(images.labels, "<i8").tobytes())
         if isinstance(images, ImageFiles):
-            digest.update("\n".join(images.paths).encode())
+            digest.update("\n".join(images.paths).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
