@@ -2,9 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from semisonic.schema import expanded
+from semisonic.text import printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -13,6 +14,9 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
         self.register("type", Path, path_argument)
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 def path_argument(text: str) -> Path:

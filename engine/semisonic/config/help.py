@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from semisonic.text import name_of, printable, printable_lines
+from semisonic.text import name_of, printable
 
 OPTIONS = {
     "--config FILE": "read fields from a YAML file, such as config.yaml of an earlier run",
@@ -139,5 +139,5 @@ def table(title: str, rows: Sequence[Sequence[str]], columns: Sequence[str]) -> 
     for column in columns:
         result.add_column(Text(name_of(column)))
     for row in rows:
-        result.add_row(*(Text(printable_lines(cell)) for cell in row))
+        result.add_row(*(Text(printable(cell)) for cell in row))
     return result

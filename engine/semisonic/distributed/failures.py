@@ -9,6 +9,7 @@ import torch.distributed as dist
 
 from semisonic.distributed.heartbeat import Failure, FailureKind, Heartbeat, Phase, Position
 from semisonic.schema import ExitCode, UserError
+from semisonic.text import printable_lines
 
 SUSPICION = 5.0
 """Seconds of silence after which a rank is lost where a collective has failed: then some rank surely is."""
@@ -73,7 +74,8 @@ def failure_of_killed(killed: dict[int, str], heartbeats: dict[int, Heartbeat], 
 def failure_from(error: BaseException, rank: int, position: Position, code: int, debug: bool = False) -> Failure:
     """The failure that a rank's error is. code: its exit code. debug: with tracebacks of users' mistakes too."""
     mistake = isinstance(error, UserError)
-    lines = error.messages if isinstance(error, UserError) else [f"{type(error).__name__}: {error}".rstrip(": ")]
+    unforeseen = printable_lines(f"{type(error).__name__}: {error}".rstrip(": "))
+    lines = error.messages if isinstance(error, UserError) else [unforeseen]
     trace = "" if mistake and not debug else "".join(traceback.format_exception(error))
     reason = f"{type(error).__name__}: {error}"
     step, phase, _ = position

@@ -10,6 +10,7 @@ from pathlib import Path
 from semisonic.distributed.variables import rank
 from semisonic.reporting.output import lasting
 from semisonic.schema import ExitCode, UserError
+from semisonic.text import printable
 
 AFTER_MAIN = 1.0
 """Seconds that the other ranks wait at a mistake: torchrun kills all once one ends, even the one that prints."""
@@ -43,7 +44,7 @@ def short_warnings() -> Iterator[None]:
         message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
     ) -> str:
         if category is UserWarning and OURS.intersection(Path(filename).parts):
-            return f"warning: {message}\n"
+            return f"warning: {printable(message)}\n"
         return whole(message, category, filename, lineno, line)
 
     warnings.formatwarning = short

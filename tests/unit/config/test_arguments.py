@@ -75,6 +75,12 @@ def test_no_such_home_is_a_mistake_like_others(capfd: pytest.CaptureFixture):
     assert "--out: '~nobody-here/x' is not valid" in capfd.readouterr().err
 
 
+def test_what_was_typed_is_shown_and_acts_on_no_terminal(capfd: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        Parser("x").parse_args(["--\x1b[1mout"])
+    assert "unrecognized arguments: --\\x1b[1mout" in capfd.readouterr().err
+
+
 class Seen(Exception):
     """Carries a command's parser."""
 

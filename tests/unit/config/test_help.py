@@ -5,10 +5,11 @@ import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from semisonic import cli
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.config.help import show_lists
+from semisonic.config.help import show_lists, table
 from semisonic.recipes import RECIPES
 from tests.support.processes import ROOT
 
@@ -22,6 +23,12 @@ def test_help_fits_a_terminal(script, capfd: pytest.CaptureFixture, monkeypatch:
     assert max(map(len, lines)) <= 80 and "Default: 0.95." in text
     assert "--optim.betas float,float AdamW only. Default: 0.9,0.999." in text
     assert ("--plan" in text) == (script is cli.main)
+
+
+def test_cells_of_a_table_are_text_in_one_line(capfd: pytest.CaptureFixture):
+    Console(width=80).print(table("of \x1b[1m[bold]", [("two\nlines", "\udcff \u202e")], ("[red]a", "b" * 200)))
+    shown = capfd.readouterr().out
+    assert "of \\x1b[1m[bold]" in shown and "two\\nlines  \\xff \\u202e" in shown and "[red]a" in shown
 
 
 def test_help_ends_quietly_where_nobody_reads_on():

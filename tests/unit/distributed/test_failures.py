@@ -82,6 +82,7 @@ def test_errors_are_told_by_type():
         (UserError("mistake"), 1, Phase.STEP, UserError("mistake"), "mistake (rank 1, step 9, in the step)"),
         (Diverged("not finite on rank 1"), 0, Phase.STEP, None, "not finite on rank 1"),
         (ValueError(), 1, Phase.STEP, None, "ValueError (rank 1, step 9, in the step)"),
+        (ValueError("a\x1b[1m"), 1, Phase.STEP, None, "ValueError: a\\x1b[1m (rank 1, step 9, in the step)"),
     ],
 )
 def test_a_report_says_whose_the_error_is_where_that_matters(error, rank: int, phase: Phase, own, last: str):

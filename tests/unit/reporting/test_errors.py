@@ -49,6 +49,7 @@ def test_a_warning_of_this_project_is_one_line_and_others_say_where_they_come_fr
     @cli.guarded
     def command(argv: list[str]) -> int:
         assert warnings.formatwarning("kept there", UserWarning, cli.__file__, 1) == "warning: kept there\n"
+        assert warnings.formatwarning("a\x1b[1m", UserWarning, cli.__file__, 1) == "warning: a\\x1b[1m\n"
         assert warnings.formatwarning("old", FutureWarning, cli.__file__, 1) == whole
         assert os.__file__ in warnings.formatwarning("kept there", UserWarning, os.__file__, 1)
         return 0
