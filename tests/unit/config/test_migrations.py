@@ -70,6 +70,13 @@ def test_what_is_there_stays_and_what_is_no_field_is_not_made():
     assert migrated(without(flexmatch, "algorithm.warm_up")).filled == {"algorithm.warm_up": False}
 
 
+def test_a_margin_that_image_files_never_had_is_none():
+    for name, pad in {"folder": None, "digits": 3}.items():
+        saved = migrated({"schema": 1, "data": {"name": name, "pad": 3, "labels": 40}})
+        assert saved.fields["data"]["pad"] == pad and saved.fields["data"]["labels"] == 40
+
+
+@pytest.mark.usefixtures("a_version_on")
 @pytest.mark.usefixtures("a_version_on")
 def test_an_older_schema_s_line_beats_a_later_one_s():
     assert added_since(0)["ema.start_up"] == "tf" and added_since(0)["model.dropout"] == 0.25

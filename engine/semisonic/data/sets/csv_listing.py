@@ -55,6 +55,7 @@ def list_csv(cfg: DataConfig) -> Listing:
     rows = _Rows(listing, table.header, str(file))
     for line, cells in table.rows:
         _add_row(rows, line, cells)
+    listing.problems += _backslashes(rows)
     unknown = {label: lines for label, lines in rows.labels.items() if lines and label not in cfg.classes}
     listing.problems = shortened(listing.problems, f"data.csv: {file}")
     listing.problems += no_label_problems(f"{file}, ", unknown)
@@ -63,6 +64,14 @@ def list_csv(cfg: DataConfig) -> Listing:
             listing.problems.append(f"data.test_root: {file} names test images itself; leave one of the two out")
         listing.test += list_classes(listing, "data.test_root", cfg.test_root.expanduser())
     return listing
+
+
+def _backslashes(rows: _Rows) -> list[str]:
+    """A line on paths as Windows writes them, of which there is no file."""
+    name = next((name for name in rows.seen if "\\" in name), None)
+    if name is None or (rows.listing.root / name).exists():
+        return []
+    return [f"data.csv: line {rows.seen[name]} of {rows.where} has the path {name}; write / in place of \\"]
 
 
 def _add_row(rows: _Rows, line: int, fields: list[str]) -> None:

@@ -109,10 +109,8 @@ def class_problems(cfg: DataConfig, listing: Listing, classes: tuple[str, ...], 
     if len(classes) < 2:
         problems.append(f"{where[0]}: {where[1]} has {_classes(classes)} of labeled images; at least 2 are needed")
     elif unknown := sorted({label for _, label in listing.test if label is not None} - set(classes)):
-        problems.append(
-            "data.test_root: there are test images of classes without a labeled training image: "
-            + ", ".join(unknown[:10])
-        )
+        name = "data.test_root" if cfg.test_root is not None else where[0]
+        problems.append(f"{name}: there are test images of classes without a labeled training image: {_some(unknown)}")
     return problems
 
 
@@ -158,6 +156,8 @@ def _scan(
         if len(bad) > _SHOWN:
             lines.append(f"data.root: {len(bad) - _SHOWN} more files cannot be decoded")
         advice = "repair or remove them, or set data.bad_files=skip to leave them out"
+        if cfg.csv is not None and not any(entry.sound for entry in entries):
+            advice = f"their paths are taken from {listing.root}; data.root changes that"
         raise UserError([f"data.bad_files: {len(bad)} of {len(items)} images cannot be decoded; {advice}", *lines])
     if bad:
         notes.append(f"{len(bad)} of {len(items)} images cannot be decoded and are left out, such as {bad[0][0]}")

@@ -23,6 +23,7 @@ from semisonic.data.sets.walk import (
     unreadable,
 )
 
+_IF_CLASSES = "if they are the classes, list them: data.classes"
 _LIKE_A_SPLIT = re.compile(r"train|test|val|label|split|fold|dev", re.IGNORECASE)
 _SHOWN = 8  # names
 
@@ -73,7 +74,9 @@ def read_folder(path: Path) -> Folder:
                 else:
                     others.append(entry.name)
     except OSError as error:
-        found.error = f"cannot read the folder {path}: {unreadable(os.fspath(path), error)}"
+        advice = "; a CSV is given as data.csv" if path.suffix.lower() == ".csv" else ""
+        advice = "; unpack it" if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z") else advice
+        found.error = f"cannot read the folder {path}: {unreadable(os.fspath(path), error)}{advice}"
     found.written = is_written(others, found.folders)
     found.folders.sort()
     found.images.sort()
@@ -184,11 +187,8 @@ def _doubts(cfg: DataConfig, layout: Layout, flat: bool, others: Sequence[str]) 
     root = layout.labeled
     if len(layout.classes) == 1 and (problem := _one_inside_another(root, layout.classes[0])):
         return [problem]
-    if inner := [name for name in layout.classes if role_of(name) is Role.UNLABELED]:
-        return [
-            f"data.root: {root / inner[0]} would be a class; move images without a label to "
-            f"{(cfg.root or root) / 'unlabeled'}; if it is a class, list all of them: data.classes"
-        ]
+    if problem := _split_among_classes(cfg.root or root, root, layout.classes):
+        return [problem]
     if flat:
         problem = _same_inside(root, layout.classes)
         return [problem] if problem else []
@@ -204,6 +204,23 @@ def _doubts(cfg: DataConfig, layout: Layout, flat: bool, others: Sequence[str]) 
                 f"unlabeled/, or give data.test_root; to leave it out, give data.root={root}"
             ]
     return []
+
+
+def _split_among_classes(top: Path, labeled: Path, names: Sequence[str]) -> str | None:
+    """A folder among those of the labeled classes that is rather another part of the data."""
+    for name in names:
+        role = role_of(name)
+        if role is Role.UNLABELED:
+            return (
+                f"data.root: {labeled / name} would be a class; move images without a label to {top / 'unlabeled'}; "
+                f"{_IF_CLASSES}"
+            )
+        if role not in (None, Role.POOL) and (shared := set(names).intersection(read_folder(labeled / name).folders)):
+            return (
+                f"data.root: {labeled / name} would be a class, and holds {_listed(sorted(shared))}; move it to "
+                f"{top / name}; {_IF_CLASSES}"
+            )
+    return None
 
 
 def _one_inside_another(root: Path, only: str) -> str | None:
@@ -246,9 +263,6 @@ def _same_inside(root: Path, names: Sequence[str]) -> str | None:
         f"data.root: {_listed(names)} in {root} all hold {_listed(sorted(shared))}, as splits do and classes do not; "
         f"call them train/, test/ and unlabeled/, or give data.root={root / names[0]} and data.test_root; {_IF_CLASSES}"
     )
-
-
-_IF_CLASSES = "if they are the classes, list them: data.classes"
 
 
 def _folders_alone(path: Path) -> set[str]:

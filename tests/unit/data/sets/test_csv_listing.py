@@ -106,3 +106,20 @@ def test_splits_in_a_csv_in_any_case(tmp_path: Path):
     rows = [["a.png", "x", "Train"], ["b.png", "y", "training"], ["c.png", "x", "TEST"], ["d.png", "y", "testing"]]
     data = load_it(None, csv=write_csv(tmp_path / "l.csv", [["path", "label", "split"], *rows]))
     assert [path for path, _ in files(data.test)] == ["c.png", "d.png"]
+
+
+def test_paths_that_lead_nowhere(tmp_path: Path):
+    rows = [["path", "label"], ["im\\a.png", "x"], ["im\\b.png", "y"]]
+    file = write_csv(tmp_path / "l.csv", rows)
+    assert errors_of(None, csv=file) == [f"data.csv: line 2 of {file} has the path im\\a.png; write / in place of \\"]
+    rows = [["path", "label"], *([f"im/{name}{n}.png", name] for name in "xy" for n in range(2))]
+    first, *_ = errors_of(None, csv=write_csv(file, rows))
+    assert first.endswith(f"cannot be decoded; their paths are taken from {tmp_path}; data.root changes that")
+    write_images(tmp_path / "elsewhere/im", "x0.png x1.png y0.png y1.png")
+    assert load_it(tmp_path / "elsewhere", csv=file).classes == ("x", "y")
+
+
+def test_a_class_of_test_images_alone_is_told_by_the_csv(tmp_path: Path):
+    rows = [["a.png", "x", ""], ["b.png", "y", ""], ["c.png", "z", "test"]]
+    (line,) = errors_of(None, csv=write_csv(tmp_path / "l.csv", [["path", "label", "split"], *rows]))
+    assert line == "data.csv: there are test images of classes without a labeled training image: z"

@@ -108,6 +108,21 @@ def test_images_without_classes_where_classes_are_needed(tmp_path: Path):
     assert f"{tmp_path / 'test'} holds images, but no class folders" in line and "rename test/ to unlabeled/" in line
 
 
+def test_a_split_among_the_classes_is_asked_about(tmp_path: Path):
+    write_classes(tmp_path / "train")
+    write_classes(tmp_path / "train/val", images="3.png")
+    (line,) = errors_of(tmp_path)
+    assert f"{tmp_path / 'train/val'} would be a class, and holds cat/, dog/; move it to {tmp_path / 'val'}" in line
+
+
+@pytest.mark.parametrize(("name", "advice"), [("l.csv", "a CSV is given as data.csv"), ("a.zip", "unpack it")])
+def test_a_file_in_place_of_the_folder(tmp_path: Path, name: str, advice: str):
+    (tmp_path / name).write_text("x")
+    assert errors_of(tmp_path / name) == [
+        f"data.root: cannot read the folder {tmp_path / name}: Not a directory; {advice}"
+    ]
+
+
 def test_a_class_called_unlabeled_is_asked_about(tmp_path: Path):
     write_classes(tmp_path / "train", "cat dog unlabeled")
     (line,) = errors_of(tmp_path)

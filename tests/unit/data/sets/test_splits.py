@@ -203,3 +203,25 @@ def test_files_that_are_no_split(tmp_path: Path):
     assert split_data(tmp_path / "array.npz") is None  # what the run looks at first
     (tmp_path / "bad.csv").write_text("file,label\na.png,3\n")
     assert "column path or index" in errors_of(split=tmp_path / "bad.csv")[0]
+
+
+def test_messages_name_the_classes(tmp_path: Path):
+    names = ("ant", "bee", "cat", "dog", "eel")
+    labels_N = np.repeat(np.arange(CLASSES), [9, 9, 3, 9, 9])
+
+    def told(**fields) -> str:
+        with pytest.raises(UserError) as caught:
+            make_split(DataConfig(**fields), labels_N, CLASSES, 0, names=names)
+        return caught.value.messages[0]
+
+    assert "but class cat has only 3" in told(labels=20)
+    np.savez(tmp_path / "s.npz", labeled=[0, 9, 18, 19, 21])
+    assert told(split=tmp_path / "s.npz").endswith("has no labeled image of class eel")
+    np.savez(tmp_path / "s.npz", labeled=[0, 9, 18, 19, 21, 30])
+    assert "leaves 1 of class cat" in told(split=tmp_path / "s.npz", held_out=10)
+
+
+@pytest.mark.parametrize(("name", "labels"), [("folder", None), ("given", None), ("digits", 40), ("cifar10", 40)])
+def test_all_labels_of_one_s_own_images_are_used_by_default(name: str, labels: int | None):
+    assert DataConfig(name=name).labels == labels
+    assert DataConfig(name=name, labels=7).labels == 7
