@@ -32,6 +32,7 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
     0: {"addons.aum.record": "off", "data.fingerprint": None, "model.fingerprint": None, "plugins": []},
     1: {
         "data.classes": [],
+        "data.doubts": "warn",
         "data.duplicates": "warn",
         "data.test": "auto",
         "data.max_file_mb": 512.0,

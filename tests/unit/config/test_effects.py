@@ -125,6 +125,7 @@ LATER = {
     "plugins": (1, Effect.FREE),
     "data.classes": (2, Effect.RESULTS),
     "data.duplicates": (2, Effect.RESULTS),
+    "data.doubts": (2, Effect.FREE),
     "data.max_file_mb": (2, Effect.FREE),
     "data.max_pixels": (2, Effect.FREE),
     "data.test": (2, Effect.RESULTS),

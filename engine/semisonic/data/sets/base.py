@@ -73,6 +73,9 @@ class DataConfig(Config):
     among the training images, all but the first (labeled before unlabeled). Default: refuse for `folder`, else warn."""
     bad_files: Literal["error", "skip"] = "error"
     """For `folder`: whether images that cannot be decoded are an error, or left out and counted."""
+    doubts: Annotated[Literal["refuse", "warn"], Effect.FREE] = "refuse"
+    """For `folder`: whether what is probably not meant so is an error, or read as it is and told: labels such as
+    nan, one class in two spellings, folders that look like splits where classes are read. `classes` settles it, too."""
     max_file_mb: Annotated[float, Effect.FREE] = Field(512.0, gt=0, le=10**6)
     """For `folder`: the largest image file or CSV that is read, in megabytes (10^6 bytes); larger ones count as files
     that cannot be decoded."""

@@ -12,15 +12,15 @@ NO_LABEL = frozenset(
 )
 """What programs and people write for no label, in small letters."""
 _SHOWN = 5
-_WAY_OUT = "if they are classes of their own, list all classes: data.classes"
+WAY_OUT = "list all classes as data.classes, or set data.doubts=warn"
+"""For those who meant what they gave."""
 
 
 def no_label_problems(where: str, lines: Mapping[str, Sequence[int]]) -> list[str]:
     """A line for each label in a CSV that stands for no label; `lines`: label -> the numbers of its lines."""
     return [
         f"data.csv: {where}{_numbered(own)} {'has' if len(own) == 1 else 'have'} the label {label!r}, which "
-        "mostly stands for none: leave the field empty where there is no label; if it is a class, list all classes: "
-        "data.classes"
+        f"mostly stands for none: leave the field empty where there is no label; if it is a class, {WAY_OUT}"
         for label, own in lines.items()
     ]
 
@@ -44,7 +44,10 @@ def alike_problems(field: str, where: str, names: Iterable[str]) -> list[str]:
         return []
     shown = ", ".join(" and ".join(map(_shown, own)) for own in doubtful[:_SHOWN])
     more = f" and {count_of(len(doubtful) - _SHOWN, 'other')}" if len(doubtful) > _SHOWN else ""
-    return [f"{field}: {where} has classes that are probably one: {shown}{more}; give them one name, or, {_WAY_OUT}"]
+    return [
+        f"{field}: {where} has classes that are probably one: {shown}{more}; give them one name; if they are several, "
+        f"{WAY_OUT}"
+    ]
 
 
 def _plain(name: str) -> str:

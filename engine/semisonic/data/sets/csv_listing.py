@@ -1,7 +1,7 @@
 """Your own images by a CSV, `data.csv`: columns path, label (empty: unlabeled) and optionally split (train or test).
 
 No label is an empty field, and nothing else: `nan`, `None`, `NA`, `unknown` and the like are refused with their lines,
-unless `data.classes` lists them. Every line has as many fields as the first.
+unless `data.classes` lists them or `data.doubts` is warn. Every line has as many fields as the first.
 """
 
 import os
@@ -58,7 +58,7 @@ def list_csv(cfg: DataConfig) -> Listing:
     listing.problems += _backslashes(rows)
     unknown = {label: lines for label, lines in rows.labels.items() if lines and label not in cfg.classes}
     listing.problems = shortened(listing.problems, f"data.csv: {file}")
-    listing.problems += no_label_problems(f"{file}, ", unknown)
+    listing.doubt(cfg, no_label_problems(f"{file}, ", unknown))
     if cfg.test_root is not None:
         if listing.test:
             listing.problems.append(f"data.test_root: {file} names test images itself; leave one of the two out")

@@ -104,8 +104,10 @@ def class_problems(cfg: DataConfig, listing: Listing, classes: tuple[str, ...], 
         return [*problems[:-1], f"{problems[-1]}; in a new run, --data.classes none takes those that are there"]
     named = {*found, *(label for _, label in listing.test if label is not None)}
     where = ("data.root", listing.root) if cfg.csv is None else ("data.csv", cfg.csv)
-    if not cfg.classes and (problems := alike_problems(where[0], str(where[1]), named)):
-        return problems
+    if not cfg.classes:
+        listing.doubt(cfg, alike_problems(where[0], str(where[1]), named))
+    if listing.problems:
+        return listing.problems
     if len(classes) < 2:
         problems.append(f"{where[0]}: {where[1]} has {_classes(classes)} of labeled images; at least 2 are needed")
     elif unknown := sorted({label for _, label in listing.test if label is not None} - set(classes)):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semisonic.data.sets.base import DataConfig
+from semisonic.data.sets.class_names import WAY_OUT
 from semisonic.data.sets.spellings import PLAIN, Role, role_of
 from semisonic.data.sets.walk import (
     Broken,
@@ -23,7 +24,7 @@ from semisonic.data.sets.walk import (
     unreadable,
 )
 
-_IF_CLASSES = "if they are the classes, list them: data.classes"
+_IF_CLASSES = f"if they are the classes, {WAY_OUT}"
 _LIKE_A_SPLIT = re.compile(r"train|test|val|label|split|fold|dev", re.IGNORECASE)
 _SHOWN = 8  # names
 
@@ -114,7 +115,9 @@ def find_layout(cfg: DataConfig) -> Layout:
     top = read_folder(root)
     if top.error or top.written:
         return Layout(root, problems=class_folders("data.root", root)[1])
-    parts, problems = _parts(root, sorted([*top.folders, *top.broken]))
+    # What `data.classes` lists is a class, however it is called.
+    named = sorted(name for name in (*top.folders, *top.broken) if name not in cfg.classes)
+    parts, problems = _parts(root, named)
     problems += [lost("data.root", top.broken[own]) for own in parts.values() if own in top.broken]
     layout = Layout(root / parts.get(Role.LABELED, ""), problems=problems)
     if Role.UNLABELED in parts:
@@ -125,13 +128,14 @@ def find_layout(cfg: DataConfig) -> Layout:
         return layout
 
     flat = Role.LABELED not in parts
-    leave_out = _for_something_else([*top.folders, *top.broken]) if flat else set()
+    leave_out = _for_something_else(named) if flat else set()
     layout.classes, more = class_folders("data.root", layout.labeled, leave_out)
     problems += more
     if own_test and cfg.test_root is None:
         problems += _test_problems(root / own_test)
     if not problems and not cfg.classes:
-        problems += _doubts(cfg, layout, flat, [n for n in top.folders if n not in parts.values()])
+        doubts = _doubts(cfg, layout, flat, [n for n in top.folders if n not in parts.values()])
+        (problems if cfg.doubts == "refuse" else layout.notes).extend(doubts)
     understood = [f"{own}/ as {_MEANT[role]}" for role, own in parts.items() if own not in PLAIN]
     if understood:
         layout.notes.append(f"read in {root}: {', '.join(understood)}")
@@ -201,7 +205,7 @@ def _doubts(cfg: DataConfig, layout: Layout, flat: bool, others: Sequence[str]) 
         if len(inside & own) > 1 and inside <= own:
             return [
                 f"data.root: {name}/ has the class folders of {root.name}/ and would not be used; call it test/ or "
-                f"unlabeled/, or give data.test_root; to leave it out, give data.root={root}"
+                f"unlabeled/, or give data.test_root; to leave it out, give data.root={root}, or set data.doubts=warn"
             ]
     return []
 

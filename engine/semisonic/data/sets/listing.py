@@ -31,6 +31,10 @@ class Listing:
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    def doubt(self, cfg: DataConfig, doubts: Sequence[str]) -> None:
+        """Notes what is probably not meant so, as a mistake or as it is."""
+        (self.problems if cfg.doubts == "refuse" else self.notes).extend(doubts)
+
 
 @dataclass
 class ClassFolder:

@@ -42,4 +42,4 @@ def test_many_pairs_are_cut_short():
 def test_lines_of_labels_that_stand_for_none():
     many, one = no_label_problems("l.csv, ", {"nan": list(range(2, 10)), "NA": [12]})
     assert many.startswith("data.csv: l.csv, lines 2, 3, 4, 5, 6 and 3 more have the label 'nan', which mostly stands")
-    assert one.startswith("data.csv: l.csv, line 12 has the label 'NA'") and one.endswith("data.classes")
+    assert one.startswith("data.csv: l.csv, line 12 has the label 'NA'") and one.endswith("data.doubts=warn")

@@ -69,6 +69,8 @@ def test_a_label_that_stands_for_none_is_refused_unless_it_is_a_class(tmp_path: 
     assert load_it(None, csv=file).classes == ("x", "y")
     write_csv(file, rows_of(["u.png", "None"], ["v.png", "None"]))
     assert load_it(None, csv=file, classes=("x", "y", "None")).classes == ("x", "y", "None")
+    data = load_it(None, csv=file, doubts="warn")
+    assert data.classes == ("None", "x", "y") and "lines 6, 7 have the label 'None'" in data.notes[0]
 
 
 def test_every_line_has_the_fields_of_the_first(tmp_path: Path):
@@ -85,9 +87,11 @@ def test_classes_that_are_probably_one(tmp_path: Path):
     rows = [["path", "label"], ["a.png", "1"], ["b.png", "1.0"], ["c.png", "2"], ["d.png", "2.0"]]
     file = write_csv(tmp_path / "l.csv", rows)
     (line,) = errors_of(None, csv=file)
-    assert line.startswith(
-        f"data.csv: {file} has classes that are probably one: '1' and '1.0', '2' and '2.0'; give them"
-    )
+    assert line.startswith(f"data.csv: {file} has classes that are probably one: '1' and '1.0', '2' and '2.0'; give")
+    write_images(tmp_path, "e.png")
+    write_csv(file, [["path", "label", "split"], *([*row, ""] for row in rows[1:]), ["e.png", "1", "test"]])
+    data = load_it(None, csv=file, doubts="warn", duplicates="warn")
+    assert data.classes == ("1", "1.0", "2", "2.0") and line in data.notes
 
 
 def test_a_csv_of_another_form(tmp_path: Path):

@@ -33,6 +33,13 @@ def test_usual_names_of_splits_in_any_case(tmp_path: Path, labeled: str, test: s
     assert f"{labeled}/ as the labeled images" in data.notes[0] and f"{test}/ as the test images" in data.notes[0]
 
 
+def test_a_listed_class_is_one_however_it_is_called(tmp_path: Path):
+    write_classes(tmp_path, "invalid valid test")
+    (line,) = errors_of(tmp_path)
+    assert f"{tmp_path / 'test'} holds images, but no class folders" in line
+    assert load_it(tmp_path, classes=("invalid", "valid", "test")).classes == ("invalid", "valid", "test")
+
+
 def test_a_folder_that_may_be_a_class_is_one_where_no_other_is_the_labeled_one(tmp_path: Path):
     write_classes(tmp_path, "pool extra garden", "1.png 2.png 3.png")
     assert load_it(tmp_path).classes == ("extra", "garden", "pool")
@@ -51,7 +58,10 @@ def test_splits_of_unknown_names_are_not_taken_for_classes(tmp_path: Path):
         write_classes(tmp_path / name)
     (line,) = errors_of(tmp_path)
     assert line.startswith(f"data.root: seg_test/, seg_train/ in {tmp_path} all hold cat/, dog/, as splits do")
-    assert "call them train/, test/ and unlabeled/" in line and line.endswith("list them: data.classes")
+    assert "call them train/, test/ and unlabeled/" in line
+    assert line.endswith("if they are the classes, list all classes as data.classes, or set data.doubts=warn")
+    data = load_it(tmp_path, doubts="warn")
+    assert data.classes == ("seg_test", "seg_train") and line in data.notes
     write_images(tmp_path / "seg_train", "1.png")  # a class may hold folders beside its images
     assert load_it(tmp_path).classes == ("seg_test", "seg_train")
     (tmp_path / "seg_train/1.png").unlink()
