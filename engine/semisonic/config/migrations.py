@@ -35,6 +35,7 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "data.doubts": "warn",
         "data.duplicates": "warn",
         "data.test": "auto",
+        "data.labels_from": "balanced",
         "data.max_file_mb": 512.0,
         "data.max_pixels": 178_956_970,
         "model.norm_start_up": 0.0,

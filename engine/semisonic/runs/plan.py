@@ -19,6 +19,7 @@ from semisonic.config.help import table
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import PREFETCH
 from semisonic.data.loading.loader import Loader
+from semisonic.data.sets.splits import split_notes
 from semisonic.reporting.console import Console
 from semisonic.runs.memory_fit import fit_steps, optimizer_bytes
 from semisonic.runs.run_folder import continued, saved_micro
@@ -86,7 +87,8 @@ def plan(invocation: Invocation) -> int:
     started = invocation.resume and on_main(accelerator, lambda: saved_micro(cfg.run_folder) is not None)
     cfg, _ = fit_steps(main_run, asked, started, data, split, accelerator, console)
     trainer = build_trainer(cfg, data, split, accelerator, fresh=not started, say=console.print)
-    for note in (*data.notes, *cfg.composition.notes, *short_run_notes(cfg, trainer.algorithm)):
+    drawn = split_notes(split, data.train.labels, data.classes)
+    for note in (*data.notes, *drawn, *cfg.composition.notes, *short_run_notes(cfg, trainer.algorithm)):
         console.print(note)
     console.start_up(cfg, data, split, trainer.rank, trainer.device, cfg.execution.threads)
     with explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step):

@@ -18,7 +18,7 @@ from semisonic.config.command_line import Invocation
 from semisonic.config.migrations import read_saved
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.base import DataSet
-from semisonic.data.sets.splits import Split
+from semisonic.data.sets.splits import Split, split_notes
 from semisonic.distributed import elastic
 from semisonic.distributed.consistency import Diverged
 from semisonic.distributed.engine import Accelerator
@@ -162,7 +162,8 @@ def _run(
     if not begun:
         on_main(accelerator, lambda: folders.own_new(cfg))
     notes = on_main(accelerator, lambda: begin_run(cfg, split, data, invocation.extend))
-    for note in (*data.notes, *cfg.composition.notes, *notes):
+    drawn = split_notes(split, data.train.labels, data.classes)
+    for note in (*data.notes, *drawn, *cfg.composition.notes, *notes):
         console.print(note)
     # The main run records its own failures; this is for the baseline's, and for what goes wrong around both.
     with watchdog.recording(status_writer(cfg, folders)):

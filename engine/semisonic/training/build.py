@@ -10,6 +10,7 @@ from semisonic.checkpoint import format as checkpoints
 from semisonic.config.run_config import RunConfig
 from semisonic.contract import Info
 from semisonic.data.sets.base import DataSet, ImageFiles
+from semisonic.data.sets.duplicates import held_out_apart
 from semisonic.data.sets.fingerprint import POOL, TABLE, data_problem
 from semisonic.data.sets.manifest import reading_all
 from semisonic.data.sets.registry import check_classes, load_data_set
@@ -94,6 +95,7 @@ def draw_split(cfg: RunConfig, data: DataSet) -> Split:
             raise UserError(f"data.split: {problem.removeprefix('data: ')}; for other images name files, as a .txt")
     paths = data.train.paths if isinstance(data.train, ImageFiles) else None
     split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths, data.classes)
+    split = held_out_apart(cfg.data, data, split)
     views = cfg.views
     pool = views.unlabeled or any(stream.pool == "unlabeled" for stream in views.streams.values())
     if pool and not len(split.unlabeled):

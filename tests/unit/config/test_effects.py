@@ -126,6 +126,7 @@ LATER = {
     "data.classes": (2, Effect.RESULTS),
     "data.duplicates": (2, Effect.RESULTS),
     "data.doubts": (2, Effect.FREE),
+    "data.labels_from": (2, Effect.RESULTS),
     "data.max_file_mb": (2, Effect.FREE),
     "data.max_pixels": (2, Effect.FREE),
     "data.test": (2, Effect.RESULTS),

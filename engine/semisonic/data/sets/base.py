@@ -34,10 +34,13 @@ class DataConfig(Config):
     download: Annotated[bool, Effect.FREE] = False
     """Fetch the data set into `root` where it is not there yet."""
     labels: int | None = Field(40, ge=0, le=10**9)
-    """Labeled images in all, the same number for every class; null = all, the default for your own images. Not used
+    """Labeled images in all, drawn as `labels_from` says; null = all, the default for your own images. Not used
     with `split`."""
+    labels_from: Literal["balanced", "random"] = "balanced"
+    """How labeled and held-out images are drawn. balanced = as many of every class, as in the papers; whoever is about
+    to label images cannot choose so. random = from all of them alike: of rare classes few, or none."""
     held_out: int = Field(0, ge=0, le=10**9)
-    """Further labeled images, class-balanced, kept out of training to choose a checkpoint by."""
+    """Further labeled images, drawn like `labels`, kept out of training to choose a checkpoint by."""
     split: Annotated[UserPath | None, Effect.CONTENT] = None
     """Your own split instead of a drawn one: an .npz with index arrays `labeled` and optionally `unlabeled`
     and `held_out`; or a .txt (one a line) or .csv (column `path` or `index`) naming the labeled images."""

@@ -17,12 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from semisonic.data.sets.base import DataConfig, DataSet, ImageFiles, Images
+from semisonic.data.sets.splits import Split
 from semisonic.schema import UserError
+from semisonic.text import name_of, printable
 
 SHOWN = 3
 """Pairs of a kind that a message names."""
@@ -175,6 +178,11 @@ def _groups(same_N: np.ndarray, labels_N: np.ndarray, training: int) -> list[lis
 # What is done about them.
 
 
+def policy_of(cfg: DataConfig) -> str:
+    """What is done about duplicates: refuse, warn or drop."""
+    return cfg.duplicates or ("refuse" if cfg.name == "folder" else "warn")
+
+
 def without_duplicates(data: DataSet, cfg: DataConfig) -> DataSet:
     """The data set as `data.duplicates` wants it, with a note of each kind of what was found.
 
@@ -185,7 +193,7 @@ def without_duplicates(data: DataSet, cfg: DataConfig) -> DataSet:
     found = find_duplicates(data.train, data.test)
     if not found.groups:
         return data
-    policy = cfg.duplicates or ("refuse" if cfg.name == "folder" else "warn")
+    policy = policy_of(cfg)
     tell = _Teller(data, found)
     kept_apart = data.held_back and cfg.duplicates != "warn"
     if policy == "refuse" and (problems := tell.problems(leaks=not kept_apart)):
@@ -237,6 +245,26 @@ def _chosen(part: Images | ImageFiles, kept_N: np.ndarray) -> Images | ImageFile
     )
 
 
+def held_out_apart(cfg: DataConfig, data: DataSet, split: Split) -> Split:
+    """The split without copies of held-out images in the pool. Raises `UserError` where the labeled images have some.
+
+    Where duplicates are only told of, the split stays as it is.
+    """
+    if not len(split.held_out) or policy_of(cfg) == "warn":
+        return split
+    found = find_duplicates(data.train)
+    held_out, labeled, out = set(split.held_out.tolist()), set(split.labeled.tolist()), set[int]()
+    leaks = []
+    for group in found.groups:
+        chosen = [image for image in group if image in held_out]
+        if chosen:
+            out.update(group)
+            leaks += [Pair(chosen[0], image) for image in group if image in labeled][:1]
+    if leaks:
+        raise UserError(_Teller(data, found).held_out_problems(leaks))
+    return replace(split, unlabeled=split.unlabeled[~np.isin(split.unlabeled, list(out))]) if out else split
+
+
 class _Teller:
     """Puts what was found into words."""
 
@@ -268,6 +296,11 @@ class _Teller:
         role = "an unlabeled training image" if self.found.labels[training] < 0 else "a training image"
         return f"{self.name(test)} is a test image, and {self.alike(test, training)} {role}"
 
+    def held_out_problems(self, leaks: list[Pair]) -> list[str]:
+        """A line for each held-out image among the labeled images, up to a few."""
+        lines = self._lines(leaks, lambda pair: f"{self.name(pair.first)} is held out, and {self.alike(*pair)} labeled")
+        return [*lines, "data.duplicates: set drop to leave copies out, or warn to use them as they are"]
+
     def notes(self, dropped: bool, kept_apart: bool) -> list[str]:
         """A line for each kind of what was found."""
         found, notes = self.found, []
@@ -293,22 +326,26 @@ class _Teller:
         more = f" and {count - SHOWN:,} more" if count > SHOWN else ""
         return f"{count:,} {one if count == 1 else several}{done}: {shown}{more}"
 
-    def name(self, image: int) -> str:
-        """The path of an image or, in memory, its number."""
+    def _path(self, image: int) -> Path | None:
         middle = self.found.training
         part, index = (self.data.train, image) if image < middle else (self.data.test, image - middle)
-        if isinstance(part, ImageFiles):
-            return os.path.join(part.root, part.paths[index])
-        return f"{'training' if image < middle else 'test'} image {index}"
+        return part.root / part.paths[index] if isinstance(part, ImageFiles) else None
+
+    def name(self, image: int) -> str:
+        """The path of an image or, in memory, its number."""
+        if (path := self._path(image)) is not None:
+            return printable(path)
+        middle = self.found.training
+        return f"training image {image}" if image < middle else f"test image {image - middle}"
 
     def label(self, image: int) -> str:
-        return self.data.classes[self.found.labels[image]]
+        return name_of(self.data.classes[self.found.labels[image]])
 
     def alike(self, first: int, second: int) -> str:
         """The second image, and how it is the first."""
-        names = self.name(first), self.name(second)
+        one, other = self._path(first), self._path(second)
         try:
-            same = isinstance(self.data.train, ImageFiles) and os.path.samefile(*names)
+            same = one is not None and other is not None and os.path.samefile(one, other)
         except OSError:
             same = False  # gone since the scan: their contents were equal
-        return f"{names[1]}, {'the same file' if same else 'its copy'},"
+        return f"{self.name(second)}, {'the same file' if same else 'its copy'},"

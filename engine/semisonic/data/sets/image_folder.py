@@ -60,7 +60,8 @@ def load_folder(cfg: DataConfig) -> DataSet:
         raise UserError(problems)
 
     notes = [*listing.notes, *listing.passed.notes()]
-    if cfg.test == "none":
+    if cfg.test == "none" and listing.test:
+        notes.append(f"data.test=none: {len(listing.test):,} test images are not used")
         listing.test.clear()
     if held_back := not listing.test and cfg.test != "none":
         notes.append(hold_back_test(listing, cfg.test_fraction))

@@ -1,9 +1,9 @@
-"""Which images are labeled, unlabeled and held out: drawn once from a seed, class-balanced, or given by the
-user.
+"""Which images are labeled, unlabeled and held out: drawn once from a seed, class-balanced or at random, or given by
+the user.
 
-Every class is put in an order that depends on the seed and the labels only; the first of it are the
-labeled images, the next the held-out ones. So a larger labeled set of the same seed contains the smaller
-one.
+Every class, or all images with a label together, is put in an order that depends on the seed and the labels only; the
+first of it are the labeled images, the next the held-out ones. So a larger labeled set of the same seed contains the
+smaller one.
 """
 
 import hashlib
@@ -55,11 +55,17 @@ class Split:
         return digest.hexdigest()
 
 
-def shuffled_by_class(labels_N: np.ndarray, classes: int, seed: int) -> list[np.ndarray]:
-    """The indices of every class in an order drawn from `seed`; images with label -1 are in none of them."""
+def shuffled(labels_N: np.ndarray, seed: int) -> np.ndarray:
+    """The indices of all images with a label in an order drawn from `seed`."""
     # Raw words: NumPy promises that these, unlike what Generator's methods return, never change.
     philox = np.random.Philox(key=np.array([seed & 0xFFFFFFFFFFFFFFFF, _KEY], np.uint64))
     order_N = np.argsort(philox.random_raw(len(labels_N)), kind="stable")
+    return order_N[labels_N[order_N] >= 0]
+
+
+def shuffled_by_class(labels_N: np.ndarray, classes: int, seed: int) -> list[np.ndarray]:
+    """The indices of every class in an order drawn from `seed`; images with label -1 are in none of them."""
+    order_N = shuffled(labels_N, seed)
     return [order_N[labels_N[order_N] == c] for c in range(classes)]
 
 
@@ -71,6 +77,8 @@ def label_problems(
     `label_counts`: labeled images of every class; without it only what needs no images is checked. names: of the
     classes, for messages.
     """
+    if cfg.labels_from == "random":
+        return _random_problems(cfg, label_counts)
     problems = []
     if cfg.held_out % classes:
         problems.append(_not_balanced("held_out", cfg.held_out, classes))
@@ -86,6 +94,19 @@ def label_problems(
     if not problems and label_counts is not None:
         problems += _count_problems(cfg, classes, label_counts, names)
     return problems
+
+
+def _random_problems(cfg: DataConfig, label_counts: Sequence[int] | None) -> list[str]:
+    if cfg.split is not None:
+        return []
+    if cfg.labels is not None and cfg.labels <= 0:
+        return [f"data.labels: {cfg.labels} labeled images; give 1 or more, or null for all"]
+    wanted = (1 if cfg.labels is None else cfg.labels) + cfg.held_out
+    if label_counts is None or wanted <= sum(label_counts):
+        return []
+    asked = f"{cfg.labels or 'all'} labeled and {cfg.held_out} held-out images"
+    field = "labels" if cfg.labels is not None else "held_out"
+    return [f"data.{field}: {asked} asked for, but only {sum(label_counts)} training images have a label"]
 
 
 def _not_balanced(field: str, value: int, classes: int) -> str:
@@ -105,8 +126,8 @@ def _count_problems(cfg: DataConfig, classes: int, label_counts: Sequence[int], 
     need = wanted // classes + (cfg.labels is None)
     if need > label_counts[poorest]:
         return [
-            f"data.{field}: {asked} need {need} of every class, but class {_called(poorest, names)} has only "
-            f"{label_counts[poorest]}; give less"
+            f"data.{field}: {asked} need {need} of every class, but "
+            f"{f'class {names[poorest]}' if names else 'the rarest one'} has only {label_counts[poorest]}; give less"
         ]
     return []
 
@@ -140,13 +161,26 @@ def make_split(
     counts = np.bincount(labels_N[labels_N >= 0], minlength=classes)
     if problems := label_problems(cfg, classes, counts.tolist(), names):
         raise UserError(problems)
-    held, taken = cfg.held_out // classes, (cfg.labels or 0) // classes
+    if cfg.labels_from == "random":
+        orders, held, taken = [shuffled(labels_N, _seed(cfg, seed))], cfg.held_out, cfg.labels or 0
+    else:
+        orders = shuffled_by_class(labels_N, classes, _seed(cfg, seed))
+        held, taken = cfg.held_out // classes, (cfg.labels or 0) // classes
     labeled, held_out = [], []
-    for order in shuffled_by_class(labels_N, classes, _seed(cfg, seed)):
+    for order in orders:
         first = len(order) - held if cfg.labels is None else taken
         labeled.append(order[:first])
         held_out.append(order[first : first + held])
     return _complete(cfg, len(labels_N), np.concatenate(labeled), np.concatenate(held_out))
+
+
+def split_notes(split: Split, labels_N: np.ndarray, names: Sequence[str]) -> list[str]:
+    """A line on classes that have no labeled image, whose images a network never gets right; [] where all have."""
+    counts = np.bincount(labels_N[split.labeled], minlength=len(names))
+    if not len(empty := np.flatnonzero(counts == 0)):
+        return []
+    what = f"{len(empty)} of {len(names)} classes have no labeled image, and cannot be learned"
+    return [f"{what}: {_some(empty.tolist(), names)}"]
 
 
 def _seed(cfg: DataConfig, seed: int) -> int:
@@ -205,7 +239,8 @@ def _user_split(
     file = cfg.split.expanduser()
     problems = label_problems(cfg, classes)
     arrays = _read_npz(file, len(labels_N)) if file.suffix == ".npz" else {LABELED: _read_list(file, cfg.root, paths)}
-    problems += _split_problems(file, arrays, labels_N, classes, names)
+    every = None if cfg.labels_from == "random" else classes
+    problems += _split_problems(file, arrays, labels_N, every, names)
     if LABELED not in arrays:
         problems.append(f"data.split: {file} has no array {LABELED}; arrays: {', '.join(arrays) or 'none'}")
     given = arrays.get(HELD_OUT)
@@ -239,6 +274,13 @@ def _draw_held_out(
     left_N[labeled] = -1
     if unlabeled is not None:
         left_N[unlabeled] = -1
+    if cfg.labels_from == "random":
+        order = shuffled(left_N, seed)
+        if len(order) < cfg.held_out:
+            raise UserError(
+                f"data.held_out: {cfg.held_out} images, but {cfg.split} leaves {len(order)} with a label; give less"
+            )
+        return order[: cfg.held_out]
     per_class = cfg.held_out // classes
     orders = shuffled_by_class(left_N, classes, seed)
     if short := [c for c, order in enumerate(orders) if len(order) < per_class]:
@@ -337,7 +379,9 @@ def _split_problems(
     for name in (LABELED, UNLABELED):
         if name in arrays and len(both := np.intersect1d(held_out, arrays[name])):
             problems.append(f"data.split: {file} has {len(both)} images in held_out and in {name}, such as {both[0]}")
-    if LABELED in arrays and classes is not None:
+    if LABELED in arrays and not len(arrays[LABELED]):
+        problems.append(f"data.split: {file} has no labeled image")
+    elif LABELED in arrays and classes is not None:
         counts = np.bincount(labels_N[arrays[LABELED]], minlength=classes)
         if len(empty := np.flatnonzero(counts == 0)):
             problems.append(f"data.split: {file} has no labeled image of class {_some(empty.tolist(), names)}")

@@ -10,7 +10,8 @@ import pytest
 
 from semisonic.data.sets import duplicates
 from semisonic.data.sets.base import DataConfig, DataSet, Images
-from semisonic.data.sets.duplicates import find_duplicates, without_duplicates
+from semisonic.data.sets.duplicates import find_duplicates, held_out_apart, without_duplicates
+from semisonic.data.sets.splits import Split, make_split
 from semisonic.schema import UserError
 from tests.support.image_folders import errors_of, files, load_it, write_images
 
@@ -148,6 +149,34 @@ def test_copies_of_one_class_or_in_the_pool_are_counted(tree: Path):
     left = load_it(tree, duplicates="drop")
     assert len(left.train) == 7 and left.train.labels.tolist() == [0, 0, 0, 1, 1, 1, -1]
     assert left.fingerprint != data.fingerprint
+
+
+def test_held_out_images_have_no_copies_among_those_trained_on(tree: Path):
+    for name in ("cat", "dog"):
+        for number in (1, 2, 3):
+            shutil.copy(tree / "train" / name / f"{number}.png", tree / "unlabeled" / f"{name}{number}.png")
+    cfg = DataConfig(name="folder", root=tree, size=16, labels=2, held_out=2)
+    data = load_it(tree)
+
+    def split_of(policy: str | None, images: DataSet) -> Split:
+        own = cfg.model_copy(update={"duplicates": policy})
+        return held_out_apart(own, images, make_split(own, images.train.labels, 2, seed=0))
+
+    drawn, apart = split_of("warn", data), split_of(None, data)
+    assert (apart.labeled == drawn.labeled).all() and (apart.held_out == drawn.held_out).all()
+    assert len(drawn.unlabeled) == len(apart.unlabeled) + 2
+    held_out = {data.train.read(image).tobytes() for image in apart.held_out}
+    assert not held_out & {data.train.read(image).tobytes() for image in apart.unlabeled}
+
+    labeled, kept = (data.train.paths[drawn.labeled[0]], data.train.paths[drawn.held_out[0]])
+    shutil.copy(tree / kept, tree / labeled)
+    with pytest.raises(UserError) as caught:
+        split_of(None, load_it(tree))
+    assert caught.value.messages == [
+        f"data.duplicates: {tree}/{kept} is held out, and {tree}/{labeled}, its copy, labeled",
+        "data.duplicates: set drop to leave copies out, or warn to use them as they are",
+    ]
+    assert len(split_of("drop", load_it(tree, duplicates="drop")).held_out) == 2
 
 
 def test_a_fixed_share_for_the_test_leaves_no_copies_in_training(tmp_path: Path):

@@ -20,7 +20,7 @@ from semisonic.data.sets.registry import data_problems, load_data_set
         ({"labels": 0}, "data.labels: 0 labeled images"),
         ({"labels": 45}, "data.labels: 45 is not the same number"),
         ({"labels": 1400}, "data.labels: 1400 labeled and 0 held-out images asked for"),
-        ({"labels": 1350}, "need 135 of every class, but class 8 has only 134"),
+        ({"labels": 1350}, "need 135 of every class, but the rarest one has only 134"),
     ],
 )
 def test_mistakes_in_the_configuration(fields, expected):

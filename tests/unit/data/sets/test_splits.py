@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from semisonic.data.sets.base import DataConfig
-from semisonic.data.sets.splits import Split, label_problems, load_split, make_split, save_split, split_data
+from semisonic.data.sets.splits import (
+    Split,
+    label_problems,
+    load_split,
+    make_split,
+    save_split,
+    split_data,
+    split_notes,
+)
 from semisonic.schema import UserError
 from tests.support.splits import CLASSES, LABELS, OF_EACH, errors_of, split_of
 
@@ -99,7 +107,9 @@ def test_a_class_with_too_few_images_is_named():
     labels_N = LABELS.copy()
     labels_N[np.flatnonzero(LABELS == 2)[5:]] = 0
     (line,) = errors_of(labels_N=labels_N, labels=50)
-    assert "class 2 has only 5" in line
+    assert "need 10 of every class, but the rarest one has only 5; give less" in line
+    with pytest.raises(UserError, match="but class c has only 5; give less"):
+        make_split(DataConfig(labels=50), labels_N, CLASSES, 0, names=tuple("abcde"))
     assert label_problems(DataConfig(labels=25), CLASSES, np.bincount(labels_N).tolist()) == []
 
 
@@ -225,3 +235,51 @@ def test_messages_name_the_classes(tmp_path: Path):
 def test_all_labels_of_one_s_own_images_are_used_by_default(name: str, labels: int | None):
     assert DataConfig(name=name).labels == labels
     assert DataConfig(name=name, labels=7).labels == 7
+
+
+def test_random_labels_are_drawn_from_all_images_alike():
+    labels_N = np.repeat(np.arange(5), [2, 8, 30, 60, 100])
+    drawn = [split_of(seed, labels_N, labels=20, labels_from="random", held_out=7) for seed in range(200)]
+    assert all(len(split.labeled) == 20 and len(split.held_out) == 7 for split in drawn)
+    assert not any(np.intersect1d(split.labeled, split.held_out).size for split in drawn)
+    counts = np.mean([np.bincount(labels_N[split.labeled], minlength=5) for split in drawn], axis=0)
+    assert counts == pytest.approx([0.2, 0.8, 3, 6, 10], abs=0.5)
+    split = split_of(1, labels_N, labels=20, labels_from="random")
+    assert split.hash == split_of(1, labels_N, labels=20, labels_from="random").hash
+    assert set(split.labeled) < set(split_of(1, labels_N, labels=33, labels_from="random").labeled)
+    every = split_of(1, labels_N, labels=None, labels_from="random", held_out=3)
+    assert len(every.labeled) == 197 and len(every.held_out) == 3
+
+
+def test_random_labels_need_not_be_of_every_class(tmp_path: Path):
+    labels_N = np.where(np.arange(200) < 60, -1, np.repeat(np.arange(5), 40))
+    split = split_of(3, labels_N, labels=2, labels_from="random")
+    missing = sorted(set(range(5)) - set(labels_N[split.labeled].tolist()))
+    names = tuple("abcde")
+    (line,) = split_notes(split, labels_N, names)
+    listed = ", ".join(names[number] for number in missing)
+    assert line == f"{len(missing)} of 5 classes have no labeled image, and cannot be learned: {listed}"
+    assert split_notes(split_of(labels=25), LABELS, names) == []
+    save_split(split, tmp_path / "split.npz")
+    again = split_of(9, labels_N, labels_from="random", split=tmp_path / "split.npz")
+    assert again.hash == split.hash
+    more = make_list(tmp_path / "list.txt", split.labeled)
+    assert len(split_of(9, labels_N, labels_from="random", split=more, held_out=11).held_out) == 11
+    fields = {"labels_N": labels_N, "labels_from": "random"}
+    for asked, expected in (
+        ({"labels": 0}, "data.labels: 0 labeled images; give 1 or more, or null for all"),
+        (
+            {"labels": 139, "held_out": 2},
+            "data.labels: 139 labeled and 2 held-out images asked for, but only 140 training",
+        ),
+        ({"labels": None, "held_out": 140}, "data.held_out: all labeled and 140 held-out images asked for"),
+        ({"split": more, "held_out": 139}, "data.held_out: 139 images, but"),
+    ):
+        with pytest.raises(UserError) as caught:
+            split_of(**fields, **asked)
+        assert caught.value.messages[0].startswith(expected)
+
+
+def make_list(path: Path, indices: np.ndarray) -> Path:
+    path.write_text("\n".join(map(str, indices)))
+    return path
