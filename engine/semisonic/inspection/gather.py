@@ -39,7 +39,9 @@ def gather(cfg: DataConfig, found: Inspection) -> Gathered:
     if not found.problems:
         found.problems += class_problems(cfg, listing, classes, names)
     refused = bool(found.problems)
-    if not refused and not listing.test:
+    if cfg.test == "none":
+        listing.test.clear()
+    elif not refused and not listing.test:
         try:
             hold_back_test(listing, cfg.test_fraction)
             found.roles.test_held_back = True

@@ -1,6 +1,7 @@
 """A function over many files, by processes where that pays, with progress, rate and time left."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +10,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from semisonic.data.sets.workers import pool, signals_kept, without_main_module
+from semisonic.reporting.output import lasting
 from semisonic.schema import UserError
 
 T = TypeVar("T")
@@ -52,7 +54,8 @@ class Progress:
     def __init__(self, what: str, total: int):
         self.what, self.total = what, total
         self.begin = self.shown = time.monotonic()
-        self.terminal = sys.stderr.isatty()
+        self.file = lasting(sys.stderr)
+        self.terminal = self.file.isatty()
         self.width = 0
 
     def over(self, results: Iterator[T]) -> Iterator[T]:
@@ -62,7 +65,7 @@ class Progress:
                 self._seen(done)
         finally:
             if self.width:
-                print(f"\r{' ' * self.width}\r", end="", file=sys.stderr, flush=True)
+                print(f"\r{' ' * self.width}\r", end="", file=self.file, flush=True)
 
     def _seen(self, done: int) -> None:
         now = time.monotonic()
@@ -72,9 +75,10 @@ class Progress:
         self.shown = now
         line = self.line(done, now - self.begin)
         if not self.terminal:
-            print(line, file=sys.stderr, flush=True)
+            print(line, file=self.file, flush=True)
             return
-        print(f"\r{line:<{self.width}}", end="", file=sys.stderr, flush=True)
+        line = line[: shutil.get_terminal_size().columns - 1]
+        print(f"\r{line:<{self.width}}", end="", file=self.file, flush=True)
         self.width = max(self.width, len(line))
 
     def line(self, done: int, seconds: float) -> str:

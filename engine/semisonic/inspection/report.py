@@ -81,6 +81,7 @@ def _role_lines(found: Inspection) -> Iterator[Line]:
     if roles.other:
         yield "of no role", f"{roles.other:,}: what the folders are for is not understood"
     back = " (none are given: held back from the labeled ones)" if roles.test_held_back else ""
+    back = "; no test accuracy is reported" if roles.drawn and not roles.test else back
     yield "test", f"{roles.test:,}{back}"
     if roles.drawn:
         counts = [c.drawn for c in found.classes]

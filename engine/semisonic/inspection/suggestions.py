@@ -7,6 +7,7 @@ from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.class_names import NO_LABEL
 from semisonic.data.sets.spellings import role_of
 from semisonic.inspection.findings import ClassCount, Inspection, Roles, Suggestion
+from semisonic.training.intervals import interval_of_few
 
 SIZES = (16, 24, 28, 32, 40, 48, 64, 80, 96, 112, 128, 160, 192, 224)
 """Sides of training images that are suggested; larger ones cost more than they mostly bring."""
@@ -14,6 +15,7 @@ SMALL = 40
 """Pixels up to which the networks and settings of CIFAR-10 fit."""
 FEW = 5
 """Labeled images of a class below which its accuracy is a matter of luck."""
+_ACCURACY = 90  # percent; an example
 UNEVEN = 10
 """Times as many labeled images in one class as in another from which it is said."""
 
@@ -76,13 +78,20 @@ def command(found: Inspection, cfg: DataConfig) -> str:
 
 
 def odd_roles(roles: Roles) -> list[str]:
-    """Lines about what there is nothing or little of."""
+    """Lines about what there is nothing of, or little."""
+    lines = []
     if roles.drawn and roles.pool == roles.drawn:
-        return [
+        lines.append(
             "no image is without a label: what is learned from unlabeled images is nothing new; give more of them, or "
             "--data.labels N, to see what N labels do"
-        ]
-    return []
+        )
+    if roles.test and (interval := interval_of_few(_ACCURACY, roles.test)):
+        low, high = interval
+        lines.append(
+            f"few test images: an accuracy of {_ACCURACY} % on {roles.test:,} has a 95 % interval of {low:.0f} to "
+            f"{high:.0f} %"
+        )
+    return lines
 
 
 _OTHER_PARTS = {"images", "image", "img", "imgs", "data", "dataset", "mask", "masks", "annotations", "new folder"}

@@ -124,11 +124,12 @@ def _files(seen: Survey, content_NB: np.ndarray, chosen_N: np.ndarray) -> ImageF
 def _data_set(seen: Survey, cfg: DataConfig, content_NB: np.ndarray, left_N: np.ndarray) -> DataSet | None:
     """What a training would get, without reading more; None where it would refuse the images."""
     images, found = seen.images, seen.found
+    test = _files(seen, content_NB, left_N & (images.role_N == TEST))
     try:
         data = DataSet(
             "folder", images.classes, cfg.size or 32, IMAGENET_MEAN, IMAGENET_STD, flip=True, pad=0,
             train=_files(seen, content_NB, left_N & (images.role_N != TEST)),
-            test=_files(seen, content_NB, left_N & (images.role_N == TEST)),
+            test=test if len(test) or found.roles.test else None,
             held_back=found.roles.test_held_back,
         )  # fmt: skip
         return without_duplicates(data, cfg)

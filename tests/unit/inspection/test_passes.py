@@ -44,3 +44,15 @@ def test_progress_is_shown_where_it_takes_long(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(passes.time, "monotonic", lambda: 0.0)
     assert list(Progress("Reading", 5).over(iter("abcde"))) == list("abcde")
     assert capsys.readouterr().err == ""
+
+
+def test_on_a_terminal_one_line_is_written_over_and_goes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    now = iter(range(0, 1000, 4))
+    monkeypatch.setattr(passes.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(passes.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "21")
+    list(Progress("Reading", 4).over(iter("abcd")))
+    lines = [f"Reading: {done} of 4 ({done * 25}%)"[:20] for done in (1, 2, 3)]
+    assert capsys.readouterr().err == "".join(f"\r{line}" for line in lines) + "\r" + " " * 20 + "\r"

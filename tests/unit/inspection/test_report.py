@@ -64,6 +64,12 @@ def test_everything_is_said():
         assert said in text, (said, text)
 
 
+def test_without_test_images_there_is_no_accuracy():
+    assert "test             0; no test accuracy is reported" in shown(
+        Inspection("x", Roles(labeled=2, drawn=2, pool=2), [ClassCount("a", 2, 2, 0, 0)])
+    )
+
+
 def test_long_lists_are_cut():
     text = shown(everything("x", 1000))
     assert len(text) < 100_000 and "and 995 more" in text and "and 998 more" in text

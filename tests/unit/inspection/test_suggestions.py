@@ -72,3 +72,8 @@ def test_uneven_and_small_classes_are_said():
 def test_images_without_labels_are_missed():
     assert odd_roles(Roles(labeled=9, drawn=9, pool=9)) and not odd_roles(Roles(labeled=9, drawn=9, pool=10))
     assert not odd_roles(Roles())
+
+
+def test_few_test_images_tell_little():
+    assert odd_roles(Roles(test=37)) == ["few test images: an accuracy of 90 % on 37 has a 95 % interval of 75 to 96 %"]
+    assert not odd_roles(Roles(test=1000))

@@ -23,7 +23,8 @@ def test_sound_images_are_counted_by_role_and_class(tree: Path, look: Look):
     found = look(tree).found
     roles = found.roles
     assert (roles.labeled, roles.unlabeled, roles.test, roles.test_held_back) == (18, 5, 4, False)
-    assert (roles.drawn, roles.held_out, roles.pool) == (18, 0, 23) and not found.refused and not found.notes
+    assert (roles.drawn, roles.held_out, roles.pool) == (18, 0, 23) and not found.refused
+    assert [note.partition(":")[0] for note in found.notes] == ["few test images"]
     assert [tuple(entry) for entry in found.classes] == [("cat", 12, 12, 0, 2), ("dog", 6, 6, 0, 2)]
     assert found.files.formats == {"PNG": 22, "JPEG": 5} and found.files.colors == {"RGB": 27}
     assert found.files.bytes == sum(path.stat().st_size for path in tree.rglob("*.*"))
@@ -61,6 +62,14 @@ def test_what_is_refused_and_what_is_drawn_is_as_in_a_training(odd_tree: Path, l
     drawn = np.bincount(data.train.labels[split.labeled]).tolist()
     assert not found.refused and [entry.drawn for entry in found.classes] == drawn == [4, 4]
     assert (found.roles.held_out, found.roles.pool) == (2, len(split.unlabeled))
+
+
+def test_a_run_may_go_without_test_images(tree: Path, look: Look):
+    for folder in (tree, tree / "train"):
+        found = look(folder, test="none").found
+        assert (found.roles.labeled, found.roles.test, found.roles.test_held_back) == (18, 0, False)
+        assert found.roles.drawn == 18 and not found.refused and not any("test" in note for note in found.notes)
+    assert look(tree / "train").found.roles.test_held_back
 
 
 def test_nothing_is_written(odd_tree: Path, look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
