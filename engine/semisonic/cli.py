@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console as RichConsole
 
+from semisonic import faults
 from semisonic.config.arguments import Parser
 from semisonic.distributed.launcher import Launcher
 from semisonic.plugins import load_plugins
@@ -95,6 +96,9 @@ def _train(argv: Sequence[str], usage: str, pretext: bool = False) -> int:
         from semisonic.config.help import show_help, show_lists
         from semisonic.distributed.variables import check_variables
 
+    if faults.list_asked():
+        print(faults.listing())
+        return 0
     quick, _ = parse_arguments(argv)
     if quick.help:
         return show_help(usage, replace(quick, fields={"algorithm": PRETEXT, **quick.fields}) if pretext else quick)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from semisonic.schema import UserError
 
+LIST = "list"
 LATE = 1.0
 """Seconds after which a rank dies inside a collective: its peers wait in it by then."""
 
@@ -137,6 +138,16 @@ _reached: Counter[str] = Counter()
 _lock = threading.Lock()
 
 
+def list_asked() -> bool:
+    """Whether all points are to be shown in place of a run."""
+    return os.environ.get("SEMISONIC_FAULT") == LIST
+
+
+def listing() -> str:
+    """All points, a line each."""
+    return "\n".join(["SEMISONIC_FAULT=point:n[@rank] of", *(f"  {name:26} {what}" for name, what in POINTS.items())])
+
+
 def arm() -> None:
     """Takes the faults of this process from the environment. Raises `UserError` for what names none."""
     global _armed
@@ -146,10 +157,8 @@ def arm() -> None:
 
 
 def _parse(text: str, rank: int) -> dict[str, set[int]]:
-    if text == "list":
-        raise UserError(
-            ["SEMISONIC_FAULT: point:n[@rank] of", *(f"  {name:26} {what}" for name, what in POINTS.items())]
-        )
+    if text == LIST:
+        raise UserError("SEMISONIC_FAULT: list is for a command line, such as SEMISONIC_FAULT=list semisonic train")
     found: dict[str, set[int]] = {}
     problems = []
     for fault in text.split(","):

@@ -16,7 +16,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic import ValidationError
+
+from semisonic.records.reading import shown
 from semisonic.schema import Config, UserError, given_path
+from semisonic.text import name_of
 
 GROUP = "semisonic.plugins"
 """Entry points of packages: each names a module that registers when it is imported, or a function that does."""
@@ -92,13 +96,27 @@ def require_plugins(
     the same; otherwise a file of the same name will do. Of a package any version does.
     """
     problems = []
+    if not isinstance(recorded, list | tuple):
+        raise UserError(f"plugins: {made}: {shown(recorded)}; a list is needed")
     for entry in recorded:
-        plugin = entry if isinstance(entry, Plugin) else Plugin.model_validate(dict(entry))
+        plugin = entry if isinstance(entry, Plugin) else _recorded(entry, made)
         problem = _missing(plugin, given, exact)
         if problem:
             problems.append(f"plugins: {made} was made with {plugin}; {problem}")
     if problems:
         raise UserError(problems)
+
+
+def _recorded(entry: Any, made: str) -> Plugin:
+    """A plug-in as a run recorded it. Raises `UserError` for what is no such record."""
+    try:
+        plugin = Plugin.model_validate(entry)
+    except ValidationError as error:
+        said = name_of(error.errors()[0]["msg"])
+        raise UserError(f"plugins: {made}: {shown(entry)} is no record of a plug-in ({said})") from error
+    if (plugin.package is None) == (plugin.path is None or plugin.sha256 is None):
+        raise UserError(f"plugins: {made}: {shown(entry)}: a path and its sha256 are needed, or a package")
+    return plugin
 
 
 def _missing(wanted: Plugin, given: Sequence[Plugin], exact: bool) -> str | None:

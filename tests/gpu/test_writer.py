@@ -7,6 +7,7 @@ import torch
 
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.async_writer import CheckpointWriter
+from tests.support.checkpoints import state
 
 pytestmark = pytest.mark.gpu
 
@@ -20,7 +21,7 @@ def test_a_snapshot_is_of_its_moment_and_the_host_does_not_wait(tmp_path: Path):
         torch.cuda._sleep(200_000_000)  # the device is behind the host
         for tensor in (weight, rest, count):
             tensor.fill_(step)
-        given = checkpoints.Checkpoint({"w": weight, "rest": rest}, {"network/w/step": count}, {"step": step}, "")
+        given = checkpoints.Checkpoint({"w": weight, "rest": rest}, {"network/w/step": count}, state(step=step), "")
         behind = torch.cuda.Event()
         behind.record()
         own.submit(step, given)

@@ -26,7 +26,7 @@ def fabricate(made: Job, *, status: str = "running", step: int = 5, code: int | 
     if top1 is not None:
         content = {"test_top1": top1, "test_top1_raw": top1 - 1, "test_top1_last20_median": top1 - 0.5, "wall_seconds": seconds,
                    "images_per_second": 100.0, "peak_memory_bytes": 1, "step": step, "hardware": "a computer", "cpu_threads": 1,
-                   "versions": {"torch": "2"}, **summary}  # fmt: skip
+                   "versions": {"torch": "2"}, "algorithm": made.cfg.algorithm.name, "labels": 40, "seed": made.cfg.seed, **summary}  # fmt: skip
         (folder / "summary.json").write_text(json.dumps(content))
 
 

@@ -1,11 +1,11 @@
 """The losses of the first steps on the embedded digits: the same twice, and the same as they were stored."""
 
-import json
 import math
 from pathlib import Path
 
 from semisonic.check.properties import Failed, require
 from semisonic.config.run_config import RunConfig
+from semisonic.records.reading import read_json, shown
 from semisonic.schema import UserError
 from semisonic.text import dump_json
 from semisonic.training.build import build_trainer
@@ -41,7 +41,7 @@ def compare_or_store(file: Path, name: str, found: list[float]) -> str:
     stored: dict[str, list[float]] = {}
     try:
         if file.exists():
-            stored = json.loads(file.read_text())
+            stored = read_json(file, name=f"--golden {file}")
         if not isinstance(stored, dict):
             raise ValueError("not an object of names")
         if name not in stored:
@@ -52,6 +52,8 @@ def compare_or_store(file: Path, name: str, found: list[float]) -> str:
     except ValueError as error:
         raise UserError(f"--golden {file}: no JSON that this command wrote ({error})") from error
     expected = stored[name]
+    if not isinstance(expected, list) or [type(loss) for loss in expected] != [float] * len(found):
+        raise UserError(f"--golden {file}: {name}: {shown(expected)}; {len(found)} losses are needed")
     if expected == found:
         return f"those of {file}, bit for bit"
     for step, (old, new) in enumerate(zip(expected, found, strict=True), start=1):

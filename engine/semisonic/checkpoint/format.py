@@ -12,7 +12,6 @@ old ones removed. Nothing is pickled. Only the process that writes a run's check
 """
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -20,13 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from semisonic.checkpoint.atomic_files import file_problem, replace, stage, sync_folder, write_file
 from semisonic.checkpoint.tensor_files import write_tensors
 from semisonic.faults import reach
+from semisonic.records import schemas
+from semisonic.records.reading import read_text, shown
+from semisonic.records.tensors import load_tensors
+from semisonic.records.yaml_text import LIMIT
 from semisonic.schema import UserError
 from semisonic.text import dump_json
 
@@ -36,6 +37,8 @@ FORMAT = 2
 TRIES = 100
 """Checkpoints of a run at work that a reader tries: of each it has as long as the run takes to the next."""
 
+LONGEST_NAME = 100
+"""Bytes of the pointer `latest`."""
 FILES = ("model.safetensors", "optimizer.safetensors", "config.yaml", "state.json")
 
 
@@ -137,7 +140,7 @@ def latest(folder: Path) -> Path | None:
     pointer, before = folder / "latest", None
     while True:
         named = pointer.exists()
-        name = pointer.read_bytes().decode(errors="replace").strip() if named else ""
+        name = _pointed(pointer) if named else ""
         found = saved(folder)
         if not named:
             return found[-1] if found else None
@@ -147,6 +150,14 @@ def latest(folder: Path) -> Path | None:
             said = f"names {name}, which is not there" if name.isprintable() and name else "is damaged"
             raise UserError(f"{pointer} {said}; {_way_back(folder)}")
         before = name  # a writer may have moved the pointer and removed the old one between the two looks
+
+
+def _pointed(pointer: Path) -> str:
+    """The name in the pointer `latest`; "" where it cannot be one."""
+    try:
+        return read_text(pointer, LONGEST_NAME).strip()
+    except UserError:
+        return ""
 
 
 def _way_back(folder: Path, before: Path | None = None) -> str:
@@ -160,13 +171,10 @@ def _way_back(folder: Path, before: Path | None = None) -> str:
 def problem(path: Path) -> str | None:
     """What is wrong with a checkpoint's files, by the sizes and checksums that they were written with, or None."""
     try:
-        manifest = json.loads((path / "manifest.json").read_bytes())
-        found = [file_problem(path / name, manifest[name]) for name in FILES]
-    except OSError as error:
-        return f"manifest.json: {error.strerror}"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return "manifest.json is damaged"
-    return next((text for text in found if text), None)
+        manifest = schemas.manifest(path / "manifest.json", FILES)
+    except UserError as error:
+        return error.messages[0].removeprefix(f"{path}/")
+    return next((text for name in FILES if (text := file_problem(path / name, manifest[name]))), None)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -196,21 +204,39 @@ def read_latest(path: Path, read: Callable[[Path], T]) -> T:
 
 def _load(path: Path) -> Checkpoint:
     try:
-        state = json.loads((path / "state.json").read_bytes())
-        if state["format"] != FORMAT:
-            raise UserError(f"{path}: checkpoint format {state['format']}, this version reads {FORMAT}")
-        if damage := problem(path):
-            raise ValueError(damage)
-        return Checkpoint(
-            model=load_file(path / "model.safetensors"),
-            optimizer=load_file(path / "optimizer.safetensors"),
-            state=state,
-            config=(path / "config.yaml").read_text(),
-        )
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:  # torch's of a lost file
-        text = problem(path) or str(error)
-        back = f"; {_way_back(path.parent, path)}" if _is_checkpoint(path) else ""
-        raise UserError(f"{path}: not a readable checkpoint ({text}){back}") from error
+        read_state(path)  # of another format: its files have other names
+        if not (damage := problem(path)):
+            return Checkpoint(
+                model=load_tensors(path / "model.safetensors"),
+                optimizer=load_tensors(path / "optimizer.safetensors"),
+                state=load_state(path),
+                config=read_text(path / "config.yaml", LIMIT),
+            )
+    except OtherFormat:
+        raise
+    except UserError:
+        if not (damage := problem(path)):
+            raise  # it is as it was written, and wrong: no other one need be right
+    back = f"; {_way_back(path.parent, path)}" if _is_checkpoint(path) else ""
+    raise UserError(f"{path}: not a readable checkpoint ({damage}){back}")
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """The state of a checkpoint's folder alone, its other files unread. Raises `UserError`."""
+    return schemas.checked(schemas.State, read_state(path), str(path / "state.json"))
+
+
+class OtherFormat(UserError):
+    """A checkpoint of another version's format."""
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state.json of a checkpoint's folder, which is of this format. Raises `UserError`."""
+    state = schemas.state(path / "state.json")
+    if (found := state.get("format")) != FORMAT:
+        said = "has no format" if found is None else f"checkpoint format {shown(found)}"
+        raise OtherFormat(f"{path}: {said}, this version reads {FORMAT}")
+    return state
 
 
 def find(path: Path) -> Path:

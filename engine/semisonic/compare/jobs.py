@@ -14,7 +14,6 @@ from typing import Any, Literal
 from urllib.parse import quote, unquote
 
 import torch
-import yaml
 
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.arguments import Parser
@@ -22,8 +21,9 @@ from semisonic.config.command_line import parse_arguments, resolve
 from semisonic.config.run_config import RunConfig
 from semisonic.distributed.variables import check_variables, world_size
 from semisonic.plugins import load_plugins, plugin_files
+from semisonic.records.yaml_text import read_yaml
 from semisonic.runs.continuing import check_same
-from semisonic.runs.run_folder import check_resumable, continued, read_code
+from semisonic.runs.run_folder import check_resumable, continued, read_status
 from semisonic.schema import ExitCode, UserError
 
 OWN = {
@@ -273,11 +273,9 @@ def _read_yaml(file: Path | None, problems: list[str]) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        content = yaml.safe_load(file.read_text())
-    except OSError as error:
-        problems.append(f"--settings {file}: {error.strerror}")
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problems.append(f"--settings {file}: not YAML ({' '.join(str(error).split())})")
+        content = read_yaml(file, f"--settings {file}", pipes=True)
+    except UserError as error:
+        problems += error.messages
     else:
         if isinstance(content, dict):
             return content
@@ -373,7 +371,7 @@ def state_of(job: Job) -> State:
     check_same(continued(job.cfg), folder)
     if (folder / "summary.json").is_file():
         return "finished"
-    return "diverged" if read_code(folder) == ExitCode.DIVERGED else "stopped"
+    return "diverged" if read_status(folder).get("exit_code") == ExitCode.DIVERGED else "stopped"
 
 
 def visible_gpus() -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """The rows of a comparison's report, from the files of its runs alone: summary.json, metrics.jsonl, config.yaml
 (status.json for runs without a summary)."""
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -12,7 +11,9 @@ from typing import Any
 from semisonic.algorithms.registry import BASELINE
 from semisonic.compare.jobs import label, parse_folder
 from semisonic.config.migrations import read_saved
+from semisonic.records import schemas
 from semisonic.reporting.metrics_file import read_metrics
+from semisonic.runs.run_folder import read_status
 
 CONFIDENCE = 0.95
 
@@ -117,17 +118,10 @@ def discover(out: Path) -> list[Run]:
         runs.append(
             Run(
                 *parsed, folder, read_saved(folder).fields,
-                json.loads(finished.read_text()) if finished.is_file() else None, _status(folder),
+                schemas.summary(finished) if finished.is_file() else None, read_status(folder),
             )
         )  # fmt: skip
     return runs
-
-
-def _status(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / "status.json").read_text())
-    except (OSError, ValueError):
-        return {}
 
 
 def entry_order(runs: Sequence[Run], names: Sequence[str]) -> list[str]:

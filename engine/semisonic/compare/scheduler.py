@@ -6,7 +6,6 @@ takes no other along, and every run's output is in OUT/logs.
 """
 
 import fcntl
-import json
 import multiprocessing
 import os
 import re
@@ -31,9 +30,10 @@ from semisonic.compare.report import write_report
 from semisonic.config.command_line import Invocation
 from semisonic.distributed.launcher import Launcher
 from semisonic.distributed.preemption import Preemption
+from semisonic.records import schemas
 from semisonic.reporting.errors import report_error
 from semisonic.reporting.output import lasting
-from semisonic.runs.run_folder import read_step
+from semisonic.runs.run_folder import status_replaced
 from semisonic.schema import ExitCode, UserError
 
 BUSY = 76
@@ -217,7 +217,7 @@ def outcome(job: Job, code: int | None, seconds: float) -> Outcome:
     if code == BUSY:
         return Outcome(job, "failed", "another process is at work on it", seconds)
     if code in (ExitCode.OK, ExitCode.STOPPED, ExitCode.INTERRUPTED, -signal.SIGTERM, -signal.SIGINT):
-        step = max(last_step(job.folder), read_step(job.folder))
+        step = max(last_step(job.folder), status_replaced(job.folder)[0].get("step", 0))
         return Outcome(job, "stopped", f"at step {step:,}", seconds)
     if code is not None and code < 0:
         return Outcome(job, "failed", f"killed by {signal.Signals(-code).name}; its output is in {log_file(job)}")
@@ -229,12 +229,12 @@ def outcome(job: Job, code: int | None, seconds: float) -> Outcome:
 
 def read_reason(job: Job) -> str:
     """Why a run failed, in its own words: its status, else the last of its output."""
-    try:
-        status = json.loads((job.folder / "status.json").read_text())
-        if status["status"] == "failed" and status["reason"]:
-            return "; ".join(str(status["reason"]).splitlines())
-    except (OSError, ValueError, KeyError):
-        pass  # it ended before it had a status: its output says why
+    status, damage = status_replaced(job.folder)
+    if damage:
+        return "; ".join(damage)
+    if status.get("status") == "failed" and status.get("reason"):
+        return "; ".join(str(status["reason"]).splitlines())
+    # Else it ended before it had a status: its output says why.
     lines = log_file(job).read_text(errors="replace").splitlines() if log_file(job).is_file() else []
     begin = max((index for index, line in enumerate(lines) if line.startswith("$ ")), default=-1)
     said = [line.strip() for line in lines[begin + 1 :] if line.strip()]
@@ -310,8 +310,10 @@ class Board:
         text = f"{outcome.status} {outcome.message}"
         if outcome.status == "finished":
             self.paces.setdefault(job.entry.name, []).append(outcome.seconds / job.cfg.steps)
-            summary = json.loads((job.folder / "summary.json").read_text())
-            text = f"{100 - summary['test_top1']:.2f} % error in {outcome.seconds:.0f} s"
+            summary = schemas.summary(job.folder / "summary.json")
+            tested = summary["test_top1"] is not None
+            error = f"{100 - summary['test_top1']:.2f} % error" if tested else "no test images"
+            text = f"{error} in {outcome.seconds:.0f} s"
         self.console.print(
             f"[{self.done}/{self.total}] {job.entry.label}, {job.labels} labels, seed {job.seed}: {text}; "
             f"ETA {self.eta(left, running)}", highlight=False, markup=False,

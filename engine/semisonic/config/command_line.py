@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-import yaml
 from pydantic import ValidationError
 
 from semisonic.algorithms.registry import ALGORITHMS, BASELINE, DEFAULT
 from semisonic.config.checks import find_problems
-from semisonic.config.fields import algorithm_name, describe_fields
+from semisonic.config.fields import RECORDED, algorithm_name, describe_fields
 from semisonic.config.hints import close_to, of_a_value, unknown_field, unknown_fields, unknown_name, without_recipe
 from semisonic.config.migrations import is_saved, migrated
 from semisonic.config.renamed import announce, current, rename
@@ -25,6 +24,7 @@ from semisonic.config.sections import section_model
 from semisonic.data.sets.registry import data_sets
 from semisonic.plugins import Plugin, load_plugins, plugin_files, require_plugins
 from semisonic.recipes import RECIPES, method_changes
+from semisonic.records.yaml_text import read_yaml
 from semisonic.schema import Config, UserError, expanded
 
 
@@ -105,8 +105,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[Arguments, list[str]]:
                 problems.append(f"--config: {value[:LONGEST]!r} is not valid; expected {error}")
         elif name == "recipe":
             args.recipe = value
-        elif name == "plugins":
-            problems.append("--plugins: a plug-in is named with --plugin FILE")
+        elif name in RECORDED:
+            problems.append(f"--{typed}: {RECORDED[name]}")
         elif name != "plugin":
             args.fields[name], args.typed[name] = None if value == "null" else value, typed
     args.fields, args.notes, both = rename(args.fields, dotted=True)
@@ -183,12 +183,7 @@ def _folder_named(out: str | Path) -> Path:
 def _check_plugins(from_file: dict[str, Any], args: Arguments) -> None:
     """Takes the record of plug-ins out of a file's fields. Raises `UserError` where one of them was not given: without
     it, what it registers would be reported as mistakes."""
-    recorded = from_file.pop("plugins", None) or ()
-    try:
-        plugins = [Plugin.model_validate(entry) for entry in recorded]
-    except (TypeError, ValidationError) as error:
-        raise UserError(f"--config {args.config}: plugins: expected path and sha256 of each") from error
-    require_plugins(plugins, args.plugins, str(args.config), exact=args.resume)
+    require_plugins(from_file.pop("plugins", None) or (), args.plugins, str(args.config), exact=args.resume)
 
 
 LONGEST = 40
@@ -253,11 +248,9 @@ def _read_file(path: Path | None) -> tuple[dict[str, Any], list[str], list[str]]
     if path is None:
         return {}, [], []
     try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        return {}, [f"--config {path}: {error.strerror}"], []
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        return {}, [f"--config {path}: not YAML ({' '.join(str(error).split())})"], []
+        content = read_yaml(path, f"--config {path}", pipes=True)
+    except UserError as error:
+        return {}, error.messages, []
     if not isinstance(content, dict):
         return {}, [f"--config {path}: expected fields and sections, found {type(content).__name__}"], []
     if strange := [key for key in content if not isinstance(key, str)]:

@@ -64,8 +64,12 @@ def _field_texts(file: str | None) -> dict[str, dict[str, str]]:
     return found
 
 
-RECORDED = ("plugins", "data.fingerprint", "model.fingerprint")
-"""Fields that a run records and nobody gives."""
+RECORDED = {
+    "plugins": "a plug-in is named with --plugin FILE",
+    "data.fingerprint": "a run records it of images that are given in Python; nobody gives it",
+    "model.fingerprint": "a run records it of a network that is given in Python; nobody gives it",
+}
+"""Fields that a run records and nobody gives, and what to say who does."""
 
 
 def describe_fields(algorithm: str = DEFAULT) -> list[tuple[str, str, str, str]]:

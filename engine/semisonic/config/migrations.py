@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 from torch import Tensor
 
 from semisonic.config.dump import SCHEMA
 from semisonic.config.renamed import rename, rename_section
+from semisonic.records import schemas
+from semisonic.records.yaml_text import parse_yaml, read_yaml
 from semisonic.schema import Config, UserError
 
 ADDED: Mapping[int, Mapping[str, Any]] = {
@@ -145,15 +146,27 @@ def schema_of(content: Mapping[str, Any], where: str = "config.yaml") -> int:
 def read_saved(folder: Path) -> Saved:
     """The configuration of the run, or of the checkpoint, in a folder."""
     file = folder / "config.yaml"
-    return read_text(file.read_text(), file)
+    return of_run(read_yaml(file), file)
 
 
 def read_text(text: str, file: Path) -> Saved:
     """The configuration in the text of a file `config.yaml`."""
-    content = yaml.safe_load(text)
+    return of_run(parse_yaml(text, str(file)), file)
+
+
+def of_run(content: Any, file: Path) -> Saved:
+    """The configuration that the content of a file `config.yaml` is. Raises `UserError`."""
+    return migrated(run_content(content, file), str(file))
+
+
+def run_content(content: Any, file: Path) -> dict[str, Any]:
+    """The content of a run's config.yaml, of which its entries that are no fields are checked. Raises `UserError`."""
     if not isinstance(content, dict):
         raise UserError(f"{file}: not a run's configuration")
-    return migrated(content, str(file))
+    if strange := [name for name in content if not isinstance(name, str)]:
+        raise UserError(f"{file}: {strange[0]!r} is not a field")
+    schemas.checked(schemas.Notes, {name: content[name] for name in RECORDS[1:] if name in content}, str(file))
+    return content
 
 
 def present_tensors(tensors: Mapping[str, Tensor], schema: int, optimizer: bool = False) -> dict[str, Tensor]:

@@ -3,13 +3,13 @@
 Nothing here imports DeepSpeed or Accelerate.
 """
 
-import json
 import os
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
+from semisonic.records.reading import read_json
 from semisonic.schema import Config, UserError, UserPath
 
 
@@ -44,12 +44,7 @@ def read_deepspeed(cfg: ParallelConfig) -> dict[str, Any] | None:
         )
     if path is None:
         return None
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"parallel.deepspeed: {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"parallel.deepspeed: {path} is not JSON ({error})") from error
+    content = read_json(path, name=f"parallel.deepspeed: {path}")
     if not isinstance(content, dict) or zero_stage(content) not in (1, 2, 3):
         raise UserError(f"parallel.deepspeed: {path} needs a section zero_optimization with a stage of 1, 2 or 3")
     return content

@@ -5,12 +5,12 @@ that a worker that is started again tells its own run, which it continues, from 
 must not touch.
 """
 
-import json
 from datetime import timedelta
 from pathlib import Path
 
 from semisonic.distributed.consistency import Diverged
 from semisonic.distributed.rendezvous import job_store
+from semisonic.records import schemas
 from semisonic.schema import ExitCode, UserError
 
 REFUSED = {ExitCode.USER: UserError, ExitCode.DIVERGED: Diverged}
@@ -51,7 +51,8 @@ def was_begun(folder: Path) -> bool:
     if not (folder / "config.yaml").is_file():
         return False
     path = folder / "status.json"
-    status = json.loads(path.read_text()) if path.exists() else {"status": "unknown"}
-    if status["status"] == "failed" and status["exit_code"] in REFUSED:
-        raise REFUSED[status["exit_code"]](status["reason"].partition(": ")[2].splitlines())
+    status = schemas.status(path) if path.exists() else {}
+    if status.get("status") == "failed" and (code := status.get("exit_code")) in REFUSED:
+        reason = status.get("reason") or ""
+        raise REFUSED[code](reason.partition(": ")[2].splitlines() or [f"{folder}: the run has failed before"])
     return True

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -10,23 +10,23 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import yaml
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from semisonic.checkpoint import format as checkpoints
-from semisonic.config.migrations import migrated_section
+from semisonic.config.migrations import migrated_section, read_text, schema_of
 from semisonic.inference.inputs import Inputs
 from semisonic.inference.labeled import labeled_slices
 from semisonic.models.networks import ModelConfig, build, find
+from semisonic.models.outline import misfits, named, outline
 from semisonic.models.wrapped import GIVEN, network_fingerprint
 from semisonic.plugins import load_plugins, loaded_plugins, require_plugins
+from semisonic.records.schemas import mistakes
 from semisonic.schema import UserError, given_path
 from semisonic.training.metrics import Evaluation, evaluate, evaluation_mode
 
 Network = nn.Module | Callable[[int], nn.Module]
 """A network, or what makes it from the number of classes."""
-NAMED = 5
-"""Tensors that a message names."""
 
 
 class Classifier(nn.Module):
@@ -133,8 +133,12 @@ def classifier_of(
 ) -> Classifier:
     """The same of a checkpoint that was read from `path`."""
     about = checkpoint.state
-    built = _built(checkpoint, path, network)
-    _load_weights(built, _weights(checkpoint, net, path), path)
+    schema_of(about, f"{path}: state.json")
+    weights = _weights(checkpoint, net, path)
+    _check_finite(weights, path)
+    built = _built(checkpoint, path, network, weights)
+    _check_fit(built.state_dict(), weights, path)
+    built.load_state_dict(weights)
     if about["model"].get("fingerprint") not in (None, network_fingerprint(built)):
         raise UserError(f"network: is not that of {path}: its tensors fit, but its layers are others")
     return Classifier(built, about).eval()
@@ -149,24 +153,40 @@ def _weights(checkpoint: checkpoints.Checkpoint, net: Literal["ema", "raw"], pat
         raise UserError(f"{path}: the checkpoint holds no {net} weights")
     if exported := checkpoint.state.get("head"):  # earlier versions had none
         own = f"{exported[net]}."
+        if not any(k.startswith(own) for k in checkpoint.model):
+            raise UserError(f"{path}: the checkpoint holds no tensors {own}*, which its state.json names as its head")
         weights |= {f"head.{k.removeprefix(own)}": v for k, v in checkpoint.model.items() if k.startswith(own)}
         if exported["offset"] is not None:
-            bias = weights["head.bias"]
-            weights["head.bias"] = bias + torch.tensor(exported["offset"], dtype=bias.dtype)
+            bias, offset = weights.get("head.bias"), exported["offset"]
+            if bias is None or list(bias.shape) != [len(offset)]:
+                raise UserError(f"{path}: state.json: head.offset: {len(offset)} numbers are not those of head.bias")
+            weights["head.bias"] = bias + torch.tensor(offset, dtype=bias.dtype)
     return weights
 
 
-def _built(checkpoint: checkpoints.Checkpoint, path: str | Path, network: Network | None) -> nn.Module:
-    """The network that a checkpoint names. Raises `UserError` with the run's plug-ins where nothing registers it."""
+def _built(
+    checkpoint: checkpoints.Checkpoint, path: str | Path, network: Network | None, weights: dict[str, Tensor]
+) -> nn.Module:
+    """The network that a checkpoint names, once its tensors are seen to be these: nothing else takes memory for it.
+
+    Raises `UserError`, with the run's plug-ins where nothing registers it.
+    """
     about = checkpoint.state
     if network is not None and about["model"]["name"] != GIVEN:
         return _given(network, len(about["classes"]))
     if about["model"]["name"] == GIVEN and network is None:
         raise UserError(f"{path}: the run's network was given in Python; pass network=, the network or what makes it")
     if find(about["model"]["name"]) is None:
-        require_plugins(yaml.safe_load(checkpoint.config).get("plugins", ()), loaded_plugins(), str(path))
-    model = ModelConfig.model_validate(migrated_section("model", ModelConfig, about["model"], about.get("schema", 0)))
+        recorded = read_text(checkpoint.config, Path(path) / "config.yaml").fields.get("plugins", ())
+        require_plugins(recorded, loaded_plugins(), str(path))
+    try:
+        section = migrated_section("model", ModelConfig, about["model"], about.get("schema", 0))
+        model = ModelConfig.model_validate(section)
+    except ValidationError as error:
+        raise UserError(mistakes(error, f"{path}: state.json: model")) from error
     factory = None if network is None else partial(_given, network)
+    if factory is None and (wanted := outline(model, len(about["classes"]), about["image_size"])) is not None:
+        _check_fit(wanted, weights, path)
     return build(model, len(about["classes"]), about["image_size"], factory)
 
 
@@ -181,24 +201,13 @@ def _given(network: Network, classes: int) -> nn.Module:
     return made
 
 
-def _load_weights(network: nn.Module, weights: dict[str, Tensor], path: str | Path) -> None:
+def _check_fit(wanted: Mapping[str, Tensor], weights: dict[str, Tensor], path: str | Path) -> None:
     """Raises `UserError` with what does not fit, a line for each kind."""
-    wanted = network.state_dict()
-    problems = {
-        "the checkpoint lacks": sorted(wanted.keys() - weights.keys()),
-        "the network has no": sorted(weights.keys() - wanted.keys()),
-        "of another shape:": [
-            f"{name} ({list(value.shape)}, not {list(wanted[name].shape)})"
-            for name, value in sorted(weights.items())
-            if name in wanted and value.shape != wanted[name].shape
-        ],
-    }
-    lines = [
-        f"network: is not that of {path}: {reason} {', '.join(names[:NAMED])}"
-        + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-        for reason, names in problems.items()
-        if names
-    ]
-    if lines:
-        raise UserError(lines)
-    network.load_state_dict(weights)
+    if problems := misfits(wanted, weights):
+        raise UserError(f"network: is not that of {path}: {problem}" for problem in problems)
+
+
+def _check_finite(weights: dict[str, Tensor], path: str | Path) -> None:
+    """Raises `UserError` where a weight is not finite, by which every prediction would be nan."""
+    if bad := [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise UserError(f"{path}: model.safetensors: not finite: {named(sorted(bad))}; no prediction can be made of it")

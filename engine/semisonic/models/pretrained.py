@@ -1,35 +1,42 @@
 """Weights of torchvision's networks out of a file that the user has, such as those trained on ImageNet."""
 
-import pickle
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from semisonic.models.torchvision_nets import TorchvisionNet
+from semisonic.records.reading import regular_file, shown
+from semisonic.records.tensors import load_tensors
 from semisonic.schema import UserError
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
+ADVICE = "save a state dict with torch.save(network.state_dict(), FILE), or safetensors"
 SHOWN = 10
 """Keys in a message."""
 
 
 def read(path: Path) -> dict[str, Tensor]:
     """A state dict from a .pth (nothing but tensors is unpickled) or .safetensors file. Raises UserError."""
+    name = f"model.weights: {path}"
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return load_tensors(path, name)
+        with regular_file(path, name):
+            pass  # a pipe would be waited for
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except OSError as error:
-        raise UserError(f"model.weights: cannot read {path}: {error.strerror or error}") from error
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or ["empty"])[0]
-        raise UserError(f"model.weights: {path} is no file of weights ({reason})") from error
+        raise UserError(f"{name}: {error.strerror or error}") from error
+    except Exception as error:  # what unpickling bytes of any kind raises
+        # Of torch's own words none: they advise to unpickle anything that the file says.
+        raise UserError(f"{name}: is no file of weights that can be read; {ADVICE}") from error
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"model.weights: {path} must hold a state dict, names with a tensor each")
+        raise UserError(f"{name}: must hold a state dict, names with a tensor each; {ADVICE}")
+    if strange := [key for key in content if not isinstance(key, str)]:
+        raise UserError(f"{name}: {shown(strange[0])} is no name of a tensor")
     return content
 
 

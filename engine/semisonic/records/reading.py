@@ -11,10 +11,12 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from semisonic.schema import UserError
+from semisonic.text import name_of, printable
 
 MEGABYTE = 2**20
 DEEPEST = 64
@@ -28,32 +30,40 @@ MORE = 16
 """Names of a file that are compared for its line: a message of all of them would be no line any more."""
 
 
-def read_bytes(path: Path, limit: int, name: str | None = None, pipes: bool = False) -> bytes:
-    """The content of a file of at most `limit` bytes.
+@contextmanager
+def regular_file(path: Path, name: str | None = None, pipes: bool = False) -> Iterator[tuple[BinaryIO, int]]:
+    """An open file, and its size in bytes.
 
     name: what messages call it. pipes: whether it may be a pipe, as a shell's `<(...)` is. Raises `UserError` where
-    it is missing, longer, no such file, or cannot be read.
+    it is missing, no such file, or cannot be read.
     """
     name = name or str(path)
+    if "\0" in str(path):
+        raise UserError(f"{name_of(name)}: cannot be the path of a file")
     try:
         # Without waiting: a pipe that nobody writes into would hold the open for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if pipes else os.O_NONBLOCK))
         try:
-            kind = os.fstat(descriptor).st_mode
-            if stat.S_ISDIR(kind):
+            found = os.fstat(descriptor)
+            if stat.S_ISDIR(found.st_mode):
                 raise UserError(f"{name}: is a folder; a file is needed")
-            if not stat.S_ISREG(kind) and not pipes:
+            if not stat.S_ISREG(found.st_mode) and not pipes:
                 raise UserError(f"{name}: is no regular file")
             with open(descriptor, "rb", closefd=False) as file:
-                content = file.read(limit + 1)
+                yield file, found.st_size
         finally:
             os.close(descriptor)
     except OSError as error:
         raise UserError(f"{name}: {error.strerror or error}") from error
-    except ValueError as error:  # a path with a null byte
-        raise UserError(f"{printable(name)}: cannot be the path of a file") from error
+
+
+def read_bytes(path: Path, limit: int, name: str | None = None, pipes: bool = False) -> bytes:
+    """The content of a file of at most `limit` bytes. Raises `UserError` for a longer one; see `regular_file`."""
+    with regular_file(path, name, pipes) as (file, _):
+        content = file.read(limit + 1)
     if len(content) > limit:
-        raise UserError(f"{name}: is larger than {limit / MEGABYTE:g} MB, the most that such a file may have")
+        most = f"{limit / MEGABYTE:g} MB, the most that such a file may have"
+        raise UserError(f"{name or path}: is larger than {most}")
     return content
 
 
@@ -145,13 +155,7 @@ def text_problem(text: str) -> str | None:
 
 def field_of(place: list[Any]) -> str:
     """A field's dotted name as a message has it."""
-    return printable(".".join(map(str, place))) if place else "its content"
-
-
-def printable(text: str, most: int = SHOWN) -> str:
-    """Text as one short line: control characters escaped, the rest of long ones left out."""
-    short = text if len(text) <= most else text[:most] + "..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in short)
+    return name_of(".".join(map(str, place))) if place else "its content"
 
 
 def shown(value: Any) -> str:
@@ -164,7 +168,7 @@ def shown(value: Any) -> str:
         return "a number that is out of range"  # Python refuses to print more than 4,300 digits
     if value is None:
         return "null"
-    return printable(repr(value))
+    return printable(repr(value), SHOWN)
 
 
 def lines_of(path: Path, limit: int, parse: Callable[[str, str], Any]) -> list[Any]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from semisonic.records.reading import DEEPEST, MEGABYTE, TOO_DEEP, check_tree, printable, read_text
+from semisonic.records.reading import DEEPEST, MEGABYTE, TOO_DEEP, check_tree, read_text
 from semisonic.schema import UserError
+from semisonic.text import name_of
 
 LIMIT = 4 * MEGABYTE
 """Of a configuration: class names are most of a large one."""
@@ -47,13 +48,13 @@ def parse_yaml(text: str, name: str) -> Any:
         line = f"line {mark.line + 1}: " if mark else ""
         problem = error.problem or "damaged"
         # The parser in C has a limit of its own, which it may meet before its events are seen here.
-        text = TOO_DEEP if "nesting depth" in problem else f"is not YAML ({printable(problem, 100)})"
+        text = TOO_DEEP if "nesting depth" in problem else f"is not YAML ({name_of(problem)})"
         raise UserError(f"{name}: {line}{text}") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{name}: is not YAML ({printable(' '.join(str(error).split()), 100)})") from error
+        raise UserError(f"{name}: is not YAML ({name_of(' '.join(str(error).split()))})") from error
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         # What its constructors make of numbers that are none: `0x`, `1:99:`, thousands of digits.
-        raise UserError(f"{name}: holds a value that cannot be read ({printable(str(error), 100)})") from error
+        raise UserError(f"{name}: holds a value that cannot be read ({name_of(error)})") from error
     check_tree(content, name)
     return content
 
@@ -83,7 +84,7 @@ def _check(text: str, name: str) -> None:
         if not isinstance(event, yaml.NodeEvent):
             continue
         if (tag := getattr(event, "tag", None)) not in (None, "!") and tag not in TAGS:
-            raise UserError(f"{line}: the tag {printable(str(tag))} is not read")
+            raise UserError(f"{line}: the tag {name_of(tag)} is not read")
         if open_:
             _check_name(open_[-1], event, line)
         if isinstance(event, yaml.CollectionStartEvent):
@@ -93,7 +94,7 @@ def _check(text: str, name: str) -> None:
             size = 1
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise UserError(f"{line}: the alias {printable(event.anchor)} stands for nothing before it")
+                raise UserError(f"{line}: the alias {name_of(event.anchor)} stands for nothing before it")
             size = sizes[event.anchor]
             _count(open_, None, size, sizes)
         else:
@@ -119,5 +120,5 @@ def _check_name(section: _Open, event: yaml.NodeEvent, line: str) -> None:
     if not isinstance(event, yaml.ScalarEvent):
         raise UserError(f"{line}: a name is needed where a list, section or alias is")
     if event.value in section.names and event.value != "<<":
-        raise UserError(f"{line}: {printable(event.value)} is given twice")
+        raise UserError(f"{line}: {name_of(event.value)} is given twice")
     section.names.add(event.value)

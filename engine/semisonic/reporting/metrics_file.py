@@ -9,11 +9,12 @@ Earlier versions had no `kind` and other names, in these files and in the histor
 is no JSON. What is read is translated by the tables below; the lines of a file stay as they were written.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from semisonic.records import schemas
+from semisonic.records.reading import read_text
 from semisonic.text import numbers
 
 TRAIN, EVAL = "train", "eval"
@@ -41,11 +42,12 @@ def _current_name(name: str) -> str:
     return f"{EARLIER_GROUPS.get(group, group)}{slash}{leaf}"
 
 
-def parse(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Each line that is whole, with its kind and the present names."""
-    for line in lines:
+def parse(lines: Iterable[str], name: str = "metrics.jsonl") -> Iterator[dict[str, Any]]:
+    """Each line that is whole, with its kind and the present names. Raises `UserError` for what is no line of metrics;
+    `name` is what messages call the file."""
+    for number, line in enumerate(lines, start=1):
         if line.endswith("\n"):
-            entry = current(json.loads(line))
+            entry = current(schemas.metrics_line(line, f"{name}: line {number}"))
             yield {"kind": EVAL if "test/top1" in entry else TRAIN} | entry
 
 
@@ -55,6 +57,5 @@ def results(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl."""
-    with path.open() as file:
-        return list(parse(file))
+    """The lines of a run's metrics.jsonl. Raises `UserError`."""
+    return list(parse(read_text(path, schemas.METRICS).splitlines(keepends=True), str(path)))

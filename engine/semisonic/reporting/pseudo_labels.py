@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from semisonic.config.run_config import RunConfig
-from semisonic.reporting.metrics_file import parse
+from semisonic.reporting.metrics_file import read_metrics
+from semisonic.schema import UserError
 
 LEAST_STEPS = 100
 """Steps of the alarm's window, at least."""
@@ -57,10 +58,11 @@ class PseudoLabelMonitor:
         """
         self.step = 0
         if step and path.exists():
-            with path.open() as file:
-                for line in parse(file):
-                    if "train/class_share" in line and line["step"] <= step:
-                        self._judge(line["step"], line["train/class_share"])
+            for line in read_metrics(path):
+                if line["step"] <= step and (shares := line.get("train/class_share")) is not None:
+                    if not isinstance(shares, list) or len(shares) != len(self.prior_C):
+                        raise UserError(f"{path}: train/class_share of step {line['step']}: not a share of each class")
+                    self._judge(line["step"], shares)
         self.step = step if read is None else read
 
     def read(self, step: int, metrics: dict[str, Any]) -> tuple[dict[str, Any], str | None]:

@@ -1,6 +1,5 @@
 """Where metrics go: metrics.jsonl always, and the trackers of Accelerate that the configuration names."""
 
-import json
 import math
 import os
 import re
@@ -16,8 +15,11 @@ from semisonic.config.fields import describe_fields
 from semisonic.config.run_config import RunConfig
 from semisonic.distributed.engine import Accelerator
 from semisonic.faults import reach
+from semisonic.records import schemas
+from semisonic.records.reading import read_text
 from semisonic.reporting.metrics_file import EVAL, parse
 from semisonic.reporting.reporters import Reporters
+from semisonic.schema import UserError
 from semisonic.text import dump_json, printable
 
 PER_CLASS = 100
@@ -146,8 +148,8 @@ def write_missing(path: Path, history: Sequence[Mapping[str, Any]]) -> int:
     """Puts evaluations that a file of metrics has lost back in their places, as far as the history knows them: without
     their time and accuracies by class; returns how many. The lines of the file must be whole.
     """
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    entries = list(parse(lines))
+    lines = read_text(path, schemas.METRICS).splitlines(keepends=True) if path.exists() else []
+    entries = list(parse(lines, str(path)))
     there = {entry["step"] for entry in entries if entry["kind"] == EVAL}
     missing = [entry for entry in history if entry["step"] not in there]
     if not missing:
@@ -161,8 +163,8 @@ def write_missing(path: Path, history: Sequence[Mapping[str, Any]]) -> int:
 
 def _step(line: str) -> float:
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        return float(schemas.metrics_line(line, "metrics.jsonl")["step"])
+    except UserError:
         return math.inf
 
 

@@ -11,11 +11,12 @@ from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.atomic_files import write_text
 from semisonic.config.effects import effects, steps_planned_by
 from semisonic.config.fields import algorithm_name, dotted
-from semisonic.config.migrations import Saved, field_value, read_saved
+from semisonic.config.migrations import Saved, field_value, read_saved, run_content
 from semisonic.config.run_config import RunConfig
 from semisonic.faults import reach
 from semisonic.models.randomness import random_layers
 from semisonic.plugins import require_plugins
+from semisonic.records.yaml_text import read_yaml
 from semisonic.schema import Effect, UserError
 
 READ_ONCE = ("init", "model.weights")
@@ -156,7 +157,7 @@ def lengthen(cfg: RunConfig, extend: bool) -> list[str]:
         reach("lengthened.rename")
         finished.replace(_free_name(folder, old))
     # Else as it was written: by its schema, fields that came later are what its version did.
-    content = yaml.safe_load((folder / "config.yaml").read_text()) | {"steps": cfg.steps} | records
+    content = run_content(read_yaml(folder / "config.yaml"), folder / "config.yaml") | {"steps": cfg.steps} | records
     write_text(folder / "config.yaml", yaml.safe_dump(content, sort_keys=False))
     if not planned:
         return [f"steps: the run goes on to {cfg.steps:,} steps in place of {old:,}, as one planned for them does"]

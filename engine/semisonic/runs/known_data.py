@@ -1,17 +1,17 @@
 """Whether the images are those that a run began with, and the same on all ranks; how an older run gets what tells."""
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from semisonic.checkpoint.atomic_files import write_text, writing
-from semisonic.config.migrations import read_saved
+from semisonic.config.migrations import read_saved, run_content
 from semisonic.data.sets.base import DataSet, ImageFiles
 from semisonic.data.sets.checksum import data_checksum
 from semisonic.data.sets.fingerprint import PARTS, TABLE, data_problem, write_table
 from semisonic.distributed.engine import Accelerator
 from semisonic.distributed.failures import RaisedByAllRanks, format_ranks
+from semisonic.records.yaml_text import read_yaml
 from semisonic.schema import UserError
 from semisonic.training.process import of_ranks
 
@@ -50,7 +50,7 @@ def keep_table(folder: Path, data: DataSet) -> None:
 def adopt_data(folder: Path, data: DataSet) -> list[str]:
     """Gives a run that an older version began the fingerprint of its images and its list of classes, after
     `check_data`. Returns what to tell. Only one process may call it."""
-    content: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
+    content = run_content(read_yaml(folder / "config.yaml"), folder / "config.yaml")
     records = content.get("content") or {}
     if isinstance(records.get("data"), dict):
         return []

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -27,6 +26,7 @@ from semisonic.config.run_config import RunConfig
 from semisonic.contract import Batch, Info
 from semisonic.models import wrapped
 from semisonic.models.networks import build
+from semisonic.records.tensors import load_tensors
 from semisonic.schema import ExitCode, UserError
 from semisonic.text import dump_json
 from semisonic.training.process import started
@@ -122,7 +122,7 @@ def replay(folder: Path, device: str = "auto", plugins: Sequence[str] = ()) -> R
             engine.load_state(own)
             engine.scaler.load_state_dict(state["scaler"][role])
         step.number = state["step"]
-        batch = joined([read_batch(load_file(path)) for path in batches], cfg.batch.micro)
+        batch = joined([read_batch(load_tensors(path)) for path in batches], cfg.batch.micro)
         return _report(step, tree_map(lambda tensor: tensor.to(step.device), batch))
 
 

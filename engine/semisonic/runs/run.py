@@ -1,7 +1,6 @@
 """A run from its configuration to its summary: checks, folder, trainer, baseline, comparison."""
 
 import gc
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from semisonic.distributed.launcher import Launcher
 from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import StatusWriter, Watchdog
 from semisonic.faults import arm, reach
+from semisonic.records import schemas
 from semisonic.reporting.console import Console
 from semisonic.runs.continuing import drawn_anew, extensions, lengthen
 from semisonic.runs.dry_step import dry_steps
@@ -39,8 +39,7 @@ from semisonic.runs.run_folder import (
     check_split,
     continued,
     create,
-    read_status,
-    read_step,
+    status_replaced,
     write_status,
 )
 from semisonic.runs.summary import summarize
@@ -192,7 +191,7 @@ def status_writer(cfg: RunConfig, folders: RunFolders) -> StatusWriter:
         if problem := folders.problem:
             elastic.record_loss(cfg.run_folder, problem)
             return True
-        if read_status(cfg.run_folder) == "failed":
+        if status_replaced(cfg.run_folder)[0].get("status") == "failed":
             return False
         try:
             write_status(cfg.run_folder, "failed", step, cfg.steps, reason, code)
@@ -211,8 +210,9 @@ def begin_run(cfg: RunConfig, split: Split, data: DataSet, extend: bool = False)
     elastic.record_run(cfg.run_folder)
     create(cfg, split, data)
     notes = [*read_saved(cfg.run_folder).notes, *adopt_data(cfg.run_folder, data), *lengthen(cfg, extend)]
-    write_status(cfg.run_folder, "running", read_step(cfg.run_folder), cfg.steps)
-    return notes
+    before, damage = status_replaced(cfg.run_folder)
+    write_status(cfg.run_folder, "running", before.get("step", 0), cfg.steps)
+    return notes + damage
 
 
 def train_with_baseline(cfg: RunConfig, session: Session) -> Outcome:
@@ -332,8 +332,8 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
 
 def finished_before(cfg: RunConfig, latest: Path | None, baseline: dict[str, Any] | None) -> Outcome:
     """The outcome of a run whose folder has its summary already; its last checkpoint has the history."""
-    summary = json.loads((cfg.run_folder / "summary.json").read_text())
+    summary = schemas.summary(cfg.run_folder / "summary.json")
     if baseline and "baseline" not in summary:
         summary = write_summary(cfg.run_folder, summary | {"baseline": baseline})
-    history = json.loads((latest / "state.json").read_text())["history"] if latest else []
+    history = checkpoints.load_state(latest)["history"] if latest else []
     return Outcome(ExitCode.OK, summary, history, None, cfg.steps)

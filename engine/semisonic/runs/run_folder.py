@@ -1,6 +1,5 @@
 """A run's folder: who may write into it, what identifies the run, and its status for job scripts."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.fingerprint import TABLE
 from semisonic.data.sets.splits import Split, load_split, save_split
+from semisonic.records import schemas
 from semisonic.runs.continuing import check_same, contents, steps_done
 from semisonic.runs.known_data import keep_table
 from semisonic.schema import Config, UserError
@@ -136,25 +136,16 @@ def write_status(
         write_text(folder / "status.json", dump_json(content) + "\n")
 
 
-def read_step(folder: Path) -> int:
-    """The step at which a run's status was written last; 0 where it has none that can be read."""
+def read_status(folder: Path) -> dict[str, Any]:
+    """What a run's status.json says; {} where there is none. Raises `UserError` where it is damaged."""
+    path = folder / "status.json"
+    return schemas.status(path) if os.path.lexists(path) else {}
+
+
+def status_replaced(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """What the status.json says that is to be written anew, and what to tell where it is damaged, which ends nothing:
+    where a run stands, its checkpoints say."""
     try:
-        return json.loads((folder / "status.json").read_text())["step"]
-    except (OSError, ValueError):
-        return 0
-
-
-def read_status(folder: Path) -> str:
-    """The status of a run: running, stopped, failed or finished; unknown where its status.json cannot be read."""
-    try:
-        return json.loads((folder / "status.json").read_text())["status"]
-    except (OSError, ValueError):
-        return "unknown"
-
-
-def read_code(folder: Path) -> int | None:
-    """The exit code that a run's status was written with last; None where there is none."""
-    try:
-        return json.loads((folder / "status.json").read_text())["exit_code"]
-    except (OSError, ValueError, KeyError):
-        return None
+        return read_status(folder), []
+    except UserError as error:
+        return {}, [f"{line}; it is written anew" for line in error.messages]

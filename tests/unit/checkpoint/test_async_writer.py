@@ -15,12 +15,13 @@ from semisonic.checkpoint import async_writer as writer
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.async_writer import CheckpointWriter
 from semisonic.schema import UserError
+from tests.support.checkpoints import state
 from tests.support.processes import mounted
 
 
 def checkpoint(weight: torch.Tensor, history: list | None = None) -> checkpoints.Checkpoint:
     return checkpoints.Checkpoint(
-        {"w": weight}, {"network/w/momentum_buffer": 2 * weight}, {"history": history}, "seed: 0\n"
+        {"w": weight}, {"network/w/momentum_buffer": 2 * weight}, state(history=history or []), "seed: 0\n"
     )
 
 

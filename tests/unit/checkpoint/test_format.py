@@ -16,12 +16,13 @@ import torch
 
 from semisonic.checkpoint import format as checkpoints
 from semisonic.schema import UserError
+from tests.support.checkpoints import state
 
 
 def checkpoint(value: float) -> checkpoints.Checkpoint:
     model = {"network.weight": torch.full((2, 3), value), "step": torch.tensor(int(value))}
     return checkpoints.Checkpoint(
-        model, {"network/weight/momentum_buffer": torch.ones(2, 3)}, {"step": value}, "seed: 0\n"
+        model, {"network/weight/momentum_buffer": torch.ones(2, 3)}, state(step=int(value)), "seed: 0\n"
     )
 
 
@@ -35,7 +36,7 @@ def test_round_trip(tmp_path: Path):
 
 def test_strides_and_shared_memory_are_no_obstacle(tmp_path: Path):
     weight = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
-    given = checkpoints.Checkpoint({"a": weight, "b": weight}, {}, {}, "")
+    given = checkpoints.Checkpoint({"a": weight, "b": weight}, {}, state(), "")
     loaded = checkpoints.load_checkpoint(checkpoints.save(tmp_path, 1, given, keep=1)).model
     assert torch.equal(loaded["a"], weight) and torch.equal(loaded["b"], weight)
 
@@ -292,14 +293,14 @@ def test_a_reader_beside_the_writer(tmp_path: Path):
 def test_a_checkpoint_that_goes_between_two_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Which the library that opens them says in its own way."""
     checkpoints.save(tmp_path, 1, checkpoint(1), keep=1)
-    load_file = checkpoints.load_file
+    load_tensors = checkpoints.load_tensors
 
     def slow(path: Path) -> dict[str, torch.Tensor]:
         if path.parent.name == "step-1":
             checkpoints.save(tmp_path, 2, checkpoint(2), keep=1)
-        return load_file(path)
+        return load_tensors(path)
 
-    monkeypatch.setattr(checkpoints, "load_file", slow)
+    monkeypatch.setattr(checkpoints, "load_tensors", slow)
     assert checkpoints.load_checkpoint(tmp_path).state["step"] == 2
 
 

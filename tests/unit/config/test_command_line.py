@@ -100,6 +100,8 @@ def test_another_optimizer_or_algorithm_than_a_written_configuration_s(tmp_path:
         (["--seed", "1", "--seed.x", "2"], "seed.x: both a value and a section"),
         (["--seed.x", "2", "--seed", "1"], "seed: both a value and a section"),
         (["--resume=false"], "--resume: takes no value"),
+        (["--data.fingerprint", "abc"], "--data.fingerprint: a run records it of images that are given in Python"),
+        (["--model.fingerprint", "abc"], "--model.fingerprint: a run records it of a network that is given in Python"),
         (["--resume", "--out.x", "1"], "out"),
         (["--data.name.x", "1"], "data.name"),
         (["--ema.decay", "1.5"], "ema.decay"),

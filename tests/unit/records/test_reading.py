@@ -79,7 +79,7 @@ def test_lines_that_are_whole(tmp_path: Path):
 
 def test_values_in_messages_are_short_and_printable():
     assert reading.shown("a\x1b[31m" + "b" * 200).startswith(r"'a\x1b[31mbbb")
-    assert len(reading.shown("b" * 200)) < 70 and reading.shown(10**5000) == "a number that is out of range"
+    assert len(reading.shown("b" * 200)) <= 60 and reading.shown(10**5000) == "a number that is out of range"
     assert [reading.shown(value) for value in ([1], {"a": 1}, None, 2.5)] == [
         "a list of 1", "an object of 1 entries", "null", "2.5"
     ]  # fmt: skip

@@ -100,6 +100,8 @@ def data_problems(cfg: DataConfig) -> list[str]:
             hint = f"for a folder of images give --data folder --data.root {cfg.name}; "
         return [f"data.name: there is no data set {cfg.name!r}; {hint}valid: {', '.join(DATA_SETS)}"]
     problems = entry.problems(cfg)
+    if cfg.name != GIVEN and cfg.fingerprint is not None:
+        problems.append("data.fingerprint: a run records it of images that are given in Python; remove it")
     if entry.size is not None and cfg.size not in (None, entry.size):
         problems.append(
             f"data.size: the images of {cfg.name} are {entry.size} pixels wide, not {cfg.size}; leave it out"

@@ -1,0 +1,50 @@
+"""The tensors that a network would have, without the memory that they take; and whether others are those."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from semisonic.models.networks import ModelConfig, build
+
+Outline = Mapping[str, Tensor]
+"""Tensors by name; of theirs, shapes and types count."""
+NAMED = 5
+"""Tensors that a message names."""
+
+
+def outline(cfg: ModelConfig, classes: int, image_size: int) -> Outline | None:
+    """The tensors of the network that `build` makes, on torch's device `meta`, which has no memory.
+
+    None for a network of a plug-in whose builder looks at values. Raises `UserError` as `build` does.
+    """
+    try:
+        with torch.device("meta"):
+            return build(cfg, classes, image_size).state_dict()
+    except (NotImplementedError, RuntimeError):  # what torch raises of values that are nowhere
+        return None
+
+
+def misfits(wanted: Outline, given: Mapping[str, Tensor]) -> list[str]:
+    """What keeps tensors from being those of a network, a line for each kind."""
+    both = sorted(wanted.keys() & given.keys())
+    problems = {
+        "the checkpoint lacks": sorted(wanted.keys() - given.keys()),
+        "the network has no": sorted(given.keys() - wanted.keys()),
+        "of another shape:": [
+            f"{name} ({list(given[name].shape)}, not {list(wanted[name].shape)})"
+            for name in both
+            if given[name].shape != wanted[name].shape
+        ],
+        "of another type:": [
+            f"{name} ({given[name].dtype}, not {wanted[name].dtype})"
+            for name in both
+            if given[name].is_floating_point() != wanted[name].is_floating_point() or given[name].is_complex()
+        ],
+    }
+    return [f"{reason} {named(names)}" for reason, names in problems.items() if names]
+
+
+def named(names: list[str]) -> str:
+    """The first of these names, and how many more there are."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
