@@ -157,10 +157,10 @@ class Console:
         for row in [*rows, summary]:
             if (interval := row.get("test_top1_interval")) is not None:
                 low, high = interval
-                what = f"95 % interval of the EMA's accuracy with {row['test_images']} test images"
+                what = f"95 % interval of the EMA's accuracy with {row.get('test_images', 'few')} test images"
                 self.print(f"{row['algorithm']}: {what}: {low:.2f} to {high:.2f} %")
             if row["test_top1_last20_median"] is None:
-                count = row["evaluations_past_ramps"]
+                count = row.get("evaluations_past_ramps", 0)
                 past = f"{count} {'is' if count == 1 else 'are'} past its ramps"
                 self.print(f"{row['algorithm']}: median of the last 20 evaluations: none, {past}")
         if "held_out_selected" in summary:
