@@ -39,9 +39,10 @@ def gather(cfg: DataConfig, found: Inspection) -> Gathered:
     if not found.problems:
         found.problems += class_problems(cfg, listing, classes, names)
     refused = bool(found.problems)
-    if cfg.test == "none":
+    if cfg.test == "none" and listing.test:
+        found.notes.append(f"data.test=none: {len(listing.test):,} test images are not used")
         listing.test.clear()
-    elif not refused and not listing.test:
+    if not refused and not listing.test and cfg.test != "none":
         try:
             hold_back_test(listing, cfg.test_fraction)
             found.roles.test_held_back = True

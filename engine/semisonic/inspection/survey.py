@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 
 from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, ImageFiles
-from semisonic.data.sets.duplicates import Duplicates, find_duplicates, without_duplicates
-from semisonic.data.sets.splits import make_split
+from semisonic.data.sets.duplicates import Duplicates, find_duplicates, held_out_apart, without_duplicates
+from semisonic.data.sets.splits import Split, make_split, split_notes
 from semisonic.inspection import copies, headers
 from semisonic.inspection.facts import Pixels, header, pixels
 from semisonic.inspection.findings import ClassCount, Decoded, Inspection, Unusable
@@ -146,16 +146,29 @@ def _count(seen: Survey, cfg: DataConfig, seed: int, data: DataSet | None) -> No
         return np.bincount(label_K[label_K >= 0], minlength=classes).tolist()
 
     drawn, held_out = [0] * classes, [0] * classes
-    if data is not None:
-        assert isinstance(data.train, ImageFiles)
-        found.notes += [note for note in data.notes if note not in found.notes]
-        try:
-            split = make_split(cfg, data.train.labels, classes, seed, data.train.paths, images.classes)
-        except UserError as error:
-            found.problems += error.messages
-        else:
-            drawn, held_out = counted(data.train.labels[split.labeled]), counted(data.train.labels[split.held_out])
-            found.roles.drawn, found.roles.held_out = len(split.labeled), len(split.held_out)
-            found.roles.pool = len(split.unlabeled)
+    if data is not None and (split := _split(seen, cfg, seed, data)):
+        drawn, held_out = (counted(data.train.labels[part]) for part in (split.labeled, split.held_out))
+        found.roles.drawn, found.roles.held_out = len(split.labeled), len(split.held_out)
+        found.roles.pool = len(split.unlabeled)
     labeled, test = (counted(images.label_N[images.role_N == role]) for role in (LABELED, TEST))
     found.classes = [ClassCount(*entry) for entry in zip(images.classes, labeled, drawn, held_out, test, strict=True)]
+
+
+def _split(seen: Survey, cfg: DataConfig, seed: int, data: DataSet) -> Split | None:
+    """What a run would draw; None where it would refuse to."""
+    assert isinstance(data.train, ImageFiles)
+    found, label_N = seen.found, data.train.labels
+    found.notes += [note for note in data.notes if note not in found.notes]
+    try:
+        split = make_split(cfg, label_N, len(data.classes), seed, data.train.paths, data.classes)
+        split = held_out_apart(cfg, data, split)
+    except UserError as error:
+        found.problems += error.messages
+        return None
+    found.notes += split_notes(split, label_N, data.classes)
+    if not len(split.unlabeled):
+        found.problems.append(
+            "data.labels: every image is labeled, which leaves no unlabeled pool; set data.labels or "
+            "data.unlabeled_includes_labeled"
+        )
+    return split

@@ -34,7 +34,7 @@ def test_all_images_are_drawn_whole():
     assert image.width == 2 * MARGIN + NAMES + 12 * (SIDE + GAP) - GAP + 16
 
 
-@pytest.mark.parametrize("name", ["x" * 5000, "日本語", "a\nb", "", "\u202ealpha", "\udcff"])
+@pytest.mark.parametrize("name", ["x" * 5000, "日本語", "\udcff\n\u202e"])
 def test_any_text_is_drawn_inside_of_the_picture(name: str):
     shown = name_of(name)
     thumb = Thumb(plain("red"), f"{shown}\n{shown}")

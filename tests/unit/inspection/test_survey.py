@@ -68,8 +68,25 @@ def test_a_run_may_go_without_test_images(tree: Path, look: Look):
     for folder in (tree, tree / "train"):
         found = look(folder, test="none").found
         assert (found.roles.labeled, found.roles.test, found.roles.test_held_back) == (18, 0, False)
-        assert found.roles.drawn == 18 and not found.refused and not any("test" in note for note in found.notes)
+        unused = ["data.test=none: 4 test images are not used"] if folder == tree else []
+        assert found.roles.drawn == 18 and not found.refused and [n for n in found.notes if "test" in n] == unused
     assert look(tree / "train").found.roles.test_held_back
+
+
+def test_what_a_run_would_draw_follows_the_fields(tree: Path, look: Look, tmp_path: Path):
+    found = look(tree, labels=1, labels_from="random").found
+    assert sorted(entry.drawn for entry in found.classes) == [0, 1] and "no labeled image" in " ".join(found.notes)
+    (tree / "train/cat/extra.png").write_bytes((tree / "train/cat/0.png").read_bytes())
+    found = look(tree, held_out=12, labels=None).found
+    assert [entry.held_out for entry in found.classes] == [0, 0] and found.problems[0].startswith("data.held_out: ")
+    for path in (tree / "unlabeled").iterdir():
+        path.unlink()
+    (tree / "unlabeled").rmdir()
+    found = look(tree, unlabeled_includes_labeled=False).found
+    assert found.problems == [
+        "data.labels: every image is labeled, which leaves no unlabeled pool; set data.labels or "
+        "data.unlabeled_includes_labeled"
+    ]
 
 
 def test_nothing_is_written(odd_tree: Path, look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
