@@ -44,7 +44,7 @@ def test_a_network_of_the_user_s_own_that_fails_is_named_with_its_line(tmp_path:
             return self.head(images.flatten(1))
 
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
-    with pytest.raises(UserError, match=r"network, data.size, .*AssertionError: too many \(test_dry_step.py, line"):
+    with pytest.raises(UserError, match=r"network, data.size, .*AssertionError: too many.* \(test_dry_step.py, line"):
         semisonic.train(data=(images, np.arange(40) % 4), network=Own, out=tmp_path / "run", steps=1, device="cpu")
     assert not (tmp_path / "run").exists()
 
