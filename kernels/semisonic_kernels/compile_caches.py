@@ -155,7 +155,10 @@ def _make(folder: Path) -> str | None:
 
 @functools.cache
 def _temporary(why: str) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="semisonic-compiled-"))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="semisonic-compiled-"))
+    except OSError as error:
+        raise UnsafeFolder(f"compiled code: {why}, and no temporary folder can be made; set XDG_CACHE_HOME") from error
     if problem := unsafe(folder):
         folder.rmdir()
         raise UnsafeFolder(f"temporary files: {problem}, or set TMPDIR to another folder")

@@ -215,7 +215,8 @@ class Campaign:
             return codes
         if set(struck) != {fault.partition("@")[0]}:
             raise Damaged(f"{fault} was not reached; the ranks ended with {codes}:\n{self.tail(lives, folder)}")
-        full = ExitCode.OK if fault.startswith("confusion.") else ExitCode.USER  # a picture ends no run
+        optional = fault.startswith(("confusion.", "scan."))  # a picture or a cache ends no run
+        full = ExitCode.OK if optional else ExitCode.USER
         expected = {"full": [full] * lives.world, "hang": [ExitCode.LOST] * lives.world}.get(way)
         if expected and codes != expected:
             raise Damaged(f"{fault} ends the ranks with {codes}, not {expected}:\n{self.tail(lives, folder)}")

@@ -1,13 +1,16 @@
 """Where data and manifests are kept, and how processes of one machine take turns in writing them."""
 
 import fcntl
+import functools
 import hashlib
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import IO
 
 from semisonic.checkpoint.folder_lock import FolderInUse, FolderLock
 from semisonic.schema import UserError
@@ -19,14 +22,14 @@ def cache_folder() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semisonic"
     except RuntimeError as error:  # as in a container whose user has no name
-        raise UserError("data: this user has no home folder to keep them in; set XDG_CACHE_HOME or HOME") from error
+        raise UserError("data.root: this user has no home folder to keep data in; name one, or set HOME") from error
 
 
-def manifest_files(root: Path, write_inside: bool = True) -> tuple[Path, Path]:
+def manifest_files(root: Path, write_inside: bool = True) -> tuple[Path, Path | None]:
     """Where to read and where to write the manifest of the image folder `root`.
 
     The first is inside the folder; the second is the same where that can be written and may be, else in the user's
-    cache.
+    cache; None where nothing can be written there either.
     """
     inside = root / ".semisonic" / "manifest.npz"
     try:
@@ -37,7 +40,27 @@ def manifest_files(root: Path, write_inside: bool = True) -> tuple[Path, Path]:
     except OSError:
         pass  # a read-only data folder is normal, and the cache below serves it
     name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]
-    return inside, cache_folder() / "manifests" / f"{name}.npz"
+    try:
+        file = cache_folder() / "manifests" / f"{name}.npz"
+        with _lock_file(file):
+            return inside, file
+    except (OSError, UserError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "this user has no home folder"
+        _say_once(
+            f"what is known of the images in {root} cannot be kept, and they are all read again each time: {reason}; "
+            "set XDG_CACHE_HOME to a folder of your own"
+        )
+        return inside, None
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    warnings.warn(text, stacklevel=4)
+
+
+def _lock_file(file: Path) -> IO[str]:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return open(file.with_name(file.name + ".lock"), "w")
 
 
 @contextmanager
@@ -47,8 +70,7 @@ def locked(file: Path) -> Iterator[None]:
     Where the file system has no locks, a lease on the folder of `file` is one. Raises OSError where that cannot be
     written, and `Stopped` where that comes first.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file.with_name(file.name + ".lock"), "w") as handle:
+    with _lock_file(file) as handle:
         lease: AbstractContextManager[None] = nullcontext()
         try:
             while not _taken(handle.fileno()):

@@ -11,11 +11,12 @@ import hashlib
 import io
 import math
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -235,8 +236,8 @@ def scan(
     inside, file = manifest_files(root, write_inside)
     again, top = _READ_ALL.get(), os.fspath(root)
     most, pixels = (math.inf if limit is None else limit for limit in (limits.bytes, limits.pixels))
-    with locked(file):
-        known = _read(inside) if file == inside else _read(inside) | _read(file)
+    with locked(file) if file else nullcontext():
+        known = _read(inside) if file in (inside, None) else _read(inside) | _read(file)
         full = [os.path.join(top, path) for path in paths]
         stats = [_stat(path) for path in full]
         missing = [
@@ -256,7 +257,7 @@ def scan(
             decoded += found is not None
             changed |= found is not None or known[path][:3] != stats[i]
             known[path] = ScannedFile._make((*stats[i], *(known[path][3:] if found is None else found)))
-        if changed:
+        if changed and file:
             _write(file, {path: entry for path, entry in known.items() if entry.status != UNREADABLE})
     return Scan([known[path] for path in paths], decoded)
 
@@ -317,9 +318,11 @@ def _write(file: Path, known: dict[str, ScannedFile]) -> None:
     try:
         write_bytes(file, content.getbuffer())
     except OSError as error:
-        raise UserError(
-            f"data.root: {file}, which keeps what is known of its images, cannot be written: {error.strerror}"
-        ) from error
+        warnings.warn(
+            f"{file}, which keeps what is known of these images, cannot be written: {error.strerror}; they are read "
+            "again next time",
+            stacklevel=2,
+        )
 
 
 def _read(file: Path) -> dict[str, ScannedFile]:

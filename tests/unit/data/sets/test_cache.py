@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import pwd
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from semisonic.checkpoint.folder_lock import LOCK, FolderLock
+from semisonic.data.sets import cache, manifest
 from semisonic.data.sets.cache import cache_folder, locked
 from semisonic.data.sets.manifest import scan
 from semisonic.schema import Stopped, UserError
@@ -49,8 +51,39 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Path, "home", no_home)
     monkeypatch.setenv("XDG_CACHE_HOME", "")
-    with pytest.raises(UserError, match=r"^data: this user has no home folder .*; set XDG_CACHE_HOME or HOME$"):
+    with pytest.raises(UserError, match=r"^data.root: this user has no home folder .*; name one, or set HOME$"):
         cache_folder()
+
+
+@pytest.mark.parametrize("home", ["none", "read-only"])
+def test_where_nothing_can_be_kept_the_images_are_read_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[str], home: str
+):
+    cache._say_once.cache_clear()
+    if home == "none":
+        monkeypatch.delenv("HOME")
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.setattr(pwd, "getpwuid", lambda _: (_ for _ in ()).throw(KeyError("uid not found")))
+    else:
+        (tmp_path / "cache").write_text("a file, so that nothing can be made in it")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_all(tmp_path / "data", {})
+    (tmp_path / "data/.semisonic").write_text("a file, so that the folder cannot be made")
+    with pytest.warns(UserWarning, match="cannot be kept, and they are all read again each time: .*set XDG_CACHE_HOME"):
+        load_it(tmp_path / "data")
+    load_it(tmp_path / "data")
+    assert len(decoded) == 6
+
+
+def test_a_disk_that_fills_up_takes_no_scan_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[str]):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(manifest, "write_bytes", full)
+    write_all(tmp_path, {})
+    with pytest.warns(UserWarning, match="cannot be written: No space left on device; they are read again next time"):
+        load_it(tmp_path)
+    assert len(decoded) == 3
 
 
 def test_ranks_that_start_together_decode_once(tmp_path: Path, decoded: list[str]):
