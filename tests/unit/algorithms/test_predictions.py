@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from hypothesis import strategies as st
+from safetensors.torch import save, save_file
 
 from semisonic.algorithms.mpl import MPL
+from semisonic.algorithms.predictions import read_predictions
 from semisonic.schema import UserError
 from tests.support.algorithms import CLASSES, batch, make
+from tests.support.fuzz import INPUTS, attack, damaged, npy_files, odd_files
 from tests.support.meta_pseudo_labels import FIELDS, part, step
 
 
@@ -68,3 +71,31 @@ def test_files_that_are_no_tables_are_refused(tmp_path: Path):
             make(MPL, variant="reduced", predictions=tmp_path / name)
     with pytest.raises(UserError, match=r"algorithm\.predictions: .*No such file"):
         make(MPL, variant="reduced", predictions=tmp_path / "none.npy")
+
+
+HEADERS = {
+    "another tensor": (save({"table": torch.zeros(2)}), "has no tensor predictions"),
+    "another shape": (save({"predictions": torch.zeros(2)}), r"holds F32 \[2\]; the pool needs floating \[40, 4\]"),
+    "whole numbers": (save({"predictions": torch.zeros(40, 4, dtype=torch.int64)}), r"holds I64 \[40, 4\]; the pool"),
+    "a terabyte in a header": (
+        save({"predictions": torch.zeros(40, 4)}).replace(b"[40,4]", b"[9999999,9]"), "is no .safetensors, or damaged"
+    ),
+    "a header that is longer than the file": (b"\xff" * 16, "is no .safetensors, or damaged"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HEADERS)
+def test_a_header_is_looked_at_before_the_table_is_read(what: str, tmp_path: Path):
+    content, message = HEADERS[what]
+    (tmp_path / "t.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_predictions(tmp_path / "t.safetensors", 40, CLASSES)
+
+
+@INPUTS
+@pytest.mark.parametrize("ending", ["npy", "safetensors"])
+def test_no_content_surprises(ending: str, inputs: int, tmp_path: Path):
+    table = np.full((8, 4), 0.25, np.float32)
+    content = save({"predictions": torch.from_numpy(table)})
+    files = npy_files(table) if ending == "npy" else st.one_of(damaged(content), odd_files(content))
+    attack(lambda path: read_predictions(path, 8, 4), tmp_path / f"t.{ending}", files, inputs)

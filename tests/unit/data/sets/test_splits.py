@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.splits import (
@@ -16,6 +17,7 @@ from semisonic.data.sets.splits import (
     split_notes,
 )
 from semisonic.schema import UserError
+from tests.support.fuzz import INPUTS, attack, damaged, npy, npz, npz_files, odd_files
 from tests.support.splits import CLASSES, LABELS, OF_EACH, errors_of, split_of
 
 PINNED_LABELED = [38, 44, 103, 106, 151, 154, 157, 167, 180, 190]
@@ -283,3 +285,55 @@ def test_random_labels_need_not_be_of_every_class(tmp_path: Path):
 def make_list(path: Path, indices: np.ndarray) -> Path:
     path.write_text("\n".join(map(str, indices)))
     return path
+
+
+TRACEBACKS: dict[str, tuple[str, bytes, str]] = {
+    "a digit that int() does not read": ("s.txt", "0\n1\n²\n".encode(), "names files, but the images"),
+    "two signs": ("s.txt", b"0\n--5\n", "names files, but the images"),
+    "a number past 64 bits": ("s.txt", b"1" * 30, "names files, but the images"),
+    "a number past what int() reads": ("s.txt", b"1" * 5000, "names files, but the images"),
+    "a null byte": ("s.txt", b"a\0.png\n", "line 1 of F holds a null byte"),
+    "an endless line": ("s.txt", b"1" * 2**21, "line 1 of F has more than 1,048,576 characters"),
+    "UTF-16": ("s.csv", "index\n3\n".encode("utf-16"), "F is UTF-16; save it as UTF-8"),
+    "a cell that is missing": ("s.csv", b"x,index\n1,2\n1\n", "line 3 of F has nothing in its column index"),
+    "a column twice": ("s.csv", b"index,index\n1,2\n", "F has the column index 2 times; keep one"),
+    "semicolons": ("s.csv", b"path;label\na;b\n", "separated by semicolons: save it with commas"),
+    "a quote that is not closed": ("s.csv", b'index\n"1\n2\n', "line 2 of F cannot be read: unexpected end of data"),
+    "a terabyte in a header": (
+        "s.npz", npz({"labeled": npy(np.zeros(2, int), shape=(10**12,))}), "F its array labeled says int64"
+    ),
+    "more indices than images": ("s.npz", npz({"labeled": npy(np.arange(201))}), "has 201 indices; the training"),
+    "objects": ("s.npz", npz({"labeled": npy(np.array([{}], object))}), "its array labeled holds Python objects"),
+    "records": ("s.npz", npz({"labeled": npy(np.zeros(2, [("a", int)]))}), "its array labeled holds records"),
+    "a name twice": ("s.npz", npz({"labeled": npy(np.arange(5))}, ["labeled"]), "holds the array labeled twice"),
+    "half of a member": ("s.npz", npz({"labeled": npy(np.arange(5))[:-8]}), "its array labeled says int64 [5]"),
+    "one number": ("s.npz", npz({"labeled": npy(np.array(3))}), "is int64 []; a list of integer indices is needed"),
+    "past 63 bits": ("s.npz", npz({"labeled": npy(np.array([2**64 - 1], np.uint64))}), "labeled of F holds index -1"),
+    "a folder": ("s.npz", b"", "F is a folder; a file is needed"),
+}  # fmt: skip
+"""What gave a traceback, or was read as something else: a file, its content, and what is said."""
+
+
+@pytest.mark.parametrize("what", TRACEBACKS)
+def test_a_split_that_nobody_meant_is_told_in_one_line(what: str, tmp_path: Path):
+    name, content, reason = TRACEBACKS[what]
+    file = tmp_path / name
+    file.write_bytes(content) if content else file.mkdir()
+    lines = errors_of(split=file)
+    assert reason.replace("F ", f"{file} ") in lines[0] and lines[0].startswith("data.split: ")
+    assert len(lines) == 1 and len(lines[0]) < 500
+
+
+@INPUTS
+@pytest.mark.parametrize("ending", ["npz", "csv", "txt"])
+def test_no_content_surprises(ending: str, inputs: int, tmp_path: Path):
+    names = st.sampled_from(
+        ["0", "-1", "²", "1e9", "a.png", "../a.png", "", "#", "9" * 400, "=1", '"', "\x1b[1m", "\udc80"]
+    )
+    lines = st.lists(names, max_size=12).map(
+        lambda found: "\n".join(["index", *found]).encode("utf-8", "surrogateescape")
+    )
+    files = npz_files({"labelled": np.array(OF_EACH), "unlabelled": np.arange(200)}) if ending == "npz" else lines
+    valid = b"index\n" + b"\n".join(b"%d" % index for index in OF_EACH)
+    contents = files if ending == "npz" else st.one_of(files, damaged(valid), odd_files(valid))
+    attack(lambda path: split_of(split=path), tmp_path / f"s.{ending}", contents, inputs)
