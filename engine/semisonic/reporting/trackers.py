@@ -22,6 +22,8 @@ from semisonic.reporting.reporters import Reporters
 from semisonic.schema import UserError
 from semisonic.text import dump_json, printable
 
+LONGEST_TAG = 80
+"""Letters of a class in a tag: they become names of files in some trackers."""
 PER_CLASS = 100
 """Vectors up to this length are sent to the trackers entry by entry too; of longer ones the extremes only."""
 
@@ -109,7 +111,7 @@ def scalars(metrics: dict[str, Any], classes: Sequence[str]) -> dict[str, float]
 
 def _label(index: int, name: str) -> str:
     """A class as part of a tag: its number, and its name in characters that every tracker takes."""
-    name = re.sub(r"[^\w. -]+", "_", name)
+    name = re.sub(r"[^\w. -]+", "_", name)[:LONGEST_TAG]
     return str(index) if name in ("", str(index)) else f"{index} {name}"
 
 

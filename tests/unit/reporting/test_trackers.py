@@ -69,6 +69,9 @@ def test_trackers_get_every_class_of_few_and_the_extremes_of_many():
         "class_share/0 red fox": 0.1, "class_share/1 b_c": 0.4,
         "test/per_class_min": 50.0, "test/per_class_max": 50.0, "per_class/0 red fox": 50.0,
     }  # fmt: skip
+    odd = ["\n" * 3, "a/../b", "\udcff", "n" * 10**5]
+    names = scalars({"test/per_class": [1.0] * 4}, odd).keys() - {"test/per_class_min", "test/per_class_max"}
+    assert names == {"per_class/0 _", "per_class/1 a_.._b", "per_class/2 _", f"per_class/3 {'n' * 80}"}
     many = [index / 1000 for index in range(1000)]
     assert scalars({"train/class_share": many}, [str(k) for k in range(1000)]) == {
         "train/class_share_min": 0.0,

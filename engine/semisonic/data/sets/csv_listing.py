@@ -17,7 +17,10 @@ from semisonic.data.sets.spellings import Role, role_of
 from semisonic.data.sets.walk import count_of, relative, unreadable
 from semisonic.records.csv_file import Table, check_columns, open_csv
 from semisonic.schema import UserError
+from semisonic.text import name_of
 
+LONGEST = 4000
+"""Characters of a path or label; no path of a file has more."""
 _PARTS: Mapping[Role | None, str] = {Role.LABELED: "train", Role.TEST: "test"}
 
 
@@ -69,9 +72,22 @@ def list_csv(cfg: DataConfig) -> Listing:
 def _backslashes(rows: _Rows) -> list[str]:
     """A line on paths as Windows writes them, of which there is no file."""
     name = next((name for name in rows.seen if "\\" in name), None)
-    if name is None or (rows.listing.root / name).exists():
+    if name is None or os.path.lexists(rows.listing.root / name):  # a name may be too long for any file
         return []
-    return [f"data.csv: line {rows.seen[name]} of {rows.where} has the path {name}; write / in place of \\"]
+    return [f"data.csv: line {rows.seen[name]} of {rows.where} has the path {name_of(name)}; write / in place of \\"]
+
+
+def _problem(root: Path, name: str, label: str | None, part: str) -> str | None:
+    """What is wrong with a row, whatever the others are; a name that no file has is told when files are read."""
+    if not name:
+        return "names no path"
+    if len(name) > LONGEST or len(label or "") > LONGEST or len(part) > LONGEST:
+        return f"has a field of more than {LONGEST:,} characters"
+    if "://" in name:
+        return f"names {name_of(name)}; images are read from files, not from addresses"
+    if name.startswith("~") and not os.path.lexists(root / name):
+        return f"names {name_of(name)}, which is no file; ~ stands for no home folder here"
+    return None
 
 
 def _add_row(rows: _Rows, line: int, fields: list[str]) -> None:
@@ -80,24 +96,24 @@ def _add_row(rows: _Rows, line: int, fields: list[str]) -> None:
         advice = "; a field with commas needs quotes" if len(fields) > len(rows.columns) else ""
         listing.problems.append(
             f"{where} has {count_of(len(fields), 'field')}, its first line {len(rows.columns)} "
-            f"({', '.join(rows.columns)}){advice}"
+            f"({name_of(', '.join(rows.columns))}){advice}"
         )
         return
     row = dict(zip(rows.columns, fields, strict=True))
     name = row["path"].strip()
     label, part = row["label"].strip() or None, row.get("split", "").strip() or "train"
     part = _PARTS.get(role_of(part), part)
-    if not name:
-        listing.problems.append(f"{where} names no path")
+    if problem := _problem(listing.root, name, label, part):
+        listing.problems.append(f"{where} {problem}")
         return
     plain = not os.path.isabs(name) and os.pardir not in name  # spares a million files two slow calls each
     path = os.path.normpath(name) if plain else relative(listing.root, str(listing.root / name))
     if path in rows.seen:
-        listing.problems.append(f"{where} repeats the image of line {rows.seen[path]}: {name}")
+        listing.problems.append(f"{where} repeats the image of line {rows.seen[path]}: {name_of(name)}")
     elif part not in ("train", "test"):
         listing.problems.append(f"{where} has split {part!r}; train, test or nothing is valid")
     elif part == "test" and label is None:
-        listing.problems.append(f"{where} is a test image without a label: {name}")
+        listing.problems.append(f"{where} is a test image without a label: {name_of(name)}")
     else:
         (listing.train if part == "train" else listing.test).append((path, label))
     rows.seen.setdefault(path, line)

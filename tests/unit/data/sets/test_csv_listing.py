@@ -1,10 +1,17 @@
 """Your own images by a CSV: which files are named, with which labels, and which mistakes in it are told."""
 
 import csv
+import os
+import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import strategies as st
 
+from semisonic.data.sets.base import DataConfig
+from semisonic.data.sets.csv_listing import list_csv
+from semisonic.text import csv_cell
+from tests.support.fuzz import INPUTS, attack, damaged, odd_files
 from tests.support.image_folders import errors_of, files, load_it, write_images
 
 
@@ -127,3 +134,45 @@ def test_a_class_of_test_images_alone_is_told_by_the_csv(tmp_path: Path):
     rows = [["a.png", "x", ""], ["b.png", "y", ""], ["c.png", "z", "test"]]
     (line,) = errors_of(None, csv=write_csv(tmp_path / "l.csv", [["path", "label", "split"], *rows]))
     assert line == "data.csv: there are test images of classes without a labeled training image: z"
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (["https://a.org/b.png", "x"], "names https://a.org/b.png; images are read from files, not from addresses"),
+        (["~/a.png", "x"], "names ~/a.png, which is no file; ~ stands for no home folder here"),
+        (["a" * 5000, "x"], "has a field of more than 4,000 characters"),
+        (["a.png", "x" * 5000], "has a field of more than 4,000 characters"),
+    ],
+)
+def test_a_path_that_no_file_has(row: list[str], problem: str, tmp_path: Path):
+    (line,) = errors_of(None, csv=write_csv(tmp_path / "l.csv", rows_of(row)))
+    assert line == f"data.csv: line 6 of {tmp_path / 'l.csv'} {problem}"
+
+
+def test_paths_of_every_kind_that_are_files(tmp_path: Path):
+    """Relative, absolute, above the CSV, with a backslash or ~, and with bytes that are not UTF-8."""
+    odd = ["a.png", str(tmp_path / "b.png"), "../here/c.png", "d\\d.png", "~e.png", os.fsdecode(b"caf\xe9.png")]
+    folder = tmp_path / "here"
+    write_images(folder, "a.png c.png")
+    for name in ("d\\d.png", "~e.png", odd[-1], "../b.png"):
+        shutil.copy(folder / "a.png", folder / name)
+    rows = [
+        ["path", "label", "split"],
+        *([csv_cell(name), label, "train"] for name, label in zip(odd, "xyxyxy", strict=True)),
+    ]
+    rows += [[csv_cell(odd[5]), "x", "test"]]
+    lines = errors_of(None, csv=write_csv(folder / "l.csv", rows), duplicates="drop")
+    assert len(lines) == 1 and "repeats the image of line 7: caf\\xe9.png" in lines[0]
+
+
+@INPUTS
+def test_no_content_surprises(inputs: int, tmp_path: Path):
+    write_images(tmp_path, "a.png b.png c.png d.png")
+    cell = st.sampled_from(["a.png", "b.png", "/", "..", "", " ", "nan", "x", "1", "1.0", "test", '"', "x" * 5000, "\x1b[1m",
+                            "\u202e", "=1", "http://x/a.png", "~", "\\", "é", "e\u0301"])  # fmt: skip
+    row = st.lists(cell, max_size=4).map(",".join)
+    rows = st.lists(row, max_size=12).map(lambda found: "\n".join(["path,label,split", *found]).encode())
+    valid = b"path,label\na.png,x\nb.png,y\nc.png,x\nd.png,y\n"
+    contents = st.one_of(rows, rows, damaged(valid), odd_files(valid))
+    attack(lambda path: list_csv(DataConfig(name="folder", size=8, csv=path)), tmp_path / "l.csv", contents, inputs)
