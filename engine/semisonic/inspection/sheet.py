@@ -2,6 +2,7 @@
 
 import base64
 import io
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -51,13 +52,15 @@ class Sheet:
 
 def thumbnail(path: str, limits: Limits = USUAL) -> bytes:
     """A file's image as a small PNG, as training sees its colors and its orientation; b"" where it has none."""
-    try:
-        with open_regular(path) as file, open_image(file, limits.pixels) as opened:
-            opened.draft(None, (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at an eighth of its size where that is enough
-            image = rgb_image(opened)
-        return _encoded(_fitted(image))
-    except Exception:  # it is only a picture: what is wrong with the file is in the report
-        return b""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata
+        try:
+            with open_regular(path) as file, open_image(file, limits.pixels) as opened:
+                opened.draft(None, (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at an eighth of its size if that is enough
+                image = rgb_image(opened)
+            return _encoded(_fitted(image))
+        except Exception:  # it is only a picture: what is wrong with the file is in the report
+            return b""
 
 
 def _fitted(image: Any) -> Any:

@@ -45,7 +45,7 @@ def _suggestions(found: Inspection, cfg: DataConfig) -> Iterator[Suggestion]:
     if found.unusable and cfg.bad_files == "error":
         yield Suggestion("--data.bad-files skip", "leaves out what cannot be used, and says how many")
     copies = found.copies
-    if copies.contradictions or copies.leaks:
+    if (copies.contradictions or copies.leaks) and cfg.duplicates in (None, "refuse"):
         yield Suggestion(
             "--data.duplicates drop", "leaves out images under two classes, and training images that are in the test"
         )
@@ -70,7 +70,9 @@ def command(found: Inspection, cfg: DataConfig) -> str:
             parts += [option, ",".join(value)]
         else:
             parts += [option, str(value)]
-    added = [suggestion.option for suggestion in found.suggestions if not suggestion.option.startswith("--model")]
+    own = {part for part in parts if part.startswith("--")}
+    options = [suggestion.option for suggestion in found.suggestions if not suggestion.option.startswith("--model")]
+    added = [option for option in options if option.partition(" ")[0] not in own]
     return " ".join([*map(shlex.quote, parts), *added])
 
 

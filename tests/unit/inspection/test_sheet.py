@@ -1,12 +1,15 @@
 """Small images of a contact sheet."""
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from semisonic.data.sets.manifest import rgb_image
+from semisonic.inspection import sheet
 from semisonic.inspection.sheet import SIDE, inline, thumbnail
 from tests.support.image_folders import encoded, picture
 
@@ -40,6 +43,18 @@ def test_images_are_turned_as_training_turns_them(tmp_path: Path):
 def test_what_cannot_be_decoded_is_empty(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(encoded("RGB", "JPEG")[:300])
     assert thumbnail(str(tmp_path / "a.jpg")) == thumbnail(str(tmp_path / "gone.png")) == b""
+
+
+def test_odd_metadata_give_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def odd(image: Image.Image) -> Image.Image:
+        warnings.warn("odd metadata", stacklevel=1)
+        return rgb_image(image)
+
+    monkeypatch.setattr(sheet, "rgb_image", odd)
+    picture().save(tmp_path / "a.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert thumbnail(str(tmp_path / "a.png"))
 
 
 def test_a_picture_goes_into_a_page():

@@ -53,6 +53,13 @@ def test_a_given_size_stays_unless_most_images_are_smaller():
     found.files.size, found.files.smaller = 500, 9
     suggest(found, cfg)
     assert any(option == "--data.size 192" for option, _ in found.suggestions)
+    assert command(found, DataConfig(name="folder", size=500)).count("--data.size") == 1
+
+
+def test_what_is_set_is_not_suggested():
+    found = an_inspection(unusable=[Unusable("a", "damaged")], copies=Copies(leaks=[["a", "b"]]))
+    suggest(found, DataConfig(name="folder", bad_files="skip", duplicates="warn", size=192))
+    assert not any("bad-files" in option or "duplicates" in option for option, _ in found.suggestions)
 
 
 def test_names_that_are_hardly_classes_are_said():
