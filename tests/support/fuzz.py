@@ -328,9 +328,9 @@ def attack(
     @given(contents)
     def one(content: Content) -> None:
         place(path, content)
-        begin = time.monotonic()
+        begin = time.process_time()  # others may have the machine's time
         check_refusal(lambda: reader(path), path.name if named is None else named)
-        assert time.monotonic() - begin < seconds, f"took {time.monotonic() - begin:.1f} s"
+        assert time.process_time() - begin < seconds, f"took {time.process_time() - begin:.1f} s"
 
     one()
     assert _peak_megabytes() - before < megabytes, f"took {_peak_megabytes() - before:.0f} MB"

@@ -192,10 +192,10 @@ def _understood(damaged: str) -> Iterator[None]:
         zipfile.BadZipFile, zlib.error, LZMAError, EOFError, RuntimeError, NotImplementedError, struct.error, KeyError,
         OverflowError, IndexError, UnicodeDecodeError,
     ) as error:  # fmt: skip
-        raise ValueError(f"{damaged} ({error})" if str(error) else damaged) from error
+        raise ValueError(f"{damaged} ({name_of(error)})" if str(error) else damaged) from error
     except OSError as error:
         if error.errno is None:  # of bz2; the system's own have a number
-            raise ValueError(f"{damaged} ({error})") from error
+            raise ValueError(f"{damaged} ({name_of(error)})") from error
         raise
 
 
