@@ -51,6 +51,11 @@ def test_mistakes_in_entries(text: str, part: str):
     assert any(part in problem for problem in parse_entries(text)[1])
 
 
+def test_runs_without_test_images_are_not_compared(tmp_path: Path):
+    argv = ("--algorithms", "supervised,fixmatch", "--out", str(tmp_path / "c"), "--data.test", "none")
+    assert mistakes(*argv) == ["data.test: runs are compared by their test images; give auto"]
+
+
 @pytest.mark.parametrize(
     "entry", ["fixmatch", "a:policy=fixed:threshold=0.9", "a:strong=r(2,9):root=/data/x+y", "a:b=50%25"]
 )

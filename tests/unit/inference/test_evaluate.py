@@ -19,7 +19,10 @@ def test_evaluate_repeats_the_run_s_figures(run: Path, tmp_path: Path, capfd: py
     summary = json.loads((run / "summary.json").read_text())
     found = json.loads((tmp_path / "figures" / "evaluation.json").read_text())
     assert found["ema"]["top1"] == summary["test_top1"] and found["raw"]["top1"] == summary["test_top1_raw"]
+    low, high = summary["test_top1_interval"]
+    assert found["ema"]["top1_interval"] == [low, high] and low < summary["test_top1"] < high
     printed = capfd.readouterr().out
+    assert f"{low:.2f} to {high:.2f} %" in printed
     assert f"{summary['test_top1']:.2f} %" in printed and "top-5" in printed and "precision" in printed
     assert (tmp_path / "figures" / "confusion-ema.png").exists()
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,15 @@ def test_sound_images_are_counted_by_role_and_class(tree: Path, look: Look):
     assert found.files.bytes == sum(path.stat().st_size for path in tree.rglob("*.*"))
     assert (found.decoded.images, found.decoded.whole) == (27, True)
     assert not found.unusable and not found.copies.same and not found.decoded.nearly_empty
+
+
+def test_without_a_test_and_with_labels_drawn_at_random(tree: Path, look: Look):
+    found = look(tree, test="none", labels=2, labels_from="random").found
+    assert not found.refused and (found.roles.test, found.roles.drawn, found.roles.pool) == (0, 2, 23)
+    drawn = [entry.drawn for entry in found.classes]
+    assert sum(drawn) == 2 and any("have no labeled image" in note for note in found.notes) == (0 in drawn)
+    shutil.rmtree(tree / "test")
+    assert not look(tree, test="none").found.roles.test_held_back and look(tree).found.roles.test_held_back
 
 
 def test_all_that_is_odd_is_found_at_once(odd_tree: Path, look: Look):
