@@ -2,7 +2,8 @@
 
 What an image may be:
 
-* an array: uint8 (0..255) or floats (0..1); [H, W], [H, W, 3], [N, H, W] or [N, H, W, 3];
+* an array: uint8 (0..255) or floats (0..1); [H, W], [H, W, 3], [N, H, W] or [N, H, W, 3] (flat ones, [N, H * W], are
+  refused);
 * a tensor, channels first: [3, H, W] or [N, 3, H, W], and gray [1, H, W] or [N, 1, H, W];
 * one of Pillow's images, of any mode whose range of values is defined; or the path of a file;
 * a list or tuple of these, one image each.
@@ -15,6 +16,7 @@ tensors [3, S, S] and [N, 3, S, S] are always taken as they are: these come out 
 Shape suffixes: N images, C channels, H height, W width, S `image_size`.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,8 @@ from semisonic.data.views.view import Geometry, Plain
 from semisonic.schema import UserError, given_path
 
 SCALES = "give uint8, or floats in 0..1"
+STRETCHED = 4
+"""Times as long as wide, from which on an array of two axes is hardly one image."""
 SHOWN = 20
 """Mistakes that a message lists."""
 
@@ -80,6 +84,7 @@ class Inputs:
         Raises `UserError` with a line for each image that cannot be taken.
         """
         if not isinstance(images, list | tuple):
+            self._refuse_flat(images, name)
             read = read_images(images, name)
             for part in read.pixels_NCHW.split(batch):
                 yield self.fit(Read(part, read.tensor))
@@ -89,6 +94,23 @@ class Inputs:
         for first in range(0, len(images), batch):
             parts = _read_all(images[first : first + batch], first, name)
             yield torch.cat([self.fit(part) for part in parts])
+
+    def _refuse_flat(self, images: Any, name: str) -> None:
+        """Raises `UserError` for an array of flat images, a row each, which is no gray image of as many lines. One that
+        could be either is refused too."""
+        if not isinstance(images, np.ndarray) or images.ndim != 2 or not images.size:
+            return
+        rows, columns = images.shape
+        for channels in (1, 3):
+            side = math.isqrt(columns // channels)
+            ours = side in (self.size, self.size - 2 * self.border)
+            long = max(rows, columns) > STRETCHED * min(rows, columns)
+            if side > 3 and channels * side * side == columns and (ours or long):
+                shape = f"-1, {side}, {side}" + ", 3" * (channels == 3)
+                raise UserError(
+                    f"{name}: an array of shape [{rows}, {columns}] may be {rows} flat images; use reshape({shape}), or "
+                    "[None] where it is one gray image"
+                )
 
     def convert(self, images: Any, name: str = "images") -> Tensor:
         """All images at once, as `batches` gives them."""

@@ -149,3 +149,22 @@ def test_floats_are_differentiated_by():
 
 def test_the_conversion_goes_to_other_processes():
     assert pickle.loads(pickle.dumps(PLAIN)) == PLAIN
+
+
+@pytest.mark.parametrize("shape, flat", [
+    ((50, 256), (-1, 16, 16)), ((50, 768), (-1, 16, 16, 3)), ((100, 64), None), ((150, 25), (-1, 5, 5)),
+    ((16, 16), None), ((40, 60), None), ((256, 256), (-1, 16, 16)), ((1, 256), (-1, 16, 16)), ((90, 500), None),
+])  # fmt: skip
+def test_flat_images_are_refused_with_their_shape_and_gray_ones_are_taken(
+    shape: tuple[int, int], flat: tuple[int, ...] | None
+):
+    array = np.zeros(shape, np.uint8)
+    if flat is None:
+        assert Inputs(16).convert(array).shape == (1, 3, 16, 16)
+        return
+    with pytest.raises(UserError) as caught:
+        Inputs(16).convert(array)
+    advice = f"may be {shape[0]} flat images; use reshape{flat}, or [None] where it is one gray"
+    assert advice in str(caught.value)
+    assert len(Inputs(16).convert(array[None])) == 1  # said to be one gray image
+    assert len(Inputs(16).convert(array.reshape(flat))) == shape[0]
