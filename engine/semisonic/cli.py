@@ -1,7 +1,6 @@
 """The command `semisonic`, also as `python -m semisonic` and launch/: parse, show help, run, and turn mistakes into
 exit codes."""
 
-import argparse
 import difflib
 import functools
 import gc
@@ -12,12 +11,8 @@ from dataclasses import replace
 from inspect import getdoc
 from pathlib import Path
 
-from rich.console import Console as RichConsole
-
 from semisonic import faults
-from semisonic.config.arguments import Parser
 from semisonic.distributed.launcher import Launcher
-from semisonic.plugins import load_plugins
 from semisonic.reporting.errors import NotPrinted, report_error, short_warnings
 from semisonic.reporting.output import lasting_streams, unprinted
 from semisonic.schema import ExitCode, UserError
@@ -144,14 +139,16 @@ def views(argv: Sequence[str]) -> int:
     if found := [flag for flag in others if flag in argv]:
         raise UserError(f"{found[0]}: is for semisonic train")
     cfg = resolve(argv)[1]
+    from semisonic.config.arguments import check_folder
     from semisonic.data.sets.registry import load_data_set
     from semisonic.data.views.registry import view_examples
     from semisonic.reporting.kernel_grids import save_changes
     from semisonic.reporting.view_grids import save_views
 
+    folder = cfg.out or Path("views")
+    check_folder("--out", folder, "pictures", "*.png")
     data = load_data_set(cfg.data)
     specs = dict.fromkeys([*view_examples(), *cfg.views.specs])
-    folder = cfg.out or Path("views")
     for file in [*save_views(cfg, data, list(specs), folder), *save_changes(cfg, data, folder)]:
         print(file)
     return 0
@@ -169,81 +166,18 @@ def compare(argv: Sequence[str]) -> int:
 @guarded
 def evaluate(argv: Sequence[str]) -> int:
     """Evaluates a checkpoint on its data set's test images, or on a folder of your own."""
-    parser = _parser(
-        "semisonic evaluate", "Evaluates a checkpoint on its test images, or on labeled ones of your own.", batch=256
-    )
-    parser.add_argument(
-        "folder", type=Path, nargs="?", help="images of your own, one folder a class (default: the run's test images)"
-    )
-    parser.add_argument("--net", choices=("ema", "raw", "both"), default="both", help="which weights (default: both)")
-    parser.add_argument("--root", type=Path, help="where the data set lies now, if not where the run found it")
-    _verify_data(parser)
-    parser.add_argument("--out", type=Path, help="folder for evaluation.json and pictures of the confusion matrices")
-    args = parser.parse_intermixed_args(argv)
-    for option, given in {"--root": args.root, "--verify-data": args.verify_data or None}.items():
-        if args.folder is not None and given is not None:
-            raise UserError(f"{option}: is for the run's own test images; leave it out with a folder")
-    load_plugins(args.plugin)
-    from semisonic.data.sets.manifest import reading_all
-    from semisonic.inference import evaluate as inference
-    from semisonic.inference.report import show
+    from semisonic.inference.command import evaluate as run
 
-    if args.out:
-        inference.check_folder(args.out)
-    weights = ("ema", "raw") if args.net == "both" else (args.net,)
-    if args.folder is None:
-        with reading_all(args.verify_data):
-            evaluated = inference.evaluate_checkpoint(args.checkpoint, weights, args.root, args.batch)
-    else:
-        evaluated = inference.evaluate_folder(args.checkpoint, args.folder, weights, args.batch)
-    for note in evaluated.notes:
-        print(note, file=sys.stderr)
-    show(evaluated, RichConsole())
-    if args.out:
-        inference.write_evaluation(evaluated, args.out)
-    return 0
+    return run(argv)
 
 
 @guarded
 def predict(argv: Sequence[str]) -> int:
     """Predicts the classes of a folder of images, or of a run's pool."""
-    parser = _parser("semisonic predict", "Predicts the classes of a folder of images, or of a run's pool.", batch=64)
-    parser.add_argument("folder", type=Path, nargs="?", help="a folder of images (searched to any depth), or one image")
-    parser.add_argument("--pool", action="store_true", help="in place of a folder: the run's unlabeled pool, in order")
-    parser.add_argument("--root", type=Path, help="--pool: where the data set lies now, if not where the run found it")
-    _verify_data(parser)
-    parser.add_argument(
-        "--out", type=Path, help="default predictions.csv (or .parquet); with --pool predictions.npy (or .safetensors)"
-    )
-    parser.add_argument("--net", choices=("ema", "raw"), default="ema", help="which weights (default: ema)")
-    args = parser.parse_intermixed_args(argv)
-    load_plugins(args.plugin)
-    from semisonic.data.sets.manifest import reading_all
-    from semisonic.inference import predict as inference
-    from semisonic.inference.files import image_files
+    with Launcher(), uncollected():
+        from semisonic.inference.command import predict as run
 
-    if args.pool == (args.folder is not None):
-        raise UserError("--pool: name a folder of images or give --pool, one of the two")
-    if args.verify_data and not args.pool:
-        raise UserError("--verify-data: is for --pool; a folder's images are read anyway")
-    if args.pool:
-        out = args.out or Path("predictions.npy")
-        inference.check_output(out, (".npy", ".safetensors"))
-        with reading_all(args.verify_data):
-            table = inference.predict_pool(args.checkpoint, args.net, args.root, args.batch)
-        inference.write_pool(table, out)
-        print(f"{len(table)} x {table.shape[1]} probabilities in {out}")
-        return 0
-    args.out = args.out or Path("predictions.csv")
-    inference.check_output(args.out)
-    classifier = inference.load_on_device(args.checkpoint, args.net)
-    files, bad = image_files(args.folder)
-    for line in bad:
-        print(f"left out: {line}", file=sys.stderr)
-    predictions = list(inference.predict(classifier, files, args.batch))
-    inference.write_predictions(predictions, args.out)
-    print(f"{len(predictions)} predictions in {args.out}" + (f"; {len(bad)} files left out" if bad else ""))
-    return 0
+    return run(argv)
 
 
 @guarded
@@ -318,25 +252,3 @@ def dispatch(argv: Sequence[str]) -> int:
 def run() -> None:
     """The command of the shell: `semisonic`."""
     sys.exit(dispatch(sys.argv[1:]))
-
-
-def _parser(name: str, description: str, batch: int) -> argparse.ArgumentParser:
-    parser = Parser(name, description=description)
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint, or a run's folder (its latest checkpoint)")
-    parser.add_argument("--batch", type=_positive, default=batch, help=f"images a forward (default: {batch})")
-    parser.add_argument(
-        "--plugin", action="append", default=[], metavar="FILE.py", help="a plug-in of the run's; may be repeated"
-    )
-    return parser
-
-
-def _verify_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--verify-data", action="store_true", help="read all of the run's image files again, unchanged ones too"
-    )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number above 0 and below 10^9")
-    return int(text)

@@ -79,6 +79,8 @@ class ExitCode(IntEnum):
     """A loss or a weight was not finite. The same command would fail again."""
     LOST = 4
     """A rank was lost or hung, a loader stopped, or ranks that must be equal were not; --resume continues."""
+    LEFT_OUT = 5
+    """Of a prediction: done, but for images that could not be used, which are listed beside it."""
     STOPPED = 75
     """Stopped by a signal or its launcher's death, with a checkpoint or before anything was written. The number is
     EX_TEMPFAIL of sysexits.h."""

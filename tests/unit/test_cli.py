@@ -125,8 +125,24 @@ def test_views_refuses_what_it_does_not_do(capfd: pytest.CaptureFixture, tmp_pat
     assert capfd.readouterr().err == "error: --plan: is for semisonic train\n" and not any(tmp_path.iterdir())
 
 
+def test_views_replaces_nothing_and_says_so_before_the_work(capfd: pytest.CaptureFixture, tmp_path: Path):
+    (tmp_path / "weak.png").write_text("kept")
+    for out, problem in ((tmp_path, "holds pictures already"), (tmp_path / "weak.png", "is no folder")):
+        assert cli.views(["--out", str(out)]) == 2
+        line = capfd.readouterr().err
+        assert problem in line and line.count("\n") == 1
+    assert (tmp_path / "weak.png").read_text() == "kept"
+
+
 def test_predict_and_evaluate_refuse_a_batch_of_nothing(run: Path, capfd: pytest.CaptureFixture):
     for script in (cli.predict, cli.evaluate):
-        with pytest.raises(SystemExit) as ended:
-            script([str(run), str(run), "--batch", "0"])
-        assert ended.value.code == 2 and "whole number above 0" in capfd.readouterr().err
+        assert script([str(run), str(run), "--batch", "0"]) == 2
+        line = capfd.readouterr().err
+        assert "error: argument --batch: '0' is not a whole number above 0" in line and line.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["predict RUN", "evaluate", "check --only nothing", "compare --seed", "replay"])
+def test_a_mistake_in_an_option_is_one_line(command: str, capfd: pytest.CaptureFixture):
+    assert cli.dispatch([*command.split(), *(["--no-such-option"] if "--" not in command else [])]) == 2
+    line = capfd.readouterr().err
+    assert line.startswith("error: ") and line.count("\n") == 1

@@ -38,6 +38,12 @@ def record_loss(folder: Path, problem: str) -> None:
         store.set(_key(folder), problem)
 
 
+def recorded(folder: Path) -> bool:
+    """Whether this job has recorded a folder before, so that a worker goes on there without --resume."""
+    store = job_store(WAIT)
+    return store is not None and bool(store.check([_key(folder)]))
+
+
 def was_begun(folder: Path) -> bool:
     """Whether this job has begun the run in `folder` before, so that it goes on without --resume.
 

@@ -1,12 +1,13 @@
 """A trained network out of a checkpoint, without its data set."""
 
 import copy
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from semisonic.checkpoint import format as checkpoints
 from semisonic.config.migrations import migrated_section, read_text, schema_of
+from semisonic.data.sets.torchvision_sets import KNOWN
 from semisonic.inference.inputs import Inputs
 from semisonic.inference.labeled import labeled_slices
 from semisonic.models.networks import ModelConfig, build, find
@@ -24,6 +26,9 @@ from semisonic.plugins import load_plugins, loaded_plugins, require_plugins
 from semisonic.records.schemas import mistakes
 from semisonic.schema import UserError, given_path
 from semisonic.training.metrics import Evaluation, evaluate, evaluation_mode
+
+if TYPE_CHECKING:
+    from semisonic.inference.predict import Prediction
 
 Network = nn.Module | Callable[[int], nn.Module]
 """A network, or what makes it from the number of classes."""
@@ -65,9 +70,25 @@ class Classifier(nn.Module):
 
     def _logits(self, images: Tensor) -> Tensor:
         """Of what `Inputs` made: [N, 3, S, S] on the scale 0..255."""
+        return self.network(self._normalized(images)).float()
+
+    def _normalized(self, images: Tensor) -> Tensor:
         if images.device != self.device:
             images = images.to(self.device)
-        return self.network((images.float() - self.mean) / self.std).float()
+        return (images.float() - self.mean) / self.std
+
+    def features(self, images: Tensor) -> Tensor:
+        """Of uint8 [N, 3, S, S], or of floats on the scale 0..255: what enters the network's head, float32 [N, D]."""
+        return self.network.features(self._normalized(images)).float()  # type: ignore[operator]
+
+    def head_of(self, features: Tensor) -> Tensor:
+        """Features [N, D] -> logits float32 [N, C]: of an image's features, what `forward` gives."""
+        return self.network.head(features).float()  # type: ignore[operator]
+
+    @property
+    def feature_dim(self) -> int:
+        """D."""
+        return int(self.network.feature_dim)  # type: ignore[arg-type]
 
     def predict(self, images: Any, batch: int = 64) -> np.ndarray:
         """The classes as numbers into `classes`: int64 [N]."""
@@ -79,6 +100,29 @@ class Classifier(nn.Module):
         with evaluation_mode(self), torch.no_grad():
             found = [self._logits(part).softmax(-1).cpu() for part in self.transform.batches(images, batch)]
         return torch.cat(found).numpy()
+
+    def predict_files(
+        self,
+        images: str | Path | Sequence[str | Path],
+        batch: int = 64,
+        *,
+        top: int = 5,
+        views: int = 0,
+        features: bool = False,
+        workers: int | None = None,
+    ) -> "Iterator[Prediction]":
+        """Predictions of any number of files, one by one and in order, while memory holds a part of them.
+
+        images: a folder (searched to any depth), a file, a CSV with a column `path`, an .npy file of images, or a list
+        of paths. A file that cannot be used has the label None, and `reason` says why. top: classes that are named.
+        views: the mean over so many weak views of each image; 0: the image itself. features: what enters the last
+        layer, too. workers: processes that read and check files; None: one for each CPU, where the files are many.
+        """
+        from semisonic.inference.outputs import Wanted
+        from semisonic.inference.predict import predict
+
+        _check_batch(batch)
+        return predict(self, images, batch, Wanted(top, views, features=features), workers)
 
     def evaluate(self, data: Any, batch: int = 64) -> Evaluation:
         """Accuracy, loss, precision, recall, F1 and confusion on labeled images.
@@ -141,7 +185,32 @@ def classifier_of(
     built.load_state_dict(weights)
     if about["model"].get("fingerprint") not in (None, network_fingerprint(built)):
         raise UserError(f"network: is not that of {path}: its tensors fit, but its layers are others")
+    if "flip" not in about["preprocess"]:  # an earlier version's
+        about = about | {"preprocess": about["preprocess"] | weak_defaults(checkpoint, path)}
     return Classifier(built, about).eval()
+
+
+def weak_defaults(checkpoint: checkpoints.Checkpoint, path: str | Path) -> dict[str, Any]:
+    """How the run of a checkpoint drew weak views, where its version did not say; {} where it cannot be told."""
+    data = read_text(checkpoint.config, Path(path) / "config.yaml").fields.get("data") or {}
+    name, size = data.get("name", "digits"), checkpoint.state["image_size"]
+    flip = {"digits": False, "folder": True, "given": True} | {known: entry.flip for known, entry in KNOWN.items()}
+    if data.get("flip") is None and name not in flip:
+        return {}
+    pad = data.get("pad")
+    return {"flip": flip[name] if data.get("flip") is None else data["flip"], "pad": size // 8 if pad is None else pad}
+
+
+def weights_digest(classifier: Classifier) -> str:
+    """By which a network is known again: of all that it computes with."""
+    found = hashlib.blake2b(digest_size=16)
+    about = (classifier.classes, classifier.image_size, sorted(classifier.preprocess.items()))
+    found.update(repr(about).encode("utf-8", "surrogatepass"))
+    tensors = {**classifier.network.state_dict(), "mean of pixels": classifier.mean, "deviation": classifier.std}
+    for name, value in sorted(tensors.items()):
+        found.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _weights(checkpoint: checkpoints.Checkpoint, net: Literal["ema", "raw"], path: str | Path) -> dict[str, Tensor]:

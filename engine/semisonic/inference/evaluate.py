@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,41 +32,70 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def configuration_of(folder: Path, root: Path | None = None) -> RunConfig:
-    """The configuration that a checkpoint's folder was trained with; `root`: where its data lie now."""
-    return configuration_in((folder / "config.yaml").read_text(), folder, root)
+@dataclass(frozen=True)
+class Places:
+    """Where a run's data lie now, as options say it; None: where the run found them, or inside of `root`."""
+
+    root: Path | None = None
+    csv: Path | None = None
+    test_root: Path | None = None
+    split: Path | None = None
+
+    def given(self) -> dict[str, Path]:
+        """By the names of the fields of `data`."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: path for name, path in named.items() if path is not None}
 
 
-def configuration_in(text: str, folder: Path, root: Path | None = None) -> RunConfig:
+AS_RECORDED = Places()
+
+
+def configuration_of(folder: Path, places: Places = AS_RECORDED) -> RunConfig:
+    """The configuration that a checkpoint's folder was trained with; `places`: where its data lie now."""
+    return configuration_in((folder / "config.yaml").read_text(), folder, places)
+
+
+def configuration_in(text: str, folder: Path, places: Places = AS_RECORDED) -> RunConfig:
     """The same from the text of the checkpoint's configuration."""
-    fields = read_text(text, folder / "config.yaml").fields
-    require_plugins(fields.get("plugins", ()), loaded_plugins(), str(folder))
-    if root is not None:
-        fields["data"] |= _moved(fields["data"], root)
+    content = read_text(text, folder / "config.yaml").fields
+    require_plugins(content.get("plugins", ()), loaded_plugins(), str(folder))
+    content["data"] |= _moved(content["data"], places)
     try:
-        return RunConfig.model_validate(fields)
+        return RunConfig.model_validate(content)
     except ValidationError as error:
         raise UserError(
             f"{folder / 'config.yaml'}: not a configuration of this version ({error.errors()[0]['msg']})"
         ) from error
 
 
-def _moved(data: dict[str, Any], root: Path) -> dict[str, str]:
-    """The fields of `data` that name what lies in its folder, where that lies in `root` by now."""
+def _moved(data: dict[str, Any], places: Places) -> dict[str, str]:
+    """The fields of `data` that name what lies elsewhere by now: those that are given, and what was in the folder of
+    the data, where it is in `root`."""
+    given, root = places.given(), places.root
+    there: dict[str, Path] = {}
     before = data.get("root") or (Path(data["csv"]).parent if data.get("csv") else None)
-    if before is None:
-        return {"root": str(root)}
-    inside = Path(before)
-    named = {name: Path(path) for name in ("csv", "test_root", "split") if (path := data.get(name))}
-    there = {name: root / path.relative_to(inside) for name, path in named.items() if path.is_relative_to(inside)}
-    return {"root": str(root)} | {name: str(path) for name, path in there.items() if path.exists()}
+    if root is not None and before is not None:
+        inside = Path(before)
+        named = {name: Path(path) for name in ("csv", "test_root", "split") if (path := data.get(name))}
+        there = {name: root / path.relative_to(inside) for name, path in named.items() if path.is_relative_to(inside)}
+    return {name: str(path) for name, path in there.items() if path.exists()} | {
+        name: str(path) for name, path in given.items()
+    }
 
 
-def images_of(cfg: RunConfig, root: Path | None) -> DataSet:
-    """The data set of a run. Raises `UserError` that says how to name its folder where that is gone."""
-    for name, path in {"data.csv": cfg.data.csv, "data.root": cfg.data.root}.items():
-        if cfg.data.name == "folder" and root is None and path is not None and not path.exists():
-            raise UserError(f"{name}: {path} is not there any more; --root says where the images are now")
+OPTIONS = {"csv": "--csv (or --root, for its folder)", "root": "--root", "test_root": "--test-root", "split": "--split"}
+"""Which option says where a field's file or folder lies."""
+
+
+def images_of(cfg: RunConfig) -> DataSet:
+    """The data set of a run. Raises `UserError` that says how to name what is gone."""
+    problems = [
+        f"data.{name}: {path} is not there any more; {OPTIONS[name]} says where the images are now"
+        for name in ("csv", "root", "test_root")
+        if (path := getattr(cfg.data, name)) is not None and cfg.data.name == "folder" and not path.exists()
+    ]
+    if problems:
+        raise UserError(problems)
     return load_data_set(cfg.data)
 
 
@@ -93,17 +122,17 @@ class Evaluated:
 
 
 def evaluate_checkpoint(
-    path: Path, weights: tuple[str, ...] = ("ema", "raw"), root: Path | None = None, batch: int = 256
+    path: Path, weights: tuple[str, ...] = ("ema", "raw"), places: Places = AS_RECORDED, batch: int = 256
 ) -> Evaluated:
-    """The metrics of a checkpoint's weights, ema and raw, on its run's test images; `root`: where the data are."""
+    """The metrics of a checkpoint's weights, ema and raw, on its run's test images; `places`: where the data are."""
     checkpoint = checkpoints.load_checkpoint(path)  # once: the run may be replacing it
-    cfg = configuration_in(checkpoint.config, path, root)
+    cfg = configuration_in(checkpoint.config, path, places)
     if cfg.data.test == "none":
         raise UserError(
             f"data.test: the run of {path} has no test images; name a folder of labeled ones: "
             f"semisonic evaluate {path} FOLDER"
         )
-    data = images_of(cfg, root)
+    data = images_of(cfg)
     device = default_device()
     advice = f"--root says where they are; images of your own are a folder: semisonic evaluate {path} FOLDER"
     check_data(path, checkpoint.state, data, TEST, advice)
@@ -130,12 +159,6 @@ def evaluate_folder(path: Path, images: Path, weights: tuple[str, ...] = ("ema",
     left_out = f"; {len(found.bad)} files left out" if found.bad else ""
     title = f"{len(found.files)} images of {images}{left_out}"
     return Evaluated(results, tuple(classifier.classes), title, tuple(found.notes))
-
-
-def check_folder(folder: Path) -> None:
-    """Raises `UserError` for a folder that holds an evaluation already."""
-    if (folder / "evaluation.json").exists():
-        raise UserError(f"--out {folder}: holds an evaluation already; name another folder")
 
 
 def write_evaluation(evaluated: Evaluated, folder: Path) -> None:

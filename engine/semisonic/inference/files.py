@@ -1,13 +1,14 @@
 """Image files for a classifier: found, scanned, and decoded by DALI as the run's own evaluation decodes them."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from semisonic.data.loading.calls import Placement, StepRange
 from semisonic.data.loading.draws import Draws
@@ -18,32 +19,23 @@ from semisonic.data.loading.stream import Stream
 from semisonic.data.sets import manifest
 from semisonic.data.sets.base import ImageFiles
 from semisonic.data.sets.layout import class_folders
-from semisonic.data.sets.walk import EXTENSIONS, is_image
+from semisonic.data.sets.walk import EXTENSIONS, PassedOver, find_images, is_image, relative
 from semisonic.data.views.view import Geometry
 from semisonic.inference.inputs import Inputs
 from semisonic.inference.labeled import listed, unknown_classes
+from semisonic.inference.sources import files_below
 from semisonic.schema import UserError
 
+NONE_DRAWN = Draws(0, "predict")
+"""For views without randomness."""
 SHOWN = 20
 """Files that a message lists."""
 
 
 def image_files(folder: Path) -> tuple[ImageFiles, list[str]]:
     """All images below a folder (or one image), and one line for each file that cannot be decoded."""
-    if not folder.exists():
-        raise UserError(f"{folder}: no such file or folder")
-    if folder.is_dir():
-        root, paths = folder, _paths(folder, folder)
-    else:
-        root, paths = folder.parent, [folder.name] if is_image(folder.name) else []
-    if not paths:
-        raise UserError(f"{folder}: no images found ({', '.join(sorted(EXTENSIONS))})")
-    return _scanned(root, paths, np.full(len(paths), -1))
-
-
-def _paths(folder: Path, root: Path) -> list[str]:
-    found = sorted(folder.rglob("*"))
-    return [str(path.relative_to(root)) for path in found if is_image(path.name) and not path.is_dir()]
+    found = files_below(folder)
+    return _scanned(found.root, list(found.names), np.full(len(found), -1))
 
 
 def _scanned(root: Path, paths: list[str], labels: np.ndarray) -> tuple[ImageFiles, list[str]]:
@@ -73,12 +65,14 @@ class LabeledFolder:
     """A line for each file that cannot be decoded, and is left out."""
     without: list[str]
     """Classes without images."""
+    passed: list[str] = field(default_factory=list)
+    """A line for each kind of files that are no images."""
 
     @property
     def notes(self) -> list[str]:
         """What a user must be told of it, a line each."""
         missing = [f"no images of {listed(self.without)}"] if self.without else []
-        return [f"left out: {line}" for line in self.bad] + missing
+        return [f"left out: {line}" for line in self.bad] + missing + self.passed
 
 
 def labeled_folder(folder: Path, classes: Sequence[str]) -> LabeledFolder:
@@ -93,16 +87,18 @@ def labeled_folder(folder: Path, classes: Sequence[str]) -> LabeledFolder:
         raise UserError(f"{folder}: {unknown_classes(unknown, classes)}")
     if stray := sorted(path.name for path in folder.iterdir() if path.is_file() and is_image(path.name)):
         raise UserError(f"{folder}: {len(stray)} images in no class's folder, such as {stray[0]}; move them to one")
-    paths, labels = [], []
+    paths, labels, passed = [], [], PassedOver()
     for label, name in enumerate(classes):
-        own = _paths(folder / name, folder) if name in names else []
+        own = find_images(folder / name, folder, passed) if name in names else []
         paths += own
         labels += [label] * len(own)
     if not paths:
         raise UserError(f"{folder}: no images found in the folders of the classes ({', '.join(sorted(EXTENSIONS))})")
     files, bad = _scanned(folder, paths, np.array(labels, np.int64))
+    bad += [f"{relative(folder, entry.path)}: {entry.reason}" for entry in passed.broken]
     present = set(files.labels.tolist())
-    return LabeledFolder(files, bad, [name for label, name in enumerate(classes) if label not in present])
+    without = [name for label, name in enumerate(classes) if label not in present]
+    return LabeledFolder(files, bad, without, passed.notes())
 
 
 def file_slices(
@@ -111,19 +107,39 @@ def file_slices(
     """Images uint8 [batch, 3, S, S], labels [batch] and validity bool [batch], in the order of the files; the last
     slice repeats the last image, marked invalid. To be closed where it is not exhausted.
     """
+    with closing(view_slices(inputs, files, batch, device)) as slices:
+        for views, indices, valid in slices:
+            rest = upload({"labels": files.labels[indices], "valid": valid}, device)
+            yield views["view"], rest["labels"], rest["valid"]
+
+
+def view_slices(
+    inputs: Inputs,
+    files: ImageFiles,
+    batch: int,
+    device: torch.device,
+    specs: Mapping[str, str] | None = None,
+    draws: Draws = NONE_DRAWN,
+    flip: bool = False,
+) -> Generator[tuple[dict[str, Tensor], np.ndarray, np.ndarray], None, None]:
+    """Views by name, each uint8 [batch, 3, S, S]; which files they are of, int64 [batch]; and validity bool [batch].
+
+    specs: the views, by name; None: `view`, as the run's evaluation sees the image. In the order of the files; the last
+    slice repeats the last image, marked invalid. To be closed where it is not exhausted.
+    """
     geometry = Geometry(
-        size=inputs.size - 2 * inputs.border, pad=0, flip=False, fill=(0, 0, 0), encoded=True,
+        size=inputs.size - 2 * inputs.border, pad=0, flip=flip, fill=(0, 0, 0), encoded=True,
         device="gpu" if device.type == "cuda" else "cpu",
     )  # fmt: skip
     sampler = EvaluationSampler(len(files), min(batch, len(files)))
-    source, views, steps = ImageSource(files, geometry), {"view": inputs.view}, StepRange(stop=sampler.steps)
-    with closing(Stream(Draws(0, "predict"), source, views, sampler, Placement(device), steps)) as stream:
+    source, views, steps = ImageSource(files, geometry), specs or {"view": inputs.view}, StepRange(stop=sampler.steps)
+    with closing(Stream(draws, source, views, sampler, Placement(device), steps)) as stream:
         for step in range(sampler.steps):
             indices = sampler.indices(step)
-            images = torch.nn.functional.pad(next(stream)["view"], [inputs.border] * 4)
-            _take_framed(images, inputs, files, indices)
-            rest = upload({"labels": files.labels[indices], "valid": sampler.valid(step)}, device)
-            yield images, rest["labels"], rest["valid"]
+            images = {name: functional.pad(view, [inputs.border] * 4) for name, view in next(stream).items()}
+            if specs is None:
+                _take_framed(images["view"], inputs, files, indices)
+            yield images, indices, sampler.valid(step)
 
 
 def _take_framed(images: Tensor, inputs: Inputs, files: ImageFiles, indices: np.ndarray) -> None:

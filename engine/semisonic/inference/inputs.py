@@ -108,8 +108,8 @@ class Inputs:
             if side > 3 and channels * side * side == columns and (ours or long):
                 shape = f"-1, {side}, {side}" + ", 3" * (channels == 3)
                 raise UserError(
-                    f"{name}: an array of shape [{rows}, {columns}] may be {rows} flat images; use reshape({shape}), or "
-                    "[None] where it is one gray image"
+                    f"{name}: an array of shape [{rows}, {columns}] may be {rows} flat images; use reshape({shape}), "
+                    "or [None] where it is one gray image"
                 )
 
     def convert(self, images: Any, name: str = "images") -> Tensor:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from lzma import LZMAError
 from math import prod
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 
@@ -114,6 +114,18 @@ def read_array(path: Path, shape: tuple[int, ...] | None = None, kinds: str = "b
         if data.size != prod(header.shape):
             raise ValueError("ends within its array")
         return _array(header, data)
+
+
+def map_array(path: Path, kinds: str = "biuf") -> np.ndarray:
+    """The array of an .npy, read from the disk where it is looked at. Raises what `read_array` does."""
+    with open_regular(path) as handle:
+        header = _checked(_read_header(handle), os.fstat(handle.fileno()).st_size)
+    if header.dtype.kind not in kinds:
+        raise ValueError(f"holds {header.text()}")
+    if not prod(header.shape):
+        return np.empty(header.shape, header.dtype)
+    order: Literal["F", "C"] = "F" if header.fortran_order else "C"
+    return np.memmap(path, header.dtype, "r", header.start, header.shape, order)
 
 
 def open_regular(path: Path) -> IO[bytes]:

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from semisonic.algorithms.base import Algorithm
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.atomic_files import write_text, writing
-from semisonic.config.arguments import Parser
+from semisonic.config.arguments import Parser, check_new_file
 from semisonic.config.command_line import resolve
 from semisonic.config.run_config import RunConfig
 from semisonic.contract import Batch, Info
@@ -75,8 +75,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all figures into this file")
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="a plug-in of the run's")
     args = parser.parse_args(argv)
-    if args.out and args.out.exists():
-        raise UserError(f"--out: {args.out} is there already; name another file")
+    if args.out:
+        check_new_file("--out", args.out)
     report = replay(kept_step(args.run, args.step), args.device, args.plugin)
     show(report, Console())
     if args.out:

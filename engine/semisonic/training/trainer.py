@@ -351,6 +351,8 @@ class Trainer:
             "preprocess": {
                 "view": "plain" if isinstance(self.data.train, ImageFiles) else "whole",
                 "border": self.data.border,
+                "pad": self.data.pad,
+                "flip": bool(self.data.flip),
             },
             "mean": list(self.data.mean),
             "std": list(self.data.std),

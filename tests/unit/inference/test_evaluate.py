@@ -11,7 +11,8 @@ from semisonic import cli
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.registry import load_data_set
-from semisonic.inference.evaluate import configuration_in
+from semisonic.inference.evaluate import Places, configuration_in, images_of
+from semisonic.schema import UserError
 
 
 def test_evaluate_repeats_the_run_s_figures(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
@@ -31,9 +32,9 @@ def test_files_in_a_folder_that_has_moved_are_looked_for_in_it(tmp_path: Path):
     (tmp_path / "new/test").mkdir(parents=True)
     (tmp_path / "new/list.csv").write_text("path,label\n")
 
-    def moved(**data: object) -> DataConfig:
+    def moved(places: Places = Places(tmp_path / "new"), **data: object) -> DataConfig:  # noqa: B008
         cfg = RunConfig.model_validate({"data": {"name": "folder", "size": 8} | data})
-        return configuration_in(cfg.dump(), tmp_path, tmp_path / "new").data
+        return configuration_in(cfg.dump(), tmp_path, places).data
 
     found = moved(root="/old", csv="/old/list.csv", test_root="/elsewhere/test", split="/old/none.npz")
     assert found.root == tmp_path / "new" and found.csv == tmp_path / "new/list.csv"
@@ -41,6 +42,22 @@ def test_files_in_a_folder_that_has_moved_are_looked_for_in_it(tmp_path: Path):
     found = moved(csv="/old/list.csv", test_root="/old/test")
     assert found.csv == tmp_path / "new/list.csv" and found.test_root == tmp_path / "new/test"
     assert moved(test_root="/old/test").root == tmp_path / "new"
+    places = Places(csv=Path("/a/b.csv"), test_root=Path("/c"), split=Path("/d.npz"))
+    found = moved(places, root="/old", csv="/old/list.csv", test_root="/old/test", split="/old/split.npz")
+    assert (found.root, found.csv, found.test_root, found.split) == (
+        Path("/old"), Path("/a/b.csv"), Path("/c"), Path("/d.npz")
+    )  # fmt: skip
+    assert moved(Places(tmp_path / "new", csv=Path("/a/b.csv")), csv="/old/list.csv").csv == Path("/a/b.csv")
+
+
+def test_every_place_that_has_gone_is_told_with_its_option(tmp_path: Path):
+    gone = {"root": "/gone", "csv": "/gone/list.csv", "test_root": "/gone/test"}
+    cfg = RunConfig.model_validate({"data": {"name": "folder", "size": 8} | gone})
+    with pytest.raises(UserError) as caught:
+        images_of(cfg)
+    assert [line.split(": ")[0] for line in caught.value.messages] == ["data.csv", "data.root", "data.test_root"]
+    assert "; --csv (or --root, for its folder) says where the images are now" in caught.value.messages[0]
+    assert "; --test-root says where" in caught.value.messages[2]
 
 
 @pytest.mark.parametrize("command", [cli.evaluate, lambda run: cli.predict([*run, "--pool"])])
@@ -119,4 +136,8 @@ def test_an_evaluation_replaces_no_other(run: Path, tmp_path: Path, capfd: pytes
     (tmp_path / "evaluation.json").write_text("kept")
     assert cli.evaluate([str(run), "--out", str(tmp_path)]) == 2
     assert f"--out {tmp_path}: holds an evaluation already" in capfd.readouterr().err
+    assert cli.evaluate([str(run), "--out", str(tmp_path / "evaluation.json")]) == 2
+    assert capfd.readouterr().err == f"error: --out {tmp_path}/evaluation.json: is no folder; name another\n"
+    assert cli.evaluate([str(run), "--out", str(tmp_path / "evaluation.json" / "below")]) == 2
+    assert "evaluation.json is no folder" in capfd.readouterr().err
     assert (tmp_path / "evaluation.json").read_text() == "kept"

@@ -1,75 +1,53 @@
-"""Predictions: a table for a folder of images, and probabilities for a run's pool, as the network has them."""
+"""Predictions one by one from Python: in order, with what cannot be used among them, while memory holds a part."""
 
-import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 import semisonic
-from semisonic import cli
-from semisonic.data.sets.base import DataConfig
-from semisonic.data.sets.registry import load_data_set
-from tests.support.trainers import make_trainer
-from tests.support.two_roles import TWO_ROLES
+from semisonic.inference import predict as streaming
+from semisonic.schema import UserError
 
 
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_predict_writes_a_table_that_agrees_with_the_network(run: Path, tmp_path: Path, ending: str):
-    data = load_data_set(DataConfig())
-    for index in range(20):
-        (tmp_path / "images" / str(index % 3)).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(data.test.pixels[index]).save(tmp_path / "images" / str(index % 3) / f"{index:03}.png")
-    (tmp_path / "images" / "folder.png").mkdir()
-    (tmp_path / "images" / "broken.png").write_bytes(b"not an image")
-    out = tmp_path / f"predictions.{ending}"
-    assert cli.predict([str(run), str(tmp_path / "images"), "--out", str(out), "--batch", "8"]) == 0
-    if ending == "csv":
-        with out.open() as file:
-            rows = list(csv.DictReader(file))
-    else:
-        from pyarrow import parquet
-
-        rows = parquet.read_table(out).to_pylist()
-    assert len(rows) == 20
-    with torch.no_grad():
-        probabilities = semisonic.load(run)(torch.from_numpy(data.test.pixels[:20]).permute(0, 3, 1, 2)).softmax(-1)
-    for row in rows:
-        expected = probabilities[int(Path(row["path"]).stem)]
-        assert row["class"] == row["top1_class"] == str(int(expected.argmax()))
-        assert float(row["confidence"]) == pytest.approx(float(expected.max()), abs=1e-4)
-        assert sum(float(row[f"top{place}_probability"]) for place in range(1, 6)) <= 1.0001
-    assert cli.predict([str(run), str(tmp_path / "images"), "--out", str(out)]) == 2  # never overwrites
+def test_files_are_predicted_one_by_one_and_those_that_cannot_be_used_say_why(
+    folder_run: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run, folder = folder_run
+    classifier = semisonic.load(run)
+    paths = sorted(folder.rglob("*.png"))
+    listed = [*paths[:5], tmp_path / "gone.png", *paths[5:]]
+    monkeypatch.setattr(streaming, "ROWS", 7)
+    found = list(classifier.predict_files(listed, batch=3, top=2))
+    assert [one.path for one in found] == [str(path) for path in listed]
+    assert (found[5].label, found[5].top) == (None, []) and "No such file or directory" in found[5].reason
+    expected = classifier.predict_proba(paths)
+    for one, row in zip([*found[:5], *found[6:]], expected, strict=True):
+        assert one.label == classifier.classes[int(row.argmax())] == one.top[0][0] and len(one.top) == 2
+        assert one.confidence == pytest.approx(float(row.max()), abs=1e-3) and one.reason == "" and one.features is None
+    assert [one.path for one in classifier.predict_files(folder)] == [str(path.relative_to(folder)) for path in paths]
+    assert not classifier.training
 
 
-def test_a_run_s_predictions_on_its_pool_make_a_teacher_of_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """In the pool's order, so that the rows of the table are those of `u_index`."""
-    from semisonic import cli
+def test_views_and_features_are_options(folder_run: tuple[Path, Path]):
+    run, folder = folder_run
+    classifier = semisonic.load(run)
+    once, again = (list(classifier.predict_files(folder, views=2, features=True, batch=size)) for size in (64, 5))
+    for one, other in zip(once, again, strict=True):
+        assert one.features is not None and other.features is not None
+        assert one.features.shape == (classifier.feature_dim,) and np.allclose(one.features, other.features, atol=1e-4)
 
-    fields = ("--model", "small", "--threads", "1", "--data.labels", "40", "--no-data.unlabeled-includes-labeled")
-    large = make_trainer(tmp_path / "large", "--algorithm", "supervised", *fields)
-    large.save()
-    large.checkpoint_writer.finish()
-    table = tmp_path / "table.safetensors"
-    assert cli.predict([str(tmp_path / "large"), "--pool", "--out", str(table), "--net", "raw", "--batch", "100"]) == 0
-    assert "probabilities in" in capsys.readouterr().out
-    reduced = make_trainer(
-        tmp_path / "reduced",
-        *TWO_ROLES,
-        "--algorithm.variant",
-        "reduced",
-        "--algorithm.predictions",
-        str(table),
-        *fields,
-    )
-    batch = next(reduced.loader())
-    images = large.data.train.pixels[large.split.unlabeled[batch.u_index.numpy()]]
-    logits = large.algorithm.eval().infer(torch.from_numpy(images).permute(0, 3, 1, 2))
-    torch.testing.assert_close(
-        reduced.algorithm.table[batch.u_index], logits.detach().softmax(-1), rtol=1e-4, atol=1e-5
-    )
-    assert torch.equal(reduced.algorithm.label(batch), logits.argmax(-1))
-    reduced.training_step(batch)
-    for argv in (["--pool", "folder"], []):
-        assert cli.predict([str(tmp_path / "large"), *argv]) == 2
+
+def test_arrays_in_a_file_and_mistakes(folder_run: tuple[Path, Path], tmp_path: Path):
+    classifier = semisonic.load(folder_run[0])
+    np.save(tmp_path / "images.npy", np.zeros((3, 20, 20, 3), np.uint8))
+    assert [one.path for one in classifier.predict_files(tmp_path / "images.npy")] == [
+        f"images.npy[{number}]" for number in range(3)
+    ]
+    for images, problem in (
+        (np.zeros((2, 20, 20, 3), np.uint8), "arrays are for predict"), ([], "none were given"), ("nowhere", "no such file"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=problem):  # at once, and not when the first is asked for
+            classifier.predict_files(images)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="--views"):
+        classifier.predict_files(tmp_path / "images.npy", views=5000)

@@ -25,7 +25,6 @@ from semisonic.data.sets.base import DataConfig, DataSet
 from semisonic.data.sets.registry import load_data_set
 from semisonic.data.sets.splits import Split
 from semisonic.inference.classifier import Classifier
-from semisonic.inference.files import image_files
 from semisonic.inference.predict import predict
 from semisonic.reporting.console import Console
 from semisonic.reporting.view_grids import save_views
@@ -154,7 +153,7 @@ def test_predicting_and_pictures_leave_no_thread(root: Path, data: DataSet):
     about = {"classes": ["a", "b"], "image_size": 16, "preprocess": {"view": "plain", "border": 0}}
     about |= {"mean": [0.5] * 3, "std": [0.25] * 3}
     classifier = Classifier(run.algorithm.network, about).eval()
-    files, _ = image_files(root / "test")
+    files = root / "test"
     assert len(list(predict(classifier, files, batch=4))) == 10
     with ends_its_threads():
         assert len(list(predict(classifier, files, batch=4))) == 10

@@ -1,0 +1,235 @@
+"""Parts of what is to be predicted, decoded: files are checked by processes of their own, two parts ahead at most, so
+that memory holds no more than these whatever the number of images.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semisonic.data.sets import manifest
+from semisonic.data.sets.base import ImageFiles
+from semisonic.data.sets.limits import USUAL, Limits
+from semisonic.data.sets.workers import pool, signals_kept, without_main_module
+from semisonic.distributed.variables import local_world_size
+from semisonic.inference.files import view_slices
+from semisonic.inference.keyed import KeyedDraws, WeakCrops, key_of, keys_of_pixels
+from semisonic.inference.outputs import Outputs, Trained, Wanted, joined, outputs_of
+from semisonic.inference.sources import ArraySources, FileSources, Sources
+from semisonic.schema import UserError
+
+PROCESSES_FROM = 512
+"""Files; below it, starting processes costs more than it saves."""
+CHUNK = 64
+"""Files that a process checks at a time."""
+AHEAD = 1
+"""Parts that are checked while one is predicted."""
+
+
+def cpus_of_rank() -> int:
+    """CPUs that this process may use, shared with the other ranks on its host."""
+    return max(1, len(os.sched_getaffinity(0)) // local_world_size())
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A part of the images, and what can be used of it."""
+
+    part: range
+    """Rows of the sources."""
+    rows: np.ndarray
+    """int64 [n]: those that can be used."""
+    left_out: list[tuple[int, str]]
+    """Those that cannot, and why."""
+    files: ImageFiles | None = None
+    """Of `rows`, in their order; None for an array's images."""
+    keys: np.ndarray | None = None
+    """int64 [n]: of the files' contents."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read and checked."""
+
+    workers: int | None = None
+    """Processes; None = one for each CPU of this process, where the files are many; 1 = none."""
+    limits: Limits = USUAL
+
+    def examine(self, path: str) -> manifest.Examined:
+        """What is found in a file; never raises."""
+        found = manifest.examine(path, limits=self.limits)
+        assert found is not None  # without a known digest
+        return found._replace(reason=_by_option(found.reason)) if found.reason else found
+
+    def here(self, sources: FileSources, part: range, check: Callable[[], object] = lambda: None) -> Found:
+        """Reads and checks the files of a part in this process. check: is called between two files, and may raise."""
+        examined = []
+        for row in part:
+            check()
+            examined.append(self.examine(str(sources.root / sources.name(row))))
+        return found_in(sources, part, examined)
+
+
+def _by_option(reason: str) -> str:
+    return reason.replace("data.max_file_mb=", "--max-file-mb ").replace("data.max_pixels=", "--max-pixels ")
+
+
+def found_in(sources: FileSources, part: range, examined: Sequence[manifest.Examined]) -> Found:
+    sound = [entry.status in (manifest.OK, manifest.VIA_PILLOW) for entry in examined]
+    rows = np.array([row for row, good in zip(part, sound, strict=True) if good], np.int64)
+    kept = [entry for entry, good in zip(examined, sound, strict=True) if good]
+    left_out = [(row, entry.reason) for row, entry, good in zip(part, examined, sound, strict=True) if not good]
+    files = ImageFiles(
+        root=sources.root,
+        paths=[sources.name(row) for row in rows.tolist()],
+        labels=np.full(len(rows), -1),
+        shapes=np.array([(entry.height, entry.width) for entry in kept], np.int32).reshape(-1, 2),
+        via_pillow=np.array([entry.status == manifest.VIA_PILLOW for entry in kept], bool),
+    )
+    return Found(part, rows, left_out, files, np.array([key_of(entry.digest) for entry in kept], np.int64))
+
+
+def found_parts(
+    sources: Sources, parts: Sequence[range], reading: Reading, check: Callable[[], object]
+) -> Generator[Found, None, None]:
+    """What can be used of each part, in order. To be closed where it is not exhausted.
+
+    check: is called between two files, and may raise.
+    """
+    if isinstance(sources, ArraySources):
+        for part in parts:
+            yield Found(part, np.arange(part.start, part.stop), [])
+        return
+    workers = reading.workers or cpus_of_rank()
+    if workers == 1 or sum(map(len, parts)) < PROCESSES_FROM:
+        for part in parts:
+            yield reading.here(sources, part, check)
+        return
+    with pool(workers) as executor:
+        coming: deque[tuple[range, Iterator[manifest.Examined]]] = deque()
+        for number in range(len(parts)):
+            for wanted in parts[number + len(coming) : number + 1 + AHEAD]:
+                coming.append((wanted, _submitted(executor, reading, sources, wanted)))
+            yield _received(sources, *coming.popleft(), check)
+
+
+def _submitted(executor: Executor, reading: Reading, sources: FileSources, part: range) -> Iterator[manifest.Examined]:
+    paths = [str(sources.root / sources.name(row)) for row in part]
+    with _told_apart(), without_main_module(), signals_kept():
+        return executor.map(reading.examine, paths, chunksize=CHUNK)
+
+
+def _received(
+    sources: FileSources, part: range, results: Iterator[manifest.Examined], check: Callable[[], object]
+) -> Found:
+    examined = []
+    with _told_apart():
+        for entry in results:
+            check()
+            examined.append(entry)
+    return found_in(sources, part, examined)
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise UserError(
+            "--workers: a process that checks images died (out of memory?); try fewer, or 1 for none"
+        ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """What makes outputs of the images of a part."""
+
+    classifier: Trained
+    """On its device, in evaluation mode."""
+    sources: Sources
+    wanted: Wanted
+    batch: int
+    reading: Reading = Reading()
+
+    def outputs(self, found: Found, check: Callable[[int], object]) -> Outputs | None:
+        """Of the rows that can be used; None where there are none. check: is called after each batch with the number
+        of its images, and may raise.
+
+        The batches of a part depend on nothing but the part, so that its outputs are the same to the last bit wherever
+        it is predicted. Raises `UserError` and `OSError` where a file is not any more what was found.
+        """
+        made: list[Outputs] = []
+        with closing(self._batches(found)) as batches:
+            for views, count in batches:
+                made.append(outputs_of(self.classifier, views, count, self.wanted))
+                check(count)
+        return joined(made) if made else None
+
+    def _batches(self, found: Found) -> Generator[tuple[list[Tensor], int], None, None]:
+        """The views of each batch, and how many of its images are no repetitions."""
+        if found.files is None:
+            yield from self._array_batches(found)
+        elif len(found.files):
+            yield from self._file_batches(found.files, found.keys)
+
+    def _file_batches(
+        self, files: ImageFiles, keys: np.ndarray | None
+    ) -> Generator[tuple[list[Tensor], int], None, None]:
+        inputs, device, of_files = self.classifier.transform, self.classifier.device, self._views_of_files()
+        assert keys is not None
+        slices = view_slices(
+            inputs, files, self.batch, device, of_files, KeyedDraws(keys_N=keys), self._flip if of_files else False
+        )
+        with closing(slices):
+            for views, indices, valid in slices:
+                crops = self._crops(views["view"], keys[indices]) if of_files is None else list(views.values())
+                yield crops, int(valid.sum())
+
+    def _array_batches(self, found: Found) -> Generator[tuple[list[Tensor], int], None, None]:
+        assert isinstance(self.sources, ArraySources)
+        inputs, name = self.classifier.transform, str(self.sources.path)
+        for first in range(0, len(found.rows), self.batch):
+            pixels = np.asarray(self.sources.pixels[found.rows[first : first + self.batch]])
+            images = inputs.convert(pixels, name)
+            keys = keys_of_pixels(pixels) if self.wanted.views else np.empty(0, np.int64)
+            if self.wanted.views and images.dtype != torch.uint8:
+                images = images.round().to(torch.uint8)
+            yield self._crops(images, keys), len(pixels)
+
+    @property
+    def _flip(self) -> bool:
+        return bool(self.classifier.preprocess.get("flip"))
+
+    def _views_of_files(self) -> dict[str, str] | None:
+        """The weak views that are drawn while files are decoded, as runs on files draw them."""
+        if not self.wanted.views or self.classifier.preprocess["view"] != "plain":
+            return None
+        return {f"weak{number}": "weak" for number in range(self.wanted.views)}
+
+    def _crops(self, images: Tensor, keys: np.ndarray) -> list[Tensor]:
+        """The images themselves, or weak views of them, as runs on images in memory draw them."""
+        if not self.wanted.views:
+            return [images]
+        weak = WeakCrops(self.classifier.image_size, self.classifier.preprocess["pad"], self._flip)
+        return [weak(images, keys, f"weak{number}") for number in range(self.wanted.views)]
+
+
+def predicted(predictor: Predictor, found: Found, check: Callable[[int], object]) -> tuple[Found, Outputs | None]:
+    """The outputs of a part, and what it was in the end: files that changed or vanished since they were checked are
+    checked once more."""
+    try:
+        return found, predictor.outputs(found, check)
+    except (UserError, OSError):
+        if found.files is None or not isinstance(predictor.sources, FileSources):
+            raise
+        again = predictor.reading.here(predictor.sources, found.part)
+        if again.rows.tolist() == found.rows.tolist() and np.array_equal(again.keys, found.keys):  # type: ignore[arg-type]
+            raise
+    return again, predictor.outputs(again, lambda count: None)

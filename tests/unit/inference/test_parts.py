@@ -1,0 +1,186 @@
+"""Parts of a table: whole or not there, the same for any number of slices, joined at the end, never over other files."""
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semisonic.inference.parts import HEADER, Begun, Layout, Parts, Target, begin, find_target, first_left_out
+from semisonic.schema import UserError
+
+LAYOUT = Layout(images=10, rows=3, slices=2)
+
+
+def columns(part: range) -> dict[str, object]:
+    return {"path": [f"{row}.png" for row in part], "confidence": np.array(part, np.float32) / 10}
+
+
+@contextmanager
+def begun(target: Target, layout: Layout = LAYOUT, resume: bool = False, **identity: object) -> Iterator[Begun]:
+    own = {"weights": "w", "--batch": 64} | identity
+    found = begin(target, layout, own, {"checkpoint": "runs/a/checkpoints/step-4"}, resume)
+    try:
+        yield found
+    finally:
+        found.lock.release()
+
+
+def write(parts: Parts, number: int, part: int, left_out: tuple[int, ...] = ()) -> None:
+    rows = parts.layout.parts(number)[part]
+    kept = [row for row in rows if row not in left_out]
+    table = {"path": [f"{row}.png" for row in kept], "confidence": np.array(kept, np.float32) / 10}
+    parts.write(number, part, table, [(f"{row}.png", "empty file") for row in rows if row in left_out])
+
+
+def rows(file: Path) -> list[str]:
+    with file.open() as opened:
+        return [row["path"] for row in csv.DictReader(opened)]
+
+
+def mistake(path: Path, kind: str | None = None, resume: bool = False) -> str:
+    with pytest.raises(UserError) as caught:
+        find_target(path, kind, resume)
+    (line,) = caught.value.messages
+    return line
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3, 7])
+def test_the_parts_are_the_same_for_any_number_of_slices(slices: int):
+    layout = Layout(10, 3, slices)
+    every = [part for number in range(slices) for part in layout.parts(number)]
+    assert every == [range(3), range(3, 6), range(6, 9), range(9, 10)]
+    assert [layout.parts(number)[part] for number, part in layout.all_parts] == every
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_one_file_is_joined_from_its_parts(tmp_path: Path, kind: str):
+    target = find_target(tmp_path / f"table.{kind}", None, resume=False)
+    with begun(target) as job:
+        for number, part in LAYOUT.all_parts:
+            assert not job.parts.done(number, part)
+            write(job.parts, number, part, left_out=(4, 9))
+            assert job.parts.done(number, part)
+        assert job.parts.finish(job.header) == 2
+    if kind == "csv":
+        found = rows(target.path)
+    else:
+        from pyarrow import parquet
+
+        found = parquet.read_table(target.path).to_pydict()["path"]
+    assert found == [f"{row}.png" for row in range(10) if row not in (4, 9)]
+    assert first_left_out(tmp_path / "table.left_out.csv", 9) == [("4.png", "empty file"), ("9.png", "empty file")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"table.{kind}", "table.left_out.csv"])
+    assert "already exists" in mistake(target.path) and "already exists" in mistake(target.path, resume=True)
+    target.path.unlink()
+    assert "table.left_out.csv already exists" in mistake(target.path)
+
+
+def test_a_folder_keeps_its_parts_and_says_how_many_rows_there_are(tmp_path: Path):
+    target = find_target(tmp_path / "made" / "table", None, resume=False)
+    assert target.kind == "parquet" and not target.single
+    with begun(target) as job:
+        for number, part in LAYOUT.all_parts:
+            write(job.parts, number, part, left_out=(0,))
+        (target.folder / ".part-00000-00000.parquet.tmp").write_text("half of a part, of a kill")
+        job.parts.finish(job.header)
+    names = [f"part-{number:05}-{part:05}.parquet" for number, part in LAYOUT.all_parts]
+    assert sorted(path.name for path in target.folder.iterdir()) == ["left_out.csv", *names, HEADER]
+    assert json.loads((target.folder / HEADER).read_text())["finished"] == {"rows": 9, "left_out": 1}
+    with begun(target, resume=True) as job:
+        assert job.header["finished"] == {"rows": 9, "left_out": 1}
+
+
+def test_a_job_that_was_stopped_goes_on_with_its_own_slices(tmp_path: Path):
+    target = find_target(tmp_path / "table.csv", None, resume=False)
+    with begun(target) as job:
+        write(job.parts, 1, 0)
+    assert "--resume continues them" in mistake(target.path)
+    assert find_target(target.path, None, resume=True) == target
+    with begun(target, Layout(10, 3, slices=5), resume=True) as job:
+        assert job.parts.layout == LAYOUT and job.parts.done(1, 0) and not job.parts.done(0, 0)
+        assert job.parts.images_done() == 3
+        for number, part in LAYOUT.all_parts:
+            if not job.parts.done(number, part):
+                write(job.parts, number, part)
+        job.parts.finish(job.header)
+    assert rows(target.path) == [f"{row}.png" for row in range(10)]
+
+
+def test_a_kill_while_the_parts_are_joined_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    target = find_target(tmp_path / "table.csv", None, resume=False)
+
+    def killed(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with begun(target) as job, monkeypatch.context() as patch:
+        for number, part in LAYOUT.all_parts:
+            write(job.parts, number, part, left_out=(2,))
+        patch.setattr("shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            job.parts.finish(job.header)
+    assert len(rows(target.path)) == 9
+    with begun(find_target(target.path, None, resume=True), resume=True) as job:
+        assert job.parts.finish(job.header) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["table.csv", "table.left_out.csv"]
+
+
+def test_a_file_that_somebody_else_made_meanwhile_stays(tmp_path: Path):
+    target = find_target(tmp_path / "table.csv", None, resume=False)
+    with begun(target) as job:
+        for number, part in LAYOUT.all_parts:
+            write(job.parts, number, part)
+        target.path.write_text("theirs")
+        with pytest.raises(UserError, match="was made by something else meanwhile; the parts are in"):
+            job.parts.finish(job.header)
+    assert target.path.read_text() == "theirs" and job.parts.done(0, 0)
+
+
+def test_what_differs_from_the_start_is_told_together(tmp_path: Path):
+    target = find_target(tmp_path / "table.csv", None, resume=False)
+    with begun(target):
+        pass
+    with pytest.raises(UserError) as caught, begun(target, resume=True, weights="other", **{"--batch": 32, "--top": 5}):
+        pass
+    where = f"--resume: {target.folder} was begun with"
+    assert caught.value.messages == [
+        f"{where} weights runs/a/checkpoints/step-4, not runs/a/checkpoints/step-4 with other weights",
+        f"{where} --batch 64, not 32",
+        f"{where} --top null, not 5",
+    ]
+    for content in (
+        "",
+        "[]",
+        '{"format": 2}',
+        '{"format": 1, "slices": 0, "finished": null, "begun_with": {}}',
+        "[" * 9999,
+    ):
+        (target.folder / HEADER).write_text(content)
+        with (
+            pytest.raises(UserError, match="not of predictions that this version can continue"),
+            begun(target, resume=True),
+        ):
+            pass
+
+
+def test_two_processes_do_not_write_one_table(tmp_path: Path):
+    target = find_target(tmp_path / "table", "csv", resume=False)
+    with begun(target), pytest.raises(UserError, match=r"table: .*") as caught, begun(target, resume=True):
+        pass
+    assert "another" in str(caught.value) or "process" in str(caught.value)
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    assert mistake(tmp_path / "file" / "table.csv") == f"--out {tmp_path}/file/table.csv: {tmp_path}/file is no folder"
+    assert "must end in .csv or .parquet" in mistake(tmp_path / "table.txt")
+    assert "--format" in mistake(tmp_path / "table.csv", "csv")
+    assert "already exists" in mistake(tmp_path / "file", "csv")
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "x").write_text("")
+    assert "already exists" in mistake(tmp_path / "used")
+    (tmp_path / "empty").mkdir()
+    assert find_target(tmp_path / "empty", "csv", resume=False).kind == "csv"
