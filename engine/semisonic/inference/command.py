@@ -19,6 +19,7 @@ from semisonic.inference.pool import check_output, predict_pool, write_pool
 from semisonic.inference.report import show
 from semisonic.plugins import load_plugins
 from semisonic.schema import ExitCode, UserError
+from semisonic.text import printable
 
 PREDICT = """Predicts the classes of images, or of a run's pool. Started by torchrun or accelerate launch, each rank
 predicts a share. Exit code 5: some files could not be used, and are listed beside the predictions."""
@@ -69,7 +70,7 @@ def evaluate(argv: Sequence[str]) -> int:
     else:
         evaluated = inference.evaluate_folder(args.checkpoint, args.folder, weights, args.batch)
     for note in evaluated.notes:
-        print(note, file=sys.stderr)
+        print(printable(note), file=sys.stderr)
     show(evaluated, RichConsole())
     if args.out:
         inference.write_evaluation(evaluated, args.out)

@@ -77,6 +77,9 @@ class Reading:
         return found_in(sources, part, examined)
 
 
+AS_USUAL = Reading()
+
+
 def _by_option(reason: str) -> str:
     return reason.replace("data.max_file_mb=", "--max-file-mb ").replace("data.max_pixels=", "--max-pixels ")
 
@@ -156,7 +159,7 @@ class Predictor:
     sources: Sources
     wanted: Wanted
     batch: int
-    reading: Reading = Reading()
+    reading: Reading = AS_USUAL
 
     def outputs(self, found: Found, check: Callable[[int], object]) -> Outputs | None:
         """Of the rows that can be used; None where there are none. check: is called after each batch with the number

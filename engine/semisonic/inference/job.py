@@ -13,7 +13,7 @@ from semisonic.distributed import elastic
 from semisonic.distributed.launcher import Launcher
 from semisonic.distributed.preemption import Preemption
 from semisonic.inference.classifier import Classifier, load_classifier, weights_digest
-from semisonic.inference.decoding import Found, Predictor, Reading, cpus_of_rank, found_parts, predicted
+from semisonic.inference.decoding import AS_USUAL, Found, Predictor, Reading, cpus_of_rank, found_parts, predicted
 from semisonic.inference.files import SHOWN
 from semisonic.inference.outputs import Outputs, Wanted, columns_of, no_rows
 from semisonic.inference.parts import Layout, Parts, begin, find_target, first_left_out
@@ -42,7 +42,7 @@ class Job:
     wanted: Wanted
     batch: int = 64
     rows: int = ROWS
-    reading: Reading = Reading()
+    reading: Reading = AS_USUAL
     resume: bool = False
 
 
@@ -85,7 +85,7 @@ def _begin(job: Job, ranks: Ranks, held: ExitStack) -> tuple[Task, dict[str, Any
     job.wanted.check(classifier)
     sources = find_sources(job.images, job.listed, classifier.transform)
     for note in sources.notes:
-        print(note, file=sys.stderr)
+        print(printable(note), file=sys.stderr)
     weights = weights_digest(classifier)
     identity = {
         "weights": weights,

@@ -30,7 +30,11 @@ def test_a_folder_is_read_by_the_names_of_its_classes(tmp_path: Path):
     assert list(zip(found.files.paths, found.files.labels.tolist(), strict=True)) == [
         ("a/below/3.png", 0), ("c/1.png", 2), ("c/2.png", 2)
     ]  # fmt: skip
-    assert found.notes == ["left out: a/broken.png: not an image", "no images of b"]
+    assert found.notes == [
+        "left out: a/broken.png: not an image",
+        "no images of b",
+        "1 file passed over, no image by name: .txt: 1, such as a/notes.txt",
+    ]
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == ["a", "c"]  # nothing is added
 
 

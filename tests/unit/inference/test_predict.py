@@ -24,7 +24,7 @@ def test_files_are_predicted_one_by_one_and_those_that_cannot_be_used_say_why(
     expected = classifier.predict_proba(paths)
     for one, row in zip([*found[:5], *found[6:]], expected, strict=True):
         assert one.label == classifier.classes[int(row.argmax())] == one.top[0][0] and len(one.top) == 2
-        assert one.confidence == pytest.approx(float(row.max()), abs=1e-3) and one.reason == "" and one.features is None
+        assert one.confidence == pytest.approx(float(row.max()), abs=2e-2) and one.reason == "" and one.features is None
     assert [one.path for one in classifier.predict_files(folder)] == [str(path.relative_to(folder)) for path in paths]
     assert not classifier.training
 

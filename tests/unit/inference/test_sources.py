@@ -106,3 +106,21 @@ def test_sources_are_known_again_by_their_place_and_names(tmp_path: Path):
     assert a == again != b
     write_images(tmp_path / "a", "3.png")
     assert files_below(tmp_path / "a").identity != a
+
+
+def test_a_folder_is_listed_as_for_training_and_what_is_passed_over_is_said(tmp_path: Path):
+    folder = tmp_path / "images"
+    write_images(folder, "a.png .hidden.png ._a.png")
+    write_images(folder / "@eaDir", "a.png")
+    write_images(tmp_path / "elsewhere", "b.png")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "nowhere").symlink_to(tmp_path / "none")
+    (folder / "photo.heic").write_bytes(b"")
+    found = files_below(folder)
+    assert names(found) == ["a.png", "linked/b.png", "nowhere"]  # the last is left out when it is read
+    assert any(".heic: 1" in note for note in found.notes) and any("@eaDir: 1" in note for note in found.notes)
+    (folder / "a.png").unlink()
+    only = tmp_path / "only"
+    only.mkdir()
+    (only / "photo.heic").write_bytes(b"")
+    assert "no images found" in mistake(only) and "convert them" in mistake(only)
