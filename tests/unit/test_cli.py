@@ -141,7 +141,9 @@ def test_predict_and_evaluate_refuse_a_batch_of_nothing(run: Path, capfd: pytest
         assert "error: argument --batch: '0' is not a whole number above 0" in line and line.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["predict RUN", "evaluate", "check --only nothing", "compare --seed", "replay"])
+@pytest.mark.parametrize(
+    "command", ["predict RUN", "evaluate", "check --only nothing", "compare --processes", "replay"]
+)
 def test_a_mistake_in_an_option_is_one_line(command: str, capfd: pytest.CaptureFixture):
     assert cli.dispatch([*command.split(), *(["--no-such-option"] if "--" not in command else [])]) == 2
     line = capfd.readouterr().err

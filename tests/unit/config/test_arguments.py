@@ -12,7 +12,7 @@ import semisonic
 from semisonic import cli, plugins
 from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.config.arguments import Parser
+from semisonic.config.arguments import Parser, check_folder, check_new_file
 from semisonic.config.command_line import parse_arguments, resolve
 from semisonic.config.fields import RECORDED, walk_fields
 from semisonic.config.run_config import RunConfig
@@ -63,16 +63,31 @@ def test_the_fields_are_the_known_ones_and_more():
     assert ADD_ONS, "whose fields are among them"
 
 
-def test_no_such_home_is_a_mistake_like_others(capfd: pytest.CaptureFixture):
+def test_no_such_home_is_a_mistake_like_others():
     with pytest.raises(UserError) as error:
         resolve(["--out=~nobody-here/run", "--data.root", "~nobody-here/d", "--config", "~nobody-here/c", "--resume"])
     assert [line.partition(" ")[0] for line in error.value.messages] == ["--config:", "out:", "data.root:"]
     assert all("a path without ~" in line for line in error.value.messages)
     parser = Parser("x")
     parser.add_argument("--out", type=Path)
-    with pytest.raises(SystemExit):
+    with pytest.raises(UserError, match="--out: '~nobody-here/x' is not valid"):
         parser.parse_args(["--out", "~nobody-here/x"])
-    assert "--out: '~nobody-here/x' is not valid" in capfd.readouterr().err
+
+
+def test_an_output_that_cannot_be_is_told_before_the_work(tmp_path: Path):
+    (tmp_path / "there.json").write_text("kept")
+    check_new_file("--out", tmp_path / "new" / "x.json", (".json",))
+    check_folder("--out", tmp_path / "new", "tables", "*.csv")
+    for path, problem in (
+        (tmp_path / "there.json", "already exists; name another file"),
+        (tmp_path / "x.txt", "the file must end in .json"),
+        (tmp_path / "there.json" / "x.json", f"{tmp_path}/there.json is no folder"),
+    ):
+        with pytest.raises(UserError, match=problem):
+            check_new_file("--out", path, (".json",))
+    for path, problem in ((tmp_path / "there.json", "is no folder"), (tmp_path, "holds tables already")):
+        with pytest.raises(UserError, match=problem):
+            check_folder("--out", path, "tables", "*.json")
 
 
 def test_what_was_typed_is_shown_and_acts_on_no_terminal(capfd: pytest.CaptureFixture):
