@@ -55,6 +55,8 @@ class Classifier(nn.Module):
         self.classes: list[str] = about["classes"]
         self.image_size: int = about["image_size"]
         self.preprocess: dict[str, Any] = about["preprocess"]
+        self.weak = {name: self.preprocess[name] for name in ("flip", "pad") if name in self.preprocess}
+        """How the run drew weak views; empty where that is not known."""
         self.transform = Inputs(self.image_size, self.preprocess["view"], self.preprocess["border"])
         """One image -> uint8 [3, S, S]: for a torchvision data set, `ImageFolder(..., transform=classifier.transform)`.
         A DataLoader stacks what it makes, and the classifier takes that as it is."""
@@ -185,9 +187,10 @@ def classifier_of(
     built.load_state_dict(weights)
     if about["model"].get("fingerprint") not in (None, network_fingerprint(built)):
         raise UserError(f"network: is not that of {path}: its tensors fit, but its layers are others")
-    if "flip" not in about["preprocess"]:  # an earlier version's
-        about = about | {"preprocess": about["preprocess"] | weak_defaults(checkpoint, path)}
-    return Classifier(built, about).eval()
+    classifier = Classifier(built, about).eval()
+    if not classifier.weak:  # an earlier version's
+        classifier.weak = weak_defaults(checkpoint, path)
+    return classifier
 
 
 def weak_defaults(checkpoint: checkpoints.Checkpoint, path: str | Path) -> dict[str, Any]:

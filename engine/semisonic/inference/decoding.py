@@ -208,7 +208,7 @@ class Predictor:
 
     @property
     def _flip(self) -> bool:
-        return bool(self.classifier.preprocess.get("flip"))
+        return bool(self.classifier.weak.get("flip"))
 
     def _views_of_files(self) -> dict[str, str] | None:
         """The weak views that are drawn while files are decoded, as runs on files draw them."""
@@ -220,7 +220,7 @@ class Predictor:
         """The images themselves, or weak views of them, as runs on images in memory draw them."""
         if not self.wanted.views:
             return [images]
-        weak = WeakCrops(self.classifier.image_size, self.classifier.preprocess["pad"], self._flip)
+        weak = WeakCrops(self.classifier.image_size, self.classifier.weak["pad"], self._flip)
         return [weak(images, keys, f"weak{number}") for number in range(self.wanted.views)]
 
 

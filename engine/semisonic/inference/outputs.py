@@ -25,6 +25,7 @@ class Trained(Protocol):
     classes: list[str]
     image_size: int
     preprocess: dict[str, Any]
+    weak: dict[str, Any]
     transform: Inputs
     network: Any
 
@@ -58,7 +59,7 @@ class Wanted:
             problems.append(f"--top: {self.top}; give at least 1")
         if not 0 <= self.views <= MOST_VIEWS:
             problems.append(f"--views: {self.views}; give 1 to {MOST_VIEWS:,}, or leave it out for the plain image")
-        elif self.views and not {"flip", "pad"} <= classifier.preprocess.keys():
+        elif self.views and not {"flip", "pad"} <= classifier.weak.keys():
             problems.append("--views: the checkpoint does not say how its run drew weak views; leave it out")
         if self.features and not callable(getattr(classifier.network, "features", None)):
             problems.append("--features: the network does not tell its features from its head; leave it out")

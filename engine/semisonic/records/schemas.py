@@ -116,6 +116,9 @@ class Summary(Record):
 class Preprocess(Record):
     view: Literal["plain", "whole"]
     border: Annotated[int, Field(ge=0, le=2**14)]
+    pad: Annotated[int, Field(ge=0, le=2**14)] | None = None
+    """Version 0.1.0 said neither this nor the next."""
+    flip: bool | None = None
 
 
 class Head(Record):
