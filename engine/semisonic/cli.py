@@ -51,6 +51,11 @@ def guarded(command: Command) -> Command:
                 if "--debug" in argv:
                     raise
                 code = report_error(error)
+            except KeyboardInterrupt:
+                if "--debug" in argv:
+                    raise
+                print("error: interrupted", file=sys.stderr)
+                code = ExitCode.INTERRUPTED
             if code == ExitCode.OK and (problem := unprinted(out)):
                 code = report_error(NotPrinted(f"what was printed is not whole: {problem}"))
         return code

@@ -85,7 +85,7 @@ class ExitCode(IntEnum):
     """Stopped by a signal or its launcher's death, with a checkpoint or before anything was written. The number is
     EX_TEMPFAIL of sysexits.h."""
     INTERRUPTED = 130
-    """A second Ctrl-C, as shells say it: 128 and the number of SIGINT."""
+    """Ctrl-C, of a training the second one, as shells say it: 128 and the number of SIGINT."""
 
 
 class UserError(Exception):

@@ -56,3 +56,13 @@ def test_a_warning_of_this_project_is_one_line_and_others_say_where_they_come_fr
 
     assert command([]) == 0
     assert cli.__file__ in warnings.formatwarning("kept there", UserWarning, cli.__file__, 1)
+
+
+def test_an_interrupt_is_a_line_and_its_code(capfd: pytest.CaptureFixture):
+    @cli.guarded
+    def command(argv: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    assert command([]) == ExitCode.INTERRUPTED and capfd.readouterr().err == "error: interrupted\n"
+    with pytest.raises(KeyboardInterrupt):
+        command(["--debug"])
