@@ -78,7 +78,7 @@ def read_folder(path: Path) -> Folder:
         advice = "; a CSV is given as data.csv" if path.suffix.lower() == ".csv" else ""
         advice = "; unpack it" if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z") else advice
         found.error = f"cannot read the folder {path}: {unreadable(os.fspath(path), error)}{advice}"
-    found.written = is_written(others, found.folders)
+    found.written = is_written(others, found.folders, found.images)
     found.folders.sort()
     found.images.sort()
     return found

@@ -9,7 +9,7 @@ nothing, is reported: what the user meant is in it.
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,16 @@ TOOLS = frozenset(
 )  # fmt: skip
 """Names that systems and programs give to what they keep beside the files of users, in any case."""
 
-_RUN = (frozenset({"status.json", "split.npz", "checkpoints"}), frozenset({"state.json", "model.safetensors"}))
+_WRITTEN = tuple(
+    frozenset(names.split())
+    for names in (
+        "config.yaml status.json", "config.yaml split.npz", "config.yaml checkpoints",  # a run
+        "split.npz images.npz",  # one that was killed before it was complete
+        "config.yaml state.json", "config.yaml model.safetensors",  # a checkpoint
+        "evaluation.json confusion.png", "compare.html runs.csv",
+    )
+)  # fmt: skip
+"""Names that are together in folders which this program wrote."""
 _ADVICE = (
     (".heic .heif .hif .jxl", "convert them to .jpg or .png"),
     (".cr2 .cr3 .nef .arw .dng .raf .orf .rw2 .raw", "develop these raw photographs to .jpg or .png"),
@@ -125,7 +134,8 @@ def find_images(folder: Path, root: Path, passed: PassedOver) -> list[str]:
         except OSError as error:
             passed.broken.append(Broken(where, unreadable(where, error)))
             continue
-        if is_written(entries.others, entries.folders):
+        begun = ".lock" in entries.hidden and not entries.images and not entries.folders  # a run, this very moment
+        if begun or is_written(entries.others, entries.folders, entries.images):
             passed.written.append(entries.prefix or where)
             continue
         paths += [f"{entries.prefix}{name}" for name in entries.images]
@@ -144,10 +154,11 @@ def is_passed_over(name: str) -> bool:
     return name.startswith(".") or name.casefold() in TOOLS
 
 
-def is_written(files: Iterable[str], folders: Iterable[str]) -> bool:
-    """Whether a folder with these names in it is a run or a checkpoint of this program, finished or not."""
-    names = {*files, *folders}
-    return ("config.yaml" in names and any(names & marks for marks in _RUN)) or {"split.npz", "images.npz"} <= names
+def is_written(files: Iterable[str], folders: Iterable[str], images: Sequence[str]) -> bool:
+    """Whether a folder with these names in it is what this program wrote: a run, finished or not, a checkpoint, an
+    evaluation or a comparison."""
+    names = {*files, *folders, *images[:4]}  # of which an evaluation has one
+    return any(together <= names for together in _WRITTEN)
 
 
 def unreadable(path: str, error: OSError) -> str:

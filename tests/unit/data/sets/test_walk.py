@@ -54,11 +54,14 @@ def test_hidden_and_tool_made_files_are_no_images(tmp_path: Path):
 def test_what_this_program_wrote_is_no_data(tmp_path: Path):
     write(tmp_path, "a/1.png a/runs/x/config.yaml a/runs/x/status.json a/runs/x/confusion.png a/runs/x/deep/2.png")
     write(tmp_path, "a/step-4/config.yaml a/step-4/state.json a/step-4/3.png a/killed/split.npz a/killed/images.npz")
+    write(tmp_path, "a/begun/.lock a/.lock")
     paths, passed = listed(tmp_path)
     assert paths == ["a/1.png"] and not passed.endings
-    assert sorted(passed.written) == ["a/killed/", "a/runs/x/", "a/step-4/"]
+    assert sorted(passed.written) == ["a/begun/", "a/killed/", "a/runs/x/", "a/step-4/"]
     assert passed.notes()[-1].startswith("passed over, written by semisonic: a/")
-    assert not is_written(["config.yaml", "a.png"], ["train"]) and not is_written(["split.npz"], [])
+    assert is_written(["evaluation.json"], [], ["confusion.png"]) and is_written(["compare.html", "runs.csv"], [], [])
+    assert not is_written([], [], ["confusion.png"]) and not is_written(["split.npz"], [], [])
+    assert not is_written(["config.yaml"], ["train"], ["a.png"])
 
 
 def test_links_are_followed_once_and_lost_ones_are_reported(tmp_path: Path):
