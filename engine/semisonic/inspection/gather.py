@@ -8,11 +8,13 @@ import numpy as np
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.image_folder import class_problems, hold_back_test, list_images
 from semisonic.data.sets.listing import Listing
+from semisonic.data.sets.registry import data_problems
 from semisonic.data.sets.walk import PassedOver, find_images
 from semisonic.inspection.findings import Inspection
 from semisonic.schema import UserError
 
 ROLES = ("labeled", "unlabeled", "test", "of no role")
+_SIZE = 32  # of the training images where none is given, which is no mistake here
 LABELED, UNLABELED, TEST, OTHER = range(4)
 """Of an image; the last where the folder's layout is not understood, and all that can be said is about its files."""
 
@@ -33,6 +35,7 @@ class Gathered:
 
 def gather(cfg: DataConfig, found: Inspection) -> Gathered:
     """The images that are listed; what is wrong with the listing, and what it passed over, goes into `found`."""
+    found.problems += data_problems(cfg if cfg.size is not None else cfg.model_copy(update={"size": _SIZE}))
     listing = _listing(cfg, found)
     names = {label for _, label in listing.train if label is not None}
     classes = cfg.classes or tuple(sorted(names))
@@ -60,8 +63,7 @@ def _listing(cfg: DataConfig, found: Inspection) -> Listing:
     try:
         listing = list_images(cfg)
     except UserError as error:
-        found.problems += error.messages
-        listing = Listing(root)
+        listing = Listing(root, problems=error.messages)
     found.problems += [problem for problem in listing.problems if problem not in found.problems]
     if not listing.train and not listing.test and cfg.csv is None:
         listing.passed = PassedOver()

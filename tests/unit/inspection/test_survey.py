@@ -132,6 +132,12 @@ def test_a_layout_that_is_not_understood_is_looked_at_all_the_same(tree: Path, l
     (tree / "labeled").mkdir()
     found = look(tree).found
     assert found.refused and found.roles.other == found.files.images == 27 and not found.classes
+    assert len(found.problems) == 1
+
+
+def test_fields_that_a_training_refuses_are_told(tree: Path, look: Look):
+    found = look(tree, pad=4).found
+    assert [problem.partition(":")[0] for problem in found.problems] == ["data.pad"] and found.roles.labeled == 18
 
 
 def test_a_csv_is_looked_at(tree: Path, look: Look):
@@ -144,6 +150,8 @@ def test_a_csv_is_looked_at(tree: Path, look: Look):
     csv.write_text("path,label\nunlabeled/0.jpg,nan\nno-such-file.png,cat\n")
     found = look(tree, csv=csv).found
     assert found.refused and json.dumps(found.as_json(), allow_nan=False)
+    csv.write_text("picture,label\n")
+    assert len(look(tree, csv=csv).found.problems) == 1
 
 
 def test_names_of_any_bytes_are_told(tree: Path, look: Look):
