@@ -11,6 +11,7 @@ FOLDERS = {"kernels": ("kernels/semisonic_kernels",), "benchmarks": ("benchmarks
 """Where the code of a room lies that is not one of the engine's."""
 OF_THE_WHOLE = {
     "test_known_defects.py": "defects of public code, wherever one could come in",
+    "test_odd_names.py": "all commands on classes and files that are called anything",
     "test_older_runs.py": "whole runs that older versions began",
     "test_without_dali.py": "what the engine answers where DALI is not installed",
     "kernels/test_triton_aot.py": "all Triton kernels, compiled for GPUs that are not there",
