@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import re
 from urllib.parse import unquote, unquote_to_bytes
 
 import pytest
@@ -133,6 +134,15 @@ def test_all_json_is_written_by_one_function():
         if "json.dump" in line and path.name != "text.py"
     ]
     assert not found, "semisonic.text.dump_json writes no NaN"
+
+
+def test_all_csv_is_written_with_cells_that_are_text():
+    writers = {
+        path.name
+        for path in (ROOT / "engine").rglob("*.py")
+        if re.search(r"csv\.(writer|DictWriter|write_csv)", path.read_text())
+    }
+    assert writers == {"report.py", "outputs.py"}, "one that is new makes cells with csv_cell, and has a test of it"
 
 
 def test_json_has_no_numbers_that_parsers_refuse():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from semisonic.inference.inputs import Inputs
 from semisonic.schema import UserError
-from semisonic.text import csv_cell
+from semisonic.text import csv_cell, utf8_text
 
 MOST_VIEWS = 1000
 
@@ -149,7 +149,7 @@ def encoded(columns: dict[str, Any], kind: str) -> memoryview:
     import pyarrow as pa
     from pyarrow import csv, parquet
 
-    text = csv_cell if kind == "csv" else _utf8
+    text = csv_cell if kind == "csv" else utf8_text
     arrays = [
         pa.array([text(entry) for entry in values], pa.string())
         if isinstance(values, list)
@@ -163,11 +163,3 @@ def encoded(columns: dict[str, Any], kind: str) -> memoryview:
     else:
         parquet.write_table(table, content)
     return content.getbuffer()
-
-
-def _utf8(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return csv_cell(text)
-    return text

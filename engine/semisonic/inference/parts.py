@@ -279,5 +279,5 @@ def _compare(header: dict[str, Any], identity: Mapping[str, Any], about: Mapping
 
 
 def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else dump_json(value)
     return text if len(text) <= 200 else f"{text[:197]}..."
