@@ -19,7 +19,8 @@ from semisonic.data.loading.stream import Stream
 from semisonic.data.sets import manifest
 from semisonic.data.sets.base import ImageFiles
 from semisonic.data.sets.layout import class_folders
-from semisonic.data.sets.walk import EXTENSIONS, PassedOver, find_images, is_image, relative
+from semisonic.data.sets.listing import class_images
+from semisonic.data.sets.walk import EXTENSIONS, PassedOver, is_image, relative
 from semisonic.data.views.view import Geometry
 from semisonic.inference.inputs import Inputs
 from semisonic.inference.labeled import listed, unknown_classes
@@ -83,13 +84,15 @@ def labeled_folder(folder: Path, classes: Sequence[str]) -> LabeledFolder:
     names, problems = class_folders(f"{folder}", folder)
     if problems:
         raise UserError(problems)
-    if unknown := [name for name in names if name not in classes]:
+    passed = PassedOver()
+    found = {own.name: own.paths for own in class_images(folder, folder, names, passed)}
+    if unknown := [name for name in found if name not in classes]:
         raise UserError(f"{folder}: {unknown_classes(unknown, classes)}")
     if stray := sorted(path.name for path in folder.iterdir() if path.is_file() and is_image(path.name)):
         raise UserError(f"{folder}: {len(stray)} images in no class's folder, such as {stray[0]}; move them to one")
-    paths, labels, passed = [], [], PassedOver()
+    paths, labels = [], []
     for label, name in enumerate(classes):
-        own = find_images(folder / name, folder, passed) if name in names else []
+        own = found.get(name, [])
         paths += own
         labels += [label] * len(own)
     if not paths:

@@ -38,6 +38,15 @@ def test_a_folder_is_read_by_the_names_of_its_classes(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == ["a", "c"]  # nothing is added
 
 
+def test_an_evaluation_inside_of_its_folder_is_no_class(tmp_path: Path):
+    for name in ("cat", "dog", "out"):
+        write_images(tmp_path / name, "confusion.png")
+    (tmp_path / "out/evaluation.json").write_text("{}")
+    found = labeled_folder(tmp_path, ("cat", "dog"))
+    assert found.files.paths == ["cat/confusion.png", "dog/confusion.png"]
+    assert found.notes == ["passed over, written by semisonic: out/"]
+
+
 def test_mistakes_in_a_folder_are_one_line(tmp_path: Path):
     assert mistakes(tmp_path / "none") == [
         f"{tmp_path}/none: cannot read the folder {tmp_path}/none: No such file or directory"
