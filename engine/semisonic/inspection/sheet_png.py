@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from semisonic.data.sets.own_pictures import signed
 from semisonic.inspection.sheet import SIDE, Row, Section, Sheet
 
 MARGIN, GAP, APART = 24, 6, 22
@@ -29,7 +30,7 @@ def png(sheet: Sheet) -> bytes:
     for section in sheet.sections:
         top = _draw_section(canvas, pen, section, top)
     buffer = io.BytesIO()
-    canvas.save(buffer, "PNG", optimize=False, compress_level=6)
+    canvas.save(buffer, "PNG", optimize=False, compress_level=6, pnginfo=signed())
     return buffer.getvalue()
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading import draws
 from semisonic.data.sets.base import DataSet
+from semisonic.data.sets.own_pictures import signed
 from semisonic.reporting.view_grids import grid, plain_images
 from semisonic_kernels import transformations
 from semisonic_kernels.boxes import boxes_around, mean_filled
@@ -99,5 +100,5 @@ def save_changes(cfg: RunConfig, data: DataSet, folder: Path, images: int = 8, c
             with use_kernels("reference"):  # no compiler for a few pictures
                 cells.append(change(original, torch.from_numpy(uniforms).to(original.device)))
         files.append(folder / f"batch-{name}.png")
-        grid(cells).save(files[-1])
+        grid(cells).save(files[-1], pnginfo=signed())
     return files

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from semisonic.data.sets.own_pictures import SOFTWARE
 from semisonic.text import printable
 
 LITERAL: Any = {"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False}
@@ -37,5 +38,6 @@ def name_in_picture(name: object, longest: int = NAME) -> str:
 def saved(figure: Any, kind: str, **options: Any) -> bytes:
     """A figure as the content of a file. kind: png or svg."""
     content = io.BytesIO()
-    figure.savefig(content, format=kind, **options)
+    signature = {"metadata": {"Software": SOFTWARE}} if kind == "png" else {}
+    figure.savefig(content, format=kind, **signature, **options)
     return content.getvalue()

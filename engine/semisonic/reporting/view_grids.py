@@ -15,6 +15,7 @@ from semisonic.data.loading.draws import Draws
 from semisonic.data.loading.image_source import source_of
 from semisonic.data.loading.stream import Stream
 from semisonic.data.sets.base import DataSet
+from semisonic.data.sets.own_pictures import signed
 
 PIXELS = 64
 """Images smaller than this are enlarged without smoothing."""
@@ -31,7 +32,7 @@ def save_views(
         with _views_of(cfg, data, spec, images) as views:
             columns = [original, *(next(views)["view"] for _ in range(draws))]
         file = folder / f"{spec.replace('(', '-').replace(')', '').replace(',', '-')}.png"
-        grid(columns).save(file)
+        grid(columns).save(file, pnginfo=signed())
         files.append(file)
     return files
 

@@ -29,6 +29,7 @@ import numpy as np
 from semisonic.checkpoint.atomic_files import write_bytes
 from semisonic.data.sets.cache import locked, manifest_files
 from semisonic.data.sets.limits import USUAL, Limits, TooManyPixels, open_image, read_regular
+from semisonic.data.sets.own_pictures import is_own
 from semisonic.data.sets.walk import unreadable
 from semisonic.data.sets.workers import pool, signals_kept, without_main_module
 from semisonic.schema import UserError
@@ -119,6 +120,8 @@ def _judge(data: bytes, limits: Limits) -> Examined:
                 image.verify()  # checksums, which load() ignores
         with open_image(io.BytesIO(data), limits.pixels) as image:
             image.load()
+            if is_own(image):
+                return Examined(0, 0, BAD, "a picture that semisonic made, not one of the data")
             height, width = ImageOps.exif_transpose(image).size[::-1]
             if _dali_decodes(image, data, height, width):
                 return Examined(height, width, OK, "")
