@@ -59,7 +59,7 @@ def gather(cfg: DataConfig, found: Inspection) -> Gathered:
 
 def _listing(cfg: DataConfig, found: Inspection) -> Listing:
     """What a training would list. Where the layout is not understood, all images below the folder, without a class."""
-    root = (cfg.root or (cfg.csv.parent if cfg.csv else Path())).expanduser()
+    root = cfg.root or (cfg.csv.parent if cfg.csv else Path())
     try:
         listing = list_images(cfg)
     except UserError as error:

@@ -21,6 +21,7 @@ from semisonic.data.loading.calls import PREFETCH
 from semisonic.data.loading.loader import Loader
 from semisonic.data.sets.splits import split_notes
 from semisonic.reporting.console import Console
+from semisonic.runs.dry_step import explained as explained_step
 from semisonic.runs.memory_fit import fit_steps, optimizer_bytes
 from semisonic.runs.run_folder import continued, saved_micro
 from semisonic.schema import UserError
@@ -85,13 +86,14 @@ def plan(invocation: Invocation) -> int:
     cfg = on_main(accelerator, lambda: continued(asked)) if invocation.resume else asked
     main_run = cfg.model_copy(update={"baseline": False})
     started = invocation.resume and on_main(accelerator, lambda: saved_micro(cfg.run_folder) is not None)
-    cfg, _ = fit_steps(main_run, asked, started, data, split, accelerator, console)
+    with explained_step(cfg, data):
+        cfg, _ = fit_steps(main_run, asked, started, data, split, accelerator, console)
     trainer = build_trainer(cfg, data, split, accelerator, fresh=not started, say=console.print)
     drawn = split_notes(split, data.train.labels, data.classes)
     for note in (*data.notes, *drawn, *cfg.composition.notes, *short_run_notes(cfg, trainer.algorithm)):
         console.print(note)
     console.start_up(cfg, data, split, trainer.rank, trainer.device, cfg.execution.threads)
-    with explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step):
+    with explained_step(cfg, data), explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step):
         measured = measure(trainer, begin)
     console.rich.print(table("Plan: nothing was written", rows(trainer, measured), ("", "")), highlight=False)
     if asked.baseline:

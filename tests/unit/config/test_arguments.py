@@ -144,3 +144,7 @@ def parsers_made(source: str) -> Sequence[str]:
 def test_no_command_has_a_parser_of_another_kind():
     made = {file.name for file in ENGINE.rglob("*.py") if parsers_made(file.read_text())}
     assert not made, "config.arguments.Parser knows what ~ is"
+
+
+def test_no_path_is_expanded_twice():
+    assert {file.name for file in ENGINE.rglob("*.py") if "expanduser" in file.read_text()} == {"schema.py"}

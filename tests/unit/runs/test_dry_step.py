@@ -30,6 +30,8 @@ def test_a_step_that_fails_is_one_line_and_nothing_is_written(tmp_path: Path, ca
         "and a batch of 1 labeled: ValueError: Expected more than 1 value per channel"
     )
     assert not out.exists()
+    assert cli.main([*FIELDS, *shape, "--algorithm", "supervised", "--plan"]) == 2
+    assert "the first step of supervised fails with resnet18" in capfd.readouterr().err
 
 
 def test_a_network_of_the_user_s_own_that_fails_is_named_with_its_line(tmp_path: Path):

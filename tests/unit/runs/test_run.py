@@ -1,8 +1,12 @@
 """Whole runs: stopped, killed, failed or begun from weights, they end and continue as they must."""
 
+import errno
+import fcntl
 import json
 import os
+import pwd
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,7 @@ import pytest
 import semisonic
 from semisonic import cli
 from semisonic.data.sets import manifest
-from tests.support.image_folders import write_all
+from tests.support.image_folders import encoded, write_all
 from tests.support.runs import QUICK
 from tests.support.two_roles import TWO_ROLES
 
@@ -139,3 +143,35 @@ def test_a_table_that_does_not_fit_is_refused_before_anything_is_written(tmp_pat
     ]
     assert main([*fields, "--algorithm.predictions", str(tmp_path / "table.npy")]) == 2
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_run_and_a_prediction_need_no_home_no_locks_and_no_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, number: int
+):
+    def nobody(_: int) -> None:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    def no_locks(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    for name in ("HOME", "XDG_CACHE_HOME", "USER", "LOGNAME", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    data, run = tmp_path / "data", tmp_path / "run"
+    write_all(data, {"2.png": encoded("RGB", "PNG")})
+    (data / ".semisonic").write_text("a file, so that nothing can be kept in the folder")
+    fields = ["--data", "folder", "--data.root", str(data), "--data.size", "16", "--batch.labeled", "2", "--steps", "1"]
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        done = [
+            cli.main([*QUICK, *fields, "--model", "small", "--no-baseline", "--out", str(run)]),
+            cli.predict([str(run), str(data / "test"), "--out", str(tmp_path / "p.csv")]),
+        ]
+        monkeypatch.undo()
+    assert done[0] == 0 and json.loads((run / "status.json").read_text())["status"] == "finished"
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 2
+    told = capfd.readouterr().err
+    assert "warning: what is printed is lost from here on" in told and "Traceback" not in told

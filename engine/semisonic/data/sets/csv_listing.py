@@ -52,9 +52,9 @@ class _Rows:
 def list_csv(cfg: DataConfig) -> Listing:
     """The images that `data.csv` names, with what is wrong. Raises UserError where it cannot be read."""
     assert cfg.csv is not None
-    file = cfg.csv.expanduser()
+    file = cfg.csv
     table = open_list(file, cfg.limits)
-    listing = Listing(cfg.root.expanduser() if cfg.root else file.parent)
+    listing = Listing(cfg.root if cfg.root else file.parent)
     rows = _Rows(listing, table.header, str(file))
     for line, cells in table.rows:
         _add_row(rows, line, cells)
@@ -65,7 +65,7 @@ def list_csv(cfg: DataConfig) -> Listing:
     if cfg.test_root is not None:
         if listing.test:
             listing.problems.append(f"data.test_root: {file} names test images itself; leave one of the two out")
-        listing.test += list_classes(listing, "data.test_root", cfg.test_root.expanduser())
+        listing.test += list_classes(listing, "data.test_root", cfg.test_root)
     return listing
 
 

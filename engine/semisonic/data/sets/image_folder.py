@@ -33,12 +33,12 @@ def folder_problems(cfg: DataConfig) -> list[str]:
             "data.root: needed for data.name=folder: the folder of the images (or give data.csv)",
         ]
     if cfg.test_root is not None:
-        problems += class_folders("data.test_root", cfg.test_root.expanduser())[1]
-    if cfg.root is not None and (error := read_folder(cfg.root.expanduser()).error):
+        problems += class_folders("data.test_root", cfg.test_root)[1]
+    if cfg.root is not None and (error := read_folder(cfg.root).error):
         return [*problems, f"data.root: {error}"]
     if cfg.csv is not None:
         try:
-            open_list(cfg.csv.expanduser(), cfg.limits)
+            open_list(cfg.csv, cfg.limits)
         except UserError as error:
             problems += error.messages
         return problems

@@ -111,7 +111,7 @@ def lost(name: str, broken: Broken) -> str:
 def find_layout(cfg: DataConfig) -> Layout:
     """Where the parts of `data.root` are, without walking through the images."""
     assert cfg.root is not None
-    root = cfg.root.expanduser()
+    root = cfg.root
     top = read_folder(root)
     if top.error or top.written:
         return Layout(root, problems=class_folders("data.root", root)[1])
@@ -123,7 +123,7 @@ def find_layout(cfg: DataConfig) -> Layout:
     if Role.UNLABELED in parts:
         layout.unlabeled = root / parts[Role.UNLABELED]
     own_test = parts.get(Role.TEST)
-    layout.test = cfg.test_root.expanduser() if cfg.test_root else root / own_test if own_test else None
+    layout.test = cfg.test_root if cfg.test_root else root / own_test if own_test else None
     if problems:
         return layout
 
@@ -201,7 +201,7 @@ def _doubts(cfg: DataConfig, layout: Layout, flat: bool, others: Sequence[str]) 
     assert cfg.root is not None
     own = set(layout.classes)
     for name in others:
-        inside = set(read_folder(cfg.root.expanduser() / name).folders)
+        inside = set(read_folder(cfg.root / name).folders)
         if len(inside & own) > 1 and inside <= own:
             return [
                 f"data.root: {name}/ has the class folders of {root.name}/ and would not be used; call it test/ or "

@@ -49,7 +49,7 @@ def list_tree(cfg: DataConfig) -> Listing:
     """The images of `data.root`, with what is wrong."""
     layout = find_layout(cfg)
     assert cfg.root is not None
-    listing = Listing(cfg.root.expanduser(), notes=layout.notes, problems=layout.problems)
+    listing = Listing(cfg.root, notes=layout.notes, problems=layout.problems)
     if layout.problems:
         return listing
     listing.train += list_classes(listing, "data.root", layout.labeled, layout.classes)

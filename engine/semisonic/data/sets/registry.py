@@ -125,7 +125,7 @@ def data_problems(cfg: DataConfig) -> list[str]:
         problems.append(f"data.classes: {', '.join(found)} more than once; every class needs a name of its own")
     if len(cfg.classes) == 1:
         problems.append(f"data.classes: {cfg.classes[0]} alone; at least 2 classes are needed")
-    if cfg.split is not None and not cfg.split.expanduser().is_file():
+    if cfg.split is not None and not cfg.split.is_file():
         problems.append(f"data.split: no such file: {cfg.split}")
     if entry.classes is not None:
         problems += label_problems(cfg, entry.classes, entry.counts)

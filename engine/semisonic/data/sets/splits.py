@@ -236,7 +236,7 @@ def _user_split(
     cfg: DataConfig, labels_N: np.ndarray, classes: int, seed: int, paths: Sequence[str] | None, names: Sequence[str]
 ) -> Split:
     assert cfg.split is not None
-    file = cfg.split.expanduser()
+    file = cfg.split
     problems = label_problems(cfg, classes)
     arrays = _read_npz(file, len(labels_N)) if file.suffix == ".npz" else {LABELED: _read_list(file, cfg.root, paths)}
     every = None if cfg.labels_from == "random" else classes
@@ -324,7 +324,7 @@ def _read_list(file: Path, root: Path | None, paths: Sequence[str] | None) -> np
         return np.array([int(name) for name in names], np.int64)
     if paths is None:
         raise UserError(f"data.split: {file} names files, but the images of this data set have none; give indices")
-    base = str(root.expanduser()) if root else ""
+    base = str(root) if root else ""
     position = {os.path.normpath(path): i for i, path in enumerate(paths)}
     found = [position.get(_relative(name, base)) for name in names]
     if unknown := [name for name, i in zip(names, found, strict=True) if i is None]:

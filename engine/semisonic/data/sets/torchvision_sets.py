@@ -84,7 +84,7 @@ KNOWN = {
 
 def root_of(cfg: DataConfig) -> Path:
     """`data.root`, or its default in the user's cache."""
-    root = cfg.root.expanduser() if cfg.root is not None else cache_folder() / "data" / cfg.name
+    root = cfg.root if cfg.root is not None else cache_folder() / "data" / cfg.name
     folder = KNOWN[cfg.name].folder
     # The folder with the files itself is as good as the one above it, which torchvision wants.
     return root.parent if folder and "/" not in folder and root.name == folder else root
