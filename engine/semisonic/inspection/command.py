@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from semisonic.config.arguments import Parser
+from semisonic.config.arguments import Parser, check_new_file
 from semisonic.config.renamed import announce
 from semisonic.data.sets.base import DataConfig
 from semisonic.inspection.survey import SAMPLE, Survey, survey
@@ -146,14 +146,12 @@ def _out_problems(out: Path | None, source: Path) -> list[str]:
     """What speaks against writing a contact sheet there."""
     if out is None:
         return []
-    if out.suffix.lower() not in ENDINGS:
-        return [f"--out: {out} ends neither in .png nor in .html"]
-    if os.path.lexists(out):
-        return [f"--out: {out} is there already; give another file"]
-    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
-        return [f"--out: {out.parent} is no folder that can be written to"]
+    try:
+        check_new_file("--out", out, ENDINGS)
+    except UserError as error:
+        return error.messages
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        return [f"--out: {out} lies among the images of {source}; give a file elsewhere"]
+        return [f"--out {out}: lies among the images of {source}; name a file elsewhere"]
     return []
 
 
@@ -165,11 +163,12 @@ def _write_sheet(seen: Survey, cfg: DataConfig, out: Path) -> None:
     from semisonic.inspection.sheet_png import png
 
     sheet = contact_sheet(seen, cfg)
-    content = png(sheet) if out.suffix.lower() == ".png" else html(sheet).encode()
+    content = png(sheet) if out.suffix == ".png" else html(sheet).encode()
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(out, content)
     except OSError as error:
-        raise UserError(f"--out: {out} cannot be written: {error.strerror or error}") from error
+        raise UserError(f"--out {out}: cannot be written: {error.strerror or error}") from error
 
 
 def _show(seen: Survey, out: Path | None) -> None:
