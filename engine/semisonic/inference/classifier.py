@@ -257,7 +257,11 @@ def _built(
     except ValidationError as error:
         raise UserError(mistakes(error, f"{path}: state.json: model")) from error
     factory = None if network is None else partial(_given, network)
-    if factory is None and (wanted := outline(model, len(about["classes"]), about["image_size"])) is not None:
+    try:
+        wanted = outline(model, len(about["classes"]), about["image_size"]) if factory is None else None
+    except UserError as error:
+        raise UserError(f"{path}: state.json: {line}" for line in error.messages) from error
+    if wanted is not None:
         _check_fit(wanted, weights, path)
     return build(model, len(about["classes"]), about["image_size"], factory)
 

@@ -18,10 +18,15 @@ from semisonic.data.loading.image_source import source_of
 from semisonic.data.loading.loader import evaluation_slices
 from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.fingerprint import TABLE, TEST, data_problem
+from semisonic.data.sets.named_places import remember, strange_places
 from semisonic.data.sets.registry import load_data_set
 from semisonic.inference.classifier import classifier_of
 from semisonic.inference.files import LabeledFolder, file_slices, labeled_folder
 from semisonic.plugins import loaded_plugins, require_plugins
+from semisonic.records.reading import read_text as read_file
+from semisonic.records.reading import shown
+from semisonic.records.schemas import mistakes
+from semisonic.records.yaml_text import LIMIT
 from semisonic.reporting.console import save_confusion
 from semisonic.schema import UserError
 from semisonic.text import dump_json
@@ -52,20 +57,27 @@ AS_RECORDED = Places()
 
 def configuration_of(folder: Path, places: Places = AS_RECORDED) -> RunConfig:
     """The configuration that a checkpoint's folder was trained with; `places`: where its data lie now."""
-    return configuration_in((folder / "config.yaml").read_text(), folder, places)
+    return configuration_in(read_file(folder / "config.yaml", LIMIT), folder, places)
 
 
 def configuration_in(text: str, folder: Path, places: Places = AS_RECORDED) -> RunConfig:
     """The same from the text of the checkpoint's configuration."""
-    content = read_text(text, folder / "config.yaml").fields
+    file = folder / "config.yaml"
+    content = read_text(text, file).fields
     require_plugins(content.get("plugins", ()), loaded_plugins(), str(folder))
-    content["data"] |= _moved(content["data"], places)
+    recorded = _validated(content, file).data.model_dump(mode="json")
+    return _validated({**content, "data": {**content["data"], **_moved(recorded, places)}}, file)
+
+
+def _validated(content: dict[str, Any], file: Path) -> RunConfig:
+    """Nothing is downloaded for a configuration that came with a run."""
+    section = content.get("data")
+    if not isinstance(section, dict):
+        raise UserError(f"{file}: data: {shown(section)}; a section of fields is needed")
     try:
-        return RunConfig.model_validate(content)
+        return RunConfig.model_validate({**content, "data": {**section, "download": False}})
     except ValidationError as error:
-        raise UserError(
-            f"{folder / 'config.yaml'}: not a configuration of this version ({error.errors()[0]['msg']})"
-        ) from error
+        raise UserError(mistakes(error, str(file))) from error
 
 
 def _moved(data: dict[str, Any], places: Places) -> dict[str, str]:
@@ -87,8 +99,8 @@ OPTIONS = {"csv": "--csv (or --root, for its folder)", "root": "--root", "test_r
 """Which option says where a field's file or folder lies."""
 
 
-def images_of(cfg: RunConfig) -> DataSet:
-    """The data set of a run. Raises `UserError` that says how to name what is gone."""
+def images_of(cfg: RunConfig, places: Places = AS_RECORDED) -> DataSet:
+    """The data set of a run. Raises `UserError` that says how to name what is gone, and what the user never named."""
     problems = [
         f"data.{name}: {path} is not there any more; {OPTIONS[name]} says where the images are now"
         for name in ("csv", "root", "test_root")
@@ -96,6 +108,11 @@ def images_of(cfg: RunConfig) -> DataSet:
     ]
     if problems:
         raise UserError(problems)
+    given = list(places.given().values())
+    if problems := strange_places(cfg.data, given):
+        raise UserError(problems)
+    if given:
+        remember(cfg.data)
     return load_data_set(cfg.data)
 
 
@@ -132,7 +149,7 @@ def evaluate_checkpoint(
             f"data.test: the run of {path} has no test images; name a folder of labeled ones: "
             f"semisonic evaluate {path} FOLDER"
         )
-    data = images_of(cfg)
+    data = images_of(cfg, places)
     device = default_device()
     advice = f"--root says where they are; images of your own are a folder: semisonic evaluate {path} FOLDER"
     check_data(path, checkpoint.state, data, TEST, advice)

@@ -53,7 +53,7 @@ def predict_pool(
     path = checkpoints.find(path)
     checkpoint = checkpoints.load_checkpoint(path)  # once: the run may be replacing it
     cfg = configuration_in(checkpoint.config, path, places)
-    data = images_of(cfg)
+    data = images_of(cfg, places)
     check_data(path, checkpoint.state, data, POOL, "--root says where they are; the table would be of other images")
     split = draw_split(cfg, data)
     classifier = classifier_of(checkpoint, path, weights).to(default_device())

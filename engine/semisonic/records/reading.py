@@ -10,13 +10,15 @@ schema of the file to say (`schemas.py`): earlier versions wrote NaN among the f
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from semisonic.schema import UserError
 from semisonic.text import name_of, printable
+
+T = TypeVar("T")
 
 MEGABYTE = 2**20
 DEEPEST = 64
@@ -26,8 +28,6 @@ LARGEST = 2**63
 """Whole numbers lie between this and its negative."""
 SHOWN = 60
 """Characters of a value in a message."""
-MORE = 16
-"""Names of a file that are compared for its line: a message of all of them would be no line any more."""
 
 
 @contextmanager
@@ -95,9 +95,8 @@ def parse_json(text: str, name: str) -> Any:
 
     def pairs(entries: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(entries)
-        if len(found) < len(entries) and len(twice) < MORE:
-            keys = [key for key, _ in entries]
-            twice.append(next(key for key in found if keys.count(key) > 1))
+        if len(found) < len(entries) and not twice:
+            twice.append(str(first_repeated(key for key, _ in entries)))
         return found
 
     try:
@@ -112,6 +111,16 @@ def parse_json(text: str, name: str) -> Any:
         raise UserError(f"{name}: {field_of([twice[0]])}: is given twice")
     check_tree(content, name)
     return content
+
+
+def first_repeated(values: Iterable[T]) -> T | None:
+    """The first value that was there before; None where each is there once."""
+    seen: set[T] = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
 
 
 def check_tree(content: Any, name: str) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from semisonic.records.reading import MEGABYTE, field_of, lines_of, parse_json, read_json, shown
+from semisonic.records.reading import MEGABYTE, field_of, first_repeated, lines_of, parse_json, read_json, shown
 from semisonic.schema import UserError
 from semisonic.text import name_of
 
@@ -29,8 +29,7 @@ Name = Annotated[str, Field(min_length=1, max_length=4096)]
 def _classes(names: list[str]) -> list[str]:
     if empty := [place for place, name in enumerate(names) if not name.strip()]:
         raise PydanticCustomError("empty_class", "number {number} has no name", {"number": empty[0]})
-    if len(set(names)) < len(names):
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
+    if (twice := first_repeated(names)) is not None:
         raise PydanticCustomError("class_twice", "{name} is in it twice", {"name": name_of(twice)})
     return names
 

@@ -17,6 +17,7 @@ from semisonic.config.command_line import Invocation
 from semisonic.config.migrations import read_saved
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.base import DataSet
+from semisonic.data.sets.named_places import remember
 from semisonic.data.sets.splits import Split, split_notes
 from semisonic.distributed import elastic
 from semisonic.distributed.consistency import Diverged
@@ -208,6 +209,7 @@ def begin_run(cfg: RunConfig, split: Split, data: DataSet, extend: bool = False)
     extend: a run that is continued at another length is planned anew. Returns what to tell about it.
     """
     elastic.record_run(cfg.run_folder)
+    remember(cfg.data)
     create(cfg, split, data)
     notes = [*read_saved(cfg.run_folder).notes, *adopt_data(cfg.run_folder, data), *lengthen(cfg, extend)]
     before, damage = status_replaced(cfg.run_folder)

@@ -3,9 +3,9 @@
 To add a data set, write a function DataConfig -> DataSet and list it in `DATA_SETS`, or register it from a plug-in.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from semisonic.data.sets import digits
 from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet
@@ -96,7 +96,7 @@ def data_problems(cfg: DataConfig) -> list[str]:
     if entry is None:
         close = DATA_SETS.close_to(cfg.name)
         hint = f"did you mean {close}? " if close else ""
-        if "/" in cfg.name or cfg.name.startswith(".") or Path(cfg.name).is_dir():
+        if "/" in cfg.name or cfg.name.startswith(".") or os.path.isdir(cfg.name):
             hint = f"for a folder of images give --data folder --data.root {cfg.name}; "
         return [f"data.name: there is no data set {cfg.name!r}; {hint}valid: {', '.join(DATA_SETS)}"]
     problems = entry.problems(cfg)
