@@ -17,7 +17,6 @@ what it saw is there still. A claim whose maker has died is claimed in the same 
 import errno
 import fcntl
 import hashlib
-import json
 import os
 import socket
 import threading
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from semisonic.faults import reach
+from semisonic.records import schemas
 from semisonic.schema import UserError
 from semisonic.stopping import raise_if_stopped
 from semisonic.text import dump_json
@@ -340,10 +340,10 @@ def _claim(seen: Look | None) -> str:
 
 def _parse(content: bytes) -> Holder | None:
     try:
-        found = json.loads(content)
-        return Holder(**{name: found[name] for name in Holder._fields})
-    except (ValueError, TypeError, KeyError):
+        found = schemas.lock(content)
+    except UserError:
         return None  # half written, or by something else
+    return Holder(**{name: found[name] for name in Holder._fields})
 
 
 def _alive(seen: Look) -> Alive:

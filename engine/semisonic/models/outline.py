@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from semisonic.models.networks import ModelConfig, build
+from semisonic.schema import UserError
+from semisonic.text import name_of
 
 Outline = Mapping[str, Tensor]
 """Tensors by name; of theirs, shapes and types count."""
@@ -43,6 +45,15 @@ def misfits(wanted: Outline, given: Mapping[str, Tensor]) -> list[str]:
         ],
     }
     return [f"{reason} {named(names)}" for reason, names in problems.items() if names]
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], file: str) -> None:
+    """Loads the state of a module. Raises `UserError` where it is of another; `file` is what messages call its file."""
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        lines = misfits(module.state_dict(), tensors) or [name_of(error)]
+        raise UserError(f"{file} is not of this run: {line}" for line in lines) from error
 
 
 def named(names: list[str]) -> str:

@@ -8,7 +8,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from semisonic.optim.schedules import learning_rate
-from semisonic.schema import LARGEST_RATE, Config
+from semisonic.schema import LARGEST_RATE, Config, UserError
+from semisonic.text import name_of
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -138,8 +139,9 @@ def load_optimizer_state(
     """The reverse of `optimizer_state`. State of a parameter's shape takes its device and strides."""
     by_name = {name: parameter for parameter, name in names.items()}
     for path, value in tensors.items():
-        name, key = path.rsplit("/", 1)
-        parameter = by_name[name]
+        name, _, key = path.rpartition("/")
+        if (parameter := by_name.get(name)) is None:
+            raise UserError(f"optimizer.safetensors: {name_of(path)} is of no parameter of this run's network")
         if value.shape == parameter.shape:  # the parameter's strides too: checkpoints keep none
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         optimizer.state[parameter][key] = value.to(parameter.device)

@@ -12,7 +12,16 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from semisonic.records.reading import MEGABYTE, field_of, first_repeated, lines_of, parse_json, read_json, shown
+from semisonic.records.reading import (
+    MEGABYTE,
+    decoded,
+    field_of,
+    first_repeated,
+    lines_of,
+    parse_json,
+    read_json,
+    shown,
+)
 from semisonic.schema import UserError
 from semisonic.text import name_of
 
@@ -170,6 +179,18 @@ class Info(Record):
     std: Deviations
 
 
+class Lock(Record):
+    """.lock: the process that holds a folder."""
+
+    host: Annotated[str, Field(max_length=1024)]
+    pid: Annotated[int, Field(ge=1, le=2**32)]
+    started: Annotated[str, Field(max_length=64)]
+    boot: Annotated[str, Field(max_length=256)]
+    numbers: Annotated[str, Field(max_length=256)]
+    ticks: Annotated[int, Field(ge=-1, lt=2**63)]
+    token: Annotated[str, Field(max_length=64)]
+
+
 class Written(Record):
     """Of a file of a checkpoint."""
 
@@ -215,6 +236,11 @@ def manifest(path: Path, names: Sequence[str]) -> dict[str, Any]:
     for name in names:
         checked(Written, content.get(name), f"{path}: {name}")
     return content
+
+
+def lock(content: bytes) -> dict[str, Any]:
+    """What the content of a .lock says."""
+    return checked(Lock, parse_json(decoded(content, ".lock"), ".lock"), ".lock")
 
 
 def metrics(path: Path) -> list[dict[str, Any]]:

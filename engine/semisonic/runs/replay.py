@@ -26,6 +26,8 @@ from semisonic.config.run_config import RunConfig
 from semisonic.contract import Batch, Info
 from semisonic.models import wrapped
 from semisonic.models.networks import build
+from semisonic.models.outline import fill
+from semisonic.records import schemas
 from semisonic.records.tensors import load_tensors
 from semisonic.schema import ExitCode, UserError
 from semisonic.text import dump_json
@@ -109,12 +111,13 @@ def replay(folder: Path, device: str = "auto", plugins: Sequence[str] = ()) -> R
         raise UserError(f"{folder}: {', '.join(missing)} missing; the run ended before the step was kept as a whole")
     options = ["--device", device, "--compile", "off", "--replay", "off", "--log.trackers", "none", "--no-baseline"]
     given = [part for plugin in plugins for part in ("--plugin", plugin)]
+    info = schemas.checked(schemas.Info, state.get("info"), f"{folder / 'state.json'}: info")
     cfg = resolve(["--config", str(folder / "config.yaml"), *options, *given])[1]
     if cfg.model.name == wrapped.GIVEN:
         raise UserError(f"{folder}: the network of this run was given in Python and cannot be built here")
     with started(cfg) as accelerator:
-        algorithm = _algorithm(cfg, Info(**state["info"]))
-        algorithm.load_state_dict(checkpoint.model)
+        algorithm = _algorithm(cfg, Info(**{name: info[name] for name in schemas.Info.model_fields}))
+        fill(algorithm, checkpoint.model, f"{folder}: model.safetensors")
         step = TrainingStep(cfg, algorithm, accelerator)
         for role, engine in step.engines.items():
             prefix = f"{role}/"
@@ -122,8 +125,16 @@ def replay(folder: Path, device: str = "auto", plugins: Sequence[str] = ()) -> R
             engine.load_state(own)
             engine.scaler.load_state_dict(state["scaler"][role])
         step.number = state["step"]
-        batch = joined([read_batch(load_tensors(path)) for path in batches], cfg.batch.micro)
+        batch = joined([_batch(path) for path in batches], cfg.batch.micro)
         return _report(step, tree_map(lambda tensor: tensor.to(step.device), batch))
+
+
+def _batch(path: Path) -> Batch:
+    tensors = load_tensors(path)
+    try:
+        return read_batch(tensors)
+    except (AttributeError, TypeError) as error:  # names that are no places in a batch
+        raise UserError(f"{path}: is no batch of a step") from error
 
 
 def _algorithm(cfg: RunConfig, info: Info) -> Algorithm:

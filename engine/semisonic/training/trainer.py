@@ -28,6 +28,7 @@ from semisonic.distributed.launcher import DEATHS
 from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import collective_timeout
 from semisonic.faults import reach
+from semisonic.models.outline import fill
 from semisonic.reporting.console import IMAGES, Console, save_confusion
 from semisonic.reporting.label_tables import write_label_table
 from semisonic.reporting.metrics_file import EVAL, TRAIN, current
@@ -367,7 +368,7 @@ class Trainer:
             raise UserError("data: the split differs from the checkpoint's; resume with the same data and split")
         schema = checkpoint.state.get("schema", 0)
         with self.training_step.whole_parameters(write=True):
-            self.algorithm.load_state_dict(present_tensors(checkpoint.model, schema))
+            fill(self.algorithm, present_tensors(checkpoint.model, schema), "checkpoint: model.safetensors")
         optimizer = present_tensors(checkpoint.optimizer, schema, optimizer=True)
         for role, engine in self.training_step.engines.items():
             own = {k.removeprefix(f"{role}/"): v for k, v in optimizer.items() if k.startswith(f"{role}/")}

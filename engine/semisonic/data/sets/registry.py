@@ -17,6 +17,7 @@ from semisonic.data.sets.splits import label_problems
 from semisonic.data.sets.torchvision_sets import KNOWN, load_torchvision, torchvision_problems
 from semisonic.registry import Registry
 from semisonic.schema import UserError
+from semisonic.text import name_of
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def data_problems(cfg: DataConfig) -> list[str]:
         hint = f"did you mean {close}? " if close else ""
         if "/" in cfg.name or cfg.name.startswith(".") or os.path.isdir(cfg.name):
             hint = f"for a folder of images give --data folder --data.root {cfg.name}; "
-        return [f"data.name: there is no data set {cfg.name!r}; {hint}valid: {', '.join(DATA_SETS)}"]
+        return [f"data.name: there is no data set {name_of(cfg.name)!r}; {hint}valid: {', '.join(DATA_SETS)}"]
     problems = entry.problems(cfg)
     if cfg.name != GIVEN and cfg.fingerprint is not None:
         problems.append("data.fingerprint: a run records it of images that are given in Python; remove it")
