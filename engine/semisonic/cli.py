@@ -16,6 +16,7 @@ from semisonic.distributed.launcher import Launcher
 from semisonic.reporting.errors import NotPrinted, report_error, short_warnings
 from semisonic.reporting.output import lasting_streams, unprinted
 from semisonic.schema import ExitCode, UserError
+from semisonic.text import printable
 from semisonic.version import __version__
 
 TRAIN = """Train a semi-supervised image classifier.
@@ -155,7 +156,7 @@ def views(argv: Sequence[str]) -> int:
     data = load_data_set(cfg.data)
     specs = dict.fromkeys([*view_examples(), *cfg.views.specs])
     for file in [*save_views(cfg, data, list(specs), folder), *save_changes(cfg, data, folder)]:
-        print(file)
+        print(printable(file))
     return 0
 
 

@@ -25,16 +25,15 @@ root, run = sys.argv[1:]
 codes = [
     cli.main(["--data", "folder", "--data.root", root, "--data.size", "8", "--model", "small", "--device", "cpu",
               "--threads", "1", "--batch.labeled", "4", "--batch.unlabeled-ratio", "1", "--steps", "2", "--out", run,
-              "--no-baseline", "--addons.aum.record", "on", "--log.trackers", "tensorboard"]),
-    cli.evaluate([run, root + "/test", "--out", run + "-evaluation"]),
+              "--no-baseline", "--addons.aum.record", "on"]),
     cli.predict([run, root + "/test", "--out", run + ".csv"]),
 ]
-sys.exit(codes != [0, 0, 0])
+sys.exit(codes != [0, 0])
 """
 
 
 @pytest.mark.slow
-def test_a_run_on_odd_names_is_trained_evaluated_and_predicted(tmp_path: Path):
+def test_a_run_on_odd_names_is_trained_and_predicts(tmp_path: Path):
     rng = np.random.default_rng(0)
     for name in CLASSES:
         for part in ("train", "test"):
@@ -47,8 +46,9 @@ def test_a_run_on_odd_names_is_trained_evaluated_and_predicted(tmp_path: Path):
     done = subprocess.run(command, env=plain, capture_output=True, timeout=300)
     shown = (done.stdout + done.stderr).decode()
     assert done.returncode == 0, shown
-    assert shown.isascii() and not {"\x1b", "\x07", "\t"} & set(shown) and "two\\nlines" in shown
-    json.loads((tmp_path / "run-evaluation" / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    assert shown.isascii() and not {"\x1b", "\x07", "\t"} & set(shown)
+    for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
     with (tmp_path / "run.csv").open(encoding="utf-8", newline="") as file:
         paths = [csv_text(row["path"]) for row in csv.DictReader(file)]
     assert sorted(paths) == sorted(f"{name}/{os.fsdecode(file)}" for name in CLASSES for file in FILES)

@@ -110,7 +110,7 @@ def _predict_pool(args: Namespace) -> int:
         table = predict_pool(args.checkpoint, args.net, _places(args), args.batch)
     write_pool(table, out)
     count, classes = table.probabilities.shape
-    print(f"{count} x {classes} probabilities in {out}")
+    print(f"{count} x {classes} probabilities in {printable(out)}")
     return ExitCode.OK
 
 

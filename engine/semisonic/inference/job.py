@@ -158,5 +158,5 @@ def _finish(task: Task, header: dict[str, Any]) -> ExitCode:
     for line in (*lines, *more):
         print(f"left out: {line}", file=sys.stderr)
     told = f"; {count:,} left out, in {file}" if count else ""
-    print(f"{images - count:,} predictions in {parts.target.path}{told}")
+    print(f"{images - count:,} predictions in {printable(parts.target.path)}{told}")
     return ExitCode.LEFT_OUT if count else ExitCode.OK
