@@ -52,8 +52,8 @@ class Header(NamedTuple):
 class Archive:
     """The arrays of an .npz, each read when it is asked for."""
 
-    def __init__(self, file: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]):
-        self._file, self._members = file, members
+    def __init__(self, file: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], own: bool):
+        self._file, self._members, self._own = file, members, own
 
     @property
     def names(self) -> list[str]:
@@ -71,7 +71,8 @@ class Archive:
         with _named(f"its array {name_of(name)}"):
             if most is not None and header.bytes > most:
                 raise ValueError(f"is {header.text()}, {header.bytes:,} bytes; at most {most:,} are needed")
-            if info.file_size > _SMALL and info.file_size > _LARGEST_RATIO * max(1, info.compress_size):
+            large = info.file_size > _SMALL and not self._own
+            if large and info.file_size > _LARGEST_RATIO * max(1, info.compress_size):
                 raise ValueError(f"would be {info.file_size:,} bytes out of {info.compress_size:,}")
             with self._file.open(info) as member:
                 member.read(header.start)
@@ -82,8 +83,11 @@ class Archive:
 
 
 @contextmanager
-def open_arrays(path: Path) -> Iterator[Archive]:
-    """The arrays of an .npz. Raises ValueError for what is none, and OSError."""
+def open_arrays(path: Path, own: bool = False) -> Iterator[Archive]:
+    """The arrays of an .npz. Raises ValueError for what is none, and OSError.
+
+    own: whether this program wrote it, of whose columns some may shrink a thousandfold.
+    """
     with open_regular(path) as handle:
         if handle.read(len(_MAGIC)) == _MAGIC:
             raise ValueError("is a single array; an .npz with named arrays is needed")
@@ -98,7 +102,7 @@ def open_arrays(path: Path) -> Iterator[Archive]:
             if name in members:
                 raise ValueError(f"holds the array {name_of(name)} twice")
             members[name] = info
-        yield Archive(file, members)
+        yield Archive(file, members, own)
 
 
 def read_array(path: Path, shape: tuple[int, ...] | None = None, kinds: str = "biuf") -> np.ndarray:

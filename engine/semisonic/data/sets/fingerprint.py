@@ -9,8 +9,6 @@ import hashlib
 import io
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from semisonic.data.sets.manifest import pack, unpack
+from semisonic.records.arrays import open_arrays
 from semisonic.text import dump_json
 
 Fingerprint = Mapping[str, str]
@@ -133,17 +132,20 @@ def write_table(data: Any, path: Path) -> None:
 def _read_table(path: Path, known: Fingerprint) -> Table:
     """The table that was written with this fingerprint; {} where there is none that can be read."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if json.loads(str(stored["fingerprint"])) != known:
+        with open_arrays(path, own=True) as stored:
+            if json.loads(str(stored.read("fingerprint"))) != known:
                 return {}
-            classes = tuple(unpack(stored["classes"]))
+            classes = tuple(unpack(stored.read("classes")))
             columns = {
-                name: (unpack(stored[f"{name}_names"]), stored[f"{name}_labels"], stored[f"{name}_digests"])
+                name: (
+                    unpack(stored.read(f"{name}_names")), stored.read(f"{name}_labels"),
+                    stored.read(f"{name}_digests"),
+                )
                 for name in FILES
-                if f"{name}_names" in stored.files
-            }
+                if f"{name}_names" in stored.names
+            }  # fmt: skip
         return {name: _rows(*own, classes) for name, own in columns.items()}
-    except (OSError, KeyError, ValueError, EOFError, IndexError, zipfile.BadZipFile, zlib.error):
+    except (OSError, KeyError, ValueError, IndexError, TypeError, RecursionError):
         return {}  # it only says more: that the data are others is known without it
 
 

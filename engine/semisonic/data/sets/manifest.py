@@ -12,8 +12,6 @@ import io
 import math
 import os
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
@@ -32,6 +30,7 @@ from semisonic.data.sets.limits import USUAL, Limits, TooManyPixels, open_image,
 from semisonic.data.sets.own_pictures import is_own
 from semisonic.data.sets.walk import unreadable
 from semisonic.data.sets.workers import pool, signals_kept, without_main_module
+from semisonic.records.arrays import open_arrays
 from semisonic.schema import UserError
 from semisonic.stopping import raise_if_stopped, until_stopped
 
@@ -331,15 +330,18 @@ def _write(file: Path, known: dict[str, ScannedFile]) -> None:
 def _read(file: Path) -> dict[str, ScannedFile]:
     """The manifest's entries by path; empty where it is missing, damaged or of another version."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            if int(stored["version"]) != _VERSION:
+        with open_arrays(file, own=True) as stored:
+            if stored.read("version").item() != _VERSION:
                 return {}
-            columns = [stored[name].tolist() for name in _COLUMNS]
-            raw = stored["digests"].tobytes()
+            arrays = {name: stored.read(name) for name in _COLUMNS}
+            if any(arrays[name].dtype != kind or arrays[name].ndim != 1 for name, kind in _COLUMNS.items()):
+                return {}
+            raw = stored.read("digests").tobytes()
             digests = [raw[start : start + _DIGEST] for start in range(0, len(raw), _DIGEST)]
-            rows = zip(*columns, unpack(stored["reasons"]), digests, strict=True)
-            known = dict(zip(unpack(stored["paths"]), map(ScannedFile._make, rows), strict=True))
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+            columns = [array.tolist() for array in arrays.values()]
+            rows = zip(*columns, unpack(stored.read("reasons")), digests, strict=True)
+            known = dict(zip(unpack(stored.read("paths")), map(ScannedFile._make, rows), strict=True))
+    except (OSError, KeyError, ValueError):
         return {}  # it is a cache: the scan that follows rebuilds it
     # Earlier versions had Pillow's limit of pixels alone, and remembered what was beyond it as damaged.
     for path in [path for path, entry in known.items() if entry[5] == BAD and "decompression bomb" in entry[6]]:

@@ -13,6 +13,7 @@ from semisonic.data.sets import fingerprint
 from semisonic.data.sets.base import DataSet, Images
 from semisonic.data.sets.fingerprint import POOL, TABLE, TEST, data_problem, write_table
 from semisonic.data.sets.manifest import reading_all
+from tests.support.fuzz import INPUTS, attack, npz_files
 from tests.support.image_folders import load_it, picture, write_images
 
 WHOSE = "the run in OUT"
@@ -164,6 +165,18 @@ def test_without_its_table_a_message_says_which_part(tmp_path: Path):
     assert data_problem(before.fingerprint, now, tmp_path / TABLE, WHOSE) == expected
     (tmp_path / TABLE).write_bytes(b"damaged")
     assert data_problem(before.fingerprint, now, tmp_path / TABLE, WHOSE) == expected
+
+
+@INPUTS
+def test_a_table_of_any_content_says_more_or_nothing(inputs: int, tmp_path: Path):
+    write_images(tmp_path / "images/a", "a.png b.png")
+    write_images(tmp_path / "images/b", "a.png b.png")
+    data = load_it(tmp_path / "images", test_fraction=0.5)
+    write_table(data, tmp_path / TABLE)
+    with np.load(tmp_path / TABLE) as stored:
+        valid = dict(stored)
+    assert fingerprint._read_table(tmp_path / TABLE, data.fingerprint).keys() == {"train", "test"}
+    attack(lambda path: fingerprint._read_table(path, data.fingerprint), tmp_path / "t.npz", npz_files(valid), inputs)
 
 
 def resident(seed: int = 0) -> DataSet:

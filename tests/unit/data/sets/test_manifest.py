@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from semisonic.data.sets import manifest
 from semisonic.data.sets.base import ImageFiles
 from semisonic.data.sets.manifest import BAD, OK, VIA_PILLOW
+from tests.support.fuzz import INPUTS, attack, npz_files
 from tests.support.image_folders import (
     HEIGHT,
     WIDTH,
@@ -283,3 +284,15 @@ def test_a_single_file_that_cannot_be_decoded_says_why(tmp_path: Path):
     ):
         with pytest.raises(ValueError, match=reason):
             manifest.decode(tmp_path / name)
+
+
+@INPUTS
+def test_a_manifest_of_any_content_is_a_cache_alone(inputs: int, tmp_path: Path):
+    write_images(tmp_path / "images", "a.png b.png")
+    manifest.scan(tmp_path / "images", ["a.png", "b.png"])
+    (file,) = (tmp_path / "images" / ".semisonic").glob("*.npz")
+    with np.load(file) as stored:
+        valid = dict(stored)
+    attack(manifest._read, tmp_path / "manifest.npz", npz_files(valid), inputs)
+    manifest._write(tmp_path / "manifest.npz", manifest._read(file))
+    assert manifest._read(tmp_path / "manifest.npz") == manifest._read(file) != {}
