@@ -1,0 +1,126 @@
+"""Predictions at scale: memory for few and many images, and rows of ranks that are killed beside those of one process.
+
+    python benchmarks/predict.py RUN [--few 10000] [--many 100000] [--kills 3] [--folder FOLDER] [--out FILE]
+
+Tiny PNG files of their own are predicted by `semisonic predict` in processes of their own. Memory is the peak of the
+process itself, resident, without those that check files. The ranks are two on the CPU; each kill is of all of them, by
+SIGKILL, once another part is written. Exit code 1 where a row differs or memory grows by more than 50 MB.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from measure import environment, write_json
+
+GROWTH = 50.0
+"""Megabytes, at most, between few images and many."""
+ROWS = 4096
+CODE = "import resource, sys; from semisonic.cli import predict; code = predict(sys.argv[1:]); "
+CODE += "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+RANKS = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+SCRIPT = Path(__file__).parents[1] / "launch" / "predict.py"
+
+
+def write_images(folder: Path, count: int) -> None:
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        place = folder / f"{number // 1000:04}"
+        if number % 1000 == 0:
+            place.mkdir(parents=True)
+        pixels = generator.integers(0, 256, (8, 8, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(place / f"{number:07}.png")
+
+
+def digest(folder: Path) -> tuple[str, int]:
+    """Of all rows in their order, and how many there are."""
+    found, count = hashlib.blake2b(digest_size=16), 0
+    for path in sorted(folder.glob("part-*[0-9].csv")):
+        lines = path.read_bytes().splitlines(keepends=True)[1:]
+        found.update(b"".join(lines))
+        count += len(lines)
+    return found.hexdigest(), count
+
+
+def alone(run: Path, images: Path, out: Path) -> dict[str, Any]:
+    """One process: its seconds, and its peak memory in megabytes."""
+    begin = time.monotonic()
+    command = [sys.executable, "-c", CODE, run, images, "--out", out, "--format", "csv", "--part", ROWS]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True)
+    peak = re.search(r"^peak (\d+)$", done.stdout, re.MULTILINE)
+    assert peak is not None
+    return {"seconds": round(time.monotonic() - begin, 1), "peak_mb": round(int(peak[1]) / 1024, 1)}
+
+
+def killed(run: Path, images: Path, out: Path, kills: int) -> int:
+    """Two ranks, killed so often and continued; returns how many parts the kills left."""
+    command = [sys.executable, *RANKS, SCRIPT, run, images, "--out", out, "--format", "csv", "--part", ROWS, "--resume"]
+    for _ in range(kills):
+        before = len(list(out.glob("part-*")))
+        child = subprocess.Popen([*map(str, command)], stderr=subprocess.DEVNULL, start_new_session=True)
+        while len(list(out.glob("part-*"))) == before and child.poll() is None:
+            time.sleep(0.05)
+        for process in ranks_of(out, child.pid):
+            os.kill(process, signal.SIGKILL)
+        child.wait()
+    left = len(list(out.glob("part-*")))
+    subprocess.run([*map(str, command)], check=True, stderr=subprocess.DEVNULL)
+    return left
+
+
+def ranks_of(out: Path, launcher: int) -> list[int]:
+    """The launcher and its ranks, whose command lines name the output."""
+    found = [launcher]
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if os.fsencode(out) in command.split(b"\0") and int(entry.name) not in (launcher, os.getpid()):
+            found.append(int(entry.name))
+    return found
+
+
+def measure(run: Path, few: int, many: int, kills: int, folder: Path) -> dict[str, Any]:
+    result: dict[str, Any] = {"environment": environment(torch.device("cpu")), "rows a part": ROWS}
+    for name, count in (("few", few), ("many", many)):
+        write_images(folder / name, count)
+        result[name] = {"images": count, **alone(run, folder / name, folder / f"{name}-alone")}
+    result["growth_mb"] = round(result["many"]["peak_mb"] - result["few"]["peak_mb"], 1)
+    result["kills"], result["parts left by the kills"] = kills, killed(run, folder / "many", folder / "ranks", kills)
+    (one, rows), (two, others) = digest(folder / "many-alone"), digest(folder / "ranks")
+    return result | {"rows": rows, "rows of the ranks": others, "equal": one == two}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="of a small network")
+    parser.add_argument("--few", type=int, default=10_000)
+    parser.add_argument("--many", type=int, default=100_000)
+    parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="where images are made and removed again (default: temporary)")
+    parser.add_argument("--out", type=Path, help="a JSON file for the result")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        found = measure(args.run.absolute(), args.few, args.many, args.kills, Path(folder))
+    print(json.dumps(found, indent=1))
+    if args.out:
+        write_json(args.out, found)
+    return 0 if found["equal"] and found["growth_mb"] < GROWTH else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
