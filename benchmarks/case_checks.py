@@ -158,11 +158,3 @@ def no_image_of(name: str) -> Check:
 
 def opposite(check: Check, problem: str) -> Check:
     return lambda outcome: "" if check(outcome) else problem
-
-
-def status_is(*states: str) -> Check:
-    def check(outcome: Outcome) -> str:
-        found = json.loads((run_folder(outcome) / "status.json").read_text())
-        return "" if found.get("state", found.get("status")) in states else f"status.json: {found}"
-
-    return check

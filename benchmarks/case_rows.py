@@ -16,7 +16,6 @@ from case_checks import (
     no_image_of,
     opposite,
     rows,
-    status_is,
     strict_json,
 )
 
@@ -71,7 +70,7 @@ FINE = Expected((0,), silent=(TRACEBACK,))
 DONE = Expected((0,))
 
 
-def refused(*says: str, nothing: tuple[str, ...] = ("runs/*",), **checks: object) -> Expected:
+def refused(*says: str, nothing: tuple[str, ...] = ("runs/*",)) -> Expected:
     """One line or some that say why, and nothing of a run."""
     return Expected((2,), ("^error: ", *says), (TRACEBACK,), (leaves_nothing(*nothing),))
 
@@ -86,11 +85,13 @@ def traceback(*says: str) -> Expected:
 
 NAMES = "two classes called like splits, exit 0"
 LAYOUT = [
-    Case("C1-names", "T --data.root $D/split-names --data.labels 6", NAMES, "training/ is trained on, validation/ tests",
+    Case("C1-names", "T --data.root $D/split-names --data.labels 6", NAMES,
+         "training/ is trained on, validation/ tests",
          Expected((0,), ("2 classes|training",)), fine(classes_are(*ANIMALS)), ("split-names",)),
     Case("C1-case", "T --data.root $D/split-case --data.labels 6", NAMES, "Train/ is trained on, Test/ tests",
          DONE, fine(classes_are(*ANIMALS)), ("split-case",)),
-    Case("C1-valid", "T --data.root $D/split-valid --data.labels 6", "valid/ is noted as not used; a fifth of train/ tests",
+    Case("C1-valid", "T --data.root $D/split-valid --data.labels 6",
+         "valid/ is noted as not used; a fifth of train/ tests",
          "valid/ tests", Expected((0,), ("not used.*valid",)), fine(classes_are(*ANIMALS), silent=("not used.*valid",)),
          ("split-valid",)),
     Case("C1-same", "T --data.root $D/same-folders --data.labels 6", "two classes called like deliveries, exit 0",
@@ -106,8 +107,10 @@ LAYOUT = [
          "T --data.root . --data.labels 6 --out runs/b",
          "what the first run wrote is a class of the second", "what the program wrote is never data",
          Expected((0, 2), ("runs",)), fine(silent=("class.*runs",)), ("run-inside",)),
-    Case("C8-resume", "cd $D/run-inside; T --data.root . --data.labels 6 --out runs/a && T --data.root . --data.labels 6 "
-         "--out runs/a --resume", "its own resume is refused", "it is resumed", Expected((2,)), fine(), ("run-inside",)),
+    Case("C8-resume",
+         "cd $D/run-inside; T --data.root . --data.labels 6 --out runs/a && T --data.root . --data.labels 6 "
+         "--out runs/a --resume", "its own resume is refused", "it is resumed", Expected((2,)), fine(), ("run-inside",
+         )),
 ]  # fmt: skip
 
 LINKS = [
@@ -122,12 +125,14 @@ LINKS = [
          refused("cat/link.png", "dog/1.png", "cat/copy.png", "fox/0.png"), ("two-labels",)),
     Case("C5-leak", "T --data.root $D/leak --data.labels null", "tested on what was trained on, exit 0",
          "an error that names both paths", DONE, refused("labelled/.*png", "test/.*png"), ("leak",)),
-    Case("C9-pipe", "T --data.root $D/pipe --data.labels 6", "hangs without a word", "regular files only: the pipe is named",
+    Case("C9-pipe", "T --data.root $D/pipe --data.labels 6", "hangs without a word",
+         "regular files only: the pipe is named",
          Expected((None,)), Expected((0, 2), ("pipe.png",), (TRACEBACK,)), ("pipe",), limit=60),
     Case("C9-endless", "ulimit -v 12000000; T --data.root $D/endless --data.labels 6", "reads without end",
          "regular files only: the link is named", Expected((None, 1, 2)),
          Expected((0, 2), ("endless.png",), (TRACEBACK, "out of memory", "MemoryError")), ("endless",), limit=60),
-    Case("C9-sparse", "ulimit -v 12000000; T --data.root $D/sparse --data.labels 6", "40 GB are read, up to the memory's end",
+    Case("C9-sparse", "ulimit -v 12000000; T --data.root $D/sparse --data.labels 6",
+         "40 GB are read, up to the memory's end",
          "a limit of a file's size that the user can raise", Expected((None, 1, 2)),
          refused("sparse.png", "data[._]\\w+"), ("sparse",), limit=60),
     Case("C9-csv", "T --data.csv $D/pipe-csv/pipe.csv --data.labels 6", "hangs without a word", "the pipe is named",
@@ -135,7 +140,8 @@ LINKS = [
     Case("C9-predict", "T --data.root $D/plain --data.labels 6 --out $W/run && predict $W/run $D/predict-pipe "
          "--out out.csv", "hangs without a word", "the pipe is left out and named", Expected((None,)),
          Expected((2,), ("pipe.png",), (TRACEBACK,), (rows(1),)), ("plain", "predict-pipe"), limit=120),
-    Case("C10-names", "T --data.root $D/no-image-names --data.labels 6", "holds no images; nothing says what was passed over",
+    Case("C10-names", "T --data.root $D/no-image-names --data.labels 6",
+         "holds no images; nothing says what was passed over",
          "counts by ending", Expected((2,), silent=("heic",)), refused("cat", r"6.*\.heic|\.heic.*6"),
          ("no-image-names",)),
     Case("C10-thumbnails", "T --data.root $D/thumbnails --data.labels 6", "trained on thumbnails",
@@ -146,27 +152,33 @@ LINKS = [
          refused("wide.png", r"data[._]max\w*"), ("panorama",)),
     Case("C10-pad", "T --data.root $D/plain --data.labels 6 --data.pad 4", "data.pad has no effect, silently",
          "it is said", Expected((0,), silent=("data.pad",)), Expected((0, 2), (r"data\.pad",), (TRACEBACK,))),
-    Case("C10-class", "T --data.root $D/one-image-class --data.labels 6", "an error about class 2", "an error about fox",
+    Case("C10-class", "T --data.root $D/one-image-class --data.labels 6", "an error about class 2",
+         "an error about fox",
          Expected((2,), silent=("fox",)), refused("fox"), ("one-image-class",)),
 ]  # fmt: skip
 
 TABLES = [
-    Case("C4-none", "T --data.csv $D/none-csv/images.csv --data.labels null", "a class None", "one stated rule for no label",
+    Case("C4-none", "T --data.csv $D/none-csv/images.csv --data.labels null", "a class None",
+         "one stated rule for no label",
          Expected((0,), silent=("no label",)), Expected((0, 2), ("None",), (TRACEBACK,)), ("none-csv",)),
-    Case("C4-nan", "T --data.csv $D/nan-csv/images.csv --data.labels null", "a class nan", "one stated rule for no label",
+    Case("C4-nan", "T --data.csv $D/nan-csv/images.csv --data.labels null", "a class nan",
+         "one stated rule for no label",
          DONE, Expected((0, 2), ("nan",), (TRACEBACK,)), ("nan-csv",)),
     Case("C4-na", "T --data.csv $D/na-csv/images.csv --data.labels null", "a class NA", "one stated rule for no label",
          DONE, Expected((0, 2), (r"\bNA\b",), (TRACEBACK,)), ("na-csv",)),
-    Case("C4-extra", "T --data.csv $D/extra-field-csv/images.csv --data.labels null", "the third field is dropped, exit 0",
+    Case("C4-extra", "T --data.csv $D/extra-field-csv/images.csv --data.labels null",
+         "the third field is dropped, exit 0",
          "an error that names the line", DONE, refused("line 2"), ("extra-field-csv",)),
     Case("C4-float", "T --data.csv $D/int-float-csv/images.csv --data.labels null", "1 and 1.0 are two classes",
          "the pair is named", Expected((0,), silent=(r"1\.0",)), Expected((0, 2), (r"\b1\.0\b",), (TRACEBACK,)),
          ("int-float-csv",)),
-    Case("C4-test", "T --data.csv $D/new-in-test-csv/images.csv --data.labels null", "refused, as data.test_root's mistake",
+    Case("C4-test", "T --data.csv $D/new-in-test-csv/images.csv --data.labels null",
+         "refused, as data.test_root's mistake",
          "refused: fox has no training image", Expected((2,), ("test_root", "fox")), refused("fox"),
          ("new-in-test-csv",)),
     Case("C13-csv", "T --data.csv $D/good-csv/images.csv --data.labels 6 --out $W/run && mv $D/good-csv $D/moved && "
-         "evaluate $W/run --root $D/moved --out $W/evaluation", "--root does not reach data.csv", "all paths can be given anew",
+         "evaluate $W/run --root $D/moved --out $W/evaluation", "--root does not reach data.csv",
+         "all paths can be given anew",
          Expected((2,)), fine(exists("evaluation/*")), ("good-csv",)),
     Case("C14-nan", "rm -r $D/plain/test/fox; T --data.root $D/plain --data.labels 6 --out $W/run && "
          "evaluate $W/run --out $W/evaluation", "NaN in JSON", "null", fine(opposite(strict_json, "there is no NaN")),
@@ -175,8 +187,10 @@ TABLES = [
 
 RUN = "T --data.root $D/plain --data.labels 6 --out $W/run && "
 RUNS = [
-    Case("C2-ema", "T --data.root $D/plain --data.labels 6 --steps 60", "the EMA network is at chance, the raw one is right",
-         "both are right", fine(opposite(average_near_raw(34), "the EMA network is as good")), fine(average_near_raw(34))),
+    Case("C2-ema", "T --data.root $D/plain --data.labels 6 --steps 60",
+         "the EMA network is at chance, the raw one is right",
+         "both are right", fine(opposite(average_near_raw(34), "the EMA network is as good")),
+         fine(average_near_raw(34))),
     Case("C2-short", "T --data.root $D/plain --data.labels 6 --steps 60 --ema.start_up none", "(no such field)",
          "a warning that the run is too short", None, fine(says=("ema.decay|ema.start_up",))),
     Case("C3-dollar", "T --data.root $D/dollar --data.labels 6 --out $W/run", "a traceback from the picture's text",
@@ -186,7 +200,8 @@ RUNS = [
          "hidden files are read", "one listing for training and prediction",
          Expected(says=("checkpoint|_a.png",), checks=(opposite(rows(1), "one row"),)), fine(rows(1)),
          ("plain", "predict-hidden")),
-    Case("C11-beside", RUN + "predict $W/run $D/predict-links/far --out out.csv", ".semisonic is left beside the images",
+    Case("C11-beside", RUN + "predict $W/run $D/predict-links/far --out out.csv",
+         ".semisonic is left beside the images",
          "nothing is left there", Expected(checks=(exists("D/predict-links/far/.semisonic"),)),
          fine(leaves_nothing("D/predict-links/far/.semisonic")), ("plain", "predict-links")),
     Case("C11-links", RUN + "predict $W/run $D/predict-links/images --out out.csv", "linked folders are passed over",

@@ -113,7 +113,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     checkouts = {"old": args.old, "new": args.new}
     for case in chosen:
         entry = result["cases"].setdefault(case.name, {})
-        entry |= {"row": case.row, "command": case.command, "inputs": case.inputs, "seen": case.seen, "right": case.right}
+        entry |= {
+            "row": case.row,
+            "command": case.command,
+            "inputs": case.inputs,
+            "seen": case.seen,
+            "right": case.right,
+        }
     with ThreadPoolExecutor(args.jobs) as executor:
         for age, checkout in checkouts.items():
             if checkout is None:

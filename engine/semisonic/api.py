@@ -31,6 +31,7 @@ from semisonic.recipes import RECIPES
 from semisonic.runs.run import run
 from semisonic.schema import ExitCode, Interrupted, Stopped, UserError, given_path
 from semisonic.training.given import Given
+from semisonic.training.torch_state import plain_torch
 
 IMAGES = ("images", "test", "classes")
 """Keys of `data={...}` that are no fields of the configuration's section, as `labels` is not where it is an array."""
@@ -57,6 +58,7 @@ class Result:
             return load_classifier(self.folder, network=self.network)
 
 
+@plain_torch()
 def train(
     recipe: str | None = None,
     *,
@@ -89,6 +91,8 @@ def train(
         again, also those whose size and times are as they were.
     callback: called after each evaluation with its metrics.
     fields: any other field of the configuration: `steps=200, algorithm="flexmatch", optim={"lr": 0.1}, out="runs/a"`.
+
+    What the caller has set in torch (another default type or device, `no_grad`, an autocast) does not reach the run.
 
     Raises `UserError` for mistakes, one line each, and its kinds for runs that fail, diverge or are stopped by a
     signal; a Ctrl-C, after which the run has written a checkpoint, stays KeyboardInterrupt.

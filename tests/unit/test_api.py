@@ -108,6 +108,25 @@ def test_a_run_that_was_cut_continues_bit_for_bit(trained: semisonic.Result, tmp
     assert finished.history == trained.history and finished.metrics == again.metrics
 
 
+def test_what_the_caller_has_set_in_torch_reaches_neither_run_nor_classifier(trained: semisonic.Result, tmp_path: Path):
+    images = digits()[0][:5]
+    expected = trained.classifier.predict_proba(images)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
+            again = semisonic.train(data=digits(), network=OwnNet, **fields(tmp_path / "run"))
+            loaded = semisonic.load(again.folder, network=OwnNet)
+        with torch.device("meta"):
+            found = [classifier.predict_proba(images) for classifier in (loaded, trained.classifier)]
+        assert torch.get_default_dtype() == torch.bfloat16
+    finally:
+        torch.set_default_dtype(torch.float32)
+    one, two = weights(trained.folder, 8), weights(again.folder, 8)
+    assert one.keys() == two.keys() and all(value.equal(two[name]) for name, value in one.items())
+    assert all((probabilities == expected).all() for probabilities in found)
+    assert next(loaded.parameters()).requires_grad and not next(loaded.parameters()).is_inference()
+
+
 def test_other_images_or_another_network_do_not_continue_it(trained: semisonic.Result):
     images, labels = digits()
     labels[3] = (labels[3] + 1) % 10

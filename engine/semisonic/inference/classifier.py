@@ -26,6 +26,7 @@ from semisonic.plugins import load_plugins, loaded_plugins, require_plugins
 from semisonic.records.schemas import mistakes
 from semisonic.schema import UserError, given_path
 from semisonic.training.metrics import Evaluation, evaluate, evaluation_mode
+from semisonic.training.torch_state import plain_tensors, plain_torch
 
 if TYPE_CHECKING:
     from semisonic.inference.predict import Prediction
@@ -96,6 +97,7 @@ class Classifier(nn.Module):
         """The classes as numbers into `classes`: int64 [N]."""
         return self.predict_proba(images, batch).argmax(-1)
 
+    @plain_tensors()
     def predict_proba(self, images: Any, batch: int = 64) -> np.ndarray:
         """The probability of each class: float32 [N, C]. `batch`: images a forward."""
         _check_batch(batch)
@@ -126,6 +128,7 @@ class Classifier(nn.Module):
         _check_batch(batch)
         return predict(self, images, batch, Wanted(top, views, features=features), workers)
 
+    @plain_tensors()
     def evaluate(self, data: Any, batch: int = 64) -> Evaluation:
         """Accuracy, loss, precision, recall, F1 and confusion on labeled images.
 
@@ -174,6 +177,7 @@ def load_classifier(
     return classifier_of(checkpoints.load_checkpoint(given_path("path", path)), path, net, network)
 
 
+@plain_torch()
 def classifier_of(
     checkpoint: checkpoints.Checkpoint, path: str | Path, net: Literal["ema", "raw"], network: Network | None = None
 ) -> Classifier:
