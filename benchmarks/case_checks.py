@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
@@ -127,17 +127,12 @@ def strict_json(outcome: Outcome) -> str:
     return ""
 
 
-def last_evaluation(outcome: Outcome) -> dict[str, Any]:
-    lines = [json.loads(line) for line in (run_folder(outcome) / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in lines if "test/top1" in line][-1]
-
-
 def average_near_raw(distance: float) -> Check:
     """Whether the EMA network is at most so much worse than the raw one, of test accuracies in percent."""
 
     def check(outcome: Outcome) -> str:
-        found = last_evaluation(outcome)
-        average, raw = found["test/top1"], found["test_raw/top1"]
+        found = json.loads((run_folder(outcome) / "summary.json").read_text())
+        average, raw = found["test_top1"], found["test_top1_raw"]
         return "" if raw - average <= distance else f"EMA {average:.0f} %, raw {raw:.0f} %"
 
     return check
