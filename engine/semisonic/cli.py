@@ -13,7 +13,13 @@ from pathlib import Path
 
 from semisonic import faults
 from semisonic.distributed.launcher import Launcher
-from semisonic.reporting.errors import NotPrinted, report_error, short_warnings
+from semisonic.reporting.errors import (
+    NotPrinted,
+    check_working_folder,
+    refusals_told,
+    report_error,
+    short_warnings,
+)
 from semisonic.reporting.output import lasting_streams, unprinted
 from semisonic.schema import ExitCode, UserError
 from semisonic.text import printable
@@ -46,7 +52,8 @@ def guarded(command: Command) -> Command:
     def run(argv: Sequence[str]) -> int:
         with lasting_streams() as out:
             try:
-                with short_warnings():
+                with short_warnings(), refusals_told():
+                    check_working_folder()
                     code = command(argv)
             except UserError as error:
                 if "--debug" in argv:

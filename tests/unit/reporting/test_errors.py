@@ -1,8 +1,10 @@
 """Users' mistakes: one line each on the main process, or on every one that they happen to, and the exit code."""
 
+import errno
 import os
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +68,40 @@ def test_an_interrupt_is_a_line_and_its_code(capfd: pytest.CaptureFixture):
     assert command([]) == ExitCode.INTERRUPTED and capfd.readouterr().err == "error: interrupted\n"
     with pytest.raises(KeyboardInterrupt):
         command(["--debug"])
+
+
+LONG = "x" * 300
+"""More than a file's name may have."""
+
+
+@pytest.mark.parametrize("number", sorted(errors.REFUSALS), ids=errno.errorcode.get)
+def test_what_the_system_refuses_is_a_line_that_names_the_file(number: int):
+    with pytest.raises(UserError) as caught, errors.refusals_told():
+        raise OSError(number, os.strerror(number), "data/cat")
+    assert caught.value.messages == [f"data/cat: {os.strerror(number)}"]
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(errno.ENOENT, "no", "a"), OSError(errno.EACCES, "no"), ValueError()]
+)
+def test_what_may_be_a_mistake_of_the_program_stays_as_it_is(error: Exception):
+    with pytest.raises(type(error)) as caught, errors.refusals_told():
+        raise error
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("command", [["predict", LONG, "images"], ["evaluate", LONG], ["train", "--out", LONG]])
+def test_a_name_that_is_too_long_is_a_line(command: list[str], capfd: pytest.CaptureFixture):
+    assert cli.dispatch(command) == ExitCode.USER
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and LONG in lines[0] and "File name too long" in lines[0]
+
+
+def test_a_working_directory_that_is_gone_is_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.dispatch(["train", "--list"]) == ExitCode.USER
+    assert capfd.readouterr().err.startswith("error: the working directory is gone")
