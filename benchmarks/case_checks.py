@@ -100,7 +100,7 @@ def leaves_nothing(*patterns: str) -> Check:
 
 def rows(count: int, file: str = "out.csv") -> Check:
     def check(outcome: Outcome) -> str:
-        with open(outcome.folder / file, newline="") as table:
+        with open(outcome.folder / file, newline="", errors="surrogateescape") as table:
             found = len(list(csv.DictReader(table)))
         return "" if found == count else f"{file} has {found} rows, not {count}"
 

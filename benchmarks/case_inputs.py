@@ -153,6 +153,26 @@ def one_image_class(root: Path) -> None:
         file.unlink()
 
 
+def lfs_pointer(root: Path) -> None:
+    """As a repository is cloned where Git LFS is not installed."""
+    parts(root)
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22e\nsize 12345\n"
+    (root / "labelled" / "cat" / "0.png").write_text(text)
+
+
+def saved_page(root: Path) -> None:
+    """As a downloader keeps what a server says of a file that is gone."""
+    parts(root)
+    (root / "labelled" / "cat" / "0.png").write_text("<!DOCTYPE html>\n<html><title>404 Not Found</title></html>\n")
+
+
+def not_utf8(root: Path) -> None:
+    """Names in an older encoding, as archives of other systems hold them."""
+    picture(0, 0).save(root / "a.png")
+    (root / "a.png").rename(os.fsencode(root) + b"/caf\xe9.png")
+    picture(0, 1).save(root / "b.png")
+
+
 def predict_hidden(root: Path) -> None:
     hidden = root / ".ipynb_checkpoints"
     hidden.mkdir()
@@ -230,6 +250,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "pipe": pipe, "endless": endless, "sparse": sparse, "pipe-csv": pipe_csv,
     "no-image-names": no_image_names, "thumbnails": thumbnails, "panorama": panorama,
     "one-image-class": one_image_class,
+    "lfs-pointer": lfs_pointer, "saved-page": saved_page, "not-utf8": not_utf8,
     "predict-hidden": predict_hidden, "predict-links": predict_links, "predict-dangling": predict_dangling,
     "predict-pipe": predict_pipe,
     "good-csv": good_csv, "none-csv": lambda root: good_csv(root, "None"),

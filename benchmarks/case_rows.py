@@ -26,6 +26,7 @@ evaluate() { "$PYTHON" "$CODE/launch/evaluate.py" "$@"; }
 T() { train --device cpu --steps 5 --no-baseline --data folder --model small --data.size 32 --batch.labelled 6 \
   --batch.unlabelled-ratio 2 "$@"; }
 E() { train --device cpu --threads 1 --steps 5 --no-baseline --log.trackers none "$@"; }
+program() { cat > "$W/program.py"; "$PYTHON" "$W/program.py"; }
 nobody() { setpriv --reuid 12345 --regid 12345 --clear-groups --inh-caps +dac_read_search \
   --ambient-caps +dac_read_search env -u HOME -u USER -u LOGNAME "$@"; }
 without_locks() {
@@ -254,4 +255,54 @@ SURROUNDINGS = [
          refused(nothing=("run",))),
 ]  # fmt: skip
 
-CASES: tuple[Case, ...] = (*LAYOUT, *LINKS, *TABLES, *RUNS, *SURROUNDINGS)
+LOAD = """E --out $W/run && program <<'END'
+import torch, semisonic
+images = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8)
+expected = semisonic.load("run")(images)
+{setting}
+END"""
+TRAIN = """program <<'END'
+import torch, semisonic
+from torch import no_grad, inference_mode, autocast, device
+def train(out):
+    return semisonic.train("digits", steps=5, device="cpu", threads=1, quiet=True, baseline=False, out=out)
+{setting}
+    result = train("run")
+print("same", train("plain").history == result.history)
+END"""
+LONG = "$(printf 'x%.0s' {1..300})"
+GONE = "mkdir $W/gone; cd $W/gone; rmdir $W/gone; "
+CALLER = "torch's traceback, or other arithmetic than elsewhere"
+FOUND = [
+    Case("X1-type", LOAD.format(setting="torch.set_default_dtype(torch.bfloat16)\n"
+         "print('same', torch.equal(semisonic.load('run')(images), expected))"), CALLER,
+         "what a caller has set stays his",
+         Expected((0, 1), silent=("same True",)), fine(says=("same True",)), ("nothing",)),
+    Case("X1-device", LOAD.format(setting="torch.set_default_device('meta')\nfound = semisonic.load('run')\n"
+         "torch.set_default_device('cpu')\nprint('same', torch.equal(found(images), expected))"), CALLER,
+         "what a caller has set stays his", traceback(), fine(says=("same True",)), ("nothing",)),
+    Case("X1-random", LOAD.format(setting="before = torch.get_rng_state()\nsemisonic.load('run')\n"
+         "print('same', torch.equal(before, torch.get_rng_state()))"), "loading draws of the caller's random numbers",
+         "it draws none", Expected((0,), ("same False",)), fine(says=("same True",)), ("nothing",)),
+    Case("X1-gradients", TRAIN.format(setting="with no_grad():"), "(no such call)", "it trains as elsewhere", None,
+         fine(says=("same True",)), ("nothing",)),
+    Case("X1-autocast", TRAIN.format(setting="with autocast('cpu', torch.bfloat16):"), "(no such call)",
+         "it trains as elsewhere", None, fine(says=("same True",)), ("nothing",)),
+    Case("X2-gone", GONE + "T --data.root $D/plain --data.labels 6 --out $W/run", "a library says that it lacks a file",
+         "one line about the working directory", Expected(says=("FATAL|Traceback",)), refused("working directory")),
+    Case("X3-train", f"T --data.root $D/plain --data.labels 6 --out {LONG}", "a traceback", "one line", traceback(),
+         refused("name too long")),
+    Case("X3-predict", f"predict {LONG} $D/plain", "a traceback", "one line", traceback(), refused("name too long")),
+    Case("X4-pointer", "T --data.root $D/lfs-pointer --data.labels 6", "cannot identify an image file",
+         "what it is, and how the image is got", Expected((2,), silent=("lfs",)), refused("0.png", "git lfs pull"),
+         ("lfs-pointer",)),
+    Case("X4-page", "T --data.root $D/saved-page --data.labels 6", "cannot identify an image file", "what it is",
+         Expected((2,), silent=("html",)), refused("0.png", "HTML"), ("saved-page",)),
+    Case("X5-csv", RUN + "predict $W/run $D/not-utf8 --out out.csv", "a traceback, and all predictions are lost",
+         "every row is written", traceback(), fine(rows(2)), ("plain", "not-utf8")),
+    Case("X5-parquet", RUN + "predict $W/run $D/not-utf8 --out out.parquet",
+         "a traceback, and all predictions are lost",
+         "every row is written", traceback(), fine(exists("out.parquet")), ("plain", "not-utf8")),
+]  # fmt: skip
+
+CASES: tuple[Case, ...] = (*LAYOUT, *LINKS, *TABLES, *RUNS, *SURROUNDINGS, *FOUND)

@@ -54,8 +54,7 @@ class Result:
     @cached_property
     def classifier(self) -> Classifier:
         """The EMA network of the last checkpoint, in evaluation mode on the CPU: images [N, 3, H, W] -> logits."""
-        with torch.random.fork_rng(devices=[]):
-            return load_classifier(self.folder, network=self.network)
+        return load_classifier(self.folder, network=self.network)
 
 
 @plain_torch()

@@ -108,6 +108,7 @@ def test_a_run_that_was_cut_continues_bit_for_bit(trained: semisonic.Result, tmp
     assert finished.history == trained.history and finished.metrics == again.metrics
 
 
+@pytest.mark.usefixtures("nothing_left")
 def test_what_the_caller_has_set_in_torch_reaches_neither_run_nor_classifier(trained: semisonic.Result, tmp_path: Path):
     images = digits()[0][:5]
     expected = trained.classifier.predict_proba(images)

@@ -186,7 +186,8 @@ def classifier_of(
     schema_of(about, f"{path}: state.json")
     weights = _weights(checkpoint, net, path)
     _check_finite(weights, path)
-    built = _built(checkpoint, path, network, weights)
+    with torch.random.fork_rng(devices=[]):  # the weights that are drawn first are no draw of the caller's
+        built = _built(checkpoint, path, network, weights)
     _check_fit(built.state_dict(), weights, path)
     built.load_state_dict(weights)
     if about["model"].get("fingerprint") not in (None, network_fingerprint(built)):

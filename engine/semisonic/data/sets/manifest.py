@@ -28,6 +28,7 @@ from semisonic.checkpoint.atomic_files import write_bytes
 from semisonic.data.sets.cache import locked, manifest_files
 from semisonic.data.sets.limits import USUAL, Limits, TooManyPixels, open_image, read_regular
 from semisonic.data.sets.own_pictures import is_own
+from semisonic.data.sets.stand_ins import stand_in
 from semisonic.data.sets.walk import unreadable
 from semisonic.data.sets.workers import pool, signals_kept, without_main_module
 from semisonic.records.arrays import open_arrays
@@ -129,7 +130,7 @@ def _judge(data: bytes, limits: Limits) -> Examined:
                 return Examined(0, 0, BAD, reason)
             return Examined(height, width, VIA_PILLOW, "")
     except UnidentifiedImageError:
-        return Examined(0, 0, BAD, "not an image")
+        return Examined(0, 0, BAD, stand_in(data))
 
 
 def _failure(error: Exception) -> Examined:
