@@ -18,6 +18,7 @@ from semisonic.inference.outputs import MOST_VIEWS, Wanted
 from semisonic.inference.pool import check_output, predict_pool, write_pool
 from semisonic.inference.report import show
 from semisonic.plugins import load_plugins
+from semisonic.reporting.output import printed_beside
 from semisonic.schema import ExitCode, UserError
 from semisonic.text import printable
 
@@ -63,6 +64,7 @@ def evaluate(argv: Sequence[str]) -> int:
     load_plugins(args.plugin)
     if args.out:
         check_folder("--out", args.out, "an evaluation", "evaluation.json", "confusion-*.png")
+        printed_beside()
     weights = ("ema", "raw") if args.net == "both" else (args.net,)
     if args.folder is None:
         with reading_all(args.verify_data):
@@ -87,6 +89,7 @@ def predict(argv: Sequence[str]) -> int:
     if problems := _misplaced(args):
         raise UserError(problems)
     load_plugins(args.plugin)
+    printed_beside()
     if args.pool:
         return _predict_pool(args)
     limits = Limits(args.max_file_mb or FILE_MB, args.max_pixels or PIXELS)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from semisonic.records.reading import shown
 from semisonic.records.schemas import mistakes
 from semisonic.records.yaml_text import LIMIT
 from semisonic.reporting.console import save_confusion
+from semisonic.reporting.reporters import Reporters
 from semisonic.schema import UserError
 from semisonic.text import dump_json
 from semisonic.training.metrics import Evaluation, evaluate, or_null
@@ -195,5 +197,7 @@ def write_evaluation(evaluated: Evaluated, folder: Path) -> None:
         for name, result in evaluated.results.items()
     }
     write_text(folder / "evaluation.json", dump_json({"classes": evaluated.classes, **content}, indent=1))
+    reporters = Reporters()
     for name, result in evaluated.results.items():
-        save_confusion(folder / f"confusion-{name}.png", result.confusion, evaluated.classes)
+        picture = folder / f"confusion-{name}.png"
+        reporters.attempt(picture.name, None, partial(save_confusion, picture, result.confusion, evaluated.classes))

@@ -25,6 +25,12 @@ def lasting(file: IO[str] | None) -> IO[str]:
     return cast(IO[str], kept)
 
 
+def printed_beside() -> None:
+    """Says that what the command prints from here on is no result of it: what it makes is in files."""
+    if isinstance(sys.stdout, _Lasting):
+        sys.stdout.beside = True
+
+
 @contextmanager
 def lasting_streams() -> Iterator[IO[str]]:
     """Around a command: stdout and stderr take all that is printed, whatever becomes of them. Gives stdout."""

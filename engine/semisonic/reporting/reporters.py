@@ -38,18 +38,19 @@ class Reporters:
             name, step, action = self._later.pop(0)
             self.attempt(name, step, action)
 
-    def attempt(self, name: str, step: int, action: Callable[[], object]) -> bool:
-        """Whether it has worked. What a user's signal raises passes through."""
+    def attempt(self, name: str, step: int | None, action: Callable[[], object]) -> bool:
+        """Whether it has worked. step: of a run that goes on. What a user's signal raises passes through."""
         if name in self.left_out:
             return False
         try:
             action()
         except Exception as error:  # it may be any library's
-            self.left_out[name] = f"from step {step:,} on: {reason(error)}"
-            _warn(f"{name} is left out {self.left_out[name]}")
+            since = "" if step is None else f" from step {step:,} on"
+            self.left_out[name] = f"{since}: {reason(error)}"
+            _warn(f"{name} is left out{self.left_out[name]}")
         return name not in self.left_out
 
-    def attempt_again(self, name: str, step: int, action: Callable[[], object]) -> bool:
+    def attempt_again(self, name: str, step: int | None, action: Callable[[], object]) -> bool:
         """The same for what comes once, at the end: a full disk may have space a moment later."""
         with suppress(Exception):
             action()
@@ -58,7 +59,7 @@ class Reporters:
 
     def summary(self) -> list[str]:
         """A line for each that was left out, for the run's end."""
-        return [f"{name} was left out {why}" for name, why in self.left_out.items()]
+        return [f"{name} was left out{why}" for name, why in self.left_out.items()]
 
 
 def reason(error: BaseException) -> str:

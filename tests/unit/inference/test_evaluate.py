@@ -11,8 +11,10 @@ from semisonic import cli
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.registry import load_data_set
+from semisonic.inference import evaluate as inference
 from semisonic.inference.evaluate import Places, configuration_in, images_of
 from semisonic.schema import UserError
+from semisonic.training.metrics import Evaluation
 
 
 def test_evaluate_repeats_the_run_s_figures(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
@@ -141,3 +143,16 @@ def test_an_evaluation_replaces_no_other(run: Path, tmp_path: Path, capfd: pytes
     assert cli.evaluate([str(run), "--out", str(tmp_path / "evaluation.json" / "below")]) == 2
     assert "evaluation.json is no folder" in capfd.readouterr().err
     assert (tmp_path / "evaluation.json").read_text() == "kept"
+
+
+def test_a_picture_that_cannot_be_drawn_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    def fail(*_: object) -> None:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(inference, "save_confusion", fail)
+    result = Evaluation(50.0, 100.0, 1.0, [50.0], [[1]])
+    inference.write_evaluation(inference.Evaluated({"ema": result}, ("$",), "one image", ()), tmp_path / "out")
+    assert (tmp_path / "out" / "evaluation.json").exists()
+    assert capsys.readouterr().err == "warning: confusion-ema.png is left out: RuntimeError: no font\n"

@@ -171,7 +171,7 @@ def test_a_run_and_a_prediction_need_no_home_no_locks_and_no_output(
             cli.predict([str(run), str(data / "test"), "--out", str(tmp_path / "p.csv")]),
         ]
         monkeypatch.undo()
-    assert done[0] == 0 and json.loads((run / "status.json").read_text())["status"] == "finished"
+    assert done == [0, 0] and json.loads((run / "status.json").read_text())["status"] == "finished"
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 2
     told = capfd.readouterr().err
     assert "warning: what is printed is lost from here on" in told and "Traceback" not in told
