@@ -65,6 +65,15 @@ class ProgressLines:
             self.console.print(f"step {step:,}/{self.total:,}  checkpoint written", highlight=False)
 
 
+def labels_used(labels_N: np.ndarray, split: Split, classes: int) -> str:
+    """How many labels a run uses, of how many there are. labels_N: int64 [N], -1 where there is none."""
+    counts = np.bincount(labels_N[split.labeled], minlength=classes)
+    per_class = str(counts[0]) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+    used, known = len(split.labeled), int((labels_N >= 0).sum())
+    of_all = f" of {known:,}" if used + len(split.held_out) < known else ""
+    return f"{used:,}{of_all} ({per_class} a class), held out {len(split.held_out):,}"
+
+
 class Console:
     """Prints on the main process, and nothing elsewhere."""
 
@@ -91,10 +100,6 @@ class Console:
     ) -> None:
         """What will run, before it runs. threads: those on the CPU of a rank."""
         world_size = rank.world_size
-        counts = np.bincount(data.train.labels[split.labeled], minlength=len(data.classes))
-        known = int((data.train.labels >= 0).sum())
-        of_all = f" of {known:,}" if len(split.labeled) + len(split.held_out) < known else ""
-        per_class = str(counts[0]) if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
         batch, views = cfg.batch, cfg.views
         epoch, size = (split.unlabeled, batch.unlabeled) if views.unlabeled else (split.labeled, batch.labeled)
         share = world_size * batch.micro
@@ -111,7 +116,7 @@ class Console:
         rows = {
             "run folder": f"{cfg.run_folder}",
             "data": f"{data.name}: {len(data.classes)} classes, {data.size}x{data.size}, {data.test_count:,} test",
-            "labels": f"{len(split.labeled):,}{of_all} ({per_class} a class), held out {len(split.held_out):,}",
+            "labels": labels_used(data.train.labels, split, len(data.classes)),
             "unlabeled pool": f"{len(split.unlabeled):,}" if views.unlabeled else "not read",
             "algorithm": " ".join(f"{key}={value}" for key, value in cfg.algorithm.model_dump().items()),
             "model": cfg.model.name,

@@ -3,10 +3,12 @@
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console as RichConsole
 
-from semisonic.reporting.console import Console, ProgressLines
+from semisonic.data.sets.splits import Split
+from semisonic.reporting.console import Console, ProgressLines, labels_used
 
 
 def test_the_progress_line_is_short():
@@ -57,3 +59,12 @@ def test_without_test_images_no_test_accuracy_is_printed(capfd: pytest.CaptureFi
     first, _, second, _ = capfd.readouterr().out.splitlines()
     assert first == "No accuracy: there are no test images and none are held out (data.test, data.held_out)"
     assert second.startswith("No test images. Chosen on the held-out images: step 8, with 90.00 % of them right")
+
+
+def test_labels_that_are_there_and_not_used_are_said():
+    labels_N = np.array([0, 0, 0, 1, 1, 1, -1, -1])
+    nothing = np.empty(0, np.int64)
+    split = Split(np.array([0, 3]), np.arange(8), nothing)
+    assert labels_used(labels_N, split, 2) == "2 of 6 (1 a class), held out 0"
+    split = Split(np.array([0, 1, 3, 4, 5]), np.arange(8), np.array([2]))
+    assert labels_used(labels_N, split, 2) == "5 (2 to 3 a class), held out 1"

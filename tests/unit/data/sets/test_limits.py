@@ -2,6 +2,8 @@
 
 import os
 import socket
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from PIL import Image
 from semisonic.data.sets import manifest
 from semisonic.data.sets.limits import ANY, Limits, open_image, open_regular, read_regular
 from semisonic.data.sets.manifest import BAD, OK, UNREADABLE
-from tests.support.image_folders import HEIGHT, WIDTH, errors_of, load_it, picture, write_all
+from tests.support.image_folders import HEIGHT, WIDTH, encoded, errors_of, load_it, picture, write_all
 
 
 @pytest.fixture
@@ -101,7 +103,10 @@ def test_the_limit_of_pixels_is_the_user_s_in_both_directions(tmp_path: Path, mo
 
 
 def test_decompression_bombs_are_refused_by_default(tmp_path: Path):
-    Image.new("1", (20_000, 10_000)).save(tmp_path / "panorama.png")  # 25 kB
+    content = bytearray(encoded("L", "PNG"))
+    content[16:24] = struct.pack(">II", 20_000, 10_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "panorama.png").write_bytes(content)
     found = manifest.examine(str(tmp_path / "panorama.png"))
     assert found.status == UNREADABLE and "20000 x 10000 pixels are more than data.max_pixels=178956970" in found.reason
 
