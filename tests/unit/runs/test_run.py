@@ -8,6 +8,7 @@ import pwd
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,10 +51,10 @@ def test_a_signal_while_images_are_checked_ends_the_run_before_it_begins(
     write_all(tmp_path / "images", {})
     checked, real = [], manifest.examine
 
-    def examine(path: str, known: bytes = b"") -> manifest.Examined | None:
+    def examine(path: str, *known: Any) -> manifest.Examined | None:
         checked.append(path)
         os.kill(os.getpid(), number)
-        return real(path, known)
+        return real(path, *known)
 
     monkeypatch.setattr(manifest, "examine", examine)
     root, out = str(tmp_path / "images"), tmp_path / "run"

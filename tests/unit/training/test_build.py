@@ -99,7 +99,7 @@ def test_data_that_are_verified_are_read_once_more(tmp_path: Path, monkeypatch: 
     accelerator = start(cfg)
     load(cfg, accelerator)
     real = manifest.examine
-    monkeypatch.setattr(manifest, "examine", lambda path, known=b"": read.append(path) or real(path, known))
+    monkeypatch.setattr(manifest, "examine", lambda path, *known: read.append(path) or real(path, *known))
     load(cfg, accelerator)
     assert read == []
     load(cfg, accelerator, verify=True)
