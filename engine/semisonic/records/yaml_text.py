@@ -15,6 +15,8 @@ from semisonic.text import name_of
 
 LIMIT = 4 * MEGABYTE
 """Of a configuration: class names are most of a large one."""
+LONGEST_NAME = 256
+"""Characters of a field's name."""
 MOST = 300_000
 """Values of a file, aliases counted as what they stand for."""
 TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map"))
@@ -119,6 +121,8 @@ def _check_name(section: _Open, event: yaml.NodeEvent, line: str) -> None:
         return
     if not isinstance(event, yaml.ScalarEvent):
         raise UserError(f"{line}: a name is needed where a list, section or alias is")
+    if len(event.value) > LONGEST_NAME:
+        raise UserError(f"{line}: a name of {len(event.value):,} characters; at most {LONGEST_NAME} are read")
     if event.value in section.names and event.value != "<<":
         raise UserError(f"{line}: {name_of(event.value)} is given twice")
     section.names.add(event.value)

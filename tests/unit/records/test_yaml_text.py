@@ -12,6 +12,7 @@ VALID = {"seed": 1, "data": {"name": "digits", "classes": ["a", "b"], "labels": 
 DEEP = "more than 64 sections and lists inside each other"
 WRONG = {
     "a: 1\nb: 2\na: 3\n": "line 3: a is given twice",
+    "a: 1\n" + "x" * 300 + ": 1\n": "line 2: a name of 300 characters; at most 256 are read",
     "a: {b: 1,\n  b: 2}\n": "line 2: b is given twice",
     "a: [" + "[" * 10_000: f"line 1: {DEEP}",
     "- " * 10_000: f"line 1: {DEEP}",
