@@ -1,5 +1,6 @@
 """The trainer: a resumed run goes on bit for bit, and ranks ask each other at the right pace whether to stop."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,17 @@ def test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimizers(tmp
     for name, value in tuned.algorithm.network.state_dict().items():
         assert torch.equal(value, checkpoint.model[f"ema.{name}"])
         assert torch.equal(tuned.algorithm.ema.state_dict()[name], value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["fixmatch", "remixmatch"])
+def test_classes_without_a_label_leave_losses_finite(tmp_path: Path, algorithm: str):
+    fields = ["--data.labels", "3", "--data.labels-from", "random", "--steps", "2", "--algorithm", algorithm]
+    trainer = make_trainer(tmp_path / "run", *fields)
+    prior = trainer.algorithm.info.class_prior
+    assert 0 in prior and math.fsum(prior) == pytest.approx(1)
+    with trainer.loader() as loader:
+        for _ in range(2):
+            trainer.training_step(next(loader))
+    assert math.isfinite(trainer.read()["train/loss"])
+    assert trainer.evaluate("ema", "test").count == 400
