@@ -123,7 +123,8 @@ def _predict(job: Job, task: Task, ranks: Ranks, preemption: Preemption) -> None
     with metered(total, total - left, quiet=not ranks.main) as meter:
 
         def check(images: int = 0) -> None:
-            meter.add(images)
+            if images:  # not while files are checked, which are predicted later
+                meter.add(images)
             _raise_if(preemption, f"{meter.done:,} of {total:,} images")
 
         parts = [images for *_, images in todo]
