@@ -144,7 +144,7 @@ def thumbnails(root: Path) -> None:
 
 def panorama(root: Path) -> None:
     parts(root)
-    Image.new("L", (20_000, 10_000), 90).save(root / "labelled" / "cat" / "wide.png")
+    Image.new("L", (20_000, 10_000), 90).save(root / "labelled" / "cat" / "wide.png", compress_level=1)
 
 
 def one_image_class(root: Path) -> None:
@@ -169,7 +169,7 @@ def saved_page(root: Path) -> None:
 def not_utf8(root: Path) -> None:
     """Names in an older encoding, as archives of other systems hold them."""
     picture(0, 0).save(root / "a.png")
-    (root / "a.png").rename(os.fsencode(root) + b"/caf\xe9.png")
+    (root / "a.png").rename(root / os.fsdecode(b"caf\xe9.png"))
     picture(0, 1).save(root / "b.png")
 
 
