@@ -102,7 +102,7 @@ LAYOUT = [
     Case("C7-many", "T --data.root $D/many-labels", "40 of 120 labels are used, which nothing says",
          "120 of 120", fine(labeled_images(40)), fine(labeled_images(120)), ("many-labels",)),
     Case("C7-some", "T --data.root $D/many-labels --data.labels 40", "80 labels are not used, which nothing says",
-         "it is said", Expected((0,), silent=(r"\b80\b",)), fine(labeled_images(40), says=(r"\b80\b",)),
+         "it is said", Expected((0,), silent=(r"of 120|\b80\b",)), fine(labeled_images(40), says=(r"of 120|\b80\b",)),
          ("many-labels",)),
     Case("C8-inside", "cd $D/run-inside; T --data.root . --data.labels 6 --out runs/a && "
          "T --data.root . --data.labels 6 --out runs/b",
@@ -140,7 +140,7 @@ LINKS = [
          Expected((None,)), refused("pipe.csv"), ("pipe-csv",), limit=60),
     Case("C9-predict", "T --data.root $D/plain --data.labels 6 --out $W/run && predict $W/run $D/predict-pipe "
          "--out out.csv", "hangs without a word", "the pipe is left out and named", Expected((None,)),
-         Expected((2,), ("pipe.png",), (TRACEBACK,), (rows(1),)), ("plain", "predict-pipe"), limit=120),
+         Expected((5,), ("pipe.png",), (TRACEBACK,), (rows(1),)), ("plain", "predict-pipe"), limit=120),
     Case("C10-names", "T --data.root $D/no-image-names --data.labels 6",
          "holds no images; nothing says what was passed over",
          "counts by ending", Expected((2,), silent=("heic",)), refused("cat", r"6.*\.heic|\.heic.*6"),
@@ -193,7 +193,7 @@ RUNS = [
          "both are right", fine(opposite(average_near_raw(20), "the EMA network is as good")),
          fine(average_near_raw(20))),
     Case("C2-short", "T --data.root $D/plain --data.labels 6 --steps 60 --ema.start_up none", "(no such field)",
-         "a warning that the run is too short", None, fine(says=("ema.decay|ema.start_up",))),
+         "a warning that the run is too short", None, fine(says=("few for the EMA",))),
     Case("C3-dollar", "T --data.root $D/dollar --data.labels 6 --out $W/run", "a traceback from the picture's text",
          "text is literal, and no picture comes before a checkpoint", traceback(),
          fine(exists("run/confusion.png", "run/checkpoints/*5")), ("dollar",)),
@@ -209,7 +209,7 @@ RUNS = [
          "they are read", Expected((2,)), fine(rows(1)), ("plain", "predict-links")),
     Case("C12-dangling", RUN + "predict $W/run $D/predict-dangling --out out.csv", "all predictions are lost",
          "the link is left out and named, the code says so", Expected((1, 2), checks=(leaves_nothing("out.csv"),)),
-         Expected((2,), ("gone.png",), (TRACEBACK,), (rows(6),)), ("plain", "predict-dangling")),
+         Expected((5,), ("gone.png",), (TRACEBACK,), (rows(6),)), ("plain", "predict-dangling")),
 ]  # fmt: skip
 
 BOTH = "E --out $W/run & first=$!; E --out $W/run & second=$!; wait $first; a=$?; wait $second; echo codes $a $?"
@@ -294,7 +294,7 @@ FOUND = [
          refused("name too long")),
     Case("X3-predict", f"predict {LONG} $D/plain", "a traceback", "one line", traceback(), refused("name too long")),
     Case("X4-pointer", "T --data.root $D/lfs-pointer --data.labels 6", "cannot identify an image file",
-         "what it is, and how the image is got", Expected((2,), silent=("lfs",)), refused("0.png", "git lfs pull"),
+         "what it is, and how the image is got", Expected((2,), silent=("git lfs",)), refused("0.png", "git lfs pull"),
          ("lfs-pointer",)),
     Case("X4-page", "T --data.root $D/saved-page --data.labels 6", "cannot identify an image file", "what it is",
          Expected((2,), silent=("html",)), refused("0.png", "HTML"), ("saved-page",)),

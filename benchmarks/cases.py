@@ -124,10 +124,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for age, checkout in checkouts.items():
             if checkout is None:
                 continue
-            result[age] = commit_of(checkout)
+            commit = {"commit": commit_of(checkout)}
             jobs = {case: executor.submit(_outcome, case, age, checkout) for case in chosen}
             for case, job in jobs.items():
-                result["cases"][case.name][age] = job.result()
+                result["cases"][case.name][age] = commit | job.result()
                 _report(case, age, job.result())
                 if args.out:
                     _store(args.out, result)
