@@ -16,6 +16,12 @@ LAST = 20
 those while a ramp lasts do not count: the median would be of the way there."""
 
 
+def _interval(top1: float, tests: int) -> list[float] | None:
+    """As JSON has it, so that a summary that was read is the one that was written."""
+    interval = interval_of_few(top1, tests)
+    return None if interval is None else list(interval)
+
+
 def past_ramps(history: Sequence[dict[str, float]], cfg: RunConfig) -> list[float]:
     """The test accuracies of the evaluations at which all ramps were over, those of the learning rate included."""
     warmed_up = cfg.optim.wait + cfg.optim.warm_up
@@ -39,7 +45,7 @@ def summarize(trainer: Trainer) -> dict[str, Any]:
         "step": trainer.step,
         "test_images": tests,
         "test_top1": final.get("test/top1"),
-        "test_top1_interval": interval_of_few(final["test/top1"], tests) if tests and final else None,
+        "test_top1_interval": _interval(final["test/top1"], tests) if tests and final else None,
         "test_top1_raw": final.get("test_raw/top1"),
         "test_top1_last20_median": statistics.median(past[-LAST:]) if len(past) >= LAST else None,
         "evaluations_past_ramps": len(past),
