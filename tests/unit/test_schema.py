@@ -10,7 +10,7 @@ from tests.support.processes import ROOT
 def test_exit_codes_are_those_that_job_scripts_know():
     """These numbers are outside of the project too: none may ever change."""
     assert {code.name: int(code) for code in ExitCode} == {
-        "OK": 0, "ERROR": 1, "USER": 2, "DIVERGED": 3, "LOST": 4, "STOPPED": 75, "INTERRUPTED": 130,
+        "OK": 0, "ERROR": 1, "USER": 2, "DIVERGED": 3, "LOST": 4, "LEFT_OUT": 5, "STOPPED": 75, "INTERRUPTED": 130,
     }  # fmt: skip
     script = (ROOT / "launch" / "slurm" / "train.sbatch").read_text()
     assert f'"stopped {ExitCode.STOPPED}") again' in script and f'"failed {ExitCode.LOST}") again' in script

@@ -23,11 +23,14 @@ def test_losses_are_stored_and_compared(tmp_path: Path):
     assert json.loads(file.read_text()) == {"one": found, "two": [1.0]}
 
 
-@pytest.mark.parametrize("content", ["[1]", "no json", "\0"])
-def test_another_file_is_left_alone(tmp_path: Path, content: str):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("[1]", "no JSON that this command wrote"), ("no json", "line 1: is not JSON"), ("\0", "is not text")],
+)
+def test_another_file_is_left_alone(tmp_path: Path, content: str, message: str):
     file = tmp_path / "notes.json"
     file.write_text(content)
-    with pytest.raises(UserError, match=f"--golden {file}: no JSON that this command wrote"):
+    with pytest.raises(UserError, match=f"--golden {file}: {message}"):
         compare_or_store(file, "one", [1.0])
     assert file.read_text() == content
 

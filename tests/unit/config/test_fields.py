@@ -4,6 +4,7 @@ import re
 
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.fields import RECORDED, algorithm_name, describe_fields
+from semisonic.config.renamed import RENAMED
 from semisonic.config.run_config import RunConfig
 from tests.support.processes import ROOT
 
@@ -27,7 +28,8 @@ def test_the_algorithm_that_fields_name():
 
 def test_options_named_in_texts_exist():
     files = [ROOT / "README.md", *ROOT.glob("engine/semisonic/*/*.py"), *ROOT.glob("benchmarks/*.py")]
-    known = {name.replace("_", "-") for algorithm in ALGORITHMS for name, *_ in describe_fields(algorithm)}
+    described = [name for algorithm in ALGORITHMS for name, *_ in describe_fields(algorithm)]
+    known = {name.replace("_", "-") for name in (*described, *RENAMED.fields)}
     for file in files:
-        for option in re.findall(r"--([a-z-]+(?:\.[a-z-]+)+)", file.read_text()):
-            assert option in FORMS or option.removeprefix("no-") in known, f"{file}: --{option}"
+        for option in re.findall(r"--([a-z_-]+(?:\.[a-z_-]+)+)", file.read_text()):
+            assert option in FORMS or option.removeprefix("no-").replace("_", "-") in known, f"{file}: --{option}"

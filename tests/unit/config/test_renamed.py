@@ -178,7 +178,9 @@ def test_a_checkpoint_is_loaded_under_old_names(tmp_path: Path, monkeypatch: pyt
     about = {"model": {"name": "small", "drop": 0.25}, "classes": ["a", "b"], "image_size": 16}
     about |= {"mean": [0.5] * 3, "std": [0.5] * 3, "preprocess": {"view": "whole", "border": 0}}
     weights = {f"ema.{name}": value for name, value in network.state_dict().items()}
-    monkeypatch.setattr("semisonic.checkpoint.format.load_checkpoint", lambda path: Checkpoint(weights, {}, about, ""))
+    monkeypatch.setattr(
+        "semisonic.checkpoint.format.load_checkpoint", lambda path: Checkpoint(weights, {}, about, "data: {}\n")
+    )
     assert semisonic.load(tmp_path).network.head.rate == 0.25
     assert about["model"] == {"name": "small", "drop": 0.25}
 

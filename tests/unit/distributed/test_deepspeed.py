@@ -78,7 +78,7 @@ def test_a_file_that_is_missing_or_no_json(tmp_path: Path):
     with pytest.raises(UserError, match=r"parallel\.deepspeed: .*none\.json: No such file"):
         resolve(["--parallel.deepspeed", str(tmp_path / "none.json")])
     (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(UserError, match=r"parallel\.deepspeed: .*bad\.json is not JSON"):
+    with pytest.raises(UserError, match=r"parallel\.deepspeed: .*bad\.json: line 1: is not JSON"):
         resolve(["--parallel.deepspeed", str(tmp_path / "bad.json")])
 
 
