@@ -1,9 +1,11 @@
 """The tensors that a network would have, without the memory that they take; and whether others are those."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from semisonic.models.networks import ModelConfig, build
 from semisonic.schema import UserError
@@ -21,10 +23,30 @@ def outline(cfg: ModelConfig, classes: int, image_size: int) -> Outline | None:
     None for a network of a plug-in whose builder looks at values. Raises `UserError` as `build` does.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NothingDrawn():
             return build(cfg, classes, image_size).state_dict()
     except (NotImplementedError, RuntimeError):  # what torch raises of values that are nowhere
         return None
+
+
+class _NothingDrawn(TorchDispatchMode):
+    """Values that are nowhere are not drawn: on `meta`, torch loads its compiler for that, 140 MB and a second."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch loads the compiler to leave this class out of what it compiles
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        in_place = func._schema.name.endswith("_")  # type: ignore[attr-defined]
+        if in_place and torch.Tag.nondeterministic_seeded in func.tags:  # type: ignore[attr-defined]
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def misfits(wanted: Outline, given: Mapping[str, Tensor]) -> list[str]:
