@@ -32,13 +32,13 @@ class Names(Sequence[str]):
     """Names of files, kept as one text; any bytes that a file system allows are kept too."""
 
     def __init__(self, names: Iterable[str]):
-        parts: list[bytes] = []
+        self._text = bytearray()  # which grows in its place; parts that are joined would be there twice
         lengths: list[np.ndarray] = [np.zeros(1, np.int64)]
         names = iter(names)
         while some := [os.fsencode(name) for name in itertools.islice(names, _PACKED)]:
-            parts.append(b"".join(some))
+            self._text += b"".join(some)
             lengths.append(np.fromiter(map(len, some), np.int64, len(some)))
-        self._text, self._ends = b"".join(parts), np.cumsum(np.concatenate(lengths))
+        self._ends = np.cumsum(np.concatenate(lengths))
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -53,7 +53,7 @@ class Names(Sequence[str]):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
-        return os.fsdecode(self._text[self._ends[index] : self._ends[index + 1]])
+        return os.fsdecode(bytes(self._text[self._ends[index] : self._ends[index + 1]]))
 
     @property
     def digest(self) -> str:
@@ -160,8 +160,17 @@ def files_below(images: Path) -> FileSources:
     names = find_images(images, images, passed)
     # What cannot be followed may hold images: it is left out by name, as a file that cannot be read.
     broken = [relative(images, entry.path) for entry in passed.broken]
-    found = FileSources(images, Names(sorted([*names, *broken]) if broken else names), tuple(passed.notes()))
+    if broken:
+        names = sorted([*names, *broken])
+    found = FileSources(images, Names(_used_up(names)), tuple(passed.notes()))
     return _checked(found, "; ".join([f"{images}: {kinds}", *passed.notes()]))
+
+
+def _used_up(names: list[str]) -> Iterator[str]:
+    """Names in their order, each of which leaves the list, and memory, once it is packed."""
+    names.reverse()
+    while names:
+        yield names.pop()
 
 
 def _lines(file: Path) -> Iterator[str]:

@@ -138,10 +138,12 @@ def find_images(folder: Path, root: Path, passed: PassedOver) -> list[str]:
         if begun or is_written(entries.others, entries.folders, entries.images):
             passed.written.append(entries.prefix or where)
             continue
-        paths += [f"{entries.prefix}{name}" for name in entries.images]
+        # Names without a prefix are taken as they are: a copy of a million takes 70 MB.
+        paths += [f"{entries.prefix}{name}" for name in entries.images] if entries.prefix else entries.images
         waiting += [os.path.join(where, name) for name in sorted(entries.folders, reverse=True)]
         _count(passed, entries)
-    return sorted(paths)
+    paths.sort()
+    return paths
 
 
 def is_image(name: str) -> bool:
