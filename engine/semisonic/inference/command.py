@@ -11,12 +11,9 @@ from semisonic.config.arguments import Parser, check_folder, positive
 from semisonic.data.sets.limits import FILE_MB, PIXELS, Limits
 from semisonic.data.sets.manifest import reading_all
 from semisonic.distributed.variables import world_size
-from semisonic.inference import evaluate as inference
-from semisonic.inference.decoding import Reading
 from semisonic.inference.job import ROWS, Job, run
 from semisonic.inference.outputs import MOST_VIEWS, Wanted
-from semisonic.inference.pool import check_output, predict_pool, write_pool
-from semisonic.inference.report import show
+from semisonic.inference.reading import Reading
 from semisonic.plugins import load_plugins
 from semisonic.reporting.output import printed_beside
 from semisonic.schema import ExitCode, UserError
@@ -49,6 +46,9 @@ OF_IMAGES = (
 
 def evaluate(argv: Sequence[str]) -> int:
     """The command, from its arguments to its exit code."""
+    from semisonic.inference import evaluate as inference
+    from semisonic.inference.report import show
+
     parser = _parser(
         "semisonic evaluate", "Evaluates a checkpoint on its test images, or on labeled ones of your own.", batch=256
     )
@@ -68,7 +68,9 @@ def evaluate(argv: Sequence[str]) -> int:
     weights = ("ema", "raw") if args.net == "both" else (args.net,)
     if args.folder is None:
         with reading_all(args.verify_data):
-            evaluated = inference.evaluate_checkpoint(args.checkpoint, weights, _places(args), args.batch)
+            evaluated = inference.evaluate_checkpoint(
+                args.checkpoint, weights, inference.Places(**_places(args)), args.batch
+            )
     else:
         evaluated = inference.evaluate_folder(args.checkpoint, args.folder, weights, args.batch)
     for note in evaluated.notes:
@@ -105,12 +107,16 @@ def predict(argv: Sequence[str]) -> int:
 
 
 def _predict_pool(args: Namespace) -> int:
+    # What training needs takes 40 MB and a second, of which predictions of images have no use.
+    from semisonic.inference.evaluate import Places
+    from semisonic.inference.pool import check_output, predict_pool, write_pool
+
     if world_size() > 1:
         raise UserError("--pool: is for one process; start it without a launcher")
     out = args.out or Path("predictions.npy")
     check_output(out)
     with reading_all(args.verify_data):
-        table = predict_pool(args.checkpoint, args.net, _places(args), args.batch)
+        table = predict_pool(args.checkpoint, args.net, Places(**_places(args)), args.batch)
     write_pool(table, out)
     count, classes = table.probabilities.shape
     print(f"{count} x {classes} probabilities in {printable(out)}")
@@ -179,5 +185,6 @@ def _data_given(args: Namespace) -> list[str]:
     return given + ["--verify-data"] * args.verify_data
 
 
-def _places(args: Namespace) -> inference.Places:
-    return inference.Places(**{name: getattr(args, name) for name in PLACES})
+def _places(args: Namespace) -> dict[str, Path | None]:
+    """By the names of the fields of `Places`."""
+    return {name: getattr(args, name) for name in PLACES}

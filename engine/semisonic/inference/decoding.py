@@ -16,12 +16,12 @@ from torch import Tensor
 
 from semisonic.data.sets import manifest
 from semisonic.data.sets.base import ImageFiles
-from semisonic.data.sets.limits import USUAL, Limits
 from semisonic.data.sets.workers import pool, signals_kept, without_main_module
 from semisonic.distributed.variables import local_world_size
 from semisonic.inference.files import view_slices
 from semisonic.inference.keyed import KeyedDraws, WeakCrops, key_of, keys_of_pixels
 from semisonic.inference.outputs import Outputs, Trained, Wanted, joined, outputs_of
+from semisonic.inference.reading import AS_USUAL, Reading
 from semisonic.inference.sources import ArraySources, FileSources, Sources
 from semisonic.schema import UserError
 
@@ -54,34 +54,15 @@ class Found:
     """int64 [n]: of the files' contents."""
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How files are read and checked."""
-
-    workers: int | None = None
-    """Processes; None = one for each CPU of this process, where the files are many; 1 = none."""
-    limits: Limits = USUAL
-
-    def examine(self, path: str) -> manifest.Examined:
-        """What is found in a file; never raises."""
-        found = manifest.examine(path, limits=self.limits)
-        assert found is not None  # without a known digest
-        return found._replace(reason=_by_option(found.reason)) if found.reason else found
-
-    def here(self, sources: FileSources, part: range, check: Callable[[], object] = lambda: None) -> Found:
-        """Reads and checks the files of a part in this process. check: is called between two files, and may raise."""
-        examined = []
-        for row in part:
-            check()
-            examined.append(self.examine(str(sources.root / sources.name(row))))
-        return found_in(sources, part, examined)
-
-
-AS_USUAL = Reading()
-
-
-def _by_option(reason: str) -> str:
-    return reason.replace("data.max_file_mb=", "--max-file-mb ").replace("data.max_pixels=", "--max-pixels ")
+def examined_here(
+    reading: Reading, sources: FileSources, part: range, check: Callable[[], object] = lambda: None
+) -> Found:
+    """Reads and checks the files of a part in this process. check: is called between two files, and may raise."""
+    examined = []
+    for row in part:
+        check()
+        examined.append(reading.examine(str(sources.root / sources.name(row))))
+    return found_in(sources, part, examined)
 
 
 def found_in(sources: FileSources, part: range, examined: Sequence[manifest.Examined]) -> Found:
@@ -113,7 +94,7 @@ def found_parts(
     workers = reading.workers or cpus_of_rank()
     if workers == 1 or sum(map(len, parts)) < PROCESSES_FROM:
         for part in parts:
-            yield reading.here(sources, part, check)
+            yield examined_here(reading, sources, part, check)
         return
     with pool(workers) as executor:
         coming: deque[tuple[range, Iterator[manifest.Examined]]] = deque()
@@ -232,7 +213,7 @@ def predicted(predictor: Predictor, found: Found, check: Callable[[int], object]
     except (UserError, OSError):
         if found.files is None or not isinstance(predictor.sources, FileSources):
             raise
-        again = predictor.reading.here(predictor.sources, found.part)
+        again = examined_here(predictor.reading, predictor.sources, found.part)
         if again.rows.tolist() == found.rows.tolist() and np.array_equal(again.keys, found.keys):  # type: ignore[arg-type]
             raise
     return again, predictor.outputs(again, lambda count: None)

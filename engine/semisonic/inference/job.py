@@ -13,12 +13,13 @@ from semisonic.distributed import elastic
 from semisonic.distributed.launcher import Launcher
 from semisonic.distributed.preemption import Preemption
 from semisonic.inference.classifier import Classifier, load_classifier, weights_digest
-from semisonic.inference.decoding import AS_USUAL, Found, Predictor, Reading, cpus_of_rank, found_parts, predicted
+from semisonic.inference.decoding import Found, Predictor, cpus_of_rank, found_parts, predicted
 from semisonic.inference.files import SHOWN
 from semisonic.inference.outputs import Outputs, Wanted, columns_of, no_rows
 from semisonic.inference.parts import Layout, Parts, begin, find_target, first_left_out
 from semisonic.inference.progress import metered
 from semisonic.inference.ranks import RankLost, Ranks, joined_ranks
+from semisonic.inference.reading import AS_USUAL, Reading
 from semisonic.inference.sources import Sources, find_sources
 from semisonic.schema import ExitCode, Interrupted, Stopped, UserError
 from semisonic.text import name_of, printable

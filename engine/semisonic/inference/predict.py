@@ -9,8 +9,9 @@ from typing import cast
 import numpy as np
 from torch import nn
 
-from semisonic.inference.decoding import Predictor, Reading, found_parts, predicted
+from semisonic.inference.decoding import Predictor, found_parts, predicted
 from semisonic.inference.outputs import Outputs, Trained, Wanted, best
+from semisonic.inference.reading import Reading
 from semisonic.inference.sources import FileSources, Names, Sources, find_sources
 from semisonic.schema import UserError, given_path
 from semisonic.training.metrics import evaluation_mode

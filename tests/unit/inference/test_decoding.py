@@ -9,7 +9,8 @@ import pytest
 
 from semisonic.data.sets.limits import Limits
 from semisonic.inference import decoding
-from semisonic.inference.decoding import Reading, found_parts
+from semisonic.inference.decoding import examined_here, found_parts
+from semisonic.inference.reading import Reading
 from semisonic.inference.sources import FileSources, files_below
 from semisonic.schema import Stopped
 from tests.support.image_folders import write_images
@@ -24,7 +25,7 @@ def sources(tmp_path: Path) -> FileSources:
 
 
 def test_a_part_is_what_can_be_used_of_it_by_content(sources: FileSources):
-    found = Reading().here(sources, range(6))
+    found = examined_here(Reading(), sources, range(6))
     assert found.rows.tolist() == [0, 1, 2, 3, 5] and found.left_out == [(4, "not an image")]
     assert found.files is not None and found.keys is not None
     assert found.files.paths == ["00.png", "01.png", "02.png", "03.png", "05.png"]
@@ -45,7 +46,7 @@ def test_processes_find_what_this_one_finds_one_part_ahead(sources: FileSources,
 
     monkeypatch.setattr(decoding, "_submitted", noted)
     for number, found in enumerate(found_parts(sources, parts, Reading(2), lambda: None)):
-        here = Reading().here(sources, parts[number])
+        here = examined_here(Reading(), sources, parts[number])
         assert found.rows.tolist() == here.rows.tolist() and found.left_out == here.left_out
         assert np.array_equal(found.keys, here.keys)  # type: ignore[arg-type]
         assert len(begun) <= number + 2
@@ -66,7 +67,7 @@ def test_a_stop_is_heard_between_two_files(sources: FileSources):
 
 
 def test_limits_are_told_by_the_options_that_raise_them(sources: FileSources):
-    found = Reading(limits=Limits(file_mb=1, pixels=24 * 40 - 1)).here(sources, range(2))
+    found = examined_here(Reading(limits=Limits(file_mb=1, pixels=24 * 40 - 1)), sources, range(2))
     assert [row for row, _ in found.left_out] == [0, 1] and "--max-pixels 959" in found.left_out[0][1]
-    found = Reading(limits=Limits(file_mb=1e-5)).here(sources, range(2))
+    found = examined_here(Reading(limits=Limits(file_mb=1e-5)), sources, range(2))
     assert "--max-file-mb" in found.left_out[0][1]
