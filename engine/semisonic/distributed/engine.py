@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from semisonic.distributed.deepspeed import of_a_role
 from semisonic.faults import reach
-from semisonic.optim.optimizer import OptimConfig, load_optimizer_state, optimizer_state
+from semisonic.optim.optimizer import KEPT, OptimConfig, load_optimizer_state, optimizer_state
+from semisonic.schema import UserError
 
 __all__ = ["Accelerator", "Engine", "ForwardBackward", "ZeroEngine"]
 
@@ -101,7 +102,16 @@ class Engine:
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """The reverse of `state`, after the parameters were loaded."""
-        load_optimizer_state(self.optimizer, self.names, tensors)
+        load_optimizer_state(self.optimizer, self.names, tensors, KEPT[self.optim.name])
+
+    def load_scaler(self, states: Mapping[str, dict[str, Any]], role: str) -> None:
+        """Takes over fp16's loss scale from those of all roles, which are empty without fp16. Raises `UserError`."""
+        if not self.scaler.is_enabled():
+            return
+        state = states.get(role, {})
+        if missing := [name for name in self.scaler.state_dict() if name not in state]:
+            raise UserError(f"state.json: scaler.{role}: {', '.join(missing)} missing, which precision=fp16 needs")
+        self.scaler.load_state_dict(state)
 
 
 class ForwardBackward:

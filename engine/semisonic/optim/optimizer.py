@@ -60,6 +60,11 @@ def parameter_groups(module: nn.Module, cfg: OptimConfig) -> list[dict]:
     return [group for group in groups if group["params"]]
 
 
+STEP = "step"
+KEPT = {"sgd": ("momentum_buffer",), "adamw": (STEP, "exp_avg", "exp_avg_sq")}
+"""What torch's optimizers keep of each parameter: tensors of its shape, and Adam's number of steps."""
+
+
 class AveragingSGD(torch.optim.SGD):
     """SGD whose step also moves the averages of its parameters, in one launch; see `semisonic_kernels.sgd`."""
 
@@ -134,14 +139,27 @@ def optimizer_state(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) 
 
 
 def load_optimizer_state(
-    optimizer: torch.optim.Optimizer, names: dict[Tensor, str], tensors: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer, names: dict[Tensor, str], tensors: dict[str, Tensor], keys: tuple[str, ...]
 ) -> None:
-    """The reverse of `optimizer_state`. State of a parameter's shape takes its device and strides."""
+    """The reverse of `optimizer_state`. State of a parameter's shape takes its device and strides.
+
+    keys: of `KEPT`. Raises `UserError` for state that the optimizer would not have of these parameters.
+    """
     by_name = {name: parameter for parameter, name in names.items()}
     for path, value in tensors.items():
         name, _, key = path.rpartition("/")
+        where = f"optimizer.safetensors: {name_of(path)}"
         if (parameter := by_name.get(name)) is None:
-            raise UserError(f"optimizer.safetensors: {name_of(path)} is of no parameter of this run's network")
+            raise UserError(f"{where} is of no parameter of this run's network")
+        if key not in keys:
+            raise UserError(f"{where} is of another optimizer; this run's has {', '.join(keys)}")
+        wanted = torch.zeros(()) if key == STEP else parameter
+        if (value.dtype, value.shape) != (wanted.dtype, wanted.shape):
+            found, needed = (f"{tensor.dtype} {list(tensor.shape)}" for tensor in (value, wanted))
+            raise UserError(f"{where} is {found}; this run's is {needed}")
         if value.shape == parameter.shape:  # the parameter's strides too: checkpoints keep none
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         optimizer.state[parameter][key] = value.to(parameter.device)
+    for parameter, state in optimizer.state.items():
+        if state and (missing := [key for key in keys if key not in state]):
+            raise UserError(f"optimizer.safetensors: {names[parameter]}/{missing[0]} is missing")

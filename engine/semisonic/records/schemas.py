@@ -140,6 +140,16 @@ class Network(Record):
     fingerprint: str | None = None
 
 
+class Scaler(Record):
+    """Of fp16's loss scale, of one role: all of it, or nothing where there was none."""
+
+    scale: Annotated[Number, Field(gt=0, le=3.4e38)] = 1.0
+    growth_factor: Annotated[Number, Field(gt=1, le=2**16)] = 2.0
+    backoff_factor: Annotated[Number, Field(gt=0, lt=1)] = 0.5
+    growth_interval: Annotated[int, Field(ge=1, lt=2**31)] = 2000
+    growth_tracker: Annotated[int, Field(ge=0, lt=2**31, alias="_growth_tracker")] = 0
+
+
 class State(Record):
     """state.json of a checkpoint: where the run stood, and what it takes to use its network."""
 
@@ -152,7 +162,7 @@ class State(Record):
     split: Annotated[str, Field(max_length=256)]
     data: dict[str, str] | None = None
     history: list[Figures]
-    scaler: dict[str, dict[str, Any]]
+    scaler: dict[str, Scaler]
     meter: dict[str, Annotated[int, Field(ge=0, le=2**20)] | None] = {}
     classes: Classes
     image_size: Annotated[int, Field(ge=1, le=2**14)]

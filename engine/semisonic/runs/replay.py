@@ -28,11 +28,12 @@ from semisonic.models import wrapped
 from semisonic.models.networks import build
 from semisonic.models.outline import fill
 from semisonic.records import schemas
-from semisonic.records.tensors import load_tensors
+from semisonic.reporting.reporters import reason
+from semisonic.runs.kept_batch import load_batch
 from semisonic.schema import ExitCode, UserError
 from semisonic.text import dump_json
 from semisonic.training.process import started
-from semisonic.training.replay import FOLDER, batch_file, observe, read_batch
+from semisonic.training.replay import FOLDER, batch_file, observe
 from semisonic.training.step import TrainingStep
 
 LARGEST = 5
@@ -115,26 +116,24 @@ def replay(folder: Path, device: str = "auto", plugins: Sequence[str] = ()) -> R
     cfg = resolve(["--config", str(folder / "config.yaml"), *options, *given])[1]
     if cfg.model.name == wrapped.GIVEN:
         raise UserError(f"{folder}: the network of this run was given in Python and cannot be built here")
+    about = Info(**{name: info[name] for name in schemas.Info.model_fields})
+    whole = joined([load_batch(path, cfg, about, state["world_size"]) for path in batches], cfg.batch.micro)
     with started(cfg) as accelerator:
-        algorithm = _algorithm(cfg, Info(**{name: info[name] for name in schemas.Info.model_fields}))
+        algorithm = _algorithm(cfg, about)
         fill(algorithm, checkpoint.model, f"{folder}: model.safetensors")
         step = TrainingStep(cfg, algorithm, accelerator)
         for role, engine in step.engines.items():
             prefix = f"{role}/"
             own = {k.removeprefix(prefix): v for k, v in checkpoint.optimizer.items() if k.startswith(prefix)}
             engine.load_state(own)
-            engine.scaler.load_state_dict(state["scaler"][role])
+            engine.load_scaler(state["scaler"], role)
         step.number = state["step"]
-        batch = joined([_batch(path) for path in batches], cfg.batch.micro)
-        return _report(step, tree_map(lambda tensor: tensor.to(step.device), batch))
-
-
-def _batch(path: Path) -> Batch:
-    tensors = load_tensors(path)
-    try:
-        return read_batch(tensors)
-    except (AttributeError, TypeError) as error:  # names that are no places in a batch
-        raise UserError(f"{path}: is no batch of a step") from error
+        batch = tree_map(lambda tensor: tensor.to(step.device), whole)
+        try:
+            return _report(step, batch)
+        except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
+            # What no file can be asked beforehand: values of buffers and of the parameters of views.
+            raise UserError(f"{folder}: its step cannot be taken here: {reason(error)}") from error
 
 
 def _algorithm(cfg: RunConfig, info: Info) -> Algorithm:

@@ -373,7 +373,7 @@ class Trainer:
         for role, engine in self.training_step.engines.items():
             own = {k.removeprefix(f"{role}/"): v for k, v in optimizer.items() if k.startswith(f"{role}/")}
             engine.load_state(own)
-            engine.scaler.load_state_dict(checkpoint.state["scaler"][role])
+            engine.load_scaler(checkpoint.state["scaler"], role)
         self.training_step.number, self.elapsed = checkpoint.state["step"], checkpoint.state["elapsed"]
         self.history = [current(entry) for entry in checkpoint.state["history"]]
         self.unread = self.training_step.meter.load_state(checkpoint.state.get("meter", {}), optimizer, self.rank)

@@ -1,11 +1,13 @@
 """An engine on one process: steps that overflow are skipped, and state goes under the names of parameters."""
 
+import pytest
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from semisonic.distributed.engine import Engine
 from semisonic.optim.optimizer import OptimConfig
+from semisonic.schema import UserError
 
 
 def engine(scale: float) -> Engine:
@@ -42,3 +44,16 @@ def test_state_goes_under_parameter_names():
     assert sorted(tensors) == ["bias/momentum_buffer", "weight/momentum_buffer"]
     other.load_state(tensors)
     assert all(torch.equal(value, tensors[name]) for name, value in other.state())
+
+
+def test_a_loss_scale_is_taken_over_as_a_whole():
+    made, other = engine(8.0), engine(1.0)
+    saved = {"network": made.scaler.state_dict()}
+    other.load_scaler(saved, "network")
+    assert other.scaler.state_dict() == saved["network"]
+    with pytest.raises(UserError, match=r"^state\.json: scaler\.network: scale, growth_factor, .* missing"):
+        other.load_scaler({"network": {}}, "network")
+    with pytest.raises(UserError, match=r"^state\.json: scaler\.teacher: scale"):
+        other.load_scaler(saved, "teacher")
+    other.scaler = torch.amp.GradScaler("cpu", enabled=False)
+    other.load_scaler({}, "network")  # without fp16 nothing is read

@@ -2,9 +2,18 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
-from semisonic.optim.optimizer import AveragingSGD, OptimConfig, build_optimizer
+from semisonic.optim.optimizer import (
+    KEPT,
+    AveragingSGD,
+    OptimConfig,
+    build_optimizer,
+    load_optimizer_state,
+    optimizer_state,
+)
+from semisonic.schema import UserError
 from tests.support.trainers import make_trainer
 
 
@@ -31,3 +40,33 @@ def test_adamw_reads_its_rate_from_a_tensor():
     layer = torch.nn.Linear(3, 2)
     optimizer = build_optimizer(layer, OptimConfig(name="adamw"))
     assert all(torch.is_tensor(group["lr"]) for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_state_is_that_of_the_optimizer_and_its_parameters(name: str):
+    layer = torch.nn.Linear(3, 2)
+    names = {parameter: path for path, parameter in layer.named_parameters()}
+    first = build_optimizer(layer, OptimConfig(name=name))
+    layer(torch.ones(1, 3)).sum().backward()
+    first.step()
+    tensors = optimizer_state(first, names)
+    keys = KEPT[name]
+    assert {path.rpartition("/")[2] for path in tensors} == set(keys)
+
+    def load(**change: torch.Tensor) -> None:
+        load_optimizer_state(build_optimizer(layer, OptimConfig(name=name)), names, {**tensors, **change}, keys)
+
+    load()
+    for change, message in {
+        f"other/{keys[0]}": "other/.* is of no parameter",
+        "bias/other": f"bias/other is of another optimizer; this run's has {keys[0]}",
+        f"bias/{keys[-1]}": r"bias/.* is torch.float32 \[5\]; this run's is torch.float32 \[2\]",
+    }.items():
+        with pytest.raises(UserError, match=f"^optimizer.safetensors: {message}"):
+            load(**{change: torch.zeros(5)})
+    with pytest.raises(UserError, match=r"is torch.float16 \[2\]"):
+        load(**{f"bias/{keys[-1]}": torch.zeros(2, dtype=torch.float16)})
+    if len(keys) > 1:
+        del tensors[f"bias/{keys[0]}"]
+        with pytest.raises(UserError, match=f"^optimizer.safetensors: bias/{keys[0]} is missing"):
+            load()

@@ -55,6 +55,12 @@ WRONG_STATE: dict[str, Any] = {
     "history.0: test/top1: no number": {"history": [{"step": 1, "test/top1": {}}]},
     "history: an object of 0 entries: input should be a valid list": {"history": {}},
     "preprocess.view: 'other': input should be 'plain' or 'whole'": {"preprocess": {"view": "other", "border": 0}},
+    "scaler.network.scale: 0.0: input should be greater than 0": {"scaler": {"network": {"scale": 0.0}}},
+    "scaler.network.scale: null: input should be a valid number": {"scaler": {"network": {"scale": None}}},
+    "scaler.network.growth_interval: 0: input should be greater than or equal to 1": {
+        "scaler": {"network": {"growth_interval": 0}}
+    },
+    "scaler.network: a list of 0; an object of named entries is needed": {"scaler": {"network": []}},
     "model.name: is missing": {"model": {}},
     "model: null; an object of named entries is needed": {"model": None},
     "head.offset.0: nan: input should be a finite number": {"head": {"raw": "a", "ema": "b", "offset": [float("nan")]}},

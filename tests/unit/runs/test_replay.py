@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from semisonic import cli
+from semisonic.checkpoint.tensor_files import write_tensors
 from semisonic.contract import Batch
 from semisonic.runs.replay import joined, kept_step
 from semisonic.schema import UserError
@@ -33,6 +35,12 @@ def test_a_run_that_diverges_keeps_its_step_and_the_command_tells_where_it_begin
     assert {"nan", "inf"} & {str(norm) for norm in report["gradients"].values()} and report["weights_after"]
     assert cli.replay([str(out), "--out", str(tmp_path / "report.json")]) == 2  # nothing is overwritten
     assert "--out" in capfd.readouterr().err
+    batch_file = kept_step(out) / "batch-0.safetensors"
+    batch = {name: value[:-1].clone() for name, value in load_file(batch_file).items()}
+    write_tensors(batch_file, batch)
+    assert cli.replay([str(out), "--device", "cpu"]) == 2
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 5 and all(line.startswith(f"error: {batch_file}: is no batch of this run: ") for line in said)
 
 
 def test_what_is_not_there_is_said(tmp_path: Path):
