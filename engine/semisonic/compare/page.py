@@ -5,8 +5,10 @@ Series are those of metrics.jsonl. Over the seeds of an entry a line is their me
 
 import base64
 import html
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -16,7 +18,9 @@ from matplotlib.figure import Figure
 
 from semisonic.compare.jobs import label
 from semisonic.compare.rows import COLUMNS, Row, cells
+from semisonic.reporting.output import lasting
 from semisonic.reporting.pictures import drawing, name_in_picture, saved
+from semisonic.reporting.reporters import reason
 
 COLORS = (
     "#000000", "#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e377c2",
@@ -122,26 +126,37 @@ CURVES: tuple[tuple[str, str, Value, dict[str, Any]], ...] = (
     ("Threshold: mean over classes, band from the lowest to the highest", "", spread("train/threshold"), {}),
     ("Use of classes: entropy of the pseudo-labels that count; 1 = all alike", "", scalar("train/class_entropy"), {}),
 )  # fmt: skip
+THRESHOLDS = "Threshold of each class at the end, mean over seeds"
+SHARES = "Use of classes at the end: share of the pseudo-labels that count, over an equal share"
 
 
 def plots(rows: Sequence[Row], place: dict[str, int]) -> list[str]:
     """All plots of one number of labels."""
     series = {row.entry: [run.series() for run in row.runs] for row in rows}
-    result = []
-    for title, unit, value, options in CURVES:
-        found = {row.entry: collect(series[row.entry], value) for row in rows}
-        lines = {place[entry]: (label(entry), line) for entry, line in found.items() if line is not None}
-        if lines:
-            result.append(chart(title, unit, lines, **options))
-    thresholds = last_vectors(series, "train/threshold")
-    if thresholds:
-        result.append(by_class("Threshold of each class at the end, mean over seeds", thresholds, place))
-    shares = {
-        entry: share / share.sum() for entry, share in last_vectors(series, "train/class_share").items() if share.any()
-    }
-    if shares:
-        result.append(pseudo_labels(shares))
-    return result
+    result = [drawn(curve[0], partial(curves, series, place, *curve)) for curve in CURVES]
+    result.append(drawn(THRESHOLDS, lambda: by_class(last_vectors(series, "train/threshold"), place)))
+    result.append(drawn(SHARES, lambda: pseudo_labels(last_vectors(series, "train/class_share"))))
+    return [picture for picture in result if picture]
+
+
+def drawn(title: str, draw: Callable[[], str]) -> str:
+    """What `draw` returns, "" where there is nothing to draw; a line in its place where it fails, as on stderr: a
+    picture does not end a report."""
+    try:
+        return draw()
+    except Exception as error:  # it may be any library's, and of any numbers
+        why = f"is left out: {reason(error)}"
+        print(f"warning: the picture {title!r} {why}", file=lasting(sys.stderr))
+        return f"<p>{html.escape(f'{title}: {why}')}</p>"
+
+
+def curves(
+    series: dict[str, list[list[dict[str, Any]]]], place: dict[str, int], title: str, unit: str, value: Value,
+    options: dict[str, Any],
+) -> str:  # fmt: skip
+    found = {entry: collect(lines, value) for entry, lines in series.items()}
+    lines = {place[entry]: (label(entry), line) for entry, line in found.items() if line is not None}
+    return chart(title, unit, lines, **options) if lines else ""
 
 
 def last_vectors(series: dict[str, list[list[dict[str, Any]]]], name: str) -> dict[str, np.ndarray]:
@@ -157,7 +172,9 @@ def last_vectors(series: dict[str, list[list[dict[str, Any]]]], name: str) -> di
 
 
 @drawing()
-def by_class(title: str, vectors: dict[str, np.ndarray], place: dict[str, int]) -> str:
+def by_class(vectors: dict[str, np.ndarray], place: dict[str, int]) -> str:
+    if not vectors:
+        return ""
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     axes = figure.subplots()
     for entry, vector in vectors.items():
@@ -171,30 +188,32 @@ def by_class(title: str, vectors: dict[str, np.ndarray], place: dict[str, int]) 
             label=name_in_picture(label(entry), LONGEST),
             **style(place[entry]),
         )
-    axes.set(xlabel="class", title=title)
+    axes.set(xlabel="class", title=THRESHOLDS)
     axes.grid(alpha=0.25)
     figure.legend(loc="outside right upper", fontsize=LEGEND, frameon=False)
-    return image(figure, title)
+    return image(figure, THRESHOLDS)
 
 
 @drawing()
 def pseudo_labels(shares: dict[str, np.ndarray]) -> str:
     """A row an entry, a column a class: its part of the pseudo-labels that count, over an equal part."""
-    title = "Use of classes at the end: share of the pseudo-labels that count, over an equal share"
+    shares = {entry: share / share.sum() for entry, share in shares.items() if share.any()}
+    if not shares:
+        return ""
     names, matrix = list(shares), np.stack(list(shares.values()))
     matrix = matrix * matrix.shape[1]
     figure = Figure(figsize=(9, 1.4 + 0.32 * len(names)), layout="constrained")
     axes = figure.subplots()
     picture = axes.imshow(matrix, cmap="RdBu", vmin=0, vmax=2, aspect="auto", interpolation="nearest")
     axes.set_yticks(range(len(names)), [name_in_picture(label(name), LONGEST) for name in names], fontsize=LEGEND)
-    axes.set(xlabel="class", title=title)
+    axes.set(xlabel="class", title=SHARES)
     if matrix.shape[1] <= 20:
         axes.set_xticks(range(matrix.shape[1]))
         for (row, column), value in np.ndenumerate(matrix):
             color = "white" if abs(value - 1) > 0.7 else "black"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=color)
     figure.colorbar(picture, ax=axes, extend="max")
-    return image(figure, title)
+    return image(figure, SHARES)
 
 
 CSS = """

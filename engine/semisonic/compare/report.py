@@ -24,6 +24,7 @@ from semisonic.compare.rows import (
     notes_of,
     rows_of,
 )
+from semisonic.text import csv_cell
 
 LESS_NEEDED = ("images/s", "labels", "x sup.", "precision %", "coverage %", "last-20 %")
 """Columns that a narrow terminal goes without, in this order; the page and the CSV files have all."""
@@ -76,7 +77,7 @@ def row_record(row: Row) -> dict[str, Any]:
 def run_record(run: Run) -> dict[str, Any]:
     """A line of runs.csv."""
     summary = run.summary or {}
-    used = summary.get("pseudo_labels", {})
+    used = summary.get("pseudo_labels") or {}
     record = {
         "labels": run.labels, "entry": run.entry, "seed": run.seed,
         "status": "finished" if run.summary else run.status.get("status", "unknown"),
@@ -87,7 +88,7 @@ def run_record(run: Run) -> dict[str, Any]:
         "seconds": summary.get("wall_seconds"), "images_per_second": summary.get("images_per_second"),
         "peak_memory_bytes": summary.get("peak_memory_bytes"), "coverage": used.get("coverage"),
         "pseudo_label_precision": used.get("pseudo_label_precision"), "class_entropy": used.get("class_entropy"),
-        "collapsed_classes": " ".join(used.get("collapsed_classes", [])),
+        "collapsed_classes": " ".join(map(str, used.get("collapsed_classes", []))),
         "reason": None if run.summary else run.status.get("reason"), "folder": run.folder.name,
     }  # fmt: skip
     return {name: _cell(value) for name, value in record.items()}
@@ -96,6 +97,8 @@ def run_record(run: Run) -> dict[str, Any]:
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6g}"
+    if isinstance(value, str):  # a reason or the name of a class may begin as a formula does
+        return csv_cell(value)
     return "" if value is None else value
 
 

@@ -152,10 +152,12 @@ def row_of(entry: str, labels: str, runs: list[Run], baseline: dict[int, Run]) -
     pairs = [(run, baseline[run.seed]) for run in runs if run.seed in baseline] if entry != BASELINE else []
     summaries = [run.summary for run in runs if run.summary is not None]
     medians = [run.median_error for run in runs if run.median_error is not None]
-    used = [summary["pseudo_labels"] for summary in summaries if "pseudo_labels" in summary]
+    used = [found for summary in summaries if (found := summary.get("pseudo_labels")) is not None]
+
+    supervised = _seconds(other for _, other in pairs)
 
     def mean(name: str) -> float | None:
-        values = [metrics[name] for metrics in used if name in metrics]
+        values = [metrics[name] for metrics in used if metrics.get(name) is not None]
         return statistics.fmean(values) if values else None
 
     return Row(
@@ -164,7 +166,7 @@ def row_of(entry: str, labels: str, runs: list[Run], baseline: dict[int, Run]) -
         median_error=interval(medians) if len(medians) == len(runs) else None,
         against=interval([run.error - other.error for run, other in pairs]) if pairs else None,
         seconds=statistics.fmean(summary["wall_seconds"] for summary in summaries),
-        relative_time=_seconds(run for run, _ in pairs) / _seconds(other for _, other in pairs) if pairs else None,
+        relative_time=_seconds(run for run, _ in pairs) / supervised if supervised else None,
         images_per_second=statistics.fmean(summary["images_per_second"] for summary in summaries),
         coverage=mean("coverage"), precision=mean("pseudo_label_precision"),
         collapsed=sum(bool(metrics.get("collapsed_classes")) for metrics in used),

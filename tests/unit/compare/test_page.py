@@ -31,6 +31,17 @@ def test_a_thousand_classes_stay_readable(tmp_path: Path):
     assert len(content) < 2_000_000 and content.count("<img") == 7
 
 
+def test_a_picture_that_fails_is_a_line_in_its_place(tmp_path: Path, capfd: pytest.CaptureFixture):
+    """Here by figures of a run that are no numbers, and by vectors of two lengths."""
+    odd = [*lines(90.0, True), {"step": 40, "train/threshold": ["a", None]}]
+    fabricate(job(tmp_path, entry="supervised"), top1=90.0, lines=odd)
+    fabricate(job(tmp_path, entry="fixmatch"), top1=90.0, lines=lines(90.0, True, classes=3))
+    content = page(rows_of(discover(tmp_path), ["supervised", "fixmatch"]), [], {})
+    assert content.count("<img") == 4 and content.count("is left out: ") == 3
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 3 and all(line.startswith("warning: the picture ") for line in said)
+
+
 def test_sixteen_colors_are_distinct():
     """Apart from each other and from the white page, in a space where distances are those of the eye."""
 

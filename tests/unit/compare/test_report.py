@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from semisonic.compare.report import show, write_report
+from semisonic.compare.report import row_record, run_record, show, write_report
 from semisonic.compare.rows import discover, rows_of
+from tests.support.comparisons import fabricate, job
 
 
 class Resources(HTMLParser):
@@ -79,3 +80,14 @@ def test_the_table_fits_the_terminal(comparison: Path, capfd: pytest.CaptureFixt
         assert all(len(line) <= width for line in printed) and len(printed) == 5
         assert len(re.findall(r"\S+(?: \S+)*", printed[1])) == columns
         assert "fixmatch (threshold=0.5)" in printed[4] and "-10.00 ± 2.48" in printed[3]
+
+
+def test_what_runs_say_is_text_in_the_tables(tmp_path: Path):
+    used = {"coverage": None, "collapsed_classes": ["=1+1", "cat"]}
+    fabricate(job(tmp_path), top1=90.0, pseudo_labels=None, seconds=0.0)
+    fabricate(job(tmp_path, entry="fixmatch"), top1=89.0, pseudo_labels=used)
+    (row,) = (row for row in rows_of(discover(tmp_path), ["supervised", "fixmatch"]) if row.entry == "fixmatch")
+    assert row.coverage is None and row.relative_time is None and row.collapsed == 1
+    records = [run_record(run) for run in discover(tmp_path)]
+    assert {record["collapsed_classes"] for record in records} == {"", "'=1+1 cat"}
+    assert row_record(row)["against_supervised"] == "1"

@@ -43,7 +43,7 @@ def test_any_entry_can_be_drawn():
         points = np.arange(3.0)
         assert "img" in chart("$title", "%", {0: (f"{''.join(ODD)}", Line(points, points, points, points))})
         vectors = {f"{name}:x={name}": np.ones(3) for name in ODD[:5]}
-        assert "img" in by_class("title", vectors, dict.fromkeys(vectors, 0)) and "img" in pseudo_labels(vectors)
+        assert "img" in by_class(vectors, dict.fromkeys(vectors, 0)) and "img" in pseudo_labels(vectors)
 
 
 def test_a_name_is_one_line_and_short():

@@ -20,9 +20,9 @@ def folder(**places: Path) -> DataConfig:
 def test_what_was_named_is_known_as_what_it_was(tmp_path: Path):
     cfg = folder(root=tmp_path / "data", csv=tmp_path / "list.csv")
     assert strange_places(cfg) == [
-        f"data.root: the run's configuration names {tmp_path}/data, which no command of yours on this machine has; give "
+        f"data.root: the run's configuration names {tmp_path}/data, which no training of yours on this machine has read; give "
         f"--root {tmp_path}/data to read it",
-        f"data.csv: the run's configuration names {tmp_path}/list.csv, which no command of yours on this machine has; "
+        f"data.csv: the run's configuration names {tmp_path}/list.csv, which no training of yours on this machine has read; "
         f"give --csv {tmp_path}/list.csv to read it",
     ]
     remember(cfg)
