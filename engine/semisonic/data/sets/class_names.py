@@ -4,6 +4,7 @@ spellings."""
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 
 from semisonic.data.sets.walk import count_of
 
@@ -11,6 +12,8 @@ NO_LABEL = frozenset(
     "nan none null nil na n/a #n/a <na> nat unknown unlabeled unlabelled ? - -- -1 -1.0 undefined missing".split()  # noqa: SIM905
 )
 """What programs and people write for no label, in small letters."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?")
+_LONGEST_NUMBER = 100
 _SHOWN = 5
 WAY_OUT = "list all classes as data.classes, or set data.doubts=warn"
 """For those who meant what they gave."""
@@ -54,8 +57,8 @@ def _plain(name: str) -> str:
     """What names that are probably meant to be the same have in common."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     text = re.sub(r"[\s\u200b-\u200d\u2060\ufeff]+", " ", text).strip()
-    if text.isascii() and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", text):
-        return f"{float(text):.15g}"
+    if len(text) <= _LONGEST_NUMBER and text.isascii() and _NUMBER.fullmatch(text):
+        return str(Fraction(text))  # exactly: numbers of 17 digits, such as those of records, are not rounded together
     return re.sub(r"[ _-]+", " ", text).strip() or text
 
 

@@ -57,7 +57,7 @@ def strange_places(cfg: DataConfig, given: Iterable[Path] = ()) -> list[str]:
     now = [Path(os.path.realpath(path)) for path in given]
     problems = []
     for field, place in _places(cfg).items():
-        noted = folder is not None and _note(folder, field, place).is_file()
+        noted = folder is not None and os.path.isfile(_note(folder, field, place))  # False where nothing may be read
         if noted or any(place.is_relative_to(path) for path in now):
             continue
         option, shown = f"--{field.replace('_', '-')}", printable(place)

@@ -30,6 +30,11 @@ def test_blanks_that_cannot_be_seen_are_shown():
     assert "'cat' and 'cat '" in line and "'red  fox' and 'red fox'" in line and "'dog' and 'dog\\u200b'" in line
 
 
+def test_long_numbers_are_compared_to_their_last_digit():
+    names = ["12345678901234567", "12345678901234568", "1e400", "1e500", "9" * 200, "9" * 201]
+    assert alike_problems("data.root", "x", names) == []
+
+
 def test_names_that_are_different_are_left_alone():
     assert alike_problems("data.root", "x", ["1", "10", "1.5", "a", "A", "cat", "cats", "v1", "v1.0", "-1", "e1"]) == []
 

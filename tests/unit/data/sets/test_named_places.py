@@ -41,6 +41,13 @@ def test_what_lies_in_the_root_that_is_named_now_is_read_and_nothing_beside_it(t
         assert line.startswith("data.test_root: ") and "; give --test-root " in line
 
 
+def test_notes_that_cannot_be_looked_at_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ("x" * 300)))  # which the system refuses, as a home of others
+    remember(folder(root=tmp_path))
+    (line,) = strange_places(folder(root=tmp_path))
+    assert line.startswith("data.root: ")
+
+
 def test_without_a_home_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "state").write_text("no folder")
     remember(folder(root=tmp_path))
