@@ -25,6 +25,7 @@ from semisonic.data.sets.walk import (
 )
 
 _IF_CLASSES = f"if they are the classes, {WAY_OUT}"
+_IMAGES_ALONE = "holds images, but no class folders"
 _LIKE_A_SPLIT = re.compile(r"train|test|val|label|split|fold|dev", re.IGNORECASE)
 _SHOWN = 8  # names
 
@@ -97,9 +98,8 @@ def class_folders(name: str, folder: Path, leave_out: Collection[str] = ()) -> t
     names = [n for n in found.folders if n not in leave_out]
     problems = [lost(name, broken) for own, broken in sorted(found.broken.items()) if own not in leave_out]
     if not names and not problems:
-        problems = [f"{name}: {folder} holds no class folders; one folder of images a class is needed"]
-        if found.images:
-            problems[0] = f"{name}: {folder} holds images, but no class folders; one folder of images a class is needed"
+        what = _IMAGES_ALONE if found.images else "holds no class folders"
+        problems = [f"{name}: {folder} {what}; one folder of images a class is needed"]
     return names, problems
 
 
@@ -115,8 +115,7 @@ def find_layout(cfg: DataConfig) -> Layout:
     top = read_folder(root)
     if top.error or top.written:
         return Layout(root, problems=class_folders("data.root", root)[1])
-    # What `data.classes` lists is a class, however it is called.
-    named = sorted(name for name in (*top.folders, *top.broken) if name not in cfg.classes)
+    named = _no_classes(root, top, cfg.classes)
     parts, problems = _parts(root, named)
     problems += [lost("data.root", top.broken[own]) for own in parts.values() if own in top.broken]
     layout = Layout(root / parts.get(Role.LABELED, ""), problems=problems)
@@ -128,25 +127,55 @@ def find_layout(cfg: DataConfig) -> Layout:
         return layout
 
     flat = Role.LABELED not in parts
-    leave_out = _for_something_else(named) if flat else set()
+    given_test = _lying_in(top, cfg.test_root)
+    leave_out = _for_something_else(named) | given_test if flat else set()
     layout.classes, more = class_folders("data.root", layout.labeled, leave_out)
+    if not flat and more and _IMAGES_ALONE in more[0]:
+        more[0] += f"; where {layout.labeled.name} is a class itself, list all classes as data.classes"
     problems += more
-    if own_test and cfg.test_root is None:
-        problems += _test_problems(root / own_test)
+    if own_test and cfg.test_root is None and (more := _test_problems(root, own_test, top.folders)):
+        if cfg.test == "none":
+            layout.test = None
+        else:
+            problems += more
     if not problems and not cfg.classes:
         doubts = _doubts(cfg, layout, flat, [n for n in top.folders if n not in parts.values()])
         (problems if cfg.doubts == "refuse" else layout.notes).extend(doubts)
-    understood = [f"{own}/ as {_MEANT[role]}" for role, own in parts.items() if own not in PLAIN]
+    understood = [
+        f"{own}/ as {_MEANT[role]}"
+        for role, own in parts.items()
+        if own not in PLAIN and (role is not Role.TEST or layout.test == root / own)
+    ]
     if understood:
         layout.notes.append(f"read in {root}: {', '.join(understood)}")
-    used = {root / own for own in parts.values()} - ({root / own_test} if cfg.test_root and own_test else set())
-    unused = [n for n in top.folders if root / n not in used and (not flat or n in leave_out)]
+    used = {own for role, own in parts.items() if role is not Role.TEST or layout.test == root / own} | given_test
+    unused = [n for n in top.folders if n not in used and (not flat or n in leave_out)]
     if unused:
         layout.notes.append(f"not used in {root}: {', '.join(f'{name}/' for name in unused)}")
     return layout
 
 
 _MEANT = {Role.LABELED: "the labeled images", Role.UNLABELED: "unlabeled images", Role.TEST: "the test images"}
+
+
+def _no_classes(root: Path, top: Folder, classes: Collection[str]) -> list[str]:
+    """The folders at the top whose names say what they are for, sorted. What `data.classes` lists is a class, however
+    it is called, unless all of them lie in a folder of labeled images, of which one may be called `train` itself."""
+    names = sorted((*top.folders, *top.broken))
+    if not set(names).intersection(classes):
+        return names
+    labeled = [name for name in top.folders if role_of(name) is Role.LABELED]
+    if any(set(classes) <= set(read_folder(root / name).folders) for name in labeled):
+        return names
+    return [name for name in names if name not in classes]
+
+
+def _lying_in(top: Folder, test_root: Path | None) -> set[str]:
+    """The folder at the top that `data.test_root` is, if one is."""
+    if test_root is None:
+        return set()
+    place = os.path.realpath(test_root)
+    return {name for name in top.folders if os.path.realpath(top.path / name) == place}
 
 
 def _parts(root: Path, names: Sequence[str]) -> tuple[dict[Role, str], list[str]]:
@@ -176,13 +205,16 @@ def _for_something_else(names: Sequence[str]) -> set[str]:
     return {name for name in names if role_of(name) not in (None, Role.POOL)}
 
 
-def _test_problems(folder: Path) -> list[str]:
-    _, problems = class_folders("data.root", folder)
-    if problems and "holds images, but no class folders" in problems[0]:
+def _test_problems(root: Path, own: str, beside: Sequence[str]) -> list[str]:
+    """What is wrong with the folder of test images; beside: all folders at the top."""
+    _, problems = class_folders("data.root", root / own)
+    if problems and _IMAGES_ALONE in problems[0]:
         problems[0] += (
-            f"; where their classes are not known, rename {folder.name}/ to unlabeled/; where {folder.name} is a class "
-            "itself, put all class folders into train/"
+            f"; where their classes are not known, rename {own}/ to unlabeled/, or give data.test=none; where {own} is "
+            "a class itself, put all class folders into train/"
         )
+        if validation := [name for name in beside if role_of(name) is Role.VALIDATION and name != own]:
+            problems[0] += f"; to test on {validation[0]}/, give data.test_root={root / validation[0]}"
     return problems
 
 

@@ -40,6 +40,20 @@ def test_a_listed_class_is_one_however_it_is_called(tmp_path: Path):
     assert load_it(tmp_path, classes=("invalid", "valid", "test")).classes == ("invalid", "valid", "test")
 
 
+def test_a_class_may_be_called_as_the_folder_around_it(tmp_path: Path):
+    vehicles = "bus test train"
+    write_classes(tmp_path / "train", vehicles)
+    write_classes(tmp_path / "test", vehicles, "3.png")
+    data = load_it(tmp_path)
+    assert data.classes == ("bus", "test", "train") and len(data.test) == 3
+    again = load_it(tmp_path, classes=data.classes)  # as a run has them that is resumed
+    assert files(again.train) == files(data.train) and files(again.test) == files(data.test)
+    write_classes(tmp_path / "flat", "bus train")
+    (line,) = errors_of(tmp_path / "flat")
+    assert line.endswith("; where train is a class itself, list all classes as data.classes")
+    assert load_it(tmp_path / "flat", classes=("bus", "train")).classes == ("bus", "train")
+
+
 def test_a_folder_that_may_be_a_class_is_one_where_no_other_is_the_labeled_one(tmp_path: Path):
     write_classes(tmp_path, "pool extra garden", "1.png 2.png 3.png")
     assert load_it(tmp_path).classes == ("extra", "garden", "pool")
@@ -116,6 +130,20 @@ def test_images_without_classes_where_classes_are_needed(tmp_path: Path):
     write_images(tmp_path / "test", "1.png")
     (line,) = errors_of(tmp_path)
     assert f"{tmp_path / 'test'} holds images, but no class folders" in line and "rename test/ to unlabeled/" in line
+    data = load_it(tmp_path, test="none")
+    assert data.test is None and data.notes == (f"not used in {tmp_path}: test/",)
+    write_classes(tmp_path / "val", images="3.png")  # as ImageNet and many competitions have it
+    (line,) = errors_of(tmp_path)
+    assert line.endswith(f"; to test on val/, give data.test_root={tmp_path / 'val'}")
+    data = load_it(tmp_path, test_root=tmp_path / "val")
+    assert len(data.test) == 2 and data.notes == (f"not used in {tmp_path}: test/",)
+
+
+def test_test_images_that_lie_beside_the_classes_are_no_class(tmp_path: Path):
+    write_classes(tmp_path)
+    write_classes(tmp_path / "holdout", images="3.png")
+    data = load_it(tmp_path, test_root=tmp_path / "." / "holdout")
+    assert data.classes == ("cat", "dog") and len(data.test) == 2 and len(data.train) == 4 and not data.notes
 
 
 def test_a_split_among_the_classes_is_asked_about(tmp_path: Path):
