@@ -246,7 +246,8 @@ def _chosen(part: Images | ImageFiles, kept_N: np.ndarray) -> Images | ImageFile
 
 
 def held_out_apart(cfg: DataConfig, data: DataSet, split: Split) -> Split:
-    """The split without copies of held-out images in the pool. Raises `UserError` where the labeled images have some.
+    """The split without copies of held-out images in the pool, which its notes tell. Raises `UserError` where the labeled
+    images have some.
 
     Where duplicates are only told of, the split stays as it is.
     """
@@ -262,7 +263,11 @@ def held_out_apart(cfg: DataConfig, data: DataSet, split: Split) -> Split:
             leaks += [Pair(chosen[0], image) for image in group if image in labeled][:1]
     if leaks:
         raise UserError(_Teller(data, found).held_out_problems(leaks))
-    return replace(split, unlabeled=split.unlabeled[~np.isin(split.unlabeled, list(out))]) if out else split
+    unlabeled = split.unlabeled[~np.isin(split.unlabeled, list(out))]
+    if not (fewer := len(split.unlabeled) - len(unlabeled)):
+        return split
+    what = "1 copy of a held-out image is" if fewer == 1 else f"{fewer:,} copies of held-out images are"
+    return replace(split, unlabeled=unlabeled, notes=(*split.notes, f"{what} left out of the unlabeled pool"))
 
 
 class _Teller:

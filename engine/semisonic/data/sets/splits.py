@@ -39,6 +39,8 @@ class Split:
     labeled: np.ndarray
     unlabeled: np.ndarray
     held_out: np.ndarray
+    notes: tuple[str, ...] = ()
+    """What to tell of it when the run starts, one line each; no part of what it is."""
 
     @property
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -175,12 +177,12 @@ def make_split(
 
 
 def split_notes(split: Split, labels_N: np.ndarray, names: Sequence[str]) -> list[str]:
-    """A line on classes that have no labeled image, whose images a network never gets right; [] where all have."""
+    """The split's own notes, and a line on classes without a labeled image, whose images a network never gets right."""
     counts = np.bincount(labels_N[split.labeled], minlength=len(names))
     if not len(empty := np.flatnonzero(counts == 0)):
-        return []
+        return [*split.notes]
     what = f"{len(empty)} of {len(names)} classes have no labeled image, and cannot be learned"
-    return [f"{what}: {_some(empty.tolist(), names)}"]
+    return [*split.notes, f"{what}: {_some(empty.tolist(), names)}"]
 
 
 def _seed(cfg: DataConfig, seed: int) -> int:

@@ -11,7 +11,7 @@ import pytest
 from semisonic.data.sets import duplicates
 from semisonic.data.sets.base import DataConfig, DataSet, Images
 from semisonic.data.sets.duplicates import find_duplicates, held_out_apart, without_duplicates
-from semisonic.data.sets.splits import Split, make_split
+from semisonic.data.sets.splits import Split, make_split, split_notes
 from semisonic.schema import UserError
 from tests.support.image_folders import errors_of, files, load_it, write_images
 
@@ -165,6 +165,10 @@ def test_held_out_images_have_no_copies_among_those_trained_on(tree: Path):
     drawn, apart = split_of("warn", data), split_of(None, data)
     assert (apart.labeled == drawn.labeled).all() and (apart.held_out == drawn.held_out).all()
     assert len(drawn.unlabeled) == len(apart.unlabeled) + 2
+    assert split_notes(drawn, data.train.labels, data.classes) == []
+    assert split_notes(apart, data.train.labels, data.classes) == [
+        "2 copies of held-out images are left out of the unlabeled pool"
+    ]
     held_out = {data.train.read(image).tobytes() for image in apart.held_out}
     assert not held_out & {data.train.read(image).tobytes() for image in apart.unlabeled}
 
