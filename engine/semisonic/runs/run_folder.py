@@ -50,7 +50,12 @@ def check_resumable(cfg: RunConfig, resume: bool, extend: bool = False) -> bool:
         raise UserError(
             f"out: {folder} is not empty; continue its run with --resume, or choose another folder with --out"
         )
-    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    parent = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if parent.is_symlink() and not parent.is_dir():
+        target = os.readlink(parent)
+        raise UserError(
+            f"out: {parent} is a link to {target}, where no folder is; make that, or choose another folder with --out"
+        )
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise UserError(f"out: cannot write into {parent}; choose another folder with --out")
     return False

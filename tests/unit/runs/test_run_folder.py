@@ -62,6 +62,17 @@ def test_a_kill_before_the_folder_was_a_run_s_is_no_obstacle(tmp_path: Path):
     assert cli.main(["--resume", "--out", str(out)]) == 0
 
 
+@pytest.mark.parametrize("below", ["", "run"])
+def test_a_link_that_leads_to_no_folder_is_named(below: str, tmp_path: Path):
+    link = tmp_path / "link"
+    link.symlink_to("/not/mounted")
+    with pytest.raises(UserError) as caught:
+        check_resumable(config("--out", link / below), resume=False)
+    assert caught.value.messages == [
+        f"out: {link} is a link to /not/mounted, where no folder is; make that, or choose another folder with --out"
+    ]
+
+
 def test_the_command_that_an_older_run_was_started_with_continues_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Today's defaults of fields that came later are not the run's; what was asked for is."""
     monkeypatch.setattr(migrations, "ADDED", {0: {"ema.buffers": "averaged"}})

@@ -246,8 +246,8 @@ def _chosen(part: Images | ImageFiles, kept_N: np.ndarray) -> Images | ImageFile
 
 
 def held_out_apart(cfg: DataConfig, data: DataSet, split: Split) -> Split:
-    """The split without copies of held-out images in the pool, which its notes tell. Raises `UserError` where the labeled
-    images have some.
+    """The split without copies of held-out images in the pool, which its notes tell. Raises `UserError` where labeled
+    images are copies of them.
 
     Where duplicates are only told of, the split stays as it is.
     """
