@@ -14,8 +14,9 @@ import pytest
 
 import semisonic
 from semisonic import cli
+from semisonic.config.migrations import read_saved
 from semisonic.data.sets import manifest
-from tests.support.image_folders import encoded, write_all
+from tests.support.image_folders import encoded, write_all, write_images
 from tests.support.runs import QUICK
 from tests.support.two_roles import TWO_ROLES
 
@@ -63,6 +64,20 @@ def test_a_signal_while_images_are_checked_ends_the_run_before_it_begins(
     assert len(checked) == 1 and not out.exists() and not list(tmp_path.rglob("manifest.npz"))
     with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else semisonic.UserError):
         semisonic.train(data={"name": "folder", "root": root, "size": 16}, device="cpu", out=out, quiet=True)
+
+
+@pytest.mark.slow
+def test_a_run_inside_of_its_flat_data_folder_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("cat", "dog"):
+        write_images(tmp_path / name, [f"{i}.png" for i in range(6)])
+    monkeypatch.chdir(tmp_path)
+    own = ["--data", "folder", "--data.root", ".", "--data.size", "16", "--model", "small", "--batch.labeled", "2"]
+    command = [*QUICK, *own, "--steps", "2", "--no-baseline", "--log.trackers", "none", "--out", "runs/a"]
+    assert cli.main([*command, "--max-hours", "1e-9"]) == 0
+    assert json.loads(Path("runs/a/status.json").read_text())["step"] == 1
+    assert cli.main([*command, "--resume", "--max-hours", "null"]) == 0
+    assert json.loads(Path("runs/a/summary.json").read_text())["step"] == 2
+    assert read_saved(Path("runs/a")).fields["data"]["classes"] == ["cat", "dog"]
 
 
 def test_a_stop_during_the_baseline_keeps_the_configuration(tmp_path: Path):
