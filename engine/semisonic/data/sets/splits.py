@@ -231,7 +231,8 @@ def load_split(path: Path, labels_N: np.ndarray | None = None, classes: int | No
         raise UserError(f"data.split: {path} has no array {' and no '.join(missing)}")
     if labels_N is not None and (problems := _split_problems(path, arrays, labels_N, classes)):
         raise UserError(problems)
-    return Split(*(np.sort(arrays[name]) for name in (LABELED, UNLABELED, HELD_OUT)))
+    labeled, unlabeled, held_out = (np.sort(arrays[name]) for name in (LABELED, UNLABELED, HELD_OUT))
+    return Split(labeled, unlabeled, held_out)
 
 
 def _user_split(
