@@ -9,7 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from semisonic.records.arrays import open_regular, read_array
+from semisonic.records.arrays import read_array
+from semisonic.records.files import open_regular
 from semisonic.schema import UserError
 
 NAME = "predictions"

@@ -10,9 +10,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from semisonic.data.sets.limits import USUAL, Limits, open_image, open_regular
+from semisonic.data.sets.limits import USUAL, Limits, open_image, open_limited
 from semisonic.data.sets.manifest import BAD, UNREADABLE, VIA_PILLOW, examine, rgb_image
 from semisonic.data.sets.walk import unreadable
+from semisonic.records.files import open_regular
 
 NEARLY_EMPTY = 2.0
 """Levels of 255: an image is nearly empty where the standard deviation of its pixels is below it in every channel."""
@@ -71,7 +72,7 @@ def header(path: str, limits: Limits = USUAL) -> Header:
     """What a file's first and last bytes say of it."""
     found = Header()
     try:
-        with open_regular(path, limits.bytes) as file:
+        with open_limited(path, limits.bytes) as file:
             state = os.fstat(file.fileno())
             found = Header(state.st_size, state.st_dev, state.st_ino)
             if not state.st_size:
@@ -158,7 +159,7 @@ def pixels(path: str, limits: Limits = USUAL) -> Pixels:
 def _statistics(path: str, limits: Limits) -> tuple[float, bool]:
     from PIL import ImageChops, ImageStat
 
-    with open_regular(path, limits.bytes) as file, open_image(file, limits.pixels) as opened:
+    with open_limited(path, limits.bytes) as file, open_image(file, limits.pixels) as opened:
         image = rgb_image(opened)
     red, green, blue = image.split()
     apart = max(int(np.asarray(ImageChops.difference(red, other)).max()) for other in (green, blue))

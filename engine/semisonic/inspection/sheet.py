@@ -6,8 +6,9 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from semisonic.data.sets.limits import USUAL, Limits, open_image, open_regular
+from semisonic.data.sets.limits import USUAL, Limits, open_image
 from semisonic.data.sets.manifest import rgb_image
+from semisonic.records.files import open_regular
 
 SIDE = 96
 """Of the box that an image is fitted into, in pixels."""

@@ -8,7 +8,6 @@ off. Here only numbers and text of NumPy's own types are read; nothing is unpick
 import ast
 import os
 import re
-import stat
 import struct
 import zipfile
 import zlib
@@ -21,6 +20,7 @@ from typing import IO, Literal, NamedTuple
 
 import numpy as np
 
+from semisonic.records.files import open_regular
 from semisonic.text import name_of
 
 _MAGIC = b"\x93NUMPY"
@@ -130,17 +130,6 @@ def map_array(path: Path, kinds: str = "biuf") -> np.ndarray:
         return np.empty(header.shape, header.dtype)
     order: Literal["F", "C"] = "F" if header.fortran_order else "C"
     return np.memmap(path, header.dtype, "r", header.start, header.shape, order)
-
-
-def open_regular(path: Path) -> IO[bytes]:
-    """A file for reading. Raises OSError, and ValueError where it is no regular one, which could be read for ever."""
-    # Without waiting: a pipe that nobody writes into would hold the open for ever.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    kind = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(kind):
-        os.close(descriptor)
-        raise ValueError("is a folder; a file is needed" if stat.S_ISDIR(kind) else "is no regular file")
-    return os.fdopen(descriptor, "rb")
 
 
 def _read_header(file: IO[bytes]) -> Header:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from semisonic.records.arrays import open_regular
+from semisonic.records.files import open_regular
 from semisonic.schema import UserError
 from semisonic.text import csv_text, name_of
 

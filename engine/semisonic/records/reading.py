@@ -9,12 +9,12 @@ schema of the file to say (`schemas.py`): earlier versions wrote NaN among the f
 
 import json
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from semisonic.records.files import open_regular
 from semisonic.schema import UserError
 from semisonic.text import name_of, printable
 
@@ -41,18 +41,8 @@ def regular_file(path: Path, name: str | None = None, pipes: bool = False) -> It
     if "\0" in str(path):
         raise UserError(f"{name_of(name)}: cannot be the path of a file")
     try:
-        # Without waiting: a pipe that nobody writes into would hold the open for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if pipes else os.O_NONBLOCK))
-        try:
-            found = os.fstat(descriptor)
-            if stat.S_ISDIR(found.st_mode):
-                raise UserError(f"{name}: is a folder; a file is needed")
-            if not stat.S_ISREG(found.st_mode) and not pipes:
-                raise UserError(f"{name}: is no regular file")
-            with open(descriptor, "rb", closefd=False) as file:
-                yield file, found.st_size
-        finally:
-            os.close(descriptor)
+        with open_regular(path, pipes) as file:
+            yield file, os.fstat(file.fileno()).st_size
     except OSError as error:
         raise UserError(f"{name}: {error.strerror or error}") from error
 

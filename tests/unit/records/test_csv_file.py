@@ -84,7 +84,11 @@ def test_what_cannot_be_meant_is_refused_with_its_line(what: str, tmp_path: Path
 def test_what_is_no_file_is_refused(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large.csv").write_bytes(b"path,label\n")
-    for path, reason in {"none": "no such file", "pipe": "is no regular file", "": "is a folder"}.items():
+    for path, reason in {
+        "none": "no such file",
+        "pipe": "a named pipe, not a regular file",
+        "": "a folder, not",
+    }.items():
         with pytest.raises(UserError, match=reason):
             rows_of(tmp_path / path)
     with pytest.raises(UserError, match="has 11 bytes; at most 10 are read"):

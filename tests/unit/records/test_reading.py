@@ -42,8 +42,8 @@ def test_what_is_no_file_has_its_line(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")  # nobody writes into it
     (tmp_path / "folder").mkdir()
     wanted = {
-        "pipe": "is no regular file",
-        "folder": "is a folder; a file is needed",
+        "pipe": "a named pipe, not a regular file",
+        "folder": "a folder, not a regular file",
         "none": "No such file or directory",
     }
     for name, message in wanted.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.class_names import NO_LABEL, no_label_problems
-from semisonic.data.sets.limits import Limits, open_regular
+from semisonic.data.sets.limits import Limits, open_limited
 from semisonic.data.sets.listing import Listing, list_classes, shortened
 from semisonic.data.sets.spellings import Role, role_of
 from semisonic.data.sets.walk import count_of, relative, unreadable
@@ -27,7 +27,7 @@ _PARTS: Mapping[Role | None, str] = {Role.LABELED: "train", Role.TEST: "test"}
 def open_list(file: Path, limits: Limits) -> Table:
     """The CSV `data.csv`. Raises UserError where it cannot be read, is larger than allowed, or lacks a column."""
     try:
-        open_regular(file, limits.bytes).close()
+        open_limited(file, limits.bytes).close()
     except OSError as error:
         raise UserError(f"data.csv: cannot read {file}: {unreadable(os.fspath(file), error)}") from error
     table = open_csv(file, "data.csv")

@@ -3,7 +3,6 @@
 import errno
 import math
 import os
-import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,19 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from semisonic.records.files import open_regular
+
 MB = 10**6
 """Bytes."""
 FILE_MB = 512.0
 PIXELS = 178_956_970
 """Where Pillow takes an image for a decompression bomb, unless its user says otherwise."""
-
-_KINDS = {
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFDIR: "a folder",
-}
 
 
 @dataclass(frozen=True)
@@ -49,38 +42,20 @@ class TooManyPixels(OSError):
     """An image of more pixels than `Limits.pixels`: nothing is wrong with it."""
 
 
-def open_regular(path: str | Path, most: int | None = None) -> BinaryIO:
-    """Opens a regular file for reading, without waiting where it is none.
-
-    most: bytes that it may have. Raises OSError, also for pipes, sockets, devices and folders, with what it is.
-    """
-    try:
-        # Opening a pipe would wait for its writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except OSError as error:
-        if error.errno != errno.ENXIO:
-            raise
-        raise _irregular(stat.S_IFSOCK, path) from None
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise _irregular(stat.S_IFMT(found.st_mode), path)
-        if most is not None and found.st_size > most:
-            reason = f"{found.st_size / MB:,.1f} MB are more than data.max_file_mb={most / MB:g}"
-            raise OSError(errno.EFBIG, reason, os.fspath(path))
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
-
-
-def _irregular(kind: int, path: str | Path) -> OSError:
-    return OSError(errno.EINVAL, f"{_KINDS.get(kind, 'something else')}, not a regular file", os.fspath(path))
+def open_limited(path: str | Path, most: int | None = None) -> BinaryIO:
+    """A regular file of at most `most` bytes. Raises OSError as `open_regular` does, and for a larger one."""
+    file = open_regular(path)
+    size = os.fstat(file.fileno()).st_size
+    if most is not None and size > most:
+        file.close()
+        reason = f"{size / MB:,.1f} MB are more than data.max_file_mb={most / MB:g}"
+        raise OSError(errno.EFBIG, reason, os.fspath(path))
+    return file
 
 
 def read_regular(path: str | Path, most: int | None = None) -> bytes:
-    """The bytes of a regular file. Raises OSError as `open_regular` does."""
-    with open_regular(path, most) as file:
+    """The bytes of a regular file. Raises OSError as `open_limited` does."""
+    with open_limited(path, most) as file:
         size = os.fstat(file.fileno()).st_size
         return file.read(size)  # not more: a file may grow faster than it is read
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from semisonic.data.sets import manifest
-from semisonic.data.sets.limits import ANY, Limits, open_image, open_regular, read_regular
+from semisonic.data.sets.limits import ANY, Limits, open_image, open_limited, read_regular
 from semisonic.data.sets.manifest import BAD, OK, UNREADABLE
 from tests.support.image_folders import HEIGHT, WIDTH, encoded, errors_of, load_it, picture, write_all
 
@@ -73,7 +73,7 @@ def test_a_large_file_is_not_read(tmp_path: Path):
         file.truncate(40 * 10**9)  # sparse
     line = errors_of(tmp_path)[1]
     assert line.endswith("1.png: 40,000.0 MB are more than data.max_file_mb=512")
-    with open_regular(tmp_path / "train/b/1.png", 10**6) as file:
+    with open_limited(tmp_path / "train/b/1.png", 10**6) as file:
         assert not os.get_blocking(file.fileno()) and file.read(4) == b"\x89PNG"
 
 

@@ -309,7 +309,7 @@ TRACEBACKS: dict[str, tuple[str, bytes, str]] = {
     "half of a member": ("s.npz", npz({"labeled": npy(np.arange(5))[:-8]}), "its array labeled says int64 [5]"),
     "one number": ("s.npz", npz({"labeled": npy(np.array(3))}), "is int64 []; a list of integer indices is needed"),
     "past 63 bits": ("s.npz", npz({"labeled": npy(np.array([2**64 - 1], np.uint64))}), "labeled of F holds index -1"),
-    "a folder": ("s.npz", b"", "F is a folder; a file is needed"),
+    "a folder": ("s.npz", b"", "s.npz: a folder, not a regular file"),
 }  # fmt: skip
 """What gave a traceback, or was read as something else: a file, its content, and what is said."""
 
