@@ -19,6 +19,7 @@ from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.arguments import Parser
 from semisonic.config.command_line import parse_arguments, resolve
 from semisonic.config.run_config import RunConfig
+from semisonic.cpus import usable_cpus
 from semisonic.distributed.variables import check_variables, world_size
 from semisonic.plugins import load_plugins, plugin_files
 from semisonic.records.yaml_text import read_yaml
@@ -167,7 +168,7 @@ def parse(argv: Sequence[str]) -> Comparison:
     ]
     cfg = first_config([arguments for *_, arguments in plain])
     gpus = visible_gpus() if cfg.torch_device == "cuda" else ()
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cpus()
     processes = min(args.processes or len(gpus) or cores, len(plain))
     threads = max(1, cores // processes)
     jobs = make_jobs(plain, args.out, threads)

@@ -4,12 +4,12 @@ A configuration holds what was asked for. What comes of it depends on the machin
 DeepSpeed file, each of which is looked at once; `RunConfig.execution` is what they came to.
 """
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from semisonic.cpus import usable_cpus
 from semisonic.distributed import deepspeed
 from semisonic.distributed.variables import local_world_size, world_size
 from semisonic.models import blocks
@@ -31,7 +31,7 @@ class Surroundings:
         return cls(
             gpu=torch.cuda.is_available(),
             world_size=world_size(),
-            cores=max(1, len(os.sched_getaffinity(0)) // local_world_size()),
+            cores=max(1, usable_cpus() // local_world_size()),
         )
 
 

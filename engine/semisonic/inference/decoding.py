@@ -2,7 +2,6 @@
 that memory holds no more than these whatever the number of images.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semisonic.cpus import usable_cpus
 from semisonic.data.sets import manifest
 from semisonic.data.sets.base import ImageFiles
 from semisonic.data.sets.workers import pool, signals_kept, without_main_module
@@ -35,7 +35,7 @@ AHEAD = 1
 
 def cpus_of_rank() -> int:
     """CPUs that this process may use, shared with the other ranks on its host."""
-    return max(1, len(os.sched_getaffinity(0)) // local_world_size())
+    return max(1, usable_cpus() // local_world_size())
 
 
 @dataclass(frozen=True, eq=False)

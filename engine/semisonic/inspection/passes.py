@@ -1,6 +1,5 @@
 """A function over many files, by processes where that pays, with progress, rate and time left."""
 
-import os
 import shutil
 import sys
 import time
@@ -9,6 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from datetime import timedelta
 from typing import TypeVar
 
+from semisonic.cpus import usable_cpus
 from semisonic.data.sets.workers import pool, signals_kept, without_main_module
 from semisonic.reporting.output import lasting
 from semisonic.schema import UserError
@@ -31,7 +31,7 @@ def over_files(
     what: what is being done, for the progress on stderr. workers: processes; None = one per CPU of this process; 1 = in
     this process. `function` is to be importable, and not to raise. Raises UserError where a process dies.
     """
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or usable_cpus()
     progress = Progress(what, len(paths))
     if workers == 1 or len(paths) < PROCESSES_FROM:
         yield from progress.over(map(function, paths))

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from semisonic.cpus import usable_cpus
 from semisonic.data.sets.base import DataConfig, DataSet, ImageFiles, Images
 from semisonic.data.sets.splits import Split
 from semisonic.schema import UserError
@@ -139,7 +140,7 @@ def _in_pieces(pixels_NHWC: np.ndarray, work: Callable[[np.ndarray], np.ndarray]
     flat_NB = pixels_NHWC.reshape(len(pixels_NHWC), -1)
     step = max(1, _PIECE // max(1, flat_NB.shape[1]))
     pieces = [flat_NB[start : start + step] for start in range(0, max(1, len(flat_NB)), step)]
-    with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as threads:
+    with ThreadPoolExecutor(min(8, usable_cpus())) as threads:
         return np.concatenate(list(threads.map(work, pieces)))
 
 

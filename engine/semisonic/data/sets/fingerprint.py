@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from semisonic.cpus import usable_cpus
 from semisonic.data.sets.manifest import pack, unpack
 from semisonic.records.arrays import open_arrays
 from semisonic.text import dump_json
@@ -85,7 +86,7 @@ def _pixels_digest(pixels_NHWC: np.ndarray, chosen_N: np.ndarray) -> str:
         pixels = pixels_NHWC[own[0] : own[-1] + 1] if whole else pixels_NHWC[own]
         return hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()
 
-    with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as threads:
+    with ThreadPoolExecutor(min(8, usable_cpus())) as threads:
         digests = list(threads.map(piece, range(0, len(rows), a_piece)))
     return _digest(f"{len(rows)} {pixels_NHWC.shape[1:]}\n".encode(), *digests)
 

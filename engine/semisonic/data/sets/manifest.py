@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semisonic.checkpoint.atomic_files import write_bytes
+from semisonic.cpus import usable_cpus
 from semisonic.data.sets.cache import locked, manifest_files
 from semisonic.data.sets.limits import USUAL, Limits, TooManyPixels, open_image, read_regular
 from semisonic.data.sets.own_pictures import is_own
@@ -277,7 +278,7 @@ def _inspect_all(
     paths: list[str], known: list[bytes], workers: int | None, limits: Limits
 ) -> Iterable[Examined | None]:
     """What `examine` finds in each file; `known`: the digests that the manifest has of them."""
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or usable_cpus()
     if workers == 1 or len(paths) < _PROCESSES_FROM:
         return list(_progress(until_stopped(map(examine, paths, known, repeat(limits))), len(paths)))
     try:

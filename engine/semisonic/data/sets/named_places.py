@@ -62,7 +62,7 @@ def strange_places(cfg: DataConfig, given: Iterable[Path] = ()) -> list[str]:
             continue
         option, shown = f"--{field.replace('_', '-')}", printable(place)
         problems.append(
-            f"data.{field}: the run's configuration names {shown}, which no training of yours on this machine has read; "
-            f"give {option} {shown} to read it"
+            f"data.{field}: the run's configuration names {shown}, which no training of yours on this machine has read;"
+            f" give {option} {shown} to read it"
         )
     return problems
