@@ -150,7 +150,7 @@ def _write(
 def _finish(task: Task, header: dict[str, Any]) -> ExitCode:
     """Joins the parts, and says what has come of it."""
     parts, images = task.parts, task.parts.layout.images
-    count = header["finished"]["left_out"] if header["finished"] else parts.finish(header)
+    count = parts.finish(header)
     file = parts.target.left_out
     shown = first_left_out(file, SHOWN) if count else []
     lines = [f"{name_of(path)}: {printable(reason)}" for path, reason in shown]

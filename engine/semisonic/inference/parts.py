@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from semisonic.checkpoint.atomic_files import replace, sync_file, write_bytes, write_file, write_text, writing
-from semisonic.checkpoint.folder_lock import FolderLock
+from semisonic.checkpoint.folder_lock import LOCK, FolderLock
 from semisonic.config.arguments import output_problem
 from semisonic.inference.outputs import encoded
 from semisonic.schema import UserError
@@ -69,16 +69,17 @@ def find_target(path: Path, kind: str | None, resume: bool) -> Target:
         raise UserError(f"--out {path}: predictions have begun in {target.folder}; --resume continues them")
     if begun:
         return target
-    if target.folder.is_dir() and not any(target.folder.iterdir()):
-        return target if not single or not os.path.lexists(path) else _taken(path)
     for there in dict.fromkeys((path, target.folder, target.left_out)):
-        if os.path.lexists(there):
-            _taken(there, path)
+        if os.path.lexists(there) and not (there == target.folder and _holds_nothing(there)):
+            raise UserError(f"--out {path}: {there} already exists; name another")
     return target
 
 
-def _taken(there: Path, path: Path | None = None) -> Any:
-    raise UserError(f"--out {path or there}: {there} already exists; name another")
+def _holds_nothing(folder: Path) -> bool:
+    """Whether a folder is empty, but for what a kill leaves that came before the header was written."""
+    return folder.is_dir() and all(
+        name == LOCK or name.startswith(f"{LOCK}-") or name == f".{HEADER}.tmp" for name in os.listdir(folder)
+    )
 
 
 @dataclass(frozen=True)
@@ -128,33 +129,43 @@ class Parts:
                 beside.unlink(missing_ok=True)  # of a try that was killed before its part was written
             write_bytes(self.path(number, part), encoded(columns, self.target.kind))
 
-    def images_done(self) -> int:
-        """Images of the parts that are there."""
-        ranges = {number: self.layout.parts(number) for number in range(self.layout.slices)}
-        return sum(len(ranges[number][part]) for number, part in self.layout.all_parts if self.done(number, part))
-
     def finish(self, header: dict[str, Any]) -> int:
         """After all parts are there: the table of what was left out, and the one file; returns how many were left out.
 
         A second time, after a kill in its middle, it comes to the same.
         """
-        folder, beside = self.target.folder, [self.left_out_path(*part) for part in self.layout.all_parts]
+        if header["finished"] is not None:
+            self._tidy()
+            return int(header["finished"]["left_out"])
+        beside = [self.left_out_path(*part) for part in self.layout.all_parts]
         beside = [path for path in beside if path.is_file()]
         count = sum(_rows(path) for path in beside)
         with writing(self.target.path):
             if beside:
                 staged = self.target.left_out.with_name(f".{self.target.left_out.name}.tmp")
                 write_file(staged, _csv_of(beside))
-                replace(staged, self.target.left_out)
+                self._place(staged, self.target.left_out)
             if self.target.single:
                 self._join()
-                shutil.rmtree(folder)
-                return count
             finished = {"rows": self.layout.images - count, "left_out": count}
-            write_text(folder / HEADER, dump_json(header | {"finished": finished}, indent=1))
-            for path in (*beside, *folder.glob(".part-*.tmp")):
-                path.unlink()
+            write_text(self.target.folder / HEADER, dump_json(header | {"finished": finished}, indent=1))
+        self._tidy()
         return count
+
+    def _tidy(self) -> None:
+        """Removes what is needed no more, once the header says that all is done: it goes last, and what was left out
+        of a part after the part."""
+        folder = self.target.folder
+        with writing(folder):
+            for part in self.layout.all_parts:
+                if self.target.single:
+                    self.path(*part).unlink(missing_ok=True)
+                self.left_out_path(*part).unlink(missing_ok=True)
+            for path in folder.glob(".part-*.tmp"):
+                path.unlink()
+            if self.target.single:
+                (folder / HEADER).unlink()
+                shutil.rmtree(folder)
 
     def _join(self) -> None:
         path, files = self.target.path, [self.path(*part) for part in self.layout.all_parts]
@@ -164,15 +175,20 @@ class Parts:
         else:
             _join_parquet(files, staged)
             sync_file(staged)
-        if os.path.lexists(path):
-            ours = path.is_file() and filecmp.cmp(staged, path, shallow=False)
-            staged.unlink()
-            if not ours:  # else a kill came before the parts were removed
-                raise UserError(
-                    f"--out {path}: was made by something else meanwhile; the parts are in {files[0].parent}"
-                )
+        self._place(staged, path)
+
+    def _place(self, staged: Path, path: Path) -> None:
+        """Gives a file its name, but not that of another one's file."""
+        if not os.path.lexists(path):
+            replace(staged, path)
             return
-        replace(staged, path)
+        ours = path.is_file() and filecmp.cmp(staged, path, shallow=False)
+        staged.unlink()
+        if not ours:  # else a kill came before the header said that all is done
+            folder = self.target.folder
+            raise UserError(
+                f"--out {self.target.path}: {path} was made by something else meanwhile; the parts are in {folder}"
+            )
 
 
 def _left_out_columns(left_out: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -238,6 +254,8 @@ def begin(target: Target, layout: Layout, identity: Mapping[str, Any], about: Ma
                 )
             header = _read_header(file)
             _compare(header, identity, about, target.folder)
+            if target.single and not target.path.is_file():
+                header["finished"] = None  # the file was removed since
             layout = Layout(layout.images, layout.rows, header["slices"])
         else:
             header = {"format": FORMAT, **about, "begun_with": dict(identity), "slices": layout.slices}

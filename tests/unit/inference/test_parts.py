@@ -102,7 +102,6 @@ def test_a_job_that_was_stopped_goes_on_with_its_own_slices(tmp_path: Path):
     assert find_target(target.path, None, resume=True) == target
     with begun(target, Layout(10, 3, slices=5), resume=True) as job:
         assert job.parts.layout == LAYOUT and job.parts.done(1, 0) and not job.parts.done(0, 0)
-        assert job.parts.images_done() == 3
         for number, part in LAYOUT.all_parts:
             if not job.parts.done(number, part):
                 write(job.parts, number, part)
@@ -110,16 +109,74 @@ def test_a_job_that_was_stopped_goes_on_with_its_own_slices(tmp_path: Path):
     assert rows(target.path) == [f"{row}.png" for row in range(10)]
 
 
+def test_a_kill_before_the_header_is_written_leaves_nothing_in_the_way(tmp_path: Path):
+    for path, kind in ((tmp_path / "table.csv", None), (tmp_path / "table", "csv")):
+        target = Target(path, "csv", single=kind is None)
+        target.folder.mkdir()
+        for name in (".lock", ".lock-after-0123", f".{HEADER}.tmp"):
+            (target.folder / name).write_text("of a kill")
+        assert find_target(path, kind, resume=False) == find_target(path, kind, resume=True) == target
+        (target.folder / "part-00000-00000.csv").write_text("of another")
+        assert f"{target.folder} already exists" in mistake(path, kind, resume=True)
+
+
+@pytest.mark.parametrize("reached", ["unlinked", "header"])
+def test_a_kill_while_the_parts_are_removed_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reached: str
+):
+    target = find_target(tmp_path / "table.csv", None, resume=False)
+    unlink, removed = Path.unlink, []
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if path.name == HEADER if reached == "header" else path.name.startswith("part-") and len(removed) == 3:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+        removed.extend([path] * path.name.startswith("part-"))
+
+    with begun(target) as job:
+        for number, part in LAYOUT.all_parts:
+            write(job.parts, number, part, left_out=(2, 9))
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Path, "unlink", killed)
+            job.parts.finish(job.header)
+    table, left_out = target.path.read_bytes(), target.left_out.read_bytes()
+    with begun(find_target(target.path, None, resume=True), resume=True) as job:
+        assert job.parts.finish(job.header) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["table.csv", "table.left_out.csv"]
+    assert (target.path.read_bytes(), target.left_out.read_bytes()) == (table, left_out)
+
+
+def test_a_finished_file_that_was_removed_before_its_parts_is_made_again(tmp_path: Path):
+    target = find_target(tmp_path / "table.csv", None, resume=False)
+    with begun(target) as job:
+        (target.folder / HEADER).write_text(json.dumps(job.header | {"finished": {"rows": 10, "left_out": 0}}))
+    with begun(target, resume=True) as job:
+        assert job.header["finished"] is None
+
+
+def test_a_kill_in_a_folder_of_parts_leaves_no_table_beside_them(tmp_path: Path):
+    target = find_target(tmp_path / "table", "csv", resume=False)
+    with begun(target) as job:
+        for number, part in LAYOUT.all_parts:
+            write(job.parts, number, part, left_out=(2,))
+        beside = job.parts.left_out_path(0, 0)
+        content = beside.read_bytes()
+        job.parts.finish(job.header)
+        beside.write_bytes(content)  # as a kill leaves it
+    with begun(target, resume=True) as job:
+        assert job.parts.finish(job.header) == 1 and not beside.exists()
+
+
 def test_a_kill_while_the_parts_are_joined_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     target = find_target(tmp_path / "table.csv", None, resume=False)
 
-    def killed(path: Path) -> None:
+    def killed(path: Path, text: str) -> None:
         raise KeyboardInterrupt
 
     with begun(target) as job, monkeypatch.context() as patch:
         for number, part in LAYOUT.all_parts:
             write(job.parts, number, part, left_out=(2,))
-        patch.setattr("shutil.rmtree", killed)
+        patch.setattr("semisonic.inference.parts.write_text", killed)
         with pytest.raises(KeyboardInterrupt):
             job.parts.finish(job.header)
     assert len(rows(target.path)) == 9
@@ -132,11 +189,13 @@ def test_a_file_that_somebody_else_made_meanwhile_stays(tmp_path: Path):
     target = find_target(tmp_path / "table.csv", None, resume=False)
     with begun(target) as job:
         for number, part in LAYOUT.all_parts:
-            write(job.parts, number, part)
-        target.path.write_text("theirs")
-        with pytest.raises(UserError, match="was made by something else meanwhile; the parts are in"):
-            job.parts.finish(job.header)
-    assert target.path.read_text() == "theirs" and job.parts.done(0, 0)
+            write(job.parts, number, part, left_out=(2,))
+        for theirs in (target.path, target.left_out):
+            theirs.write_text("theirs")
+            with pytest.raises(UserError, match=f"{theirs} was made by something else meanwhile; the parts are in"):
+                job.parts.finish(job.header)
+            assert theirs.read_text() == "theirs" and job.parts.done(0, 0)
+            theirs.unlink()
 
 
 def test_what_differs_from_the_start_is_told_together(tmp_path: Path):
