@@ -23,7 +23,7 @@ from semisonic.inference.keyed import KeyedDraws, WeakCrops, key_of, keys_of_pix
 from semisonic.inference.outputs import Outputs, Trained, Wanted, joined, outputs_of
 from semisonic.inference.reading import AS_USUAL, Reading
 from semisonic.inference.sources import ArraySources, FileSources, Sources
-from semisonic.schema import UserError
+from semisonic.schema import Stopped, UserError
 
 PROCESSES_FROM = 512
 """Files; below it, starting processes costs more than it saves."""
@@ -210,10 +210,12 @@ def predicted(predictor: Predictor, found: Found, check: Callable[[int], object]
     checked once more."""
     try:
         return found, predictor.outputs(found, check)
+    except Stopped:  # of `check`, and nothing that a file has done
+        raise
     except (UserError, OSError):
         if found.files is None or not isinstance(predictor.sources, FileSources):
             raise
-        again = examined_here(predictor.reading, predictor.sources, found.part)
+        again = examined_here(predictor.reading, predictor.sources, found.part, lambda: check(0))
         if again.rows.tolist() == found.rows.tolist() and np.array_equal(again.keys, found.keys):  # type: ignore[arg-type]
             raise
-    return again, predictor.outputs(again, lambda count: None)
+    return again, predictor.outputs(again, lambda _: check(0))

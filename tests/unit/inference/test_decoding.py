@@ -1,6 +1,6 @@
 """Parts of files: checked by processes of their own ahead of the prediction, and never more than two at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 
 from semisonic.data.sets.limits import Limits
 from semisonic.inference import decoding
-from semisonic.inference.decoding import examined_here, found_parts
+from semisonic.inference.decoding import Found, examined_here, found_parts, predicted
 from semisonic.inference.reading import Reading
 from semisonic.inference.sources import FileSources, files_below
 from semisonic.schema import Stopped
@@ -64,6 +64,32 @@ def test_a_stop_is_heard_between_two_files(sources: FileSources):
     with pytest.raises(Stopped):
         next(found_parts(sources, [range(10)], Reading(1), check))
     assert len(seen) == 3
+
+
+def stopped(images: int) -> None:
+    raise Stopped("now")
+
+
+class Network:
+    """In a predictor's place: its first batch, or that of a file that has gone, ends with an error."""
+
+    reading = Reading()
+
+    def __init__(self, sources: FileSources, error: Exception | None):
+        self.sources, self.errors = sources, [error] * (error is not None)
+
+    def outputs(self, found: Found, check: Callable[[int], object]) -> None:
+        if self.errors:
+            raise self.errors.pop()
+        check(len(found.rows))
+
+
+def test_a_stop_does_not_wait_for_a_part_to_be_read_again(sources: FileSources, monkeypatch: pytest.MonkeyPatch):
+    found = examined_here(Reading(), sources, range(10))
+    monkeypatch.setattr(Reading, "examine", lambda *_: pytest.fail("read again"))
+    for error in (None, OSError("gone")):
+        with pytest.raises(Stopped):
+            predicted(Network(sources, error), found, stopped)  # type: ignore[arg-type]
 
 
 def test_limits_are_told_by_the_options_that_raise_them(sources: FileSources):
