@@ -41,6 +41,8 @@ class _Rows:
 
     listing: Listing
     columns: Sequence[str]
+    places: tuple[int, int, int | None]
+    """Of path, label and split in a row; None: there is no such column."""
     where: str
     """What messages call the file."""
     seen: dict[str, int] = field(default_factory=dict)
@@ -55,7 +57,9 @@ def list_csv(cfg: DataConfig) -> Listing:
     file = cfg.csv
     table = open_list(file, cfg.limits)
     listing = Listing(cfg.root if cfg.root else file.parent)
-    rows = _Rows(listing, table.header, str(file))
+    path_at, label_at, part_at = table.places(("path", "label", "split"))
+    assert path_at is not None and label_at is not None  # `open_list` looked for them
+    rows = _Rows(listing, table.header, (path_at, label_at, part_at), str(file))
     for line, cells in table.rows:
         _add_row(rows, line, cells)
     listing.problems += _backslashes(rows)
@@ -91,34 +95,39 @@ def _problem(root: Path, name: str, label: str | None, part: str) -> str | None:
 
 
 def _add_row(rows: _Rows, line: int, fields: list[str]) -> None:
-    listing, where = rows.listing, f"data.csv: line {line} of {rows.where}"
+    if problem := _row_problem(rows, line, fields):
+        rows.listing.problems.append(f"data.csv: line {line} of {rows.where} {problem}")
+
+
+def _row_problem(rows: _Rows, line: int, fields: list[str]) -> str | None:
+    """Adds the image of a row to the listing, or says what is wrong with it."""
     if len(fields) != len(rows.columns):
         advice = "; a field with commas needs quotes" if len(fields) > len(rows.columns) else ""
-        listing.problems.append(
-            f"{where} has {count_of(len(fields), 'field')}, its first line {len(rows.columns)} "
+        return (
+            f"has {count_of(len(fields), 'field')}, its first line {len(rows.columns)} "
             f"({name_of(', '.join(rows.columns))}){advice}"
         )
-        return
-    row = dict(zip(rows.columns, fields, strict=True))
-    name = row["path"].strip()
-    label, part = row["label"].strip() or None, row.get("split", "").strip() or "train"
-    part = _PARTS.get(role_of(part), part)
+    listing = rows.listing
+    path_at, label_at, part_at = rows.places
+    name, label = fields[path_at].strip(), fields[label_at].strip() or None
+    part = "train" if part_at is None else fields[part_at].strip() or "train"
+    if part not in ("train", "test"):
+        part = _PARTS.get(role_of(part), part)
     if problem := _problem(listing.root, name, label, part):
-        listing.problems.append(f"{where} {problem}")
-        return
-    plain = not os.path.isabs(name) and os.pardir not in name  # spares a million files two slow calls each
+        return problem
+    plain = name[0] != os.sep and os.pardir not in name  # spares a million files two slow calls each
     path = os.path.normpath(name) if plain else relative(listing.root, str(listing.root / name))
-    if path in rows.seen:
-        listing.problems.append(f"{where} repeats the image of line {rows.seen[path]}: {name_of(name)}")
-    elif part not in ("train", "test"):
-        listing.problems.append(f"{where} has split {part!r}; train, test or nothing is valid")
-    elif part == "test" and label is None:
-        listing.problems.append(f"{where} is a test image without a label: {name_of(name)}")
-    else:
-        (listing.train if part == "train" else listing.test).append((path, label))
-    rows.seen.setdefault(path, line)
+    first = rows.seen.setdefault(path, line)
     if label is not None:
         if label not in rows.labels:
             rows.labels[label] = [] if label.casefold() in NO_LABEL else None
         if (lines := rows.labels[label]) is not None:
             lines.append(line)
+    if first != line:
+        return f"repeats the image of line {first}: {name_of(name)}"
+    if part not in ("train", "test"):
+        return f"has split {part!r}; train, test or nothing is valid"
+    if part == "test" and label is None:
+        return f"is a test image without a label: {name_of(name)}"
+    (listing.train if part == "train" else listing.test).append((path, label))
+    return None
