@@ -49,6 +49,8 @@ class Header(NamedTuple):
     """Digest of the last bytes: files of one size and one tail may be equal, others are not."""
     reason: str = ""
     """Why it is no image."""
+    several: bool = False
+    """Whether it holds more than one picture; the first is read."""
 
 
 class Pixels(NamedTuple):
@@ -99,8 +101,19 @@ def _of_image(file: BinaryIO, limits: Limits) -> dict[str, Any]:
                 width, height = height, width
             return {
                 "height": height, "width": width, "orientation": orientation, "format": image.format or "",
-                "color": color_of(image),
+                "color": color_of(image), "several": _several(image),
             }  # fmt: skip
+
+
+def _several(image: Any) -> bool:
+    """Whether a TIFF, GIF, WebP or PNG holds more pictures than the one that is read. The second one of a phone's JPEG
+    is a preview, or how far things are away, and does not count."""
+    if image.format not in ("TIFF", "GIF", "WEBP", "PNG"):
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # what is behind the first picture may be anything
+        return False
 
 
 def color_of(image: Any) -> str:

@@ -96,6 +96,10 @@ class Files:
     """data.size, where it was given."""
     smaller: int = 0
     """Images whose shorter side is below it: they are enlarged."""
+    several: int = 0
+    """Files that hold more than one picture, of which the first is read."""
+    one_of_several: str = ""
+    """Path of one of them."""
 
 
 @dataclass

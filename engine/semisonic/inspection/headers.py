@@ -22,6 +22,8 @@ class Headers:
     format_N: np.ndarray
     """int16: number into `formats`; -1 of what is no image."""
     color_N: np.ndarray
+    several_N: np.ndarray
+    """bool: whether the file holds more than one picture."""
     tails_NB: np.ndarray
     """uint8 [N, 16]."""
     formats: list[str] = field(default_factory=list)
@@ -38,7 +40,7 @@ def collect(found: Iterable[Header], count: int) -> Headers:
     table = Headers(
         np.zeros(count, np.int64), np.zeros((count, 2), np.uint64), np.zeros((count, 2), np.int32),
         np.zeros(count, np.uint8), np.full(count, -1, np.int16), np.full(count, -1, np.int16),
-        np.zeros((count, 16), np.uint8),
+        np.zeros(count, bool), np.zeros((count, 16), np.uint8),
     )  # fmt: skip
     formats: dict[str, int] = {}
     colors: dict[str, int] = {}
@@ -51,6 +53,7 @@ def collect(found: Iterable[Header], count: int) -> Headers:
             continue
         table.shapes_N2[i] = entry.height, entry.width
         table.orientation_N[i] = entry.orientation
+        table.several_N[i] = entry.several
         table.format_N[i] = formats.setdefault(entry.format, len(formats))
         table.color_N[i] = colors.setdefault(entry.color, len(colors))
     table.formats, table.colors = list(formats), list(colors)
@@ -74,6 +77,8 @@ def summary(table: Headers, paths: Sequence[str], size: int | None) -> Files:
         },
         colors=_counted(table.color_N[known], table.colors),
         orientations=dict(zip(turned.tolist(), counts.tolist(), strict=True)),
+        several=int(table.several_N.sum()),
+        one_of_several=next((paths[i] for i in np.flatnonzero(table.several_N).tolist()), ""),
         height=span(height_K),
         width=span(width_K),
         shorter_side=span(shorter_K),

@@ -104,6 +104,9 @@ def _file_lines(found: Inspection) -> Iterator[Line]:
     if files.orientations:
         turned = ", ".join(f"{_TURNS.get(tag, tag)} {count:,}" for tag, count in files.orientations.items())
         yield "orientation tags", f"{turned}: applied when read"
+    if files.several:
+        one = f", such as {name_of(files.one_of_several)}"
+        yield "several pictures", f"{_count(files.several, 'file')}{one}: of each the first one is read"
 
 
 def _pixel_lines(found: Inspection) -> Iterator[Line]:

@@ -75,6 +75,19 @@ def test_sizes_are_those_of_the_turned_image(tmp_path: Path, tag: int, turned: b
     assert (found.height, found.width) == manifest.inspect(str(tmp_path / "a.jpg"))[:2]
 
 
+@pytest.mark.parametrize(("kind", "count", "several"), [
+    ("GIF", 2, True), ("TIFF", 3, True), ("WEBP", 2, True), ("PNG", 2, True), ("GIF", 1, False), ("TIFF", 1, False),
+    ("PNG", 1, False), ("MPO", 2, False),
+])  # fmt: skip
+def test_more_than_one_picture_in_a_file_is_seen(tmp_path: Path, kind: str, count: int, several: bool):
+    pictures = [Image.new("RGB", (8, 6), (40 * number, 9, 200)) for number in range(count)]
+    pictures[0].save(tmp_path / "image", kind, save_all=True, append_images=pictures[1:])
+    found = header(str(tmp_path / "image"))
+    assert found.several == several and not found.reason
+    damaged = written(tmp_path / "cut", (tmp_path / "image").read_bytes()[:-30])
+    assert header(damaged).several in (False, several)
+
+
 def test_what_is_no_image_has_a_reason(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.png")
     files = {

@@ -15,7 +15,7 @@ def a_header(number: int, **changed) -> Header:
 ENTRIES = [
     a_header(0),
     a_header(1, height=60, width=30, orientation=6, format="JPEG"),
-    a_header(2, color="gray"),
+    a_header(2, color="gray", several=True),
     Header(reason="not an image", size=7),
     a_header(4, height=10, width=10),
 ]
@@ -32,6 +32,7 @@ def test_formats_colors_sizes_and_turns_are_told():
     assert found.height == Span(10, 20, 60) and found.width == Span(10, 35, 40)
     assert found.shorter_side == Span(10, 20, 30) and found.aspect == Span(0.5, 1.5, 2)
     assert found.largest == "b" and found.smaller == 3
+    assert found.several == 1 and found.one_of_several == "c"
 
 
 def test_of_no_image_nothing_is_told():

@@ -35,7 +35,7 @@ def everything(name: str, many: int = 1) -> Inspection:
         [ClassCount(name, 10, 8, 2, 4)],
         Files(
             20, 5000, {name: 20}, {name: 5000}, {name: 20}, {6: 3}, Span(1, 2, 3), Span(4, 4, 4), Span(1, 2, 3),
-            Span(0.5, 1, 2), name, 64, 7,
+            Span(0.5, 1, 2), name, 64, 7, 2, name,
         ),
         Decoded(12, False, 3, 4, [name] * many),
         Copies(4, 1, [], [[name, name]] * many, [[name, name]] * many, [[name, name]] * many),
@@ -55,7 +55,7 @@ def test_everything_is_said():
     for said in (
         "10 images of 1 class", "4 (none are given: held back from the labeled ones)",
         "1: what the folders are for is not understood", "8 labels (8 a class), 2 held out, a pool of 13",
-        "4 wide, 1, 2, 3 high", "0.50, 1.00, 2.00", "7 of 20, 35%: they are enlarged", "turned by 90° 3",
+        "4 wide, 1, 2, 3 high", "0.50, 1.00, 2.00", "7 of 20, 35%: they are enlarged", "2 files, such as x: of each the first one is read", "turned by 90° 3",
         "12 of 20, spread over each role", "4 of the 12", "1 image: x of the 12; the standard deviation",
         "4 images with the content of another, 1 of them links: x = x", "1 image under two classes",
         "1 test image also for training", "1 file: x (x)", "4 files, no images by name: x 4; x", "A training would be refused",
