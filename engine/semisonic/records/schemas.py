@@ -30,6 +30,9 @@ LINES = 5
 STATE, METRICS = 256 * MEGABYTE, 4096 * MEGABYTE
 """Limits of files that grow with a run: the history of evaluations, and the metrics."""
 
+LEAST_DEVIATION = 1e-12
+"""Of pixels from 0 to 1."""
+
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -56,10 +59,19 @@ def _figures(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
+def _deviation(value: float) -> float:
+    """One that float32 can divide by, and what comes of it can be multiplied."""
+    if value < LEAST_DEVIATION:
+        raise PydanticCustomError("no_deviation", "input should be at least {least}", {"least": LEAST_DEVIATION})
+    return value
+
+
 Classes = Annotated[list[str], Field(min_length=1, max_length=2**20), AfterValidator(_classes)]
 Figures = Annotated[dict[str, Any], AfterValidator(_figures)]
 Channels = Annotated[list[Annotated[Number, Field(ge=-1e6, le=1e6)]], Field(min_length=3, max_length=3)]
-Deviations = Annotated[list[Annotated[Number, Field(gt=0, le=1e6)]], Field(min_length=3, max_length=3)]
+Deviations = Annotated[
+    list[Annotated[Number, Field(gt=0, le=1e6), AfterValidator(_deviation)]], Field(min_length=3, max_length=3)
+]
 
 
 class Record(BaseModel):

@@ -9,6 +9,7 @@ Earlier versions had no `kind` and other names, in these files and in the histor
 is no JSON. What is read is translated by the tables below; the lines of a file stay as they were written.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,4 +59,9 @@ def results(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics.jsonl. Raises `UserError`."""
-    return list(parse(read_text(path, schemas.METRICS).splitlines(keepends=True), str(path)))
+    return list(parse(lines_of(read_text(path, schemas.METRICS)), str(path)))
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a file with their ends, of which `\\n` alone is one: the others may stand inside of a line."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)

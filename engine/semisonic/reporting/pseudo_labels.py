@@ -60,7 +60,8 @@ class PseudoLabelMonitor:
         if step and path.exists():
             for line in read_metrics(path):
                 if line["step"] <= step and (shares := line.get("train/class_share")) is not None:
-                    if not isinstance(shares, list) or len(shares) != len(self.prior_C):
+                    numbers = isinstance(shares, list) and all(isinstance(s, int | float) for s in shares)
+                    if not numbers or len(shares) != len(self.prior_C):
                         raise UserError(f"{path}: train/class_share of step {line['step']}: not a share of each class")
                     self._judge(line["step"], shares)
         self.step = step if read is None else read

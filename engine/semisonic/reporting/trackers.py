@@ -17,7 +17,7 @@ from semisonic.distributed.engine import Accelerator
 from semisonic.faults import reach
 from semisonic.records import schemas
 from semisonic.records.reading import read_text
-from semisonic.reporting.metrics_file import EVAL, parse
+from semisonic.reporting.metrics_file import EVAL, lines_of, parse
 from semisonic.reporting.reporters import Reporters
 from semisonic.schema import UserError
 from semisonic.text import dump_json, printable
@@ -150,7 +150,7 @@ def write_missing(path: Path, history: Sequence[Mapping[str, Any]]) -> int:
     """Puts evaluations that a file of metrics has lost back in their places, as far as the history knows them: without
     their time and accuracies by class; returns how many. The lines of the file must be whole.
     """
-    lines = read_text(path, schemas.METRICS).splitlines(keepends=True) if path.exists() else []
+    lines = lines_of(read_text(path, schemas.METRICS)) if path.exists() else []
     entries = list(parse(lines, str(path)))
     there = {entry["step"] for entry in entries if entry["kind"] == EVAL}
     missing = [entry for entry in history if entry["step"] not in there]

@@ -39,6 +39,7 @@ READERS: dict[str, tuple[Callable[[Path], Any], Any]] = {
 WRONG_STATE: dict[str, Any] = {
     "std.1: 0.0: input should be greater than 0": {"std": [0.5, 0.0, 0.5]},
     "std.0: -1: input should be greater than 0": {"std": [-1, 0.5, 0.5]},
+    "std.2: 1e-300: input should be at least 1e-12": {"std": [0.5, 0.5, 1e-300]},
     "mean.0: nan: input should be a finite number": {"mean": [float("nan"), 0.5, 0.5]},
     "mean: a list of 2: list should have at least 3 items after validation, not 2": {"mean": [0.5, 0.5]},
     "classes: cat is in it twice": {"classes": ["cat", "dog", "cat"]},

@@ -8,6 +8,7 @@ import torch
 
 from semisonic.algorithms.monitoring import pseudo_label_metrics
 from semisonic.reporting.pseudo_labels import PseudoLabelMonitor, describe, normalized_entropy, summary
+from semisonic.schema import UserError
 from semisonic.training.metrics import Meter
 from tests.support.pseudo_labels import usage
 
@@ -141,6 +142,10 @@ def test_a_resumed_run_takes_up_the_alarm_where_it_was(tmp_path: Path):
     fresh = usage()
     fresh.restore(tmp_path / "nothing", 0)
     assert not fresh.readings
+    for odd in (["a"] * 4, [0.5], "a", [None] * 4):
+        path.write_text(json.dumps({"step": 1, "train/class_share": odd}) + "\n")
+        with pytest.raises(UserError, match="train/class_share of step 1: not a share of each class"):
+            usage().restore(path, 2)
 
 
 def test_the_summary_has_the_last_figures_and_every_change():

@@ -53,6 +53,8 @@ def test_evaluations_that_a_file_of_metrics_has_lost_come_from_the_history(tmp_p
     assert lines[1:3] == whole and [json.loads(line)["step"] for line in lines] == [2, 4, 4, 6]
     assert json.loads(lines[3]) == {"step": 6, "kind": "eval", "test/top1": 6.0}
     assert write_missing(path, history) == 0 and path.read_text().splitlines() == lines
+    path.write_text('{"step": 2,\r "kind": "eval", "test/top1": 2.0}\r\n')  # two lines to str.splitlines
+    assert write_missing(path, history) == 2
     path.unlink()
     assert write_missing(path, history) == 3 and len(path.read_text().splitlines()) == 3
 

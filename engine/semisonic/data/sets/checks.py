@@ -3,13 +3,14 @@
 A reader of a plug-in can get all of it wrong; what is not noticed here would end inside a convolution or a sampler.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from semisonic.records.schemas import LEAST_DEVIATION
 
 
 def three_floats(value: Any) -> tuple[float, float, float] | None:
@@ -62,7 +63,7 @@ def unwritable(classes: Iterable[str]) -> list[str]:
 
 def _number_problems(data: Any) -> list[str]:
     problems = []
-    for field, low, least in (("mean", 0.0, "0 to 1"), ("std", math.nextafter(0, 1), "above 0, at most 1")):
+    for field, low, least in (("mean", 0.0, "0 to 1"), ("std", LEAST_DEVIATION, "above 0, at most 1")):
         values = three_floats(getattr(data, field))
         if values is None or not all(low <= value <= 1 for value in values):
             given = getattr(data, field)
