@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -130,14 +130,11 @@ def show_lists() -> int:
     return 0
 
 
-def table(title: str, rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Table:
-    """A table of text, whatever that holds."""
-    result = Table(
-        title=Text(printable(title)), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0),
-        pad_edge=False, show_header=any(columns),
-    )  # fmt: skip
+def table(title: str, rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Group:
+    """A table of text, whatever that holds. Its title may be wider than it."""
+    result = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=any(columns))
     for column in columns:
         result.add_column(Text(name_of(column)))
     for row in rows:
         result.add_row(*(Text(printable(cell)) for cell in row))
-    return result
+    return Group(*([Text(printable(title), "bold")] if title else []), result)

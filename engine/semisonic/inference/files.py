@@ -81,7 +81,7 @@ def labeled_folder(folder: Path, classes: Sequence[str]) -> LabeledFolder:
 
     Raises `UserError` where there is no such folder, or one of a class that is not in `classes`.
     """
-    names, problems = class_folders(f"{folder}", folder)
+    names, problems = class_folders("images", folder)
     if problems:
         raise UserError(problems)
     passed = PassedOver()

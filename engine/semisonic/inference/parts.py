@@ -71,7 +71,8 @@ def find_target(path: Path, kind: str | None, resume: bool) -> Target:
         return target
     for there in dict.fromkeys((path, target.folder, target.left_out)):
         if os.path.lexists(there) and not (there == target.folder and _holds_nothing(there)):
-            raise UserError(f"--out {path}: {there} already exists; name another")
+            which = "" if there == path else f"{there} "
+            raise UserError(f"--out {path}: {which}already exists; name another")
     return target
 
 

@@ -3,8 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, Group
 
 from semisonic.config.help import table
 from semisonic.inference.evaluate import Evaluated
@@ -39,7 +38,7 @@ def show(evaluated: Evaluated, console: Console) -> None:
     console.print(confusions(name, result, evaluated.classes, console))
 
 
-def per_class(title: str, result: Evaluation, classes: Sequence[str]) -> Table:
+def per_class(title: str, result: Evaluation, classes: Sequence[str]) -> Group:
     """Precision, recall and F1 of every class, and their means over the classes that have one."""
     columns = result.precision, result.recall, result.f1
     rows = [
@@ -50,7 +49,7 @@ def per_class(title: str, result: Evaluation, classes: Sequence[str]) -> Table:
     return table(title, [*rows, ("mean", f"{result.count}", *means)], ("class", "images", "precision", "recall", "F1"))
 
 
-def confusions(name: str, result: Evaluation, classes: Sequence[str], console: Console) -> Table:
+def confusions(name: str, result: Evaluation, classes: Sequence[str], console: Console) -> Group:
     """The confusion matrix where it fits, or else what is confused most often."""
     rows = [(label, *map(str, row)) for label, row in zip(classes, result.confusion, strict=True)]
     matrix = table(f"Confusion ({name}): true classes, and how often each was predicted", rows, ("", *classes))

@@ -48,12 +48,10 @@ def test_an_evaluation_inside_of_its_folder_is_no_class(tmp_path: Path):
 
 
 def test_mistakes_in_a_folder_are_one_line(tmp_path: Path):
-    assert mistakes(tmp_path / "none") == [
-        f"{tmp_path}/none: cannot read the folder {tmp_path}/none: No such file or directory"
-    ]
+    assert mistakes(tmp_path / "none") == [f"images: cannot read the folder {tmp_path}/none: No such file or directory"]
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert mistakes(empty) == [f"{empty}: {empty} holds no class folders; one folder of images a class is needed"]
+    assert mistakes(empty) == [f"images: {empty} holds no class folders; one folder of images a class is needed"]
     write_images(tmp_path / "other" / "a", "1.png")
     write_images(tmp_path / "other" / "elk", "1.png")
     assert mistakes(tmp_path / "other") == [f"{tmp_path}/other: not classes of the run: elk; its classes are a, b, c"]

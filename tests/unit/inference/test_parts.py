@@ -117,7 +117,8 @@ def test_a_kill_before_the_header_is_written_leaves_nothing_in_the_way(tmp_path:
             (target.folder / name).write_text("of a kill")
         assert find_target(path, kind, resume=False) == find_target(path, kind, resume=True) == target
         (target.folder / "part-00000-00000.csv").write_text("of another")
-        assert f"{target.folder} already exists" in mistake(path, kind, resume=True)
+        which = "" if path == target.folder else f"{target.folder} "
+        assert mistake(path, kind, resume=True) == f"--out {path}: {which}already exists; name another"
 
 
 @pytest.mark.parametrize("reached", ["unlinked", "header"])

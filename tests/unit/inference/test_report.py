@@ -41,3 +41,7 @@ def test_of_many_classes_the_worst_confusions_are_shown(classes: int, width: int
     assert "top-5" in text
     at = lines.index(["class3", "class5", "10", "50.00", "%"])
     assert lines[at + 1] == ["class2", "class1", "4", "28.57", "%"] and len(lines) == at + 2
+
+
+def test_titles_are_one_line_however_narrow_their_tables():
+    assert "Confusion (ema): true classes, and how often each was predicted\n" in printed([[1, 0], [0, 1]])
