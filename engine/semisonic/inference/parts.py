@@ -221,11 +221,14 @@ def _rows(file: Path) -> int:
 
 
 def first_left_out(file: Path, count: int) -> list[tuple[str, str]]:
-    """(path, reason), as they are written, of the first images that were left out."""
-    with file.open(newline="", encoding="utf-8") as opened:
-        rows = csv.reader(opened)
-        next(rows)
-        return [(path, reason) for (path, reason), _ in zip(rows, range(count), strict=False)]
+    """(path, reason), as they are written, of the first images that were left out. Raises `UserError`."""
+    try:
+        with file.open(newline="", encoding="utf-8") as opened:
+            rows = csv.reader(opened)
+            next(rows)
+            return [(path, reason) for (path, reason), _ in zip(rows, range(count), strict=False)]
+    except (OSError, ValueError, csv.Error, StopIteration) as error:
+        raise UserError(f"{file}: is not what was written there: {str(error) or 'it is empty'}") from error
 
 
 @dataclass
@@ -255,9 +258,9 @@ def begin(target: Target, layout: Layout, identity: Mapping[str, Any], about: Ma
                 )
             header = _read_header(file)
             _compare(header, identity, about, target.folder)
-            if target.single and not target.path.is_file():
-                header["finished"] = None  # the file was removed since
             layout = Layout(layout.images, layout.rows, header["slices"])
+            if header["finished"]:
+                _check_there(Parts(target, layout), header["finished"]["left_out"])
         else:
             header = {"format": FORMAT, **about, "begun_with": dict(identity), "slices": layout.slices}
             header |= {"finished": None}
@@ -283,6 +286,14 @@ def _read_header(file: Path) -> dict[str, Any]:
     if not whole:
         raise UserError(f"{file}: not of predictions that this version can continue; name another --out")
     return dict(header)
+
+
+def _check_there(parts: Parts, left_out: int) -> None:
+    """Raises `UserError` where something that was finished has been removed since."""
+    target = parts.target
+    tables = [target.path] if target.single else [parts.path(*part) for part in parts.layout.all_parts]
+    if gone := [path for path in [*tables, *[target.left_out] * (left_out > 0)] if not path.is_file()]:
+        raise UserError(f"--out {target.path}: was finished, but {gone[0]} was removed since; name another")
 
 
 def _compare(header: dict[str, Any], identity: Mapping[str, Any], about: Mapping[str, Any], folder: Path) -> None:

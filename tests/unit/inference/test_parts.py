@@ -147,12 +147,27 @@ def test_a_kill_while_the_parts_are_removed_loses_nothing(
     assert (target.path.read_bytes(), target.left_out.read_bytes()) == (table, left_out)
 
 
-def test_a_finished_file_that_was_removed_before_its_parts_is_made_again(tmp_path: Path):
-    target = find_target(tmp_path / "table.csv", None, resume=False)
+@pytest.mark.parametrize("name", ["table.csv", "table"])
+def test_what_was_finished_and_removed_since_is_told(tmp_path: Path, name: str):
+    target = find_target(tmp_path / name, None if name.endswith("csv") else "csv", resume=False)
+    finished = {"rows": 9, "left_out": 1}
     with begun(target) as job:
-        (target.folder / HEADER).write_text(json.dumps(job.header | {"finished": {"rows": 10, "left_out": 0}}))
-    with begun(target, resume=True) as job:
-        assert job.header["finished"] is None
+        for number, part in LAYOUT.all_parts:
+            write(job.parts, number, part, left_out=(2,))
+        job.parts.finish(job.header)
+    if target.single:  # as a kill leaves it
+        target.folder.mkdir()
+        (target.folder / HEADER).write_text(json.dumps(job.header | {"finished": finished}))
+    for gone in (target.left_out, target.path if target.single else job.parts.path(1, 0)):
+        content = gone.read_bytes()
+        gone.unlink()
+        with pytest.raises(UserError, match=f"was finished, but {gone} was removed"), begun(target, resume=True):
+            pass
+        gone.write_bytes(content)
+    for text in (b"", b"path,reason\na\n", b"path,reason\n\xff,x\n"):
+        target.left_out.write_bytes(text)
+        with pytest.raises(UserError, match=r"left_out\.csv: is not what was written there"):
+            first_left_out(target.left_out, 20)
 
 
 def test_a_kill_in_a_folder_of_parts_leaves_no_table_beside_them(tmp_path: Path):
