@@ -140,6 +140,15 @@ class CheckpointWriter:
         """Has the next `finish` raise an error of this rank, unless there is an earlier one."""
         self.error = self.error or error
 
+    def ours(self) -> bool:
+        """Whether the folder is still the run's own. One that is not ends all ranks, by the next `finish`."""
+        try:
+            self.check()
+        except UserError as error:
+            self.fail(error)
+            return False
+        return True
+
     @contextmanager
     def guard(self, path: Path) -> Iterator[bool]:
         """What the file system refuses while rank 0 writes `path` ends all ranks, by the next `finish`.
@@ -147,10 +156,7 @@ class CheckpointWriter:
         So does a folder that is not the run's any more, which is to be left as it is: it gives whether to write.
         """
         try:
-            try:
-                self.check()
-            except UserError as error:
-                self.fail(error)
+            self.ours()
             yield not self.failed
         except OSError as error:
             good = checkpoints.latest(self.folder)

@@ -4,7 +4,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -53,6 +53,8 @@ class Tracker:
                         f"metrics.jsonl had lost lines: {missing} evaluation{'s are' if missing > 1 else ' is'} there "
                         "again, from the checkpoint; training metrics that were lost stay lost"
                     )
+        self.ours: Callable[[], bool] = lambda: True
+        """Whether the folder is still the run's; some trackers open their files by name, again and again."""
         self.trackers: dict[str, Any] = {}
         """Those of Accelerate that have begun, on the main process."""
         for name in cfg.log.trackers if accelerator.is_main_process else ():
@@ -80,7 +82,11 @@ class Tracker:
         if self.trackers:
             values = scalars(metrics, self.classes)
             for name, tracker in self.trackers.items():
-                self.reporters.later(name, step, partial(tracker.log, values, step=step))
+                self.reporters.later(name, step, self._log, tracker, values, step)
+
+    def _log(self, tracker: Any, values: dict[str, float], step: int) -> None:
+        if self.ours():
+            tracker.log(values, step=step)
 
     def close(self) -> None:
         if self.file:

@@ -157,6 +157,7 @@ class Trainer:
         tracker = Tracker(
             self.accelerator, self.cfg, self.run_folder, self.step, self.data.classes, self.history, reporters
         )  # fmt: skip
+        tracker.ours = self.checkpoint_writer.ours
         pseudo_labels = PseudoLabelMonitor(self.cfg, self.data.classes, self.algorithm.info.class_prior)
         if self.rank.is_main:
             pseudo_labels.restore(tracker.path, self.step, self.step - self.unread)

@@ -157,6 +157,9 @@ def test_a_folder_that_goes_in_the_middle_ends_the_run(tmp_path: Path, end: str)
             while out.exists():  # as `rm -rf`, also where the writer's own clean-up takes files away meanwhile
                 shutil.rmtree(out, ignore_errors=True)
             return
+        for thread in threading.enumerate():
+            if thread.name.startswith("checkpoint "):  # it found the folder to be the run's, and writes by name
+                thread.join()
         out.rename(place)
         if end == "replaced":
             shutil.copytree(place, out)
