@@ -13,7 +13,7 @@ import random
 import resource
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,9 @@ LIBRARIES = tuple(
 )
 """Folders of what is no user's own code: this package, the kernels, installed packages and Python."""
 CGROUP = Path("/sys/fs/cgroup")
+PROC = Path("/proc")
+UNKNOWN = 2**62
+"""Bytes where the system does not say how many."""
 
 
 def dry_steps(
@@ -116,7 +119,7 @@ def memory_limited() -> Iterator[int]:
     free = free_bytes() // local_world_size()
     before = resource.getrlimit(resource.RLIMIT_DATA)
     limit = data_bytes() + free
-    lower = before[0] == resource.RLIM_INFINITY or limit < before[0]
+    lower = limit < UNKNOWN // local_world_size() and (before[0] == resource.RLIM_INFINITY or limit < before[0])
     if lower:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, before[1]))
     try:
@@ -128,23 +131,26 @@ def memory_limited() -> Iterator[int]:
 
 def data_bytes() -> int:
     """What the process has of memory that it can write, touched or not."""
-    return _kilobytes(Path("/proc/self/status"), "VmData:")
+    return _kilobytes(PROC / "self/status", "VmData:", UNKNOWN)
 
 
 def free_bytes() -> int:
     """Memory that this process and others may still take before the system kills one."""
-    meminfo = Path("/proc/meminfo")
-    free = _kilobytes(meminfo, "MemAvailable:") + _kilobytes(meminfo, "SwapFree:")
+    meminfo = PROC / "meminfo"
+    free = _kilobytes(meminfo, "MemAvailable:", UNKNOWN) + _kilobytes(meminfo, "SwapFree:", 0)
     try:
         limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
         cached = next(
             line.split()[1] for line in (CGROUP / "memory.stat").read_text().splitlines() if "inactive_file" in line
         )
-    except (OSError, StopIteration):  # no container, or one of another kind
+    except (OSError, StopIteration, ValueError):  # no container, or one of another kind
         return free
     return free if limit == "max" else min(free, max(0, int(limit) - int(used) + int(cached)))
 
 
-def _kilobytes(file: Path, name: str) -> int:
-    line = next(line for line in file.read_text().splitlines() if line.startswith(name))
-    return 1024 * int(line.split()[1])
+def _kilobytes(file: Path, name: str, otherwise: int) -> int:
+    """The bytes of a line of /proc; `otherwise` where it is not there, as under a kernel of another kind."""
+    with suppress(OSError, ValueError, IndexError, StopIteration):
+        line = next(line for line in file.read_text().splitlines() if line.startswith(name))
+        return 1024 * int(line.split()[1])
+    return otherwise

@@ -1,6 +1,7 @@
 """What fails in a run's first step fails before its folder is made, in one line, and otherwise changes nothing."""
 
 import random
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +81,17 @@ def test_what_is_free_is_known_and_a_limit_ends():
     with generators_kept():
         random.random(), np.random.rand()
     assert before == (random.getstate(), np.random.get_state()[1].tolist())
+
+
+@pytest.mark.parametrize("meminfo", [None, "MemFree: 1 kB\n", "MemAvailable:\n", "MemAvailable: 262144 kB\n"])
+def test_where_a_system_does_not_say_what_is_free_nothing_is_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meminfo: str | None
+):
+    """Neither where it does not say what the process has."""
+    monkeypatch.setattr(dry_step, "PROC", tmp_path)
+    monkeypatch.setattr(dry_step, "CGROUP", tmp_path)
+    if meminfo is not None:
+        (tmp_path / "meminfo").write_text(meminfo)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with memory_limited():
+        assert resource.getrlimit(resource.RLIMIT_DATA) == before
