@@ -32,7 +32,7 @@ TOOLS = frozenset(
 _WRITTEN = tuple(
     frozenset(names.split())
     for names in (
-        "config.yaml status.json", "config.yaml split.npz", "config.yaml checkpoints",  # a run
+        "config.yaml status.json", "config.yaml split.npz", "config.yaml checkpoints metrics.jsonl",  # a run
         "split.npz images.npz",  # one that was killed before it was complete
         "config.yaml state.json", "config.yaml model.safetensors",  # a checkpoint
         "evaluation.json confusion.png", "compare.html runs.csv",

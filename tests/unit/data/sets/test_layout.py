@@ -196,13 +196,23 @@ def test_a_run_inside_of_its_data_is_no_class(tmp_path: Path):
     write_classes(tmp_path)
     before = files(load_it(tmp_path).train)
     (tmp_path / "runs/a/checkpoints").mkdir(parents=True)
-    (tmp_path / "runs/a/config.yaml").write_text("")
+    for name in ("config.yaml", "status.json"):
+        (tmp_path / "runs/a" / name).write_text("")
     write_images(tmp_path / "runs/a", "confusion.png")
     data = load_it(tmp_path)
     assert data.classes == ("cat", "dog") and files(data.train) == before
     assert "passed over, written by semisonic: runs/a/" in data.notes
     (line,) = errors_of(tmp_path / "runs/a")
     assert line.endswith("runs/a is a folder that semisonic wrote, not one of images")
+
+
+def test_a_project_s_folder_may_be_the_data_s(tmp_path: Path):
+    """Other programs have a config.yaml and checkpoints, too."""
+    write_classes(tmp_path / "train")
+    write_classes(tmp_path / "test", images="3.png")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").write_text("epochs: 3")
+    assert load_it(tmp_path).notes == (f"not used in {tmp_path}: checkpoints/",)
 
 
 def test_what_a_class_holds_in_place_of_images_is_said(tmp_path: Path):
