@@ -68,16 +68,27 @@ def open_image(source: str | Path | BinaryIO, pixels: int | None = None) -> Iter
     """
     from PIL import Image
 
-    with _pillow_allows(None):
+    _allow(math.inf)
+    try:
         opened = Image.open(source)  # which reads its size alone
-    with opened as image, _pillow_allows(pixels):
-        width, height = image.size
-        if pixels is not None and width * height > pixels:
-            reason = f"{width} x {height} pixels are more than data.max_pixels={pixels}; raise it to read this one"
-            raise TooManyPixels(errno.EFBIG, reason)
-        yield image
+    finally:
+        _allow_no_more(math.inf)
+    own = math.inf if pixels is None else pixels
+    _allow(own)
+    try:
+        with opened as image:
+            width, height = image.size
+            if width * height > own:
+                reason = f"{width} x {height} pixels are more than data.max_pixels={pixels}; raise it to read this one"
+                raise TooManyPixels(errno.EFBIG, reason)
+            yield image
+    finally:
+        _allow_no_more(own)
 
 
+# Pillow's own limit, which it asks for while it opens and decodes, is one for the whole process: it is raised to the
+# largest of the images that are open, and then what its user has set. (Functions, since context managers would take a
+# tenth of the time in which a small image is checked.)
 _allowed: list[float] = []
 """Pixels, for each image that is open."""
 _usual: list[int | None] = []
@@ -85,27 +96,25 @@ _usual: list[int | None] = []
 _changing = threading.Lock()
 
 
-@contextmanager
-def _pillow_allows(pixels: int | None) -> Iterator[None]:
-    """Pillow's own limit, which it asks for while it opens and decodes, is one for the whole process: it is raised to
-    the largest of the images that are open, and then what its user has set."""
+def _allow(pixels: float) -> None:
     from PIL import Image
 
-    own = math.inf if pixels is None else pixels
     with _changing:
         if not _allowed:
             _usual.append(Image.MAX_IMAGE_PIXELS)
-        _allowed.append(own)
+        _allowed.append(pixels)
         _set_pillow(max(_allowed))
-    try:
-        yield
-    finally:
-        with _changing:
-            _allowed.remove(own)
-            if _allowed:
-                _set_pillow(max(_allowed))
-            else:
-                Image.MAX_IMAGE_PIXELS = _usual.pop()
+
+
+def _allow_no_more(pixels: float) -> None:
+    from PIL import Image
+
+    with _changing:
+        _allowed.remove(pixels)
+        if _allowed:
+            _set_pillow(max(_allowed))
+        else:
+            Image.MAX_IMAGE_PIXELS = _usual.pop()
 
 
 def _set_pillow(pixels: float) -> None:

@@ -111,27 +111,34 @@ def examine(path: str, known: bytes = b"", limits: Limits = USUAL) -> Examined |
 
 def _judge(data: bytes, limits: Limits) -> Examined:
     """What Pillow and DALI's codec library make of a file's bytes. Raises what Pillow does."""
-    from PIL import ImageOps, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     if not data:
         return Examined(0, 0, BAD, "empty file")
     try:
         with open_image(io.BytesIO(data), limits.pixels) as image:
-            if image.format == "PNG":
-                image.verify()  # checksums, which load() ignores
+            if image.format != "PNG":
+                return _judge_image(image, data)
+            image.verify()  # checksums, which load() ignores; nothing else can be done with the image then
         with open_image(io.BytesIO(data), limits.pixels) as image:
-            image.load()
-            if is_own(image):
-                return Examined(0, 0, BAD, "a picture that semisonic made, not one of the data")
-            height, width = ImageOps.exif_transpose(image).size[::-1]
-            if _dali_decodes(image, data, height, width):
-                return Examined(height, width, OK, "")
-            if image.mode in ("I", "F"):
-                reason = f"{image.format} of mode {image.mode}, whose range of values is not defined"
-                return Examined(0, 0, BAD, reason)
-            return Examined(height, width, VIA_PILLOW, "")
+            return _judge_image(image, data)
     except UnidentifiedImageError:
         return Examined(0, 0, BAD, stand_in(data))
+
+
+def _judge_image(image: Any, data: bytes) -> Examined:
+    from PIL import ImageOps
+
+    image.load()
+    if is_own(image):
+        return Examined(0, 0, BAD, "a picture that semisonic made, not one of the data")
+    height, width = ImageOps.exif_transpose(image).size[::-1]
+    if _dali_decodes(image, data, height, width):
+        return Examined(height, width, OK, "")
+    if image.mode in ("I", "F"):
+        reason = f"{image.format} of mode {image.mode}, whose range of values is not defined"
+        return Examined(0, 0, BAD, reason)
+    return Examined(height, width, VIA_PILLOW, "")
 
 
 def _failure(error: Exception) -> Examined:
