@@ -116,8 +116,14 @@ def _numbered(digests_NB: np.ndarray) -> np.ndarray:
     """Rows of uint8 [N, 16] as numbers that are equal where the rows are: int64 [N]."""
     if not len(digests_NB):
         return np.empty(0, np.int64)
-    rows_N = np.ascontiguousarray(digests_NB).view(np.dtype((np.void, digests_NB.shape[1]))).ravel()
-    return np.unique(rows_N, return_inverse=True)[1].reshape(-1)
+    # By their first half as numbers, which sort several times as fast as bytes; nearly all are told apart by that.
+    halves_N2 = np.ascontiguousarray(digests_NB).view(np.uint64)
+    _, number_N, counts = np.unique(halves_N2[:, 0], return_inverse=True, return_counts=True)
+    number_N = number_N.reshape(-1).astype(np.int64)
+    alike = np.flatnonzero(counts[number_N] > 1)
+    rows_M = np.ascontiguousarray(digests_NB[alike]).view(np.dtype((np.void, digests_NB.shape[1]))).ravel()
+    number_N[alike] = len(digests_NB) + np.unique(rows_M, return_inverse=True)[1].reshape(-1)
+    return number_N
 
 
 def _equal_pixels(pixels: list[np.ndarray]) -> np.ndarray:

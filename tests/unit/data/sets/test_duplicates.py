@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from semisonic.data.sets import duplicates
-from semisonic.data.sets.base import DataConfig, DataSet, Images
+from semisonic.data.sets.base import DataConfig, DataSet, ImageFiles, Images
 from semisonic.data.sets.duplicates import find_duplicates, held_out_apart, without_duplicates
 from semisonic.data.sets.splits import Split, make_split, split_notes
 from semisonic.schema import UserError
@@ -52,6 +52,17 @@ def test_images_that_are_alike_in_the_middle_alone_are_no_duplicates():
     pixels[5, -1, -1, -1] = 1
     assert find_duplicates(Images(pixels, np.zeros(6, np.int64))).groups == [[0, 2, 4], [1, 3]]
     assert find_duplicates(Images(pixels[:1], np.zeros(1, np.int64))).groups == []
+
+
+def test_digests_that_begin_alike_are_told_apart():
+    digests = np.zeros((5, 16), np.uint8)
+    digests[:, 15] = [1, 2, 1, 3, 2]
+    digests[3, 0] = 1
+    own = ImageFiles(
+        Path("/data"), [f"{i}.png" for i in range(5)], np.zeros(5, np.int64), np.ones((5, 2), np.int32),
+        np.zeros(5, bool), np.ones(5, np.int64), digests,
+    )  # fmt: skip
+    assert find_duplicates(own).groups == [[0, 2], [1, 4]]
 
 
 def test_threads_and_pieces_change_nothing(monkeypatch):
