@@ -61,7 +61,7 @@ def test_the_rows_of_a_pool_of_files_have_their_paths(folder_run: tuple[Path, Pa
 def test_no_file_is_replaced_and_no_work_is_done_before_that_is_known(
     run: Path, tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("semisonic.inference.command.predict_pool", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr("semisonic.inference.pool.predict_pool", lambda *_: pytest.fail("too late"))
     for name in ("table.npy", "table.rows.csv", "table.json"):
         (tmp_path / name).write_text("kept")
         assert cli.predict([str(run), "--pool", "--out", str(tmp_path / "table.npy")]) == 2

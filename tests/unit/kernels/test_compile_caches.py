@@ -191,7 +191,7 @@ def test_without_a_home_a_folder_that_goes_with_the_process(environment: dict[st
         "private_extensions()\n"
         f"folder = os.path.dirname(os.environ['{INDUCTOR}'])\n"
         f"assert os.environ['{EXTENSIONS}'].startswith(folder) and os.environ['{TRITON}'].startswith(folder)\n"
-        "print(folder, oct(stat.S_IMODE(os.stat(folder).st_mode)))\n"
+        "print(folder, oct(stat.S_IMODE(os.stat(folder).st_mode)), flush=True)\n"
         "if os.fork() == 0:\n"
         "    raise SystemExit  # what ends first must not take the folder with it\n"
         "os.wait()\n"
