@@ -151,7 +151,12 @@ def test_ctrl_c_ends_the_script_and_its_processes(tree: Path):
         os.link(tree / "unlabeled/0.jpg", tree / f"unlabeled/link{number}.jpg")
     command_line = [str(ROOT / "launch/inspect_data.py"), str(tree), "--data.workers", "2", "--sample", "all"]
     running = subprocess.Popen(
-        [sys.executable, *command_line], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, *command_line],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Ignored where the tests are started in the background of a script, and inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     end = time.monotonic() + 60
     while len(children(running.pid)) < 3 and time.monotonic() < end:  # two, and Python's tracker of what they share
