@@ -22,6 +22,7 @@ from semisonic.config.command_line import resolve
 from semisonic.config.migrations import read_saved
 from semisonic.distributed.deepspeed import ParallelConfig, read_deepspeed
 from semisonic.models import pretrained
+from semisonic.reporting.errors import refusals_told
 from semisonic.reporting.metrics_file import read_metrics
 from semisonic.runs.continuing import check_same
 from semisonic.runs.run_folder import read_status
@@ -69,9 +70,10 @@ def loaded(path: Path) -> object:
 
 def resumed(path: Path) -> object:
     """What --resume does with a run's config.yaml first."""
-    cfg = resolve(["--resume", "--out", str(path.parent)])[1]
-    check_same(cfg, path.parent, longer=True)
-    return read_saved(path.parent)
+    with refusals_told():  # as around every command
+        cfg = resolve(["--resume", "--out", str(path.parent)])[1]
+        check_same(cfg, path.parent, longer=True)
+        return read_saved(path.parent)
 
 
 def weights(path: Path) -> object:

@@ -26,6 +26,7 @@ from semisonic.plugins import Plugin, load_plugins, plugin_files, require_plugin
 from semisonic.recipes import RECIPES, method_changes
 from semisonic.records.yaml_text import read_yaml
 from semisonic.schema import Config, UserError, expanded
+from semisonic.text import printable
 
 
 @dataclass(frozen=True)
@@ -380,10 +381,10 @@ def _describe(path: list[str], item: Any) -> str:
     name = ".".join(path)
     if item["type"] == "unknown_algorithm":
         return unknown_name(f"{name}.name", item["ctx"]["tag"], ALGORITHMS)
-    if item["type"] == "missing" and path[-1].isdigit():
-        return f"{'.'.join(path[:-1])}: {','.join(map(str, item['input']))} are too few values"
-    if item["type"] == "too_long":
-        return f"{name}: {','.join(map(str, item['input']))} are too many values"
+    few = item["type"] == "missing" and path[-1].isdigit()
+    if few or item["type"] == "too_long":
+        values = printable(",".join(map(str, item["input"])), 2 * LONGEST)
+        return f"{'.'.join(path[:-1]) if few else name}: {values} are too {'few' if few else 'many'} values"
     message = item["msg"].removeprefix("Input should be ").removeprefix("a ").removeprefix("Value error, ")
     expected = next((text for start, text in EXPECTED.items() if item["type"].startswith(start)), message)
     given = repr(item["input"])

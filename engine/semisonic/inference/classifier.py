@@ -25,6 +25,7 @@ from semisonic.models.wrapped import GIVEN, network_fingerprint
 from semisonic.plugins import load_plugins, loaded_plugins, require_plugins
 from semisonic.records.schemas import mistakes
 from semisonic.schema import UserError, given_path
+from semisonic.text import printable
 from semisonic.training.metrics import Evaluation, evaluate, evaluation_mode
 from semisonic.training.torch_state import plain_tensors, plain_torch
 
@@ -200,7 +201,13 @@ def classifier_of(
 
 def weak_defaults(checkpoint: checkpoints.Checkpoint, path: str | Path) -> dict[str, Any]:
     """How the run of a checkpoint drew weak views, where its version did not say; {} where it cannot be told."""
-    data = read_text(checkpoint.config, Path(path) / "config.yaml").fields.get("data") or {}
+    file = Path(path) / "config.yaml"
+    data = read_text(checkpoint.config, file).fields.get("data") or {}
+    if not isinstance(data, dict):
+        raise UserError(f"{file}: data: not a section of fields")
+    kinds = {"name": str, "flip": bool | None, "pad": int | None}
+    if wrong := [field for field, kind in kinds.items() if field in data and not isinstance(data[field], kind)]:
+        raise UserError([f"{file}: data.{field}: {printable(repr(data[field]), 80)} is not valid" for field in wrong])
     name, size = data.get("name", "digits"), checkpoint.state["image_size"]
     flip = {"digits": False, "folder": True, "given": True} | {known: entry.flip for known, entry in KNOWN.items()}
     if data.get("flip") is None and name not in flip:

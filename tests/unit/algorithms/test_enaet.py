@@ -199,3 +199,6 @@ def test_five_weights_on_the_command_line():
         with pytest.raises(UserError) as error:
             resolve(["--algorithm", "enaet", "--algorithm.slopes", given, "--device", "cpu"])
         assert error.value.messages == [f"algorithm.slopes: {given} {complaint}"]
+    with pytest.raises(UserError) as error:
+        resolve(["--algorithm", "enaet", "--algorithm.slopes", ",".join("1" * 9999), "--device", "cpu"])
+    assert len(error.value.messages[0]) < 150

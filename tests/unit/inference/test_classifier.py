@@ -18,6 +18,7 @@ import semisonic
 from semisonic.checkpoint import format as checkpoints
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.registry import load_data_set
+from semisonic.inference.classifier import weak_defaults
 from semisonic.models.networks import ModelConfig, build
 from semisonic.models.small import Small
 from semisonic.models.wrapped import network_fingerprint
@@ -181,3 +182,22 @@ def test_the_head_and_offsets_of_add_ons_are_loaded_in_the_main_one_s_place(name
                 expected = trainer.algorithm.predict(images, module)
                 torch.testing.assert_close(semisonic.load(tmp_path, net)(images), expected)
                 assert not torch.allclose(trainer.algorithm.infer(images, module), expected)
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        ("[1]", ["data: not a section of fields"]),
+        (
+            f"{{name: [digits], flip: 1, pad: {'x' * 999}}}",
+            ["data.name: ", "data.flip: 1 is not valid", "data.pad: 'xx"],
+        ),
+    ],
+)
+def test_what_an_earlier_version_s_configuration_says_of_views_is_looked_at(data: str, lines: list[str]):
+    checkpoint = checkpoints.Checkpoint({}, {}, {"image_size": 8}, f"data: {data}\n")
+    with pytest.raises(UserError) as caught:
+        weak_defaults(checkpoint, "run")
+    messages = caught.value.messages
+    assert all(told.startswith(f"run/config.yaml: {line}") for told, line in zip(messages, lines, strict=True))
+    assert max(map(len, messages)) < 200
