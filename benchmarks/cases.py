@@ -91,7 +91,9 @@ def _run(case: Case, checkout: Path, folder: Path) -> Outcome:
         process.wait()
     text = printed.read_bytes().decode(errors="replace").replace("\r", "\n")
     printed.unlink()
-    return Outcome(code, text.replace(str(folder), "$W").replace(str(checkout), "$CODE"), folder, seconds)
+    for path, name in ((folder, "$W"), (sys.prefix, "$PREFIX"), (sys.base_prefix, "$BASE"), (checkout, "$CODE")):
+        text = text.replace(str(path), name)
+    return Outcome(code, text, folder, seconds)
 
 
 def commit_of(checkout: Path) -> str:

@@ -28,7 +28,7 @@ from semisonic.models import wrapped
 from semisonic.models.networks import build
 from semisonic.models.wrapped import NetworkFactory, network_fingerprint
 from semisonic.recipes import RECIPES
-from semisonic.runs.run import run
+from semisonic.runs.run import Outcome, run
 from semisonic.schema import ExitCode, Interrupted, Stopped, UserError, given_path
 from semisonic.training.given import Given
 from semisonic.training.torch_state import plain_torch
@@ -114,11 +114,16 @@ def train(
         outcome = run(Invocation(cfg, resume, extend, verify_data=verify_data), given)
     except Interrupted:
         raise KeyboardInterrupt from None
+    return _result(cfg, outcome, call.factory)
+
+
+def _result(cfg: RunConfig, outcome: Outcome, factory: NetworkFactory | None) -> Result:
+    """What a run gives back; raises what `train` says of one that was stopped."""
     if outcome.reason == "SIGINT":
         raise KeyboardInterrupt
     if outcome.code != ExitCode.OK:
         raise Stopped(f"stopped at step {outcome.step:,} by {outcome.reason}, with a checkpoint; resume=True continues")
-    result = Result(cfg.run_folder, outcome.summary or {}, outcome.history, call.factory)
+    result = Result(cfg.run_folder, outcome.summary or {}, outcome.history, factory)
     if outcome.summary:
         _ = result.classifier  # loaded now: the folder may go, or the run go on
     return result

@@ -146,12 +146,7 @@ def _run(
     cfg, asked = with_classes(cfg, data), with_classes(asked, data)
     split = draw_split(cfg, data)
     if not begun:  # refuses what does not fit, before anything is written
-        built = build_algorithm(cfg, data, split, factory=given.network)
-        if cfg.init:
-            initialize(built, cfg.init, data.classes)
-        if accelerator.device.type == "cpu" and trial is None:
-            dry_steps(cfg, built, data, split, accelerator, given.network)
-        del built
+        _try_out(cfg, data, split, accelerator, given, dry=accelerator.device.type == "cpu" and trial is None)
     if begun:
         on_main(accelerator, lambda: check_split(cfg, split))
     with explained_step(cfg, data):
@@ -179,6 +174,15 @@ def _run(
     if outcome.summary:
         console.result(outcome.summary, cfg.run_folder)
     return outcome
+
+
+def _try_out(cfg: RunConfig, data: DataSet, split: Split, accelerator: Accelerator, given: Given, dry: bool) -> None:
+    """Builds the run's algorithm, which is thrown away. dry: and takes a step with it."""
+    built = build_algorithm(cfg, data, split, factory=given.network)
+    if cfg.init:
+        initialize(built, cfg.init, data.classes)
+    if dry:
+        dry_steps(cfg, built, data, split, accelerator, given.network)
 
 
 def status_writer(cfg: RunConfig, folders: RunFolders) -> StatusWriter:

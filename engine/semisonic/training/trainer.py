@@ -100,7 +100,6 @@ class Trainer:
         stragglers = Stragglers(self.rank, self.host_group, self.device, self.step)
         reporters = Reporters()
         tracker, pseudo_labels = self.observers(console, reporters)
-        self.checkpoint_writer.say = console.print
         reason = None
         with closing(tracker), self.loader() as loader, console.progress(cfg.steps, self.step) as progress:
             console.print(f"Batches: {loader.describe()}")
@@ -158,6 +157,7 @@ class Trainer:
             self.accelerator, self.cfg, self.run_folder, self.step, self.data.classes, self.history, reporters
         )  # fmt: skip
         tracker.ours = self.checkpoint_writer.ours
+        self.checkpoint_writer.say = console.print
         pseudo_labels = PseudoLabelMonitor(self.cfg, self.data.classes, self.algorithm.info.class_prior)
         if self.rank.is_main:
             pseudo_labels.restore(tracker.path, self.step, self.step - self.unread)
