@@ -3,10 +3,8 @@
 Series are those of metrics.jsonl. Over the seeds of an entry a line is their mean and a band their range.
 """
 
-import base64
-import html
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +16,8 @@ from matplotlib.figure import Figure
 
 from semisonic.compare.jobs import label
 from semisonic.compare.rows import COLUMNS, Row, cells
+from semisonic.pages.pictures import Picture, data_uri
+from semisonic.pages.rendering import render
 from semisonic.reporting.output import lasting
 from semisonic.reporting.pictures import drawing, name_in_picture, saved
 from semisonic.reporting.reporters import reason
@@ -93,15 +93,14 @@ def style(index: int) -> dict[str, Any]:
     return {"color": COLORS[index % len(COLORS)], "linestyle": DASHES[index // len(COLORS) % len(DASHES)]}
 
 
-def image(figure: Figure, text: str) -> str:
+def image(figure: Figure, text: str) -> Picture:
     """A figure inside the page; the same figure is the same text."""
     with matplotlib.rc_context({"svg.hashsalt": "semisonic"}):
-        content = base64.b64encode(saved(figure, "svg", metadata={"Date": None})).decode()
-    return f'<img alt="{html.escape(text, quote=True)}" src="data:image/svg+xml;base64,{content}">'
+        return Picture(text, data_uri(saved(figure, "svg", metadata={"Date": None}), "svg"))
 
 
 @drawing()
-def chart(title: str, unit: str, lines: dict[int, tuple[str, Line]], **axes_options: Any) -> str:
+def chart(title: str, unit: str, lines: dict[int, tuple[str, Line]], **axes_options: Any) -> Picture:
     """Curves by place of their entry, with the legend beside them."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
@@ -130,33 +129,33 @@ THRESHOLDS = "Threshold of each class at the end, mean over seeds"
 SHARES = "Use of classes at the end: share of the pseudo-labels that count, over an equal share"
 
 
-def plots(rows: Sequence[Row], place: dict[str, int]) -> list[str]:
-    """All plots of one number of labels."""
+def plots(rows: Sequence[Row], place: dict[str, int]) -> list[Picture | str]:
+    """All plots of one number of labels; a line of text in place of one that failed."""
     series = {row.entry: [run.series() for run in row.runs] for row in rows}
-    result = [drawn(curve[0], partial(curves, series, place, *curve)) for curve in CURVES]
-    result.append(drawn(THRESHOLDS, lambda: by_class(last_vectors(series, "train/threshold"), place)))
-    result.append(drawn(SHARES, lambda: pseudo_labels(last_vectors(series, "train/class_share"))))
-    return [picture for picture in result if picture]
+    found = [drawn(curve[0], partial(curves, series, place, *curve)) for curve in CURVES]
+    found.append(drawn(THRESHOLDS, lambda: by_class(last_vectors(series, "train/threshold"), place)))
+    found.append(drawn(SHARES, lambda: pseudo_labels(last_vectors(series, "train/class_share"))))
+    return [picture for picture in found if picture is not None]
 
 
-def drawn(title: str, draw: Callable[[], str]) -> str:
-    """What `draw` returns, "" where there is nothing to draw; a line in its place where it fails, as on stderr: a
+def drawn(title: str, draw: Callable[[], Picture | None]) -> Picture | str | None:
+    """What `draw` returns, None where there is nothing to draw; a line in its place where it fails, as on stderr: a
     picture does not end a report."""
     try:
         return draw()
     except Exception as error:  # it may be any library's, and of any numbers
         why = f"is left out: {reason(error)}"
         print(f"warning: the picture {title!r} {why}", file=lasting(sys.stderr))
-        return f"<p>{html.escape(f'{title}: {why}')}</p>"
+        return f"{title}: {why}"
 
 
 def curves(
     series: dict[str, list[list[dict[str, Any]]]], place: dict[str, int], title: str, unit: str, value: Value,
     options: dict[str, Any],
-) -> str:  # fmt: skip
+) -> Picture | None:  # fmt: skip
     found = {entry: collect(lines, value) for entry, lines in series.items()}
     lines = {place[entry]: (label(entry), line) for entry, line in found.items() if line is not None}
-    return chart(title, unit, lines, **options) if lines else ""
+    return chart(title, unit, lines, **options) if lines else None
 
 
 def last_vectors(series: dict[str, list[list[dict[str, Any]]]], name: str) -> dict[str, np.ndarray]:
@@ -172,9 +171,9 @@ def last_vectors(series: dict[str, list[list[dict[str, Any]]]], name: str) -> di
 
 
 @drawing()
-def by_class(vectors: dict[str, np.ndarray], place: dict[str, int]) -> str:
+def by_class(vectors: dict[str, np.ndarray], place: dict[str, int]) -> Picture | None:
     if not vectors:
-        return ""
+        return None
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     axes = figure.subplots()
     for entry, vector in vectors.items():
@@ -195,11 +194,11 @@ def by_class(vectors: dict[str, np.ndarray], place: dict[str, int]) -> str:
 
 
 @drawing()
-def pseudo_labels(shares: dict[str, np.ndarray]) -> str:
+def pseudo_labels(shares: dict[str, np.ndarray]) -> Picture | None:
     """A row an entry, a column a class: its part of the pseudo-labels that count, over an equal part."""
     shares = {entry: share / share.sum() for entry, share in shares.items() if share.any()}
     if not shares:
-        return ""
+        return None
     names, matrix = list(shares), np.stack(list(shares.values()))
     matrix = matrix * matrix.shape[1]
     figure = Figure(figsize=(9, 1.4 + 0.32 * len(names)), layout="constrained")
@@ -216,59 +215,23 @@ def pseudo_labels(shares: dict[str, np.ndarray]) -> str:
     return image(figure, SHARES)
 
 
-CSS = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #222; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #eee; white-space: nowrap; }
-th { border-bottom: 2px solid #999; } td.text, th.text { text-align: left; white-space: normal; }
-tr.better td { font-weight: 600; } .chip { display: inline-block; width: 1.6em; height: .6em; margin-right: .5em; }
-img { width: 100%; max-width: 60rem; display: block; margin: 1rem 0; }
-.note { color: #a33; } .scroll { overflow-x: auto; }
-pre { background: #f6f6f6; padding: .6rem; overflow-x: auto; font-size: 12px; }
-"""
-EXPLAINED = """Errors are percent of the test images, mean ± half width of the 95 % interval over seeds (Student's t;
-none for one seed): of the EMA network at the last step, and as the median of its last 20 evaluations where each run has
-so many past its ramps. <em>vs supervised</em> is the mean difference to the supervised runs of the same seeds and
-labels with its paired interval, in points; bold where the interval lies below zero. Time is that of training and
-evaluation, of several runs at a time where they ran so; <em>x sup.</em> is over that of the same supervised runs.
-Images are those of a step, each counted once. Coverage and precision of pseudo-labels are those of the last reading.
-Bands are the range over seeds."""
-
-
-def table(columns: Sequence[str], lines: Iterable[tuple[Sequence[str], str]], text: Sequence[str]) -> str:
-    """An HTML table; the cells are HTML. Each line comes with its class; `text` names the columns of words."""
-    kinds = [' class="text"' if column in text else "" for column in columns]
-    head = "".join(f"<th{kind}>{html.escape(column)}</th>" for column, kind in zip(columns, kinds, strict=True))
-    body = "".join(
-        f'<tr class="{name}">'
-        + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(line, kinds, strict=True))
-        + "</tr>"
-        for line, name in lines
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+RUN_COLUMNS = ("entry", "labels", "seed", "error %", "last-20 %", "raw %", "time", "images/s", "folder")
 
 
 def page(rows: Sequence[Row], notes: Sequence[str], unfinished: dict[str, str]) -> str:
     """The whole page. unfinished: by run, why it has no result."""
     place = {entry: index for index, entry in enumerate(dict.fromkeys(row.entry for row in rows))}
     first = rows[0].runs[0]
-    parts = [
-        "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>Comparison on {html.escape(first.cfg['data']['name'])}</title><style>{CSS}</style></head><body>",
-        f"<h1>Comparison on {html.escape(first.cfg['data']['name'])}</h1>",
-        f"<p>{html.escape(_setting(first.cfg, first.summary or {}))}</p>",
-        *(f'<p class="note">{html.escape(note)}.</p>' for note in notes),
-    ]  # fmt: skip
+    parts = []
     for labels in dict.fromkeys(row.labels for row in rows):
         here = [row for row in rows if row.labels == labels]
-        parts += [f"<h2>{labels} labels</h2>", result_table(here, place), *plots(here, place)]
-    if unfinished:
-        lines = [((html.escape(name), html.escape(why)), "") for name, why in sorted(unfinished.items())]
-        parts += ["<h2>Runs without a result</h2>", table(("run", "why"), lines, ("run", "why"))]
-    parts += ["<h2>Runs</h2>", run_table(rows), "<h2>Settings</h2>", *settings(rows), f"<p>{EXPLAINED}</p>"]
-    return "\n".join([*parts, "</body></html>", ""])
+        results = [result(row, style(place[row.entry])["color"]) for row in here]
+        parts.append({"labels": labels, "rows": results, "plots": plots(here, place)})
+    return render(
+        "compare/page.html.j2", data_name=first.cfg["data"]["name"], setting=_setting(first.cfg, first.summary or {}),
+        notes=notes, columns=[*COLUMNS[1:], "collapsed"], parts=parts, unfinished=sorted(unfinished.items()),
+        run_columns=RUN_COLUMNS, runs=run_lines(rows), settings=settings(rows),
+    )  # fmt: skip
 
 
 def _setting(cfg: dict[str, Any], summary: dict[str, Any]) -> str:
@@ -281,20 +244,16 @@ def _setting(cfg: dict[str, Any], summary: dict[str, Any]) -> str:
     )
 
 
-def result_table(rows: Sequence[Row], place: dict[str, int]) -> str:
-    lines = []
-    for row in rows:
-        _, name, *others = map(html.escape, cells(row))
-        color = style(place[row.entry])["color"]
-        chip = f'<span class="chip" style="background:{color}"></span>'
-        collapsed = f"{row.collapsed} of {len(row.runs)}" if row.collapsed else ""
-        lines.append(([chip + name, *others, collapsed], "better" if row.better else ""))
-    return table([*COLUMNS[1:], "collapsed"], lines, ("entry",))
+def result(row: Row, color: str) -> dict[str, Any]:
+    """A line of the table of results, its cells without the number of labels and the entry."""
+    _, name, *others = cells(row)
+    collapsed = f"{row.collapsed} of {len(row.runs)}" if row.collapsed else ""
+    return {"name": name, "color": color, "cells": [*others, collapsed], "better": row.better}
 
 
-def run_table(rows: Sequence[Row]) -> str:
-    columns = ("entry", "labels", "seed", "error %", "last-20 %", "raw %", "time", "images/s", "folder")
-    lines = []
+def run_lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The table of runs, whose columns are `RUN_COLUMNS`."""
+    lines: list[tuple[str, ...]] = []
     for row in rows:
         for run in row.runs:
             summary = run.summary or {}
@@ -304,15 +263,14 @@ def run_table(rows: Sequence[Row]) -> str:
                 f"{100 - summary['test_top1_raw']:.2f}", f"{summary['wall_seconds']:.0f} s",
                 f"{summary['images_per_second']:,.0f}", run.folder.name,
             )  # fmt: skip
-            lines.append((tuple(map(html.escape, line)), ""))
-    return table(columns, lines, ("entry", "folder"))
+            lines.append(line)
+    return lines
 
 
-def settings(rows: Sequence[Row]) -> list[str]:
-    """The configuration of each entry's first run, folded."""
-    result = []
+def settings(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """The configuration of each entry's first run."""
+    found = []
     for entry in dict.fromkeys(row.entry for row in rows):
         cfg = next(row for row in rows if row.entry == entry).runs[0].cfg
-        text = html.escape(yaml.safe_dump(cfg, sort_keys=False))
-        result.append(f"<details><summary>{html.escape(label(entry))}</summary><pre>{text}</pre></details>")
-    return result
+        found.append({"name": label(entry), "text": yaml.safe_dump(cfg, sort_keys=False)})
+    return found

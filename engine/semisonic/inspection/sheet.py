@@ -1,6 +1,5 @@
 """A contact sheet before it is drawn: sections of rows of small images with their captions."""
 
-import base64
 import io
 import warnings
 from dataclasses import dataclass, field
@@ -81,8 +80,3 @@ def _encoded(image: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
-
-
-def inline(png: bytes) -> str:
-    """A PNG as the address of an image of a page."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from semisonic.data.sets.manifest import rgb_image
 from semisonic.inspection import sheet
-from semisonic.inspection.sheet import SIDE, inline, thumbnail
+from semisonic.inspection.sheet import SIDE, thumbnail
 from tests.support.image_folders import encoded, picture
 
 
@@ -55,7 +55,3 @@ def test_odd_metadata_give_no_warning(tmp_path: Path, monkeypatch: pytest.Monkey
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert thumbnail(str(tmp_path / "a.png"))
-
-
-def test_a_picture_goes_into_a_page():
-    assert inline(b"ab") == "data:image/png;base64,YWI="
