@@ -217,6 +217,15 @@ def replay(argv: Sequence[str]) -> int:
     return run(argv)
 
 
+@guarded
+def daily(argv: Sequence[str]) -> int:
+    """Labels a stream of images: people a few, a training the rest, day by day, with audited accuracy."""
+    with Launcher(), uncollected():
+        from semisonic.daily.command import main as run
+
+    return run(argv)
+
+
 COMMANDS: dict[str, Command] = {
     "train": main,
     "pretrain": pretrain,
@@ -227,6 +236,7 @@ COMMANDS: dict[str, Command] = {
     "views": views,
     "check": check,
     "replay": replay,
+    "daily": daily,
 }
 
 
