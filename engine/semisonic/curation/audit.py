@@ -1,0 +1,398 @@
+"""The accuracy of labels without a test set: which images a person must look at, and what their looks say.
+
+Only looks of a person at random images back a figure. Images are cut into strata by their certainty c, the network's
+probability of its own label, so that few looks go where nearly all is right; c says nothing about the accuracy itself.
+In each stratum of N_s images, of which n_s were looked at and x_s are right,
+
+    rate ~ Beta(x_s + 0.5 c_s + 0.25, n_s - x_s + 0.5 (1 - c_s) + 0.25),   rest ~ Binomial(N_s - n_s, rate),
+
+with c_s the mean certainty, and the share of right labels is the sum of x_s + rest over that of N_s. The prior weighs
+one look: with a stronger one a certainty that lies would be believed. What was looked at is known: a stratum that was
+looked at wholly has no uncertainty.
+
+Below 100 looks no stratified interval is honest where nearly all is right: images are then drawn simply at random, and
+the interval is Clopper and Pearson's. Legend: N images, S strata.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy.stats import beta
+
+from semisonic.schema import UserError
+
+Method = Literal["stratified", "simple", "cautious"]
+"""How an interval came about. `cautious`: of a stratified draw of which fewer than 90 images are looked at so far, by
+Clopper and Pearson's interval in each stratum, all of which hold at once."""
+
+STRATIFIED_FROM = 100
+"""Looks; with fewer, the draw is simply random."""
+ENOUGH = 90
+"""Looks of a stratified draw for its interval: of 100 images that were drawn, a person cannot tell some."""
+STRATA = 5
+LEAST = 4
+"""Looks in a stratum."""
+FLOOR = 0.05
+"""Of the standard deviation sqrt(c (1 - c)) by which strata are cut: where c is 1, errors are rare, not impossible."""
+LEVEL = 0.95
+TOO_FEW = 10
+"""Looks at a class, below which nothing is said about it."""
+DRAWS = 10_000
+
+
+@dataclass(frozen=True)
+class Strata:
+    stratum_N: np.ndarray
+    """int64: the stratum of each image, 0 the least sure."""
+    sizes_S: np.ndarray
+    means_S: np.ndarray
+    """Mean certainty."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    rows: np.ndarray
+    """int64: which images, in random order. What of them was looked at is random whenever a person stops."""
+    stratum: np.ndarray
+    method: Method
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The share of right labels. All shares are from 0 to 1."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    """Looks behind it."""
+    population: int
+    """Of how many images."""
+    method: Method
+
+    @property
+    def half_width(self) -> float:
+        return (self.high - self.low) / 2
+
+
+def strata(certainty_N: np.ndarray, count: int = STRATA) -> Strata:
+    """Cuts images, in the order of their certainty (0 to 1), into up to `count` strata of equal sum of sqrt(c (1 - c)).
+
+    Raises ValueError for a certainty that is none, and for no images.
+    """
+    c = np.asarray(certainty_N, np.float64)
+    if c.ndim != 1 or not len(c):
+        raise ValueError(f"certainty: of shape {c.shape}; give one of each of at least one image")
+    if not (np.isfinite(c).all() and c.min() >= 0 and c.max() <= 1):
+        raise ValueError("certainty: must be from 0 to 1")
+    order = np.argsort(c, kind="stable")
+    spread = np.maximum(np.sqrt(c * (1 - c)), FLOOR)[order]
+    middle = np.cumsum(spread) - spread / 2  # the middle of an image's own share: no stratum of one is cut off by it
+    place = np.minimum((middle / spread.sum() * count).astype(np.int64), count - 1)
+    stratum = np.empty(len(c), np.int64)
+    stratum[order] = np.unique(place, return_inverse=True)[1]  # numbers without gaps where strata are empty
+    sizes = np.bincount(stratum)
+    return Strata(stratum, sizes, np.bincount(stratum, c) / sizes)
+
+
+def allocate(of: "Strata | Audit", n: int, looked_S: np.ndarray | None = None) -> np.ndarray:
+    """How many of `n` further images come from each stratum, by Neyman: all looks together as N_s sqrt(c_s (1 - c_s)),
+    at least 4 a stratum (fewer where n does not suffice) and at most all of it.
+
+    looked_S: those that were drawn before. Fewer than n come where there are no more images.
+    """
+    sizes, means = of.sizes_S, of.means_S
+    before = np.zeros_like(sizes) if looked_S is None else np.asarray(looked_S, np.int64)
+    total = int(min(before.sum() + n, sizes.sum()))
+    least = np.minimum(np.minimum(sizes, LEAST), total // len(sizes))
+    low = np.maximum(least, before)
+    while low.sum() > total:  # an earlier draw took so many from one that the least of the others is too much
+        low[np.argmax(low - before)] -= 1
+    weight = sizes * np.maximum(np.sqrt(means * (1 - means)), FLOOR)
+    wanted = _filled(weight, low, sizes, total)
+    whole = np.clip(np.floor(wanted).astype(np.int64), low, sizes)
+    for index in np.argsort(whole - wanted, kind="stable"):  # the largest remainders first
+        whole[index] += min(1, sizes[index] - whole[index], total - whole.sum())
+    return whole - before
+
+
+def _filled(weight: np.ndarray, low: np.ndarray, high: np.ndarray, total: int) -> np.ndarray:
+    """weight x factor, between low and high, so that all of it is `total`."""
+    least, most = 0.0, float((high / weight).max())
+    for _ in range(200):
+        factor = (least + most) / 2
+        if np.clip(weight * factor, low, high).sum() < total:
+            least = factor
+        else:
+            most = factor
+    return np.clip(weight * most, low, high)
+
+
+def draw(of: Strata, n: int, seed: int, taken: np.ndarray | None = None) -> Drawn:
+    """Draws n images without replacement, or all there are: simply at random where no 100 are looked at in all, else by
+    stratum. The same seed draws the same.
+
+    taken: rows of earlier draws from the same strata, to which this one adds.
+    """
+    if n < 1:
+        raise ValueError(f"n: {n}; draw at least one image")
+    free = np.ones(len(of.stratum_N), bool)
+    before = np.zeros(0, np.int64) if taken is None else np.asarray(taken, np.int64)
+    free[before] = False
+    random = np.random.default_rng([seed, len(before)])
+    rows = random.permutation(np.flatnonzero(free))
+    simple = len(before) + n < STRATIFIED_FROM
+    if simple:
+        rows = rows[:n]
+    else:
+        counts = allocate(of, n, np.bincount(of.stratum_N[before], minlength=len(of.sizes_S)))
+        taken_from = [rows[of.stratum_N[rows] == index][:count] for index, count in enumerate(counts)]
+        rows = random.permutation(np.concatenate(taken_from))
+    return Drawn(rows, of.stratum_N[rows], "simple" if simple else "stratified")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found by looking at a random sample of the labels of one network."""
+
+    run: str
+    """The network that gave the labels."""
+    of: str
+    """Which of its labels were drawn from, such as "day 3"."""
+    method: Method
+    """Of the draw: "stratified" or "simple"."""
+    sizes_S: np.ndarray
+    means_S: np.ndarray
+    looked_S: np.ndarray
+    right_S: np.ndarray
+
+    @property
+    def n(self) -> int:
+        return int(self.looked_S.sum())
+
+    def estimate(self, seed: int = 0) -> Estimate:
+        """The share of right labels among all images that were drawn from, by the method that the looks allow.
+
+        Raises ValueError where nothing was looked at.
+        """
+        if not self.n:
+            raise ValueError(f"{self.of}: none of the drawn images is looked at")
+        # Also after simple draws of 100 in all: within strata those are random samples as well.
+        if self.n >= (ENOUGH if self.method == "stratified" else STRATIFIED_FROM):
+            return estimate(self.sizes_S, self.means_S, self.right_S, self.looked_S, seed)
+        if self.method == "simple":
+            return simple(int(self.right_S.sum()), self.n, int(self.sizes_S.sum()))
+        return cautious(self.sizes_S, self.right_S, self.looked_S)
+
+
+def counted(
+    run: str,
+    of: str,
+    method: Method,
+    strata_sizes: np.ndarray,
+    means_S: np.ndarray,
+    stratum_n: np.ndarray,
+    right_n: np.ndarray,
+) -> Audit:
+    """An audit of looks, one an entry: the stratum of each, and whether the label was right (bool)."""
+    count = len(strata_sizes)
+    looked = np.bincount(stratum_n, minlength=count)
+    right = np.bincount(stratum_n, np.asarray(right_n, np.float64), minlength=count).astype(np.int64)
+    return Audit(run, of, method, np.asarray(strata_sizes), np.asarray(means_S), looked, right)
+
+
+def add_up(audits: Sequence[Audit]) -> Audit:
+    """Audits of one network as one: draws from the same images stratum by stratum, others side by side.
+
+    Raises UserError for audits of different networks, and where strata of the same images differ.
+    """
+    runs = sorted({audit.run for audit in audits})
+    if len(runs) != 1:
+        raise UserError(f"audits of different networks never add up: {', '.join(runs) or 'none was given'}")
+    found: dict[str, Audit] = {}
+    for audit in audits:
+        one = found.get(audit.of)
+        if one is None:
+            found[audit.of] = audit
+        elif not (np.array_equal(one.sizes_S, audit.sizes_S) and np.allclose(one.means_S, audit.means_S)):
+            raise UserError(f"{audit.of}: two audits of it have different strata, so their looks do not add up")
+        else:
+            looked, right = one.looked_S + audit.looked_S, one.right_S + audit.right_S
+            method: Method = "simple" if one.method == audit.method == "simple" else "stratified"
+            found[audit.of] = replace(one, looked_S=looked, right_S=right, method=method)
+    if len(found) == 1:
+        return next(iter(found.values()))
+    parts = (
+        [getattr(audit, name) for audit in found.values()] for name in ("sizes_S", "means_S", "looked_S", "right_S")
+    )
+    return Audit(runs[0], ", ".join(found), "stratified", *map(np.concatenate, parts))
+
+
+def prior(means_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the posterior Beta(right + first, wrong + second); it weighs one look."""
+    means = np.asarray(means_S, np.float64)
+    return 0.5 * means + 0.25, 0.5 * (1 - means) + 0.25
+
+
+def estimate(
+    sizes_S: np.ndarray, means_S: np.ndarray, right_S: np.ndarray, looked_S: np.ndarray, seed: int = 0
+) -> Estimate:
+    """The share of right labels by the posterior of the strata: its mean, and the 2.5 and 97.5 % points of draws.
+
+    Honest from 100 looks on; `Audit.estimate` chooses. Raises ValueError for impossible counts.
+    """
+    sizes, right, looked = (np.asarray(one, np.int64) for one in (sizes_S, right_S, looked_S))
+    _check_counts(sizes, right, looked)
+    a, b = _posterior(means_S, right, looked)
+    rest, all_of = sizes - looked, int(sizes.sum())
+    random = np.random.default_rng(seed)
+    totals = right.sum() + random.binomial(rest, random.beta(a, b, (DRAWS, len(sizes)))).sum(1)
+    low, high = np.quantile(totals, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)) / all_of
+    value = (right + rest * a / (a + b)).sum() / all_of
+    return Estimate(float(value), float(low), float(high), int(looked.sum()), all_of, "stratified")
+
+
+def _posterior(means_S: np.ndarray, right_S: np.ndarray, looked_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    first, second = prior(means_S)
+    return right_S + first, looked_S - right_S + second
+
+
+def _check_counts(sizes: np.ndarray, right: np.ndarray, looked: np.ndarray) -> None:
+    if not (len(sizes) and (right >= 0).all() and (right <= looked).all() and (looked <= sizes).all() and sizes.sum()):
+        raise ValueError(f"right {right}, looked {looked}, of {sizes}: each must be at most the next")
+
+
+def simple(right: float, n: float, population: int | None = None, level: float = LEVEL) -> Estimate:
+    """Clopper and Pearson's interval of `right` of n images that were drawn simply at random.
+
+    Exact where the whole population was looked at. Also for other shares of n trials, such as agreement.
+    """
+    if not 0 <= right <= n or n <= 0:
+        raise ValueError(f"right: {right} of {n} looks")
+    of = int(n) if population is None else population
+    if population is not None and n >= population:
+        return Estimate(right / n, right / n, right / n, int(n), of, "simple")
+    low, high = (
+        float(bound) for bound in _clopper_pearson(np.asarray(right, np.float64), np.asarray(n, np.float64), level)
+    )
+    return Estimate(right / n, low, high, int(n), of, "simple")
+
+
+def _clopper_pearson(right: np.ndarray, n: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Its bounds; from 0 to 1 where n is 0."""
+    tail, wrong = (1 - level) / 2, n - right
+    low = np.where(right > 0, beta.ppf(tail, np.maximum(right, 1e-9), wrong + 1), 0.0)
+    high = np.where(wrong > 0, beta.ppf(1 - tail, right + 1, np.maximum(wrong, 1e-9)), 1.0)
+    return low, np.where(n > 0, high, 1.0)
+
+
+def cautious(sizes_S: np.ndarray, right_S: np.ndarray, looked_S: np.ndarray) -> Estimate:
+    """For a stratified draw with few looks so far: in every stratum Clopper and Pearson's interval, all at once right
+    with 95 %; wide, and honest at any number of looks. The value is the middle where a stratum was not looked at."""
+    sizes, right, looked = (np.asarray(one, np.int64) for one in (sizes_S, right_S, looked_S))
+    _check_counts(sizes, right, looked)
+    all_of, rest = int(sizes.sum()), sizes - looked
+    low, high = _clopper_pearson(right.astype(np.float64), looked.astype(np.float64), 1 - (1 - LEVEL) / len(sizes))
+    rate = np.where(looked > 0, right / np.maximum(looked, 1), (low + high) / 2)
+    low, value, high = ((right + rest * share).sum() / all_of for share in (low, rate, high))
+    return Estimate(float(value), float(low), float(high), int(looked.sum()), all_of, "cautious")
+
+
+def more_for(audit: Audit, half_width: float = 0.02) -> int:
+    """How many more looks bring the interval to +-half_width, should what was found so far hold; 0 where it is there.
+
+    By the posterior's variance for each number of looks, allocated as a further draw would. At most all images.
+    """
+    if not 0 < half_width < 1:
+        raise ValueError(f"half_width: {half_width}; must lie between 0 and 1")
+    if audit.n and audit.estimate().half_width <= half_width:
+        return 0
+    sizes, looked = audit.sizes_S, audit.looked_S
+    low, high = 1, int((sizes - looked).sum())
+    while low < high:
+        middle = (low + high) // 2
+        if expected_half_width(audit, middle) <= half_width:
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+def expected_half_width(audit: Audit, more: int) -> float:
+    """Of the interval after `more` further looks, with the rates that the looks so far suggest."""
+    sizes, looked = audit.sizes_S, audit.looked_S
+    a, b = _posterior(audit.means_S, audit.right_S, looked)
+    rate = a / (a + b)
+    n = looked + allocate(audit, more, looked)
+    if n.sum() < STRATIFIED_FROM and audit.method == "simple":
+        share = float((sizes * rate).sum() / sizes.sum())
+        return simple(share * n.sum(), float(n.sum()), int(sizes.sum())).half_width
+    first, second = prior(audit.means_S)
+    a, b, rest = n * rate + first, n * (1 - rate) + second, sizes - n
+    variance = rest * a * b * (a + b + rest) / ((a + b) ** 2 * (a + b + 1))  # of a Beta-binomial
+    return float(1.96 * np.sqrt(variance.sum()) / sizes.sum())
+
+
+def handed_out(audit: Audit, reviewed_S: np.ndarray, seed: int = 0) -> Estimate:
+    """The accuracy of the labels that are handed out, where a person put other images right as well.
+
+    audit: of looks at images that were not otherwise in the review; its sizes count the strata's images without those.
+    reviewed_S: how many images of each stratum a person labeled otherwise; their labels are right, and so are those of
+    the audit's images, since the person's are handed out. What remains are the images that nobody has looked at.
+    """
+    reviewed, n = int(np.sum(reviewed_S)), audit.n
+    population = int(audit.sizes_S.sum()) + reviewed
+    rest = audit.sizes_S - audit.looked_S
+    if not rest.sum():
+        return Estimate(1.0, 1.0, 1.0, n, population, audit.method)
+    found, shares = audit.estimate(seed), int(audit.sizes_S.sum())
+    known = reviewed + n - int(audit.right_S.sum())  # the looks have put right what was wrong
+    if found.method == "simple":  # its shares are of images like those that remain, not of all
+        known, shares = reviewed + n, int(rest.sum())
+    value, low, high = ((known + share * shares) / population for share in (found.value, found.low, found.high))
+    return Estimate(value, low, high, n, population, found.method)
+
+
+@dataclass(frozen=True)
+class ClassPrecision:
+    """Of the labels of one class, the share that is right."""
+
+    label: int
+    n: int
+    """Looks at labels of the class."""
+    right: int
+    value: float | None
+    """None: too few checked to say."""
+    low: float | None
+    high: float | None
+
+
+def per_class(
+    label_n: np.ndarray, right_n: np.ndarray, stratum_n: np.ndarray, sizes_S: np.ndarray, classes: Sequence[int]
+) -> list[ClassPrecision]:
+    """Audited precision of each class; looks are weighted by how many images of their stratum each stands for.
+
+    label_n: the label that each look checked; right_n: bool. The interval is Clopper and Pearson's at the number of
+    equal looks that the weighted ones are worth. Classes with fewer than 10 looks have no value.
+    """
+    looked = np.bincount(stratum_n, minlength=len(sizes_S))
+    weight_n = (np.asarray(sizes_S) / np.maximum(looked, 1))[stratum_n]
+    found = []
+    for label in classes:
+        own = label_n == label
+        n, right, weight = int(own.sum()), int(right_n[own].sum()), weight_n[own]
+        if n < TOO_FEW:
+            found.append(ClassPrecision(label, n, right, None, None, None))
+            continue
+        share = float((weight * right_n[own]).sum() / weight.sum())
+        worth = float(weight.sum() ** 2 / (weight**2).sum())
+        one = simple(min(share * worth, worth), worth)
+        found.append(ClassPrecision(label, n, right, share, one.low, one.high))
+    return found
+
+
+def agreement(same: int, n: int) -> Estimate | None:
+    """How often two looks at the same image, by one person or two, gave the same answer; None without any."""
+    return simple(same, n) if n else None
