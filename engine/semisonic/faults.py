@@ -45,6 +45,14 @@ PARTS = {
     "checkpoint-manifest": "manifest.json",
 }
 """The files of a checkpoint, which get their names together, by the rename of their folder."""
+SNAPSHOTS = {
+    "snapshot-model": "model.safetensors of a snapshot",
+    "snapshot-optimizer": "optimizer.safetensors of a snapshot, which is empty",
+    "snapshot-state": "state.json of a snapshot",
+    "snapshot-config": "config.yaml of a snapshot",
+    "snapshot-manifest": "manifest.json of a snapshot",
+}
+"""The files of a snapshot, likewise."""
 LOCK = {"lock": ".lock, which says who owns the folder"}
 APPENDED = {
     "metrics": "a line of metrics.jsonl",
@@ -89,6 +97,9 @@ FOLDERS = {
     "lock.taken": "killed when that is, beside its claim",
     "metrics.fsync": "killed before metrics.jsonl is synced for a checkpoint",
     "lengthened.rename": "killed before the summary of a run that goes on for longer is kept under another name",
+    "snapshot.sync": "killed before the names in a snapshot's folder are synced",
+    "snapshot.rename": "killed before a whole snapshot gets its name",
+    "snapshot.named": "killed after that, before the name is synced",
 }
 """Points that are like no other."""
 
@@ -112,6 +123,7 @@ def _named() -> Iterator[tuple[str, str, str]]:
         (FILES, ("write", "fsync", "rename", "named")),
         (PARTS | LOCK, ("write", "fsync")),
         (APPENDED, ("write",)),
+        (SNAPSHOTS, ("write", "fsync")),
     ):
         for name, text in table.items():
             for way in ways:
@@ -197,7 +209,8 @@ def file_of(path: Path) -> str | None:
     """The points' name for a file, or for the temporary one that is to replace it."""
     name = path.name.removeprefix(".").removesuffix(".tmp")
     if path.parent.name.startswith(".tmp-step-"):
-        return next((point for point, file in PARTS.items() if file.split()[0] == name), None)
+        parts = SNAPSHOTS if path.parent.parent.name == "snapshots" else PARTS
+        return next((point for point, file in parts.items() if file.split()[0] == name), None)
     return _NAMES.get(name) or ("labels" if name.endswith(".parquet") else None)
 
 

@@ -6,7 +6,8 @@ import torch
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.check import properties
-from semisonic.check.tiny import Runner, Subject, batch_for, images
+from semisonic.check.tiny import Runner, Subject, batch_for, images, info, tiny_network
+from semisonic.models.ema import EmaConfig
 
 each = pytest.mark.parametrize("kind", ALGORITHMS.values(), ids=ALGORITHMS)
 
@@ -56,3 +57,15 @@ def test_the_unlabeled_images_move_the_weights(kind: type[Algorithm]):
 @each
 def test_true_classes_of_unlabeled_images_are_never_learned_from(kind: type[Algorithm]):
     properties.truth_is_never_learned(Subject(kind))
+
+
+@each
+def test_a_class_without_a_labeled_image_leaves_losses_finite(kind: type[Algorithm]):
+    subject = Subject(kind)
+    algorithm = kind(subject.make().cfg, tiny_network, info(class_prior=(0.5, 0.5, 0.0, 0.0)), EmaConfig())
+    for seed in range(2):
+        batch = batch_for(algorithm, seed)
+        output = Runner(algorithm).step(batch._replace(y=batch.y % 2))
+        assert torch.isfinite(output.loss)
+        assert all(torch.isfinite(torch.as_tensor(value)).all() for value in output.metrics.values())
+    assert all(value.isfinite().all() for value in algorithm.state_dict().values())

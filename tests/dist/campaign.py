@@ -34,7 +34,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from semisonic.faults import COLLECTIVES, EDGES, MOMENTS, POINTS  # noqa: E402
+from semisonic.faults import COLLECTIVES, EDGES, MOMENTS, POINTS, SNAPSHOTS  # noqa: E402
 from semisonic.schema import ExitCode  # noqa: E402
 from tests.dist.lives import ALGORITHMS, Lives  # noqa: E402
 from tests.dist.reference import Damaged, Lost, Reference  # noqa: E402
@@ -42,7 +42,9 @@ from tests.dist.torture import torment  # noqa: E402
 
 BACK, SHORTER = 8, 12
 """The step to which a copy of the finished run is set back; the steps of a run that is then to have `STEPS`."""
-ONLY = {"labels": "fixmatch", "scan": "flexmatch", "images": "flexmatch", "lengthened": "fixmatch"}
+ONLY = {"labels": "fixmatch", "scan": "flexmatch", "images": "flexmatch", "lengthened": "fixmatch"} | dict.fromkeys(
+    (*SNAPSHOTS, "snapshot"), "fixmatch"
+)
 """The algorithm whose runs have what a group of points is about."""
 BEGINS = {
     "kept": "back", "discarded": "back", "restore": "back", "lock.rename": "killed", "lock.taken": "killed",

@@ -25,9 +25,10 @@ COMMON = ("--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--no-bas
           "--optim.lr", "0.01", "--checkpoint.every", "4", "--eval.every", "6", "--eval.batch", "400",
           "--log.every", "3", "--log.trackers", "none")  # fmt: skip
 ALGORITHMS = {
-    # A constant rate, so that a run that goes on for longer is the same run; a table of labeled images at its end.
+    # A constant rate, so that a run that goes on for longer is the same run; a table of labeled images at its end, and
+    # snapshots at steps 14 and 18.
     "fixmatch": ("--algorithm.threshold", "0.16", "--optim.schedule", "constant", "--addons.aum.record", "on",
-                 "--data.held-out", "20", "--batch.unlabeled-ratio", "2"),
+                 "--data.held-out", "20", "--batch.unlabeled-ratio", "2", "--checkpoint.snapshots", "2"),
     # Images in files, of which the pool is gone through several times.
     "flexmatch": ("--algorithm.threshold", "0.3", "--algorithm.warm-up", "false", "--data", "folder", "--data.size", "16",
                   "--data.labels", "6", "--data.held-out", "6", "--batch.unlabeled-ratio", "4"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semisonic.checkpoint import format as checkpoints
+from semisonic.checkpoint import snapshots
 from semisonic.data.sets.splits import load_split
 from semisonic.reporting.metrics_file import results
 from semisonic.reporting.trackers import discard_after
@@ -50,9 +51,11 @@ def result(folder: Path) -> dict[str, Any]:
 
 
 def others(folder: Path) -> dict[str, Any]:
-    """The files of a finished run beside checkpoints, metrics and summary: bytes, or what identifies the content."""
+    """The files of a finished run beside checkpoints, metrics and summary: bytes, or what identifies the content; of
+    snapshots their weights."""
     tables = [path for path in (folder / "labels").glob("*") if not path.name.startswith(".")]
     files = {path.name: path.read_bytes() for path in (folder / "confusion.png", *tables)}
+    files |= {f"snapshot {path.name}": (path / "model.safetensors").read_bytes() for path in snapshots.saved(folder)}
     return files | {"split.npz": load_split(folder / "split.npz").hash}
 
 
@@ -130,7 +133,7 @@ class Reference:
             raise Damaged(f"{folder}: a table, a picture or the split differs")
         if not finished(folder):
             raise Damaged(f"{folder}/status.json differs")
-        places = (folder, folder / "checkpoints", folder / "labels")
+        places = (folder, folder / "checkpoints", folder / "labels", folder / snapshots.FOLDER)
         left = [path.name for place in places if place.exists() for path in place.iterdir() if ".tmp" in path.name]
         if left:
             raise Damaged(f"{folder} still holds {sorted(left)}")

@@ -14,7 +14,7 @@ from tests.support.processes import ROOT
 
 FEW = {
     1: ["split.write:1", "config.rename:1", "gradients.before:6", "metrics.full:3", "latest.rename:1", "kept.fsync:1",
-        "checkpoint.delete:1"],
+        "checkpoint.delete:1", "snapshot-model.write:2"],
     2: ["gradients.inside:9@1", "outcome.before:1@0"],
 }  # fmt: skip
 """Faults that a run meets one after the other, on so many ranks. Lines are cut back where a kill came between them and

@@ -270,6 +270,6 @@ def test_classes_of_a_folder_are_a_field(tmp_path: Path):
         semisonic.train(data=data, **fields(tmp_path / "run"))
     assert [line.split(": ")[1].removeprefix(str(tmp_path)) for line in caught.value.messages] == [
         "/images has labeled images of classes that are not listed",
-        "/images has no labeled images of wolf; every class that is listed needs some; in a new run, "
+        "/images has no labeled images of wolf; every class that is listed needs some; --data.absent_classes warn goes on without; in a new run, "
         "--data.classes none takes those that are there",
     ]

@@ -47,7 +47,7 @@ def test_every_place_is_reached_and_every_reach_is_a_place():
     ways = set(re.findall(r'reach_file\(path, "([^"]+)"', text))
     assert ways == {"write", "fsync", "rename", "named"}
     places |= {f"{name}.{way}" for name in faults.FILES for way in ways}
-    places |= {f"{name}.{way}" for name in faults.PARTS for way in ("write", "fsync")}
+    places |= {f"{name}.{way}" for name in faults.PARTS | faults.SNAPSHOTS for way in ("write", "fsync")}
     places |= {f"{name}.write" for name in faults.APPENDED if f'"{name}"' in text}
     assert places == faults.PLACES.keys()
 
@@ -59,12 +59,15 @@ def test_every_file_of_a_run_has_points():
     assert faults.file_of(run / "labels" / ".aum.parquet.tmp") == "labels"
     parts = ("model.safetensors", "optimizer.safetensors", "state.json", "config.yaml", "manifest.json")
     assert {faults.file_of(checkpoint / name) for name in parts} == faults.PARTS.keys()
+    snapshot = Path("run/snapshots/.tmp-step-4")
+    assert {faults.file_of(snapshot / name) for name in parts} == faults.SNAPSHOTS.keys()
     assert faults.file_of(Path("evaluation.json")) is None
 
 
 # What changes files elsewhere than in `atomic_files`, how often, and why that is no way around it.
 ELSEWHERE = {
     "checkpoint/format.py: os.rename": 2,  # folders of checkpoints, with points of their own
+    "checkpoint/snapshots.py: os.rename": 1,  # those of snapshots, likewise
     "checkpoint/folder_lock.py: os.write": 2,  # the lock of a folder, with points of its own
     "checkpoint/folder_lock.py: os.fsync": 1,
     "checkpoint/folder_lock.py: os.rename": 1,

@@ -4,6 +4,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from semisonic.checkpoint import format as checkpoints
+from semisonic.checkpoint import snapshots
 from semisonic.checkpoint.atomic_files import advice, sync_file
 from semisonic.faults import reach
 from semisonic.schema import UserError
@@ -20,7 +22,7 @@ PATIENCE = 10.0
 """Seconds that a checkpoint may wait for the one before it until the user is told."""
 
 
-class Snapshot:
+class Copies:
     """Copies of named tensors in host memory, pinned for those of a GPU, which every `take` uses again."""
 
     def __init__(self) -> None:
@@ -62,9 +64,10 @@ class CheckpointWriter:
         self.check: Callable[[], None] = lambda: folder.parent.mkdir(parents=True, exist_ok=True)
         """Comes before every write. That of a run raises `UserError` where its folder is not its own any more, into
         which nothing is written then; without a run there may be none yet."""
-        self.model, self.optimizer = Snapshot(), Snapshot()
+        self.model, self.optimizer, self.averaged = Copies(), Copies(), Copies()
         self.thread: threading.Thread | None = None
-        self.step = 0
+        self.writing = ""
+        """What is being written, in words."""
         self.error: BaseException | None = None
         self._written: list[int] = []
 
@@ -73,36 +76,60 @@ class CheckpointWriter:
 
         Waits for the one before. Raises its error instead where the run is one process.
         """
-        self.settle()
-        if self.group is None:
-            self._look_again()
-            self._raise()
+        self._begin()
         self.model.take(checkpoint.model)
         self.optimizer.take(checkpoint.optimizer)
         # The history grows while it is written.
         taken = checkpoints.Checkpoint({}, {}, copy.deepcopy(checkpoint.state), checkpoint.config)
-        self.step = step
+
+        def write() -> None:
+            self.model.wait()
+            self.optimizer.wait()
+            taken.model, taken.optimizer = self.model.tensors, self.optimizer.tensors
+            reach("writer")
+            metrics = self.folder.parent / "metrics.jsonl"
+            if metrics.exists():
+                reach("metrics.fsync")
+                sync_file(metrics)  # a run continues its metrics where its checkpoint stands
+            checkpoints.save(self.folder, step, taken, self.keep, best)
+            self._written.append(step)
+
+        self._start(f"checkpoint of step {step:,}", write, partial(self._refused, step))
+
+    def submit_snapshot(self, step: int, snapshot: checkpoints.Checkpoint) -> None:
+        """The same of a snapshot (`snapshots.py`), which is on the disk before the next checkpoint is begun."""
+        self._begin()
+        self.averaged.take(snapshot.model)
+        taken = checkpoints.Checkpoint({}, {}, copy.deepcopy(snapshot.state), snapshot.config)
+        folder = self.folder.with_name(snapshots.FOLDER)
+
+        def write() -> None:
+            self.averaged.wait()
+            taken.model = self.averaged.tensors
+            snapshots.write(folder, step, taken)
+
+        self._start(f"snapshot of step {step:,}", write, partial(self._not_written, folder))
+
+    def _begin(self) -> None:
+        self.settle()
+        if self.group is None:
+            self._look_again()
+            self._raise()
+
+    def _start(self, what: str, write: Callable[[], None], refused: Callable[[OSError], UserError]) -> None:
+        self.writing = what
         # No daemon: a process that ends by an error still finishes the checkpoint that it began.
-        self.thread = threading.Thread(target=self._work, args=(step, taken, best), name=f"checkpoint {step}")
+        self.thread = threading.Thread(target=self._work, args=(write, refused), name=what)
         self.thread.start()
 
-    def _work(self, step: int, taken: checkpoints.Checkpoint, best: int | None) -> None:
+    def _work(self, write: Callable[[], None], refused: Callable[[OSError], UserError]) -> None:
         try:
             try:
                 self.check()
-                self.model.wait()
-                self.optimizer.wait()
-                taken.model, taken.optimizer = self.model.tensors, self.optimizer.tensors
-                reach("writer")
-                metrics = self.folder.parent / "metrics.jsonl"
-                if metrics.exists():
-                    reach("metrics.fsync")
-                    sync_file(metrics)  # a run continues its metrics where its checkpoint stands
-                checkpoints.save(self.folder, step, taken, self.keep, best)
+                write()
             except OSError as error:
                 self.check()
-                raise self._refused(step, error) from error
-            self._written.append(step)
+                raise refused(error) from error
         except BaseException as error:  # raised where the training can end by it
             self.error = self.error or error
 
@@ -110,11 +137,13 @@ class CheckpointWriter:
         good = checkpoints.latest(self.folder)
         if good and good.name == f"step-{step}":
             return UserError(f"{self.folder}: checkpoints before {good.name} cannot be removed: {advice(error)}")
+        return self._not_written(self.folder, error)
+
+    def _not_written(self, folder: Path, error: OSError) -> UserError:
+        good = checkpoints.latest(self.folder)
         last = f"{good.name} is the last good one" if good else "there is none before it"
         problem, _, remedy = advice(error).rpartition("; ")
-        return UserError(
-            f"the checkpoint of step {step:,} could not be written: {problem} ({self.folder}); {last}; {remedy}"
-        )
+        return UserError(f"the {self.writing} could not be written: {problem} ({folder}); {last}; {remedy}")
 
     def settle(self) -> None:
         """Waits for the write in flight; raises nothing."""
@@ -122,7 +151,7 @@ class CheckpointWriter:
             return
         self.thread.join(PATIENCE)
         if self.thread.is_alive():
-            self.say(f"waiting for the checkpoint of step {self.step:,}: writing it takes more than {PATIENCE:.0f} s")
+            self.say(f"waiting for the {self.writing}: writing it takes more than {PATIENCE:.0f} s")
             self.thread.join()
         self.thread = None
 

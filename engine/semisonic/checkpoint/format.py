@@ -66,7 +66,7 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int, best: int |
     # Later ones were written before a kill and never named: this run has gone back behind them.
     for old in whole[here + 1 :] + whole[: max(0, here + 1 - keep)]:
         if old.name != f"step-{best}":
-            _remove(old)
+            remove(old)
     return final
 
 
@@ -79,21 +79,13 @@ def tidy(folder: Path) -> None:
 def _write(temporary: Path, final: Path, checkpoint: Checkpoint) -> None:
     folder = final.parent
     try:
-        temporary.mkdir()
-        state = dump_json({"format": FORMAT, **checkpoint.state}, indent=1)
-        manifest = {
-            "model.safetensors": write_tensors(temporary / "model.safetensors", checkpoint.model),
-            "optimizer.safetensors": write_tensors(temporary / "optimizer.safetensors", checkpoint.optimizer),
-            "config.yaml": write_file(temporary / "config.yaml", [checkpoint.config.encode()]),
-            "state.json": write_file(temporary / "state.json", [state.encode()]),
-        }
-        write_file(temporary / "manifest.json", [dump_json(manifest, indent=1).encode()])
+        write_files(temporary, checkpoint)
         reach("checkpoint.sync")
         sync_folder(temporary)
         # All that needs space is written before anything changes its name.
         pointer = stage(folder / "latest", f"{final.name}\n".encode())
         if final.exists():
-            _remove(final)  # a kill kept `latest` from naming it: the run has gone back behind it
+            remove(final)  # a kill kept `latest` from naming it: the run has gone back behind it
         reach("checkpoint.rename")
         os.rename(temporary, final)
         reach("checkpoint.named")
@@ -104,7 +96,20 @@ def _write(temporary: Path, final: Path, checkpoint: Checkpoint) -> None:
         raise
 
 
-def _remove(path: Path) -> None:
+def write_files(folder: Path, checkpoint: Checkpoint) -> None:
+    """Makes a folder with the files of a checkpoint, each of them on the disk. Raises `OSError`."""
+    folder.mkdir()
+    state = dump_json({"format": FORMAT, **checkpoint.state}, indent=1)
+    manifest = {
+        "model.safetensors": write_tensors(folder / "model.safetensors", checkpoint.model),
+        "optimizer.safetensors": write_tensors(folder / "optimizer.safetensors", checkpoint.optimizer),
+        "config.yaml": write_file(folder / "config.yaml", [checkpoint.config.encode()]),
+        "state.json": write_file(folder / "state.json", [state.encode()]),
+    }
+    write_file(folder / "manifest.json", [dump_json(manifest, indent=1).encode()])
+
+
+def remove(path: Path) -> None:
     """Removes a checkpoint without ever leaving half of it under a valid name."""
     gone = path.with_name(f".tmp-old-{path.name}")
     reach("checkpoint.remove")

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-SCHEMA = 2
+SCHEMA = 3
 """Of what this version writes."""
 
 

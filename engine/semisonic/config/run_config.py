@@ -72,6 +72,9 @@ class CheckpointConfig(Config):
     """Steps between checkpoints; the last step and, with held-out images, each new best write one too."""
     keep: int = Field(2, ge=1, le=10**9)
     """Newest checkpoints that are kept, beside the one that the held-out images choose."""
+    snapshots: int = Field(0, ge=0, le=1000)
+    """Snapshots of the EMA weights to keep in OUT/snapshots, evenly over the second half of the run. Each is used as a
+    checkpoint is; their mean opinion of an image tells how settled it is."""
 
 
 class RunConfig(Config):

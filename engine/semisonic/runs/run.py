@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from semisonic.checkpoint import format as checkpoints
+from semisonic.checkpoint import snapshots
 from semisonic.checkpoint.atomic_files import write_text, writing
 from semisonic.config.command_line import Invocation
 from semisonic.config.migrations import read_saved
@@ -267,7 +268,11 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
     def found() -> tuple[bool, Path | None]:
         session.folders.check()
         checkpoints.tidy(folder / "checkpoints")
-        return (folder / "summary.json").exists(), checkpoints.latest(folder / "checkpoints")
+        done, latest = (folder / "summary.json").exists(), checkpoints.latest(folder / "checkpoints")
+        if not done:
+            step = int(latest.name.removeprefix("step-")) if latest else 0
+            snapshots.go_back(folder, step, snapshots.due(cfg.steps, cfg.checkpoint.snapshots))
+        return done, latest
 
     done, latest = on_main(session.accelerator, found)
     if done:

@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.checkpoint import format as checkpoints
+from semisonic.checkpoint import snapshots
 from semisonic.checkpoint.async_writer import CheckpointWriter
 from semisonic.config.dump import SCHEMA
 from semisonic.config.migrations import present_tensors
@@ -77,6 +78,7 @@ class Trainer:
         if self.rank.world_size > 1:
             self.host_group = dist.new_group(backend="gloo", timeout=timedelta(seconds=collective_timeout(cfg.health)))
         self.checkpoint_writer = CheckpointWriter(self.run_folder / "checkpoints", cfg.checkpoint.keep, self.host_group)
+        self.snapshot_steps = frozenset(snapshots.due(cfg.steps, cfg.checkpoint.snapshots))
         self.history: list[dict[str, float]] = []
         self.confusion: list[list[int]] | None = None
         """Of the EMA network on the test images, or else on those held out, as evaluated last in this process."""
@@ -132,6 +134,8 @@ class Trainer:
                     if logged:
                         reporters.later(CONSOLE, self.step, progress.trained, self.step, metrics)
                     reason = self.agree(stop())
+                    if self.step in self.snapshot_steps:
+                        self.save_snapshot()
                     if last or reason or self.step % cfg.checkpoint.every == 0 or self.best_step == self.step:
                         self.save()
                     elif self.step % cfg.health.compare_every == 0:
@@ -334,6 +338,14 @@ class Trainer:
                     self.algorithm.state_dict(), optimizer, self.description(), self.cfg.dump()
                 )
                 self.checkpoint_writer.submit(self.step, checkpoint, self.best_step)
+
+    def save_snapshot(self) -> None:
+        """Has the averaged network of this moment written while the training goes on."""
+        if not self.accelerator.is_main_process:
+            return
+        state = self.description() | {"history": [], "scaler": {}, "meter": {}}
+        averaged = snapshots.averaged(self.algorithm.state_dict(), state["head"])
+        self.checkpoint_writer.submit_snapshot(self.step, checkpoints.Checkpoint(averaged, {}, state, self.cfg.dump()))
 
     def description(self) -> dict[str, Any]:
         """state.json: where the run stands, and what `semisonic.load` needs to use the network without the data set."""

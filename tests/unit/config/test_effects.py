@@ -130,6 +130,8 @@ LATER = {
     "data.max_file_mb": (2, Effect.FREE),
     "data.max_pixels": (2, Effect.FREE),
     "data.test": (2, Effect.RESULTS),
+    "checkpoint.snapshots": (3, Effect.FREE),
+    "data.absent_classes": (3, Effect.FREE),
 }
 """Fields that came after version 0.1.0, with the schema that brought them. A field that is in none of these lists is
 to be decided about: its effect, and what runs did before it was there, in `migrations.ADDED` for every schema below."""

@@ -98,6 +98,7 @@ def test_the_share_is_that_of_the_labeled_images():
     rare = usage(prior=(0.6, 0.38, 0.01, 0.01))
     assert names(rare, 100, 0.6, 0.38, 0.01, 0.0011) == ([], None)  # a ninth of a hundredth is more than a tenth of it
     assert names(rare, 200, 0.6, 0.38, 0.01, 0.0009)[0] == ["dog"]
+    assert names(usage(prior=(0.5, 0.5, 0.0, 0.0)), 100, 0.5, 0.49, 0.01, 0) == ([], None)  # none is due
 
 
 def test_a_class_of_which_few_pseudo_labels_are_due_is_not_judged():

@@ -98,7 +98,11 @@ class DataConfig(Config):
     `semisonic.train(data=...)`."""
     classes: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=10**6)] = ()
     """The classes in the order of their numbers; empty = as found, which a run settles when it begins. For `folder`,
-    each needs a labeled image, and images of another class are an error; other data sets have their own."""
+    each needs a labeled image (`absent_classes`), and images of another class are an error; other data sets have their
+    own."""
+    absent_classes: Annotated[Literal["refuse", "warn"], Effect.FREE] = "refuse"
+    """For `folder`: whether a class of `classes` without any labeled image is an error, or told and kept as one that
+    the network cannot learn yet. Its number stays its own, and no draw waits for it."""
     steps_per_call: Annotated[int, Effect.FREE] = Field(0, ge=0, le=1024)
     """Steps whose images one DALI call makes; 0 = as many as fit 2^22 pixels on a GPU (at most 8), 1 on the CPU."""
 

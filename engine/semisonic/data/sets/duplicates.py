@@ -11,6 +11,7 @@ saved anew is another image.
 3. of other copies among the training images all but the first, labeled ones before those without a label.
 """
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -143,7 +144,7 @@ def _equal_pixels(pixels: list[np.ndarray]) -> np.ndarray:
 
 def _in_pieces(pixels_NHWC: np.ndarray, work: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """What `work` makes of uint8 [n, B], of all images, several pieces at a time."""
-    flat_NB = pixels_NHWC.reshape(len(pixels_NHWC), -1)
+    flat_NB = pixels_NHWC.reshape(len(pixels_NHWC), math.prod(pixels_NHWC.shape[1:]))  # there may be no image
     step = max(1, _PIECE // max(1, flat_NB.shape[1]))
     pieces = [flat_NB[start : start + step] for start in range(0, max(1, len(flat_NB)), step)]
     with ThreadPoolExecutor(min(8, usable_cpus())) as threads:
@@ -213,18 +214,24 @@ def without_duplicates(data: DataSet, cfg: DataConfig) -> DataSet:
             groups = [group for group in found.groups if group[0] < found.training <= group[-1]]
             out_N[[image for group in groups for image in group if image < found.training]] = True
     notes = tell.notes(dropped=policy == "drop", kept_apart=kept_apart)
-    return _without(data, out_N, notes) if out_N.any() else replace(data, notes=(*data.notes, *notes))
+    if not out_N.any():
+        return replace(data, notes=(*data.notes, *notes))
+    return _without(data, out_N, notes, absent=cfg.absent_classes == "warn")
 
 
-def _without(data: DataSet, out_N: np.ndarray, notes: list[str]) -> DataSet:
-    """The data set without some images, by their positions. Raises `UserError` where a class or the test is empty."""
+def _without(data: DataSet, out_N: np.ndarray, notes: list[str], absent: bool) -> DataSet:
+    """The data set without some images, by their positions. absent: all classes but two may be without a label.
+
+    Raises `UserError` where a class or the test is empty.
+    """
     middle = len(data.train)
     train, test = _chosen(data.train, ~out_N[:middle]), data.test
     if test is not None:
         test = _chosen(test, ~out_N[middle:])
     counts_C = np.bincount(train.labels[train.labels >= 0], minlength=len(data.classes))
     problems = []
-    if empty := [name for name, count in zip(data.classes, counts_C, strict=True) if not count]:
+    empty = [name for name, count in zip(data.classes, counts_C, strict=True) if not count]
+    if len(empty) > (len(data.classes) - 2 if absent else 0):
         more = f" and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
         problems.append(
             f"data.duplicates: without copies, no labeled training image is left of {', '.join(empty[:SHOWN])}{more}"

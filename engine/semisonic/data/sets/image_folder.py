@@ -96,10 +96,11 @@ def class_problems(cfg: DataConfig, listing: Listing, classes: tuple[str, ...], 
             f"data.classes: {listing.root} has labeled images of classes that are not listed: {_some(unlisted)}; "
             "list them too, or take them out"
         )
-    if without := [name for name in classes if name not in found]:
+    without = [name for name in classes if name not in found]
+    if without and cfg.absent_classes == "refuse":
         problems.append(
             f"data.classes: {listing.root} has no labeled images of {_some(without)}; every class that is listed needs "
-            "some"
+            "some; --data.absent_classes warn goes on without"
         )
     if problems:
         return [*problems[:-1], f"{problems[-1]}; in a new run, --data.classes none takes those that are there"]
@@ -109,8 +110,9 @@ def class_problems(cfg: DataConfig, listing: Listing, classes: tuple[str, ...], 
         listing.doubt(cfg, alike_problems(where[0], str(where[1]), named))
     if listing.problems:
         return listing.problems
-    if len(classes) < 2:
-        problems.append(f"{where[0]}: {where[1]} has {_classes(classes)} of labeled images; at least 2 are needed")
+    labeled = tuple(name for name in classes if name in found)
+    if len(labeled) < 2:
+        problems.append(f"{where[0]}: {where[1]} has {_classes(labeled)} of labeled images; at least 2 are needed")
     elif unknown := sorted({label for _, label in listing.test if label is not None} - set(classes)):
         name = "data.test_root" if cfg.test_root is not None else where[0]
         problems.append(f"{name}: there are test images of classes without a labeled training image: {_some(unknown)}")

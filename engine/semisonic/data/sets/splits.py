@@ -77,10 +77,16 @@ def label_problems(
     """Mistakes in `data.labels` and `data.held_out`, one line each; [] where there is none.
 
     `label_counts`: labeled images of every class; without it only what needs no images is checked. names: of the
-    classes, for messages.
+    classes, for messages. Where classes may be without a label, they take no part in the balance.
     """
     if cfg.labels_from == "random":
         return _random_problems(cfg, label_counts)
+    if cfg.absent_classes == "warn":
+        if label_counts is None:
+            return []
+        present = [c for c in range(classes) if label_counts[c]]
+        names = [names[c] for c in present] if names else names
+        label_counts, classes = [label_counts[c] for c in present], len(present)
     problems = []
     if cfg.held_out % classes:
         problems.append(_not_balanced("held_out", cfg.held_out, classes))
@@ -166,8 +172,8 @@ def make_split(
     if cfg.labels_from == "random":
         orders, held, taken = [shuffled(labels_N, _seed(cfg, seed))], cfg.held_out, cfg.labels or 0
     else:
-        orders = shuffled_by_class(labels_N, classes, _seed(cfg, seed))
-        held, taken = cfg.held_out // classes, (cfg.labels or 0) // classes
+        orders = [order for order in shuffled_by_class(labels_N, classes, _seed(cfg, seed)) if len(order)]
+        held, taken = cfg.held_out // len(orders), (cfg.labels or 0) // len(orders)
     labeled, held_out = [], []
     for order in orders:
         first = len(order) - held if cfg.labels is None else taken
@@ -240,9 +246,9 @@ def _user_split(
 ) -> Split:
     assert cfg.split is not None
     file = cfg.split
-    problems = label_problems(cfg, classes)
+    problems = label_problems(cfg, classes, np.bincount(labels_N[labels_N >= 0], minlength=classes).tolist())
     arrays = _read_npz(file, len(labels_N)) if file.suffix == ".npz" else {LABELED: _read_list(file, cfg.root, paths)}
-    every = None if cfg.labels_from == "random" else classes
+    every = None if cfg.labels_from == "random" or cfg.absent_classes == "warn" else classes
     problems += _split_problems(file, arrays, labels_N, every, names)
     if LABELED not in arrays:
         problems.append(f"data.split: {file} has no array {LABELED}; arrays: {', '.join(arrays) or 'none'}")
@@ -284,9 +290,10 @@ def _draw_held_out(
                 f"data.held_out: {cfg.held_out} images, but {cfg.split} leaves {len(order)} with a label; give less"
             )
         return order[: cfg.held_out]
-    per_class = cfg.held_out // classes
+    present = np.unique(labels_N[labels_N >= 0]).tolist()
+    per_class = cfg.held_out // len(present)
     orders = shuffled_by_class(left_N, classes, seed)
-    if short := [c for c, order in enumerate(orders) if len(order) < per_class]:
+    if short := [c for c in present if len(orders[c]) < per_class]:
         raise UserError(
             f"data.held_out: {cfg.held_out} images need {per_class} of every class, but {cfg.split} leaves "
             f"{len(orders[short[0]])} of class {_called(short[0], names)}; give less, or an array held_out in the split"

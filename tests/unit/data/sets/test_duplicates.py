@@ -24,9 +24,9 @@ def images(kinds: list[int], labels: list[int], size: int = 4) -> Images:
     return Images(np.stack(rows), np.array(labels))
 
 
-def data_of(train: Images, test: Images, held_back: bool = False) -> DataSet:
+def data_of(train: Images, test: Images, held_back: bool = False, classes: tuple[str, ...] = ("cat", "dog")) -> DataSet:
     third = (0.5,) * 3
-    return DataSet("noise", ("cat", "dog"), 4, third, third, True, 0, train, test, held_back=held_back)
+    return DataSet("noise", classes, 4, third, third, True, 0, train, test, held_back=held_back)
 
 
 @pytest.fixture
@@ -110,6 +110,18 @@ def test_a_class_whose_images_are_all_left_out_is_named():
     with pytest.raises(UserError) as caught:
         without_duplicates(data, DataConfig(duplicates="drop"))
     assert caught.value.messages == ["data.duplicates: without copies, no labeled training image is left of dog"]
+
+
+def test_classes_may_lose_all_their_images_where_they_may_be_without():
+    cfg, other = DataConfig(duplicates="drop", absent_classes="warn"), images([9], [2])
+
+    def left(kinds: list[int], labels: list[int]) -> list[int]:
+        data = data_of(images(kinds, labels), other, classes=("cat", "dog", "fox"))
+        return without_duplicates(data, cfg).train.labels.tolist()
+
+    assert left([1, 2, 3, 1], [0, 1, 2, 1]) == [1, 2]  # no cat
+    with pytest.raises(UserError, match=r"no labeled training image is left of cat, dog$"):
+        left([1, 1, 2], [0, 1, 2])
 
 
 def test_one_image_of_two_classes_is_refused_with_both_paths(tree: Path):

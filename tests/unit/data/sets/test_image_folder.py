@@ -65,12 +65,30 @@ def test_listed_classes_keep_their_numbers(tmp_path: Path):
     assert errors_of(tmp_path, classes=("cat", "wolf", "dog")) == [
         f"data.classes: {tmp_path} has labeled images of classes that are not listed: fox; list them too, or take them out",
         f"data.classes: {tmp_path} has no labeled images of wolf; every class that is listed needs some; "
-        "in a new run, --data.classes none takes those that are there",
+        "--data.absent_classes warn goes on without; in a new run, --data.classes none takes those that are there",
     ]
     assert errors_of(tmp_path, classes=("cat", "dog", "cat")) == [
         "data.classes: cat more than once; every class needs a name of its own"
     ]
     assert errors_of(tmp_path, classes=("cat",)) == ["data.classes: cat alone; at least 2 classes are needed"]
+
+
+def test_a_listed_class_may_have_no_labeled_image_yet(tmp_path: Path):
+    for name in ("cat", "dog"):
+        write_images(tmp_path / name, "1.png 2.png")
+    write_images(tmp_path / "test/wolf", "1.png")
+    fields = {"classes": ("wolf", "dog", "cat"), "absent_classes": "warn"}
+    data = load_it(tmp_path, **fields)
+    assert data.classes == fields["classes"] and data.train.labels.tolist() == [2, 2, 1, 1]
+    assert files(data.test) == [("test/wolf/1.png", 0)]
+    assert len(load_it(tmp_path, **fields, test="none").train) == 4
+    shutil.rmtree(tmp_path / "test")
+    assert load_it(tmp_path, **fields).test.labels.tolist() == [2, 1]  # of each class that there is
+    assert errors_of(tmp_path, **(fields | {"classes": ("cat", "wolf")}))[0].startswith("data.classes: ")
+    shutil.rmtree(tmp_path / "cat")
+    assert errors_of(tmp_path, **fields) == [
+        f"data.root: {tmp_path} has only the class dog of labeled images; at least 2 are needed"
+    ]
 
 
 def broken() -> dict[str, tuple[bytes, str]]:

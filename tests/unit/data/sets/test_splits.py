@@ -282,6 +282,34 @@ def test_random_labels_need_not_be_of_every_class(tmp_path: Path):
         assert caught.value.messages[0].startswith(expected)
 
 
+def test_classes_without_a_label_take_no_part_in_the_balance(tmp_path: Path):
+    labels_N, names = np.repeat([0, 1, 3], [9, 8, 7]), tuple("abcde")
+
+    def drawn(**fields) -> tuple[list[int], list[int]]:
+        split = split_of(0, labels_N, absent_classes="warn", **fields)
+        counts = [np.bincount(labels_N[part], minlength=5).tolist() for part in (split.labeled, split.held_out)]
+        assert len(split_notes(split, labels_N, names)) == 1
+        return counts[0], counts[1]
+
+    assert drawn(labels=6, held_out=3) == ([2, 2, 0, 2, 0], [1, 1, 0, 1, 0])
+    assert drawn(labels=None, held_out=6) == ([7, 6, 0, 5, 0], [2, 2, 0, 2, 0])
+    own = make_list(tmp_path / "list.txt", np.array([0, 9, 17]))
+    assert drawn(split=own, held_out=3) == ([1, 1, 0, 1, 0], [1, 1, 0, 1, 0])
+    for fields, expected in (
+        ({"labels": 5}, "data.labels: 5 is not the same number for each of the 3 classes; give 3 or 6"),
+        ({"labels": 24}, "need 8 of every class, but class d has only 7; give less"),
+        (
+            {"split": own, "held_out": 21},
+            f"but {own} leaves 6 of class d; give less, or an array held_out in the split",
+        ),
+    ):
+        with pytest.raises(UserError) as caught:
+            make_split(DataConfig(absent_classes="warn", **fields), labels_N, 5, 0, names=names)
+        assert caught.value.messages[0].endswith(expected)
+    with pytest.raises(UserError, match="but class c has only 0; give less"):
+        make_split(DataConfig(labels=5), labels_N, 5, 0, names=names)
+
+
 def make_list(path: Path, indices: np.ndarray) -> Path:
     path.write_text("\n".join(map(str, indices)))
     return path
