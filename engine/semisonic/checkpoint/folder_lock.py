@@ -49,7 +49,9 @@ GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 
 
 class FolderInUse(UserError):
-    """Another process holds the lock of a folder."""
+    """Another process holds the lock of a folder: `holder`, where that is known."""
+
+    holder: "Holder | None" = None
 
 
 class Holder(NamedTuple):
@@ -136,10 +138,12 @@ def look(path: str | Path, folder: int | None = None) -> Look | None:
 
 def in_use(folder: Path, holder: Holder | None) -> FolderInUse:
     who = holder or "a process that its file .lock does not name"
-    return FolderInUse(
+    error = FolderInUse(
         f"out: another run is at work in {folder}: {who}; wait for its end or stop it, or choose another folder with "
         "--out"
     )
+    error.holder = holder
+    return error
 
 
 class FolderLock:

@@ -36,6 +36,7 @@ _WRITTEN = tuple(
         "split.npz images.npz",  # one that was killed before it was complete
         "config.yaml state.json", "config.yaml model.safetensors",  # a checkpoint
         "evaluation.json confusion.png", "compare.html runs.csv",
+        "project.yaml labels.db",  # a labeling project, with its runs and thumbnails
     )
 )  # fmt: skip
 """Names that are together in folders which this program wrote."""

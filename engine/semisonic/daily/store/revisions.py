@@ -1,0 +1,104 @@
+"""Frozen training sets: a CSV for each, as `data.csv` takes it, and a row that says what it was made of."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from semisonic.checkpoint.atomic_files import replace, stage, writing
+from semisonic.daily.store.classes import read_classes
+from semisonic.daily.store.current import read_current
+from semisonic.daily.store.database import Connection, snapshot, transaction
+from semisonic.daily.store.days import current_day
+from semisonic.daily.store.events import last_event, moment
+from semisonic.daily.store.images import file_is, real_path
+from semisonic.daily.store.rows import PERSON, Current, Revision, State
+from semisonic.schema import UserError
+from semisonic.text import csv_cell, name_of
+
+FOLDER = "revisions"
+
+
+def revision_path(folder: Path, number: int) -> Path:
+    return folder / FOLDER / f"{number:04d}.csv"
+
+
+def freeze(connection: Connection, folder: Path, run: str, classes: Sequence[str] | None = None) -> Revision:
+    """Writes the training set of a run into the project's folder and keeps it as the next revision.
+
+    A row per image that is not rejected, with its label where a person has given or confirmed one. classes: those that
+    the project must have; None: whatever it has. Images whose files are gone or changed are left out and counted.
+    Raises `UserError`.
+    """
+    with snapshot(connection):
+        active = read_classes(connection).active()
+        current, last, day = read_current(connection), last_event(connection), current_day(connection)
+        number = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM revision").fetchone()[0]
+        rows = connection.execute(
+            "SELECT image, path, path.bytes, mtime_ns, hash FROM path JOIN image ON image.id = image ORDER BY path.id"
+        )
+        files = {row[0]: row[1:] for row in rows}
+    own = [row.name for row in active]
+    if classes is not None and list(classes) != own:
+        raise UserError(
+            f"classes: the project has {', '.join(map(name_of, own))} by now, in this order; begin the training again"
+        )
+    lines, labeled, gone = _lines(current, {row.id: row.name for row in active}, files)
+    content = "".join(["path,label\n", *lines]).encode()
+    path = revision_path(folder, number)
+    with writing(path):
+        path.parent.mkdir(exist_ok=True)
+        replace(stage(path, content), path)
+    found = Revision(
+        number, day, run, path, len(lines), labeled, hashlib.blake2b(content, digest_size=16).hexdigest(), tuple(own),
+        last, gone,
+    )  # fmt: skip
+    with transaction(connection):
+        connection.execute(
+            "INSERT INTO revision (number, day, run, at, last_event, images, labeled, digest, classes) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (number, day, run, moment(), last, found.images, labeled, found.digest, json.dumps(own)),
+        )
+    return found
+
+
+def _lines(
+    current: Current, names: dict[int, str], files: dict[int, tuple[str, int, int, bytes]]
+) -> tuple[list[str], int, int]:
+    """The rows of the CSV, how many have a label, and how many images were left out for want of their files."""
+    lines, labeled, gone = [], 0, 0
+    cells = {number: _cell(name) for number, name in names.items()}
+    for image, state, label in zip(
+        current.image.tolist(), current.state.tolist(), current.class_id.tolist(), strict=True
+    ):
+        if state == State.REJECTED:
+            continue
+        stored, size, time, digest = files.get(image, ("", 0, 0, b""))
+        path = real_path(stored)
+        if not path or file_is(path, (size, time), digest):
+            gone += 1
+            continue
+        given = cells[label] if state in PERSON else ""
+        labeled += bool(given)
+        lines.append(f"{_cell(path)},{given}\n")
+    return lines, labeled, gone
+
+
+def _cell(text: str) -> str:
+    cell = csv_cell(text)
+    return '"' + cell.replace('"', '""') + '"' if any(letter in cell for letter in ',"\n\r') else cell
+
+
+def revisions(connection: Connection, folder: Path) -> list[Revision]:
+    """All of them, the oldest first."""
+    rows = connection.execute(
+        "SELECT number, day, run, images, labeled, digest, classes, last_event FROM revision ORDER BY number"
+    ).fetchall()
+    return [_row(folder, *row) for row in rows]
+
+
+def _row(
+    folder: Path, number: int, day: int, run: str, images: int, labeled: int, digest: str, classes: str, last: int
+) -> Revision:
+    path = revision_path(folder, number)
+    return Revision(number, day, run, path, images, labeled, digest, tuple(json.loads(classes)), last)
