@@ -177,6 +177,14 @@ def compare(argv: Sequence[str]) -> int:
 
 
 @guarded
+def study(argv: Sequence[str]) -> int:
+    """Answers a question by many runs, on a page: how few labels suffice."""
+    from semisonic.studies.command import main as run
+
+    return run(argv)
+
+
+@guarded
 def evaluate(argv: Sequence[str]) -> int:
     """Evaluates a checkpoint on its data set's test images, or on a folder of your own."""
     from semisonic.inference.command import evaluate as run
@@ -230,6 +238,7 @@ COMMANDS: dict[str, Command] = {
     "train": main,
     "pretrain": pretrain,
     "compare": compare,
+    "study": study,
     "evaluate": evaluate,
     "predict": predict,
     "inspect": inspect,

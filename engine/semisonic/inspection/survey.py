@@ -9,6 +9,7 @@ import numpy as np
 from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, ImageFiles
 from semisonic.data.sets.duplicates import Duplicates, find_duplicates, held_out_apart, without_duplicates
 from semisonic.data.sets.splits import Split, make_split, split_notes
+from semisonic.data.sets.typical import chooser
 from semisonic.inspection import copies, headers
 from semisonic.inspection.facts import Pixels, header, pixels
 from semisonic.inspection.findings import ClassCount, Decoded, Inspection, Unusable
@@ -160,7 +161,7 @@ def _split(seen: Survey, cfg: DataConfig, seed: int, data: DataSet) -> Split | N
     found, label_N = seen.found, data.train.labels
     found.notes += [note for note in data.notes if note not in found.notes]
     try:
-        split = make_split(cfg, label_N, len(data.classes), seed, data.train.paths, data.classes)
+        split = make_split(cfg, label_N, len(data.classes), seed, data.train.paths, data.classes, chooser(data.train))
         split = held_out_apart(cfg, data, split)
     except UserError as error:
         found.problems += error.messages

@@ -15,6 +15,7 @@ from semisonic.data.sets.fingerprint import POOL, TABLE, data_problem
 from semisonic.data.sets.manifest import reading_all
 from semisonic.data.sets.registry import check_classes, load_data_set
 from semisonic.data.sets.splits import Split, make_split, split_data
+from semisonic.data.sets.typical import chooser
 from semisonic.distributed.engine import Accelerator
 from semisonic.distributed.heartbeat import Activity
 from semisonic.models.head import head_by_name
@@ -94,7 +95,9 @@ def draw_split(cfg: RunConfig, data: DataSet) -> Split:
         if problem:
             raise UserError(f"data.split: {problem.removeprefix('data: ')}; for other images name files, as a .txt")
     paths = data.train.paths if isinstance(data.train, ImageFiles) else None
-    split = make_split(cfg.data, data.train.labels, len(data.classes), cfg.seed, paths, data.classes)
+    split = make_split(
+        cfg.data, data.train.labels, len(data.classes), cfg.seed, paths, data.classes, chooser(data.train)
+    )
     split = held_out_apart(cfg.data, data, split)
     views = cfg.views
     pool = views.unlabeled or any(stream.pool == "unlabeled" for stream in views.streams.values())

@@ -36,9 +36,10 @@ class DataConfig(Config):
     labels: int | None = Field(40, ge=0, le=10**9)
     """Labeled images in all, drawn as `labels_from` says; null = all, the default for your own images. Not used
     with `split`."""
-    labels_from: Literal["balanced", "random"] = "balanced"
+    labels_from: Literal["balanced", "random", "typical"] = "balanced"
     """How labeled and held-out images are drawn. balanced = as many of every class, as in the papers; whoever is about
-    to label images cannot choose so. random = from all of them alike: of rare classes few, or none."""
+    to label images cannot choose so. random = from all of them alike: of rare classes few, or none. typical = typical
+    and diverse ones by their pixels, without a look at labels; held-out images at random."""
     held_out: int = Field(0, ge=0, le=10**9)
     """Further labeled images, drawn like `labels`, kept out of training to choose a checkpoint by."""
     split: Annotated[UserPath | None, Effect.CONTENT] = None

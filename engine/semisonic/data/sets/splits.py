@@ -1,9 +1,9 @@
-"""Which images are labeled, unlabeled and held out: drawn once from a seed, class-balanced or at random, or given by
-the user.
+"""Which images are labeled, unlabeled and held out: drawn once from a seed, class-balanced, at random or by what is
+typical, or given by the user.
 
 Every class, or all images with a label together, is put in an order that depends on the seed and the labels only; the
 first of it are the labeled images, the next the held-out ones. So a larger labeled set of the same seed contains the
-smaller one.
+smaller one; typical images are chosen anew for each number.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ import numpy as np
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.fingerprint import Fingerprint
 from semisonic.data.sets.spellings import HELD_OUT, LABELED, SAVED_ARRAYS, UNLABELED, find_arrays
+from semisonic.data.sets.typical import Chooser, typical_first
 from semisonic.records.arrays import open_arrays
 from semisonic.records.csv_file import check_columns, open_csv, read_lines, separated
 from semisonic.schema import UserError
@@ -79,7 +80,7 @@ def label_problems(
     `label_counts`: labeled images of every class; without it only what needs no images is checked. names: of the
     classes, for messages. Where classes may be without a label, they take no part in the balance.
     """
-    if cfg.labels_from == "random":
+    if cfg.labels_from != "balanced":
         return _random_problems(cfg, label_counts)
     if cfg.absent_classes == "warn":
         if label_counts is None:
@@ -156,12 +157,13 @@ def make_split(
     seed: int,
     paths: Sequence[str] | None = None,
     names: Sequence[str] = (),
+    typical: Chooser | None = None,
 ) -> Split:
     """Draw the split that `cfg` asks for, or read the one it names.
 
     labels_N: int64 [N], -1 where unknown. seed: of the run, used unless `data.split_seed` is set.
     paths: of the training images where these are files, for a split that names them. names: of the classes, for
-    messages.
+    messages. typical: chooses among the training images, for `data.labels_from` typical.
     Raises UserError with every mistake found.
     """
     if cfg.split is not None:
@@ -169,8 +171,10 @@ def make_split(
     counts = np.bincount(labels_N[labels_N >= 0], minlength=classes)
     if problems := label_problems(cfg, classes, counts.tolist(), names):
         raise UserError(problems)
-    if cfg.labels_from == "random":
+    if cfg.labels_from != "balanced":
         orders, held, taken = [shuffled(labels_N, _seed(cfg, seed))], cfg.held_out, cfg.labels or 0
+        if cfg.labels_from == "typical" and taken:
+            orders = [typical_first(orders[0], taken, _seed(cfg, seed), typical)]
     else:
         orders = [order for order in shuffled_by_class(labels_N, classes, _seed(cfg, seed)) if len(order)]
         held, taken = cfg.held_out // len(orders), (cfg.labels or 0) // len(orders)
@@ -248,7 +252,7 @@ def _user_split(
     file = cfg.split
     problems = label_problems(cfg, classes, np.bincount(labels_N[labels_N >= 0], minlength=classes).tolist())
     arrays = _read_npz(file, len(labels_N)) if file.suffix == ".npz" else {LABELED: _read_list(file, cfg.root, paths)}
-    every = None if cfg.labels_from == "random" or cfg.absent_classes == "warn" else classes
+    every = None if cfg.labels_from != "balanced" or cfg.absent_classes == "warn" else classes
     problems += _split_problems(file, arrays, labels_N, every, names)
     if LABELED not in arrays:
         problems.append(f"data.split: {file} has no array {LABELED}; arrays: {', '.join(arrays) or 'none'}")
@@ -283,7 +287,7 @@ def _draw_held_out(
     left_N[labeled] = -1
     if unlabeled is not None:
         left_N[unlabeled] = -1
-    if cfg.labels_from == "random":
+    if cfg.labels_from != "balanced":
         order = shuffled(left_N, seed)
         if len(order) < cfg.held_out:
             raise UserError(
