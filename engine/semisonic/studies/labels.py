@@ -3,130 +3,28 @@
 The runs are those of a comparison: every way of choosing is an entry of it, `ALGORITHM:data.labels_from=WAY`.
 """
 
-import itertools
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from semisonic.algorithms.registry import DEFAULT
 from semisonic.checkpoint.atomic_files import write_text, writing
 from semisonic.compare import jobs
-from semisonic.compare.rows import Estimate, Run, discover, interval
+from semisonic.compare.rows import discover
 from semisonic.compare.scheduler import compare
 from semisonic.config.arguments import Parser
 from semisonic.config.command_line import resolve
 from semisonic.data.sets.registry import DATA_SETS, load_data_set
 from semisonic.schema import UserError
+from semisonic.studies.points import FIELD, WAYS, Point, points_of, record, sentences
 from semisonic.text import dump_json, printable
-
-WAYS = ("random", "balanced", "typical")
-FIELD = "data.labels_from"
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Point:
-    """One number of labels, chosen one way, by one algorithm; errors in percent of the test images."""
-
-    algorithm: str
-    way: str
-    labels: int
-    errors: dict[int, float]
-    """By seed."""
-
-    @property
-    def error(self) -> Estimate:
-        return interval(list(self.errors.values()))
-
-    def behind(self, other: "Point") -> Estimate | None:
-        """Its errors less those of the same seeds of another point; None where they share none."""
-        shared = sorted(self.errors.keys() & other.errors.keys())
-        return interval([self.errors[seed] - other.errors[seed] for seed in shared]) if shared else None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Of one algorithm and way."""
-
-    best: Point
-    smallest: Point
-    """With the fewest labels whose mean error is within so many points of the best."""
-    surely: Point | None
-    """With the fewest whose 95 % interval of the difference lies there as a whole; None where none does."""
-
-
-def answer(points: Sequence[Point], within: float) -> Answer:
-    """points: of one algorithm and way, at least one."""
-    ordered = sorted(points, key=lambda point: point.labels)
-    best = min(ordered, key=lambda point: point.error.mean)
-    smallest = next(point for point in ordered if point.error.mean <= best.error.mean + within)
-    return Answer(best, smallest, next((point for point in ordered if _surely(point, best, within)), None))
-
-
-def _surely(point: Point, best: Point, within: float) -> bool:
-    if point is best:
-        return True
-    found = point.behind(best)
-    return found is not None and found.half is not None and found.mean + found.half <= within
-
-
-def points_of(runs: Sequence[Run]) -> list[Point]:
-    """The finished runs of a study's folder, by algorithm, way and number of labels."""
-    found: dict[tuple[str, str, int], dict[int, float]] = {}
-    for run in runs:
-        algorithm, _, rest = run.entry.partition(":")
-        way = dict(part.partition("=")[::2] for part in rest.split(":")).get(FIELD)
-        if way in WAYS and run.tested and run.labels.isdecimal():
-            found.setdefault((algorithm, way, int(run.labels)), {})[run.seed] = run.error
-    return [Point(*key, found[key]) for key in sorted(found, key=lambda key: (key[0], WAYS.index(key[1]), key[2]))]
-
-
-def series_of(points: Sequence[Point]) -> dict[tuple[str, str], list[Point]]:
-    """The points by (algorithm, way), each in the order of their labels."""
-    groups = itertools.groupby(points, key=lambda point: (point.algorithm, point.way))
-    return {key: list(group) for key, group in groups}
-
-
-def sentences(points: Sequence[Point], within: float, classes: int) -> list[str]:
-    """What the errors say, a sentence each."""
-    said = []
-    for (algorithm, way), own in series_of(points).items():
-        found = answer(own, within)
-        few, best = found.smallest, found.best
-        text = (
-            f"{algorithm}, {way} images: {few.labels} labels ({few.labels / classes:g} a class) come within "
-            f"{within:g} points of the best, {few.error.text()} % error against {best.error.text()} % with {best.labels}"
-        )
-        if few is best:
-            text = f"{algorithm}, {way} images: no fewer than {few.labels} labels come within {within:g} points of the "
-            text += f"best, {best.error.text()} % error"
-        if found.surely is None or found.surely.labels > few.labels:
-            text += "; over so few seeds the intervals are wider than that"
-        said.append(f"{text}.")
-    return said + _worth(points)
-
-
-def _worth(points: Sequence[Point]) -> list[str]:
-    """How many random labels do what the fewest chosen ones do."""
-    said = []
-    series = series_of(points)
-    for (algorithm, way), own in series.items():
-        random = series.get((algorithm, "random"), [])
-        if way != "typical" or not random:
-            continue
-        for point in own:
-            enough = next((other for other in random if other.error.mean <= point.error.mean), None)
-            if enough is not None and enough.labels > point.labels:
-                said.append(f"{algorithm}: {point.labels} typical images do what {enough.labels} random ones do.")
-    return said
 
 
 def parser() -> Parser:
     result = Parser(
         "semisonic study labels", allow_abbrev=False, formatter_class=RawDescriptionHelpFormatter,
-        description="How few labels suffice, and which images to label: trains over numbers of labels and ways to choose "
-        "them.\nWrites OUT/labels.html and labels.json, beside the files of a comparison.",
+        description="How few labels suffice, and which images to label: trains over numbers of labels and ways to "
+        "choose them.\nWrites OUT/labels.html and labels.json, beside the files of a comparison.",
         epilog="random: any images. balanced: as many of each class, which nobody can choose who has no labels yet.\n"
         "typical: typical and diverse ones by their pixels.\n\n"
         "All other options are fields of semisonic train for every run, such as --data digits --steps 400.\n"
@@ -136,7 +34,7 @@ def parser() -> Parser:
     add = result.add_argument
     add("--counts", default="1,2,4,10,25", metavar="1,2,4", help="labels a class (default: %(default)s)")
     add("--choose", default=",".join(WAYS), metavar="A,B", help="ways to choose the images (default: %(default)s)")
-    add("--algorithms", default="fixmatch", metavar="A,B", help="default: %(default)s")
+    add("--algorithms", default=DEFAULT, metavar="A,B", help="default: %(default)s")
     add("--seeds", default="0,1,2", metavar="0,1,2", help="default: %(default)s")
     add("--within", type=float, default=1.0, metavar="X", help="points of error within which a number of labels is "
         "called enough (default: %(default)s)")  # fmt: skip
@@ -198,27 +96,3 @@ def _report(out: Path, points: Sequence[Point], within: float, classes: int) -> 
     for line in said:
         print(printable(line))
     print(f"In {printable(out / 'labels.html')} and labels.json")
-
-
-def record(points: Sequence[Point], within: float, classes: int, said: Sequence[str]) -> dict[str, Any]:
-    """labels.json: errors in percent, half widths of 95 % intervals over seeds."""
-    found = []
-    for (algorithm, way), own in series_of(points).items():
-        best = answer(own, within).best
-        for point in own:
-            behind = point.behind(best)
-            found.append({
-                "algorithm": algorithm, "choose": way, "labels": point.labels,
-                "errors": {str(seed): error for seed, error in sorted(point.errors.items())},
-                "error": point.error.mean, "error_half_width": point.error.half,
-                "behind_best": behind.mean if behind else None,
-                "behind_best_half_width": behind.half if behind else None,
-            })  # fmt: skip
-    smallest = {
-        f"{algorithm}, {way}": answer(own, within).smallest.labels
-        for (algorithm, way), own in series_of(points).items()
-    }
-    return {"format": FORMAT, "classes": classes, "within": within, "smallest": smallest, "said": [*said],
-            "points": found}  # fmt: skip
-
-

@@ -9,7 +9,7 @@ from semisonic.compare.page import image, style
 from semisonic.pages.pictures import Picture
 from semisonic.pages.rendering import render
 from semisonic.reporting.pictures import drawing
-from semisonic.studies.labels import Point, series_of
+from semisonic.studies.points import Point, series_of
 
 COLUMNS = ("labels", "a class", "images", "runs", "error %", "against the best")
 
@@ -24,7 +24,9 @@ def curves(points: Sequence[Point]) -> Picture:
         labels = np.array([point.labels for point in own]) * shift ** (1 - index)  # so that bars do not hide each other
         half = [point.error.half or 0 for point in own]
         mean = [point.error.mean for point in own]
-        axes.errorbar(labels, mean, half, label=f"{algorithm}, {way}", capsize=3, marker="o", markersize=4, **style(index))
+        axes.errorbar(
+            labels, mean, half, label=f"{algorithm}, {way}", capsize=3, marker="o", markersize=4, **style(index)
+        )
     every = sorted({point.labels for point in points})
     axes.set(xscale="log", xlabel="labeled images", ylabel="test error, %", ylim=(0, None))
     axes.set_xticks(every, [f"{count:,}" for count in every], minor=False)

@@ -13,7 +13,7 @@ from semisonic.data.sets.checks import repeated
 from semisonic.data.sets.duplicates import without_duplicates
 from semisonic.data.sets.given import GIVEN, given_problems, load_given
 from semisonic.data.sets.image_folder import folder_problems, load_folder
-from semisonic.data.sets.splits import label_problems
+from semisonic.data.sets.label_counts import label_problems
 from semisonic.data.sets.torchvision_sets import KNOWN, load_torchvision, torchvision_problems
 from semisonic.registry import Registry
 from semisonic.schema import UserError
