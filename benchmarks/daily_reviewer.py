@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from semisonic.daily.store import Change, State, Store
 
 Truth = Callable[[int], str]

@@ -41,7 +41,7 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "data.max_pixels": 178_956_970,
         "model.norm_start_up": 0.0,
     },
-    2: {"checkpoint.snapshots": 0, "data.absent_classes": "refuse"},
+    2: {"checkpoint.snapshots": 0, "data.absent_classes": "refuse", "data.crop_area": 0.2},
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;
 those of the algorithm hold for every algorithm with such a field."""

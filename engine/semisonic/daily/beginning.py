@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semisonic.config.command_line import FLAGS, Arguments, assemble, nested, parse_arguments
+from semisonic.daily.defaults import under
 from semisonic.schema import ExitCode, UserError
 from semisonic.text import name_of, printable
 
@@ -95,7 +96,8 @@ def kept_fields(tokens: Sequence[str], classes: Sequence[str]) -> tuple[int | No
             return None, {}, error.messages
     values = cfg.model_dump(mode="json")
     kept = {name: _value(values, name) for name in own if name != "data.size"}
-    return cfg.data.size, nested(kept)[0], []
+    assert cfg.data.size is not None
+    return cfg.data.size, under(nested(kept)[0], cfg.data.size), []
 
 
 def _value(values: dict[str, Any], name: str) -> Any:

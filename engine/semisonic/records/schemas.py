@@ -139,6 +139,8 @@ class Preprocess(Record):
     pad: Annotated[int, Field(ge=0, le=2**14)] | None = None
     """Version 0.1.0 said neither this nor the next."""
     flip: bool | None = None
+    crop_area: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Versions before schema 3 did not say it."""
 
 
 class Head(Record):

@@ -367,6 +367,7 @@ class Trainer:
                 "border": self.data.border,
                 "pad": self.data.pad,
                 "flip": bool(self.data.flip),
+                "crop_area": self.data.crop_area,
             },
             "mean": list(self.data.mean),
             "std": list(self.data.std),

@@ -23,17 +23,11 @@ def test_given_fields_are_kept_with_their_types():
         "0.9",
         "--no-compile",
     ]
-    assert kept_fields(tokens, ["a", "b"]) == (
-        96,
-        {
-            "model": {"name": "small"},
-            "steps": 200,
-            "optim": {"lr": 0.01},
-            "algorithm": {"threshold": 0.9},
-            "compile": "off",
-        },
-        [],
-    )
+    size, fields, problems = kept_fields(tokens, ["a", "b"])
+    assert (size, problems, fields["steps"], fields["compile"]) == (96, [], 200, "off")
+    assert fields["model"] == {"name": "small"} and fields["optim"]["lr"] == 0.01
+    assert fields["algorithm"] == {"name": "fixmatch", "threshold": 0.9, "weight": 1.0}
+    assert fields["batch"] == {"labeled": 32, "unlabeled_ratio": 3}  # what is not given is a project's default
 
 
 def test_all_mistakes_are_told_together():

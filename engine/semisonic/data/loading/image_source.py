@@ -53,5 +53,6 @@ def geometry_of(data: DataSet, device: torch.device) -> Geometry:
         flip=data.flip,
         fill=(red, green, blue),
         encoded=isinstance(data.train, ImageFiles),
+        least=data.crop_area,
         device="gpu" if device.type == "cuda" else "cpu",
     )

@@ -56,6 +56,9 @@ class DataConfig(Config):
     pad: int | None = Field(None, ge=0, le=4096)
     """Reflected margin of the weak random crop in pixels; default: an eighth of the size. Not for `folder`, where the
     crop is a part of the picture."""
+    crop_area: float = Field(0.2, gt=0, le=1)
+    """For `folder`: the least share of an image's area that a weak crop shows; the most is all of it. 0.2, as in the
+    papers on ImageNet, is for photographs. Small images that are filled by what they show need more, such as 0.7."""
     normalize: Literal["own", "imagenet"] = "own"
     """Mean and deviation that pixels are normalized with: the data set's own (for `folder` ImageNet's), or ImageNet's,
     which networks trained on it expect."""
@@ -186,6 +189,8 @@ class DataSet:
     """All training images: candidates for labeling (label >= 0) and images without a label (-1)."""
     test: Images | ImageFiles | None
     """None: there are no test images, and no accuracy is reported."""
+    crop_area: float = 0.2
+    """Least share of its area that a weak crop of an image file shows."""
     border: int = 0
     """Black border around the image itself, in pixels (MNIST's 28x28 shown at 32x32: 2)."""
     notes: tuple[str, ...] = ()

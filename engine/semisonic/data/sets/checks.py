@@ -76,6 +76,8 @@ def _number_problems(data: Any) -> list[str]:
         problems.append(f"DataSet.pad: {data.pad!r} is not valid; give 0 to {data.size - 1} pixels, less than the size")
     elif not _is_whole(data.border) or not 0 <= 2 * data.border < data.size:
         problems.append(f"DataSet.border: {data.border!r} is not valid; give 0 or more pixels, less than half the size")
+    if not isinstance(data.crop_area, int | float) or not 0 < data.crop_area <= 1:
+        problems.append(f"DataSet.crop_area: {data.crop_area!r} is not valid; give a share above 0, at most 1")
     if not isinstance(data.notes, tuple) or not all(isinstance(note, str) for note in data.notes):
         problems.append(f"DataSet.notes: {_kind(data.notes)} is not valid; give a tuple of lines")
     return problems

@@ -78,6 +78,7 @@ def load_folder(cfg: DataConfig) -> DataSet:
         test=test if len(test) else None,
         notes=tuple(notes),
         held_back=held_back,
+        crop_area=cfg.crop_area,
     )
 
 

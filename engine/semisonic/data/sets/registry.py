@@ -118,6 +118,8 @@ def data_problems(cfg: DataConfig) -> list[str]:
             "published with, and tells of duplicates"
         )
     size = cfg.size or entry.size
+    if entry.size is not None and cfg.crop_area != DataConfig().crop_area:
+        problems.append(f"data.crop_area: is for image files; crops of {cfg.name} are those of data.pad")
     if cfg.pad is not None and size is not None and cfg.pad >= size:
         problems.append(
             f"data.pad: a margin of {cfg.pad} cannot be reflected from {size} pixels; give less than {size}"

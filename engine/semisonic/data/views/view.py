@@ -34,6 +34,8 @@ class Geometry:
     """The data set's mean color, 0..255 (fills Cutout)."""
     encoded: bool = False
     """True: the source is encoded image bytes (JPEG, PNG, ...) instead of a resident array."""
+    least: float = 0.2
+    """Least share of its area that a weak crop of an encoded image shows."""
     device: str = "cpu"
     """Where the DALI operators run: "cpu" or "gpu"."""
 
@@ -116,7 +118,7 @@ class Weak(View):
     """Random crop, and a horizontal flip with p = 0.5 where the geometry allows it.
 
     Resident: one of the (2 pad + 1)^2 windows of the padded image, all equally likely. Encoded: a crop with
-    area share U(0.2, 1) and log-uniform ratio 3/4..4/3, its sides clamped to the image, resized.
+    area share U(least, 1) and log-uniform ratio 3/4..4/3, its sides clamped to the image, resized.
     """
 
     def __init__(self, geometry: Geometry, noise_std: float = 0.0):
@@ -127,7 +129,7 @@ class Weak(View):
     def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
         flip_N = (uniforms_NK[:, 2] < 0.5) & self.geometry.flip
         if self.geometry.encoded:
-            start_N2, shape_N2 = resized_crop(uniforms_NK[:, [0, 1, 3, 4]], known(shapes_N2))
+            start_N2, shape_N2 = resized_crop(uniforms_NK[:, [0, 1, 3, 4]], known(shapes_N2), self.geometry.least)
             return {"start": int32(start_N2), "shape": int32(shape_N2), "mirror": int32(flip_N)}
         offset_N2 = np.floor(uniforms_NK[:, :2] * (2 * self.geometry.pad + 1))
         window_N23 = np.tile(np.eye(2, 3, dtype=np.float32), (len(flip_N), 1, 1))
@@ -147,7 +149,7 @@ class Weak(View):
         return dali.warp(dali.place(source, device), params["window"], size)
 
 
-def resized_crop(uniforms_N4: np.ndarray, shapes_N2: np.ndarray, least: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+def resized_crop(uniforms_N4: np.ndarray, shapes_N2: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
     """Start and shape, (y, x) each, from uniforms for y, x, area share (from `least` on) and aspect ratio."""
     area_N = shapes_N2.prod(axis=1, dtype=np.float64) * (least + (1 - least) * uniforms_N4[:, 2])
     ratio_N = np.exp(np.log(4 / 3) * (2 * uniforms_N4[:, 3] - 1))

@@ -54,6 +54,7 @@ def mistakes(**changes: Any) -> list[str]:
         ("pad", -1, "DataSet.pad: -1"),
         ("pad", None, "DataSet.pad: None"),
         ("border", 8, "DataSet.border: 8"),
+        ("crop_area", 0, "DataSet.crop_area: 0 is not valid; give a share above 0, at most 1"),
         ("notes", ["one"], "DataSet.notes: list"),
         ("train", {}, "DataSet.train: dict is not valid; give Images or ImageFiles"),
         ("train", images(pixels=np.zeros((3, 16, 16, 3))), "DataSet.train.pixels: float64 [3, 16, 16, 3] is not valid"),

@@ -132,5 +132,8 @@ def test_resized_crop_distribution():
     small = params["shape"].prod(axis=1) / 200_000 < 0.6  # no clamping happens there: half of U(0.2, 1)
     assert small.mean() == pytest.approx(0.5, abs=0.02)
     assert np.mean(np.log(shape[small, 1] / shape[small, 0]) > 0) == pytest.approx(0.5, abs=0.02)
+    view = build_view("weak", geometry(encoded=True, least=0.7))
+    whole = view.params(uniforms(view, len(shapes)), shapes)["shape"].prod(axis=1) / 200_000
+    assert whole.min() > 0.6 and whole.mean() > 0.8  # rounded, and clamped to the image
     single = view.params(uniforms(view, 50), np.ones((50, 2), np.int32))
     assert (single["shape"] == 1).all() and (single["start"] == 0).all()
