@@ -101,6 +101,8 @@ def _choose(parser: Parser) -> None:
 
 def _page(parser: Parser) -> None:
     parser.add_argument("--port", type=port, default=8765, help="default: 8765; 0 = any that is free")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser at once")
+    _who(parser)
 
 
 def _train(parser: Parser) -> None:

@@ -1,0 +1,24 @@
+"""The keys that classes have on the page unless a reviewer gives them others."""
+
+from collections.abc import Sequence
+
+DIGITS = "1234567890"
+TAKEN = frozenset("xunsghq")
+"""Letters that are the page's own."""
+
+
+def keys_of(names: Sequence[str]) -> list[str | None]:
+    """A key for each class in its order: digits, then a free letter of its name. None: there is none for it."""
+    used = set(TAKEN)
+    found: list[str | None] = []
+    for place, name in enumerate(names):
+        wanted = DIGITS[place] if place < len(DIGITS) else _letter(name, used)
+        found.append(wanted)
+        if wanted is not None:
+            used.add(wanted)
+    return found
+
+
+def _letter(name: str, used: set[str]) -> str | None:
+    own = [letter for letter in name.lower() if letter.isascii() and letter.isalpha()]
+    return next((letter for letter in (*own, *"abcdefghijklmnopqrstuvwxyz") if letter not in used), None)
