@@ -9,7 +9,8 @@ step on the network `small`. After the steps: average precision and the precisio
     self-confidence  the finished EMA network's probability of the given label
     max-prob         its largest probability, which does not look at the label
 
-and `memorized`, the share of the wrong labels that the finished network repeats. A cell that FILE has is not made again.
+and `memorized`, the share of the wrong labels that the finished network repeats. A cell that FILE has is not made
+again.
 """
 
 import argparse

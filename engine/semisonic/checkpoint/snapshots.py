@@ -31,6 +31,11 @@ def averaged(model: Mapping[str, Tensor], head: Mapping[str, Any] | None) -> dic
     return {name: value for name, value in model.items() if name.startswith(beginnings)}
 
 
+def alone(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state.json of a checkpoint of weights alone, from which no run goes on."""
+    return {**state, "history": [], "scaler": {}, "meter": {}}
+
+
 def write(folder: Path, step: int, snapshot: checkpoints.Checkpoint) -> None:
     """Writes `folder/step-N`. Raises `OSError`, and what was half written is gone then. One process may call it."""
     folder.mkdir(exist_ok=True)  # without its parents: the folder of a run is not made anew

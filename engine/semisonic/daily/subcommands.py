@@ -109,6 +109,12 @@ def _train(parser: Parser) -> None:
     parser.add_argument(
         "--folds", type=positive, metavar="N", help="also train N networks, each without an Nth of the labels"
     )
+    parser.add_argument("--warm", action="store_true", help="start from the newest network in place of a fresh one")
+    parser.add_argument("--again", action="store_true", help="train anew, also where nothing has changed")
+    parser.add_argument(
+        "--without-missing", action="store_true", help="leave out labeled images whose files are gone or changed"
+    )
+    parser.add_argument("--verify-data", action="store_true", help="read every image file again, unchanged ones too")
 
 
 def _accept(parser: Parser) -> None:

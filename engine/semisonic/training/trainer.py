@@ -343,7 +343,7 @@ class Trainer:
         """Has the averaged network of this moment written while the training goes on."""
         if not self.accelerator.is_main_process:
             return
-        state = self.description() | {"history": [], "scaler": {}, "meter": {}}
+        state = snapshots.alone(self.description())
         averaged = snapshots.averaged(self.algorithm.state_dict(), state["head"])
         self.checkpoint_writer.submit_snapshot(self.step, checkpoints.Checkpoint(averaged, {}, state, self.cfg.dump()))
 

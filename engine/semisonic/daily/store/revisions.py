@@ -31,27 +31,20 @@ def freeze(connection: Connection, folder: Path, run: str, classes: Sequence[str
     Raises `UserError`.
     """
     with snapshot(connection):
-        active = read_classes(connection).active()
-        current, last, day = read_current(connection), last_event(connection), current_day(connection)
+        last, day = last_event(connection), current_day(connection)
         number = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM revision").fetchone()[0]
-        rows = connection.execute(
-            "SELECT image, path, path.bytes, mtime_ns, hash FROM path JOIN image ON image.id = image ORDER BY path.id"
-        )
-        files = {row[0]: row[1:] for row in rows}
-    own = [row.name for row in active]
+        own, lines, labeled, gone = _training_set(connection)
     if classes is not None and list(classes) != own:
         raise UserError(
             f"classes: the project has {', '.join(map(name_of, own))} by now, in this order; begin the training again"
         )
-    lines, labeled, gone = _lines(current, {row.id: row.name for row in active}, files)
-    content = "".join(["path,label\n", *lines]).encode()
+    content = _content(lines)
     path = revision_path(folder, number)
     with writing(path):
         path.parent.mkdir(exist_ok=True)
         replace(stage(path, content), path)
     found = Revision(
-        number, day, run, path, len(lines), labeled, hashlib.blake2b(content, digest_size=16).hexdigest(), tuple(own),
-        last, gone,
+        number, day, run, path, len(lines), labeled, _digest(content), tuple(own), last, gone,
     )  # fmt: skip
     with transaction(connection):
         connection.execute(
@@ -62,12 +55,36 @@ def freeze(connection: Connection, folder: Path, run: str, classes: Sequence[str
     return found
 
 
+def training_digest(connection: Connection) -> str:
+    """The digest of the revision that would be frozen now: of its images and labels."""
+    with snapshot(connection):
+        lines = _training_set(connection)[1]
+    return _digest(_content(lines))
+
+
+def _content(lines: Sequence[str]) -> bytes:
+    return "".join(["path,label\n", *lines]).encode()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _training_set(connection: Connection) -> tuple[list[str], list[str], int, int]:
+    """The classes, and what `_lines` makes of the images as they are now."""
+    active, current = read_classes(connection).active(), read_current(connection)
+    rows = connection.execute(
+        "SELECT image, path, path.bytes, mtime_ns, hash FROM path JOIN image ON image.id = image ORDER BY path.id"
+    )
+    lines = _lines(current, {row.id: row.name for row in active}, {row[0]: row[1:] for row in rows})
+    return [row.name for row in active], *lines
+
+
 def _lines(
     current: Current, names: dict[int, str], files: dict[int, tuple[str, int, int, bytes]]
 ) -> tuple[list[str], int, int]:
     """The rows of the CSV, how many have a label, and how many images were left out for want of their files."""
     lines, labeled, gone = [], 0, 0
-    cells = {number: _cell(name) for number, name in names.items()}
     for image, state, label in zip(
         current.image.tolist(), current.state.tolist(), current.class_id.tolist(), strict=True
     ):
@@ -78,10 +95,15 @@ def _lines(
         if not path or file_is(path, (size, time), digest):
             gone += 1
             continue
-        given = cells[label] if state in PERSON else ""
+        given = names[label] if state in PERSON else ""
         labeled += bool(given)
-        lines.append(f"{_cell(path)},{given}\n")
+        lines.append(row_of(path, given))
     return lines, labeled, gone
+
+
+def row_of(path: str, label: str) -> str:
+    """A row of a training set."""
+    return f"{_cell(path)},{_cell(label)}\n"
 
 
 def _cell(text: str) -> str:

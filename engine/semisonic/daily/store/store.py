@@ -299,6 +299,10 @@ class Store:
         """Writes the training set of a run; see `revisions.freeze`."""
         return revisions.freeze(self.connection, self.path.parent, run, classes)
 
+    def training_digest(self) -> str:
+        """The digest of the revision that `freeze` would write now: of its images and labels."""
+        return revisions.training_digest(self.connection)
+
     def revisions(self) -> list[Revision]:
         return revisions.revisions(self.connection, self.path.parent)
 
