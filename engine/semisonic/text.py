@@ -125,11 +125,16 @@ def utf8_text(text: str) -> str:
     return _NOT_UTF8.sub(_write_held, text)
 
 
+def plain_text(held: str) -> str:
+    """What `utf8_text` made a text of; other text is returned as it is."""
+    return _WRITTEN.sub(_read_held, held) if "\\x" in held else held
+
+
 def csv_text(cell: str) -> str:
     """What `csv_cell` made a cell of; other cells are returned as they are."""
     if cell.startswith(_GUARD):
         cell = cell[1:]
-    return _WRITTEN.sub(_read_held, cell) if "\\x" in cell else cell
+    return plain_text(cell)
 
 
 def _read_held(found: re.Match[str]) -> str:

@@ -85,10 +85,15 @@ def sync_file(path: Path) -> None:
 
 def stage(path: Path, content: bytes | memoryview) -> Path:
     """Writes the new content of a file beside it, ready to `replace` it: that needs no more space."""
+    return stage_parts(path, [content])
+
+
+def stage_parts(path: Path, parts: Iterable[bytes | memoryview]) -> Path:
+    """The same of content that is made while it is written."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        write_file(temporary, [content])
-    except OSError:
+        write_file(temporary, parts)
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     return temporary
