@@ -39,7 +39,7 @@ def begin(folder: Path, args: argparse.Namespace) -> int:
         classes = args.classes or classes_from(args.classes_from)
     except UserError as error:
         classes, problems = [], error.messages
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+    if os.path.lexists(folder) and not (folder.is_dir() and all(map(_half_made, os.listdir(folder)))):
         problems.append(f"{folder}: is there already; name a new folder for the project")
     size, fields, wrong = kept_fields(args.fields, classes)
     if problems := problems + wrong:
@@ -52,6 +52,11 @@ def begin(folder: Path, args: argparse.Namespace) -> int:
     print(printable(f"A project of {len(classes)} classes in {project.folder}: {shown}"))
     print(printable(f"Next: semisonic daily {folder} add FOLDER"))
     return ExitCode.OK
+
+
+def _half_made(name: str) -> bool:
+    """Whether a file is one that a project begins with, but not the last of them."""
+    return name.startswith(("labels.db", ".project.yaml.", ".lock"))
 
 
 def classes_from(folder: Path) -> list[str]:

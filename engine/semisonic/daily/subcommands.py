@@ -234,9 +234,11 @@ SUBCOMMANDS: dict[str, SubCommand] = {
     ),
     "next": SubCommand(
         "Does what can be done without a person, then says what a person must do, and where.",
-        "semisonic.daily.steps:run_next", _next, "",
+        "semisonic.daily.advance", _next, "",
     ),
-    "status": SubCommand("Shows days, labels, queues, runs and audits.", "semisonic.daily.status", _status, ""),
+    "status": SubCommand(
+        "Shows days, labels, queues, runs and audits.", "semisonic.daily.overview", _status, "",
+    ),
     "check": SubCommand(
         "Checks the store against itself and against the images.", "semisonic.daily.upkeep:check", _check, "--hashes",
         "Exit code 1 where something is wrong.",
