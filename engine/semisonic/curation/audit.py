@@ -7,8 +7,10 @@ In each stratum of N_s images, of which n_s were looked at and x_s are right,
     rate ~ Beta(x_s + 0.5 c_s + 0.25, n_s - x_s + 0.5 (1 - c_s) + 0.25),   rest ~ Binomial(N_s - n_s, rate),
 
 with c_s the mean certainty, and the share of right labels is the sum of x_s + rest over that of N_s. The prior weighs
-one look: with a stronger one a certainty that lies would be believed. What was looked at is known: a stratum that was
-looked at wholly has no uncertainty.
+one look: with a stronger one a certainty that lies would be believed. The upper end of the interval takes
+Beta(x_s + 0.75, n_s - x_s + 0.1) instead: by the prior above it would lie below the truth too often where nearly all is
+right, and where the network is less sure than it is right. What was looked at is known: a stratum that was looked at
+wholly has no uncertainty.
 
 Below 100 looks no stratified interval is honest where nearly all is right: images are then drawn simply at random, and
 the interval is Clopper and Pearson's. Legend: N images, S strata.
@@ -16,16 +18,11 @@ the interval is Clopper and Pearson's. Legend: N images, S strata.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
-from scipy.stats import beta
 
+from semisonic.curation.intervals import LEVEL, Estimate, Method, cautious, check_counts, simple
 from semisonic.schema import UserError
-
-Method = Literal["stratified", "simple", "cautious"]
-"""How an interval came about. `cautious`: of a stratified draw of which fewer than 90 images are looked at so far, by
-Clopper and Pearson's interval in each stratum, all of which hold at once."""
 
 STRATIFIED_FROM = 100
 """Looks; with fewer, the draw is simply random."""
@@ -36,10 +33,11 @@ LEAST = 4
 """Looks in a stratum."""
 FLOOR = 0.05
 """Of the standard deviation sqrt(c (1 - c)) by which strata are cut: where c is 1, errors are rare, not impossible."""
-LEVEL = 0.95
 TOO_FEW = 10
 """Looks at a class, below which nothing is said about it."""
 DRAWS = 10_000
+UPPER = (0.75, 0.1)
+"""Prior looks, right and wrong, of a stratum for the upper end of the interval."""
 
 
 @dataclass(frozen=True)
@@ -57,24 +55,6 @@ class Drawn:
     """int64: which images, in random order. What of them was looked at is random whenever a person stops."""
     stratum: np.ndarray
     method: Method
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """The share of right labels. All shares are from 0 to 1."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    """Looks behind it."""
-    population: int
-    """Of how many images."""
-    method: Method
-
-    @property
-    def half_width(self) -> float:
-        return (self.high - self.low) / 2
 
 
 def strata(certainty_N: np.ndarray, count: int = STRATA) -> Strata:
@@ -121,7 +101,7 @@ def allocate(of: "Strata | Audit", n: int, looked_S: np.ndarray | None = None) -
 def _filled(weight: np.ndarray, low: np.ndarray, high: np.ndarray, total: int) -> np.ndarray:
     """weight x factor, between low and high, so that all of it is `total`."""
     least, most = 0.0, float((high / weight).max())
-    for _ in range(200):
+    for _ in range(60):
         factor = (least + most) / 2
         if np.clip(weight * factor, low, high).sum() < total:
             least = factor
@@ -143,8 +123,8 @@ def draw(of: Strata, n: int, seed: int, taken: np.ndarray | None = None) -> Draw
     free[before] = False
     random = np.random.default_rng([seed, len(before)])
     rows = random.permutation(np.flatnonzero(free))
-    simple = len(before) + n < STRATIFIED_FROM
-    if simple:
+    simple = len(before) + min(n, len(rows)) < STRATIFIED_FROM
+    if simple or n >= len(rows):
         rows = rows[:n]
     else:
         counts = allocate(of, n, np.bincount(of.stratum_N[before], minlength=len(of.sizes_S)))
@@ -244,60 +224,25 @@ def estimate(
     Honest from 100 looks on; `Audit.estimate` chooses. Raises ValueError for impossible counts.
     """
     sizes, right, looked = (np.asarray(one, np.int64) for one in (sizes_S, right_S, looked_S))
-    _check_counts(sizes, right, looked)
-    a, b = _posterior(means_S, right, looked)
+    check_counts(sizes, right, looked)
+    a, b = posterior(means_S, right, looked)
     rest, all_of = sizes - looked, int(sizes.sum())
-    random = np.random.default_rng(seed)
-    totals = right.sum() + random.binomial(rest, random.beta(a, b, (DRAWS, len(sizes)))).sum(1)
-    low, high = np.quantile(totals, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)) / all_of
     value = (right + rest * a / (a + b)).sum() / all_of
+    ends = (a, b, (1 - LEVEL) / 2), (right + UPPER[0], looked - right + UPPER[1], (1 + LEVEL) / 2)
+    low, high = (_quantile(right.sum(), rest, *end, seed) / all_of for end in ends)
     return Estimate(float(value), float(low), float(high), int(looked.sum()), all_of, "stratified")
 
 
-def _posterior(means_S: np.ndarray, right_S: np.ndarray, looked_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _quantile(known: int, rest_S: np.ndarray, a_S: np.ndarray, b_S: np.ndarray, at: float, seed: int) -> float:
+    """Of how many labels are right in all."""
+    random = np.random.default_rng(seed)
+    return float(np.quantile(known + random.binomial(rest_S, random.beta(a_S, b_S, (DRAWS, len(rest_S)))).sum(1), at))
+
+
+def posterior(means_S: np.ndarray, right_S: np.ndarray, looked_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The Beta of each stratum's rate."""
     first, second = prior(means_S)
     return right_S + first, looked_S - right_S + second
-
-
-def _check_counts(sizes: np.ndarray, right: np.ndarray, looked: np.ndarray) -> None:
-    if not (len(sizes) and (right >= 0).all() and (right <= looked).all() and (looked <= sizes).all() and sizes.sum()):
-        raise ValueError(f"right {right}, looked {looked}, of {sizes}: each must be at most the next")
-
-
-def simple(right: float, n: float, population: int | None = None, level: float = LEVEL) -> Estimate:
-    """Clopper and Pearson's interval of `right` of n images that were drawn simply at random.
-
-    Exact where the whole population was looked at. Also for other shares of n trials, such as agreement.
-    """
-    if not 0 <= right <= n or n <= 0:
-        raise ValueError(f"right: {right} of {n} looks")
-    of = int(n) if population is None else population
-    if population is not None and n >= population:
-        return Estimate(right / n, right / n, right / n, int(n), of, "simple")
-    low, high = (
-        float(bound) for bound in _clopper_pearson(np.asarray(right, np.float64), np.asarray(n, np.float64), level)
-    )
-    return Estimate(right / n, low, high, int(n), of, "simple")
-
-
-def _clopper_pearson(right: np.ndarray, n: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Its bounds; from 0 to 1 where n is 0."""
-    tail, wrong = (1 - level) / 2, n - right
-    low = np.where(right > 0, beta.ppf(tail, np.maximum(right, 1e-9), wrong + 1), 0.0)
-    high = np.where(wrong > 0, beta.ppf(1 - tail, right + 1, np.maximum(wrong, 1e-9)), 1.0)
-    return low, np.where(n > 0, high, 1.0)
-
-
-def cautious(sizes_S: np.ndarray, right_S: np.ndarray, looked_S: np.ndarray) -> Estimate:
-    """For a stratified draw with few looks so far: in every stratum Clopper and Pearson's interval, all at once right
-    with 95 %; wide, and honest at any number of looks. The value is the middle where a stratum was not looked at."""
-    sizes, right, looked = (np.asarray(one, np.int64) for one in (sizes_S, right_S, looked_S))
-    _check_counts(sizes, right, looked)
-    all_of, rest = int(sizes.sum()), sizes - looked
-    low, high = _clopper_pearson(right.astype(np.float64), looked.astype(np.float64), 1 - (1 - LEVEL) / len(sizes))
-    rate = np.where(looked > 0, right / np.maximum(looked, 1), (low + high) / 2)
-    low, value, high = ((right + rest * share).sum() / all_of for share in (low, rate, high))
-    return Estimate(float(value), float(low), float(high), int(looked.sum()), all_of, "cautious")
 
 
 def more_for(audit: Audit, half_width: float = 0.02) -> int:
@@ -323,16 +268,21 @@ def more_for(audit: Audit, half_width: float = 0.02) -> int:
 def expected_half_width(audit: Audit, more: int) -> float:
     """Of the interval after `more` further looks, with the rates that the looks so far suggest."""
     sizes, looked = audit.sizes_S, audit.looked_S
-    a, b = _posterior(audit.means_S, audit.right_S, looked)
+    a, b = posterior(audit.means_S, audit.right_S, looked)
     rate = a / (a + b)
     n = looked + allocate(audit, more, looked)
     if n.sum() < STRATIFIED_FROM and audit.method == "simple":
         share = float((sizes * rate).sum() / sizes.sum())
         return simple(share * n.sum(), float(n.sum()), int(sizes.sum())).half_width
-    first, second = prior(audit.means_S)
-    a, b, rest = n * rate + first, n * (1 - rate) + second, sizes - n
+    return 1.96 * spread_of(sizes, audit.means_S, n * rate, n)
+
+
+def spread_of(sizes_S: np.ndarray, means_S: np.ndarray, right_S: np.ndarray, looked_S: np.ndarray) -> float:
+    """The standard deviation of the share of right labels, by the posterior; the counts need not be whole."""
+    a, b = posterior(means_S, right_S, looked_S)
+    rest = sizes_S - looked_S
     variance = rest * a * b * (a + b + rest) / ((a + b) ** 2 * (a + b + 1))  # of a Beta-binomial
-    return float(1.96 * np.sqrt(variance.sum()) / sizes.sum())
+    return float(np.sqrt(variance.sum()) / sizes_S.sum())
 
 
 def handed_out(audit: Audit, reviewed_S: np.ndarray, seed: int = 0) -> Estimate:

@@ -27,7 +27,7 @@ def test_draws_take_what_was_asked_from_every_stratum_and_no_image_twice(certain
     assert cut.sizes_S.sum() == len(certainty) and (cut.sizes_S > 0).all()
     drawn = audit.draw(cut, n, seed)
     assert len(drawn.rows) == min(n, len(certainty)) and len(set(drawn.rows)) == len(drawn.rows)
-    assert drawn.method == ("simple" if n < 100 else "stratified")
+    assert drawn.method == ("simple" if min(n, len(certainty)) < 100 else "stratified")
     counts = np.bincount(drawn.stratum, minlength=len(cut.sizes_S))
     if drawn.method == "stratified":
         assert (counts >= np.minimum(cut.sizes_S, audit.LEAST)).all()
