@@ -19,6 +19,7 @@ from semisonic.text import (
     file_name,
     name_of,
     numbers,
+    plain_text,
     printable,
     printable_lines,
     utf8_text,
@@ -117,6 +118,7 @@ def test_cells_are_text_in_spreadsheets_and_can_be_read_back(text: str):
 def test_columns_of_utf8_hold_every_name():
     for text in (*CELLS, "\x00", "a\\xff", "é"):
         assert csv_text(utf8_text(text).encode().decode()) == text or text.startswith("'")
+        assert plain_text(utf8_text(text).encode().decode()) == text
     assert utf8_text("=1+\n\x1b") == "=1+\n\x1b" and utf8_text(os.fsdecode(b"\xff")) == "\\xff"
     assert utf8_text("\ud800") == csv_cell("\ud800") == "\\ud800"
 
@@ -142,7 +144,7 @@ def test_all_csv_is_written_with_cells_that_are_text():
         for path in (ROOT / "engine").rglob("*.py")
         if re.search(r"csv\.(writer|DictWriter|write_csv)", path.read_text())
     }
-    assert writers == {"report.py", "outputs.py"}, "one that is new makes cells with csv_cell, and has a test of it"
+    assert writers == {"report.py", "outputs.py", "tables.py"}, "one that is new makes cells with csv_cell, and has a test of it"
 
 
 def test_json_has_no_numbers_that_parsers_refuse():
