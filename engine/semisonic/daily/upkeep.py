@@ -9,6 +9,7 @@ import numpy as np
 
 from semisonic.config.arguments import output_problem
 from semisonic.daily.store import PERSON, Event, State, Store
+from semisonic.data.sets.walk import count_of
 from semisonic.schema import ExitCode, UserError
 from semisonic.text import name_of, printable
 
@@ -60,7 +61,7 @@ def undo(project: "Project", args: argparse.Namespace) -> int:
 
 
 def _told(store: Store, event: Event) -> str:
-    line = f"Undid event {event.details['event']} by event {event.id}"
+    line = f"Event {event.details['event']} is undone, by event {event.id}"
     if event.image is None:
         return line
     now = store.now_of(event.image)
@@ -95,7 +96,9 @@ def classes(project: "Project", args: argparse.Namespace) -> int:
                 event = store.retire_class(names[0], args.who)
         queued = len(store.queue("second-look")) - before
         now = ", ".join(name_of(row.name) for row in store.classes()[:20])
-    again = f"; {queued:,} images are queued for a second look" if queued else ""
+    again = (
+        f"; {count_of(queued, 'image')} {'are' if queued > 1 else 'is'} queued for a second look" if queued > 0 else ""
+    )
     print(printable(f"Event {event}{again}. The classes are now {now}"))
     return ExitCode.OK
 
