@@ -1,6 +1,7 @@
 """Labeling projects and stores of labels for tests: small ones, with files that are no images but have contents."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def new_image(folder: Path, name: str, label: str | None = None, content: str | 
     """A file in a folder, whose content is its name unless another one is given, as `add` finds it."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(name if content is None else content)
+    path.write_bytes(os.fsencode(name if content is None else content))
     return seen(path, label)
 
 
@@ -28,6 +29,7 @@ def seen(path: Path, label: str | None = None) -> NewImage:
 
 def new_store(folder: Path, images: int = 0, classes: Sequence[str] = ("cat", "dog", "owl"), labeled: int = 0) -> Store:
     """A store of images 1 to N, the first of them labeled as the first class."""
+    folder.mkdir(exist_ok=True)
     store = Store.create(folder / "labels.db", classes, WHO)
     store.add_images(
         [new_image(folder / "images", f"{i}.png", classes[0] if i <= labeled else None) for i in range(1, images + 1)],

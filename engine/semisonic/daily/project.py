@@ -23,9 +23,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import ConfigDict, Field
 
-from semisonic.checkpoint.atomic_files import write_text, writing
+from semisonic.checkpoint.atomic_files import write_text
 from semisonic.checkpoint.folder_lock import FolderInUse, FolderLock
 from semisonic.daily.store import Store
+from semisonic.daily.writing import written
 from semisonic.records.reading import shown
 from semisonic.records.schemas import Classes, Name, Record, checked
 from semisonic.records.yaml_text import parse_yaml, read_yaml
@@ -97,11 +98,11 @@ class Project:
             "looks": dict(LOOKS),
         }
         settings = Settings(**checked(Settings, content, "init"))
-        with writing(folder):
+        with written(folder):
             folder.mkdir(parents=True, exist_ok=True)
         store = folder / STORE
         Store.create(store, settings.classes, who).close()
-        with writing(folder / FILE):
+        with written(folder / FILE):
             write_text(folder / FILE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         return cls(folder, settings)
 
@@ -183,7 +184,7 @@ class Project:
         path = self.folder / FILE
         names = self._classes()
         if list(read_settings(path).classes) != names:
-            with writing(path):
+            with written(path):
                 write_text(path, _with_classes(path.read_text(encoding="utf-8-sig"), names))
         self.settings = read_settings(path)
 
@@ -191,7 +192,7 @@ class Project:
     def lock(self, step: str) -> Iterator[None]:
         """Held by a heavy step while it works: one at a time. Raises `UserError` where another one is at work."""
         try:
-            with writing(self.folder):
+            with written(self.folder):
                 lock = FolderLock(self.folder, _say)
         except FolderInUse as error:
             with self.store() as store:

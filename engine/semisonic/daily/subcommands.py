@@ -85,11 +85,17 @@ def _init(parser: Parser) -> None:
 
 
 def _add(parser: Parser) -> None:
-    parser.add_argument("source", metavar="FOLDER|CSV", type=Path, help="images of the day; a CSV has path and label")
+    parser.add_argument(
+        "source", metavar="FOLDER|CSV", type=Path,
+        help="images of the day; a CSV has columns path and, if any are known, label; or a text with a path a line",
+    )  # fmt: skip
     parser.add_argument(
         "--labels", choices=("none", "folders"), default="none",
         help="folders: the images lie in folders of their class, which a person gave (default: none)",
     )  # fmt: skip
+    parser.add_argument(
+        "--add-classes", action="store_true", help="labels of classes that the project has not add them"
+    )
     _who(parser)
 
 

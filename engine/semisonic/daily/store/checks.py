@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semisonic.checkpoint.atomic_files import replace, sync_file, writing
+from semisonic.checkpoint.atomic_files import replace, sync_file
 from semisonic.daily.store.audits import first_look
 from semisonic.daily.store.classes import Unfounded, read_classes
 from semisonic.daily.store.current import read_current, rebuild
@@ -13,6 +13,7 @@ from semisonic.daily.store.database import Connection, DatabaseProblem, snapshot
 from semisonic.daily.store.events import select
 from semisonic.daily.store.images import file_is, hash_of, real_path
 from semisonic.daily.store.revisions import revisions
+from semisonic.daily.writing import written
 from semisonic.schema import UserError
 from semisonic.text import name_of
 
@@ -27,11 +28,9 @@ def check(connection: Connection, folder: Path, files: bool = True, hashes: bool
     """
     try:
         with snapshot(connection):
-            problems = _database(connection)
-            if problems:
+            if problems := _database(connection) or _chain(connection):
                 return problems  # what else would be found comes of it
-            problems += _chain(connection) + _derived(connection) + _looks(connection)
-            problems += _revisions(connection, folder)
+            problems = _derived(connection) + _looks(connection) + _revisions(connection, folder)
             return problems + (_files(connection, hashes) if files else [])
     except DatabaseProblem as error:
         return error.messages
@@ -153,7 +152,7 @@ def backup(connection: Connection, path: Path) -> None:
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, whole by itself
         finally:
             copy.close()
-        with writing(path):
+        with written(path):
             sync_file(staged)
             replace(staged, path)
     except sqlite3.Error as error:

@@ -41,8 +41,9 @@ def rename(connection: Connection, old: str, new: str, author: Author) -> int:
     with transaction(connection):
         classes = read_classes(connection)
         row, name = need(classes, old), class_name(new)
-        if name != row.name:
-            new_names(classes, [name])
+        if name == row.name:
+            raise UserError(f"classes: {name_of(name)} is called so already")
+        new_names(classes, [name])
         return _change(connection, author, {"do": "rename", "id": row.id, "from": row.name, "name": name})
 
 

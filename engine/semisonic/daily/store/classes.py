@@ -64,6 +64,14 @@ class Classes:
     def named(self, name: str) -> ClassRow | None:
         return next((row for row in self.rows.values() if row.status == ACTIVE and row.name == name), None)
 
+    def by_name(self) -> dict[str, int]:
+        """What a label of a name counts for: an active class, or the one that its class was merged into."""
+        found = {}
+        for row in self.every():
+            if row.status == MERGED and (target := self.resolve(row.id)) is not None:
+                found[row.name] = target
+        return found | {row.name: row.id for row in self.active()}
+
     # Changes, each of which raises `Unfounded`.
 
     def apply(self, change: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from semisonic.daily.store.classes import Classes, read_classes
 from semisonic.daily.store.database import Connection, transaction
-from semisonic.daily.store.days import current_day
+from semisonic.daily.store.days import current_day, is_trained, open_day
 from semisonic.daily.store.events import Author, last_event, moment
 from semisonic.daily.store.labels import record
 from semisonic.daily.store.rows import ANY, LOOKED, PERSON, Added, Change, NewImage, State
@@ -43,6 +43,8 @@ class _Adding:
     author: Author
     classes: Classes
     added: Added
+    next_day: bool
+    """Whether the first new image opens another day."""
     next_image: int
     first_event: int
     """Number that the first event of this call has."""
@@ -61,7 +63,8 @@ class _Adding:
 
 
 def add_images(connection: Connection, images: Iterable[NewImage], author: Author) -> Added:
-    """Adds images to the current day, all or none. What is known by its content is not added again.
+    """Adds images to the current day, all or none; to the next one where a training of it has begun. What is known by
+    its content is not added again.
 
     A label is an event of its author, for images that nobody has decided. Raises `UserError` for classes that the
     store has not, and for one image under two labels, a line each.
@@ -72,8 +75,8 @@ def add_images(connection: Connection, images: Iterable[NewImage], author: Autho
         next_image = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM image").fetchone()[0]
         first = last_event(connection) + 1
         adding = _Adding(
-            connection, author, classes, Added(current_day(connection)), next_image, first, first, moment(),
-            {row.name: row.id for row in classes.active()},
+            connection, author, classes, Added(current_day(connection)), is_trained(connection), next_image, first,
+            first, moment(), classes.by_name(),
         )  # fmt: skip
         while chunk := list(islice(images, CHUNK)):
             _add_chunk(adding, chunk)
@@ -92,10 +95,9 @@ def _add_chunk(adding: _Adding, chunk: list[NewImage]) -> None:
         _lookup(adding.connection, "SELECT hash, id FROM image WHERE hash", [image.hash for image in chunk])
     )
     stored = [stored_path(image.path) for image in chunk]
-    columns = "path, image, bytes, mtime_ns, inode"
-    by_path: dict[str, tuple[int, ...]] = {
-        row[0]: row[1:] for row in _lookup(adding.connection, f"SELECT {columns} FROM path WHERE path", stored)
-    }
+    rows = _lookup(adding.connection, f"SELECT {_PATH} FROM path WHERE path", stored)
+    by_path: dict[str, tuple[int, ...]] = {row[0]: row[2:] for row in rows}
+    older = {row[0] for row in rows if not row[1]}
     adding.said = {
         row[0]: row[1:]
         for row in _lookup(
@@ -112,10 +114,22 @@ def _add_chunk(adding: _Adding, chunk: list[NewImage]) -> None:
         else:
             _known(adding, image, number, before)
         found = (number, image.bytes, image.mtime_ns, image.inode)
-        if before != found:
+        back = path in older and before == found and _is_back(adding, number)
+        if before != found or back:
             adding.rows["path"].append((*found, path, adding.added.day))
             by_path[path] = found
     _insert(adding)
+
+
+_PATH = "path, id = (SELECT max(id) FROM path AS other WHERE other.image = path.image), image, bytes, mtime_ns, inode"
+"""Of a row: its path, whether it is the newest of its image, and what was seen there."""
+
+
+def _is_back(adding: _Adding, number: int) -> bool:
+    """Whether an image that is at one of its older paths is no more at the newest one."""
+    if back := not os.path.lexists(_paths_of(adding.connection, number)[0]):
+        adding.added.moved += 1
+    return back
 
 
 def _lookup(connection: Connection, sql: str, keys: Iterable[Any]) -> list[Any]:
@@ -138,6 +152,8 @@ def _number(adding: _Adding, image: NewImage) -> int | None:
 
 def _new(adding: _Adding, image: NewImage, changed: bool) -> int:
     number, label = adding.next_image, _number(adding, image)
+    if adding.next_day:
+        adding.added.day, adding.added.opened, adding.next_day = open_day(adding.connection), True, False
     adding.next_image += 1
     adding.added.new += 1
     adding.added.changed += changed

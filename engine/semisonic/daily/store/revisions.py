@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from semisonic.checkpoint.atomic_files import replace, stage, writing
+from semisonic.checkpoint.atomic_files import replace, stage
 from semisonic.daily.store.classes import read_classes
 from semisonic.daily.store.current import read_current
 from semisonic.daily.store.database import Connection, snapshot, transaction
@@ -13,6 +13,7 @@ from semisonic.daily.store.days import current_day
 from semisonic.daily.store.events import last_event, moment
 from semisonic.daily.store.images import file_is, real_path
 from semisonic.daily.store.rows import PERSON, Current, Revision, State
+from semisonic.daily.writing import written
 from semisonic.schema import UserError
 from semisonic.text import csv_cell, name_of
 
@@ -40,7 +41,7 @@ def freeze(connection: Connection, folder: Path, run: str, classes: Sequence[str
         )
     content = _content(lines)
     path = revision_path(folder, number)
-    with writing(path):
+    with written(path):
         path.parent.mkdir(exist_ok=True)
         replace(stage(path, content), path)
     found = Revision(

@@ -120,6 +120,8 @@ class Added:
     """What came of adding images."""
 
     day: int
+    opened: bool = False
+    """Whether the day begins with these images: a training of the day before has begun."""
     new: int = 0
     known: int = 0
     """Their content was there before, under this path or another."""

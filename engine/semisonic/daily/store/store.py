@@ -135,6 +135,10 @@ class Store:
         """All classes whose labels count for a class, itself among them: by these `score` has it."""
         return read_classes(self.connection).merged(class_id)
 
+    def label_names(self) -> dict[str, int]:
+        """What a label of a name counts for: an active class, or the one that its class was merged into."""
+        return read_classes(self.connection).by_name()
+
     def add_class(self, name: str, who: str, source: str = "command") -> ClassRow:
         return self.add_classes([name], who, source)[0]
 
@@ -170,7 +174,7 @@ class Store:
     # Images.
 
     def add_images(self, new: Iterable[NewImage], who: str) -> Added:
-        """Adds images to the current day, all or none; see `images.add_images`."""
+        """Adds images to the current day, or the next one, all or none; see `images.add_images`."""
         return images.add_images(self.connection, new, Author(who, "add"))
 
     def path_of(self, image: int) -> Path:
