@@ -8,22 +8,23 @@ from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from semisonic.cpus import usable_cpus
 from semisonic.data.sets import manifest
 from semisonic.data.sets.base import ImageFiles
 from semisonic.data.sets.workers import pool, signals_kept, without_main_module
 from semisonic.distributed.variables import local_world_size
-from semisonic.inference.files import view_slices
-from semisonic.inference.keyed import KeyedDraws, WeakCrops, key_of, keys_of_pixels
+from semisonic.inference.batches import Batches, Found
+from semisonic.inference.keyed import key_of
 from semisonic.inference.outputs import Outputs, Trained, Wanted, joined, outputs_of
 from semisonic.inference.reading import AS_USUAL, Reading
 from semisonic.inference.sources import ArraySources, FileSources, Sources
 from semisonic.schema import Stopped, UserError
+
+T = TypeVar("T", covariant=True)
 
 PROCESSES_FROM = 512
 """Files; below it, starting processes costs more than it saves."""
@@ -36,22 +37,6 @@ AHEAD = 1
 def cpus_of_rank() -> int:
     """CPUs that this process may use, shared with the other ranks on its host."""
     return max(1, usable_cpus() // local_world_size())
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """A part of the images, and what can be used of it."""
-
-    part: range
-    """Rows of the sources."""
-    rows: np.ndarray
-    """int64 [n]: those that can be used."""
-    left_out: list[tuple[int, str]]
-    """Those that cannot, and why."""
-    files: ImageFiles | None = None
-    """Of `rows`, in their order; None for an array's images."""
-    keys: np.ndarray | None = None
-    """int64 [n]: of the files' contents."""
 
 
 def examined_here(
@@ -150,62 +135,26 @@ class Predictor:
         it is predicted. Raises `UserError` and `OSError` where a file is not any more what was found.
         """
         made: list[Outputs] = []
-        with closing(self._batches(found)) as batches:
-            for views, count in batches:
-                made.append(outputs_of(self.classifier, views, count, self.wanted))
+        views = self.wanted.views
+        with closing(Batches(self.classifier, self.sources, self.batch, views, plain=not views).of(found)) as batches:
+            for images, count in batches:
+                made.append(outputs_of(self.classifier, images, count, self.wanted))
                 check(count)
         return joined(made) if made else None
 
-    def _batches(self, found: Found) -> Generator[tuple[list[Tensor], int], None, None]:
-        """The views of each batch, and how many of its images are no repetitions."""
-        if found.files is None:
-            yield from self._array_batches(found)
-        elif len(found.files):
-            yield from self._file_batches(found.files, found.keys)
 
-    def _file_batches(
-        self, files: ImageFiles, keys: np.ndarray | None
-    ) -> Generator[tuple[list[Tensor], int], None, None]:
-        inputs, device, of_files = self.classifier.transform, self.classifier.device, self._views_of_files()
-        assert keys is not None
-        slices = view_slices(
-            inputs, files, self.batch, device, of_files, KeyedDraws(keys_N=keys), self._flip if of_files else False
-        )
-        with closing(slices):
-            for views, indices, valid in slices:
-                crops = self._crops(views["view"], keys[indices]) if of_files is None else list(views.values())
-                yield crops, int(valid.sum())
-
-    def _array_batches(self, found: Found) -> Generator[tuple[list[Tensor], int], None, None]:
-        assert isinstance(self.sources, ArraySources)
-        inputs, name = self.classifier.transform, str(self.sources.path)
-        for first in range(0, len(found.rows), self.batch):
-            pixels = np.asarray(self.sources.pixels[found.rows[first : first + self.batch]])
-            images = inputs.convert(pixels, name)
-            keys = keys_of_pixels(pixels) if self.wanted.views else np.empty(0, np.int64)
-            if self.wanted.views and images.dtype != torch.uint8:
-                images = images.round().to(torch.uint8)
-            yield self._crops(images, keys), len(pixels)
+class Maker(Protocol[T]):
+    """What makes something of the images of a part."""
 
     @property
-    def _flip(self) -> bool:
-        return bool(self.classifier.weak.get("flip"))
-
-    def _views_of_files(self) -> dict[str, str] | None:
-        """The weak views that are drawn while files are decoded, as runs on files draw them."""
-        if not self.wanted.views or self.classifier.preprocess["view"] != "plain":
-            return None
-        return {f"weak{number}": "weak" for number in range(self.wanted.views)}
-
-    def _crops(self, images: Tensor, keys: np.ndarray) -> list[Tensor]:
-        """The images themselves, or weak views of them, as runs on images in memory draw them."""
-        if not self.wanted.views:
-            return [images]
-        weak = WeakCrops(self.classifier.image_size, self.classifier.weak["pad"], self._flip)
-        return [weak(images, keys, f"weak{number}") for number in range(self.wanted.views)]
+    def sources(self) -> Sources: ...
+    @property
+    def reading(self) -> Reading: ...
+    def outputs(self, found: Found, check: Callable[[int], object]) -> T:
+        """Raises `UserError` and `OSError` where a file is not any more what was found."""
 
 
-def predicted(predictor: Predictor, found: Found, check: Callable[[int], object]) -> tuple[Found, Outputs | None]:
+def predicted(predictor: Maker[T], found: Found, check: Callable[[int], object]) -> tuple[Found, T]:
     """The outputs of a part, and what it was in the end: files that changed or vanished since they were checked are
     checked once more."""
     try:

@@ -29,6 +29,8 @@ from semisonic.schema import UserError
 
 NONE_DRAWN = Draws(0, "predict")
 """For views without randomness."""
+WEAK_AREA = 0.2
+"""Least share of an image's area that a weak crop showed before runs said it."""
 SHOWN = 20
 """Files that a message lists."""
 
@@ -124,15 +126,17 @@ def view_slices(
     specs: Mapping[str, str] | None = None,
     draws: Draws = NONE_DRAWN,
     flip: bool = False,
+    crop_area: float = WEAK_AREA,
 ) -> Generator[tuple[dict[str, Tensor], np.ndarray, np.ndarray], None, None]:
     """Views by name, each uint8 [batch, 3, S, S]; which files they are of, int64 [batch]; and validity bool [batch].
 
-    specs: the views, by name; None: `view`, as the run's evaluation sees the image. In the order of the files; the last
-    slice repeats the last image, marked invalid. To be closed where it is not exhausted.
+    specs: the views, by name; None: `view`, as the run's evaluation sees the image. flip and crop_area: as the run
+    drew weak views. In the order of the files; the last slice repeats the last image, marked invalid. To be closed
+    where it is not exhausted.
     """
     geometry = Geometry(
         size=inputs.size - 2 * inputs.border, pad=0, flip=flip, fill=(0, 0, 0), encoded=True,
-        device="gpu" if device.type == "cuda" else "cpu",
+        least=crop_area, device="gpu" if device.type == "cuda" else "cpu",
     )  # fmt: skip
     sampler = EvaluationSampler(len(files), min(batch, len(files)))
     source, views, steps = ImageSource(files, geometry), specs or {"view": inputs.view}, StepRange(stop=sampler.steps)

@@ -12,8 +12,9 @@ from semisonic.checkpoint import format as checkpoints
 from semisonic.distributed import elastic
 from semisonic.distributed.launcher import Launcher
 from semisonic.distributed.preemption import Preemption
+from semisonic.inference.batches import Found
 from semisonic.inference.classifier import Classifier, load_classifier, weights_digest
-from semisonic.inference.decoding import Found, Predictor, cpus_of_rank, found_parts, predicted
+from semisonic.inference.decoding import Predictor, cpus_of_rank, found_parts, predicted
 from semisonic.inference.files import SHOWN
 from semisonic.inference.outputs import Outputs, Wanted, columns_of, no_rows
 from semisonic.inference.parts import Layout, Parts, begin, find_target, first_left_out

@@ -9,7 +9,8 @@ import pytest
 
 from semisonic.data.sets.limits import Limits
 from semisonic.inference import decoding
-from semisonic.inference.decoding import Found, examined_here, found_parts, predicted
+from semisonic.inference.batches import Found
+from semisonic.inference.decoding import examined_here, found_parts, predicted
 from semisonic.inference.reading import Reading
 from semisonic.inference.sources import FileSources, files_below
 from semisonic.schema import Stopped
