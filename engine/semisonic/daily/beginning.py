@@ -18,6 +18,7 @@ DECIDED = {
     "data.csv": "images are taken in by add",
     "data.split": "images are taken in by add",
     "data.classes": "give --classes",
+    "data.absent_classes": "a class may wait for its first label",
     "data.labels": "all labels of people count",
     "data.labels_from": "all labels of people count",
     "data.test": "accuracy is told by the audit, without test images",

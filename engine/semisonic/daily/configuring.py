@@ -15,10 +15,7 @@ from semisonic.schema import UserError
 
 SNAPSHOTS = 10
 """Of a run's second half: their mean opinion of an auto-label is half of its certainty."""
-OWN = DECIDED | {
-    "data.size": "project.yaml has that of all its networks",
-    "data.absent_classes": "a class may wait for its first label",
-}
+OWN = DECIDED | {"data.size": "project.yaml has that of all its networks"}
 """Fields that a training may not be given, and why."""
 
 
