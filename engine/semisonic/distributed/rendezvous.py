@@ -18,6 +18,11 @@ REFUSED = (0.5, 1, 2, 0)
 """Seconds that follow each connection that is refused."""
 
 
+_met: list[TCPStore] = []
+"""Stores of this process. Rank 0 serves its own on, for one that is slower and meets the others a second time: it would
+lose the connection."""
+
+
 class NotTogether(UserError):
     """Ranks that do not find each other. Shown by every rank that it happens to: rank 0 may not be there."""
 
@@ -96,6 +101,7 @@ def join(backend: str, minutes: float, timeout: timedelta | None = None) -> None
             timeout=patience, wait_for_workers=False, multi_tenant=True,
         )  # fmt: skip
         name = _meet(store, rank, world_size, patience, failed)
+        _met[:] = [store]
     except KeyError as error:
         raise NotTogether(f"RANK is set without {error.args[0]}; start with torchrun or accelerate launch") from error
     except DistError as error:
