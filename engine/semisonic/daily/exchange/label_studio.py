@@ -133,7 +133,7 @@ def _said(task: Mapping[str, Any], state: str) -> tuple[str, str]:
         return answers.pop()
     predicted = {choice for entry in _list(task, "predictions") if (choice := _choice(entry))}
     label = predicted.pop() if len(predicted) == 1 else ""
-    return label, state if state not in (*PEOPLE, *SKIPPED) else "unlabeled"
+    return label, state if state in SHOWN else "unlabeled"
 
 
 def _answer(entry: Any, state: str) -> tuple[str, str]:
