@@ -7,7 +7,7 @@ import { findClass } from "./finder.js";
 import { notice } from "./grid.js";
 import { themeSwitch, unsentBadge } from "./head.js";
 import { keyOf, Keys } from "./keys.js";
-import { speak, tell } from "./messages.js";
+import { gathered, speak, tell } from "./messages.js";
 import { Outbox } from "./outbox.js";
 import { Cards } from "./queue.js";
 import { Review, shown, SWEEP } from "./review.js";
@@ -187,8 +187,10 @@ class App {
     addEventListener("beforeunload", (event) => { if (!this.outbox.kept && this.outbox.unsent) event.preventDefault(); });
     const { review, outbox } = this;
     review.addEventListener("changed", ({ detail }) => this.screen.redraw(detail.cards));
-    review.addEventListener("conflict", ({ detail }) => this.#conflict(detail));
-    review.addEventListener("error", ({ detail: { cards, message } }) => tell(`Not stored${cards.length ? `, ${cards[0].name}` : ""}: ${message}`, { tone: "bad" }));
+    const conflicts = gathered((all) => this.#conflicts(all));
+    const errors = gathered((all) => this.#errors(all));
+    review.addEventListener("conflict", ({ detail }) => conflicts(detail));
+    review.addEventListener("error", ({ detail }) => errors(detail));
     review.addEventListener("undone", ({ detail }) => this.#undone(detail));
     outbox.addEventListener("refused", ({ detail }) => tell(`Not taken back: ${detail.message}`, { tone: "bad" }));
     outbox.addEventListener("progress", ({ detail }) => this.#take({ ...this.state, progress: detail }));
@@ -196,6 +198,21 @@ class App {
       clearTimeout(this.timer);
       if (!outbox.unsent) this.timer = setTimeout(() => this.#counts(), 600);
     });
+  }
+
+  /** Errors of one kind are one message, however many images have them. */
+  #errors(all) {
+    for (const [message, same] of Map.groupBy(all, ({ message: line }) => line)) {
+      const names = same.flatMap(({ cards }) => cards.slice(0, 1)).map(({ name }) => name);
+      const which = names.length > 2 ? `${names[0]} and ${count(names.length - 1, "other image")}` : names.join(" and ");
+      tell(`Not stored${which ? `, ${which}` : ""}: ${message}`, { tone: "bad" });
+    }
+  }
+
+  #conflicts(all) {
+    if (all.length <= 2) return all.forEach((one) => this.#conflict(one));
+    const names = [...new Set(all.map(({ now }) => now.who).filter(Boolean))].join(" and ") || "Somebody";
+    tell(`${names} answered ${count(all.length, "image")} of these meanwhile; what they said is shown now.`, { tone: "warn" });
   }
 
   #conflict({ cards, message, now, wanted }) {

@@ -7,7 +7,7 @@ import { COMMANDS } from "./keys.js";
 function ask(title, fill, { wide = false } = {}) {
   return new Promise((answer) => {
     let value = null;
-    const dialog = el("dialog", { class: wide ? "wide" : "", aria: { label: title } });
+    const dialog = el("dialog", { class: wide ? "wide" : "", tabIndex: -1, aria: { label: title } });
     const close = (given) => { value = given; dialog.close(); };
     dialog.append(el("header", {}, el("h2", {}, title),
       el("button", { class: "quiet icon", aria: { label: "Close" }, on: { click: () => dialog.close() } }, "×")), ...fill(close));
@@ -15,7 +15,7 @@ function ask(title, fill, { wide = false } = {}) {
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
     document.body.append(dialog);
     dialog.showModal();
-    dialog.querySelector("[autofocus]")?.focus();
+    (dialog.querySelector("[autofocus]") ?? dialog).focus();
   });
 }
 
@@ -45,13 +45,14 @@ export const askClass = (value, make) => askText("New class",
   { label: "Name of the class", value, action: "Add the class", limit: 200, check: async (name) => (name ? make(name) : "A class needs a name.") });
 
 export function showHelp(keys, nameOf) {
-  const line = (key, words) => el("li", {}, cap(key), el("span", {}, words));
+  const part = (title, lines) => el("section", {}, el("h3", {}, title),
+    el("ul", { class: "keys" }, ...lines.map(([key, words]) => el("li", {}, cap(key), el("span", {}, words)))));
+  const commands = (answers) => COMMANDS.filter((one) => Boolean(one.answers) === answers).map(({ key, words }) => [key, words]);
   return ask("Keys", () => [
-    el("div", { class: "columns" },
-      el("section", {}, el("h3", {}, "Answers and ways"), el("ul", { class: "keys" }, ...COMMANDS.map(({ key, words }) => line(key, words)))),
-      el("section", {}, el("h3", {}, "Classes"), el("ul", { class: "keys" }, ...[...keys.all].map(([key, id]) => line(key, nameOf(id)))))),
-    el("p", { class: "pale small" }, "In the audit and other queues that hide the guess there is nothing to confirm: space and Enter do nothing there. "
-      + "A double click opens a single image; on a phone, swipe to the next one."),
+    el("div", { class: "columns" }, part("Answers", commands(true)), part("Ways", commands(false)),
+      part("Classes", [...keys.all].map(([key, id]) => [key, nameOf(id)]))),
+    el("p", { class: "pale small" }, "A queue that hides the guess has nothing to confirm: space and Enter do nothing there. "
+      + "A double click opens a single image; on a phone, swipe to the next."),
   ], { wide: true });
 }
 

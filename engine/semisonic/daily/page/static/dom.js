@@ -1,6 +1,7 @@
 // Elements made from text and nodes only: whatever a class or a file is called, it is never read as HTML.
 
-/** An element; `props` are properties, `data` and `aria` their attributes, `on` listeners; children are text or nodes. */
+/** An element; `props` are properties, `data` and `aria` its attributes of those kinds, `on` its listeners; children are
+ *  text or nodes, and nothing where they are null, false or empty. */
 export function el(tag, props = {}, ...children) {
   const made = document.createElement(tag);
   const { data = {}, aria = {}, on = {}, ...rest } = props;
@@ -12,7 +13,7 @@ export function el(tag, props = {}, ...children) {
   Object.assign(made.dataset, data);
   for (const [name, value] of Object.entries(aria)) made.setAttribute(`aria-${name}`, value);
   for (const [name, listener] of Object.entries(on)) made.addEventListener(name, listener);
-  made.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  made.append(...children.filter((child) => child || child === 0));
   return made;
 }
 

@@ -2,16 +2,16 @@
 
 import { memory } from "./dom.js";
 
-/** In the order of the help. `key` is what `keyOf` tells. */
+/** In the order of the help, which has a part for those that answer and one for the others. `key` is what `keyOf` tells. */
 export const COMMANDS = [
-  { name: "right", key: " ", words: "Right: the label that is shown is confirmed" },
-  { name: "reject", key: "x", words: "Reject: not an image of any class" },
-  { name: "unsure", key: "?", words: "Don't know" },
-  { name: "accept", key: "Enter", words: "Accept the rest of this page" },
-  { name: "undo", key: "u", words: "Undo, any number of times" },
-  { name: "find", key: "/", words: "Find a class by its name" },
-  { name: "new", key: "n", words: "New class" },
-  { name: "sweep", key: "s", words: "Sweep: the nearest unlabeled images of this one" },
+  { name: "right", key: " ", answers: true, words: "Right: confirms the label that is shown" },
+  { name: "reject", key: "x", answers: true, words: "Reject: not an image of any class" },
+  { name: "unsure", key: "?", answers: true, words: "Don't know" },
+  { name: "accept", key: "Enter", answers: true, words: "Accept the rest of this page" },
+  { name: "undo", key: "u", answers: true, words: "Undo, any number of times" },
+  { name: "find", key: "/", answers: true, words: "Find a class by its name" },
+  { name: "new", key: "n", answers: true, words: "New class" },
+  { name: "sweep", key: "s", answers: true, words: "Sweep: the nearest unlabeled images" },
   { name: "left", key: "ArrowLeft", words: "Image before" },
   { name: "next", key: "ArrowRight", words: "Image behind" },
   { name: "up", key: "ArrowUp", words: "Row above" },
@@ -21,11 +21,11 @@ export const COMMANDS = [
   { name: "queueBefore", key: "[", words: "Queue before" },
   { name: "queueBehind", key: "]", words: "Queue behind" },
   { name: "view", key: "g", words: "Grid or single image" },
-  { name: "group", key: ".", words: "Images of one label side by side" },
+  { name: "group", key: ".", words: "One label side by side" },
   { name: "larger", key: "+", words: "Larger thumbnails" },
   { name: "smaller", key: "-", words: "Smaller thumbnails" },
+  { name: "leave", key: "Escape", words: "Leave sweep or single image" },
   { name: "help", key: "h", words: "This help" },
-  { name: "leave", key: "Escape", words: "Leave sweep, or the single image" },
 ];
 
 const COMMAND_OF = new Map(COMMANDS.map(({ key, name }) => [key, name]));

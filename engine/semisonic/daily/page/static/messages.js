@@ -9,6 +9,15 @@ export function speak(words) {
   byId("spoken").textContent = words;
 }
 
+/** Gathers what comes at once, and gives it on together. */
+export function gathered(take) {
+  let waiting = [];
+  return (one) => {
+    if (waiting.push(one) > 1) return;
+    setTimeout(() => { const all = waiting; waiting = []; take(all); });
+  };
+}
+
 /** A message at the edge of the page. `actions` are `[words, what to do]`; `stays` until it is closed.
  *  A message with the `id` of an open one takes its place. */
 export function tell(words, { tone = "plain", actions = [], stays = tone !== "plain", id = null } = {}) {

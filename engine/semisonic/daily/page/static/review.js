@@ -119,10 +119,14 @@ export class Review extends EventTarget {
   }
 }
 
-/** The class that a card shows before it is answered: a person's label where one stands, else the network's guess. */
-export const shown = (card) => (card.class !== null && PERSON.has(card.state) ? card.class : card.guess) ?? null;
+/** The class that a card shows before it is answered: its label, or else the network's guess; null in blind queues. */
+export const shown = (card) => card.class ?? card.guess ?? null;
 
 const PERSON = new Set(["given", "reviewed"]);
+const DECIDED = new Set([...PERSON, "rejected", "unsure"]);
+
+/** Whether a person had answered an image before it was shown here. */
+export const decided = (card) => DECIDED.has(card.state);
 
 /** What stands now, as an answer; null where nobody's answer stands. */
 export function answerOf({ state, class: stands }) {

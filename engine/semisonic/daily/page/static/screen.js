@@ -6,12 +6,13 @@ import { drawFilters } from "./filters.js";
 import { notice, pager, Single, Wall } from "./grid.js";
 import { drawProgress, drawQueues } from "./head.js";
 import { Queue } from "./queue.js";
-import { shown } from "./review.js";
+import { decided, shown } from "./review.js";
 import { drawSide } from "./side.js";
 import { Sweep } from "./sweep.js";
 
 const NARROW = innerWidth < 600;
 const SIZES = [72, 92, 116, 146, 184, 232]; // pixels of a thumbnail
+const AGAIN = new Set(["given", "second-look"]); // queues of labels that a person gave, and may confirm
 const PAGE = NARROW ? 30 : 60; // images
 
 export class Screen {
@@ -57,7 +58,8 @@ export class Screen {
 
   /** Those that Enter would accept. */
   get rest() {
-    return this.open.filter((card) => card.status !== "error" && shown(card) !== null);
+    const again = AGAIN.has(this.queue.info.name);
+    return this.open.filter((card) => card.status !== "error" && shown(card) !== null && (again || !decided(card)));
   }
 
   get columns() {

@@ -2,21 +2,31 @@
 
 import { cap, el } from "./dom.js";
 
+const BLIND = "This queue hides the guess: there is nothing to confirm";
+
 /** Draws the answers. `act(command)` and `label(class)` do what their keys do. */
 export function drawSide(place, { classes, keys, blind, sweeping, act, label, assign }) {
-  const scrolled = place.querySelector(".classes")?.scrollTop ?? 0;
+  const old = place.querySelector(".classes");
+  const [top, left] = [old?.scrollTop ?? 0, place.querySelector(".reach")?.scrollLeft ?? 0];
   const button = (name, words, key, extra = {}) =>
-    el("button", { class: `answer ${name}`, title: extra.title ?? "", disabled: extra.disabled ?? false, on: { click: () => act(name) } }, el("span", {}, words), cap(key));
+    el("button", { class: `answer ${name}`, ...extra, on: { click: () => act(name) } }, el("span", {}, words), cap(key));
+  const way = (name, words, key, go = () => act(name)) =>
+    el("button", { class: "way", data: { way: name }, on: { click: go } }, el("span", {}, words), key && cap(key));
+  const right = sweeping
+    ? button("right", "In or out", " ", { title: "Takes this image out of the wall, or back into it" })
+    : button("right", "Right", " ", { disabled: blind, title: blind ? BLIND : "The label that is shown is right" });
   const answers = el("div", { class: "answers" },
-    button("right", sweeping ? "Mark" : "Right", " ", { disabled: blind && !sweeping, title: blind ? "This queue hides the guess: there is nothing to confirm" : "" }),
-    button("reject", "Reject", "x"), button("unsure", "Don't know", "?"), button("undo", "Undo", "u"));
+    right, button("reject", "Reject", "x", { title: "Not an image of any class" }),
+    button("unsure", "Don't know", "?"), button("undo", "Undo", "u"));
+  const ways = el("div", { class: "ways" }, way("find", "Find", "/"), !sweeping && way("sweep", "Sweep", "s"), way("new", "New class", "n"));
   const rows = classes.map(({ id, name }) => {
     const key = keys.of(id);
-    return el("button", { class: "class", title: name, data: { class: id }, on: { click: () => label(id) } }, el("span", {}, name), key ? cap(key) : null);
+    return el("button", { class: "class", title: name, data: { class: id }, on: { click: () => label(id) } },
+      el("span", {}, name), key && cap(key));
   });
   const list = el("div", { class: "classes", role: "group", aria: { label: "Classes" } }, ...rows);
-  const small = (words, key, act) => el("button", { class: "quiet", on: { click: act } }, words, ...(key ? [" ", cap(key)] : []));
-  place.replaceChildren(answers, el("div", { class: "heading" }, el("h2", {}, `${classes.length} classes`), small("Find", "/", () => act("find"))),
-    list, el("div", { class: "heading foot" }, small("New class", "n", () => act("new")), small("Assign keys", "", assign)));
-  list.scrollTop = scrolled;
+  const heading = el("div", { class: "heading" }, el("h2", {}, `${classes.length} classes`), way("assign", "Assign keys", "", assign));
+  place.replaceChildren(answers, el("div", { class: "reach" }, ways, heading, list));
+  list.scrollTop = top;
+  place.querySelector(".reach").scrollLeft = left;
 }

@@ -2,17 +2,17 @@
 
 import { thumb } from "./api.js";
 import { el } from "./dom.js";
-import { shown } from "./review.js";
+import { decided, shown } from "./review.js";
 
 const STATES = { rejected: "rejected", unsure: "don't know" };
 const SIGNS = { right: "✓", changed: "✎", rejected: "✕", unsure: "?", error: "!" };
 
-/** What a card says: `words`, its `tone` (open, right, changed, rejected, unsure) and a `sign`. */
+/** What a card says: `words`, its `tone` (open, right, changed, rejected, unsure, error) and a `sign`. */
 export function told(card, nameOf) {
   if (card.status === "error") return { words: card.message, tone: "error", sign: SIGNS.error };
   if (!card.answer) {
-    const label = shown(card);
-    return { words: label === null ? "" : nameOf(label), tone: "open", sign: "" };
+    const label = STATES[card.state] ? null : shown(card);
+    return { words: STATES[card.state] ?? (label === null ? "" : nameOf(label)), tone: "open", sign: "" };
   }
   if (card.answer.state) return { words: STATES[card.answer.state], tone: card.answer.state, sign: SIGNS[card.answer.state] };
   const label = shown(card);
@@ -20,10 +20,11 @@ export function told(card, nameOf) {
   return { words: nameOf(card.answer.class), tone, sign: SIGNS[tone] };
 }
 
-/** What stands beside the label: the network's word on a given one, or the class that came second. */
+/** What stands beside the label: who says so, the network's word on a given one, or the class that came second. */
 export function beside(card, nameOf) {
   if (card.answer || shown(card) === null) return "";
-  if (card.guess !== null && shown(card) !== card.guess) return `network: ${nameOf(card.guess)}`;
+  if (card.guess !== null && (shown(card) !== card.guess || STATES[card.state])) return `network: ${nameOf(card.guess)}`;
+  if (decided(card)) return card.state; // given or reviewed, and the network says the same
   return card.runner_up === null ? "" : `or ${nameOf(card.runner_up)}`;
 }
 
