@@ -4,7 +4,7 @@ import http.client
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,20 @@ EVIL_CLASS = "<script>document.title=2</script>"
 def chromium() -> Iterator[Any]:
     with page_in_browser.browser() as opened:
         yield opened
+
+
+@pytest.fixture
+def person(chromium: Any) -> Iterator[Callable[..., Person]]:
+    """Opens a window of its own for somebody; all are closed at the end of the test."""
+    opened: list[Person] = []
+
+    def open_for(name: str = "Ada", **settings: Any) -> Person:
+        opened.append(Person(chromium, name, **settings))
+        return opened[-1]
+
+    yield open_for
+    for one in opened:
+        one.close()
 
 
 @pytest.fixture
@@ -53,8 +67,8 @@ def sources(project: Project) -> Counter[tuple[str, str]]:
         return Counter(store.connection.execute("SELECT kind, source FROM event WHERE image IS NOT NULL").fetchall())
 
 
-def test_forty_images_by_keyboard_alone_then_undo_and_the_rest_of_the_page(chromium, project, url):
-    ada = Person(chromium).open(url, "suspicious")
+def test_forty_images_by_keyboard_alone_then_undo_and_the_rest_of_the_page(person, project, url):
+    ada = person().open(url, "suspicious")
     first = QUEUES["suspicious"][0]
     keys = ("Space", "1", "2", "3", "x", "?", "Space", "3") * 5
     ada.press(*keys).settled()
@@ -81,8 +95,8 @@ def test_forty_images_by_keyboard_alone_then_undo_and_the_rest_of_the_page(chrom
     assert ada.problems == []
 
 
-def test_a_queue_that_hides_the_guess_confirms_nothing(chromium, project, url):
-    ada = Person(chromium).open(url, "audit")
+def test_a_queue_that_hides_the_guess_confirms_nothing(person, project, url):
+    ada = person().open(url, "audit")
     assert not set(CLASSES) & set(ada.page.inner_text(".wall").split())
     ada.press("Space", "Enter").sees("This queue hides the guess")
     assert ada.tones() == ["open"] * 30
@@ -90,8 +104,8 @@ def test_a_queue_that_hides_the_guess_confirms_nothing(chromium, project, url):
     assert {image: what for image, what in said(project).items() if image < 31} == dict.fromkeys((1, 2), (State.GIVEN, "dog"))
 
 
-def test_two_reviewers_at_once(chromium, project, url):
-    ada, ben = (Person(chromium, name).open(url, "suspicious") for name in ("Ada", "Ben"))
+def test_two_reviewers_at_once(person, project, url):
+    ada, ben = (person(name).open(url, "suspicious") for name in ("Ada", "Ben"))
     ben.press("2").settled()
     ada.press("1", "3").settled().sees("photo-031.png: Ben has said dog meanwhile; shown now.")
     assert [said(project)[image] for image in (31, 32)] == [(State.REVIEWED, "dog"), (State.REVIEWED, "horse")]
@@ -99,16 +113,17 @@ def test_two_reviewers_at_once(chromium, project, url):
     ada.until(lambda: said(project)[31] == (State.REVIEWED, "cat")).settled()
 
 
-def test_answers_given_after_a_kill_arrive_at_the_next_server(chromium, project):
+def test_answers_given_after_a_kill_arrive_at_the_next_server(person, project):
     process, url = start(project)
     try:
-        ada = Person(chromium).open(url, "suspicious")
+        ada = person().open(url, "suspicious")
         ada.press("1", "2", "3").settled()
         process.send_signal(signal.SIGKILL)
         process.wait()
         ada.press("1", "x", "2", "u", "3").sees("3 unsent").sees("The server does not answer.")
         assert len(said(project)) == 3 + 5
         process, url = start(project, int(re.search(r":(\d+)/", url)[1]))
+        ada.page.click("#unsent")  # tries now
         ada.sees("The server refuses this page: the token is missing")  # that of the killed one
         ada.open(url).settled()
     finally:
@@ -120,8 +135,8 @@ def test_answers_given_after_a_kill_arrive_at_the_next_server(chromium, project)
     assert sources(project)[("label", "page:suspicious")] == 6
 
 
-def test_answers_given_offline_are_shown_as_unsent_and_stored_once(chromium, project, url):
-    ada = Person(chromium).open(url, "suspicious")
+def test_answers_given_offline_are_shown_as_unsent_and_stored_once(person, project, url):
+    ada = person().open(url, "suspicious")
     ada.context.set_offline(True)
     ada.press("1", "2").sees("2 unsent").sees("The server does not answer.")
     assert ada.page.get_attribute(".tile", "data-status") == "unsent"
@@ -130,8 +145,8 @@ def test_answers_given_offline_are_shown_as_unsent_and_stored_once(chromium, pro
     assert said(project)[31] == (State.REVIEWED, "cat") and sources(project)[("label", "page:suspicious")] == 2
 
 
-def test_an_answer_whose_confirmation_is_lost_is_stored_once_and_can_be_undone(chromium, project, url):
-    ada = Person(chromium).open(url, "suspicious")
+def test_an_answer_whose_confirmation_is_lost_is_stored_once_and_can_be_undone(person, project, url):
+    ada = person().open(url, "suspicious")
     lost = []
 
     def lose_first(route):
@@ -147,17 +162,17 @@ def test_an_answer_whose_confirmation_is_lost_is_stored_once_and_can_be_undone(c
     assert 31 not in said(project) and sources(project)[("label", "page:suspicious")] == 1
 
 
-def test_what_the_server_will_never_take_is_told_and_not_tried_for_ever(chromium, project, url):
-    ada = Person(chromium).open(url, "suspicious")
+def test_what_the_server_will_never_take_is_told_and_not_tried_for_ever(person, project, url):
+    ada = person().open(url, "suspicious")
     ada.page.route("**/api/label", lambda route: route.fulfill(status=400, json={"error": "no such class"}))
     ada.press("1").settled().sees("Not stored, photo-031.png: no such class")
     assert ada.tones()[0] == "error"
 
 
-def test_names_are_text_and_who_has_no_token_or_another_host_gets_nothing(chromium, tmp_path):
+def test_names_are_text_and_who_has_no_token_or_another_host_gets_nothing(person, tmp_path):
     project = page_in_browser.project(tmp_path, ["cat", EVIL_CLASS, "horse"], {31: EVIL_FILE})
     with serving(project) as server:
-        ada = Person(chromium).open(server.url, "suspicious").press("2").settled()
+        ada = person().open(server.url, "suspicious").press("2").settled()
         ada.press("ArrowLeft", "g").sees(EVIL_FILE).press("u").settled().press("2")  # single, and its messages
         ada.press("h").sees(EVIL_CLASS).press("Escape", "/").page.keyboard.type("<script")
         ada.press("Enter", "g", "s").sees(EVIL_CLASS).press("Escape").settled()
@@ -166,7 +181,7 @@ def test_names_are_text_and_who_has_no_token_or_another_host_gets_nothing(chromi
         assert ada.page.query_selector("img[src=x]") is None and ada.page.query_selector("main script, nav script") is None
         assert ada.problems == []
 
-        bare = Person(chromium)
+        bare = person()
         bare.page.goto(server.url.split("#")[0])
         bare.sees("The address is not whole")
         assert bare.page.query_selector(".tile") is None
@@ -194,8 +209,8 @@ def status(server: Any, path: str, headers: dict[str, str]) -> int:
     return reply.status
 
 
-def test_a_phone(chromium, project, url):
-    ada = Person(chromium, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True).open(url, "suspicious")
+def test_a_phone(person, project, url):
+    ada = person(viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True).open(url, "suspicious")
     wide = "[document.documentElement.scrollWidth, document.body.scrollWidth].every((width) => width <= 390)"
     assert ada.page.evaluate(wide)
     ada.page.locator(".tile").nth(2).tap()
@@ -210,8 +225,8 @@ def test_a_phone(chromium, project, url):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_main_texts_stand_out_from_what_is_behind_them(chromium, url, scheme):
-    ada = Person(chromium, color_scheme=scheme).open(url, "suspicious").press("Space", "1", "x", "?")
+def test_main_texts_stand_out_from_what_is_behind_them(person, url, scheme):
+    ada = person(color_scheme=scheme).open(url, "suspicious").press("Space", "1", "x", "?")
     ratios = ada.page.evaluate(CONTRASTS, "#project, #hint, .tab, .count, .words, .second, .answer, .class, .pager span, .pager .primary, #progress .pale")
     assert len(ratios) > 50 and min(ratios.values()) >= 4.5, {text: ratio for text, ratio in ratios.items() if ratio < 4.5}
     dark = ada.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
@@ -243,8 +258,8 @@ CONTRASTS = """(selector) => {
 }"""
 
 
-def test_keys_are_assigned_and_kept(chromium, project, url):
-    ada = Person(chromium).open(url, "suspicious")
+def test_keys_are_assigned_and_kept(person, project, url):
+    ada = person().open(url, "suspicious")
     ada.page.get_by_text("Assign keys").click()
     ada.page.get_by_label("Key of dog").press("x")
     ada.sees("“x” is a key of this page")
@@ -256,8 +271,8 @@ def test_keys_are_assigned_and_kept(chromium, project, url):
     assert said(project)[31] == said(project)[32] == (State.REVIEWED, "dog") and 33 not in said(project)
 
 
-def test_a_sweep_labels_a_wall_and_leaves_the_odd_one_out(chromium, project, url):
-    ada = Person(chromium).open(url, "suspicious").press("s")
+def test_a_sweep_labels_a_wall_and_leaves_the_odd_one_out(person, project, url):
+    ada = person().open(url, "suspicious").press("s")
     ada.page.wait_for_selector(".sweep")
     marked = ada.page.eval_on_selector_all(".sweep .tile", "(tiles) => tiles.map((tile) => Number(tile.dataset.image))")
     assert len(marked) == 51 and {image % 3 for image in marked} == {31 % 3}
@@ -269,10 +284,10 @@ def test_a_sweep_labels_a_wall_and_leaves_the_odd_one_out(chromium, project, url
     assert sources(project) == {("label", "import"): 5, ("label", "page:suspicious"): 1, ("label", "page:sweep"): 49, ("undo", "command"): 50}
 
 
-def test_a_class_among_three_hundred_is_found_by_typing_and_a_new_one_is_made(chromium, tmp_path):
+def test_a_class_among_three_hundred_is_found_by_typing_and_a_new_one_is_made(person, tmp_path):
     project = page_in_browser.project(tmp_path, [f"kind {i:03d}" for i in range(299)] + ["Übersee-Möwe"])
     with serving(project) as server:
-        ada = Person(chromium).open(server.url, "suspicious")
+        ada = person().open(server.url, "suspicious")
         ada.press("/").page.keyboard.type("mow")
         ada.press("Enter").settled()
         ada.press("/").page.keyboard.type("27")
@@ -285,9 +300,9 @@ def test_a_class_among_three_hundred_is_found_by_typing_and_a_new_one_is_made(ch
         assert said(project)[33] == (State.REVIEWED, "albatross")
 
 
-def test_the_reviewer_is_asked_once_and_a_picture_that_cannot_be_shown_says_so(chromium, project, url):
-    context = chromium.new_context()
-    page = context.new_page()
+def test_the_reviewer_is_asked_once_and_a_picture_that_cannot_be_shown_says_so(person, project, url):
+    eva = person("")
+    page = eva.page
     page.route("**/thumb/112?*", lambda route: route.abort())
     page.goto(url)
     page.get_by_label("Your name").fill("Eva")
@@ -298,8 +313,8 @@ def test_the_reviewer_is_asked_once_and_a_picture_that_cannot_be_shown_says_so(c
     assert page.inner_text("#reviewer") == "Eva" and page.query_selector("dialog") is None
 
 
-def test_the_next_page_is_fetched_with_its_pictures_before_it_is_asked_for(chromium, url):
-    ada = Person(chromium)
+def test_the_next_page_is_fetched_with_its_pictures_before_it_is_asked_for(person, url):
+    ada = person()
     asked: list[str] = []
     ada.page.on("request", lambda request: asked.append(request.url))
     ada.open(url, "suspicious").until(lambda: any("/thumb/110?" in address for address in asked))

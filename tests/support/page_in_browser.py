@@ -1,6 +1,5 @@
 """Projects for the labeling page, a server for them in this process or in one of its own, and a browser."""
 
-import hashlib
 import os
 import re
 import shutil
@@ -19,7 +18,8 @@ from PIL import Image
 
 from semisonic.daily.page.server import PageServer
 from semisonic.daily.project import Project
-from semisonic.daily.store import Change, NewImage, ScoreBatch, State
+from semisonic.daily.store import Change, ScoreBatch, State
+from tests.support.daily import seen
 
 CLASSES = ("cat", "dog", "horse")
 RUN = "day-001"
@@ -41,7 +41,7 @@ def project(
     number_N = np.arange(1, images + 1)
     guess_N = number_N % min(3, len(classes))
     with made.store() as store:
-        new = [_image(files / (names or {}).get(i, f"photo-{i:03d}.png"), i, int(guess_N[i - 1])) for i in number_N]
+        new = [seen(_draw(files / (names or {}).get(i, f"photo-{i:03d}.png"), i, int(guess_N[i - 1]))) for i in number_N]
         store.add_images(new, "Ada")
         ids = np.array([row.id for row in store.classes()])
         columns = (ids[guess_N], ids[(guess_N + 1) % len(ids)], np.full(images, 0.6), np.full(images, 0.7))
@@ -59,12 +59,10 @@ def project(
     return made
 
 
-def _image(file: Path, number: int, guess: int) -> NewImage:
+def _draw(file: Path, number: int, guess: int) -> Path:
     pixels = np.full((24, 24, 3), (number * 7 % 256, 80 * guess, 255 - number), np.uint8)
     Image.fromarray(pixels).save(file)
-    told, content = file.stat(), file.read_bytes()
-    digest = hashlib.blake2b(content, digest_size=16).digest()
-    return NewImage(str(file), digest, told.st_size, told.st_mtime_ns, told.st_ino, 24, 24, None)
+    return file
 
 
 @contextmanager
@@ -118,21 +116,23 @@ class Person:
             f"if (origin !== 'null') localStorage['semisonic.who'] ??= '\"{name}\"'"
         )
         self.page = self.context.new_page()
-        self.page.set_default_timeout(5000)
+        self.page.set_default_timeout(20_000)
         self.problems: list[str] = []
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("console", lambda said: self.problems.append(said.text) if said.type == "error" else None)
 
+    def close(self) -> None:
+        self.context.close()
+
     def open(self, url: str, queue: str | None = None) -> "Person":
         self.page.goto("about:blank")  # an address that differs in its fragment alone would load nothing
         self.page.goto(url)
-        self.page.wait_for_selector(".tile, .shot, .notice")
+        self.page.wait_for_selector('#stage[aria-busy="false"]')
         return self.queue(queue) if queue else self
 
     def queue(self, name: str) -> "Person":
         self.page.click(f'[data-queue="{name}"]')
-        self.page.wait_for_selector(f'[data-queue="{name}"][aria-selected="true"]')
-        self.page.wait_for_selector(".tile, .shot, .notice")
+        self.page.wait_for_selector(f'body:has([data-queue="{name}"][aria-selected="true"]) #stage[aria-busy="false"]')
         return self
 
     def press(self, *keys: str) -> "Person":
@@ -140,7 +140,7 @@ class Person:
             self.page.keyboard.press(key)
         return self
 
-    def until(self, true: Callable[[], Any], seconds: float = 8) -> "Person":
+    def until(self, true: Callable[[], Any], seconds: float = 20) -> "Person":
         """Waits, in steps: the page's policy forbids playwright's own way, which evaluates text."""
         deadline = time.monotonic() + seconds
         while not true():

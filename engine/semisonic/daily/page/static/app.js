@@ -26,7 +26,7 @@ class App {
     themeSwitch();
     if (!token) return byId("stage").replaceChildren(notice("The address is not whole", "Open the address that `semisonic daily PROJECT page` printed, to its end: #token=…"));
     this.state = await this.#firstState(memory.get("who"));
-    this.who = memory.get("who") ?? (await this.#reviewer());
+    this.who = memory.get("who") || (await this.#reviewer());
     const { project, id = project } = this.state;
     this.keys = new Keys(id, this.state.classes);
     this.known = new Cards();
@@ -49,6 +49,7 @@ class App {
 
   say(answer) {
     const { screen } = this;
+    if (screen.busy) return;
     const words = answer.class === undefined ? told({ answer }).words : screen.nameOf(answer.class);
     if (answer.class !== undefined) this.recent = [answer.class, ...this.recent.filter((id) => id !== answer.class)].slice(0, RECENT);
     if (screen.sweep) return this.#sayWall(answer, words);
@@ -173,7 +174,7 @@ class App {
     const meaning = this.keys.meaning(key);
     if (!meaning) return;
     event.preventDefault();
-    if (event.repeat && (meaning.class !== undefined || ONCE.has(meaning.command))) return;
+    if (this.screen.busy || event.repeat && (meaning.class !== undefined || ONCE.has(meaning.command))) return;
     if (meaning.class !== undefined) this.say({ class: meaning.class });
     else this.command(meaning.command);
   }
@@ -271,7 +272,7 @@ class App {
   async #firstState(who) {
     for (;;) {
       try {
-        return await get("state", { who: who ?? "unknown" });
+        return await get("state", { ...(who && { who }) });
       } catch (error) {
         await new Promise((again) => byId("stage").replaceChildren(notice("The server does not answer", error.message, [["", "Try again", again]])));
       }

@@ -7,7 +7,7 @@
 import { post, Refused, uuid } from "./api.js";
 
 const BATCH = 50; // answers in one request
-const WAITS = [1, 2, 4, 8, 15]; // seconds until the next try
+const WAITS = [0.5, 1, 2, 4]; // seconds until the next try
 
 /** Names one image of one entry; a batch has one key and many images. */
 export const refOf = (key, image) => `${key}/${image}`;

@@ -66,6 +66,12 @@ export class Screen {
     return (this.sweep?.wall ?? this.list)?.columns ?? 1;
   }
 
+  /** While a page is on its way, what is shown is the old one, which no key may answer. */
+  #busy(on) {
+    this.busy = on;
+    byId("stage").setAttribute("aria-busy", String(on));
+  }
+
   /** Which of the images shown is the current one. */
   get place() {
     return this.sweep ? this.sweep.at : this.at;
@@ -92,6 +98,7 @@ export class Screen {
   async openPage(number, card = null) {
     const { queue } = this;
     let cards;
+    this.#busy(true);
     try {
       cards = await queue.page(number);
     } catch (error) {
@@ -99,6 +106,7 @@ export class Screen {
       return;
     }
     if (queue !== this.queue) return; // another queue was opened meanwhile
+    this.#busy(false);
     if (!cards.length) return this.#nothing();
     Object.assign(this, { number, sweep: null, cards: this.#ordered(cards) });
     const wanted = this.cards.indexOf(card);
@@ -232,6 +240,7 @@ export class Screen {
   }
 
   instead(title, words, actions = []) {
+    this.#busy(false);
     Object.assign(this, { cards: [], at: 0, list: null, sweep: null, onward: actions[0]?.[2] ?? null });
     byId("stage").replaceChildren(notice(title, words, actions));
   }
