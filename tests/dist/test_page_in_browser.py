@@ -59,7 +59,11 @@ def said(project: Project) -> dict[int, tuple[State, str | None]]:
         names = {row.id: row.name for row in store.classes()}
         now = store.current()
     rows = zip(now.image.tolist(), now.state.tolist(), now.class_id.tolist(), strict=True)
-    return {image: (State(state), names.get(class_id)) for image, state, class_id in rows if State(state) not in (State.AUTO, State.UNLABELED)}
+    return {
+        image: (State(state), names.get(class_id))
+        for image, state, class_id in rows
+        if State(state) not in (State.AUTO, State.UNLABELED)
+    }
 
 
 def sources(project: Project) -> Counter[tuple[str, str]]:
@@ -101,7 +105,9 @@ def test_a_queue_that_hides_the_guess_confirms_nothing(person, project, url):
     ada.press("Space", "Enter").sees("This queue hides the guess")
     assert ada.tones() == ["open"] * 30
     ada.press("2", "2").settled()
-    assert {image: what for image, what in said(project).items() if image < 31} == dict.fromkeys((1, 2), (State.GIVEN, "dog"))
+    assert {image: what for image, what in said(project).items() if image < 31} == dict.fromkeys(
+        (1, 2), (State.GIVEN, "dog")
+    )
 
 
 def test_two_reviewers_at_once(person, project, url):
@@ -131,7 +137,9 @@ def test_answers_given_after_a_kill_arrive_at_the_next_server(person, project):
         process.wait()
     stored = {image: what for image, what in said(project).items() if image in QUEUES["suspicious"]}
     words = ["cat", "dog", "horse", "cat", None, "horse"]
-    assert stored == {image: (State.REJECTED if word is None else State.REVIEWED, word) for image, word in enumerate(words, 31)}
+    assert stored == {
+        image: (State.REJECTED if word is None else State.REVIEWED, word) for image, word in enumerate(words, 31)
+    }
     assert sources(project)[("label", "page:suspicious")] == 6
 
 
@@ -178,7 +186,9 @@ def test_names_are_text_and_who_has_no_token_or_another_host_gets_nothing(person
         ada.press("Enter", "g", "s").sees(EVIL_CLASS).press("Escape").settled()
         ada.queue("free").page.select_option("[aria-label=Label]", label=EVIL_CLASS)
         assert ada.page.title() == "project · Semisonic"
-        assert ada.page.query_selector("img[src=x]") is None and ada.page.query_selector("main script, nav script") is None
+        assert (
+            ada.page.query_selector("img[src=x]") is None and ada.page.query_selector("main script, nav script") is None
+        )
         assert ada.problems == []
 
         bare = person()
@@ -227,8 +237,13 @@ def test_a_phone(person, project, url):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_main_texts_stand_out_from_what_is_behind_them(person, url, scheme):
     ada = person(color_scheme=scheme).open(url, "suspicious").press("Space", "1", "x", "?")
-    ratios = ada.page.evaluate(CONTRASTS, "#project, #hint, .tab, .count, .words, .second, .answer, .class, .pager span, .pager .primary, #progress .pale")
-    assert len(ratios) > 50 and min(ratios.values()) >= 4.5, {text: ratio for text, ratio in ratios.items() if ratio < 4.5}
+    ratios = ada.page.evaluate(
+        CONTRASTS,
+        "#project, #hint, .tab, .count, .words, .second, .answer, .class, .pager span, .pager .primary, #progress .pale",
+    )
+    assert len(ratios) > 50 and min(ratios.values()) >= 4.5, {
+        text: ratio for text, ratio in ratios.items() if ratio < 4.5
+    }
     dark = ada.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
     assert dark == (scheme == "dark")
     if not dark:
@@ -281,7 +296,12 @@ def test_a_sweep_labels_a_wall_and_leaves_the_odd_one_out(person, project, url):
     assert wall == {*marked} - {marked[1]}
     ada.press("u").settled()
     assert said(project) == dict.fromkeys(QUEUES["given"], (State.GIVEN, "cat"))
-    assert sources(project) == {("label", "import"): 5, ("label", "page:suspicious"): 1, ("label", "page:sweep"): 49, ("undo", "command"): 50}
+    assert sources(project) == {
+        ("label", "import"): 5,
+        ("label", "page:suspicious"): 1,
+        ("label", "page:sweep"): 49,
+        ("undo", "command"): 50,
+    }
 
 
 def test_a_class_among_three_hundred_is_found_by_typing_and_a_new_one_is_made(person, tmp_path):

@@ -41,7 +41,9 @@ def project(
     number_N = np.arange(1, images + 1)
     guess_N = number_N % min(3, len(classes))
     with made.store() as store:
-        new = [seen(_draw(files / (names or {}).get(i, f"photo-{i:03d}.png"), i, int(guess_N[i - 1]))) for i in number_N]
+        new = [
+            seen(_draw(files / (names or {}).get(i, f"photo-{i:03d}.png"), i, int(guess_N[i - 1]))) for i in number_N
+        ]
         store.add_images(new, "Ada")
         ids = np.array([row.id for row in store.classes()])
         columns = (ids[guess_N], ids[(guess_N + 1) % len(ids)], np.full(images, 0.6), np.full(images, 0.7))
@@ -154,7 +156,9 @@ class Person:
 
     def unsent(self) -> int:
         """How many entries the browser keeps for a server that has not confirmed them."""
-        return self.page.evaluate("Object.keys(localStorage).filter((name) => name.startsWith('semisonic.unsent.')).length")
+        return self.page.evaluate(
+            "Object.keys(localStorage).filter((name) => name.startsWith('semisonic.unsent.')).length"
+        )
 
     def sees(self, text: str) -> "Person":
         """Waits for a text in sight."""
