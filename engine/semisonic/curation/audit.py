@@ -305,6 +305,28 @@ def handed_out(audit: Audit, reviewed_S: np.ndarray, seed: int = 0) -> Estimate:
     return Estimate(value, low, high, n, population, found.method)
 
 
+def apart_from_review(
+    stratum_N: np.ndarray, suspicion_N: np.ndarray, audited_N: np.ndarray, reviewed_N: np.ndarray
+) -> np.ndarray:
+    """Strata in which the audit's images stand for what a review has left, int64 [N].
+
+    A review takes the most suspicious images. As suspicious ones that were in the audit before would have been taken as
+    well, so they do not stand for what was not. Each stratum of which k images were reviewed is split: the k most
+    suspicious ones beside the audit's, with those of the audit that are as suspicious, and the others. audited_N,
+    reviewed_N: bool, never both.
+    """
+    found = np.zeros(len(stratum_N), np.int64)
+    for index in np.unique(stratum_N):
+        own = stratum_N == index
+        count = int((own & reviewed_N).sum())
+        if count:
+            least = np.sort(suspicion_N[own & ~audited_N])[-count]
+            found[own] = np.where(suspicion_N[own] >= least, 2 * index + 1, 2 * index)
+        else:
+            found[own] = 2 * index
+    return np.unique(found, return_inverse=True)[1]
+
+
 @dataclass(frozen=True)
 class ClassPrecision:
     """Of the labels of one class, the share that is right."""

@@ -148,6 +148,15 @@ def test_what_is_handed_out_is_better_by_what_was_put_right():
     assert audit.handed_out(whole, np.array([0, 0])).low == 1.0
 
 
+def test_what_a_review_would_have_taken_does_not_stand_for_what_it_left():
+    stratum, suspicion = np.repeat([0, 1], 6), np.arange(12) / 12
+    audited, reviewed = np.isin(np.arange(12), [1, 4, 8]), np.isin(np.arange(12), [3, 5])
+    apart = audit.apart_from_review(stratum, suspicion, audited, reviewed)
+    assert apart.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2]
+    none = np.zeros(12, bool)
+    assert audit.apart_from_review(stratum, suspicion, audited, none).tolist() == stratum.tolist()
+
+
 def test_precision_by_class_weighs_looks_and_is_silent_about_few():
     sizes = np.array([100, 1_000])
     label = np.repeat([0, 0, 1], [20, 20, 5])
