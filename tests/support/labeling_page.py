@@ -15,7 +15,7 @@ from PIL import Image
 
 from semisonic.daily.page.server import PageServer
 from semisonic.daily.project import Project
-from semisonic.daily.store import ScoreBatch, Store
+from semisonic.daily.store import NewImage, ScoreBatch, Store
 from tests.support.daily import seen
 
 CLASSES = ("cat", "dog", "horse")
@@ -35,6 +35,19 @@ def new_project(folder: Path, count: int, classes: Sequence[str] = CLASSES, who:
     with project.store() as store:
         store.add_images(images, who)
     return project
+
+
+def rows_only(store: Store, count: int, first: int = 1) -> None:
+    """Images of which there is no file."""
+    store.add_images(
+        (
+            NewImage(
+                f"/data/day/{number % 97:02}/photo-{number:07}.jpg", number.to_bytes(16, "big"), 1, 1, 1, 8, 8, None
+            )
+            for number in range(first, first + count)
+        ),
+        "ann",
+    )
 
 
 def give_scores(store: Store, images: Sequence[int], run: str = "day-001") -> None:

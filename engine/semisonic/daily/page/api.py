@@ -3,7 +3,9 @@
 import math
 import re
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -32,6 +34,7 @@ from semisonic.daily.page.thumbnails import Picture, Thumbnails
 from semisonic.daily.project import Project
 from semisonic.daily.store import ClassRow, State, Store
 from semisonic.daily.store.classes import Classes, read_classes
+from semisonic.daily.store.queues import AUDIT
 from semisonic.text import name_of
 from semisonic.version import __version__
 
@@ -53,6 +56,8 @@ TITLES = {
 _FIRST_DAY = ("First images", "Typical images, each unlike the others: labels for the first training.")
 _SEAL = "page.seal"
 _CURSOR = re.compile(r"(-?[0-9.e+-]{1,30}|-inf),(\d{1,18})")
+HANDED = 900.0
+"""Seconds in which a hidden repeat is on one page alone."""
 Call = Callable[[Store, Mapping[str, Any]], dict[str, Any]]
 
 
@@ -70,6 +75,8 @@ class Api:
         with project.store() as store:
             self.seal = _seal(store)
             self.ahead.start(store)
+        self._handed: dict[tuple[str, int], float] = {}
+        """Reviewer and first look of a hidden repeat -> when it was handed out."""
         self._calls: dict[tuple[str, str], Call] = {
             ("GET", "state"): self.state,
             ("GET", "images"): self.images,
@@ -94,7 +101,7 @@ class Api:
     # Reading.
 
     def state(self, store: Store, given: Mapping[str, Any]) -> dict[str, Any]:
-        who = read_request(StateQuery, {"who": self.who, **given}).who
+        who = read_request(StateQuery, {"who": self.who, **given}).who.strip()
         self.tally.follow(store.connection)
         day = store.day
         classes = store.classes()
@@ -104,24 +111,25 @@ class Api:
             "run": store.run,
             "who": who,
             "classes": _classes(classes),
-            "queues": [self._queue(store, name, day) for name in TITLES],
+            "queues": [self._queue(store, name, day, who) for name in TITLES],
             "progress": self._progress(store, who),
             "sweep": self.sweep.possible,
             "version": __version__,
         }
 
-    def _queue(self, store: Store, name: str, day: int) -> dict[str, Any]:
+    def _queue(self, store: Store, name: str, day: int, who: str) -> dict[str, Any]:
         title, hint = _FIRST_DAY if name == "farthest" and day <= 1 else TITLES[name]
         return {
-            "name": name, "title": title, "hint": hint, "left": self._left(store, name), "done": self.tally.done(name),
-            "blind": is_blind(name, day),
+            "name": name, "title": title, "hint": hint, "left": self._left(store, name, who),
+            "done": self.tally.done(name), "blind": is_blind(name, day),
         }  # fmt: skip
 
-    def _left(self, store: Store, name: str) -> int:
-        """How many images a queue still has; of all images, those that nobody has decided."""
+    def _left(self, store: Store, name: str, who: str) -> int:
+        """How many images a queue still has for a reviewer; of all images, those that nobody has decided."""
         if name == FREE:
             return self.ahead.undecided(store)
-        return store.connection.execute("SELECT count(*) FROM queue WHERE name = ?", (name,)).fetchone()[0]
+        hidden = len(repeats.pending(store, self.seal, who, self.tally.looks())) if name == AUDIT else 0
+        return hidden + store.connection.execute("SELECT count(*) FROM queue WHERE name = ?", (name,)).fetchone()[0]
 
     def _progress(self, store: Store, who: str) -> dict[str, Any]:
         """per_minute and minutes_left (of all queues) are null where too few looks tell a pace."""
@@ -141,14 +149,10 @@ class Api:
         if blind and ask.by_guess:
             raise wrong(f"the queue {ask.queue} is shown in its order alone, without what the network says")
         classes = read_classes(store.connection)
-        found = find(store.connection, classes, ask)
-        images = [self._image(row, blind) for row in found.rows]
-        left = self._left(store, ask.queue)
-        if blind:
-            self.tally.follow(store.connection)
-            hidden = self._repeats(store, classes, asked.who, ask)
-            left += len(hidden)
-            images = self._mixed(images, hidden, ask.size)
+        hidden = self._repeats(store, classes, asked.who.strip(), ask) if blind else []
+        found = find(store.connection, classes, replace(ask, size=ask.size - len(hidden)))
+        images = self._mixed([self._image(row, blind) for row in found.rows], hidden)
+        left = self._left(store, ask.queue, asked.who.strip())
         return {"images": images, "next": _cursor_text(found.next), "left": left}
 
     def _image(self, row: Row, blind: bool, first: int | None = None) -> dict[str, Any]:
@@ -171,19 +175,25 @@ class Api:
         return told | shown | {"item": self.seal.close(item)}
 
     def _repeats(self, store: Store, classes: Classes, who: str, ask: Ask) -> list[dict[str, Any]]:
-        """Hidden repeats, as the images of a blind queue; those of the first page, since a cursor passes none."""
-        if ask.after is not None or ask.queue != "audit":
+        """Hidden repeats for a page of the audit, as images of it; behind the first page, none of a page before."""
+        if ask.queue != AUDIT or ask.text is not None:
             return []
-        due = repeats.pending(store, self.seal, who.strip(), self.tally.looks(), max(1, ask.size // 3))
+        self.tally.follow(store.connection)
+        now = time.monotonic()
+        due = [
+            look
+            for look in repeats.pending(store, self.seal, who, self.tally.looks())
+            if ask.after is None or now - self._handed.get((who, look.event), -math.inf) > HANDED
+        ][: ask.size // 3]
+        self._handed |= {(who, look.event): now for look in due}
         rows = read(store.connection, classes, [look.image for look in due])
         return [self._image(rows[look.image], True, look.event) for look in due if look.image in rows]
 
-    def _mixed(self, images: list[dict[str, Any]], hidden: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:
+    def _mixed(self, images: list[dict[str, Any]], hidden: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Repeats among the others, each at a place of its own that stays when the page is loaded again."""
-        mixed = list(images)
         for one in hidden:
-            mixed.insert(int(self.seal.draw(f"place {one['id']}") * (len(mixed) + 1)), one)
-        return mixed
+            images.insert(int(self.seal.draw(f"place {one['id']}") * (len(images) + 1)), one)
+        return images
 
     def neighbors(self, store: Store, given: Mapping[str, Any]) -> dict[str, Any]:
         asked = read_request(NeighborsQuery, given)

@@ -25,7 +25,7 @@ QUEUES = ("audit", "suspicious", "farthest", "free")
 """Whose images are repeated."""
 
 
-def pending(store: Store, seal: Seal, who: str, looks: Sequence[Look], most: int) -> list[Look]:
+def pending(store: Store, seal: Seal, who: str, looks: Sequence[Look]) -> list[Look]:
     """The first looks that a reviewer should repeat now, the oldest first. looks: those of today that stand."""
     own = [look.event for look in looks if look.who == who]
     if len(own) <= APART:
@@ -38,19 +38,14 @@ def pending(store: Store, seal: Seal, who: str, looks: Sequence[Look], most: int
         and look.queue in QUEUES
         and seal.draw(f"repeat {who}\n{look.image}") < (OWN if look.who == who else OTHERS)
     ]
-    found: list[Look] = []
-    for look in drawn:
-        if len(found) < most and _first(store.connection, look, who):
-            found.append(look)
-    return found
+    repeated = {note.details["first"] for note in _notes(store.connection, who)} if drawn else set()
+    return [look for look in drawn if look.event not in repeated and _stands(store.connection, look)]
 
 
-def _first(connection: Any, look: Look, who: str) -> bool:
-    """Whether a first look still stands, and was not repeated."""
+def _stands(connection: Any, look: Look) -> bool:
+    """Whether a look is still the last word on its image."""
     row = connection.execute("SELECT event FROM now WHERE image = ?", (look.image,)).fetchone()
-    if row is None or row[0] != look.event:
-        return False
-    return not any(note.details["first"] == look.event and note.who == who for note in _notes(connection, who))
+    return row is not None and row[0] == look.event
 
 
 def _notes(connection: Any, who: str) -> list[Event]:

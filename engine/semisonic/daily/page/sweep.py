@@ -79,9 +79,8 @@ def _read(file: Path, changed: int, store: Store) -> Features:
     ids_N = np.load(file.with_suffix(".ids.npy"))
     features_ND = np.load(file, mmap_mode="r")
     if len(ids_N) != len(features_ND):
-        raise UserError(
-            f"{file} has {len(features_ND):,} rows and its list of images {len(ids_N):,}; run `label` again"
-        )
+        numbers = f"{len(features_ND):,} rows and numbers of {len(ids_N):,} images"
+        raise UserError(f"{file} has {numbers}; run `label` again")
     event = store.last_event
     now = store.current()
     known = np.searchsorted(now.image, ids_N)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from semisonic.daily.store import queues
-from semisonic.daily.store.classes import Classes, read_classes
+from semisonic.daily.store.classes import Classes, history, read_classes
 from semisonic.daily.store.database import Connection, read_floats, read_table, snapshot, transaction
 from semisonic.daily.store.days import current_day
 from semisonic.daily.store.events import Author, Event, event_of, last_event, moment, undone
@@ -139,13 +139,18 @@ def differs(first: int | None, first_class: int | None, state: int, class_id: in
 
 
 def second_looks(connection: Connection) -> list[SecondLook]:
-    """All of them, the oldest first; classes are those merged into by now."""
-    classes = read_classes(connection)
+    """Those that stand, the oldest first; classes are those merged into by now.
+
+    One that was answered on the page has a note among the events, and stands until that is undone.
+    """
+    classes, events = read_classes(connection), history(connection)
+    out = undone(events)
+    gone = {event.details.get("second_look") for event in events if event.kind == "note" and event.id in out}
     rows = connection.execute(
         "SELECT s.id, s.image, s.first, s.who, s.at, s.state, s.class, e.who, e.state, e.class "
         "FROM second_look s JOIN event e ON e.id = s.first ORDER BY s.id"
     ).fetchall()
-    return [_second_look(classes, row) for row in rows]
+    return [_second_look(classes, row) for row in rows if row[0] not in gone]
 
 
 def _second_look(classes: Classes, row: Sequence[Any]) -> SecondLook:

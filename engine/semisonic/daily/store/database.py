@@ -72,6 +72,7 @@ CREATE TABLE score (
     confidence REAL, certainty REAL, suspicion REAL, distance REAL);
 CREATE INDEX score_suspicion ON score (suspicion);
 CREATE INDEX score_class ON score (class, suspicion);
+CREATE INDEX score_pair ON score (class, runner_up, suspicion);
 CREATE TABLE accepted (image INTEGER PRIMARY KEY REFERENCES image (id), event INTEGER NOT NULL);
 CREATE TABLE audit_image (
     audit INTEGER NOT NULL REFERENCES audit (id), image INTEGER NOT NULL REFERENCES image (id),

@@ -17,6 +17,7 @@ from semisonic.text import name_of
 _INDEXES = {
     "score_suspicion": "CREATE INDEX score_suspicion ON score (suspicion)",
     "score_class": "CREATE INDEX score_class ON score (class, suspicion)",
+    "score_pair": "CREATE INDEX score_pair ON score (class, runner_up, suspicion)",
     "now_state": "CREATE INDEX now_state ON now (state, class)",
 }
 
