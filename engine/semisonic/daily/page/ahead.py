@@ -1,5 +1,5 @@
-"""What the page does ahead of its reviewers: the thumbnails of the queues' images, and the count of all that nobody has
-decided, which takes longer the more images there are."""
+"""What the page does ahead of its reviewers: thumbnails of the queues' images, the index of the newest features, and the
+count of all images that nobody has decided, which takes longer the more there are."""
 
 import threading
 import time
@@ -8,9 +8,11 @@ from contextlib import suppress
 from typing import Any
 
 from semisonic.daily.page.pictures import source_of
+from semisonic.daily.page.sweep import Sweep
 from semisonic.daily.page.thumbnails import NoPicture, Thumbnails
 from semisonic.daily.project import Project
-from semisonic.daily.store import DatabaseProblem, State, Store
+from semisonic.daily.store import State, Store
+from semisonic.schema import UserError
 
 EVERY = 10.0
 """Seconds between two looks at what others have changed."""
@@ -24,12 +26,13 @@ _OPEN = (State.UNLABELED, State.AUTO, State.ACCEPTED)
 class Ahead:
     """A thread of its own; `start` begins it."""
 
-    def __init__(self, project: Project, thumbnails: Thumbnails) -> None:
+    def __init__(self, project: Project, thumbnails: Thumbnails, sweep: Sweep) -> None:
         self._undecided = 0
         self._took = 0.0
         """Seconds that the last count took."""
         self._project = project
         self._thumbnails = thumbnails
+        self._sweep = sweep
         self._ended = threading.Event()
         self._tried: set[int] = set()
         self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
@@ -60,8 +63,9 @@ class Ahead:
                     try:
                         self._count(store)
                         self._draw(store)
-                    except DatabaseProblem:
-                        seen = None  # it is told to whoever asks for something; here there is another try
+                        self._sweep.prepare(store)
+                    except UserError:
+                        seen = None  # whoever asks for something is told; here there is another try
                 if self._ended.wait(EVERY):
                     return
 

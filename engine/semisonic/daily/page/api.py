@@ -71,7 +71,7 @@ class Api:
         self.tally = Tally()
         self.sweep = Sweep(project.features)
         self.thumbnails = Thumbnails(project.thumbs)
-        self.ahead = Ahead(project, self.thumbnails)
+        self.ahead = Ahead(project, self.thumbnails, self.sweep)
         with project.store() as store:
             self.seal = _seal(store)
             self.ahead.start(store)

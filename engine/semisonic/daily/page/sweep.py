@@ -5,13 +5,15 @@ An index of many images is built in the background; until it is there, a search 
 
 import threading
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from semisonic.curation.neighbors import Index
 from semisonic.daily.store import PERSON, State, Store
 from semisonic.schema import UserError
+
+if TYPE_CHECKING:
+    from semisonic.curation.neighbors import Index
 
 _OPEN = tuple(state for state in State if state not in (*PERSON, State.REJECTED, State.UNSURE))
 
@@ -23,7 +25,7 @@ class Features(NamedTuple):
     changed: int
     ids_N: np.ndarray
     """int64, ascending: the image of each row."""
-    search: Index
+    search: "Index"
     open_N: np.ndarray
     """bool: without a person's answer, as of `event`."""
     event: list[int]
@@ -43,6 +45,12 @@ class Sweep:
     def possible(self) -> bool:
         """Whether there are features to search in."""
         return newest(self._folder) is not None
+
+    def prepare(self, store: Store) -> None:
+        """Reads the newest features and begins to build their index, before anyone asks."""
+        if self.possible:
+            with self._changing:
+                self._newest(store)
 
     def neighbors(self, store: Store, image: int, count: int) -> tuple[np.ndarray, bool]:
         """(ids of the nearest images, the nearest first; whether all were looked at). Raises `UserError`."""
@@ -76,6 +84,8 @@ def newest(folder: Path) -> Path | None:
 
 
 def _read(file: Path, changed: int, store: Store) -> Features:
+    from semisonic.curation.neighbors import Index  # with scikit-learn, which takes longer than the page to start
+
     ids_N = np.load(file.with_suffix(".ids.npy"))
     features_ND = np.load(file, mmap_mode="r")
     if len(ids_N) != len(features_ND):

@@ -1,0 +1,23 @@
+"""The keys of classes."""
+
+import re
+from importlib.resources import files
+
+from semisonic.daily.page.keys import TAKEN, keys_of
+
+
+def test_digits_then_letters_of_the_name():
+    names = [f"class {number}" for number in range(10)] + ["Bird", "bear", "xenon", "Ünse", "鳥", "b"]
+    assert keys_of(names) == [*"1234567890", "b", "e", "o", "a", "c", "d"]
+
+
+def test_where_there_are_more_classes_than_keys_the_rest_has_none():
+    found = keys_of(["name"] * 40)
+    given = [key for key in found if key is not None]
+    assert len(set(given)) == len(given) == 36 - len(TAKEN) and found[-1] is None
+
+
+def test_no_class_has_a_key_of_the_page():
+    script = files("semisonic").joinpath("daily", "page", "static", "keys.js").read_text()
+    commands = set(re.findall(r'key: "([a-z])"', script))
+    assert commands and commands <= TAKEN
