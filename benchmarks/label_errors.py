@@ -53,8 +53,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def cell(steps: int, seed: int, threads: int = 1, learning: int | None = None) -> dict[str, Any]:
-    """The figures of one run. learning: steps that it takes, if not all, for tests."""
+def cell(steps: int, seed: int, threads: int = 1) -> dict[str, Any]:
+    """The figures of one run."""
     with tempfile.TemporaryDirectory() as folder:
         fields = ["--steps", str(steps), "--seed", str(seed), "--threads", str(threads), "--out", folder]
         cfg = resolve([*FIELDS, *fields])[1]
@@ -67,7 +67,7 @@ def cell(steps: int, seed: int, threads: int = 1, learning: int | None = None) -
         assert isinstance(data.train, Images)
         trainer = build_trainer(cfg, replace(data, train=Images(data.train.pixels, labels)), split)
         with trainer.loader() as loader:
-            for _ in range(learning or steps):
+            for _ in range(steps):
                 trainer.training_step(next(loader))
         return figures(trainer, np.isin(split.labeled, wrong), steps, seed)
 

@@ -1,24 +1,16 @@
 """AUM: margins over the run, which find wrong given labels."""
 
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as parquet
-import pytest
 import torch
-from sklearn.metrics import average_precision_score
 
 from semisonic.addons.aum import margins
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.mixmatch import MixMatch
 from semisonic.algorithms.mpl import MPL
 from semisonic.checkpoint import format as checkpoints
-from semisonic.config.command_line import resolve
-from semisonic.data.sets.base import Images
-from semisonic.data.sets.registry import load_data_set
 from semisonic.reporting.console import Console
-from semisonic.training.build import build_trainer, draw_split
 from tests.support.addons import composed, composition
 from tests.support.algorithms import batch_for
 from tests.support.runner import Runner
@@ -100,31 +92,3 @@ def test_a_resumed_run_has_the_same_margins_bit_for_bit_and_writes_them(tmp_path
     split, data = whole.split, whole.data
     assert table["index"] == split.labeled.tolist() and table["sum"] == tables[0]["sum"].tolist()
     assert table["class"] == [data.classes[label] for label in data.train.labels[split.labeled]]
-
-
-@pytest.mark.slow
-def test_margins_find_wrong_labels(tmp_path: Path):
-    """Digits, 40 a class, one label in ten wrong: the wrong ones have the smallest margins. Seeds that chose nothing."""
-    for seed in (11, 12):
-        fields = ["--data.labels", "400", "--steps", "400", "--batch.labeled", "32", "--batch.unlabeled-ratio", "3",
-                  "--no-baseline", "--log.trackers", "none", "--seed", str(seed), "--device", "cpu", "--threads", "1"]  # fmt: skip
-        cfg = resolve([*fields, "--out", str(tmp_path / str(seed))])[1]
-        data = load_data_set(cfg.data)
-        split = draw_split(cfg, data)
-        generator = np.random.default_rng(seed)
-        wrong = generator.choice(split.labeled, 40, replace=False)
-        labels = data.train.labels.copy()
-        labels[wrong] = (labels[wrong] + generator.integers(1, 10, len(wrong))) % 10
-        assert isinstance(data.train, Images)
-        noisy = replace(data, train=Images(data.train.pixels, labels))
-        trainer = build_trainer(cfg, noisy, split)
-        with trainer.loader() as loader:
-            for _ in range(cfg.steps):
-                trainer.training_step(next(loader))
-        table = trainer.algorithm.labeled_tables()["margins"]
-        suspicion = -(table["sum"] / table["n"]).numpy()
-        is_wrong = np.isin(split.labeled, wrong)
-        first = np.argsort(-suspicion)[: len(wrong)]
-        figures = average_precision_score(is_wrong, suspicion), is_wrong[first].mean()
-        print(f"seed {seed}: AP {figures[0]:.3f}, precision at {len(wrong)} {figures[1]:.3f}")
-        assert figures[0] >= 0.95 and figures[1] >= 0.9
