@@ -1,7 +1,6 @@
 """A person who reads the truth, for a simulated labeling project: answers what the queues ask, and adds new classes."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -9,43 +8,39 @@ from semisonic.daily.store import Change, State, Store
 
 Truth = Callable[[int], str]
 """The class of an image, by its number in the store."""
+BY_NETWORK = (State.AUTO, State.ACCEPTED)
 
 
-@dataclass
 class Reviewer:
     """Who looks at images, and what came of it."""
 
-    name: str
-    truth: Truth
-    looks: int = 0
-    wrong: int = 0
-    """Auto-labels that were put right."""
-    events: list[int] = field(default_factory=list)
-    """Of the last `look`."""
+    def __init__(self, name: str, truth: Truth):
+        self.name, self.truth = name, truth
+        self.looks = self.wrong = 0
+        """`wrong`: auto-labels that were put right."""
+        self.events: list[int] = []
+        """Of the last `look`."""
 
-    def look(self, store: Store, images: Iterable[int], source: str, guess_shown: bool) -> list[int]:
-        """Labels images; returns those that were looked at."""
+    def look(self, store: Store, images: Iterable[int], source: str, guess_shown: bool) -> None:
+        """Labels images, and adds the classes that the project has not."""
         asked = [int(image) for image in images]
-        for name in sorted({self.truth(image) for image in asked}):
-            if store.class_named(name) is None:
-                store.add_class(name, self.name)
+        known = {row.name for row in store.classes()}
+        if new := sorted({self.truth(image) for image in asked} - known):
+            store.add_classes(new, self.name)
+        numbers = {row.name: row.id for row in store.classes()}
         now = store.current()
-        place = np.searchsorted(now.image, asked)
         state = State.REVIEWED if guess_shown else State.GIVEN
         changes = []
-        for image, row in zip(asked, place.tolist(), strict=True):
-            found = store.class_named(self.truth(image))
-            assert found is not None
-            self.wrong += now.state[row] in (State.AUTO, State.ACCEPTED) and now.class_id[row] != found.id
-            changes.append(Change(image, state, found.id, int(now.event[row])))
+        for image, row in zip(asked, np.searchsorted(now.image, asked).tolist(), strict=True):
+            class_id = numbers[self.truth(image)]
+            self.wrong += now.state[row] in BY_NETWORK and now.class_id[row] != class_id
+            changes.append(Change(image, state, class_id, int(now.event[row])))
         self.events = store.record(changes, self.name, source)
         self.looks += len(asked)
-        return asked
 
 
-def without_label(store: Store, images: Sequence[int] | np.ndarray) -> np.ndarray:
+def unlabeled(store: Store, images: Sequence[int] | np.ndarray) -> np.ndarray:
     """Those of some images that no person has labeled."""
     now = store.current()
     row = np.searchsorted(now.image, images)
-    free = np.isin(now.state[row], (State.UNLABELED, State.AUTO, State.ACCEPTED))
-    return np.asarray(images)[free]
+    return np.asarray(images)[np.isin(now.state[row], (State.UNLABELED, *BY_NETWORK))]
