@@ -3,23 +3,18 @@ which takes every auto-label for the truth."""
 
 import csv
 import json
-from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import semisonic
+from daily_project import Simulated, flat
 from daily_reviewer import Reviewer, unlabeled
 from daily_stream import Day, Source, write_day
-from semisonic.cli import daily
-from semisonic.daily.project import Project
 from semisonic.daily.store import State, Store
 from semisonic.inference.classifier import Classifier
-from semisonic.schema import UserError
 
 LOOKS, FARTHEST, RANDOM, SUSPICIOUS = 40, 10, 15, 15
 """Of a person on a day: in all, and by queue from day 2 on; on day 1 the first two are typical images."""
@@ -115,26 +110,21 @@ def _tested(classifier: Classifier, source: Source) -> float:
     return float((_numbers(classifier, source, source.test_pixels[:TEST]) == source.test_truth[:TEST]).mean())
 
 
-class Loop:
+class Loop(Simulated):
     """The project's own commands, and a reviewer who reads the truth."""
 
     def __init__(self, source: Source, days: list[Day], new_class: int, folder: Path, seed: int, steps: int = STEPS):
-        self.source, self.days, self.new_class = source, days, new_class
-        self.folder, self.seed, self.steps = folder, seed, steps
+        super().__init__(source, folder)
+        self.days, self.new_class, self.seed, self.steps = days, new_class, seed, steps
         self.generator = np.random.default_rng(seed)
         self.reviewer = Reviewer("reviewer", self.truth)
         self.auditor = Reviewer("auditor", self.truth)
-        self.rows: dict[int, int] = {}
-        """Image of the store -> row of the source."""
-
-    def truth(self, image: int) -> str:
-        return self.source.classes[self.source.truth[self.rows[image]]]
 
     def run(self) -> Outcome:
         known = [name for number, name in enumerate(self.source.classes) if number != self.new_class]
         self.command(
             "init", "--classes", ",".join(known), "--data.size", str(self.source.size), "--seed", str(self.seed),
-            *(f"--{name}={value}" for name, value in _flat(fields(self.steps)).items()),
+            *(f"--{name}={value}" for name, value in flat(fields(self.steps)).items()),
         )  # fmt: skip
         results = [self.one_day(day) for day in self.days]
         with self.store() as store:
@@ -197,46 +187,6 @@ class Loop:
         right = [number[class_id] == name for image, class_id in pairs if self.truth(image) == name]
         return float(np.mean(right)) if right else None
 
-    def right(self, store: Store, images: np.ndarray) -> float:
-        """The share of some images whose label, a person's or the network's, is the truth."""
-        now, number = store.current(), {row.id: row.name for row in store.classes()}
-        row = np.searchsorted(now.image, images)
-        pairs = zip(now.image[row].tolist(), now.class_id[row].tolist(), strict=True)
-        return float(np.mean([number.get(class_id) == self.truth(image) for image, class_id in pairs]))
-
-    def learn_rows(self, store: Store) -> None:
-        now = store.current()
-        paths = store.paths(now.image)
-        self.rows = {image: int(Path(path).stem) for image, path in zip(now.image.tolist(), paths, strict=True)}
-
     def of_day(self, store: Store, day: Day) -> np.ndarray:
         now = store.current()
         return now.image[now.day == day.number]
-
-    def project(self) -> Project:
-        return Project.open(self.folder / "project")
-
-    def store(self) -> Store:
-        return self.project().store()
-
-    def command(self, *arguments: str) -> None:
-        """One of `semisonic daily`, as a person would give it. Raises `UserError` where it fails."""
-        said = StringIO()
-        with redirect_stdout(said):
-            code = daily([str(self.folder / "project"), *arguments])
-        if code:
-            raise UserError(f"semisonic daily {' '.join(arguments)}: exit code {code}\n{said.getvalue()}")
-
-
-def _flat(sections: dict[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in sections.items():
-        found |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
-    return found
-
-
-def loop(source: Source, days: list[Day], new_class: int, folder: Path, seed: int, steps: int = STEPS) -> Outcome:
-    return Loop(source, days, new_class, folder, seed, steps).run()
-
-
-WAYS: dict[str, Callable[..., Outcome]] = {"people's labels only": loop, "naive acceptance": naive}
