@@ -6,7 +6,7 @@ CUDA ?= 13# CUDA major version of the DALI wheel: 13 or 12
 ARGS ?=# options of the training script, such as ARGS="--seed 1 --out runs/second"
 BIN := $(VENV)/bin
 
-.PHONY: train test test-all test-slow test-long test-oldest test-gpu lint format accuracy throughput scaling kernels data help
+.PHONY: train test test-all test-slow test-long test-oldest test-gpu lint format accuracy daily throughput scaling kernels data help
 
 help:
 	@echo "make train       train FixMatch and its supervised baseline on the embedded digits (ARGS=... are passed on)"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-gpu    the tests that need a GPU, six at a time; a JUnit file in gpu-results/tests.xml"
 	@echo "make lint        ruff, mypy and the linter of imports"
 	@echo "make accuracy    the main job over seeds 0, 1, 2"
+	@echo "make daily       five simulated days of a labeling project, beside naive acceptance"
 	@echo "make throughput  the step against its ceiling and a conventional loop on this machine"
 	@echo "make scaling     throughput, efficiency and communication over the processes of this machine"
 	@echo "make kernels     every kernel against its reference"
@@ -80,6 +81,9 @@ format: $(VENV)/.ready
 
 accuracy: $(VENV)/.ready
 	$(BIN)/python launch/compare.py --algorithms supervised,fixmatch --seeds 0,1,2 --processes 1 --out runs/accuracy $(ARGS)
+
+daily: $(VENV)/.ready
+	$(BIN)/python benchmarks/daily.py $(ARGS)
 
 throughput: $(VENV)/.ready
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
