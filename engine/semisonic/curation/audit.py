@@ -170,7 +170,7 @@ class Audit:
 def counted(
     run: str,
     of: str,
-    method: Method,
+    method: str,
     strata_sizes: np.ndarray,
     means_S: np.ndarray,
     stratum_n: np.ndarray,
@@ -180,7 +180,8 @@ def counted(
     count = len(strata_sizes)
     looked = np.bincount(stratum_n, minlength=count)
     right = np.bincount(stratum_n, np.asarray(right_n, np.float64), minlength=count).astype(np.int64)
-    return Audit(run, of, method, np.asarray(strata_sizes), np.asarray(means_S), looked, right)
+    kind: Method = "simple" if method == "simple" else "stratified"
+    return Audit(run, of, kind, np.asarray(strata_sizes), np.asarray(means_S), looked, right)
 
 
 def add_up(audits: Sequence[Audit]) -> Audit:
@@ -228,8 +229,9 @@ def estimate(
     a, b = posterior(means_S, right, looked)
     rest, all_of = sizes - looked, int(sizes.sum())
     value = (right + rest * a / (a + b)).sum() / all_of
-    ends = (a, b, (1 - LEVEL) / 2), (right + UPPER[0], looked - right + UPPER[1], (1 + LEVEL) / 2)
-    low, high = (_quantile(right.sum(), rest, *end, seed) / all_of for end in ends)
+    known, upper = int(right.sum()), (right + UPPER[0], looked - right + UPPER[1])
+    low = _quantile(known, rest, a, b, (1 - LEVEL) / 2, seed) / all_of
+    high = _quantile(known, rest, *upper, (1 + LEVEL) / 2, seed) / all_of
     return Estimate(float(value), float(low), float(high), int(looked.sum()), all_of, "stratified")
 
 

@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import TYPE_CHECKING
 
 from semisonic.curation.audit import STRATIFIED_FROM
 from semisonic.curation.intervals import Estimate
-
-if TYPE_CHECKING:
-    from semisonic.daily.auditing import AuditResult
+from semisonic.daily.audit_result import AuditResult
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -41,7 +38,7 @@ def interval(found: Estimate) -> str:
     return f"(95 % interval {percent(found.low)} to {percent(found.high)})"
 
 
-def sentences(result: "AuditResult") -> str:
+def sentences(result: AuditResult) -> str:
     """All that a reader should know of the accuracy, in a paragraph."""
     shown = result.labels if result.handed_out is None else result.handed_out
     people = f"a person{_dates(result)}" if len(result.people) <= 1 else f"{len(result.people)} people{_dates(result)}"
@@ -64,7 +61,7 @@ def sentences(result: "AuditResult") -> str:
     return " ".join(parts)
 
 
-def _dates(result: "AuditResult") -> str:
+def _dates(result: AuditResult) -> str:
     if result.first is None or result.last is None:
         return ""
     if result.first == result.last:
@@ -72,7 +69,7 @@ def _dates(result: "AuditResult") -> str:
     return f" from {day_of_month(result.first)} to {day_of_month(result.last)}"
 
 
-def _method(result: "AuditResult") -> list[str]:
+def _method(result: AuditResult) -> list[str]:
     """What a reader must know of how the interval came about, where it is not the usual one."""
     found, left = result.labels, result.drawn - result.looked
     parts = []

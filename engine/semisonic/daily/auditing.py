@@ -10,7 +10,7 @@ label.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from semisonic.curation import audit
 from semisonic.curation.audit import Audit, ClassPrecision, Strata
 from semisonic.curation.intervals import Estimate
+from semisonic.daily.audit_result import AuditResult
 from semisonic.daily.audit_words import days_text, sentences, warning_light
 from semisonic.daily.store import LOOKED, PERSON, AuditRow, AuditRows, Current, Scores, State, Store
 from semisonic.daily.store.packing import pack_ids, unpack_ids
@@ -35,47 +36,6 @@ SEEN = ("page:suspicious", "page:given", "page:free", "page:sweep", "page:accept
 """Where a look comes from that may have followed the network's scores."""
 DOUBTFUL = 2
 """Strata, of five, whose labels are called doubtful; the others are the sure ones."""
-
-
-@dataclass(frozen=True)
-class AuditResult:
-    """What is known of a run's labels. Shares are from 0 to 1."""
-
-    run: str
-    of: str
-    """Which labels: "day 3"."""
-    labels: Estimate
-    """The share of right labels among those that the run gave, before people put any right."""
-    handed_out: Estimate | None
-    """Of all labels of these days as they are now, people's among them; None where another run's are current."""
-    by_people: int
-    """Of the labels that are handed out, those that a person gave, confirmed or corrected."""
-    sure: Estimate | None
-    doubtful: Estimate | None
-    """The same as `labels` of its sure and its doubtful part; None with too few looks."""
-    confidence: float
-    """The network's own mean, which is no measurement."""
-    warning: str | None
-    """Where the network is surer, or less sure, than it is right."""
-    drawn: int
-    looked: int
-    """Of those drawn; `unsure` among them."""
-    unsure: int
-    blind: int
-    """Of those looked at, in the queue that shows no guess."""
-    people: tuple[str, ...]
-    first: date | None
-    last: date | None
-    """Of the looks."""
-    more: int
-    """Looks that lead to an interval of +-2 points."""
-    classes: list[ClassPrecision]
-    names: dict[int, str]
-    """Of the classes, by their ids."""
-    pairs: list[tuple[int, int, int]]
-    """(label, what a person says, how often) of wrong labels, the commonest first."""
-    words: str = field(default="")
-    """All of it in sentences."""
 
 
 # Drawing.
@@ -186,13 +146,11 @@ class Looked:
     def right(self) -> np.ndarray:
         return np.isin(self.state, list(PERSON)) & (self.person_class == self.rows.class_id)
 
-    def audit(self, only: np.ndarray | None = None, sizes: np.ndarray | None = None) -> Audit:
-        """only: bool, which of the answered ones count. sizes: of the strata."""
-        details = self.row.details
-        use = self.answered if only is None else self.answered & only
+    def audit(self) -> Audit:
+        details, use = self.row.details, self.answered
         return audit.counted(
-            self.row.run, details["of"], self.row.method, np.array(details["sizes"] if sizes is None else sizes),
-            np.array(details["means"]), self.rows.stratum[use], self.right[use],
+            self.row.run, details["of"], self.row.method, np.array(details["sizes"]), np.array(details["means"]),
+            self.rows.stratum[use], self.right[use],
         )  # fmt: skip
 
 
@@ -336,8 +294,15 @@ def _after_review(own: Sequence[Looked], scores: Scores, current: Current) -> Au
     count = int(stratum.max()) + 1
     means = np.bincount(stratum, certainty, count) / np.bincount(stratum, minlength=count)
     sizes = np.bincount(stratum[~elsewhere], minlength=count)
+    simple = all(one.row.method == "simple" for one in own)
     return audit.counted(
-        own[0].row.run, details["of"], own[-1].row.method, sizes, means, stratum[np.searchsorted(images, drawn)], right
+        own[0].row.run,
+        details["of"],
+        "simple" if simple else "stratified",
+        sizes,
+        means,
+        stratum[np.searchsorted(images, drawn)],
+        right,
     )
 
 
