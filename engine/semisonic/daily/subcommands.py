@@ -225,7 +225,7 @@ SUBCOMMANDS: dict[str, SubCommand] = {
         "Marks the surest auto-labels as accepted, as many as the audit backs.", "semisonic.daily.accepting", _accept,
         "--at-least 0.98", "Refused, with the number of further images to check, where the audit is too small.",
     ),
-    "report": SubCommand("Writes the day's report, HTML and JSON.", "semisonic.daily.report", _nothing, ""),
+    "report": SubCommand("Writes the day's report, HTML and JSON.", "semisonic.daily.report.command", _nothing, ""),
     "export": SubCommand(
         "Writes the labels as CSV, Parquet, a folder of each class, or JSON of Label Studio.",
         "semisonic.daily.exchange.exporting", _export, "--to csv --states given,reviewed,accepted",
