@@ -15,8 +15,9 @@ Images stay where they are.
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,7 +26,7 @@ from pydantic import ConfigDict, Field
 
 from semisonic.checkpoint.atomic_files import write_text
 from semisonic.checkpoint.folder_lock import FolderInUse, FolderLock
-from semisonic.daily.store import Store
+from semisonic.daily.store import DatabaseProblem, Store
 from semisonic.daily.writing import written
 from semisonic.records.reading import shown
 from semisonic.records.schemas import Classes, Name, Record, checked
@@ -38,6 +39,8 @@ FILE, STORE = "project.yaml", "labels.db"
 LOOKS = {"farthest": 10, "suspicious": 15, "given": 10}
 """Images that are put into each queue on a day, beside the audit's."""
 AUDIT = 100
+SETTLED = 0.2
+"""Seconds after which a change of classes is in project.yaml, too."""
 
 Looks = Annotated[int, Field(ge=0, le=10**6)]
 
@@ -100,8 +103,7 @@ class Project:
         settings = Settings(**checked(Settings, content, "init"))
         with written(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        store = folder / STORE
-        Store.create(store, settings.classes, who).close()
+        _make_store(folder / STORE, settings.classes, who)
         with written(folder / FILE):
             write_text(folder / FILE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         return cls(folder, settings)
@@ -117,7 +119,7 @@ class Project:
         if not path.exists():
             raise UserError(f"{folder}: there is no project ({FILE}); make one with `semisonic daily {folder} init`")
         project = cls(folder, read_settings(path))
-        if list(project.settings.classes) != project._classes():
+        if list(project.settings.classes) != project._classes() and not project._catches_up():
             say(
                 f"{printable(path)}: its classes are not the project's, and are written anew; change classes with "
                 "`classes add`, `rename`, `merge`, `split` or `retire`"
@@ -215,9 +217,24 @@ class Project:
         finally:
             lock.release()
 
+    def _catches_up(self) -> bool:
+        """Whether another process is writing the classes that it has just changed."""
+        time.sleep(SETTLED)
+        self.settings = read_settings(self.folder / FILE)
+        return list(self.settings.classes) == self._classes()
+
     def _classes(self) -> list[str]:
         with Store.open(self.folder / STORE) as store:
             return [row.name for row in store.classes()]
+
+
+def _make_store(path: Path, classes: Sequence[str], who: str) -> None:
+    """A new store, or the one that an `init` has left which was killed before the project was whole."""
+    if path.exists():
+        with suppress(DatabaseProblem), Store.open(path) as store:
+            if [row.name for row in store.classes()] == list(classes) and not len(store.current()):
+                return
+    Store.create(path, classes, who).close()
 
 
 def read_settings(path: Path) -> Settings:

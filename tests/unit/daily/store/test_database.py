@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from semisonic.daily.store import Change, DatabaseProblem, State, Store
-from semisonic.daily.store.database import VERSION, connect, snapshot, statements, transaction
+from semisonic.daily.store import Change, DatabaseProblem, State, Store, database
+from semisonic.daily.store.database import MIGRATIONS, VERSION, connect, snapshot, statements, transaction
 from tests.support.daily import WHO, new_image, new_store
 
 
@@ -39,6 +39,21 @@ def test_a_later_version_is_refused(tmp_path: Path):
     assert lines_of(path) == [
         f"{path}: its version is {VERSION + 1}, and this semisonic knows {VERSION}; use a newer semisonic"
     ]
+
+
+def test_an_earlier_version_is_brought_up_to_date_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = new_store(tmp_path, 2, labeled=1).path
+    for scripts, version in ((("CREATE TABLE a (b);", "wrong;"), VERSION), (("CREATE TABLE a (b);",), VERSION + 1)):
+        monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, *scripts))
+        monkeypatch.setattr(database, "VERSION", VERSION + len(scripts))
+        if version == VERSION:
+            with pytest.raises(sqlite3.OperationalError):
+                Store.open(path)
+        else:
+            with Store.open(path) as store:
+                assert store.check() == [] and store.connection.execute("SELECT count(*) FROM a").fetchone() == (0,)
+        with sqlite3.connect(path) as other:
+            assert other.execute("PRAGMA user_version").fetchone() == (version,)
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path):
@@ -102,7 +117,7 @@ def test_who_writes_for_long_is_waited_for_and_then_told(tmp_path: Path):
         other.connection.execute("PRAGMA busy_timeout = 20")
         with (
             store.transaction(),
-            pytest.raises(DatabaseProblem, match=r"another process has been changing it for 30 s"),
+            pytest.raises(DatabaseProblem, match=r"another process has been changing it for 60 s"),
         ):
             other.add_class("newt", WHO)
         assert other.add_class("newt", WHO).id == 4

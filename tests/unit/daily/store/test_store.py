@@ -41,6 +41,7 @@ def work(path: Path, seed: int, tell: Callable[[str], object]) -> None:
                     store.take_over(f"run-{seed}-{number}", [batch([1, 2, 3] * (IMAGES // 3))], WHO)
                     store.accept(store.current().image, store.run or "", WHO, {})
                 case 4:
+                    store.add_class(f"class {seed}-{number}", WHO)  # a kill may leave the others merged
                     names = [row.name for row in store.classes()]
                     event = store.merge_classes(names[0], names[1], WHO)
                     store.undo([event], WHO)
