@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semisonic.checkpoint.atomic_files import FULL
 from semisonic.config.arguments import check_folder, check_new_file
 from semisonic.daily.exchange.label_studio import write_tasks
 from semisonic.daily.exchange.rows import Row
@@ -18,6 +17,7 @@ from semisonic.daily.exchange.tree import write_tree
 from semisonic.daily.project import Project
 from semisonic.daily.store import LOOKED, PERSON, State, Store
 from semisonic.daily.store.database import snapshot
+from semisonic.daily.writing import written
 from semisonic.schema import ExitCode, UserError
 from semisonic.text import printable
 
@@ -51,15 +51,9 @@ def run(project: Project, args: argparse.Namespace) -> int:
         "csv": write_csv, "parquet": write_parquet, "label-studio": write_tasks,
         "tree": partial(write_tree, copies=args.copies),
     }  # fmt: skip
-    with project.store() as store, snapshot(store.connection):
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            count = write[args.to](out, rows_of(store, wanted))
-        except OSError as error:
-            remedy = "free space" if error.errno in FULL else "put this right"
-            raise UserError(
-                f"{error.filename or out}: {error.strerror or error}; nothing is in {out}: {remedy}, then export again"
-            ) from error
+    with project.store() as store, snapshot(store.connection), written(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        count = write[args.to](out, rows_of(store, wanted))
     print(printable(f"{count:,} label{'s' if count != 1 else ''} in {out}"))
     return ExitCode.OK
 

@@ -112,5 +112,5 @@ def test_a_full_disk_leaves_nothing(
     out = tmp_path / "out" / {"label-studio": "l.json", "tree": "t"}.get(to, f"l.{to}")
     assert daily(project, "--to", to, "--out", out) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "No space left on device; nothing is in" in line and line.endswith("free space, then export again")
+    assert line == f"error: {out} could not be written: No space left on device; free space, then try again"
     assert not any((tmp_path / "out").iterdir())
