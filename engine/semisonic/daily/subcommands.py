@@ -123,6 +123,15 @@ def _train(parser: Parser) -> None:
     parser.add_argument("--verify-data", action="store_true", help="read every image file again, unchanged ones too")
 
 
+def _label(parser: Parser) -> None:
+    parser.add_argument(
+        "--days", choices=("all", "newest"), default="all", help="whose images are labeled; others then have no label"
+    )
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="processes that read files; 1 = none (default: one per CPU)"
+    )
+
+
 def _accept(parser: Parser) -> None:
     parser.add_argument(
         "--at-least", type=share, default=0.98, metavar="SHARE",
@@ -213,13 +222,13 @@ SUBCOMMANDS: dict[str, SubCommand] = {
     ),
     "label": SubCommand(
         "Labels all other images with the newest network, and fills the queues of the day.",
-        "semisonic.daily.labeling", _nothing, "",
+        "semisonic.daily.labeling.command", _label, "",
         "Auto-labels are never trained on. A stopped labeling goes on where it was.",
         ranks=True,
     ),
     "relabel": SubCommand(
         "Labels the images of all days again with the newest network: the same as label.",
-        "semisonic.daily.labeling", _nothing, "", ranks=True,
+        "semisonic.daily.labeling.command", _label, "", ranks=True,
     ),
     "accept": SubCommand(
         "Marks the surest auto-labels as accepted, as many as the audit backs.", "semisonic.daily.accepting", _accept,
