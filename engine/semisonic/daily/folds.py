@@ -115,16 +115,17 @@ def table(project: Project, run: str) -> Path:
     return project.auto / run / FILE
 
 
-def predict(project: Project, revision: Revision) -> None:
+def predict(project: Project, revision: Revision) -> bool:
     """Writes what each fold's network says of the labeled images whose labels it has not seen, once all are finished.
 
     Columns: `image`, `fold` (from 1), `class` (the number of the given one), `given` (its probability) and
-    `probabilities` (float32 [C], in the order of the revision's classes). One process may call it. Raises `UserError`.
+    `probabilities` (float32 [C], in the order of the revision's classes). One process may call it. Returns whether it
+    has written them. Raises `UserError`.
     """
     runs = fold_runs(project, revision.run)
     path = table(project, revision.run)
     if not runs or path.exists():
-        return
+        return False
     rows = read_rows(revision.path)
     columns: dict[str, list[object]] = {name: [] for name in COLUMNS}
     with project.store() as store:
@@ -144,6 +145,7 @@ def predict(project: Project, revision: Revision) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, memoryview(content.getvalue()))
+    return True
 
 
 def _probabilities(run: Path, rows: Sequence[Row]) -> Iterator[np.ndarray | None]:

@@ -70,11 +70,20 @@ def run(project: Project, args: argparse.Namespace) -> int:
             outcome = run_one(Invocation(job.cfg, job.resume, debug=args.debug, verify_data=args.verify_data))
             if outcome.summary is None:
                 return outcome.code
-        if ranks.main and (planned.jobs or not given.table(project, planned.revision.run).exists()):
-            folds.predict(project, planned.revision)
-            for note in given.look_at(project, planned.revision):
-                print(printable(note), flush=True)
+        for note in conclude(project, planned) if ranks.main else ():
+            print(printable(note), flush=True)
     return ExitCode.OK
+
+
+def conclude(project: Project, planned: Plan) -> list[str]:
+    """Has the finished runs of a plan tell of the labels that they were given, unless they have. Returns what to tell.
+
+    One process may call it.
+    """
+    told = given.table(project, planned.revision.run).exists()
+    if folds.predict(project, planned.revision) or planned.jobs or not told:
+        return given.look_at(project, planned.revision)
+    return []
 
 
 def standing(project: Project, store: Store) -> Standing:
@@ -102,8 +111,6 @@ def plan(project: Project, args: argparse.Namespace) -> Plan:
     """What is to be trained, for one process. Where it is a new run, its training set is frozen. Raises `UserError`
     with every mistake, and nothing is written then."""
     asked = parse(args)
-    if args.folds == 1:
-        asked.problems.insert(0, "--folds: 1; give 2 or more")
     with project.store() as store:
         stands = standing(project, store)
         kept = None if args.again or stands.kind == "changed" else stands.revision
@@ -112,7 +119,7 @@ def plan(project: Project, args: argparse.Namespace) -> Plan:
         names = [row.name for row in store.classes()]
         name = kept.run if kept else free_name(project, store)
         first, problems, notes = warm.start(project, store, args.warm)
-        problems = label_problems(store, names) + file_problems(store, args.without_missing) + problems
+        problems = label_problems(store, names, args.folds) + file_problems(store, args.without_missing) + problems
         cfg = begun(project, asked, names, name, first, problems)
         revision = kept if kept and unchanged(store, kept) else store.freeze(name, names)
         own: dict[str, Any] = {"data": cfg.data.model_copy(update={"csv": revision.path})}
@@ -127,8 +134,9 @@ def _go_on(
     project: Project, store: Store, revision: Revision, kind: str, args: argparse.Namespace, asked: Asked
 ) -> Plan:
     """Goes on with the run of a revision, and with those of its folds."""
+    asked.problems.extend(fold_problems(args.folds, revision.labeled))
     cfg = continued(project, asked, revision.run)
-    notes: list[str] = []
+    notes = [f"--warm: {revision.run} stays as it was begun"] if args.warm else []
     if kind == "finished":
         jobs = _fold_jobs(project, revision, cfg, args.folds)
         if not jobs:
@@ -172,8 +180,8 @@ def free_name(project: Project, store: Store) -> str:
     return name
 
 
-def label_problems(store: Store, names: list[str]) -> list[str]:
-    """Why nothing can be trained on the labels of people, or []."""
+def label_problems(store: Store, names: list[str], count: int | None = None) -> list[str]:
+    """Why nothing can be trained on the labels of people, or on so many folds of them; or []."""
     current = store.current()
     if not len(current):
         return ["images: the project has none; take some in with `add`"]
@@ -185,7 +193,13 @@ def label_problems(store: Store, names: list[str]) -> list[str]:
         return [
             f"labels: all are of the class {name_of(only)}; label images of at least one more of {len(names)} classes"
         ]
-    return []
+    return fold_problems(count, len(labels))
+
+
+def fold_problems(count: int | None, labels: int) -> list[str]:
+    if count is None or 2 <= count <= labels:
+        return []
+    return [f"--folds: {count}; give 2 to {labels:,}, the number of labels"]
 
 
 def file_problems(store: Store, without: bool) -> list[str]:

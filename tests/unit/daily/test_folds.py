@@ -52,6 +52,9 @@ def test_folds_say_what_they_make_of_labels_that_they_have_not_seen(tmp_path: Pa
         numbers = [row.id for row in store.classes()]
     for label, own, proba in zip(table["class"], table["given"], table["probabilities"], strict=True):
         assert proba[numbers.index(label)] == pytest.approx(own) and sum(proba) == pytest.approx(1, abs=1e-4)
+    folds.table(project, "day-001").unlink()
+    given.table(project, "day-001").write_bytes(b"")
+    training.run(project, train_options())  # killed before these were written: no run is left to be trained
     after = parquet.read_table(given.table(project, "day-001")).to_pydict()
     own = dict(zip(table["image"], table["given"], strict=True))
     assert after["folds"] == pytest.approx([own[image] for image in after["image"]])
@@ -60,3 +63,5 @@ def test_folds_say_what_they_make_of_labels_that_they_have_not_seen(tmp_path: Pa
     assert capsys.readouterr().out.startswith("Nothing has changed since day-001 was trained")
     with pytest.raises(UserError, match=r"^--folds: 3, but day-001 has 2; give as many, or train anew with --again$"):
         training.run(project, train_options("--folds", "3"))
+    with pytest.raises(UserError, match=r"^--folds: 1; give 2 to 12, the number of labels$"):
+        training.run(project, train_options("--folds", "1"))

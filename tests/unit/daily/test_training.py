@@ -113,8 +113,8 @@ def test_every_mistake_is_told_before_anything_is_written(tmp_path: Path, projec
         "stepps: unknown field; did you mean steps?",
     ]
     assert refused(project, "--warm", "--folds", "1") == [
+        "--folds: 1; give 2 to 12, the number of labels",
         "--warm: there is no finished training to start from; leave it out",
-        "--folds: 1; give 2 or more",
     ]
     images = tmp_path / "images"
     (images / "003.png").unlink()
