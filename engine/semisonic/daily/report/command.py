@@ -24,8 +24,6 @@ def run(project: "Project", args: argparse.Namespace) -> int:
     """The sub-command; returns the exit code. Raises `UserError`."""
     report, path = write_report(project)
     print(printable(words.headline(report)))
-    for one in report.steps:
-        print(printable(f"Next: {words.step(one)} {words.amount(one)}".rstrip()))
     print(f"Report: {printable(path)}")
     return ExitCode.OK
 

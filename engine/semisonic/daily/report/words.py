@@ -117,12 +117,5 @@ def step(one: Step) -> str:
     return f"{text}."
 
 
-def amount(one: Step) -> str:
-    """In brackets, how many images a step has and how long they take; "" where it has none."""
-    if not one.images:
-        return ""
-    return f"({', '.join(filter(None, [plural(one.images, 'image'), minutes(one.minutes)]))})"
-
-
 def command(one: Step, project: str) -> str:
     return f"semisonic daily {project} {COMMANDS.get(one.what, 'page')}"

@@ -69,9 +69,9 @@ def test_a_million_images_are_reported_in_seconds(tmp_path: Path):
             look(store, store.queue("audit").tolist(), "audit")
             if day == 1:
                 store.open_day()
-    begun = time.monotonic()
+    begun, used = time.monotonic(), time.process_time()
     made, _ = write_report(project)
     seconds = time.monotonic() - begun
-    print(f"report of {rows:,} images in {seconds:.1f} s")
+    print(f"report of {rows:,} images in {seconds:.1f} s, {time.process_time() - used:.1f} s of a core")
     assert made.images_in_all == rows and made.accuracy.handed_out is not None and seconds < 30
     assert np.isclose(made.accuracy.handed_out.value, 8 / 9, atol=0.08)

@@ -37,8 +37,8 @@ def test_what_more_looks_bring():
     assert words.more(report(accuracy=accuracy(more_for_two_points=0))).startswith("The interval is no wider than ±2")
     one = Step(what="audit", images=6, minutes=0.3, gain=0.0166)
     assert words.step(one).endswith("; the interval will be about ±1.7 points.")
-    assert words.amount(one) == "(6 images, less than a minute)" and words.command(one, "a") == "semisonic daily a page"
-    assert words.amount(Step(what="train", images=0, minutes=None, gain=None)) == ""
+    assert words.command(one, "a") == "semisonic daily a page"
+    assert words.command(Step(what="add", images=0, minutes=None, gain=None), "a") == "semisonic daily a add FOLDER"
 
 
 def test_times_and_differences():
