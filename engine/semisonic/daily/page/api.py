@@ -45,7 +45,8 @@ TITLES = {
     ),
     "audit": (
         "Audit",
-        "Drawn at random and shown without a guess: these alone tell how many of the day's labels are right.",
+        "Drawn at random: these alone tell how many of the day's labels are right. The guess is hidden, since one "
+        "that is seen is easily confirmed.",
     ),
     "suspicious": ("Suspicious", "The network's labels that it is least sure of. Confirm or correct them."),
     "given": ("Given labels", "Labels of people that the training could not make sense of. Look at them again."),

@@ -25,7 +25,9 @@ export const get = (path, query = {}) => call("GET", path, query);
 export const post = (path, body) => call("POST", path, {}, body);
 
 async function call(method, path, query, body) {
-  const asked = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== null && value !== "" && value !== undefined));
+  const asked = new URLSearchParams(
+    Object.entries(query).filter(([, value]) => value !== null && value !== "" && value !== undefined),
+  );
   const address = `/api/${path}${asked.size ? `?${asked}` : ""}`;
   const headers = { "X-Token": token };
   if (body) headers["Content-Type"] = "application/json";

@@ -24,7 +24,13 @@ class App {
 
   async begin() {
     themeSwitch();
-    if (!token) return byId("stage").replaceChildren(notice("The address is not whole", "Open the address that `semisonic daily PROJECT page` printed, to its end: #token=…"));
+    if (!token)
+      return byId("stage").replaceChildren(
+        notice(
+          "The address is not whole",
+          "Open the address that `semisonic daily PROJECT page` printed, to its end: #token=…",
+        ),
+      );
     this.state = await this.#firstState(memory.get("who"));
     this.who = memory.get("who") || (await this.#reviewer());
     const { project, id = project } = this.state;
@@ -32,7 +38,11 @@ class App {
     this.known = new Cards();
     this.outbox = new Outbox(id);
     this.review = new Review(this.outbox, this.known, this.who);
-    const acts = { command: (name) => this.command(name), label: (found) => this.say({ class: found }), assign: () => this.#assign() };
+    const acts = {
+      command: (name) => this.command(name),
+      label: (found) => this.say({ class: found }),
+      assign: () => this.#assign(),
+    };
     this.screen = new Screen({ acts, known: this.known, since: (queue) => this.said.get(queue) ?? 0 });
     this.#take(await this.#firstState(this.who));
     unsentBadge(this.outbox, tell);
@@ -51,7 +61,8 @@ class App {
     const { screen } = this;
     if (screen.busy) return;
     const words = answer.class === undefined ? told({ answer }).words : screen.nameOf(answer.class);
-    if (answer.class !== undefined) this.recent = [answer.class, ...this.recent.filter((id) => id !== answer.class)].slice(0, RECENT);
+    if (answer.class !== undefined)
+      this.recent = [answer.class, ...this.recent.filter((id) => id !== answer.class)].slice(0, RECENT);
     if (screen.sweep) return this.#sayWall(answer, words);
     const { card } = screen;
     if (!card) return;
@@ -92,14 +103,21 @@ class App {
     if (!screen.card) return;
     const label = shown(screen.card);
     if (label !== null) return this.say({ class: label });
-    tell(screen.blind ? "This queue hides the guess: press the key of its class." : "There is no guess yet: press the key of its class.");
+    tell(
+      screen.blind
+        ? "This queue hides the guess: press the key of its class."
+        : "There is no guess yet: press the key of its class.",
+    );
   }
 
   #undo() {
     const action = this.review.undo();
     if (!action) return; // what the server finds is told when it answers
     const cards = action.steps.map(({ card }) => card);
-    this.#count(cards.filter((card) => this.screen.queue.cards.includes(card)), -1);
+    this.#count(
+      cards.filter((card) => this.screen.queue.cards.includes(card)),
+      -1,
+    );
     speak(`Taken back: ${action.words}`);
     if (!cards.some((card) => this.screen.openAt(card))) tell(`Taken back: ${action.words}.`);
   }
@@ -126,7 +144,11 @@ class App {
     let made = null;
     await askClass(value, async (name) => {
       try {
-        made = await post("classes", { who: this.who, name, ...(this.state.classes.length > 8 && free && { key: free }) });
+        made = await post("classes", {
+          who: this.who,
+          name,
+          ...(this.state.classes.length > 8 && free && { key: free }),
+        });
         return "";
       } catch (error) {
         return error.message;
@@ -150,13 +172,28 @@ class App {
   command(name) {
     const { screen } = this;
     const ways = {
-      right: () => this.#right(), reject: () => this.say({ state: "rejected" }), unsure: () => this.say({ state: "unsure" }),
-      accept: () => this.#accept(), undo: () => this.#undo(), find: () => this.#find(), new: () => this.#newClass(), sweep: () => this.#sweep(),
-      left: () => screen.go(screen.place - 1), next: () => screen.go(screen.place + 1),
-      up: () => screen.go(screen.place - screen.columns), down: () => screen.go(screen.place + screen.columns),
-      before: () => screen.number > 0 && screen.openPage(screen.number - 1), behind: () => screen.openPage(screen.number + 1),
-      queueBefore: () => screen.otherQueue(-1), queueBehind: () => screen.otherQueue(1), view: () => screen.otherView(), group: () => screen.group(),
-      larger: () => screen.resize(1), smaller: () => screen.resize(-1), leave: () => screen.leave(), help: () => showHelp(this.keys, screen.nameOf),
+      right: () => this.#right(),
+      reject: () => this.say({ state: "rejected" }),
+      unsure: () => this.say({ state: "unsure" }),
+      accept: () => this.#accept(),
+      undo: () => this.#undo(),
+      find: () => this.#find(),
+      new: () => this.#newClass(),
+      sweep: () => this.#sweep(),
+      left: () => screen.go(screen.place - 1),
+      next: () => screen.go(screen.place + 1),
+      up: () => screen.go(screen.place - screen.columns),
+      down: () => screen.go(screen.place + screen.columns),
+      before: () => screen.number > 0 && screen.openPage(screen.number - 1),
+      behind: () => screen.openPage(screen.number + 1),
+      queueBefore: () => screen.otherQueue(-1),
+      queueBehind: () => screen.otherQueue(1),
+      view: () => screen.otherView(),
+      group: () => screen.group(),
+      larger: () => screen.resize(1),
+      smaller: () => screen.resize(-1),
+      leave: () => screen.leave(),
+      help: () => showHelp(this.keys, screen.nameOf),
     };
     ways[name]();
   }
@@ -174,7 +211,7 @@ class App {
     const meaning = this.keys.meaning(key);
     if (!meaning) return;
     event.preventDefault();
-    if (this.screen.busy || event.repeat && (meaning.class !== undefined || ONCE.has(meaning.command))) return;
+    if (this.screen.busy || (event.repeat && (meaning.class !== undefined || ONCE.has(meaning.command)))) return;
     if (meaning.class !== undefined) this.say({ class: meaning.class });
     else this.command(meaning.command);
   }
@@ -185,7 +222,9 @@ class App {
     document.addEventListener("keydown", (event) => this.#pressed(event));
     byId("help").addEventListener("click", () => this.command("help"));
     byId("reviewer").addEventListener("click", () => this.#otherReviewer());
-    addEventListener("beforeunload", (event) => { if (!this.outbox.kept && this.outbox.unsent) event.preventDefault(); });
+    addEventListener("beforeunload", (event) => {
+      if (!this.outbox.kept && this.outbox.unsent) event.preventDefault();
+    });
     const { review, outbox } = this;
     review.addEventListener("changed", ({ detail }) => this.screen.redraw(detail.cards));
     const conflicts = gathered((all) => this.#conflicts(all));
@@ -205,7 +244,8 @@ class App {
   #errors(all) {
     for (const [message, same] of Map.groupBy(all, ({ message: line }) => line)) {
       const names = same.flatMap(({ cards }) => cards.slice(0, 1)).map(({ name }) => name);
-      const which = names.length > 2 ? `${names[0]} and ${count(names.length - 1, "other image")}` : names.join(" and ");
+      const which =
+        names.length > 2 ? `${names[0]} and ${count(names.length - 1, "other image")}` : names.join(" and ");
       tell(`Not stored${which ? `, ${which}` : ""}: ${message}`, { tone: "bad" });
     }
   }
@@ -213,11 +253,16 @@ class App {
   #conflicts(all) {
     if (all.length <= 2) return all.forEach((one) => this.#conflict(one));
     const names = [...new Set(all.map(({ now }) => now.who).filter(Boolean))].join(" and ") || "Somebody";
-    tell(`${names} answered ${count(all.length, "image")} of these meanwhile; what they said is shown now.`, { tone: "warn" });
+    tell(`${names} answered ${count(all.length, "image")} of these meanwhile; what they said is shown now.`, {
+      tone: "warn",
+    });
   }
 
   #conflict({ cards, message, now, wanted }) {
-    const stands = told({ answer: now.state === "rejected" || now.state === "unsure" ? { state: now.state } : { class: now.class } }, this.screen.nameOf).words;
+    const stands = told(
+      { answer: now.state === "rejected" || now.state === "unsure" ? { state: now.state } : { class: now.class } },
+      this.screen.nameOf,
+    ).words;
     const said = now.who && (now.class !== null || now.state === "rejected" || now.state === "unsure");
     const words = said ? `${now.who} has said ${stands} meanwhile; shown now.` : message;
     const [card] = cards;
@@ -274,7 +319,11 @@ class App {
       try {
         return await get("state", { ...(who && { who }) });
       } catch (error) {
-        await new Promise((again) => byId("stage").replaceChildren(notice("The server does not answer", error.message, [["", "Try again", again]])));
+        await new Promise((again) =>
+          byId("stage").replaceChildren(
+            notice("The server does not answer", error.message, [["", "Try again", again]]),
+          ),
+        );
       }
     }
   }

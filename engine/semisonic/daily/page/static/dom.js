@@ -29,8 +29,15 @@ export function count(number, noun = "") {
 export const cap = (key) => el("kbd", {}, NAMES[key] ?? key);
 
 const NAMES = {
-  " ": "space", Enter: "Enter ⏎", Escape: "Esc", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓",
-  PageUp: "PgUp", PageDown: "PgDn",
+  " ": "space",
+  Enter: "Enter ⏎",
+  Escape: "Esc",
+  ArrowLeft: "←",
+  ArrowRight: "→",
+  ArrowUp: "↑",
+  ArrowDown: "↓",
+  PageUp: "PgUp",
+  PageDown: "PgDn",
 };
 
 /** What this browser remembers of the page. Nothing here is needed for an answer to be stored. */

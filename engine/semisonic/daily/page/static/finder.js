@@ -16,8 +16,11 @@ export function ranked(classes, typed) {
     let from = 0;
     return letters.every((letter) => (from = name.indexOf(letter, from) + 1) > 0) ? 4 : Infinity;
   };
-  return classes.map((one) => ({ one, rank: rank(fold(one.name)) })).filter(({ rank: found }) => found < Infinity)
-    .sort((a, b) => a.rank - b.rank).map(({ one }) => one); // the sort is stable: equal ones keep their order
+  return classes
+    .map((one) => ({ one, rank: rank(fold(one.name)) }))
+    .filter(({ rank: found }) => found < Infinity)
+    .sort((a, b) => a.rank - b.rank)
+    .map(({ one }) => one); // the sort is stable: equal ones keep their order
 }
 
 /** Without case and accents. */
@@ -28,22 +31,42 @@ export function findClass({ classes, keys, recent, what }) {
   const list = el("ul", { class: "found", role: "listbox", id: "found", aria: { label: "Classes" } });
   const more = el("p", { class: "pale small" });
   const input = el("input", {
-    type: "text", role: "combobox", autocomplete: "off", spellcheck: false, maxLength: 200, placeholder: "Type a part of its name",
+    type: "text",
+    role: "combobox",
+    autocomplete: "off",
+    spellcheck: false,
+    maxLength: 200,
+    placeholder: "Type a part of its name",
     aria: { label: `Find the class for ${what}`, controls: "found", expanded: "true", autocomplete: "list" },
   });
-  const dialog = el("dialog", { class: "finder", aria: { label: "Find a class" } },
-    el("p", { class: "pale small" }, `Enter labels ${what}. Esc leaves.`), input, list, more);
-  const order = [...recent.map((id) => classes.find((one) => one.id === id)).filter(Boolean),
-    ...classes.filter(({ id }) => !recent.includes(id))];
+  const dialog = el(
+    "dialog",
+    { class: "finder", aria: { label: "Find a class" } },
+    el("p", { class: "pale small" }, `Enter labels ${what}. Esc leaves.`),
+    input,
+    list,
+    more,
+  );
+  const order = [
+    ...recent.map((id) => classes.find((one) => one.id === id)).filter(Boolean),
+    ...classes.filter(({ id }) => !recent.includes(id)),
+  ];
   let shown = [];
   let at = 0;
   return new Promise((answer) => {
     let chosen = null;
-    const take = (place) => { chosen = shown[place] ?? null; dialog.close(); };
-    const mark = () => [...list.children].forEach((row, place) => {
-      row.setAttribute("aria-selected", String(place === at));
-      if (place === at) { input.setAttribute("aria-activedescendant", row.id); row.scrollIntoView({ block: "nearest" }); }
-    });
+    const take = (place) => {
+      chosen = shown[place] ?? null;
+      dialog.close();
+    };
+    const mark = () =>
+      [...list.children].forEach((row, place) => {
+        row.setAttribute("aria-selected", String(place === at));
+        if (place === at) {
+          input.setAttribute("aria-activedescendant", row.id);
+          row.scrollIntoView({ block: "nearest" });
+        }
+      });
     const draw = () => {
       const typed = input.value.trim();
       const fitting = ranked(order, typed);
@@ -53,7 +76,10 @@ export function findClass({ classes, keys, recent, what }) {
         shown.push({ name: typed });
         rows.push(row(`New class “${typed}”`, null, "new"));
       }
-      rows.forEach((made, place) => { made.id = `found-${place}`; made.addEventListener("click", () => take(place)); });
+      rows.forEach((made, place) => {
+        made.id = `found-${place}`;
+        made.addEventListener("click", () => take(place));
+      });
       list.replaceChildren(...rows);
       more.textContent = fitting.length > SHOWN ? `${fitting.length - SHOWN} more: type on` : "";
       at = 0;
@@ -68,7 +94,10 @@ export function findClass({ classes, keys, recent, what }) {
       event.preventDefault();
       mark();
     });
-    dialog.addEventListener("close", () => { dialog.remove(); answer(chosen); });
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      answer(chosen);
+    });
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
     document.body.append(dialog);
     draw();
@@ -77,4 +106,5 @@ export function findClass({ classes, keys, recent, what }) {
   });
 }
 
-const row = (name, key, kind = "") => el("li", { role: "option", class: kind }, el("span", {}, name), key ? el("kbd", {}, key) : null);
+const row = (name, key, kind = "") =>
+  el("li", { role: "option", class: kind }, el("span", {}, name), key ? el("kbd", {}, key) : null);

@@ -10,7 +10,11 @@ export class Wall {
     this.cards = cards;
     this.tiles = cards.map((card) => tile(card, nameOf));
     this.chosen = chosen; // sweep: the set of cards that are marked
-    this.element = el("ul", { class: "wall", role: "listbox", aria: { label: name, multiselectable: String(chosen !== null) } }, ...this.tiles);
+    this.element = el(
+      "ul",
+      { class: "wall", role: "listbox", aria: { label: name, multiselectable: String(chosen !== null) } },
+      ...this.tiles,
+    );
     this.tiles.forEach((made, at) => {
       made.addEventListener("click", () => pick(at));
       made.addEventListener("dblclick", () => open?.(at));
@@ -52,9 +56,18 @@ export class Single {
     this.place = el("div", { class: "large" });
     this.strip = cards.map((card, at) => {
       const img = el("img", { src: thumb(card.image), alt: "", draggable: false });
-      return el("button", { class: "stripe", tabIndex: -1, aria: { label: card.name }, on: { click: () => pick(at) } }, img);
+      return el(
+        "button",
+        { class: "stripe", tabIndex: -1, aria: { label: card.name }, on: { click: () => pick(at) } },
+        img,
+      );
     });
-    this.element = el("div", { class: "single" }, this.place, el("div", { class: "strip", aria: { label: "This page" } }, ...this.strip));
+    this.element = el(
+      "div",
+      { class: "single" },
+      this.place,
+      el("div", { class: "strip", aria: { label: "This page" } }, ...this.strip),
+    );
     swipes(this.place, (step) => pick(this.at + step));
   }
 
@@ -70,10 +83,16 @@ export class Single {
     const facts = [`day ${card.day}`, `${card.width} × ${card.height}`];
     if (card.suspicion !== null) facts.push(`suspicion ${card.suspicion.toFixed(2)}`);
     if (card.distance !== null) facts.push(`distance ${card.distance.toFixed(2)}`);
-    this.figure = el("figure", { class: "shot", tabIndex: 0, role: "img", aria: { label: card.name } },
-      picture(image(card.image), card.name));
-    this.place.replaceChildren(this.figure, this.words,
-      el("p", { class: "facts pale" }, el("span", { class: "name" }, card.name), ` · ${facts.join(" · ")}`));
+    this.figure = el(
+      "figure",
+      { class: "shot", tabIndex: 0, role: "img", aria: { label: card.name } },
+      picture(image(card.image), card.name),
+    );
+    this.place.replaceChildren(
+      this.figure,
+      this.words,
+      el("p", { class: "facts pale" }, el("span", { class: "name" }, card.name), ` · ${facts.join(" · ")}`),
+    );
     this.strip.forEach((made, place) => made.classList.toggle("current", place === at));
     const strip = this.strip[at].parentElement;
     strip.scrollLeft = this.strip[at].offsetLeft - strip.clientWidth / 2;
@@ -89,8 +108,11 @@ export class Single {
     const card = this.cards[this.at];
     const { words, tone, sign } = told(card, this.nameOf);
     const second = beside(card, this.nameOf);
-    this.words.replaceChildren(...(sign ? [el("span", { class: "sign" }, sign), " "] : []),
-      el("strong", {}, words || "What is it?"), ...(second ? [el("span", { class: "pale" }, ` ${second}`)] : []));
+    this.words.replaceChildren(
+      ...(sign ? [el("span", { class: "sign" }, sign), " "] : []),
+      el("strong", {}, words || "What is it?"),
+      ...(second ? [el("span", { class: "pale" }, ` ${second}`)] : []),
+    );
     Object.assign(this.words.dataset, { tone, status: card.status });
     this.figure.dataset.tone = tone;
   }
@@ -99,7 +121,13 @@ export class Single {
 /** A finger that moves sideways goes to the image before or behind. */
 function swipes(element, go) {
   let from = null;
-  element.addEventListener("touchstart", (event) => { from = event.touches.length === 1 ? event.touches[0] : null; }, { passive: true });
+  element.addEventListener(
+    "touchstart",
+    (event) => {
+      from = event.touches.length === 1 ? event.touches[0] : null;
+    },
+    { passive: true },
+  );
   element.addEventListener("touchend", (event) => {
     if (!from) return;
     const [to] = event.changedTouches;
@@ -111,16 +139,28 @@ function swipes(element, go) {
 /** What stands where images would: an empty queue, a server that is gone. `actions` are `[key, words, what to do]`. */
 export function notice(title, words, actions = []) {
   const buttons = actions.map(([key, label, act]) =>
-    el("button", { class: "primary", on: { click: act } }, label, ...(key ? [" ", cap(key)] : [])));
-  return el("div", { class: "notice" }, el("h2", {}, title), el("p", { class: "pale" }, words), el("div", { class: "actions" }, ...buttons));
+    el("button", { class: "primary", on: { click: act } }, label, ...(key ? [" ", cap(key)] : [])),
+  );
+  return el(
+    "div",
+    { class: "notice" },
+    el("h2", {}, title),
+    el("p", { class: "pale" }, words),
+    el("div", { class: "actions" }, ...buttons),
+  );
 }
 
 /** The line beneath a wall: which page, how many are left, and the ways on. */
 export function pager({ number, open, more, back, forth, accept, rest }) {
   const go = (words, act) => el("button", { class: "quiet", disabled: !act, on: { click: () => act?.() } }, words);
   const state = open ? `${count(open)} open on this page` : "This page is done";
-  return el("div", { class: "pager" },
-    go("‹ Page before", back), el("span", { class: "pale" }, `Page ${number + 1} · ${state}`),
-    accept && el("button", { class: "primary", on: { click: accept } }, `Accept the rest (${count(rest)}) `, cap("Enter")),
-    go("Page behind ›", more ? forth : null));
+  return el(
+    "div",
+    { class: "pager" },
+    go("‹ Page before", back),
+    el("span", { class: "pale" }, `Page ${number + 1} · ${state}`),
+    accept &&
+      el("button", { class: "primary", on: { click: accept } }, `Accept the rest (${count(rest)}) `, cap("Enter")),
+    go("Page behind ›", more ? forth : null),
+  );
 }

@@ -4,8 +4,21 @@ import { byId, count, el, memory } from "./dom.js";
 
 export function drawQueues(queues, current, open) {
   const tabs = queues.map(({ name, title, left, hint }) =>
-    el("button", { class: "tab", role: "tab", title: hint, data: { queue: name }, aria: { selected: String(name === current), controls: "stage" },
-      on: { click: () => open(name) } }, title, " ", el("span", { class: "count" }, count(left))));
+    el(
+      "button",
+      {
+        class: "tab",
+        role: "tab",
+        title: hint,
+        data: { queue: name },
+        aria: { selected: String(name === current), controls: "stage" },
+        on: { click: () => open(name) },
+      },
+      title,
+      " ",
+      el("span", { class: "count" }, count(left)),
+    ),
+  );
   const place = byId("queues");
   const focused = document.activeElement?.dataset?.queue;
   place.replaceChildren(...tabs);
@@ -16,10 +29,15 @@ export function drawQueues(queues, current, open) {
 
 export function drawProgress({ done, left }, { looks_today: looks, minutes_left: minutes }) {
   const whole = Math.max(1, done + left);
-  const bar = el("div", { class: "bar", role: "progressbar", aria: { label: "This queue", valuemin: 0, valuemax: whole, valuenow: done } }, el("span"));
+  const bar = el(
+    "div",
+    { class: "bar", role: "progressbar", aria: { label: "This queue", valuemin: 0, valuemax: whole, valuenow: done } },
+    el("span"),
+  );
   bar.firstChild.style.width = `${(100 * done) / whole}%`;
   const words = [`${count(done)} of ${count(done + left)}`, `${count(looks, "look")} today`];
-  if (left && minutes !== null && minutes !== undefined) words.push(minutes < 1 ? "less than a minute left" : `about ${count(Math.round(minutes), "minute")} left`);
+  if (left && minutes !== null && minutes !== undefined)
+    words.push(minutes < 1 ? "less than a minute left" : `about ${count(Math.round(minutes), "minute")} left`);
   byId("progress").replaceChildren(bar, el("span", { class: "pale" }, words.join(" · ")));
 }
 
@@ -70,8 +88,16 @@ export function unsentBadge(outbox, tell) {
     connection = detail;
     draw();
     if (before === detail.state) return;
-    if (detail.state === "gone") tell("The server does not answer. Your answers are kept in this browser and sent as soon as it is back.", { tone: "warn", id: "connection" });
-    if (detail.state === "refused") tell(`The server refuses this page: ${detail.message} Open the address that it printed last; unsent answers go along.`, { tone: "bad", id: "connection" });
+    if (detail.state === "gone")
+      tell("The server does not answer. Your answers are kept in this browser and sent as soon as it is back.", {
+        tone: "warn",
+        id: "connection",
+      });
+    if (detail.state === "refused")
+      tell(
+        `The server refuses this page: ${detail.message} Open the address that it printed last; unsent answers go along.`,
+        { tone: "bad", id: "connection" },
+      );
     if (detail.state === "ok") tell("The server is back. What was unsent is being sent.", { id: "connection" });
   });
   draw();

@@ -78,7 +78,9 @@ export class Keys {
     const owner = key ? this.all.get(key) : undefined;
     if (owner !== undefined && owner !== id) this.#own[owner] = "";
     this.#own[id] = key;
-    return memory.set(this.#place, this.#own) ? "" : "This browser keeps nothing: the key is lost when the page is closed.";
+    return memory.set(this.#place, this.#own)
+      ? ""
+      : "This browser keeps nothing: the key is lost when the page is closed.";
   }
 
   /** Back to the server's keys. */

@@ -14,7 +14,11 @@ export function gathered(take) {
   let waiting = [];
   return (one) => {
     if (waiting.push(one) > 1) return;
-    setTimeout(() => { const all = waiting; waiting = []; take(all); });
+    setTimeout(() => {
+      const all = waiting;
+      waiting = [];
+      take(all);
+    });
   };
 }
 
@@ -23,7 +27,20 @@ export function gathered(take) {
 export function tell(words, { tone = "plain", actions = [], stays = tone !== "plain", id = null } = {}) {
   const box = el("div", { class: "message", role: tone === "plain" ? "status" : "alert", data: { tone } });
   const close = () => box.remove();
-  const button = ([label, act]) => el("button", { class: "link", on: { click: () => { close(); act(); } } }, label);
+  const button = ([label, act]) =>
+    el(
+      "button",
+      {
+        class: "link",
+        on: {
+          click: () => {
+            close();
+            act();
+          },
+        },
+      },
+      label,
+    );
   box.append(el("p", {}, words), ...actions.map(button));
   box.append(el("button", { class: "quiet icon", aria: { label: "Close this message" }, on: { click: close } }, "×"));
   if (id) {

@@ -51,7 +51,9 @@ export class Outbox extends EventTarget {
 
   /** Unsent answers to images, newest last, as `[image, ref, answer]`: what a reload must still show. */
   get answers() {
-    return this.#entries.filter((entry) => entry.kind === "label").map(({ key, image, answer }) => [image, refOf(key, image), answer]);
+    const images = ({ key, images: several, ...one }) =>
+      (several ?? [one]).map(({ image, answer }) => [image, refOf(key, image), answer]);
+    return this.#entries.filter(({ kind }) => kind !== "undo").flatMap(images);
   }
 
   label(who, queue, card, answer) {
@@ -60,10 +62,16 @@ export class Outbox extends EventTarget {
     return refOf(key, card.image);
   }
 
-  /** The shown guesses of `cards` are right: one request, one event each. */
-  accept(who, queue, cards) {
+  /** The shown labels of `cards`, which are `answers`, are right: one request, one event each. */
+  accept(who, queue, cards, answers) {
     const key = uuid();
-    this.#add({ kind: "accept", key, who, queue, images: cards.map((card) => this.#seen(card)) });
+    this.#add({
+      kind: "accept",
+      key,
+      who,
+      queue,
+      images: cards.map((card, at) => ({ ...this.#seen(card), answer: answers[at] })),
+    });
     return cards.map((card) => refOf(key, card.image));
   }
 
@@ -159,10 +167,16 @@ export class Outbox extends EventTarget {
     if (first.kind === "undo") return this.#undo(first);
     const bare = ({ image, item, seen }) => ({ image, item, seen });
     const { who, queue, key } = first;
-    const reply = first.kind === "accept"
-      ? await post("accept", { who, queue, key, images: first.images.map(bare) })
-      : await post("label", { who, queue, changes: group.map((entry) => ({ key: entry.key, answer: entry.answer, ...bare(entry) })) });
-    for (const { key: own, image, event } of reply.done) this.#known(refOf(first.kind === "accept" ? key : own, image), event);
+    const reply =
+      first.kind === "accept"
+        ? await post("accept", { who, queue, key, images: first.images.map(bare) })
+        : await post("label", {
+            who,
+            queue,
+            changes: group.map((entry) => ({ key: entry.key, answer: entry.answer, ...bare(entry) })),
+          });
+    for (const { key: own, image, event } of reply.done)
+      this.#known(refOf(first.kind === "accept" ? key : own, image), event);
     this.#drop(group);
     this.#settle(group, reply);
   }
@@ -170,7 +184,8 @@ export class Outbox extends EventTarget {
   async #undo(entry) {
     const events = entry.targets?.map(({ event }) => event).filter((event) => event !== null);
     const wanted = entry.targets ? { events } : { count: 1 };
-    const { undone } = events?.length === 0 ? { undone: [] } : await post("undo", { who: entry.who, key: entry.key, ...wanted });
+    const { undone } =
+      events?.length === 0 ? { undone: [] } : await post("undo", { who: entry.who, key: entry.key, ...wanted });
     for (const { image, now_event } of undone) this.#known(refOf(entry.key, image), now_event);
     this.#drop([entry]);
     this.#tell("undone", { key: entry.key, undone });
@@ -179,8 +194,12 @@ export class Outbox extends EventTarget {
   #settle(group, { done, conflicts = [], errors = [], progress }) {
     const accept = group[0].kind === "accept";
     const images = new Map(group.map((entry) => [entry.key, entry.image]));
-    const refs = (row) => (accept ? (row.image === undefined ? refsOf(group[0]) : [refOf(group[0].key, row.image)])
-      : [refOf(row.key, images.get(row.key))]);
+    const refs = (row) =>
+      accept
+        ? row.image === undefined
+          ? refsOf(group[0])
+          : [refOf(group[0].key, row.image)]
+        : [refOf(row.key, images.get(row.key))];
     done.forEach((row) => refs(row).forEach((ref) => this.#tell("done", { ...row, ref })));
     conflicts.forEach((row) => refs(row).forEach((ref) => this.#tell("conflict", { ...row, ref })));
     errors.forEach((row) => refs(row).forEach((ref) => this.#tell("error", { ...row, ref })));
@@ -207,7 +226,7 @@ export class Outbox extends EventTarget {
     await new Promise((wake) => {
       const timer = setTimeout(wake, seconds * 1000);
       // Another answer is a reason to try again, but not at once for each key.
-      this.#wake = () => this.#failures === 0 || Date.now() - began > 500 ? (clearTimeout(timer), wake()) : undefined;
+      this.#wake = () => (this.#failures === 0 || Date.now() - began > 500 ? (clearTimeout(timer), wake()) : undefined);
     });
   }
 
@@ -216,8 +235,13 @@ export class Outbox extends EventTarget {
     for (const entry of this.#entries) {
       const waiting = [entry, ...(entry.images ?? [])].filter((one) => one.after === ref);
       const targets = entry.targets?.filter((target) => target.ref === ref) ?? [];
-      waiting.forEach((one) => { one.seen = event; delete one.after; });
-      targets.forEach((target) => { target.event = event; });
+      waiting.forEach((one) => {
+        one.seen = event;
+        delete one.after;
+      });
+      targets.forEach((target) => {
+        target.event = event;
+      });
       if (waiting.length || targets.length) this.#keep(entry);
     }
   }
@@ -237,12 +261,14 @@ export class Outbox extends EventTarget {
 }
 
 const refsOf = (entry) =>
-  entry.kind === "undo" ? (entry.targets ?? []).map(({ ref }) => refOf(entry.key, ref.split("/")[1]))
+  entry.kind === "undo"
+    ? (entry.targets ?? []).map(({ ref }) => refOf(entry.key, ref.split("/")[1]))
     : (entry.images ?? [entry]).map(({ image }) => refOf(entry.key, image));
 
 function stored(prefix) {
   try {
-    return Object.keys(localStorage).filter((name) => name.startsWith(prefix))
+    return Object.keys(localStorage)
+      .filter((name) => name.startsWith(prefix))
       .map((name) => [name.slice(prefix.length), JSON.parse(localStorage.getItem(name))]);
   } catch {
     return [];

@@ -74,7 +74,9 @@ export class Queue {
   async #more() {
     const { name, who, size, filters } = this;
     const reply = await get("images", { queue: name, who, size, after: this.#cursor, ...filters });
-    this.cards.push(...new Set(reply.images.map((row) => this.known.of(row)).filter((card) => !this.cards.includes(card))));
+    this.cards.push(
+      ...new Set(reply.images.map((row) => this.known.of(row)).filter((card) => !this.cards.includes(card))),
+    );
     this.left = reply.left;
     this.#cursor = reply.next;
     this.#whole = reply.next === null || reply.next === undefined;

@@ -34,8 +34,9 @@ export class Review extends EventTarget {
   /** The shown guesses of `cards` are right, as one action. */
   accept(queue, cards, words) {
     const action = { words, steps: [] };
-    const refs = this.outbox.accept(this.who, queue, cards);
-    cards.forEach((card, at) => this.#put(action, card, { class: shown(card) }, refs[at]));
+    const answers = cards.map((card) => ({ class: shown(card) }));
+    const refs = this.outbox.accept(this.who, queue, cards, answers);
+    cards.forEach((card, at) => this.#put(action, card, answers[at], refs[at]));
     this.#finish(action);
   }
 
@@ -82,7 +83,13 @@ export class Review extends EventTarget {
     const cards = this.cards.waiting(ref);
     const [wanted] = cards.map((card) => card.answer);
     for (const card of cards) {
-      Object.assign(card, { event: now.event, state: now.state, class: now.class, answer: answerOf(now), status: "conflict" });
+      Object.assign(card, {
+        event: now.event,
+        state: now.state,
+        class: now.class,
+        answer: answerOf(now),
+        status: "conflict",
+      });
     }
     this.#changed(cards);
     this.#tell("conflict", { cards, image, message, now, wanted });

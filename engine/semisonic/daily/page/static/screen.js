@@ -110,7 +110,13 @@ export class Screen {
     if (!cards.length) return this.#nothing();
     Object.assign(this, { number, sweep: null, cards: this.#ordered(cards) });
     const wanted = this.cards.indexOf(card);
-    this.at = wanted >= 0 ? wanted : Math.max(0, this.cards.findIndex(({ answer }) => !answer));
+    this.at =
+      wanted >= 0
+        ? wanted
+        : Math.max(
+            0,
+            this.cards.findIndex(({ answer }) => !answer),
+          );
     this.#draw();
     queue.preload(number + 1).then(() => queue === this.queue && this.drawFoot());
   }
@@ -140,7 +146,12 @@ export class Screen {
 
   async openSweep() {
     const { card, queue } = this;
-    const sweep = await Sweep.of(card, { cards: this.known, who: this.who, nameOf: this.nameOf, leave: () => this.leave() });
+    const sweep = await Sweep.of(card, {
+      cards: this.known,
+      who: this.who,
+      nameOf: this.nameOf,
+      leave: () => this.leave(),
+    });
     if (queue !== this.queue || card !== this.card) return;
     this.sweep = sweep;
     byId("stage").replaceChildren(sweep.element);
@@ -186,9 +197,18 @@ export class Screen {
   // Drawing.
 
   #draw() {
-    const acts = { pick: (at) => this.go(at), open: (at) => { this.at = at; this.otherView(); } };
+    const acts = {
+      pick: (at) => this.go(at),
+      open: (at) => {
+        this.at = at;
+        this.otherView();
+      },
+    };
     const name = `${this.queue.info.title}, page ${this.number + 1}`;
-    this.list = this.view === "single" ? new Single(this.cards, this.nameOf, acts) : new Wall(this.cards, this.nameOf, { name, ...acts });
+    this.list =
+      this.view === "single"
+        ? new Single(this.cards, this.nameOf, acts)
+        : new Wall(this.cards, this.nameOf, { name, ...acts });
     this.foot = el("div");
     byId("stage").replaceChildren(this.list.element, this.foot);
     this.drawFoot();
@@ -206,11 +226,17 @@ export class Screen {
   drawFoot() {
     if (!this.foot?.isConnected) return;
     const { number, queue, rest } = this;
-    this.foot.replaceChildren(pager({
-      number, open: this.open.length, more: queue.pages > number + 1 || !this.open.length,
-      back: number > 0 ? () => this.openPage(number - 1) : null, forth: () => this.openPage(number + 1),
-      accept: rest.length && !this.blind ? () => this.acts.command("accept") : null, rest: rest.length,
-    }));
+    this.foot.replaceChildren(
+      pager({
+        number,
+        open: this.open.length,
+        more: queue.pages > number + 1 || !this.open.length,
+        back: number > 0 ? () => this.openPage(number - 1) : null,
+        forth: () => this.openPage(number + 1),
+        accept: rest.length && !this.blind ? () => this.acts.command("accept") : null,
+        rest: rest.length,
+      }),
+    );
   }
 
   drawHead() {
@@ -228,15 +254,29 @@ export class Screen {
   /** Filters and classes, which only change with the queue, the view and the project's classes. */
   drawAround() {
     drawFilters(byId("filters"), {
-      classes: this.state.classes, blind: this.blind, free: this.queue.name === "free", filters: this.filters, view: this.view, grouped: this.grouped,
-      change: (filters) => this.openQueue(this.queue.name, filters), act: this.acts.command,
+      classes: this.state.classes,
+      blind: this.blind,
+      free: this.queue.name === "free",
+      filters: this.filters,
+      view: this.view,
+      grouped: this.grouped,
+      change: (filters) => this.openQueue(this.queue.name, filters),
+      act: this.acts.command,
     });
     this.drawSide();
   }
 
   drawSide() {
     const { command, label, assign } = this.acts;
-    drawSide(byId("side"), { classes: this.state.classes, keys: this.keys, blind: this.blind, sweeping: this.sweep !== null, act: command, label, assign });
+    drawSide(byId("side"), {
+      classes: this.state.classes,
+      keys: this.keys,
+      blind: this.blind,
+      sweeping: this.sweep !== null,
+      act: command,
+      label,
+      assign,
+    });
   }
 
   instead(title, words, actions = []) {
@@ -247,17 +287,28 @@ export class Screen {
 
   failed(error, again) {
     const refused = error instanceof Refused;
-    this.instead(refused ? "The server refuses this page" : "The server does not answer",
-      refused ? error.message : "Answers that were given are kept in this browser.", [["Enter", "Try again", again]]);
+    this.instead(
+      refused ? "The server refuses this page" : "The server does not answer",
+      refused ? error.message : "Answers that were given are kept in this browser.",
+      [["Enter", "Try again", again]],
+    );
   }
 
   #nothing() {
     if (!this.queue.cards.length && Object.values(this.filters).some(Boolean)) {
-      return this.instead("Nothing fits", "No image of this queue fits the filters.", [["Enter", "Clear the filters", () => this.openQueue(this.queue.name)]]);
+      return this.instead("Nothing fits", "No image of this queue fits the filters.", [
+        ["Enter", "Clear the filters", () => this.openQueue(this.queue.name)],
+      ]);
     }
     const next = this.state.queues.find(({ name, left }) => name !== this.queue.name && left > this.since(name));
     const title = this.queue.cards.length ? "This queue is done" : "Nothing waits here";
     if (!next) return this.instead(title, "No queue has an image left. `semisonic daily PROJECT next` goes on.");
-    this.instead(title, "Every image of it has an answer.", [["Enter", `Go on with ${next.title} (${count(next.left - this.since(next.name))})`, () => this.openQueue(next.name)]]);
+    this.instead(title, "Every image of it has an answer.", [
+      [
+        "Enter",
+        `Go on with ${next.title} (${count(next.left - this.since(next.name))})`,
+        () => this.openQueue(next.name),
+      ],
+    ]);
   }
 }

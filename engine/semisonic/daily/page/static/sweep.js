@@ -10,7 +10,10 @@ export class Sweep {
   /** The sweep of `card`; throws where the server has no features to search. */
   static async of(card, { cards, who, nameOf, leave }) {
     const { images } = await get("neighbors", { image: card.image, count: NEAREST, who });
-    const found = images.filter(({ image }) => image !== card.image).map((row) => cards.of(row)).filter(({ answer }) => !answer);
+    const found = images
+      .filter(({ image }) => image !== card.image)
+      .map((row) => cards.of(row))
+      .filter(({ answer }) => !answer);
     return new Sweep(card, found, { nameOf, leave });
   }
 
@@ -19,14 +22,42 @@ export class Sweep {
     this.cards = [...(anchor.answer ? [] : [anchor]), ...found];
     this.marked = new Set(this.cards);
     this.at = 0;
-    this.wall = new Wall(this.cards, nameOf, { name: "Nearest unlabeled images", chosen: this.marked, pick: (at) => { this.at = at; this.toggle(); } });
+    this.wall = new Wall(this.cards, nameOf, {
+      name: "Nearest unlabeled images",
+      chosen: this.marked,
+      pick: (at) => {
+        this.at = at;
+        this.toggle();
+      },
+    });
     this.number = el("strong");
     const back = el("button", { class: "quiet", on: { click: leave } }, "Back ", cap("Escape"));
-    this.element = el("div", { class: "sweep" },
-      el("div", { class: "banner" }, el("div", {}, el("h2", {}, "Sweep"),
-        el("p", {}, "The unlabeled images nearest to ", el("span", { class: "name" }, anchor.name), ". Take the odd ones out with a click or ",
-          cap(" "), ", then one class key labels all ", this.number, ".")), back),
-      this.wall.element);
+    this.element = el(
+      "div",
+      { class: "sweep" },
+      el(
+        "div",
+        { class: "banner" },
+        el(
+          "div",
+          {},
+          el("h2", {}, "Sweep"),
+          el(
+            "p",
+            {},
+            "The unlabeled images nearest to ",
+            el("span", { class: "name" }, anchor.name),
+            ". Take the odd ones out with a click or ",
+            cap(" "),
+            ", then one class key labels all ",
+            this.number,
+            ".",
+          ),
+        ),
+        back,
+      ),
+      this.wall.element,
+    );
     this.#tell();
   }
 
@@ -42,7 +73,10 @@ export class Sweep {
   /** The marked cards by the queue that they were seen in. */
   parts(queue, sweep) {
     const marked = this.cards.filter((card) => this.marked.has(card));
-    return [[queue, marked.filter((card) => card === this.anchor)], [sweep, marked.filter((card) => card !== this.anchor)]];
+    return [
+      [queue, marked.filter((card) => card === this.anchor)],
+      [sweep, marked.filter((card) => card !== this.anchor)],
+    ];
   }
 
   #tell() {
