@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import beta
 
-from semisonic.curation.audit import ENOUGH, Strata, allocate, estimate, spread_of
+from semisonic.curation.audit import ENOUGH, Strata, allocate, estimate, posterior, spread_of
 from semisonic.curation.intervals import LEVEL, Estimate, cautious
 
 SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 """Of all images, how large a part may be. Few and fixed: of many parts one would pass by luck."""
 PLANNED = 10
-"""Looks for which the certainty counts where further ones are planned. A plan may believe it; a figure may not."""
+"""Looks for which the certainty counts where further ones are planned. A plan may believe it, and may hope that a
+stratum without wrong labels so far has none; a figure may not."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,15 @@ class _Counts:
     def expected_low(self, looked_share_S: np.ndarray) -> float:
         """Where the lower end would lie with that share of each stratum looked at, and rates as they are so far; 0 with
         too few looks in the part."""
-        rate = (self.right + PLANNED * self.means) / (self.looked + PLANNED)
+        believed = (self.right + PLANNED * self.means) / (self.looked + PLANNED)
+        rate = np.maximum(believed, (self.right + 0.5) / (self.looked + 0.5) * (self.looked > 0))
         n = np.maximum(self.looked, looked_share_S[self.stratum] * self.sizes)
-        if n.sum() < ENOUGH:
+        if n.sum() < min(ENOUGH, 0.999 * self.sizes.sum()):
             return 0.0
-        mean = float((self.sizes * rate).sum() / self.sizes.sum())
+        a, b = posterior(self.means, n * rate, n)
+        mean = float((n * rate + (self.sizes - n) * a / (a + b)).sum() / self.sizes.sum())
         variance = spread_of(self.sizes, self.means, n * rate, n) ** 2
-        weight = mean * (1 - mean) / max(variance, 1e-12) - 1  # of the Beta with this mean and variance
+        if variance < 1e-12 or mean > 1 - 1e-9:
+            return mean
+        weight = mean * (1 - mean) / variance - 1  # of the Beta with this mean and variance
         return float(beta.ppf((1 - LEVEL) / 2, mean * weight, (1 - mean) * weight))

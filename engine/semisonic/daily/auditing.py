@@ -42,12 +42,12 @@ DOUBTFUL = 2
 
 
 def draw(
-    project: "Project", store: Store, run: str, n: int | None = None, days: str | int = "newest", who: str = "semisonic"
+    project: "Project", store: Store, run: str, n: int | None = None, days: str | Sequence[int] = "newest"
 ) -> int | None:
     """Draws n images (default: as many as the project's settings say) for the audit of a run's labels, and puts those
     that nobody has looked at into the queue `audit`. Returns the audit's number; None where there is nothing to draw.
 
-    days: "newest", "all", or the number of a day. Raises `UserError` where the run's labels are not the current ones,
+    days: "newest", "all", or their numbers. Raises `UserError` where the run's labels are not the current ones,
     and where people have seen the network's scores before a first draw.
     """
     n = project.settings.audit if n is None else n
@@ -85,14 +85,13 @@ def draw(
     return number
 
 
-def _days(store: Store, days: str | int) -> list[int]:
+def _days(store: Store, days: str | Sequence[int]) -> list[int]:
     found = sorted(store.day_of_images())
-    if days == "all":
-        return found
-    number = found[-1:] if days == "newest" else [int(days)]
-    if not set(number) <= set(found):
-        raise UserError(f"days: no images came on day {days}; give newest, all, or one of {found}")
-    return number
+    if isinstance(days, str):
+        return found[-1:] if days == "newest" else found
+    if missing := sorted(set(days) - set(found)):
+        raise UserError(f"days: no images came on day {missing[0]}; give newest, all, or some of {found}")
+    return sorted(days)
 
 
 def _population(store: Store, current: Current, run: str, days: Sequence[int]) -> np.ndarray:

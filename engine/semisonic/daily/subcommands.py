@@ -11,7 +11,7 @@ LONGEST_WHO = 100
 """Characters of a person's name."""
 FORMATS = ("csv", "parquet", "tree", "label-studio")
 CLASS_CHANGES = ("list", "add", "rename", "merge", "split", "retire")
-HOW = ("typical", "farthest", "random")
+HOW = ("typical", "farthest", "random", "least-sure")
 """Ways to choose the images that are to be labeled before a training."""
 
 
@@ -137,6 +137,9 @@ def _accept(parser: Parser) -> None:
         "--at-least", type=share, default=0.98, metavar="SHARE",
         help="of the accepted labels that must be right, by the audit's lower bound (default: 0.98)",
     )  # fmt: skip
+    parser.add_argument(
+        "--draw", action="store_true", help="where the audit is too small, put as many further images into its queue"
+    )
     _who(parser)
 
 

@@ -105,7 +105,7 @@ def test_labels_of_another_run_are_not_drawn_from(tmp_path: Path):
     with pytest.raises(UserError, match=r"the labels of day-002 cannot be drawn from; those of day-001 are current"):
         draw(PROJECT, store, "day-002")
     with pytest.raises(UserError, match="days: no images came on day 7"):
-        draw(PROJECT, store, RUN, days=7)
+        draw(PROJECT, store, RUN, days=[7])
 
 
 def test_audits_of_days_add_up_for_one_run_and_never_for_two(tmp_path: Path):

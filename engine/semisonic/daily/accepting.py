@@ -1,0 +1,103 @@
+"""`daily PROJECT accept`: the surest auto-labels become accepted, as many as an audit backs. They are handed out as
+such; nothing is ever trained on them."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from semisonic.curation import audit
+from semisonic.curation.acceptance import Looks, Part, more_to_accept, part_of, surest_part
+from semisonic.curation.audit import Strata
+from semisonic.daily.audit_words import days_text, interval, percent
+from semisonic.daily.auditing import Looked, draw, looks_of
+from semisonic.daily.store import State, Store
+from semisonic.daily.store.packing import unpack_ids
+from semisonic.schema import ExitCode, UserError
+from semisonic.text import name_of
+
+if TYPE_CHECKING:
+    from semisonic.daily.project import Project
+
+LEAST_PART = 0.2
+"""Of the labels, the smallest part that `accept` speaks of where none can be accepted."""
+
+
+def run(project: "Project", args: Namespace) -> ExitCode:
+    """Raises `UserError` where no part can be accepted, with what to do. args: at_least, draw, who."""
+    with project.store() as store:
+        run_name = store.run
+        found = looks_of(store, run_name) if run_name else []
+        if run_name is None or not any(one.answered.any() for one in found):
+            raise UserError(
+                f"accept: nobody has looked at the audit of {name_of(run_name or 'a run')} yet, and nothing else backs "
+                f"its labels: {len(store.queue('audit')):,} images wait in the queue audit; `page` shows them"
+            )
+        images, looks = _looks(store, found)
+        of = days_text(sorted({day for one in found for day in one.row.details["days"]}))
+        part = surest_part(looks, args.at_least)
+        if part is None:
+            raise UserError(_refusal(project, store, run_name, looks, of, args))
+        _accept(store, run_name, images, part, of, args)
+    return ExitCode.OK
+
+
+def _looks(store: Store, found: Sequence[Looked]) -> tuple[np.ndarray, Looks]:
+    """(image ids [N], looks) of all labels that were audited. Strata of different days stand side by side."""
+    scores = store.scores()
+    images: list[np.ndarray] = []
+    strata, rows, right, count = [], [], [], 0
+    for of in dict.fromkeys(one.row.details["of"] for one in found):
+        own = [one for one in found if one.row.details["of"] == of]
+        ids = unpack_ids(own[0].row.details["images"])
+        cut = audit.strata(scores.certainty[np.searchsorted(scores.image, ids)])
+        begin = sum(len(part) for part in images)
+        images.append(ids)
+        strata.append(cut.stratum_N + count)
+        count += len(cut.sizes_S)
+        for one in own:
+            rows.append(begin + np.searchsorted(ids, one.rows.image[one.answered]))
+            right.append(one.right[one.answered])
+    every, stratum = np.concatenate(images), np.concatenate(strata)
+    certainty = scores.certainty[np.searchsorted(scores.image, every)]
+    sizes = np.bincount(stratum)
+    cut = Strata(stratum, sizes, np.bincount(stratum, certainty) / sizes)
+    return every, Looks(certainty, cut, np.concatenate(rows), np.concatenate(right))
+
+
+def _accept(store: Store, run: str, images: np.ndarray, part: Part, of: str, args: Namespace) -> None:
+    found = part.found
+    details = {
+        "at_least": args.at_least, "of": of, "threshold": part.threshold, "share": part.share, "right": found.value,
+        "low": found.low, "high": found.high, "looks": found.n, "labels": found.population, "method": found.method,
+    }  # fmt: skip
+    store.accept(images[part.rows], run, args.who, details)
+    count = int((store.current().state == State.ACCEPTED).sum())
+    print(
+        f"Accepted: {count:,} labels of {name_of(run)}, the surest of {of}. Of the {found.population:,} labels whose "
+        f"certainty is at least {part.threshold:.3f}, {percent(found.value)} % are right {interval(found)}, estimated "
+        f"from {found.n:,} images that were drawn at random and checked by people."
+    )
+    print("They are exported as accepted, and never trained on.")
+
+
+def _refusal(project: "Project", store: Store, run: str, looks: Looks, of: str, args: Namespace) -> str:
+    asked, labels = percent(args.at_least), len(looks.certainty_N)
+    begin = f"accept: no part of the {labels:,} labels of {of} is right to {asked} % by the lower end of the audit"
+    waiting = len(store.queue("audit"))
+    more = more_to_accept(looks, args.at_least)
+    if more is None:
+        surest = part_of(looks, LEAST_PART)
+        shown = (
+            f"of the surest fifth {percent(surest.found.value)} % are right {interval(surest.found)}; "
+            if surest
+            else ""
+        )
+        return f"{begin}; {shown}more looks will not change that: label more images and train again"
+    if more <= waiting:
+        return f"{begin}, and about {more:,} further looks would do; {waiting:,} images wait in the queue audit"
+    if not args.draw:
+        return f"{begin}; about {more:,} further looks would do: `accept --draw` puts as many into the queue audit"
+    draw(project, store, run, more - waiting, store.audits(run)[-1].details["days"])
+    return f"{begin}; {more:,} images wait in the queue audit now: look at them, and accept again"
