@@ -114,6 +114,18 @@ def test_the_command_of_the_wheel(shell: Shell, tmp_path: Path, installed: Path)
 
 
 @pytest.mark.slow
+def test_the_labeling_page_of_the_wheel(shell: Shell):
+    """Its scripts, styles and templates are in it."""
+    own = sorted(file.name for file in (ROOT / "engine/semisonic/daily/page/static").iterdir())
+    code = (
+        "from semisonic.daily.page import server; page = server.render('daily/page/page.html.j2'); "
+        "server.render('daily/page/open.html.j2', url='/'); assert '/static/app.js' in page; "
+        "print(*sorted(server.static_files()))"
+    )
+    assert shell("python", "-c", code).split() == own
+
+
+@pytest.mark.slow
 def test_training_from_python_with_the_wheel(shell: Shell, tmp_path: Path, installed: Path):
     (tmp_path / "script.py").write_text(SCRIPT)
     done, file = shell("python", "script.py").splitlines()[-1].split()
