@@ -1,5 +1,5 @@
-"""What the page does ahead of its reviewers: thumbnails of the queues' images, the index of the newest features, and the
-count of all images that nobody has decided, which takes longer the more there are."""
+"""What the page does ahead of its reviewers: thumbnails of the queues' images, the index of the newest features, and
+the count of all images that nobody has decided, which takes longer the more there are."""
 
 import threading
 import time

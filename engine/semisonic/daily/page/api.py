@@ -51,7 +51,7 @@ TITLES = {
     "suspicious": ("Suspicious", "The network's labels that it is least sure of. Confirm or correct them."),
     "given": ("Given labels", "Labels of people that the training could not make sense of. Look at them again."),
     "second-look": ("Second look", "Images that were answered in two ways, or whose class has changed."),
-    FREE: ("All images", "Every image of every day, by class, by pair of classes, or by name."),
+    FREE: ("All images", "All of every day but what waits in the audit: by class, by pair of classes, or by name."),
 }
 """Every queue in the order of a person's day: its title, and a hint."""
 _FIRST_DAY = ("First images", "Typical images, each unlike the others: labels for the first training.")

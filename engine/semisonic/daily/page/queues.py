@@ -1,5 +1,8 @@
 """The pages of a queue: its next images, filtered, from a cursor that stays where it is while others answer.
 
+Images that wait in the audit are shown in the audit alone: whoever met them elsewhere, with what the network says of
+them, could not look at them without it any more.
+
 A page costs the same in a project of a thousand images and of a million: every order is that of an index, a cursor
 names the last image that was passed, and where a filter lets little through, a page ends after `PATIENCE` with what it
 has found by then.
@@ -19,9 +22,9 @@ from semisonic.daily.store.queues import AUDIT, FARTHEST, NAMES
 
 FREE = "free"
 QUEUES = (*NAMES, FREE)
-PATIENCE = 0.03
+PATIENCE = 0.02
 """Seconds that one page is looked for."""
-_PIECE = 500
+_PIECE = 250
 """Images that are filtered at a time."""
 _PATHS = 20_000
 """Paths that a text is looked for in at a time."""
@@ -47,6 +50,8 @@ class Row(NamedTuple):
     height: int
     path_id: int
     path: str
+    audited: bool
+    """Whether it waits in the audit."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,8 @@ def read(connection: Any, classes: Classes, images: Sequence[int]) -> dict[int, 
     """What the store has of some images, by their numbers."""
     rows = connection.execute(
         f"""SELECT image.id, now.event, now.state, now.class, score.class, score.runner_up, score.suspicion,
-            score.distance, image.day, image.width, image.height, path.id, path.path
+            score.distance, image.day, image.width, image.height, path.id, path.path,
+            EXISTS (SELECT 1 FROM queue WHERE name = '{AUDIT}' AND image = image.id)
         FROM image JOIN now ON now.image = image.id LEFT JOIN score ON score.image = image.id
             JOIN path ON path.id = (SELECT max(id) FROM path WHERE path.image = image.id)
         WHERE image.id IN ({", ".join("?" * len(images))})""",
@@ -124,6 +130,8 @@ def read(connection: Any, classes: Classes, images: Sequence[int]) -> dict[int, 
 
 def _fits(row: Row, ask: Ask, key: Cursor) -> bool:
     """Whether an image passes the filters that its order has not applied."""
+    if row.audited and ask.queue != AUDIT:
+        return False
     if ask.text is not None:
         if ask.text.lower() not in row.path.lower():
             return False

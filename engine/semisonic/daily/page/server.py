@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -31,6 +32,13 @@ HOST = "127.0.0.1"
 PORT = 8765
 IDLE = 60.0
 """Seconds that a connection may be silent, or one of its requests take to arrive."""
+
+PATIENCE = 2.0
+"""The same for the rest of a request that is refused."""
+PASSED_OVER = 16 * MOST_BYTES
+"""Bytes of a request that is too large which are read all the same, so that the browser can be told."""
+CACHE_KB = 8_192
+"""Of the store, for each connection: a browser has several."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -84,7 +92,8 @@ class PageServer(ThreadingHTTPServer):
     def store(self) -> Store:
         """The calling thread's connection."""
         if not hasattr(self._local, "store"):
-            self._local.store = self._project.store()
+            self._local.store = store = self._project.store()
+            store.connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         return self._local.store
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -163,7 +172,8 @@ class Handler(BaseHTTPRequestHandler):
         if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
             raise Refused(HTTPStatus.FORBIDDEN, "this page is asked for by the address that it was started with")
         origin = self.headers.get("Origin")
-        if origin is not None and origin.lower() not in {f"http://{host}" for host in self.server.hosts}:
+        # A browser that must not tell where a request comes from says null; the token decides there.
+        if origin not in (None, "null") and origin.lower() not in {f"http://{host}" for host in self.server.hosts}:
             raise Refused(HTTPStatus.FORBIDDEN, "another page may not use this one")
 
     def _check_token(self, given: str | None) -> None:
@@ -225,9 +235,19 @@ class Handler(BaseHTTPRequestHandler):
         self._send(status, dump_json(value).encode(), "application/json")
 
     def _send_error(self, status: HTTPStatus, line: str) -> None:
-        # What may still be under way of a body that was not read would be taken for the next request.
-        self.close_connection |= self.command != "GET" and not self._read_body
+        if self.command not in ("GET", "HEAD") and not self._read_body:
+            self._pass_over_body()
         self._send_json(status, {"error": printable(line, 500)})
+
+    def _pass_over_body(self) -> None:
+        """Of a request that is refused: a browser that still sends would not see the answer."""
+        self.close_connection = True  # what is left of it would be taken for the next request
+        length = self.headers.get("Content-Length", "") if getattr(self, "headers", None) else ""
+        left = int(length) if length.isascii() and length.isdecimal() and len(length) < 9 else 0
+        self.connection.settimeout(PATIENCE)
+        with suppress(OSError):
+            while 0 < left <= PASSED_OVER and (piece := self.rfile.read(min(left, 2**16))):
+                left -= len(piece)
 
     def _send(self, status: HTTPStatus, content: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)

@@ -1,6 +1,6 @@
 """The sweep: the nearest images without a person's label of one image, in the features of the newest day.
 
-An index of many images is built in the background; until it is there, a search looks at all of them.
+An index of many images is built in the background. Without faiss, a search looks at all of them.
 """
 
 import threading
@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from semisonic.daily.store import PERSON, State, Store
+from semisonic.daily.store.queues import AUDIT
 from semisonic.schema import UserError
 
+EXACT = 100_000
+"""Images up to which a search that looks at all of them is quick."""
 if TYPE_CHECKING:
     from semisonic.curation.neighbors import Index
 
@@ -26,6 +29,7 @@ class Features(NamedTuple):
     ids_N: np.ndarray
     """int64, ascending: the image of each row."""
     search: "Index"
+    building: threading.Thread
     open_N: np.ndarray
     """bool: without a person's answer, as of `event`."""
     event: list[int]
@@ -53,16 +57,19 @@ class Sweep:
                 self._newest(store)
 
     def neighbors(self, store: Store, image: int, count: int) -> tuple[np.ndarray, bool]:
-        """(ids of the nearest images, the nearest first; whether all were looked at). Raises `UserError`."""
+        """(ids of the nearest images, the nearest first; whether all were looked at). Those that wait in the audit are
+        not among them. Raises `UserError`."""
         with self._changing:
             features = self._newest(store)
             _follow(features, store)
             allowed_N = features.open_N.copy()
-        row = int(np.searchsorted(features.ids_N, image))
-        if row == len(features.ids_N) or features.ids_N[row] != image:
+        allowed_N[_rows(features.ids_N, store.queue(AUDIT))] = False
+        if not len(own := _rows(features.ids_N, np.array([image]))):
             raise UserError(f"image {image} has no features yet: they are made by `choose` and `label`")
+        if features.building.is_alive() and features.search.notice is None and len(features.search) > EXACT:
+            raise UserError(f"the index of {len(features.search):,} images is being built; try again in a minute")
         exact = features.search.exact
-        rows, _ = features.search.nearest(row, count, allowed_N)
+        rows, _ = features.search.nearest(int(own[0]), count, allowed_N)
         return features.ids_N[rows], exact
 
     def _newest(self, store: Store) -> Features:
@@ -72,7 +79,7 @@ class Sweep:
         changed = file.stat().st_mtime_ns
         if self._features is None or (self._features.file, self._features.changed) != (file, changed):
             self._features = _read(file, changed, store)
-            threading.Thread(target=self._features.search.build, name="index", daemon=True).start()
+            self._features.building.start()
         return self._features
 
 
@@ -96,7 +103,16 @@ def _read(file: Path, changed: int, store: Store) -> Features:
     known = np.searchsorted(now.image, ids_N)
     known[known == len(now.image)] = 0
     open_N = np.isin(now.state[known], _OPEN) & (now.image[known] == ids_N)
-    return Features(file, changed, ids_N, Index(features_ND), open_N, [event])
+    search = Index(features_ND)
+    building = threading.Thread(target=search.build, name="index", daemon=True)
+    return Features(file, changed, ids_N, search, building, open_N, [event])
+
+
+def _rows(ids_N: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """The rows of those images that have one; `ids_N` ascends."""
+    rows = np.searchsorted(ids_N, images)
+    rows[rows == len(ids_N)] = 0
+    return rows[ids_N[rows] == images] if len(ids_N) else rows[:0]
 
 
 def _follow(features: Features, store: Store) -> None:
@@ -108,7 +124,5 @@ def _follow(features: Features, store: Store) -> None:
         (features.event[0], newest_event),
     ).fetchall()
     for image, state in rows:
-        row = int(np.searchsorted(features.ids_N, image))
-        if row < len(features.ids_N) and features.ids_N[row] == image:
-            features.open_N[row] = state in _OPEN
+        features.open_N[_rows(features.ids_N, np.array([image]))] = state in _OPEN
     features.event[0] = newest_event

@@ -23,7 +23,16 @@ def test_items_tell_nothing():
 def test_what_was_not_sealed_here_is_refused():
     text = SEAL.close(Item(1, 2, 3, True))
     forged = [text[:place] + ("A" if text[place] != "A" else "B") + text[place + 1 :] for place in range(0, 80, 7)]
-    for other in ("", "x", "é", text[:-4], text + "AAAA", "\0" * 84, *forged, Seal(b"1" * 32).close(Item(1, 2, 3, True))):
+    for other in (
+        "",
+        "x",
+        "é",
+        text[:-4],
+        text + "AAAA",
+        "\0" * 84,
+        *forged,
+        Seal(b"1" * 32).close(Item(1, 2, 3, True)),
+    ):
         with pytest.raises(ValueError, match="no item of this page"):
             SEAL.open(other)
 

@@ -95,6 +95,16 @@ def test_merged_classes_are_one(store: Store):
     assert (row.class_id, row.guess, row.runner_up) == (CAT, CAT, HORSE)
 
 
+def test_what_waits_in_the_audit_is_shown_there_alone(store: Store):
+    store.put_queue("audit", [59, 3], 2)
+    store.put_queue("suspicious", [60, 59, 58], 2)
+    assert ask(store, "suspicious") == [60, 58] and ask(store, "audit") == [59, 3]
+    for more in ({}, {"low": 0.0}, {"class_id": DOG}, {"text": "photo"}):
+        assert not {59, 3} & set(ask(store, **more))
+    store.record([Change(59, State.GIVEN, CAT, None)], "ann", "page:audit")
+    assert 59 in ask(store) and 3 not in ask(store)
+
+
 def test_a_moved_image_is_found_once_and_by_its_new_name(store: Store):
     store.add_images([NewImage("/data/moved/new-name.jpg", (5).to_bytes(16, "big"), 1, 1, 1, 8, 8, None)], "ann")
     assert ask(store, text="new-name") == [5] and ask(store, text="photo-0000005") == []

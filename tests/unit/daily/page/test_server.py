@@ -46,7 +46,7 @@ def test_localhost_is_this_machine_too(reading: Browser):
 
 def test_another_page_is_refused(reading: Browser):
     assert reading.refused("GET", STATE, headers={"Origin": "http://evil.example"})[0] == 403
-    assert reading.refused("GET", STATE, headers={"Origin": "null"})[0] == 403
+    assert reading.refused("GET", STATE, headers={"Origin": f"http://127.0.0.1:{reading.port + 1}"})[0] == 403
     assert reading.ask("GET", STATE, headers={"Origin": f"http://127.0.0.1:{reading.port}"}).status == 200
 
 
@@ -91,7 +91,7 @@ def test_methods(reading: Browser):
         (None, {"Content-Length": "9" * 30}, 413),
         (None, {"Content-Length": "-1"}, 411),
         (None, {"Content-Length": "1_0"}, 411),
-        (None, {"Content-Length": "2", "Transfer-Encoding": "chunked"}, 411),
+        (b"{}", {"Content-Length": "2", "Transfer-Encoding": "chunked"}, 411),
         (b"{}", {"Content-Type": "text/plain"}, 415),
         (b"{", {}, 400), (b"[]", {}, 400), (b"\xff", {}, 400), (b"[" * 100_000, {}, 400), (b'{"who": NaN}', {}, 400),
     ],
