@@ -7,12 +7,14 @@ import pytest
 from pyarrow import parquet
 
 from semisonic.checkpoint import snapshots
+from semisonic.config.command_line import Invocation
 from semisonic.config.migrations import read_saved
 from semisonic.daily import given, training
 from semisonic.daily.project import Project
 from semisonic.daily.store import ANY, Change, State
 from semisonic.daily.training import plan, standing
 from semisonic.inference.classifier import load_classifier
+from semisonic.runs.run import Outcome
 from semisonic.schema import ExitCode, UserError
 from tests.support.daily_runs import CLASSES, WHO, digit_project, train_options
 
@@ -140,6 +142,23 @@ def test_labels_of_two_classes_are_needed(tmp_path: Path):
         assert training.label_problems(store, list(CLASSES)) == [
             "images: the project has none; take some in with `add`"
         ]
+
+
+def test_a_run_that_is_stopped_ends_the_command_as_it_would_by_itself(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    codes = [ExitCode.STOPPED, ExitCode.OK]  # by a signal, or by max_hours
+    seen: list[Invocation] = []
+
+    def stopped(invocation: Invocation) -> Outcome:
+        seen.append(invocation)
+        return Outcome(codes[len(seen) - 1], reason="SIGTERM")
+
+    monkeypatch.setattr(training, "run_one", stopped)
+    for code in codes:
+        assert training.run(project, train_options("--folds", "2", "--verify-data", "--debug")) == code
+    assert all(own.debug and own.verify_data and own.cfg.run_folder.name == "day-001" for own in seen)
+    assert len(seen) == 2 and not given.table(project, "day-001").exists()
 
 
 def test_two_at_once_are_refused(project: Project):
