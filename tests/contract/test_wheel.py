@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +124,20 @@ def test_the_labeling_page_of_the_wheel(shell: Shell):
         "print(*sorted(server.static_files()))"
     )
     assert shell("python", "-c", code).split() == own
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_all_that_is_no_python(installed: Path):
+    """Templates, styles and scripts of the pages."""
+    source = ROOT / "engine"
+    (wheel,) = installed.parent.parent.glob("semisonic-*.whl")
+    held = set(zipfile.ZipFile(wheel).namelist())
+    others = {
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*")
+        if path.suffix in (".j2", ".js", ".css", ".svg")
+    }
+    assert len(others) > 20 and others <= held
 
 
 @pytest.mark.slow

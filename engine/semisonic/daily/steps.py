@@ -97,7 +97,7 @@ def _before(facts: Facts) -> Step:
         missing = FEWEST_CLASSES - facts.labeled_classes
         return Step(
             f"Label images of {missing} more class{'es' if missing > 1 else ''}, without which nothing can be trained, "
-            f"in the queue free of the page: {_command(facts, 'page')}"
+            f"under All images on the page: {_command(facts, 'page')}"
         )
     return Step(f"day {facts.day}, on {facts.labels:,} images that people have labeled", ("train",))
 
