@@ -51,6 +51,8 @@ def draw(
     and where people have seen the network's scores before a first draw.
     """
     n = project.settings.audit if n is None else n
+    if n < 1:
+        return None
     with store.transaction():
         scores, current = store.scores(), store.current()
         if scores.run != run:
@@ -61,7 +63,7 @@ def draw(
         earlier = [one for one in store.audits(run) if one.details["of"] == of]
         images = unpack_ids(earlier[0].details["images"]) if earlier else _population(store, current, run, numbers)
         place = np.searchsorted(scores.image, images)
-        if not len(images) or n < 1:
+        if not len(images):
             return None
         cut = audit.strata(scores.certainty[place])
         taken = [store.audit_rows(one.id).image for one in earlier]

@@ -98,6 +98,7 @@ def test_an_audit_is_refused_once_people_have_seen_what_is_suspicious(tmp_path: 
     with pytest.raises(UserError, match=r"audit: 2 labels of day 1 were looked at since day-001 gave them"):
         draw(PROJECT, store, RUN)
     assert not store.audits(RUN) and not len(store.queue("audit"))
+    assert draw(PROJECT, store, RUN, n=0) is None, "a project without audits goes on"
 
 
 def test_labels_of_another_run_are_not_drawn_from(tmp_path: Path):

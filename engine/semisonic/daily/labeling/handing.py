@@ -30,7 +30,7 @@ def hand_out(project: "Project", run: str, labels: Table, who: str) -> None:
         if not is_current(store, run, labels):
             store.take_over(run, batches(labels), who)
         if all(audit.day != store.day for audit in store.audits(run)):
-            draw(project, store, run, who=who)
+            draw(project, store, run)
         queue_suspicious(project, store, run, labels)
         told(project, store, run, labels)
 
