@@ -114,8 +114,8 @@ def take_all(url: str, truth_N: np.ndarray, out: Path) -> None:
         open_queue(desk, "suspicious").keyboard.press("g")
         answer(desk, truth_N, 2)
         take(desk, out / "page-single.png")
-        open_queue(desk, "suspicious").keyboard.press("g")
-        sweep(desk, truth_N, NAMES.index("bag"))
+        open_queue(desk, "free").keyboard.press("g")
+        sweep(desk, truth_N, NAMES.index("dress"))
         take(desk, out / "page-sweep.png")
         dark = {"color_scheme": "dark", "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
         phone = open_queue(open_page(browser, url, viewport=PHONE, **dark), "suspicious")

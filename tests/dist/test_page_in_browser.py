@@ -117,6 +117,9 @@ def test_two_reviewers_at_once(person, project, url):
     assert [said(project)[image] for image in (31, 32)] == [(State.REVIEWED, "dog"), (State.REVIEWED, "horse")]
     ada.page.get_by_text("Say cat all the same").click()
     ada.until(lambda: said(project)[31] == (State.REVIEWED, "cat")).settled()
+    ben.press("Enter").settled()
+    ada.press("3", "Enter").settled().sees("Ben answered 57 images of these meanwhile; what they said is shown now.")
+    assert said(project)[33] == (State.REVIEWED, "cat")
 
 
 def test_answers_given_after_a_kill_arrive_at_the_next_server(person, project):
@@ -168,6 +171,20 @@ def test_an_answer_whose_confirmation_is_lost_is_stored_once_and_can_be_undone(p
     assert said(project)[31] == (State.REVIEWED, "cat")
     ada.press("u").settled()
     assert 31 not in said(project) and sources(project)[("label", "page:suspicious")] == 1
+
+
+def test_a_second_thought_waits_for_the_first_to_be_stored(person, project, url):
+    ada = person().open(url, "suspicious")
+    held: list[Any] = []
+    ada.page.route("**/api/label", lambda route: held.append(route) if not held else route.continue_())
+    ada.press("1").until(lambda: held)
+    ada.press("ArrowLeft", "2", "ArrowLeft", "3", "u")
+    held[0].continue_()
+    ada.settled()
+    assert said(project)[31] == (State.REVIEWED, "dog")
+    assert sources(project)[("label", "page:suspicious")] == 2
+    ada.press("ArrowRight", "u").settled()  # the second thought, wherever the person looks by now
+    assert said(project)[31] == (State.REVIEWED, "cat")
 
 
 def test_what_the_server_will_never_take_is_told_and_not_tried_for_ever(person, project, url):
@@ -244,6 +261,8 @@ def test_main_texts_stand_out_from_what_is_behind_them(person, url, scheme):
     assert len(ratios) > 50 and min(ratios.values()) >= 4.5, {
         text: ratio for text, ratio in ratios.items() if ratio < 4.5
     }
+    nameless = "(all) => all.filter((one) => !(one.innerText || one.ariaLabel)).map((one) => one.outerHTML)"
+    assert ada.page.eval_on_selector_all("button, input, select, [role=option]", nameless) == []
     dark = ada.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
     assert dark == (scheme == "dark")
     if not dark:
