@@ -99,8 +99,7 @@ def _added(names: list[str]) -> str:
 
 
 def _acceptance(details: Mapping[str, Any]) -> str:
-    count = details.get("count")
-    text = "accepted the surest auto-labels" if count is None else f"accepted the {count:,} surest auto-labels"
+    text = f"accepted the {details['count']:,} surest auto-labels"
     least = details.get("at_least")
     return text if least is None else f"{text}, of which at least {100 * least:g} % are right by the audit"
 

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from semisonic.daily.report.classes import changes, class_facts
 from semisonic.daily.report.known import Known, reading
 from semisonic.daily.store.events import Author, append
-from tests.support.daily_days import add_day, new_project
+from tests.support.daily_days import add_day, give, new_project
 
 
 def test_classes_are_counted_by_whose_labels_they_are(known: Known):
@@ -47,3 +49,16 @@ def test_what_was_done_to_classes_is_told_in_words(tmp_path: Path):
 def class_facts_of(project):
     with reading(project) as known:
         return class_facts(known, {})
+
+
+def test_what_was_accepted_is_told(tmp_path: Path):
+    project = new_project(tmp_path)
+    with project.store() as store:
+        add_day(project, store, 20, labeled=4)
+        give(project, store, "day-001")
+        store.accept(np.arange(1, 16), "day-001", "ann", {"at_least": 0.98})
+    with reading(project) as known:
+        assert [(one.who, one.text) for one in changes(known)][0] == (
+            "ann", "accepted the 11 surest auto-labels, of which at least 98 % are right by the audit",
+        )  # fmt: skip
+        assert sum(one.by_network for one in class_facts(known, {})) == 16

@@ -71,7 +71,8 @@ def test_a_million_images_are_reported_in_seconds(tmp_path: Path):
                 store.open_day()
     begun, used = time.monotonic(), time.process_time()
     made, _ = write_report(project)
-    seconds = time.monotonic() - begun
-    print(f"report of {rows:,} images in {seconds:.1f} s, {time.process_time() - used:.1f} s of a core")
-    assert made.images_in_all == rows and made.accuracy.handed_out is not None and seconds < 30
+    core = time.process_time() - used
+    print(f"report of {rows:,} images in {time.monotonic() - begun:.1f} s, {core:.1f} s of a core")
+    assert core < 20, "of 30 s at most; what other work on the machine takes is not its own"
+    assert made.images_in_all == rows and made.accuracy.handed_out is not None
     assert np.isclose(made.accuracy.handed_out.value, 8 / 9, atol=0.08)
