@@ -33,6 +33,9 @@ def test_labels_of_persons_alone(tmp_path: Path):
     assert (found.classes, found.last_event, found.gone) == (("cat", "dog", "owl"), store.last_event, 0)
     assert store.freeze("day-001-3").number == 2 and store.revisions()[0] == found
     assert store.check() == []
+    assert store.training_digest() == found.digest
+    store.record([Change(4, State.GIVEN, 1, ANY)], WHO, "page:free")
+    assert store.training_digest() == store.freeze("day-001-4").digest != found.digest
 
 
 def test_odd_names_come_back(tmp_path: Path):
