@@ -58,7 +58,7 @@ def test_what_was_accepted_is_told(tmp_path: Path):
         give(project, store, "day-001")
         store.accept(np.arange(1, 16), "day-001", "ann", {"at_least": 0.98})
     with reading(project) as known:
-        assert [(one.who, one.text) for one in changes(known)][0] == (
+        assert next((one.who, one.text) for one in changes(known)) == (
             "ann", "accepted the 11 surest auto-labels, of which at least 98 % are right by the audit",
         )  # fmt: skip
         assert sum(one.by_network for one in class_facts(known, {})) == 16

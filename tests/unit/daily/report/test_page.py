@@ -1,12 +1,14 @@
 """The page of a report: every number in it, names as text, and something to say where there is nothing."""
 
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from semisonic.daily.report.model import ClassFacts, Far
 from semisonic.daily.report.page import page, place, shifts
 from tests.support.daily_reports import EVIL, NAMES, accuracy, estimate, report, shown, unaudited
+from tests.support.page_in_browser import browser
 
 URI = "data:image/webp;base64,AA=="
 
@@ -120,3 +122,21 @@ def test_shares_are_compared_with_the_day_before():
         and sum(row["today"] for row in changes.values()) == pytest.approx(1)
     )
     assert shifts([one.model_copy(update={"yesterday": None}) for one in report().classes]) == []
+
+
+@pytest.mark.browser
+def test_a_phone_shows_all_of_it_and_names_do_nothing(tmp_path: Path):
+    far = Far(ranked_by="a", looked=1, labels=[], typical=None, groups=[[shown(k, "x" * 300, EVIL) for k in range(9)]])
+    made = report((EVIL, "y" * 300, *NAMES[2:]), project=f"{EVIL}{'z' * 300}", far=far)
+    (tmp_path / "day.html").write_text(page(made, dict.fromkeys(range(0, 100, 2), URI)))
+    said: list[str] = []
+    with browser() as opened:
+        for width, scheme in ((390, "dark"), (1280, "light")):
+            window = opened.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+            window.on("console", lambda message: said.append(message.text))
+            window.goto((tmp_path / "day.html").as_uri())
+            assert window.evaluate("document.documentElement.scrollWidth") == width
+            assert window.evaluate("document.scripts.length") == 0 and window.title() == f"Day 3 of {made.project}"
+            dark = window.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
+            assert dark == (scheme == "dark")
+    assert said == []
