@@ -3,7 +3,7 @@ such; nothing is ever trained on them."""
 
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -27,20 +27,37 @@ LEAST_PART = 0.2
 def run(project: "Project", args: Namespace) -> ExitCode:
     """Raises `UserError` where no part can be accepted, with what to do. args: at_least, draw, who."""
     with project.store() as store:
-        run_name = store.run
-        found = looks_of(store, run_name) if run_name else []
-        if run_name is None or not any(one.answered.any() for one in found):
-            raise UserError(
-                f"accept: nobody has looked at the audit of {name_of(run_name or 'a run')} yet, and nothing else backs "
-                f"its labels: {len(store.queue('audit')):,} images wait in the queue audit; `page` shows them"
-            )
-        images, looks = _looks(store, found)
-        of = days_text(sorted({day for one in found for day in one.row.details["days"]}))
-        part = surest_part(looks, args.at_least)
-        if part is None:
-            raise UserError(_refusal(project, store, run_name, looks, of, args))
-        _accept(store, run_name, images, part, of, args)
+        _accept(store, backed(project, store, args), args)
     return ExitCode.OK
+
+
+class Backed(NamedTuple):
+    """Auto-labels that an audit backs."""
+
+    run: str
+    images: np.ndarray
+    """int64 [N]: those of which these are the labels."""
+    part: Part
+    of: str
+    """Which labels were audited: "day 3"."""
+
+
+def backed(project: "Project", store: Store, args: Namespace) -> Backed:
+    """The largest surest part of the labels of which the audit's lower end is `args.at_least`. Raises `UserError` where
+    there is none, with what to do; `args.draw` puts as many images as are missing into the audit."""
+    run_name = store.run
+    found = looks_of(store, run_name) if run_name else []
+    if run_name is None or not any(one.answered.any() for one in found):
+        raise UserError(
+            f"{args.command}: nobody has looked at the audit of {name_of(run_name or 'a run')} yet, and nothing else "
+            f"backs its labels: {len(store.queue('audit')):,} images wait in the queue audit; `page` shows them"
+        )
+    images, looks = _looks(store, found)
+    of = days_text(sorted({day for one in found for day in one.row.details["days"]}))
+    part = surest_part(looks, args.at_least)
+    if part is None:
+        raise UserError(_refusal(project, store, run_name, looks, of, args))
+    return Backed(run_name, images[part.rows], part, of)
 
 
 def _looks(store: Store, found: Sequence[Looked]) -> tuple[np.ndarray, Looks]:
@@ -66,13 +83,14 @@ def _looks(store: Store, found: Sequence[Looked]) -> tuple[np.ndarray, Looks]:
     return every, Looks(certainty, cut, np.concatenate(rows), np.concatenate(right))
 
 
-def _accept(store: Store, run: str, images: np.ndarray, part: Part, of: str, args: Namespace) -> None:
+def _accept(store: Store, accepted: Backed, args: Namespace) -> None:
+    run, images, part, of = accepted
     found = part.found
     details = {
         "at_least": args.at_least, "of": of, "threshold": part.threshold, "share": part.share, "right": found.value,
         "low": found.low, "high": found.high, "looks": found.n, "labels": found.population, "method": found.method,
     }  # fmt: skip
-    store.accept(images[part.rows], run, args.who, details)
+    store.accept(images, run, args.who, details)
     count = int((store.current().state == State.ACCEPTED).sum())
     print(
         f"Accepted: {count:,} labels of {name_of(run)}, the surest of {of}. Of the {found.population:,} labels whose "
@@ -84,7 +102,9 @@ def _accept(store: Store, run: str, images: np.ndarray, part: Part, of: str, arg
 
 def _refusal(project: "Project", store: Store, run: str, looks: Looks, of: str, args: Namespace) -> str:
     asked, labels = percent(args.at_least), len(looks.certainty_N)
-    begin = f"accept: no part of the {labels:,} labels of {of} is right to {asked} % by the lower end of the audit"
+    begin = (
+        f"{args.command}: no part of the {labels:,} labels of {of} is right to {asked} % by the lower end of the audit"
+    )
     waiting = len(store.queue("audit"))
     more = more_to_accept(looks, args.at_least)
     if more is None:

@@ -149,7 +149,7 @@ def _export(parser: Parser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--at-least", type=share, metavar="SHARE",
-        help="labels of people, and auto-labels whose certainty is at least this",
+        help="labels of people, and auto-labels of which so many are right, as for accept",
     )  # fmt: skip
     which.add_argument("--states", type=listed, metavar="A,B,...", help="such as given,reviewed (default: all labeled)")
     parser.add_argument("--days", type=listed, metavar="N,N-N,...", help="images of these days (default: all)")

@@ -25,7 +25,7 @@ def project(store: Store, tmp_path: Path) -> SimpleNamespace:
 
 
 def accept(project: SimpleNamespace, at_least: float, draw: bool = False) -> None:
-    assert accepting.run(project, Namespace(at_least=at_least, draw=draw, who=WHO)) == 0
+    assert accepting.run(project, Namespace(command="accept", at_least=at_least, draw=draw, who=WHO)) == 0
 
 
 def test_the_part_that_the_audit_backs_is_accepted_with_its_figures(project, store, capsys):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from semisonic.config.arguments import check_folder, check_new_file
+from semisonic.daily.accepting import backed
 from semisonic.daily.exchange.label_studio import write_tasks
 from semisonic.daily.exchange.rows import Row
 from semisonic.daily.exchange.tables import write_csv, write_parquet
@@ -34,8 +35,8 @@ class Wanted(NamedTuple):
     states: frozenset[State] = frozenset(State) - {State.UNLABELED}
     days: frozenset[int] | None = None
     """None: all."""
-    at_least: float | None = None
-    """Least certainty of a network's label; people's labels then count whatever they are."""
+    backed: np.ndarray | None = None
+    """Images whose labels by the network an audit backs; those of others are left out. None: all count."""
 
 
 def run(project: Project, args: argparse.Namespace) -> int:
@@ -52,6 +53,9 @@ def run(project: Project, args: argparse.Namespace) -> int:
         "tree": partial(write_tree, copies=args.copies),
     }  # fmt: skip
     with project.store() as store, snapshot(store.connection), written(out):
+        if args.at_least is not None:
+            asked = argparse.Namespace(command="export", at_least=args.at_least, draw=False)
+            wanted = wanted._replace(backed=backed(project, store, asked).images)
         out.parent.mkdir(parents=True, exist_ok=True)
         count = write[args.to](out, rows_of(store, wanted))
     print(printable(f"{count:,} label{'s' if count != 1 else ''} in {out}"))
@@ -63,7 +67,7 @@ def wanted_of(args: argparse.Namespace) -> Wanted:
     problems: list[str] = []
     wanted = Wanted()
     if args.at_least is not None:
-        wanted = wanted._replace(states=PERSON | set(NETWORK), at_least=args.at_least)
+        wanted = wanted._replace(states=PERSON | set(NETWORK))
     elif args.states:
         words = {state.word: state for state in State}
         problems += [
@@ -104,8 +108,8 @@ def rows_of(store: Store, wanted: Wanted) -> Iterator[Row]:
     chosen = np.isin(current.state, sorted(wanted.states))
     if wanted.days is not None:
         chosen &= np.isin(current.day, sorted(wanted.days))
-    if wanted.at_least is not None:
-        chosen &= ~network | (certainty >= wanted.at_least)
+    if wanted.backed is not None:
+        chosen &= ~network | np.isin(current.image, wanted.backed)
     names = {row.id: row.name for row in store.classes(all=True)}
     made = _made(store)
     places = np.flatnonzero(chosen)

@@ -1,17 +1,22 @@
 """What is exported, where to, and that nothing is overwritten or left half."""
 
+import argparse
 import csv
 import errno
 import os
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from semisonic import cli
 from semisonic.checkpoint import atomic_files
+from semisonic.daily.accepting import Backed
+from semisonic.daily.exchange import exporting
 from semisonic.daily.exchange.exporting import free_place
 from semisonic.daily.project import Project
+from semisonic.daily.store import Store
 from tests.support.daily import new_image
 from tests.support.daily_projects import RUN, begin, every_state, odd_images
 
@@ -54,14 +59,26 @@ def test_each_label_says_what_it_is_worth(project: Project, tmp_path: Path):
     assert {row["run"] for row in found} == {"", RUN}
 
 
-def test_states_days_and_certainty_choose(project: Project, tmp_path: Path):
+def test_labels_that_an_audit_backs(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    assert daily(project, "--to", "csv", "--at-least", "0.9") == 2
+    assert "export: nobody has looked at the audit of day-001 yet" in capsys.readouterr().err
+
+    def backed(project: Project, store: Store, args: argparse.Namespace) -> Backed:
+        assert (args.command, args.at_least, args.draw) == ("export", 0.9, False)
+        return Backed(RUN, np.array([1, 18, 20]), None, "day 1")  # type: ignore[arg-type]
+
+    monkeypatch.setattr(exporting, "backed", backed)
+    sure = rows(project, tmp_path, "--at-least", "0.9")
+    assert Counter(row["state"] for row in sure) == {"given": 11, "reviewed": 1, "auto": 1, "accepted": 1}
+
+
+def test_states_and_days_choose(project: Project, tmp_path: Path):
     assert {row["state"] for row in rows(project, tmp_path, "--states", "given,unsure")} == {"given", "unsure"}
     (late,) = rows(project, tmp_path, "--states", "unlabeled,given", "--days", "2-3")
     assert late["path"].endswith("late.png") and (late["state"], late["label"], late["at"]) == ("unlabeled", "", "")
     assert len(rows(project, tmp_path, "--days", "1")) == 24 and rows(project, tmp_path, "--days", "2") == []
-    sure = rows(project, tmp_path, "--at-least", "0.9")
-    assert Counter(row["state"] for row in sure) == {"given": 11, "reviewed": 1, "auto": 3, "accepted": 2}
-    assert all(float(row["certainty"]) >= 0.9 for row in sure if row["certainty"])
 
 
 @pytest.mark.parametrize(
