@@ -11,7 +11,7 @@ from semisonic.daily.store.classes import Unfounded, read_classes
 from semisonic.daily.store.current import read_current, rebuild
 from semisonic.daily.store.database import Connection, DatabaseProblem, snapshot, told
 from semisonic.daily.store.events import select
-from semisonic.daily.store.images import file_is, hash_of, real_path
+from semisonic.daily.store.images import file_is, real_path
 from semisonic.daily.store.revisions import revisions
 from semisonic.daily.writing import written
 from semisonic.schema import UserError
@@ -123,9 +123,7 @@ def _files(connection: Connection, hashes: bool) -> list[str]:
     ).fetchall()
     for image, stored, size, time, digest in rows:
         path = real_path(stored) if stored else ""
-        wrong = file_is(path, (size, time), digest) if path else "gone"
-        if not wrong and hashes and hash_of(path) != digest:
-            wrong = "changed"
+        wrong = file_is(path, (size, time), digest, hashes) if path else "gone"
         if wrong:
             found[wrong].append(f"image {image} ({name_of(path) if path else 'replaced by another image'})")
     return [

@@ -110,7 +110,7 @@ def _add_chunk(adding: _Adding, chunk: list[NewImage]) -> None:
         before = by_path.get(path)
         number = by_hash.get(image.hash)
         if number is None:
-            number = by_hash[image.hash] = _new(adding, image, before is not None)
+            number = by_hash[image.hash] = _new(adding, image, before)
         else:
             _known(adding, image, number, before)
         found = (number, image.bytes, image.mtime_ns, image.inode)
@@ -150,13 +150,17 @@ def _number(adding: _Adding, image: NewImage) -> int | None:
     return number
 
 
-def _new(adding: _Adding, image: NewImage, changed: bool) -> int:
+def _new(adding: _Adding, image: NewImage, before: tuple[int, ...] | None) -> int:
     number, label = adding.next_image, _number(adding, image)
     if adding.next_day:
         adding.added.day, adding.added.opened, adding.next_day = open_day(adding.connection), True, False
     adding.next_image += 1
     adding.added.new += 1
-    adding.added.changed += changed
+    if before is not None:
+        adding.added.changed += 1
+        adding.added.problems.append(
+            f"{image.path}: holds another image than before, number {number}; the one before was number {before[0]}"
+        )
     adding.rows["image"].append((number, image.hash, adding.added.day, image.bytes, image.width, image.height))
     said: tuple[int, int | None, int] = (int(State.UNLABELED), None, 0)
     if label is not None:
@@ -258,12 +262,12 @@ def image_at(connection: Connection, path: str) -> int | None:
     return int(row[0]) if row else None
 
 
-def file_is(path: str, seen: tuple[int, int], digest: bytes) -> str:
+def file_is(path: str, seen: tuple[int, int], digest: bytes, read: bool = False) -> str:
     """What is wrong with an image's file: "", "gone" or "changed". seen: its bytes and time when it was added; where
-    those are others, its content decides."""
+    those are others, its content decides. read: in any case."""
     try:
         found = os.stat(path)
-        if (found.st_size, found.st_mtime_ns) == seen:
+        if not read and (found.st_size, found.st_mtime_ns) == seen:
             return ""
         return "" if hash_of(path) == digest else "changed"
     except OSError:

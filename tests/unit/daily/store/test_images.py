@@ -19,6 +19,8 @@ def test_known_moved_and_changed_ones(tmp_path: Path):
     (folder / "3.png").write_text("something else")
     added = store.add_images([seen(path) for path in sorted(folder.iterdir())], WHO)
     assert (added.new, added.known, added.moved, added.changed, added.day) == (1, 3, 1, 1, 1)
+    (line,) = added.problems
+    assert line == f"{folder}/3.png: holds another image than before, number 4; the one before was number 3"
     assert [store.path_of(n).name for n in (1, 2, 4)] == ["new.png", "copy.png", "3.png"]
     (folder / "copy.png").unlink()
     assert store.path_of(2).name == "2.png", "the copy is gone"
