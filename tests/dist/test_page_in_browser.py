@@ -309,7 +309,8 @@ def test_a_sweep_labels_a_wall_and_leaves_the_odd_one_out(person, project, url):
     ada = person().open(url, "suspicious").press("s")
     ada.page.wait_for_selector(".sweep")
     marked = ada.page.eval_on_selector_all(".sweep .tile", "(tiles) => tiles.map((tile) => Number(tile.dataset.image))")
-    assert len(marked) == 51 and {image % 3 for image in marked} == {31 % 3}
+    assert len(marked) == 51 and not {*marked} & {*QUEUES["audit"]}  # which are shown in the audit alone
+    assert {image % 3 for image in marked[:42]} == {31 % 3}  # all that are like it
     ada.press("ArrowRight", "Space", "2").settled().sees("50 images: dog. One undo (u) takes all back.")
     wall = {image for image, what in said(project).items() if what == (State.REVIEWED, "dog")}
     assert wall == {*marked} - {marked[1]}

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from semisonic.daily.page.server import PageServer
+from semisonic.daily.passes import arrays
 from semisonic.daily.project import Project
 from semisonic.daily.store import Change, ScoreBatch, State
 from tests.support.daily import seen
@@ -54,10 +55,9 @@ def project(
         for name, numbers in QUEUES.items():
             store.put_queue(name, [i for i in numbers if i <= images], 1)
         store.connection.execute("INSERT INTO day (number, began) VALUES (2, '2026-11-29T08:00:00.000+00:00')")
-    made.features.mkdir()
     features_ND = np.eye(16, dtype=np.float16)[guess_N] + 0.01 * np.random.default_rng(0).random((images, 16))
-    np.save(made.features / "day-001.npy", (features_ND / np.linalg.norm(features_ND, axis=1)[:, None]).astype("f2"))
-    np.save(made.features / "day-001.ids.npy", number_N.astype(np.int64))
+    features_ND /= np.linalg.norm(features_ND, axis=1)[:, None]
+    arrays.write(made.features, RUN, "a network", [(number_N, features_ND)], number_N, 16)
     return made
 
 

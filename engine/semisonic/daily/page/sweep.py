@@ -1,37 +1,47 @@
-"""The sweep: the nearest images without a person's label of one image, in the features of the newest day.
+"""The sweep: the nearest images without a person's label of one image, in the features of the newest run.
 
-An index of many images is built in the background. Without faiss, a search looks at all of them.
+An index of many images is built in the background; until it is there, the features before them are searched, if there
+are any. Without faiss, a search looks at all images.
 """
 
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from semisonic.daily.store import PERSON, State, Store
+from semisonic.daily.passes import arrays
+from semisonic.daily.store import LOOKED, State, Store
 from semisonic.daily.store.queues import AUDIT
 from semisonic.schema import UserError
 
-EXACT = 100_000
-"""Images up to which a search that looks at all of them is quick."""
 if TYPE_CHECKING:
     from semisonic.curation.neighbors import Index
 
-_OPEN = tuple(state for state in State if state not in (*PERSON, State.REJECTED, State.UNSURE))
+EXACT = 100_000
+"""Images up to which a search that looks at all of them is quick."""
+OTHERS = ("init", "pixels")
+"""Features where there are none of a run."""
+_OPEN = tuple(state for state in State if state not in LOOKED)
 
 
-class Features(NamedTuple):
-    """One file of features, and what a search needs beside it."""
+class Space(NamedTuple):
+    """Features of one network, and when they were written."""
 
-    file: Path
+    name: str
     changed: int
+
+
+class Searched(NamedTuple):
+    """What a search needs."""
+
+    space: Space
     ids_N: np.ndarray
     """int64, ascending: the image of each row."""
     search: "Index"
-    building: threading.Thread
     open_N: np.ndarray
-    """bool: without a person's answer, as of `event`."""
+    """bool: nobody has decided the image, as of `event`."""
     event: list[int]
     """One number: the newest event that `open_N` knows."""
 
@@ -40,9 +50,10 @@ class Sweep:
     """For any number of threads; `store` is the calling thread's."""
 
     def __init__(self, folder: Path) -> None:
-        """folder: of the features, `day-NNN.npy` with `day-NNN.ids.npy`, or `pixels.npy`."""
+        """folder: of the features, as `passes.arrays` keeps them."""
         self._folder = folder
-        self._features: Features | None = None
+        self._searched: Searched | None = None
+        self._building: threading.Thread | None = None
         self._changing = threading.Lock()
 
     @property
@@ -51,61 +62,76 @@ class Sweep:
         return newest(self._folder) is not None
 
     def prepare(self, store: Store) -> None:
-        """Reads the newest features and begins to build their index, before anyone asks."""
-        if self.possible:
-            with self._changing:
-                self._newest(store)
+        """Reads the newest features, or begins to build their index, before anyone asks."""
+        with self._changing:
+            self._renew(store)
 
     def neighbors(self, store: Store, image: int, count: int) -> tuple[np.ndarray, bool]:
         """(ids of the nearest images, the nearest first; whether all were looked at). Those that wait in the audit are
         not among them. Raises `UserError`."""
         with self._changing:
-            features = self._newest(store)
-            _follow(features, store)
-            allowed_N = features.open_N.copy()
-        allowed_N[_rows(features.ids_N, store.queue(AUDIT))] = False
-        if not len(own := _rows(features.ids_N, np.array([image]))):
+            self._renew(store)
+            if (searched := self._searched) is None:
+                raise UserError(
+                    "the index of the newest features is being built; try again in a minute"
+                    if self.possible
+                    else "there are no features to find neighbors in: they are made by `choose` and `label`"
+                )
+            _follow(searched, store)
+            allowed_N = searched.open_N.copy()
+        allowed_N[_rows(searched.ids_N, store.queue(AUDIT))] = False
+        if not len(own := _rows(searched.ids_N, np.array([image]))):
             raise UserError(f"image {image} has no features yet: they are made by `choose` and `label`")
-        if features.building.is_alive() and features.search.notice is None and len(features.search) > EXACT:
-            raise UserError(f"the index of {len(features.search):,} images is being built; try again in a minute")
-        exact = features.search.exact
-        rows, _ = features.search.nearest(int(own[0]), count, allowed_N)
-        return features.ids_N[rows], exact
+        rows, _ = searched.search.nearest(int(own[0]), count, allowed_N)
+        return searched.ids_N[rows], searched.search.exact
 
-    def _newest(self, store: Store) -> Features:
-        file = newest(self._folder)
-        if file is None:
-            raise UserError("there are no features to find neighbors in: they are made by `choose` and `label`")
-        changed = file.stat().st_mtime_ns
-        if self._features is None or (self._features.file, self._features.changed) != (file, changed):
-            self._features = _read(file, changed, store)
-            self._features.building.start()
-        return self._features
+    def _renew(self, store: Store) -> None:
+        """Takes up the newest features: at once, or in a thread where an index of them is to be built."""
+        space = newest(self._folder)
+        known = self._searched.space if self._searched else None
+        if space in (None, known) or (self._building is not None and self._building.is_alive()):
+            return
+        assert space is not None
+        if (found := _read(self._folder, space, store)) is None:
+            return  # they are just being replaced
+        if len(found.search) <= EXACT or found.search.notice:
+            self._searched = found
+        else:
+            self._building = threading.Thread(target=self._build, args=(found,), name="index", daemon=True)
+            self._building.start()
+
+    def _build(self, found: Searched) -> None:
+        found.search.build()
+        with self._changing:
+            self._searched = found
 
 
-def newest(folder: Path) -> Path | None:
-    """The features of the newest day; of pixels where no network has made any."""
-    days = sorted(folder.glob("day-*.npy"), reverse=True)
-    files = [file for file in (*days, folder / "pixels.npy") if not file.name.endswith(".ids.npy")]
-    return next((file for file in files if file.exists() and file.with_suffix(".ids.npy").exists()), None)
+def newest(folder: Path) -> Space | None:
+    """The features of the newest run that has any, or else the others."""
+    runs = {}
+    for file in folder.glob("day-*.json"):
+        if match := re.fullmatch(r"day-(\d+)(?:-(\d+))?", file.stem):
+            runs[int(match[1]), int(match[2] or 1)] = file
+    files = [*(runs[key] for key in sorted(runs, reverse=True)), *(folder / f"{name}.json" for name in OTHERS)]
+    for file in files:
+        try:
+            return Space(file.stem, file.stat().st_mtime_ns)
+        except FileNotFoundError:
+            continue
+    return None
 
 
-def _read(file: Path, changed: int, store: Store) -> Features:
+def _read(folder: Path, space: Space, store: Store) -> Searched | None:
     from semisonic.curation.neighbors import Index  # with scikit-learn, which takes longer than the page to start
 
-    ids_N = np.load(file.with_suffix(".ids.npy"))
-    features_ND = np.load(file, mmap_mode="r")
-    if len(ids_N) != len(features_ND):
-        numbers = f"{len(features_ND):,} rows and numbers of {len(ids_N):,} images"
-        raise UserError(f"{file} has {numbers}; run `label` again")
+    features = arrays.read(folder, space.name)
+    if features is None or not len(features.ids):
+        return None
     event = store.last_event
     now = store.current()
-    known = np.searchsorted(now.image, ids_N)
-    known[known == len(now.image)] = 0
-    open_N = np.isin(now.state[known], _OPEN) & (now.image[known] == ids_N)
-    search = Index(features_ND)
-    building = threading.Thread(target=search.build, name="index", daemon=True)
-    return Features(file, changed, ids_N, search, building, open_N, [event])
+    known = np.searchsorted(now.image, features.ids).clip(max=len(now.image) - 1)
+    open_N = np.isin(now.state[known], _OPEN) & (now.image[known] == features.ids)
+    return Searched(space, features.ids, Index(features.rows), open_N, [event])
 
 
 def _rows(ids_N: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -115,14 +141,14 @@ def _rows(ids_N: np.ndarray, images: np.ndarray) -> np.ndarray:
     return rows[ids_N[rows] == images] if len(ids_N) else rows[:0]
 
 
-def _follow(features: Features, store: Store) -> None:
+def _follow(searched: Searched, store: Store) -> None:
     """Brings `open_N` up to date with what was answered since."""
     newest_event = store.last_event
     rows = store.connection.execute(
         "SELECT image, state FROM now WHERE image IN "
         "(SELECT image FROM event WHERE id > ? AND id <= ? AND image IS NOT NULL)",
-        (features.event[0], newest_event),
+        (searched.event[0], newest_event),
     ).fetchall()
     for image, state in rows:
-        features.open_N[_rows(features.ids_N, np.array([image]))] = state in _OPEN
-    features.event[0] = newest_event
+        searched.open_N[_rows(searched.ids_N, np.array([image]))] = state in _OPEN
+    searched.event[0] = newest_event

@@ -11,6 +11,7 @@ from semisonic.daily.page import ahead
 from semisonic.daily.page.ahead import Ahead
 from semisonic.daily.page.sweep import Sweep
 from semisonic.daily.page.thumbnails import Thumbnails
+from semisonic.daily.passes import arrays
 from semisonic.daily.store import Change, State
 from tests.support.labeling_page import new_project
 
@@ -32,12 +33,11 @@ def test_thumbnails_and_features_are_there_before_anyone_asks(tmp_path: Path, mo
         worker = Ahead(made, Thumbnails(made.thumbs), sweep)
         worker.start(store)
         assert soon(lambda: len(list(made.thumbs.glob("*/*.webp"))) == 2)  # the second is gone, which stops nothing
-        made.features.mkdir()
-        np.save(made.features / "day-001.npy", np.eye(6, dtype=np.float16))
-        np.save(made.features / "day-001.ids.npy", np.arange(1, 7))
+        ids_N = np.arange(1, 7)
+        arrays.write(made.features, "day-001", "a network", [(ids_N, np.eye(6))], ids_N, 6)
         store.put_queue("audit", [6], 1)  # what another process has queued meanwhile
         assert soon(lambda: len(list(made.thumbs.glob("*/*.webp"))) == 3)
-        assert soon(lambda: sweep._features is not None)
+        assert soon(lambda: sweep._searched is not None)
     worker.close()
     assert not worker._thread.is_alive()
 

@@ -1,12 +1,15 @@
 """Neighbors without a person's answer, in the features of the newest day."""
 
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from semisonic.curation.neighbors import Index
 from semisonic.daily.page.sweep import Sweep, newest
+from semisonic.daily.passes import arrays
 from semisonic.daily.project import Project
 from semisonic.daily.store import Change, State, Store
 from semisonic.schema import UserError
@@ -16,9 +19,8 @@ MILLION = 1_000_000
 
 
 def put_features(project: Project, name: str, features_ND: np.ndarray, ids_N: np.ndarray | None = None) -> None:
-    project.features.mkdir(exist_ok=True)
-    np.save(project.features / f"{name}.npy", features_ND.astype(np.float16))
-    np.save(project.features / f"{name}.ids.npy", np.arange(1, len(features_ND) + 1) if ids_N is None else ids_N)
+    ids_N = np.arange(1, len(features_ND) + 1) if ids_N is None else ids_N
+    arrays.write(project.features, name, "a network", [(ids_N, features_ND)], ids_N, features_ND.shape[1])
 
 
 def on_a_circle(count: int) -> np.ndarray:
@@ -67,12 +69,26 @@ def test_the_newest_features_count_and_are_taken_up_while_the_page_runs(project:
     sweep = Sweep(project.features)
     with project.store() as store:
         assert near(sweep, store, 10, 2) == {9, 11}
-        order = np.array([1, 10, 20])  # numbers of images, ascending, far apart on the circle of day 1
-        put_features(project, "day-002", np.array([[1, 0], [1, 0.1], [0, 1]]), order)
+        order = np.array([1, 10, 20])  # far apart on the circle of day 1
+        put_features(project, "day-001-2", np.array([[1, 0], [1, 0.1], [0, 1]]), order)
         assert near(sweep, store, 10, 1) == {1}
         with pytest.raises(UserError, match="image 11 has no features yet"):
             sweep.neighbors(store, 11, 1)
-    assert newest(project.features) == project.features / "day-002.npy"
+        put_features(project, "day-001-2", on_a_circle(20))  # extended by new images, under the same name
+        assert near(sweep, store, 10, 2) == {9, 11}
+    for name in ("day-002", "day-010", "day-010-fold-1", "pixels"):
+        (project.features / f"{name}.json").write_text("{}")
+    found = newest(project.features)
+    assert found is not None and found.name == "day-010"
+
+
+def test_features_that_are_not_whole_leave_those_before(project: Project):
+    sweep = Sweep(project.features)
+    with project.store() as store:
+        near(sweep, store, 10, 2)
+        put_features(project, "day-002", on_a_circle(20))
+        np.save(project.features / "day-002.ids.npy", np.arange(2))
+        assert near(sweep, store, 10, 2) == {9, 11}
 
 
 def test_without_a_network_there_are_features_of_pixels_or_none(tmp_path: Path):
@@ -84,9 +100,28 @@ def test_without_a_network_there_are_features_of_pixels_or_none(tmp_path: Path):
             sweep.neighbors(store, 1, 1)
         put_features(made, "pixels", on_a_circle(3))
         assert sweep.possible and near(sweep, store, 1, 1) == {2}
-        np.save(made.features / "pixels.ids.npy", np.arange(2))
-        with pytest.raises(UserError, match="3 rows and numbers of 2 images"):
-            Sweep(made.features).neighbors(store, 1, 1)
+
+
+def test_while_an_index_is_built_the_features_before_are_searched(project: Project, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("semisonic.daily.page.sweep.EXACT", 10)
+    go_on = threading.Event()
+    monkeypatch.setattr(Index, "notice", None)
+    monkeypatch.setattr(Index, "build", lambda index: go_on.wait(30))
+    sweep = Sweep(project.features)
+    with project.store() as store:
+        with pytest.raises(UserError, match="the index of the newest features is being built; try again in a minute"):
+            sweep.neighbors(store, 10, 1)
+        put_features(project, "pixels", on_a_circle(5))
+        go_on.set()
+        assert sweep._building is not None
+        sweep._building.join()
+        assert near(sweep, store, 10, 2) == {9, 11}
+        go_on.clear()
+        put_features(project, "day-002", on_a_circle(20)[::-1].copy())
+        sweep.prepare(store)
+        assert near(sweep, store, 10, 2) == {9, 11}
+        go_on.set()
+        sweep._building.join()
 
 
 def test_a_key_labels_the_wall(project: Project):
@@ -123,11 +158,8 @@ def test_neighbors_among_a_million(tmp_path: Path, capsys: pytest.CaptureFixture
         rows_only(store, MILLION)
         began = time.monotonic()
         sweep.prepare(store)
-        with pytest.raises(UserError, match="the index of 1,000,000 images is being built"):
-            sweep.neighbors(store, 1, 50)
-        features = sweep._features
-        assert features is not None
-        features.building.join()
+        assert sweep._building is not None
+        sweep._building.join()
         built = time.monotonic() - began
         times, right = [], []
         for image in random.integers(1, MILLION, 20).tolist():
