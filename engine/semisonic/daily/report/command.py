@@ -34,7 +34,7 @@ def write_report(project: "Project") -> tuple[Report, Path]:
     The same store and files give the same bytes. Raises `UserError`.
     """
     report = collect(project)
-    folder = project.folder / "report"
+    folder = project.report
     name = f"day-{report.day:03d}"
     content = page(report, addresses(project, report))
     with writing(folder):
@@ -46,7 +46,7 @@ def write_report(project: "Project") -> tuple[Report, Path]:
 
 def addresses(project: "Project", report: Report) -> dict[int, str]:
     """By image, the address of its thumbnail inside of the page; images that cannot be shown have none."""
-    thumbnails = Thumbnails(project.folder / "thumbs")
+    thumbnails = Thumbnails(project.thumbs)
     found = {}
     with project.store() as store:
         for image in pictured(report):

@@ -29,7 +29,7 @@ def course(known: Known, audited: Mapping[str, Estimate]) -> list[Day]:
 
 
 def _has_labels(known: Known, run: str) -> bool:
-    return run == known.run or (known.project.folder / "auto" / run).is_dir()
+    return run == known.run or (known.project.auto / run).is_dir()
 
 
 def _labeled_by(known: Known) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from semisonic.daily.report.history import Looks, first_events, looks
 from semisonic.daily.store import PERSON, ClassRow, Current, Scores, State, Store
+from semisonic.daily.store.database import snapshot
 
 if TYPE_CHECKING:
     from semisonic.daily.project import Project
@@ -76,12 +77,8 @@ class Known:
 @contextmanager
 def reading(project: "Project") -> Iterator[Known]:
     """All that is read inside is of one moment, while others go on to label."""
-    with project.store() as store:
-        store.connection.execute("BEGIN")
-        try:
-            yield Known(
-                project, store, store.day, store.current(), store.scores(), store.classes(all=True),
-                looks(store, project.folder / "auto"), first_events(store), store.run,
-            )  # fmt: skip
-        finally:
-            store.connection.execute("ROLLBACK")
+    with project.store() as store, snapshot(store.connection):
+        yield Known(
+            project, store, store.day, store.current(), store.scores(), store.classes(all=True),
+            looks(store, project.auto), first_events(store), store.run,
+        )  # fmt: skip

@@ -85,7 +85,7 @@ def far(known: Known) -> Far | None:
 
 def _together(known: Known, images: np.ndarray) -> list[np.ndarray]:
     """Images in groups of those that look alike, the largest first; in one group where their features are not kept."""
-    folder = known.project.folder / "features"
+    folder = known.project.features
     for space in [*reversed(known.days_of_runs), "init", "pixels"]:
         features = arrays.read(folder, space)
         if features is not None and (features.places(images) >= 0).all():
