@@ -45,6 +45,8 @@ class Looks:
 def surest_part(looks: Looks, at_least: float, seed: int = 0) -> Part | None:
     """The largest part that is right to at least this share; None: no part is, by the looks so far."""
     for share in SHARES:
+        if _Counts.of(looks, _surest(looks.certainty_N, share)).value < at_least:
+            continue  # so is the lower end
         part = part_of(looks, share, seed)
         if part is not None and part.found.low >= at_least:
             return part
@@ -116,6 +118,13 @@ class _Counts:
         looked = np.bincount(stratum[looks.rows[own]], minlength=count)[there]
         right = np.bincount(stratum[looks.rows[own & looks.right]], minlength=count)[there]
         return cls(there, sizes[there], means, looked, right)
+
+    @property
+    def value(self) -> float:
+        """The larger of the two that an estimate may have."""
+        a, b = posterior(self.means, self.right, self.looked)
+        rate = np.maximum(a / (a + b), np.where(self.looked > 0, self.right / np.maximum(self.looked, 1), 1.0))
+        return float((self.right + (self.sizes - self.looked) * rate).sum() / self.sizes.sum())
 
     def expected_low(self, looked_share_S: np.ndarray) -> float:
         """Where the lower end would lie with that share of each stratum looked at, and rates as they are so far; 0 with
