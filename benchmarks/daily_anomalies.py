@@ -5,8 +5,8 @@
 3,000 images of Fashion-MNIST of half its size: 1 % are of one class, the anomalies, and all others are normal. A person
 has labeled 5 anomalies and 45 normal images. Then come cycles of 40 looks at the images that are anomalies most
 probably, as on the page with its filter by class, and a training. Told are AUROC, average precision and the precision
-among the 1 % with the largest probability, of the first and of the last network, over all images that nobody had labeled
-before the first training; and how many anomalies a person has seen. A seed that OUT has is not made again.
+among the 1 % with the largest probability, over all images that nobody had labeled before the first training; and how
+many anomalies a person has seen. A seed that OUT has is not made again.
 """
 
 import argparse

@@ -41,7 +41,9 @@ class DayResult:
     farthest: int | None = None
     """How many of the farthest images are of the new class."""
     audit: dict[str, Any] = field(default_factory=dict)
-    """What the report tells: `value`, `low`, `high`, `n`, and `truth`."""
+    """What the report tells of the labels that are handed out (`value`, `low`, `high`, `n`), and the `truth`."""
+    auto: dict[str, Any] = field(default_factory=dict)
+    """The same of the network's labels, before a person put any right."""
     suspicious: int | None = None
     """How many of the suspicious images that were looked at had a wrong label."""
 
@@ -161,23 +163,24 @@ class Loop(Simulated):
         """15 looks at suspicious labels; then the audit, whose looks are taken back once the report is written."""
         classifier = semisonic.load(self.project().runs / self.project().run_name(day.number))
         new_class = self.new_class_right(store, day)
-        wrong = self.reviewer.wrong
+        images, wrong = self.of_day(store, day), self.reviewer.wrong
+        auto = self.right(store, unlabeled(store, images))
         self.reviewer.look(store, store.queue("suspicious")[:SUSPICIOUS], "page:suspicious", True)
-        images = self.of_day(store, day)
         found = DayResult(day.number, self.right(store, images), _tested(classifier, self.source), new_class)
         found.suspicious = self.reviewer.wrong - wrong
         audited = unlabeled(store, store.queue("audit"))
         self.auditor.look(store, audited, "page:audit", False)
         self.command("report")
-        found.audit = self.told(day) | {"truth": self.right(store, images)}
+        found.audit = self.told(day, "handed_out") | {"truth": self.right(store, images)}
+        found.auto = self.told(day, "auto_labels") | {"truth": auto}
         store.undo(self.auditor.events, self.auditor.name)
         store.put_queue("audit", [], day.number)
         return found
 
-    def told(self, day: Day) -> dict[str, Any]:
-        """What the day's report says of the accuracy."""
+    def told(self, day: Day, of: str) -> dict[str, Any]:
+        """What the day's report says of the accuracy of these labels."""
         report = json.loads((self.folder / "project" / "report" / f"day-{day.number:03}.json").read_text())
-        return {name: report["accuracy"][name] for name in ("value", "low", "high", "n")}
+        return {name: report["accuracy"][of][name] for name in ("value", "low", "high", "n")}
 
     def new_class_right(self, store: Store, day: Day) -> float | None:
         now, number = store.current(), {row.id: row.name for row in store.classes()}
