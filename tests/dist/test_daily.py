@@ -6,12 +6,12 @@ import shutil
 import signal
 import sys
 import time
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from pyarrow import parquet
 
+from semisonic.daily.command import parse_options
 from semisonic.daily.folds import fold_runs
 from semisonic.daily.labeling import table
 from semisonic.daily.labeling.command import run
@@ -55,7 +55,7 @@ def labeled_alone(project: Project) -> Project:
     shutil.rmtree(folder / "features")
     table.own_files(folder / "auto" / "day-001")[-1].unlink()
     alone = Project.open(folder)
-    run(alone, Namespace(who="ann", days="all", workers=1))
+    run(alone, parse_options("label", ["--workers", "1"]))
     return alone
 
 

@@ -58,9 +58,11 @@ def add_images(project: Project, paths: Sequence[Path]) -> None:
 
 
 def make_project(folder: Path, count: int = 12, snapshot_count: int = 2) -> Project:
-    """A project of `count` images on its first day, whose run has ended."""
+    """A project of `count` images on its first day, whose run has ended; its audits are of 4 images."""
     write_images(folder / "camera", [f"{number:02}.png" for number in range(count)])
-    project = Project.create(folder / "project", CLASSES, 16)
+    file = Project.create(folder / "project", CLASSES, 16).folder / "project.yaml"
+    file.write_text(file.read_text().replace("audit: 100", "audit: 4"))
+    project = Project.open(folder / "project")
     add_images(project, sorted((folder / "camera").iterdir()))
     project.runs.mkdir()
     save_run(project.runs / "day-001", folder / "data", snapshot_count)

@@ -18,7 +18,7 @@ from semisonic.checkpoint import format as checkpoints
 from semisonic.daily import pixels
 from semisonic.daily.passes import arrays
 from semisonic.daily.passes.arrays import Features
-from semisonic.daily.passes.images import Known, known_images
+from semisonic.daily.passes.images import Known, known_images, reading_of
 from semisonic.daily.passes.job import Session, compute, left_out_of, locked_session
 from semisonic.daily.passes.makers import Embedder
 from semisonic.daily.passes.networks import find_networks
@@ -73,7 +73,11 @@ def features_for(
             _fit(project, own)
         task = ranks.from_main(lambda: _begin(project, space, images))
         if len(task.work.images):
-            compute(task.work, Embedder(_network(project, space, ranks.device), task.known), own)
+            compute(
+                task.work,
+                Embedder(_network(project, space, ranks.device), task.known, reading=reading_of(project)),
+                own,
+            )
             ranks.from_main(lambda: _finish(project, space, task))
     found = open_features(project, space)
     assert found is not None
@@ -195,7 +199,7 @@ def _fit(project: "Project", own: Session) -> None:
 
     if (task := ranks.from_main(begun)) is None:
         return
-    compute(task.work, pixels.copies_of(project.size, ranks.device, task.known), own)
+    compute(task.work, pixels.copies_of(project.size, ranks.device, task.known, reading_of(project)), own)
 
     def fitted() -> None:
         copies = [rows for _, rows in _parts(task.work)]

@@ -15,6 +15,7 @@ from semisonic.daily.passes.images import Known
 from semisonic.daily.passes.makers import Maker
 from semisonic.daily.writing import written
 from semisonic.inference.inputs import Inputs
+from semisonic.inference.reading import Reading
 from semisonic.records.arrays import read_array
 
 SIDE = 32
@@ -106,6 +107,6 @@ def write_table(file: Path, table: np.ndarray) -> None:
         write_bytes(file, content.getbuffer())
 
 
-def copies_of(size: int, device: torch.device, images: Known) -> Shrink:
+def copies_of(size: int, device: torch.device, images: Known, reading: Reading) -> Shrink:
     """What makes small copies of images."""
-    return Shrink(Copies(size, device), images)
+    return Shrink(Copies(size, device), images, reading=reading)

@@ -128,6 +128,10 @@ def _label(parser: Parser) -> None:
         "--days", choices=("all", "newest"), default="all", help="whose images are labeled; others then have no label"
     )
     parser.add_argument(
+        "--suspicious", type=positive, metavar="N",
+        help="the most suspicious labels that are queued (default: looks.suspicious in project.yaml)",
+    )  # fmt: skip
+    parser.add_argument(
         "--workers", type=positive, metavar="N", help="processes that read files; 1 = none (default: one per CPU)"
     )
 

@@ -16,7 +16,7 @@ from semisonic.daily.labeling import scores, table
 from semisonic.daily.labeling.calibration import temperature
 from semisonic.daily.labeling.handing import hand_out
 from semisonic.daily.passes.arrays import Features
-from semisonic.daily.passes.images import Known, known_images
+from semisonic.daily.passes.images import Known, known_images, reading_of
 from semisonic.daily.passes.job import compute, left_out_of, locked_session
 from semisonic.daily.passes.makers import TOP, VIEWS, Labeler
 from semisonic.daily.passes.networks import Networks, Places, find_networks, load_networks
@@ -65,7 +65,7 @@ def run(project: "Project", args: Namespace) -> ExitCode:
                 raise UserError(
                     f"{task.places.main}: holds others than on rank 0; is it the same folder on every host?"
                 )
-            reading = Reading(getattr(args, "workers", None))
+            reading = reading_of(project, args.workers)
             compute(task.work, _labeler(task, networks, reading), own)
         return own.ranks.from_main(lambda: _finish(project, args, task, own.ranks.device))
 
@@ -83,7 +83,7 @@ def _begin(project: "Project", args: Namespace) -> Task:
         raise UserError(f"{name_of(project.folder)}: no run is finished yet; `train` comes first")
     places = find_networks(project.runs / run_name, fold_runs(project, run_name))
     networks = load_networks(places, torch.device("cpu"))
-    newest = getattr(args, "days", None) == "newest"
+    newest = args.days == "newest"
     with project.store() as store:
         current = store.current()
         classes = classes_of(store, next(own for own in reversed(store.revisions()) if own.run == run_name))
@@ -138,7 +138,7 @@ def _finish(project: "Project", args: Namespace, task: Task, device: torch.devic
         features = keep_features(project, task.run, task.identity["network"], task.work)
         _write_table(project, task, features, device)
         task.work.remove()
-    hand_out(project, task.run, table.read(_auto(project, task.run)), args.who)
+    hand_out(project, task.run, table.read(_auto(project, task.run)), args.who, args.suspicious)
     tell_left_out(project, left_out)
     return ExitCode.LEFT_OUT if left_out else ExitCode.OK
 

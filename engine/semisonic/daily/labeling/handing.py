@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semisonic.curation.choice import least_sure_per_cluster
+from semisonic.daily.auditing import draw
 from semisonic.daily.features import open_features
 from semisonic.daily.labeling.table import ROWS, Table
 from semisonic.daily.store import ScoreBatch, State, Store
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
 
 SUSPICIOUS, AUDIT = "suspicious", "audit"
 """Queues."""
-LOOKS = 200
-"""Most suspicious images that are queued."""
+CANDIDATES = 10
+"""Most suspicious images of which one is queued."""
 
 
-def hand_out(project: "Project", run: str, labels: Table, who: str) -> None:
-    """Makes the labels those of the project, and says what to do next."""
-    from semisonic.daily.auditing import draw
-
+def hand_out(project: "Project", run: str, labels: Table, who: str, looks: int | None = None) -> None:
+    """Makes the labels those of the project, and says what to do next. looks: suspicious images to be queued; None: as
+    many as the project's settings say."""
+    looks = project.settings.looks.get("suspicious", 0) if looks is None else looks
     with project.store() as store:
         if not is_current(store, run, labels):
             store.take_over(run, batches(labels), who)
         if all(audit.day != store.day for audit in store.audits(run)):
             draw(project, store, run)
-        queue_suspicious(project, store, run, labels)
+        queue_suspicious(project, store, run, labels, looks)
         told(project, store, run, labels)
 
 
@@ -56,19 +57,19 @@ def is_current(store: Store, run: str, labels: Table) -> bool:
     )
 
 
-def queue_suspicious(project: "Project", store: Store, run: str, labels: Table) -> None:
-    """Fills the queue with the most suspicious labels that no person has decided and that are not audited, one of each
-    cluster of features, so that a page is not many times the same confusion."""
+def queue_suspicious(project: "Project", store: Store, run: str, labels: Table, looks: int) -> None:
+    """Fills the queue with so many of the most suspicious labels that no person has decided and that are not audited,
+    one of each cluster of features, so that a page is not many times the same confusion."""
     current = store.current()
     auto = current.image[np.isin(current.state, (State.AUTO, State.ACCEPTED))]
     free = np.isin(labels["image"], auto) & ~np.isin(labels["image"], store.queue(AUDIT))
     store.empty_queue(SUSPICIOUS)
     images, features = labels["image"][free], open_features(project, run)
-    if not len(images) or features is None:
+    if not len(images) or not looks or features is None:
         return
     surest_first = -labels["suspicion"][free]
-    worst = np.argsort(surest_first, kind="stable")[: 10 * LOOKS]
-    chosen = least_sure_per_cluster(features.of(images[worst]), surest_first[worst], LOOKS)
+    worst = np.argsort(surest_first, kind="stable")[: CANDIDATES * looks]
+    chosen = least_sure_per_cluster(features.of(images[worst]), surest_first[worst], looks)
     store.put_queue(SUSPICIOUS, images[worst][chosen], store.day)
 
 

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from semisonic.data.sets import manifest
+from semisonic.data.sets.limits import FILE_MB, PIXELS, Limits
 from semisonic.inference.batches import Found
 from semisonic.inference.keyed import key_of
+from semisonic.inference.reading import Reading
 from semisonic.inference.sources import FileSources, Names
 
 if TYPE_CHECKING:
+    from semisonic.daily.project import Project
     from semisonic.daily.store import Store
 
 CHANGED = "was changed since it was added"
@@ -44,6 +48,22 @@ class Known:
         )
         changed = [(int(row), CHANGED) for row in found.rows[~same]]
         return replace(found, rows=found.rows[same], files=files, keys=found.keys[same]), changed
+
+
+class AsAdded(Reading):
+    """Files are read as `add` has read them, with its words for what is wrong."""
+
+    def examine(self, path: str) -> manifest.Examined:
+        """What is found in a file; never raises."""
+        found = manifest.examine(path, limits=self.limits)
+        assert found is not None  # without a known digest
+        return found
+
+
+def reading_of(project: "Project", workers: int | None = None) -> Reading:
+    """By the limits of the project's fields. workers: processes; None: one for each CPU, where the files are many."""
+    own = project.settings.fields.get("data", {})
+    return AsAdded(workers, Limits(own.get("max_file_mb", FILE_MB), own.get("max_pixels", PIXELS)))
 
 
 def known_images(store: "Store", images: np.ndarray) -> Known:
