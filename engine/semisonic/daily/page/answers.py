@@ -98,7 +98,13 @@ class Answers:
 
     def _record(self, changes: Sequence[Change], author: Author) -> None:
         """One transaction, without those that are in conflict; each for itself where one cannot be stored."""
-        rest = list(changes)
+        firsts = {change.image: change for change in reversed(changes)}
+        rest = [change for change in changes if firsts[change.image] is change]
+        self._record_once(rest, author)
+        if again := [change for change in changes if firsts[change.image] is not change]:
+            self._record(again, author)  # on what the first answer to the same image has left
+
+    def _record_once(self, rest: list[Change], author: Author) -> None:
         while rest:
             try:
                 events = self.store.record(rest, author.who, author.source, self.run)
@@ -114,7 +120,7 @@ class Answers:
             except UserError as error:
                 if len(rest) > 1:
                     for change in rest:
-                        self._record([change], author)
+                        self._record_once([change], author)
                 else:
                     self.errors.append({"key": rest[0].key, "image": rest[0].image, "message": _line(error)})
                 return

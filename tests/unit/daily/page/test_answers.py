@@ -91,6 +91,21 @@ def test_of_one_request_what_can_be_stored_is(project: Project, browser: Browser
     assert browser.post("label", queue="suspicious", changes=[again])["done"] and now(project, 23)[1] == CAT
 
 
+def test_of_two_answers_to_one_image_the_first_stands(project: Project, browser: Browser):
+    image = shown(browser, "free")[9]
+    changes = [
+        browser.change(image, CAT, "one"),
+        browser.change(image, DOG, "two"),
+        browser.change(image, DOG, "three"),
+    ]
+    told = browser.post("label", queue="free", changes=changes)
+    (stored,) = told["done"]
+    assert (stored["key"], now(project, 9)[1]) == ("one", CAT)
+    assert [(row["key"], row["now"]["event"]) for row in told["conflicts"]] == [
+        ("two", stored["event"]), ("three", stored["event"]),
+    ]  # fmt: skip
+
+
 def test_a_correction_is_made_on_the_event_of_the_answer_before(project: Project, browser: Browser):
     image = shown(browser, "audit")[3]
     first = browser.label("audit", [image], CAT)["done"][0]
