@@ -108,10 +108,8 @@ def _after(facts: Facts) -> Step:
         return _look(facts, AFTER, "Check")
     if not facts.reported:
         return Step(f"that of day {facts.day}", ("report",))
-    news = (
-        f"{facts.new_labels:,} label{'s' if facts.new_labels != 1 else ''} {'are' if facts.new_labels != 1 else 'is'}"
-    )
-    again = f", or train again, for {news} new since: {_command(facts, 'train')}" if facts.new_labels else ""
+    news = f"{facts.new_labels:,} new label{'s' if facts.new_labels != 1 else ''}"
+    again = f", or train again with {news}: {_command(facts, 'train')}" if facts.new_labels else ""
     return Step(f"Day {facts.day} is done; add the next images: {_command(facts, 'add FOLDER')}{again}")
 
 

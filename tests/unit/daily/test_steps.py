@@ -36,7 +36,7 @@ SITUATIONS = {
     "queues wait": (AUTO, (), "Check 100 images in the queue audit, then 15 images in the queue suspicious, then 5"),
     "the audit is done": (replace(AUTO, queues={"suspicious": 15}), (), "Check 15 images in the queue suspicious, about 1"),
     "all was looked at": (LOOKED, ("report",), "that of day 1"),
-    "reported": (REPORTED, (), "Day 1 is done; add the next images: semisonic daily p add FOLDER, or train again, for 120"),
+    "reported": (REPORTED, (), "Day 1 is done; add the next images: semisonic daily p add FOLDER, or train again with 120"),
     "reported without a look": (replace(REPORTED, new_labels=0), (), "add the next images: semisonic daily p add FOLDER"),
     "classes were merged": (replace(REPORTED, queues={"second-look": 7}), (), "Look again at 7 images in the queue second"),
     "trained again": (replace(TRAINED, run="day-001-2", labeled_run="day-001"), ("label",), "day-001-2 is trained, and"),
