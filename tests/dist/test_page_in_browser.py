@@ -201,7 +201,10 @@ def test_names_are_text_and_who_has_no_token_or_another_host_gets_nothing(person
         ada.press("ArrowLeft", "g").sees(EVIL_FILE).press("u").settled().press("2")  # single, and its messages
         ada.press("h").sees(EVIL_CLASS).press("Escape", "/").page.keyboard.type("<script")
         ada.press("Enter", "g", "s").sees(EVIL_CLASS).press("Escape").settled()
-        ada.queue("free").page.select_option("[aria-label=Label]", label=EVIL_CLASS)
+        ada.queue("suspicious").page.select_option("[aria-label=Label]", label=EVIL_CLASS)
+        ada.page.select_option("[aria-label='Runner-up']", label="horse")
+        labels = "(all) => all.map((one) => one.textContent)"
+        ada.until(lambda: {*ada.page.eval_on_selector_all(".words", labels)} == {EVIL_CLASS})
         assert ada.page.title() == "project · Semisonic"
         assert (
             ada.page.query_selector("img[src=x]") is None and ada.page.query_selector("main script, nav script") is None

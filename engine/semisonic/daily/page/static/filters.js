@@ -14,8 +14,8 @@ export function drawFilters(place, { classes, blind, free, filters, change, view
     select.value = value ?? "";
     return select;
   };
-  const label = filters.pair?.split(",")[0] ?? filters.class ?? "";
-  const second = filters.pair?.split(",")[1] ?? "";
+  const label = filters.pair?.split(",")[0] || filters.class || "";
+  const second = filters.pair?.split(",")[1] || "";
   const pair = (first, then) =>
     change({ ...filters, class: first && !then ? first : "", pair: first && then ? `${first},${then}` : "" });
   const others = classes.filter(({ id }) => String(id) !== String(label));
@@ -24,7 +24,7 @@ export function drawFilters(place, { classes, blind, free, filters, change, view
       type: "number",
       min: 0,
       max: 1,
-      step: 0.05,
+      step: "any",
       placeholder: empty,
       value: filters[name] ?? "",
       aria: { label: words },
@@ -46,7 +46,7 @@ export function drawFilters(place, { classes, blind, free, filters, change, view
     : [
         pick("Label", label, "Every label", classes, (value) => pair(value, "")),
         label !== "" && pick("Runner-up", second, "any runner-up", others, (value) => pair(label, value)),
-        free && pick("Order", filters.sort, "Newest first", ORDERS, (value) => set("sort", value)),
+        free && pick("Order", filters.sort, "Newest", ORDERS, (value) => set("sort", value)),
         el(
           "span",
           { class: "range" },
@@ -74,9 +74,9 @@ export function drawFilters(place, { classes, blind, free, filters, change, view
 }
 
 const ORDERS = [
-  { id: "oldest", name: "Oldest first" },
-  { id: "suspicious", name: "Most suspicious first" },
-  { id: "sure", name: "Surest first" },
+  { id: "oldest", name: "Oldest" },
+  { id: "suspicious", name: "Most suspicious" },
+  { id: "sure", name: "Surest" },
 ];
 
 function views(view, grouped, blind, act) {

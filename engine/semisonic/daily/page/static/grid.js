@@ -157,10 +157,10 @@ export function pager({ number, open, more, back, forth, accept, rest }) {
   return el(
     "div",
     { class: "pager" },
-    go("‹ Page before", back),
+    go("‹ Previous page", back),
     el("span", { class: "pale" }, `Page ${number + 1} · ${state}`),
     accept &&
       el("button", { class: "primary", on: { click: accept } }, `Accept the rest (${count(rest)}) `, cap("Enter")),
-    go("Page behind ›", more ? forth : null),
+    go("Next page ›", more ? forth : null),
   );
 }

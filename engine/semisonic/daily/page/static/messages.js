@@ -27,22 +27,12 @@ export function gathered(take) {
 export function tell(words, { tone = "plain", actions = [], stays = tone !== "plain", id = null } = {}) {
   const box = el("div", { class: "message", role: tone === "plain" ? "status" : "alert", data: { tone } });
   const close = () => box.remove();
-  const button = ([label, act]) =>
-    el(
-      "button",
-      {
-        class: "link",
-        on: {
-          click: () => {
-            close();
-            act();
-          },
-        },
-      },
-      label,
-    );
-  box.append(el("p", {}, words), ...actions.map(button));
-  box.append(el("button", { class: "quiet icon", aria: { label: "Close this message" }, on: { click: close } }, "×"));
+  const link = (label, act) => el("button", { class: "link", on: { click: act } }, label);
+  box.append(
+    el("p", {}, words),
+    el("button", { class: "quiet icon", aria: { label: "Close this message" }, on: { click: close } }, "×"),
+    ...actions.map(([label, act]) => link(label, () => (close(), act()))),
+  );
   if (id) {
     box.dataset.id = id;
     for (const old of byId("messages").children) if (old.dataset.id === id) old.remove();
