@@ -11,16 +11,16 @@ import secrets
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from semisonic.daily.page.api import Api
-from semisonic.daily.page.requests import MOST_BYTES, Refused, read_json
+from semisonic.daily.page.requests import MOST_BYTES, Refused, read_json, wrong
 from semisonic.daily.page.thumbnails import NoPicture, placeholder
 from semisonic.daily.project import Project
 from semisonic.daily.store import Conflict, DatabaseProblem, Store
@@ -147,12 +147,13 @@ class Handler(BaseHTTPRequestHandler):
 
     # What is asked.
 
-    def _answer(self, respond: Any) -> None:
+    def _answer(self, respond: Callable[[SplitResult], None]) -> None:
         """Whatever happens, the browser gets one line and the terminal what nobody foresaw."""
         self._read_body = False
         try:
             self._check_host()
-            respond(urlsplit(self.path))
+            self.close_connection |= self.command in ("GET", "HEAD") and "Content-Length" in self.headers
+            respond(_address(self.path))
         except Refused as refusal:
             self._send_error(refusal.status, str(refusal))
         except Conflict as conflict:
@@ -183,21 +184,21 @@ class Handler(BaseHTTPRequestHandler):
                 "the token is missing or of another start; open the address that the command printed",
             )
 
-    def _get(self, url: Any) -> None:
+    def _get(self, url: SplitResult) -> None:
         if url.path == "/":
             return self._send(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
         if url.path.startswith("/static/") and (file := self.server.static.get(url.path[8:])):
             return self._send(HTTPStatus.OK, *file)
-        query = dict(parse_qsl(url.query, keep_blank_values=True, max_num_fields=50))
+        query = _query(url)
         if found := _PICTURE.fullmatch(url.path):
             self._check_token(query.get("token"))
             return self._send_picture(found[1], int(found[2]))
         self._run("GET", url.path, query)
 
-    def _post(self, url: Any) -> None:
+    def _post(self, url: SplitResult) -> None:
         self._run("POST", url.path, None)
 
-    def _refuse_method(self, url: Any) -> None:
+    def _refuse_method(self, url: SplitResult) -> None:
         raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"{self.command} is no request of this page")
 
     def _run(self, method: str, path: str, query: Mapping[str, str] | None) -> None:
@@ -270,6 +271,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: the terminal is for what a person must know, and addresses hold the token."""
+
+
+def _address(text: str) -> SplitResult:
+    try:
+        return urlsplit(text)
+    except ValueError:
+        raise wrong("this is no address") from None
+
+
+def _query(url: SplitResult) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(url.query, keep_blank_values=True, max_num_fields=50))
+    except ValueError:
+        raise wrong("this address asks for too much at once") from None
 
 
 def _header(text: str) -> str:

@@ -1,6 +1,7 @@
 """Who may ask the page's server for what: Host, token, addresses, methods and bodies."""
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -73,6 +74,25 @@ def test_without_the_token_nothing_of_the_project_is_told(reading: Browser, toke
 def test_there_is_nothing_at_other_addresses(reading: Browser, path: str):
     status, line = reading.refused("GET", f"{path}?token={reading.token}")
     assert status == 404 and "passwd" not in line
+
+
+def test_addresses_that_are_none(reading: Browser):
+    assert reading.refused("GET", "http://[::1/") == (400, "this is no address")
+    assert reading.refused("GET", f"{STATE}&{'a=1&' * 60}")[0] == 400
+
+
+def test_a_body_where_none_belongs_is_no_next_request(reading: Browser):
+    """Whoever gets one request through may not hide another in it."""
+    with socket.create_connection(("127.0.0.1", reading.port)) as raw:
+        inner = b"GET /static/app.js HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % reading.port
+        raw.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Length: %d\r\n\r\n" % (reading.port, len(inner)))
+        raw.sendall(inner)
+        raw.settimeout(10)
+        received = b""
+        with suppress(ConnectionResetError):
+            while piece := raw.recv(2**16):
+                received += piece
+    assert received.count(b"HTTP/1.1 ") == 1
 
 
 def test_methods(reading: Browser):
