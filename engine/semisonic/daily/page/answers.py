@@ -11,7 +11,7 @@ from semisonic.daily.page import repeats
 from semisonic.daily.page.items import Item, Seal
 from semisonic.daily.page.queues import is_blind
 from semisonic.daily.page.requests import AcceptRequest, Labeled, LabelRequest, Refused, Shown, UndoRequest, wrong
-from semisonic.daily.store import LOOKED, Change, Conflict, State, Store
+from semisonic.daily.store import LOOKED, Change, Conflict, Now, State, Store
 from semisonic.daily.store.database import DatabaseProblem
 from semisonic.daily.store.events import Author, Event, event_of, select
 from semisonic.schema import UserError
@@ -111,8 +111,12 @@ class Answers:
             except Conflict as conflict:
                 found = dict(conflict.conflicts)
                 lines = dict(zip(found, conflict.messages, strict=True))
-                told = [change for change in rest if change.image in found]
-                self.conflicts += [_conflict(change, found[change.image], lines[change.image]) for change in told]
+                blind = is_blind(author.source.removeprefix("page:"), self.store.day)
+                self.conflicts += [
+                    _conflict(change, found[change.image], lines[change.image], blind)
+                    for change in rest
+                    if change.image in found
+                ]
                 rest = [change for change in rest if change.image not in found]
                 continue
             except DatabaseProblem:
@@ -145,8 +149,11 @@ def _answer(given: Labeled, item: Item) -> tuple[State, int | None]:
     return State.REVIEWED if item.guess else State.GIVEN, answer.class_id
 
 
-def _conflict(change: Change, now: Any, line: str) -> Told:
+def _conflict(change: Change, now: Now, line: str, blind: bool) -> Told:
+    """blind: what a person has said is told, and not what the network says."""
     stands = {"event": now.event, "state": now.state.word, "class": now.class_id, "who": now.who}
+    if blind and now.state not in LOOKED:
+        stands |= {"state": State.UNLABELED.word, "class": None}
     return {"key": change.key, "image": change.image, "message": line, "now": stands}
 
 

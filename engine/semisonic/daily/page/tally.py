@@ -58,18 +58,19 @@ class Tally:
                 self._begin()
             if self._read < 0:
                 self._read = _last_before(connection, self._day)
+            newest = last_event(connection)
             rows = connection.execute(
-                "SELECT id, kind, image, source, who, at, details FROM event WHERE id > ? ORDER BY id", (self._read,)
-            )
+                "SELECT id, kind, image, source, who, at, details FROM event WHERE id > ? AND id <= ? AND "
+                "(kind = 'undo' OR source GLOB 'page:*' AND kind IN ('label', 'note')) ORDER BY id",
+                (self._read, newest),
+            ).fetchall()
             for row in rows:
                 self._add(*row)
-                self._read = row[0]
+            self._read = newest
 
     def _add(
         self, event: int, kind: str, image: int | None, source: str, who: str, at: str, details: str | None
     ) -> None:
-        if kind not in ("label", "note", "undo") or (kind != "undo" and not source.startswith(_PAGE)):
-            return
         told = json.loads(details) if details else {}
         if kind == "undo":
             if gone := self._looks.pop(told["event"], None):

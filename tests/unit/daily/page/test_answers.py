@@ -193,6 +193,17 @@ def test_what_a_blind_queue_did_not_show_an_undo_does_not_tell(browser: Browser)
     assert (told["state"], told["class"]) == ("unlabeled", None)
 
 
+def test_a_conflict_in_a_blind_queue_tells_what_people_say_alone(browser: Browser):
+    image = shown(browser, "audit")[1]
+    bob = Browser(browser.port, browser.token, "bob")
+    event = bob.label("audit", [image], HORSE)["done"][0]["event"]
+    (conflict,) = browser.label("audit", [image], CAT)["conflicts"]
+    assert (conflict["now"]["state"], conflict["now"]["class"]) == ("given", HORSE)
+    bob.post("undo", event=event)
+    (conflict,) = browser.label("audit", [image], CAT)["conflicts"]
+    assert (conflict["now"]["state"], conflict["now"]["class"]) == ("unlabeled", None)
+
+
 def test_undo_of_what_cannot_be(browser: Browser):
     event = browser.label("free", [shown(browser, "free")[2]], CAT)["done"][0]["event"]
     browser.post("undo", event=event)
