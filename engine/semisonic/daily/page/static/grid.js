@@ -49,6 +49,8 @@ export class Wall {
   }
 }
 
+const AHEAD = 2; // large images that are fetched before they are looked at
+
 /** The large image of a page, and the page's thumbnails as a strip. */
 export class Single {
   constructor(cards, nameOf, { pick }) {
@@ -98,6 +100,7 @@ export class Single {
     strip.scrollLeft = this.strip[at].offsetLeft - strip.clientWidth / 2;
     this.refresh();
     if (focus) this.figure.focus({ preventScroll: true });
+    for (const next of this.cards.slice(at + 1, at + 1 + AHEAD)) new Image().src = image(next.image);
   }
 
   get columns() {

@@ -214,8 +214,9 @@ export class Outbox extends EventTarget {
       return;
     }
     this.#drop(group);
-    refsOf(group[0]).forEach((ref) => this.#tell("error", { ref, message: error.message }));
-    if (group[0].kind === "undo") this.#tell("refused", { key: group[0].key, message: error.message });
+    const [{ kind, key }] = group;
+    if (kind === "undo") this.#tell("refused", { key, message: error.message });
+    else refsOf(group[0]).forEach((ref) => this.#tell("error", { ref, message: error.message }));
   }
 
   async #wait(error) {

@@ -1,6 +1,7 @@
 // Images of a queue, a page at a time; the next page is fetched, with its thumbnails, while this one is looked at.
 
 import { get, thumb } from "./api.js";
+import { refOf } from "./outbox.js";
 
 /** One card for each image that was shown. `item` is the server's own note on what was shown, new each time.
  *  `answer` is what this page's reviewer said, `{class}` or `{state}`; `status` is open, unsent, saved, conflict or
@@ -28,6 +29,11 @@ export class Cards {
 
   ofImage(image) {
     return this.#all.filter((card) => card.image === image);
+  }
+
+  /** Those whose newest answer is of the entry with a key. */
+  ofKey(key) {
+    return this.#all.filter(({ ref }) => ref?.startsWith(refOf(key, "")));
   }
 
   waiting(ref) {

@@ -15,6 +15,7 @@ export class Review extends EventTarget {
     outbox.addEventListener("conflict", ({ detail }) => this.#conflict(detail));
     outbox.addEventListener("error", ({ detail }) => this.#error(detail));
     outbox.addEventListener("undone", ({ detail }) => this.#undone(detail));
+    outbox.addEventListener("refused", ({ detail }) => this.#notUndone(detail));
   }
 
   /** One answer to one or many cards: one action, which one undo takes back. `parts` is `[[queue, cards], ...]`. */
@@ -81,6 +82,7 @@ export class Review extends EventTarget {
 
   #conflict({ ref, image, message, now }) {
     const cards = this.cards.waiting(ref);
+    this.#forget(ref);
     const [wanted] = cards.map((card) => card.answer);
     for (const card of cards) {
       Object.assign(card, {
@@ -97,24 +99,41 @@ export class Review extends EventTarget {
 
   #error({ ref, message }) {
     const cards = this.cards.waiting(ref);
+    this.#forget(ref);
     for (const card of cards) Object.assign(card, { answer: null, status: "error", message });
     this.#changed(cards);
     this.#tell("error", { cards, message });
   }
 
+  /** What the server has taken back: an undo of this page, or on its own knowledge an answer from before. */
   #undone({ key, undone }) {
-    const touched = [];
+    const own = this.#own.delete(key);
+    const touched = own ? this.cards.ofKey(key) : [];
     for (const { image, state, class: stands, now_event: event } of undone) {
-      const own = this.cards.waiting(refOf(key, image));
-      for (const card of own.length ? own : this.cards.ofImage(image)) {
-        Object.assign(card, { event, state, class: stands });
-        if (!own.length) card.answer = null;
-        card.status = card.answer ? "saved" : "open";
-        touched.push(card);
-      }
+      const cards = own ? this.cards.waiting(refOf(key, image)) : this.#settled(image);
+      for (const card of cards) Object.assign(card, { event, state, class: stands, ...(!own && { answer: null }) });
+      if (!own) touched.push(...cards);
     }
+    for (const card of touched) card.status = card.answer ? "saved" : "open";
     this.#changed(touched);
-    this.#tell("undone", { undone, cards: touched, own: this.#own.delete(key) });
+    this.#tell("undone", { undone, cards: touched, own });
+  }
+
+  #notUndone({ key, message }) {
+    this.#own.delete(key);
+    const cards = this.cards.ofKey(key);
+    for (const card of cards) Object.assign(card, { answer: null, status: "error", message });
+    this.#changed(cards);
+  }
+
+  #settled(image) {
+    return this.cards.ofImage(image).filter(({ status }) => status !== "unsent");
+  }
+
+  /** An answer that was not stored is no step that an undo could take back. */
+  #forget(ref) {
+    for (const action of this.#history) action.steps = action.steps.filter((step) => step.ref !== ref);
+    this.#history = this.#history.filter(({ steps }) => steps.length);
   }
 
   #changed(cards) {
