@@ -2,7 +2,9 @@
 
 import csv
 import json
+import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -203,3 +205,37 @@ def test_relative_paths_are_below_the_file(tmp_path: Path):
     assert daily(project, "import", tmp_path / "l.csv", "--who", "eve") == 0
     with project.store() as store:
         assert store.now_of(1).state == State.GIVEN
+
+
+@pytest.mark.parametrize("kills", [pytest.param(3, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.long)])
+def test_an_import_that_is_killed_has_happened_or_not(tmp_path: Path, kills: int):
+    """Whenever that is; given again, it is as if it had not been killed."""
+    files = [new_image(tmp_path / "images", f"{number}.png").path for number in range(200)]
+    file = tmp_path / "l.csv"
+    file.write_text("path,label\n" + "".join(f"{path},cat\n" for path in files))
+    fork = multiprocessing.get_context("fork")
+
+    def start(folder: Path) -> multiprocessing.process.BaseProcess:
+        arguments = [str(folder), "import", str(file), "--who", "eve"]
+        process = fork.Process(target=cli.daily, args=(arguments,))
+        process.start()
+        return process
+
+    begin(tmp_path / "measured", files)
+    began = time.monotonic()
+    start(tmp_path / "measured").join()
+    whole = time.monotonic() - began
+    project = begin(tmp_path / "p", files)
+    found = []
+    for number in range(kills):
+        process = start(project.folder)
+        time.sleep(whole * (number + 0.5) / kills)
+        process.kill()
+        process.join()
+        with project.store() as store:
+            assert not store.check()
+            found.append(int((store.current().state == State.GIVEN).sum()))
+    assert set(found) <= {0, len(files)} and found[0] == 0 and found == sorted(found)
+    assert daily(project, "import", file, "--who", "eve") == 0
+    with project.store() as store:
+        assert (store.current().state == State.GIVEN).all() and store.last_event == len(store.classes()) + len(files)
