@@ -5,6 +5,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,14 @@ def test_main_texts_stand_out_from_what_is_behind_them(person, url, scheme):
     if not dark:
         ada.page.click("#theme")  # the system's colors; then dark, whatever those are
         assert ada.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
+
+
+def test_the_colors_are_those_of_all_pages():
+    package = files("semisonic")
+    pages = (package / "pages" / "templates" / "style.css.j2").read_text(encoding="utf-8")
+    own = (package / "daily" / "page" / "static" / "app.css").read_text(encoding="utf-8")
+    colors = re.findall(r"--[\w-]+: #\w+;", pages)
+    assert len(colors) > 20 and [color for color in colors if color not in own] == []
 
 
 CONTRASTS = """(selector) => {
