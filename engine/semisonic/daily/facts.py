@@ -46,6 +46,7 @@ def gather(project: Project) -> Facts:
             run_day=newest.day if newest else 0,
             finished=newest is not None and is_finished(project, newest.run),
             labeled_run=store.run,
+            run_reported=_reported(project, store, "WHERE kind = 'auto'"),
             reported=_reported(project, store),
             looks=project.settings.looks.get("farthest", 10),
             seconds=pace(store),
@@ -104,12 +105,12 @@ def _chosen(store: Store) -> bool:
     return bool(row.fetchone()[0])
 
 
-def _reported(project: Project, store: Store) -> bool:
-    """Whether the day's report is newer than the newest event."""
+def _reported(project: Project, store: Store, of: str = "") -> bool:
+    """Whether the day's report is newer than the newest event, or the newest of some."""
     report = project.report / f"day-{store.day:03d}.json"
-    row = store.connection.execute("SELECT at FROM event ORDER BY id DESC LIMIT 1").fetchone()
+    row = store.connection.execute(f"SELECT at FROM event {of} ORDER BY id DESC LIMIT 1").fetchone()
     try:
-        return row is None or report.stat().st_mtime >= datetime.fromisoformat(row[0]).timestamp()
+        return row is not None and report.stat().st_mtime >= datetime.fromisoformat(row[0]).timestamp()
     except OSError:
         return False
 

@@ -39,8 +39,10 @@ class Facts:
     """Whether that run is."""
     labeled_run: str | None = None
     """The one whose labels are current."""
+    run_reported: bool = False
+    """Whether the day's report is newer than the labels of that run."""
     reported: bool = False
-    """Whether the day's report is newer than all that was done since."""
+    """Whether it is newer than everything."""
     looks: int = 10
     """Images to choose on a later day."""
     seconds: float = 3.0
@@ -104,7 +106,8 @@ def _before(facts: Facts) -> Step:
 
 def _after(facts: Facts) -> Step:
     """After the day's training and labeling."""
-    if any(facts.queues.get(name) for name in AFTER):
+    waiting = any(facts.queues.get(name) for name in AFTER)
+    if waiting and facts.run_reported:
         return _look(facts, AFTER, "Check")
     if not facts.reported:
         return Step(f"that of day {facts.day}", ("report",))

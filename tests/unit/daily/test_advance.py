@@ -9,12 +9,21 @@ import pytest
 
 from semisonic.daily import advance
 from semisonic.daily.steps import Facts
+from semisonic.daily.subcommands import SUBCOMMANDS
 from semisonic.schema import UserError
 
 STOPPED = Facts("p", images=600, classes=3, labels=40, labeled_classes=3, run="day-001", run_day=1)
 TRAINED = Facts("p", images=600, classes=3, labels=40, labeled_classes=3, run="day-001", run_day=1, finished=True)
 WAITING = Facts(
-    "p", images=600, classes=3, run="day-001", run_day=1, finished=True, labeled_run="day-001", queues={"audit": 100}
+    "p",
+    images=600,
+    classes=3,
+    run="day-001",
+    run_day=1,
+    finished=True,
+    labeled_run="day-001",
+    queues={"audit": 100},
+    run_reported=True,
 )
 DO, DRY = argparse.Namespace(dry=False), argparse.Namespace(dry=True)
 
@@ -34,7 +43,7 @@ def test_next_goes_on_until_a_person_is_needed(monkeypatch: pytest.MonkeyPatch, 
         now[0] = WAITING
         return 0
 
-    module(monkeypatch, "semisonic.daily.labeling", run=label)
+    module(monkeypatch, SUBCOMMANDS["label"].module, run=label)
     assert advance.run("project", DRY) == 0 and now == [TRAINED]  # type: ignore[arg-type]
     assert capsys.readouterr().out == "Next: label: day-001 is trained, and labels all other images\n"
     assert advance.run("project", DO) == 0  # type: ignore[arg-type]
@@ -45,8 +54,8 @@ def test_next_goes_on_until_a_person_is_needed(monkeypatch: pytest.MonkeyPatch, 
 
 def test_next_ends_where_a_step_fails_or_changes_nothing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(advance, "gather", lambda project: STOPPED)
-    module(monkeypatch, "semisonic.daily.training", run=lambda project, args: 75)
+    module(monkeypatch, SUBCOMMANDS["train"].module, run=lambda project, args: 75)
     assert advance.run("project", DO) == 75  # type: ignore[arg-type]
-    module(monkeypatch, "semisonic.daily.training", run=lambda project, args: 0)
+    module(monkeypatch, SUBCOMMANDS["train"].module, run=lambda project, args: 0)
     with pytest.raises(UserError, match="train has ended, and is to be done again"):
         advance.run("project", DO)  # type: ignore[arg-type]

@@ -13,9 +13,10 @@ LABELED = replace(CHOSEN, queues={}, labels=40, labeled_classes=3, new_labels=40
 STOPPED = replace(LABELED, run="day-001", run_day=1)
 TRAINED = replace(STOPPED, finished=True, new_labels=0)
 AUTO = replace(TRAINED, labeled_run="day-001", queues={"audit": 100, "suspicious": 15, "given": 5, "free": 400})
-LOOKED = replace(AUTO, queues={"free": 400}, new_labels=120)
+LOOKED = replace(AUTO, queues={"free": 400}, new_labels=120, run_reported=True)
 REPORTED = replace(LOOKED, reported=True)
-SECOND_DAY = replace(REPORTED, day=2, images=1200, chosen=False, reported=False)
+WAITING = replace(AUTO, run_reported=True, reported=True)
+SECOND_DAY = replace(REPORTED, day=2, images=1200, chosen=False, run_reported=False, reported=False)
 
 SITUATIONS = {
     "nothing is there": (EMPTY, (), "Add the first images: semisonic daily p add FOLDER"),
@@ -33,8 +34,9 @@ SITUATIONS = {
     "at work": (replace(STOPPED, at_work="train, process 7,"), (), "Wait: train, process 7, is at work"),
     "the training was stopped": (STOPPED, ("train",), "day-001 was stopped, and goes on"),
     "trained": (TRAINED, ("label",), "day-001 is trained, and labels"),
-    "queues wait": (AUTO, (), "Check 100 images in the queue audit, then 15 images in the queue suspicious, then 5"),
-    "the audit is done": (replace(AUTO, queues={"suspicious": 15}), (), "Check 15 images in the queue suspicious, about 1"),
+    "auto-labels are new": (AUTO, ("report",), "that of day 1"),
+    "queues wait": (WAITING, (), "Check 100 images in the queue audit, then 15 images in the queue suspicious, then 5"),
+    "the audit is done": (replace(WAITING, queues={"suspicious": 15}, reported=False), (), "Check 15 images in the queue suspicious, about 1"),
     "all was looked at": (LOOKED, ("report",), "that of day 1"),
     "reported": (REPORTED, (), "Day 1 is done; add the next images: semisonic daily p add FOLDER, or train again with 120"),
     "reported without a look": (replace(REPORTED, new_labels=0), (), "add the next images: semisonic daily p add FOLDER"),
@@ -54,5 +56,5 @@ def test_every_situation_has_one_step(name: str):
 
 
 def test_images_and_minutes_go_by_the_pace():
-    step = next_step(replace(AUTO, seconds=6.0))
+    step = next_step(replace(WAITING, seconds=6.0))
     assert (step.images, step.minutes) == (120, 12) and "about 12 minutes" in step.say
