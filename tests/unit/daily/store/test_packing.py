@@ -12,5 +12,5 @@ def test_they_come_back_sorted(images: list[int]):
     assert found.tolist() == sorted(set(images)) and found.dtype == np.int64
 
 
-def test_a_million_are_short():
-    assert len(pack_ids(np.arange(1, 10**6))) < 20_000
+def test_many_are_short():
+    assert len(pack_ids(np.arange(1, 10**5))) < 2_000
