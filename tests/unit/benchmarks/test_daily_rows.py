@@ -16,8 +16,8 @@ def test_every_part_works_on_what_the_one_before_has_left(tmp_path: Path):
 
 
 def test_what_is_beyond_a_bound_is_told():
-    parts = {"add": {"seconds": 61.0, "bytes": 5e8}, "page": {"seconds": 0.01}}
-    assert daily_rows.missed({"parts": parts}) == ["add seconds: 61, wanted 60"]
+    parts = {"add": {"cpu": 61.0, "bytes": 5e8}, "page": {"seconds": 0.01}}
+    assert daily_rows.missed({"parts": parts}) == ["add cpu: 61, wanted 60"]
 
 
 @pytest.mark.long
