@@ -372,7 +372,7 @@ def test_the_reviewer_is_asked_once_and_a_picture_that_cannot_be_shown_says_so(p
 
 
 @pytest.mark.slow
-def test_the_next_page_is_fetched_with_its_pictures_before_it_is_asked_for(person, url):
+def test_pages_are_fetched_ahead_and_what_people_decided_is_not_accepted_again(person, url):
     ada = person()
     asked: list[str] = []
     ada.page.on("request", lambda request: asked.append(request.url))
@@ -380,3 +380,6 @@ def test_the_next_page_is_fetched_with_its_pictures_before_it_is_asked_for(perso
     asked.clear()
     ada.press("PageDown").until(lambda: len(ada.tones()) == 20)
     assert not [address for address in asked if "/api/images" in address]
+
+    ada.queue("free").press("Enter").settled().sees("55 images accepted as shown")  # five have a person's label
+    ada.press("Enter").sees("Page 2")

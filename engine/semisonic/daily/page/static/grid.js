@@ -68,7 +68,7 @@ export class Single {
       "div",
       { class: "single" },
       this.place,
-      el("div", { class: "strip", aria: { label: "This page" } }, ...this.strip),
+      el("div", { class: "strip", role: "group", aria: { label: "This page" } }, ...this.strip),
     );
     swipes(this.place, (step) => pick(this.at + step));
   }
