@@ -79,9 +79,7 @@ def features_for(
                 own,
             )
             ranks.from_main(lambda: _finish(project, space, task))
-    found = open_features(project, space)
-    assert found is not None
-    return found
+    return open_features(project, space) or Features(np.empty(0, np.int64), np.empty((0, 0), np.float16))
 
 
 def embed(project: "Project", run: str, at_work: Session | None = None) -> Features:
@@ -202,10 +200,12 @@ def _fit(project: "Project", own: Session) -> None:
     compute(task.work, pixels.copies_of(project.size, ranks.device, task.known, reading_of(project)), own)
 
     def fitted() -> None:
-        copies = [rows for _, rows in _parts(task.work)]
-        if not copies:
-            raise UserError(f"{name_of(project.folder)}: none of its images can be used")
-        pixels.write_table(_table(project), pixels.fit(np.concatenate(copies)))
+        copies, left_out = [rows for _, rows in _parts(task.work)], left_out_of(task.work)
+        if copies:
+            pixels.write_table(_table(project), pixels.fit(np.concatenate(copies)))
         task.work.remove()
+        if not copies:
+            tell_left_out(project, left_out)
+            raise UserError(f"{name_of(project.folder)}: has no images that can be used; `add` some")
 
     ranks.from_main(fitted)

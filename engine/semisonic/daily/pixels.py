@@ -79,6 +79,8 @@ def fit(copies: np.ndarray) -> np.ndarray:
     from sklearn.decomposition import PCA
 
     pixels = copies.astype(np.float32) / 255
+    if len(pixels) == 1:  # which differs from no other
+        return np.concatenate([pixels, np.zeros_like(pixels)])
     found = PCA(min(COMPONENTS, *pixels.shape), svd_solver="randomized", random_state=0).fit(pixels)
     return np.concatenate([found.mean_[None], found.components_]).astype(np.float32)
 

@@ -100,6 +100,19 @@ def test_on_the_first_day_pixels_have_features(tmp_path: Path, monkeypatch: pyte
     assert len(pixels.sample(np.arange(9))) == 5
 
 
+def test_without_images_that_can_be_used_there_is_one_line(tmp_path: Path):
+    project = Project.create(tmp_path / "project", ("a", "b"), 16)
+    for _ in range(2):
+        with pytest.raises(UserError, match="project: has no images that can be used; `add` some"):
+            features_for(project, PIXELS)
+        write_images(tmp_path / "camera", "a.png")
+        add_images(project, [tmp_path / "camera" / "a.png"])
+        (tmp_path / "camera" / "a.png").unlink()
+    write_images(tmp_path / "camera", "a.png")
+    alone = features_for(project, PIXELS)
+    assert alone.ids.tolist() == [1] and alone.rows.tolist() == [[0]]
+
+
 def test_a_run_that_is_not_there_or_not_finished_has_no_features(project: Project):
     with pytest.raises(UserError, match="day-009: is not finished"):
         embed(project, "day-009")

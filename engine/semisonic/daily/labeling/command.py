@@ -67,7 +67,8 @@ def run(project: "Project", args: Namespace) -> ExitCode:
                 )
             reading = reading_of(project, args.workers)
             compute(task.work, _labeler(task, networks, reading), own)
-        return own.ranks.from_main(lambda: _finish(project, args, task, own.ranks.device))
+        code = own.ranks.from_main(lambda: _finish(project, args, task, own.ranks.device))
+        return code if own.ranks.main else ExitCode.OK
 
 
 def _labeler(task: Task, networks: Networks, reading: Reading) -> Labeler:
@@ -136,15 +137,20 @@ def _finish(project: "Project", args: Namespace, task: Task, device: torch.devic
     if len(task.work.images):
         left_out = left_out_of(task.work)
         features = keep_features(project, task.run, task.identity["network"], task.work)
-        _write_table(project, task, features, device)
-        task.work.remove()
+        there = _write_table(project, task, features, device)
+        task.work.remove()  # what is left out is tried again when this is repeated
+        tell_left_out(project, left_out)
+        if not there:
+            raise UserError(
+                f"{name_of(project.folder)}: none of its images can be used; put them back, or `add` them anew"
+            )
     hand_out(project, task.run, table.read(_auto(project, task.run)), args.who, args.suspicious)
-    tell_left_out(project, left_out)
     return ExitCode.LEFT_OUT if left_out else ExitCode.OK
 
 
-def _write_table(project: "Project", task: Task, features: Features, device: torch.device) -> None:
-    """The new rows among those that were there before, with the scores that compare all of them."""
+def _write_table(project: "Project", task: Task, features: Features, device: torch.device) -> bool:
+    """The new rows among those that were there before, with the scores that compare all of them; False where there are
+    none, and nothing is written."""
     folder = _auto(project, task.run)
     columns = _new_columns(task)
     with project.store() as store:
@@ -157,7 +163,7 @@ def _write_table(project: "Project", task: Task, features: Features, device: tor
     order = order[np.isin(columns["image"][order], current.image[current.state != State.REJECTED])]
     columns = {name: values[order] for name, values in columns.items()}
     if not len(order):
-        raise UserError(f"{name_of(project.folder)}: none of its images can be used; `check` tells which are gone")
+        return False
     columns |= {
         "margin": scores.margin(columns["p"]),
         "distance": _distances(columns["image"], current, features, device),
@@ -173,6 +179,7 @@ def _write_table(project: "Project", task: Task, features: Features, device: tor
         "temperature": task.temperature,
     }
     table.write(folder, table.Table(columns), about)
+    return True
 
 
 def _distances(images: np.ndarray, current: Current, features: Features, device: torch.device) -> np.ndarray:

@@ -78,8 +78,8 @@ def told(project: "Project", store: Store, run: str, labels: Table) -> None:
     states = store.current().state
     out = int(np.isin(states, (State.AUTO, State.ACCEPTED)).sum())
     print(f"{len(labels):,} images labeled by {name_of(run)}; {out:,} of these labels are handed out, people's stay")
-    audit, suspicious = len(store.queue(AUDIT)), len(store.queue(SUSPICIOUS))
-    print(
-        f"How many are right, only people can tell: look at the {audit:,} images of the audit, then at {suspicious:,} "
-        f"suspicious ones: semisonic daily {name_of(project.folder)} page"
-    )
+    queued = {"of the audit": len(store.queue(AUDIT)), "that are suspicious": len(store.queue(SUSPICIOUS))}
+    looks = ", then at the ".join(f"{count:,} images {name}" for name, count in queued.items() if count)
+    if looks:
+        page = f"semisonic daily {name_of(project.folder)} page"
+        print(f"How many are right, only people can tell: look at the {looks}: {page}")

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from semisonic.daily.features import open_features
 from semisonic.daily.labeling import command, table
@@ -195,6 +197,35 @@ def test_images_that_are_gone_or_changed_are_listed_and_come_back(
     paths[0].write_bytes(before)
     assert run(project, ARGS) == ExitCode.LEFT_OUT
     assert labels(project)["image"].tolist() == [*range(1, 15)]
+
+
+def test_images_that_are_all_gone_are_labeled_once_they_are_back(tmp_path: Path):
+    project = make_project(tmp_path, count=2, snapshot_count=0)
+    (tmp_path / "camera").rename(tmp_path / "away")
+    with pytest.raises(UserError, match="project: none of its images can be used; put them back"):
+        run(project, ARGS)
+    (tmp_path / "away").rename(tmp_path / "camera")
+    assert run(project, ARGS) == ExitCode.OK and len(labels(project)["image"]) == 2
+
+
+def test_folds_join_and_calibrate_what_they_have_told_of_stays(project: Project, monkeypatch: pytest.MonkeyPatch):
+    run(project, ARGS)
+    before = labels(project)
+    with project.store() as store:
+        ids = [row.id for row in store.classes()]
+    proba = np.random.default_rng(0).dirichlet(np.ones(3), 12)
+    columns = {"probabilities": list(proba), "class": [ids[number % 3] for number in range(12)]}
+    file = project.auto / "day-001" / "folds.parquet"
+    parquet.write_table(pa.table(columns), file)
+    monkeypatch.setattr(command, "fold_runs", lambda *_: [project.runs / "day-001"])
+    run(project, ARGS)
+    found = labels(project)
+    assert found.keys() - before.keys() == {"folds", "calibrated"} and file.is_file()
+    assert np.allclose(found["folds"], found["p"][:, 0]) and np.array_equal(found["p"], before["p"])
+    header = table.read_header(project.auto / "day-001")
+    assert header is not None and header["folds"] == 1 and header["temperature"] > 0
+    with project.store() as store:
+        assert len(store.audits("day-001")) == 1  # of the same network
 
 
 def test_classes_are_those_of_the_day_of_the_training(project: Project):

@@ -72,7 +72,10 @@ def test_the_audit_is_drawn_before_suspicious_labels_are_queued(
         ]
     assert seen_then == [audit, audit] and len(audit) == 7 and len(audits) == 1
     assert len(suspicious) == 3 and not np.isin(suspicious, audit).any()
-    assert capsys.readouterr().out.count("the 7 images of the audit, then at 3 suspicious ones") == 2
+    assert (
+        capsys.readouterr().out.count("the 7 images of the audit, then at the 3 images that are suspicious: semisonic")
+        == 2
+    )
 
 
 def test_labels_are_current_until_others_are_handed_out(project: Project):
