@@ -127,10 +127,17 @@ class Api:
 
     def _left(self, store: Store, name: str, who: str) -> int:
         """How many images a queue still has for a reviewer; of all images, those that nobody has decided."""
+        audited = len(store.queue(AUDIT))
         if name == FREE:
-            return self.ahead.undecided(store)
-        hidden = len(repeats.pending(store, self.seal, who, self.tally.looks())) if name == AUDIT else 0
-        return hidden + store.connection.execute("SELECT count(*) FROM queue WHERE name = ?", (name,)).fetchone()[0]
+            return max(0, self.ahead.undecided(store) - audited)
+        if name == AUDIT:
+            return audited + len(repeats.pending(store, self.seal, who, self.tally.looks()))
+        whole = store.connection.execute("SELECT count(*) FROM queue WHERE name = ?", (name,)).fetchone()[0]
+        (hidden,) = store.connection.execute(
+            "SELECT count(*) FROM queue a CROSS JOIN queue b ON b.image = a.image WHERE a.name = ? AND b.name = ?",
+            (AUDIT, name),
+        ).fetchone()  # those wait in the audit, and are shown there alone
+        return whole - hidden
 
     def _progress(self, store: Store, who: str) -> dict[str, Any]:
         """per_minute and minutes_left (of all queues) are null where too few looks tell a pace."""

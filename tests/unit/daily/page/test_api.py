@@ -22,11 +22,19 @@ def test_state(reading: Browser):
         {"id": number, "name": name, "key": str(number)} for number, name in enumerate(CLASSES, 1)
     ]
     assert list(queues) == ["farthest", "audit", "suspicious", "given", "second-look", "free"]
-    assert [queue["left"] for queue in queues.values()] == [4, 3, 12, 0, 0, 24]
+    assert [queue["left"] for queue in queues.values()] == [4, 3, 12, 0, 0, 21]
     assert [queue["blind"] for queue in queues.values()] == [True, True, False, False, False, False]
     assert queues["farthest"]["title"] == "First images" and all(queue["hint"] for queue in queues.values())
     assert told["progress"] == {"looks_today": 0, "per_minute": None, "minutes_left": None}
     assert told["sweep"] is False and told["version"] == __version__
+
+
+def test_what_waits_in_the_audit_is_not_counted_elsewhere(project: Project, browser: Browser):
+    with project.store() as store:
+        store.put_queue("audit", [24, 23], 1)
+    left = {queue["name"]: queue["left"] for queue in browser.get("state")["queues"]}
+    assert (left["suspicious"], left["audit"], left["free"]) == (10, 5, 19)
+    assert len(browser.get("images", queue="suspicious")["images"]) == 10
 
 
 def test_the_command_names_the_reviewer_where_the_browser_does_not(project: Project):
