@@ -24,6 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from daily_stream import FASHION, NAMES
 from semisonic.daily.adding import add
 from semisonic.daily.page.server import PageServer
+from semisonic.daily.passes import arrays
 from semisonic.daily.project import Project
 from semisonic.daily.store import Change, ScoreBatch, State
 from semisonic.data.sets.idx import find_idx, read_idx
@@ -73,9 +74,8 @@ def make_project(folder: Path, root: Path) -> tuple[Project, np.ndarray]:
     fill(project, probability_NC, truth_N[:IMAGES])
     features_ND = PCA(32, random_state=0).fit_transform(flat_ND[:IMAGES])
     features_ND /= np.linalg.norm(features_ND, axis=1, keepdims=True)
-    project.features.mkdir(exist_ok=True)
-    np.save(project.features / "day-001.npy", features_ND.astype(np.float16))
-    np.save(project.features / "day-001.ids.npy", np.arange(1, IMAGES + 1, dtype=np.int64))
+    number_N = np.arange(1, IMAGES + 1)
+    arrays.write(project.features, "day-001", "a network", [(number_N, features_ND)], number_N, 32)
     return project, truth_N[:IMAGES]
 
 
