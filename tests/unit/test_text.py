@@ -144,7 +144,8 @@ def test_all_csv_is_written_with_cells_that_are_text():
         for path in (ROOT / "engine").rglob("*.py")
         if re.search(r"csv\.(writer|DictWriter|write_csv)", path.read_text())
     }
-    assert writers == {"report.py", "outputs.py", "tables.py"}, "one that is new makes cells with csv_cell, and has a test of it"
+    known = {"report.py", "outputs.py", "tables.py", "adding.py"}
+    assert writers == known, "one that is new makes cells with csv_cell, and has a test of it"
 
 
 def test_json_has_no_numbers_that_parsers_refuse():

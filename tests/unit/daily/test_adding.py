@@ -12,6 +12,7 @@ from semisonic.data.sets import manifest
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.registry import load_data_set
 from semisonic.schema import ExitCode, UserError
+from semisonic.text import csv_text
 from tests.support.image_folders import write_images
 
 WHO = "ann"
@@ -51,7 +52,8 @@ def test_a_training_s_scan_finds_all_known(project: Project, tmp_path: Path, mon
 
 def test_bad_files_are_listed_and_left_out(project: Project, tmp_path: Path, capsys: pytest.CaptureFixture):
     write_images(tmp_path / "new", "1.png")
-    (tmp_path / "new/2.png").write_text("no image")
+    bad = tmp_path / "new/two\nlines.png"
+    bad.write_text("no image")
     (tmp_path / "new/note.txt").write_text("")
     args = argparse.Namespace(source=tmp_path / "new", who=WHO, labels="none", add_classes=False)
     assert run(project, args) == ExitCode.LEFT_OUT == 5
@@ -60,11 +62,11 @@ def test_bad_files_are_listed_and_left_out(project: Project, tmp_path: Path, cap
     assert shown[1:] == [
         "Day 1: 1 new",
         f"1 file cannot be used and is left out; all in {project.report}/day-001-left-out.csv",
-        f"  {tmp_path}/new/2.png: not an image",
+        f"  {tmp_path}/new/two\\nlines.png: not an image",
     ]
     with (project.report / "day-001-left-out.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
-    assert row["path"] == f"{tmp_path}/new/2.png" and row["reason"]
+    assert csv_text(row["path"]) == str(bad) and "\n" not in row["path"] and row["reason"] == "not an image"
 
 
 def test_labels_of_folders_are_taken_where_that_is_asked_for(project: Project, tmp_path: Path):

@@ -15,7 +15,7 @@ from semisonic.daily.store.images import file_is, real_path
 from semisonic.daily.store.rows import PERSON, Current, Revision, State
 from semisonic.daily.writing import written
 from semisonic.schema import UserError
-from semisonic.text import csv_cell, name_of
+from semisonic.text import csv_cell, dump_json, name_of
 
 FOLDER = "revisions"
 
@@ -51,7 +51,7 @@ def freeze(connection: Connection, folder: Path, run: str, classes: Sequence[str
         connection.execute(
             "INSERT INTO revision (number, day, run, at, last_event, images, labeled, digest, classes) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (number, day, run, moment(), last, found.images, labeled, found.digest, json.dumps(own)),
+            (number, day, run, moment(), last, found.images, labeled, found.digest, dump_json(own)),
         )
     return found
 
