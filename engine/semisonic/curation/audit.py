@@ -8,9 +8,10 @@ In each stratum of N_s images, of which n_s were looked at and x_s are right,
 
 with c_s the mean certainty, and the share of right labels is the sum of x_s + rest over that of N_s. The prior weighs
 one look: with a stronger one a certainty that lies would be believed. The upper end of the interval takes
-Beta(x_s + 0.75, n_s - x_s + 0.1) instead: by the prior above it would lie below the truth too often where nearly all is
-right, and where the network is less sure than it is right. What was looked at is known: a stratum that was looked at
-wholly has no uncertainty.
+Beta(x_s + 0.75, n_s - x_s + 0.25) instead, as if the network were certain, and 0.1 in the place of 0.25 where no look
+has found a wrong label: by the prior above it would lie below the truth too often where nearly all is right, and where
+the network is less sure than it is right. What was looked at is known: a stratum that was looked at wholly has no
+uncertainty.
 
 Below 100 looks no stratified interval is honest where nearly all is right: images are then drawn simply at random, and
 the interval is Clopper and Pearson's. Legend: N images, S strata.
@@ -36,8 +37,8 @@ FLOOR = 0.05
 TOO_FEW = 10
 """Looks at a class, below which nothing is said about it."""
 DRAWS = 10_000
-UPPER = (0.75, 0.1)
-"""Prior looks, right and wrong, of a stratum for the upper end of the interval."""
+UPPER = (0.75, 0.25, 0.1)
+"""Prior looks of a stratum for the upper end of the interval: right, wrong, and wrong where none was found."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,8 @@ def estimate(
     a, b = posterior(means_S, right, looked)
     rest, all_of = sizes - looked, int(sizes.sum())
     value = (right + rest * a / (a + b)).sum() / all_of
-    known, upper = int(right.sum()), (right + UPPER[0], looked - right + UPPER[1])
+    known, wrong = int(right.sum()), looked - right
+    upper = right + UPPER[0], wrong + np.where(wrong > 0, UPPER[1], UPPER[2])
     low = _quantile(known, rest, a, b, (1 - LEVEL) / 2, seed) / all_of
     high = _quantile(known, rest, *upper, (1 + LEVEL) / 2, seed) / all_of
     return Estimate(float(value), float(low), float(high), int(looked.sum()), all_of, "stratified")

@@ -10,7 +10,7 @@ label.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -194,13 +194,15 @@ def estimate(store: Store, run: str | None = None) -> AuditResult | None:
         blind=int(sum(one.rows.blind.sum() for one in found)), people=people, first=first, last=last,
         more=audit.more_for(whole, HALF_WIDTH), classes=_classes(found, list(names)), names=names, pairs=_pairs(found),
     )  # fmt: skip
-    object.__setattr__(result, "words", sentences(result))
-    return result
+    return replace(result, words=sentences(result))
 
 
 def _first_of_each(found: Sequence[Looked]) -> dict[str, Looked]:
     """One audit for each set of labels that was drawn from, in the order in which `add_up` has their strata."""
-    return {one.row.details["of"]: one for one in reversed(found)}
+    each: dict[str, Looked] = {}
+    for one in found:
+        each.setdefault(one.row.details["of"], one)
+    return each
 
 
 def _confidence(found: Sequence[Looked]) -> float:
@@ -211,9 +213,7 @@ def _confidence(found: Sequence[Looked]) -> float:
 
 def _part(whole: Audit, found: Sequence[Looked], sure: bool) -> Estimate | None:
     """Of the doubtful or the sure strata; None where there are too few looks, or no such strata."""
-    order = list(dict.fromkeys(one.row.details["of"] for one in found))
-    each = _first_of_each(found)
-    index = np.concatenate([np.arange(len(each[of].row.details["sizes"])) for of in order])
+    index = np.concatenate([np.arange(len(one.row.details["sizes"])) for one in _first_of_each(found).values()])
     chosen = (index >= DOUBTFUL) == sure
     if not chosen.any() or whole.looked_S[chosen].sum() < audit.TOO_FEW:
         return None
@@ -222,18 +222,13 @@ def _part(whole: Audit, found: Sequence[Looked], sure: bool) -> Estimate | None:
 
 
 def _classes(found: Sequence[Looked], classes: list[int]) -> list[ClassPrecision]:
-    offset, sizes = {}, np.zeros(0, np.int64)
-    for one in found:
-        if one.row.details["of"] not in offset:
-            offset[one.row.details["of"]] = len(sizes)
-            sizes = np.concatenate([sizes, one.row.details["sizes"]])
-    use = [one.answered for one in found]
-    label = np.concatenate([one.rows.class_id[own] for one, own in zip(found, use, strict=True)])
-    right = np.concatenate([one.right[own] for one, own in zip(found, use, strict=True)])
-    stratum = np.concatenate(
-        [one.rows.stratum[own] + offset[one.row.details["of"]] for one, own in zip(found, use, strict=True)]
-    )
-    return audit.per_class(label, right, stratum, sizes, classes)
+    each = _first_of_each(found)
+    sizes = [np.array(one.row.details["sizes"]) for one in each.values()]
+    offset = dict(zip(each, np.cumsum([0, *map(len, sizes)]).tolist(), strict=False))
+    label = np.concatenate([one.rows.class_id[one.answered] for one in found])
+    right = np.concatenate([one.right[one.answered] for one in found])
+    stratum = np.concatenate([one.rows.stratum[one.answered] + offset[one.row.details["of"]] for one in found])
+    return audit.per_class(label, right, stratum, np.concatenate(sizes), classes)
 
 
 def _pairs(found: Sequence[Looked]) -> list[tuple[int, int, int]]:
