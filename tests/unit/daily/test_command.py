@@ -3,6 +3,7 @@
 import argparse
 import getpass
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +11,7 @@ import pytest
 
 from semisonic import cli
 from semisonic.daily import command
-from semisonic.daily.subcommands import SUBCOMMANDS
+from semisonic.daily.subcommands import NEW, SUBCOMMANDS
 from semisonic.schema import UserError
 
 
@@ -120,3 +121,9 @@ def test_a_sub_command_gets_the_opened_project_and_its_options(monkeypatch: pyte
     assert command.main(["here", "choose", "3"]) == 7
     ((project, args),) = seen
     assert project == Path("here") and (args.command, args.count, args.how) == ("choose", 3, None)
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_sub_command_has_its_code(name: str):
+    module, _, function = SUBCOMMANDS[name].module.partition(":")
+    assert callable(getattr(import_module(module), function or ("begin" if name == NEW else "run")))

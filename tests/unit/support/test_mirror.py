@@ -14,6 +14,7 @@ OF_THE_WHOLE = {
     "test_odd_names.py": "all commands on classes and files that are called anything",
     "test_older_runs.py": "whole runs that older versions began",
     "test_without_dali.py": "what the engine answers where DALI is not installed",
+    "daily/test_days.py": "a whole day of a project, through its commands",
     "daily/test_bad_input.py": "bad input of all kinds, through the commands of a project",
     "kernels/test_triton_aot.py": "all Triton kernels, compiled for GPUs that are not there",
     "inference/test_forged_runs.py": "what a run of somebody else has commands read",
