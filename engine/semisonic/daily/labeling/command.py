@@ -90,6 +90,8 @@ def _begin(project: "Project", args: Namespace) -> Task:
         classes = classes_of(store, next(own for own in reversed(store.revisions()) if own.run == run_name))
     if [name for _, name in classes] != networks.main.classes:
         raise UserError(f"{places.main}: its classes are not those that the project had when it was trained")
+    if not places.snapshots:
+        print(f"{run_name} has kept one network alone, whose own probability is its mean; see checkpoint.snapshots")
     scale = temperature(project, run_name, [number for number, _ in classes]) if places.folds else None
     identity = {**networks.digests, "temperature": scale, "views": VIEWS, "batch": BATCH, "top": TOP}
     images = _images(project, current, newest)

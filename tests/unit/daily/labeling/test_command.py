@@ -199,13 +199,15 @@ def test_images_that_are_gone_or_changed_are_listed_and_come_back(
     assert labels(project)["image"].tolist() == [*range(1, 15)]
 
 
-def test_images_that_are_all_gone_are_labeled_once_they_are_back(tmp_path: Path):
+def test_images_that_are_all_gone_are_labeled_once_they_are_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     project = make_project(tmp_path, count=2, snapshot_count=0)
     (tmp_path / "camera").rename(tmp_path / "away")
     with pytest.raises(UserError, match="project: none of its images can be used; put them back"):
         run(project, ARGS)
     (tmp_path / "away").rename(tmp_path / "camera")
     assert run(project, ARGS) == ExitCode.OK and len(labels(project)["image"]) == 2
+    assert capsys.readouterr().out.startswith("day-001 has kept one network alone, whose own probability is its mean")
+    assert np.array_equal(labels(project)["run"], labels(project)["p"][:, 0])
 
 
 def test_folds_join_and_calibrate_what_they_have_told_of_stays(project: Project, monkeypatch: pytest.MonkeyPatch):
