@@ -1,6 +1,7 @@
 """Whether a store is whole: the database, the chain of events, what is derived of them, and the files."""
 
 import hashlib
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from semisonic.checkpoint.atomic_files import replace, sync_file
 from semisonic.daily.store.audits import first_look
 from semisonic.daily.store.classes import Unfounded, read_classes
 from semisonic.daily.store.current import read_current, rebuild
-from semisonic.daily.store.database import Connection, DatabaseProblem, snapshot, told
+from semisonic.daily.store.database import RESTORE, Connection, DatabaseProblem, own_schema, schema, snapshot, told
 from semisonic.daily.store.events import select
 from semisonic.daily.store.images import file_is, real_path
 from semisonic.daily.store.revisions import revisions
@@ -28,12 +29,26 @@ def check(connection: Connection, folder: Path, files: bool = True, hashes: bool
     """
     try:
         with snapshot(connection):
+            tables = _tables(connection)
             if problems := _database(connection) or _chain(connection):
-                return problems  # what else would be found comes of it
-            problems = _derived(connection) + _looks(connection) + _revisions(connection, folder)
+                return tables + problems  # what else would be found comes of it
+            problems = tables + _derived(connection) + _looks(connection) + _revisions(connection, folder)
             return problems + (_files(connection, hashes) if files else [])
     except DatabaseProblem as error:
         return error.messages
+    except (sqlite3.Error, ValueError, KeyError, TypeError) as error:  # a text that is none, an event without its parts
+        reason = f"{type(error).__name__}: {error}"
+        return [f"{connection.path.name}: it is damaged ({name_of(reason)}); {RESTORE}"]
+
+
+def _tables(connection: Connection) -> list[str]:
+    """Tables, indexes and triggers are those of this version: without its triggers, events can be changed."""
+    own, found = own_schema(), schema(connection)
+    return [
+        f"{connection.path.name}: the {kind} {name_of(name)} is not as this version makes it"
+        for kind, name in sorted({*own, *found})
+        if own.get((kind, name)) != found.get((kind, name))
+    ][:SHOWN]
 
 
 def _database(connection: Connection) -> list[str]:
@@ -45,7 +60,14 @@ def _database(connection: Connection) -> list[str]:
 
 
 def _chain(connection: Connection) -> list[str]:
-    """Of each image, every event names the one before it; and every undoing one that was there."""
+    """No number of an event is missing; of each image, every event names the one before it; and every undoing one that
+    was there."""
+    (count, first, given) = connection.execute(
+        "SELECT count(*), coalesce(min(id), 1), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0) "
+        "FROM event"
+    ).fetchone()
+    if (count, first) != (given, 1):
+        return [f"event: there are {count:,}, and {given:,} were made: some are lost; {RESTORE}"]
     rows = connection.execute(
         "SELECT id, previous, was FROM (SELECT id, previous, lag(id) OVER (PARTITION BY image ORDER BY id) AS was "
         "FROM event WHERE image IS NOT NULL) WHERE previous IS NOT was"
@@ -137,8 +159,6 @@ def _files(connection: Connection, hashes: bool) -> list[str]:
 
 def backup(connection: Connection, path: Path) -> None:
     """Copies the store as it is at this moment into a new file, whatever others write meanwhile. Raises `UserError`."""
-    import sqlite3
-
     if path.exists():
         raise UserError(f"{path}: there is a file already; give another name")
     staged = path.with_name(f".{path.name}.tmp")

@@ -4,9 +4,10 @@ Whatever a person does is a row of `event`, which is only appended to: triggers 
 below "Derived" can be made again of the events and of the scores of the newest run.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ APPLICATION = 0x53_53_44_4C
 PATIENCE = 60.0
 """Seconds that a change waits for another one."""
 CACHE_KB = 65_536
+RESTORE = "put a backup in its place, and remove the files -wal and -shm beside it"
+"""An old write-ahead log would be read into the backup."""
 JOURNAL = 2**26
 """Bytes that the write-ahead log keeps when all in it is in the database."""
 
@@ -145,6 +148,10 @@ class Connection(sqlite3.Connection):
         return self.cursor().executemany(sql, parameters)
 
 
+_DAMAGE = re.compile(r"no such (table|column)|malformed|foreign key mismatch|Could not decode", re.IGNORECASE)
+"""Of a statement that this program has written, only in a file whose tables are not its own any more."""
+
+
 def told(error: sqlite3.Error, path: Path) -> Exception:
     """What an error of the database means for the user; a mistake of the code stays as it is."""
     if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.InterfaceError):
@@ -162,11 +169,13 @@ def told(error: sqlite3.Error, path: Path) -> Exception:
         case sqlite3.SQLITE_IOERR:
             text = f"the disk refuses to read or write it ({error}), and nothing of this change was stored"
         case sqlite3.SQLITE_NOTADB:
-            text = "it is no store of labels; put a backup in its place"
+            text = f"it is no store of labels; {RESTORE}"
         case sqlite3.SQLITE_CORRUPT:
-            text = f"it is damaged ({error}); put a backup in its place"
+            text = f"it is damaged ({error}); {RESTORE}"
         case sqlite3.SQLITE_NOMEM:
             text = "there is not enough memory"
+        case sqlite3.SQLITE_ERROR if _DAMAGE.match(str(error)):
+            text = f"it is damaged ({error}); {RESTORE}"
         case _:
             return error
     return DatabaseProblem(f"{path}: {text}")
@@ -197,6 +206,11 @@ def connect(path: Path, create: bool = False) -> Connection:
         ):
             connection.execute(f"PRAGMA {setting}")
         migrate(connection)
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":  # a backup that was put in its place
+            connection.execute("PRAGMA journal_mode = WAL")
+    except UnicodeDecodeError as error:  # SQLite's message quotes what it cannot read
+        connection.close()
+        raise DatabaseProblem(f"{path}: it is damaged; {RESTORE}") from error
     except BaseException:
         connection.close()
         raise
@@ -229,6 +243,20 @@ def _version(connection: Connection) -> int:
             f"{connection.path}: its version is {version}, and this semisonic knows {VERSION}; use a newer semisonic"
         )
     return version
+
+
+def schema(connection: Any) -> dict[tuple[str, str], str]:
+    """Kind and name of each table, index and trigger -> its statement."""
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    return {(kind, name): sql for kind, name, sql in rows if not name.startswith("sqlite_")}
+
+
+def own_schema() -> dict[tuple[str, str], str]:
+    """What `schema` is of a store of the present version."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for script in MIGRATIONS:
+            connection.executescript(script)
+        return schema(connection)
 
 
 def statements(script: str) -> Iterator[str]:

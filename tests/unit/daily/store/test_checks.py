@@ -36,6 +36,10 @@ def store(tmp_path: Path) -> Store:
         ("DROP TRIGGER event_kept; UPDATE event SET details = '{\"event\": 1}' WHERE id = 9", "event 9: it undoes event 1, which is"),
         ("DROP TRIGGER event_kept; UPDATE event SET previous = 1 WHERE id = 8", "event 8: it follows event 1, and the one"),
         ("PRAGMA foreign_keys = OFF; DELETE FROM image WHERE id = 4", "labels.db: row 4 of"),
+        ("DROP TRIGGER event_kept", "labels.db: the trigger event_kept is not as this version makes it"),
+        ("DROP INDEX score_pair", "labels.db: the index score_pair is not as this version makes it"),
+        ("DROP TRIGGER event_stays; DELETE FROM event WHERE kind = 'auto'", "event: there are 8, and 9 were made"),
+        ("DROP TRIGGER event_kept; UPDATE event SET details = '{' WHERE id = 9", "labels.db: it is damaged (JSONDec"),
     ],
 )  # fmt: skip
 def test_damage_is_told(store: Store, damage: str, line: str):
@@ -80,6 +84,10 @@ def test_a_backup_is_whole_while_others_write(store: Store, tmp_path: Path):
     assert sorted(path.name for path in tmp_path.glob("*copy*")) == ["copy.db"]
     with Store.open(tmp_path / "copy.db") as copy:
         assert copy.check() == [] and len(copy.classes()) == 3 and len(copy.current()) == 4
+    with Store.open(tmp_path / "copy.db") as copy, Store.open(tmp_path / "copy.db") as other:
+        assert list(copy.connection.execute("SELECT 1"))  # a reader
+        other.add_class("eft", WHO)
+        assert copy.connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     with pytest.raises(UserError, match=r"copy.db: there is a file already; give another name"):
         store.backup(tmp_path / "copy.db")
     with pytest.raises(UserError):

@@ -60,7 +60,9 @@ def test_what_is_no_store_is_refused(tmp_path: Path):
     path = tmp_path / "labels.db"
     assert lines_of(path) == [f"{path}: no such file; is this the folder of a project?"]
     path.write_bytes(b"not a database, and long enough to be none" * 100)
-    assert lines_of(path) == [f"{path}: it is no store of labels; put a backup in its place"]
+    assert lines_of(path) == [
+        f"{path}: it is no store of labels; put a backup in its place, and remove the files -wal and -shm beside it"
+    ]
     path.unlink()
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE image (id)")
@@ -80,7 +82,10 @@ def test_a_damaged_one_is_one_line(tmp_path: Path):
         content[begin : begin + 64] = b"\xff" * 64
     path.write_bytes(content)
     with (
-        pytest.raises(DatabaseProblem, match=r"labels.db: it is damaged \(.*\); put a backup in its place$"),
+        pytest.raises(
+            DatabaseProblem,
+            match=r"labels.db: it is damaged \(.*\); put a backup in its place, and remove the files -wal and -shm",
+        ),
         Store.open(path) as opened,
     ):
         opened.current()  # fmt: skip
