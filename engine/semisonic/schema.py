@@ -80,7 +80,8 @@ class ExitCode(IntEnum):
     LOST = 4
     """A rank was lost or hung, a loader stopped, or ranks that must be equal were not; --resume continues."""
     LEFT_OUT = 5
-    """Of a prediction: done, but for images that could not be used, which are listed beside it."""
+    """Of a prediction, and where a project takes images or labels in: done, but for some that could not be used, which
+    are listed."""
     STOPPED = 75
     """Stopped by a signal or its launcher's death, with a checkpoint or before anything was written. The number is
     EX_TEMPFAIL of sysexits.h."""

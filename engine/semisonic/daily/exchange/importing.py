@@ -62,9 +62,9 @@ def import_labels(store: Store, source: Path, who: str, overrule: bool = False, 
     """
     outcome = Outcome()
     said = _read(store, source, outcome)
-    details = {"file": str(source.name)}
+    files = _files(store, said)
     with store.transaction():
-        changes = list(_changes(store, said, outcome, overrule, details))
+        changes = list(_changes(store, said, files, outcome, overrule, source.name))
         if outcome.problems and not partly:
             rest = f"nothing was imported; --partly imports {len(changes):,} changes without these rows"
             raise UserError([f"{source}: {line}" for line in _shortened(outcome.problems)] + [f"{source}: {rest}"])
@@ -78,7 +78,7 @@ def _read(store: Store, source: Path, outcome: Outcome) -> list[Said]:
     rows = _rows(source, problems)
     base = (source if source.is_dir() else source.parent).absolute()
     names = Names(store)
-    found: dict[int, Said] = {}
+    found: dict[int, Said | None] = {}
     while batch := list(islice(rows, BATCH)):
         sound = []
         for row in batch:
@@ -91,18 +91,21 @@ def _read(store: Store, source: Path, outcome: Outcome) -> list[Said]:
                 _take(row, image, names, found, outcome)
             except Wrong as error:
                 problems.append(f"{row.where}: {error}")
-    return list(found.values())
+    return [said for said in found.values() if said]
 
 
-def _take(row: Row, image: int | str, names: Names, found: dict[int, Said], outcome: Outcome) -> None:
+def _take(row: Row, image: int | str, names: Names, found: dict[int, Said | None], outcome: Outcome) -> None:
+    """found: what was said of each image; None: several things, of which none counts."""
     if (answer := answer_of(row, names.id_of)) is None:
         outcome.silent += 1
         return
     if isinstance(image, str):
         raise Wrong(image)
     before = found.setdefault(image, Said(image, answer, row))
-    if before.answer != answer:
-        raise Wrong(f"{name_of(row.path)}: is the image of {before.row.where} once more, with another label; keep one")
+    if before is None or before.answer != answer:
+        found[image] = None
+        other = f"the image of {before.row.where}" if before else "an image of rows above"
+        raise Wrong(f"{name_of(row.path)}: is {other} once more, with another label; keep one")
 
 
 def _rows(source: Path, problems: list[str]) -> Iterator[Row]:
@@ -113,8 +116,19 @@ def _rows(source: Path, problems: list[str]) -> Iterator[Row]:
     return READERS[source.suffix.lower()](source, problems)
 
 
+def _files(store: Store, said: list[Said]) -> dict[int, str | None]:
+    """What is wrong with the files of images that would be labeled otherwise. Files may be read for it: before the
+    transaction, in which others wait."""
+    now = standing(store, [entry.image for entry in said])
+    return {
+        entry.image: file_problem(store, entry.image)
+        for entry, (stands, _) in zip(said, now, strict=True)
+        if not is_same(entry.answer, stands)
+    }
+
+
 def _changes(
-    store: Store, said: list[Said], outcome: Outcome, overrule: bool, details: dict[str, str]
+    store: Store, said: list[Said], files: dict[int, str | None], outcome: Outcome, overrule: bool, file: str
 ) -> Iterator[Change]:
     """What is to be recorded; inside of a transaction."""
     names = {row.id: row.name for row in store.classes(all=True)}
@@ -122,7 +136,7 @@ def _changes(
         if is_same(answer, now):
             outcome.same += 1
             continue
-        if problem := file_problem(store, image):
+        if problem := files.get(image):
             outcome.problems.append(f"{row.where}: {problem}")
             continue
         if is_newer(now, row) and not overrule:
@@ -137,7 +151,7 @@ def _changes(
         else:
             outcome.changed += 1
         origin = {name: value for name, value in (("author", row.who), ("made", row.at)) if value}
-        yield Change(image, answer.state, answer.class_id, now.event, details={**details, **origin})
+        yield Change(image, answer.state, answer.class_id, now.event, details={"file": file, **origin})
 
 
 def standing(store: Store, images: list[int]) -> Iterator[tuple[Standing, str]]:

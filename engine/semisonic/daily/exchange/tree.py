@@ -32,17 +32,14 @@ def write_tree(path: Path, rows: Iterable[Row], copies: bool) -> int:
     placed, problems = _placed(rows)
     if problems:
         raise UserError(problems)
-    half = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(half, ignore_errors=True)
+    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     half.mkdir(parents=True)
     try:
         for row in placed:
             if row.file:
                 _put(row, half / row.file, copies)
         write_csv(half / LIST, placed, (FILE, *COLUMNS))
-        if path.is_dir():
-            path.rmdir()  # an empty one, or it was refused
-        os.rename(half, path)
+        os.rename(half, path)  # an empty folder gives way
     except BaseException:
         shutil.rmtree(half, ignore_errors=True)
         raise
