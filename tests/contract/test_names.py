@@ -15,6 +15,8 @@ OTHER_MEANINGS = {
     "optim/optimizer.py": {"fixmatch"},  # a schedule, called after its paper
     "optim/schedules.py": {"fixmatch"},
     "config/run_config.py": {"supervised"},  # the folder of the baseline
+    "daily/defaults.py": {"fixmatch"},  # a recipe, too, for a labeling project
+    "daily/given.py": {"aum"},  # a column, called after the score that it holds
 }
 
 
