@@ -104,8 +104,8 @@ def _population(store: Store, current: Current, run: str, days: Sequence[int]) -
     marks = ", ".join("?" * len(SEEN))
     seen = store.connection.execute(
         "SELECT DISTINCT image FROM event WHERE kind = 'label' AND image IS NOT NULL AND id > "
-        f"(SELECT min(id) FROM event WHERE kind = 'auto' AND run = ?) AND source IN ({marks})",
-        (run, *SEEN),
+        f"(SELECT min(id) FROM event WHERE kind = 'auto' AND run = ?) AND source IN ({marks}) AND state != ?",
+        (run, *SEEN, int(State.GIVEN)),  # given: no label of the network was shown
     ).fetchall()
     looked = np.isin(current.image[labeled & decided], np.array([image for (image,) in seen], np.int64)).sum()
     if looked:

@@ -6,7 +6,7 @@ import pytest
 
 from semisonic.curation import audit
 from semisonic.daily.auditing import draw, estimate, figures, looks_of
-from semisonic.daily.store import State
+from semisonic.daily.store import ANY, Change, State
 from semisonic.schema import UserError
 from tests.support.audits import RUN, give_scores, labeled_store, look
 from tests.support.daily import WHO, new_image
@@ -94,6 +94,7 @@ def test_a_second_draw_adds_to_the_first_and_takes_no_image_twice(tmp_path: Path
 
 def test_an_audit_is_refused_once_people_have_seen_what_is_suspicious(tmp_path: Path):
     store = labeled_store(tmp_path)
+    store.record([Change(298, State.GIVEN, 1, ANY)], WHO, "page:free")  # by who saw no label of the network
     look(store, np.array([300, 299]), source="page:suspicious")
     with pytest.raises(UserError, match=r"audit: 2 labels of day 1 were looked at since day-001 gave them"):
         draw(PROJECT, store, RUN)

@@ -28,10 +28,11 @@ def hand_out(project: "Project", run: str, labels: Table, who: str, looks: int |
     many as the project's settings say."""
     looks = project.settings.looks.get("suspicious", 0) if looks is None else looks
     with project.store() as store:
-        if not is_current(store, run, labels):
-            store.take_over(run, batches(labels), who)
-        if all(audit.day != store.day for audit in store.audits(run)):
-            draw(project, store, run)
+        with store.transaction():  # or a reviewer could see guesses of images that are drawn a moment later
+            if not is_current(store, run, labels):
+                store.take_over(run, batches(labels), who)
+            if all(audit.day != store.day for audit in store.audits(run)):
+                draw(project, store, run)
         queue_suspicious(project, store, run, labels, looks)
         told(project, store, run, labels)
 

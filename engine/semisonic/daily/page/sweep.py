@@ -68,7 +68,11 @@ class Sweep:
 
     def neighbors(self, store: Store, image: int, count: int) -> tuple[np.ndarray, bool]:
         """(ids of the nearest images, the nearest first; whether all were looked at). Those that wait in the audit are
-        not among them. Raises `UserError`."""
+        not among them, and have none that are told, since what is said of these tells what they may be. Raises
+        `UserError`."""
+        audited = store.queue(AUDIT)
+        if image in audited:
+            raise UserError(f"image {image} waits in the audit, where each is looked at alone: it has no sweep yet")
         with self._changing:
             self._renew(store)
             if (searched := self._searched) is None:
@@ -79,7 +83,7 @@ class Sweep:
                 )
             _follow(searched, store)
             allowed_N = searched.open_N.copy()
-        allowed_N[_rows(searched.ids_N, store.queue(AUDIT))] = False
+        allowed_N[_rows(searched.ids_N, audited)] = False
         if not len(own := _rows(searched.ids_N, np.array([image]))):
             raise UserError(f"image {image} has no features yet: they are made by `choose` and `label`")
         rows, _ = searched.search.nearest(int(own[0]), count, allowed_N)

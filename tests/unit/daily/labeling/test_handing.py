@@ -12,6 +12,7 @@ from semisonic.daily.labeling.table import Table
 from semisonic.daily.passes import arrays
 from semisonic.daily.project import Project
 from semisonic.daily.store import ANY, Change, State
+from semisonic.schema import UserError
 from tests.support.daily import new_image
 
 COUNT = 40
@@ -92,3 +93,15 @@ def test_a_single_class_has_no_runner_up(project: Project):
     with project.store() as store:
         store.take_over("day-001", batches(labels(1)), "me")
         assert set(store.scores().runner_up.tolist()) == {-1}
+
+
+def test_labels_whose_audit_cannot_be_drawn_are_not_handed_out(project: Project, monkeypatch: pytest.MonkeyPatch):
+    def drawn(project, store, run):
+        assert store.run == run and store.connection.in_transaction
+        raise UserError("audit: none")
+
+    monkeypatch.setattr(handing, "draw", drawn)
+    with pytest.raises(UserError, match="audit: none"):
+        hand_out(project, "day-001", labels(), "me")
+    with project.store() as store:
+        assert store.run is None and not len(store.scores()), "or guesses would be seen before the draw"

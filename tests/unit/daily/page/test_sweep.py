@@ -54,6 +54,8 @@ def test_the_nearest_that_nobody_has_decided(project: Project):
         assert len(near(sweep, store, 10, 200)) == 18
         store.put_queue("audit", [11, 8], 1)  # whose guess nobody must see
         assert not {11, 8} & near(sweep, store, 10, 200)
+        with pytest.raises(UserError, match="image 11 waits in the audit"):
+            sweep.neighbors(store, 11, 2)
 
 
 def test_answers_before_the_first_question_count_too(project: Project):

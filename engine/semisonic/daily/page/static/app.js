@@ -126,6 +126,7 @@ class App {
   async #sweep() {
     const { screen } = this;
     if (screen.sweep || !screen.card) return;
+    if (screen.queue.name === "audit") return tell("An image of the audit is looked at alone: its neighbors would show the guess.");
     if (!this.state.sweep) return tell("A sweep needs features of the images: `choose` and `label` make them.");
     await screen.openSweep().catch((error) => tell(error.message, { tone: "bad" }));
   }
