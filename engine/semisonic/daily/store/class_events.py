@@ -81,11 +81,18 @@ def _change(connection: Connection, author: Author, details: dict[str, Any]) -> 
     return event
 
 
-def settle(connection: Connection, before: Classes, queued: int | None = None, unqueued: int | None = None) -> None:
+def settle(
+    connection: Connection,
+    before: Classes,
+    queued: int | None = None,
+    unqueued: int | None = None,
+    lost: int | None = None,
+) -> None:
     """Makes the classes of the events, and what stands of their labels; inside of a transaction.
 
     queued: the event for which labels that mean something else now are to be looked at again; unqueued: the one for
-    which they need not be any more. Raises `Unfounded` where the events cannot be.
+    which they need not be any more; lost: the one for which those are that count for no class now. Raises
+    `Unfounded` where the events cannot be.
     """
     after = fold(history(connection))
     write_classes(connection, after)
@@ -104,12 +111,14 @@ def settle(connection: Connection, before: Classes, queued: int | None = None, u
         4,
     )
     labeled = [row for row in said.tolist() if row[1] in PERSON]
-    for image, state, label, event in labeled:
-        put_now(connection, after, image, state, label, event)
+    for image, state, label, said_by in labeled:
+        put_now(connection, after, image, state, label, said_by)
     put_auto(connection, after, changed)
-    if queued is not None:
-        images = [row[0] for row in labeled]
-        queues.put(connection, queues.SECOND_LOOK, images, current_day(connection), position=float(queued))
+    counted = [(image, label) for image, _, label, _ in labeled if before.resolve(label) is not None]
+    gone = [image for image, label in counted if after.resolve(label) is None]
+    for event, images in ((queued, [image for image, _ in counted]), (lost, gone)):
+        if event is not None:
+            queues.put(connection, queues.SECOND_LOOK, images, current_day(connection), position=float(event))
 
 
 def impossible(number: int, error: Unfounded) -> UserError:

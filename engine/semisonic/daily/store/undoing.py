@@ -130,7 +130,10 @@ def _undo_batch(connection: Connection, target: Event, author: Author, key: str 
         settle_accepted(connection)
         return event
     try:
-        settle(connection, before, queued=first.id if redone else None, unqueued=None if redone else first.id)
+        if redone:
+            settle(connection, before, queued=first.id, unqueued=target.id)
+        else:
+            settle(connection, before, unqueued=first.id, lost=event)
     except Unfounded as error:
         raise impossible(target.id, error) from error
     return event

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from semisonic.daily.store import Change, State, Store
+from semisonic.daily.store import ANY, Change, State, Store
 from semisonic.schema import UserError
 from tests.support.daily import WHO, batch, new_store
 
@@ -58,6 +58,19 @@ def test_a_split_asks_for_its_labels_anew(store: Store):
     store.undo([event], WHO)
     assert classes_of(store) == [1, 1, 2, 3, 2], "wolf is none any more"
     assert store.resolve(5) is None
+
+
+def test_labels_of_the_parts_of_a_split_that_is_undone_are_looked_at_again(store: Store):
+    split = store.split_class("dog", ["dog", "wolf"], WHO)
+    wolf = store.class_named("wolf").id
+    store.record([Change(3, State.GIVEN, wolf, ANY)], WHO, "page:free")
+    store.empty_queue("second-look")
+    (undone,) = store.undo([split], WHO)
+    assert store.now_of(3).state not in (State.GIVEN, State.REVIEWED) and store.queue("second-look").tolist() == [3]
+    (redone,) = store.undo([undone], WHO)
+    assert store.now_of(3)[1:3] == (State.GIVEN, wolf) and 3 not in store.queue("second-look")
+    store.undo([redone], WHO)
+    assert store.queue("second-look").tolist() == [3] and store.check(files=False) == []
 
 
 def test_a_new_name_changes_no_label(store: Store):
