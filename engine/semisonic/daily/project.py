@@ -184,10 +184,11 @@ class Project:
     def mirror(self) -> None:
         """Writes the store's classes into project.yaml, and leaves all else in it as it is."""
         path = self.folder / FILE
-        names = self._classes()
-        if list(read_settings(path).classes) != names:
-            with written(path):
-                write_text(path, _with_classes(path.read_text(encoding="utf-8-sig"), names))
+        if list(read_settings(path).classes) != self._classes():
+            with self.store() as store, store.transaction():  # one after the other: the last one writes the newest
+                names = [row.name for row in store.classes()]
+                with written(path):
+                    write_text(path, _with_classes(path.read_text(encoding="utf-8-sig"), names))
         self.settings = read_settings(path)
 
     @contextmanager

@@ -14,6 +14,7 @@ from semisonic.daily.page.requests import AcceptRequest, Labeled, LabelRequest, 
 from semisonic.daily.store import LOOKED, Change, Conflict, Now, State, Store
 from semisonic.daily.store.database import DatabaseProblem
 from semisonic.daily.store.events import Author, Event, event_of, select
+from semisonic.daily.store.queues import AUDIT
 from semisonic.schema import UserError
 
 STATES = {"rejected": State.REJECTED, "unsure": State.UNSURE}
@@ -240,7 +241,13 @@ def _undone(store: Store, number: int) -> Told:
     image = target.image if target.image is not None else target.details["image"]
     told = {"event": target.id, "image": image, "state": State.UNLABELED.word, "class": None, "now_event": number}
     blind = is_blind(target.source.removeprefix("page:"), store.day)
-    if target.image is None or blind:
+    if target.image is None or blind or _waits_in_audit(store, image):
         return told
     state, class_id = store.connection.execute("SELECT state, class FROM now WHERE image = ?", (image,)).fetchone()
     return told | {"state": State(state).word, "class": class_id}
+
+
+def _waits_in_audit(store: Store, image: int) -> bool:
+    """Whether an image is in the audit, where it is again when an answer there is taken back for the second time."""
+    sql = "SELECT EXISTS (SELECT 1 FROM queue WHERE name = ? AND image = ?)"
+    return bool(store.connection.execute(sql, (AUDIT, image)).fetchone()[0])

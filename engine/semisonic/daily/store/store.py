@@ -52,7 +52,7 @@ class Store:
         """For reading; what is written goes through the methods."""
         self.path = connection.path
         self.on_classes: Callable[[], object] | None = None
-        """Called after classes were changed."""
+        """Called after classes were changed, but inside of no transaction: whoever has begun one calls it then."""
 
     @classmethod
     def create(cls, path: Path, classes: Sequence[str], who: str) -> "Store":
@@ -168,7 +168,7 @@ class Store:
         return event
 
     def _told(self) -> None:
-        if self.on_classes is not None:
+        if self.on_classes is not None and not self.connection.in_transaction:
             self.on_classes()
 
     # Images.

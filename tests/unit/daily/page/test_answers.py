@@ -191,6 +191,10 @@ def test_what_a_blind_queue_did_not_show_an_undo_does_not_tell(browser: Browser)
     event = browser.label("audit", [shown(browser, "audit")[1]], HORSE)["done"][0]["event"]
     (told,) = browser.post("undo", event=event)["undone"]
     assert (told["state"], told["class"]) == ("unlabeled", None)
+    (again,) = browser.post("undo", event=told["now_event"])["undone"]
+    assert (again["state"], again["class"]) == ("given", HORSE)
+    (back,) = browser.post("undo", event=again["now_event"])["undone"]
+    assert (back["state"], back["class"]) == ("unlabeled", None)
 
 
 def test_a_conflict_in_a_blind_queue_tells_what_people_say_alone(browser: Browser):

@@ -1,5 +1,6 @@
 """What the page is told: its state, images of its queues, and classes."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from unittest.mock import patch
@@ -105,6 +106,11 @@ def test_a_class_is_added_once(project: Project, browser: Browser):
     assert made == browser.post("classes", name="owl") == {"id": 4, "name": "owl", "key": "4"}
     assert [row["name"] for row in browser.get("state")["classes"]] == [*CLASSES, "owl"]
     assert Project.open(project.folder).settings.classes[-1] == "owl"
+    with ThreadPoolExecutor(6) as pool:
+        added = list(pool.map(lambda number: browser.post("classes", name=f"x{number // 2}"), range(6)))
+    assert len({one["id"] for one in added}) == 3
+    with project.store() as store:
+        assert list(Project.open(project.folder, pytest.fail).settings.classes) == [row.name for row in store.classes()]
     image = browser.get("images", queue="free", size=1)["images"][0]
     assert browser.label("free", [image], 4)["done"]
     for name in ("", "  ", "x" * 201):
