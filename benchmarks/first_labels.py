@@ -22,8 +22,11 @@ from rich.table import Table
 
 import labeled_runs
 import measure
-from semisonic.curation.choice import typical
-from semisonic.data.sets.typical import components
+import semisonic
+from semisonic.data.sets.base import DataConfig
+from semisonic.data.sets.registry import load_data_set
+from semisonic.data.sets.splits import make_split
+from semisonic.data.sets.typical import chooser
 
 WAYS = ("typical", "random")
 
@@ -37,21 +40,26 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def chosen(pool: labeled_runs.Pool, way: str, labels: int, seed: int) -> np.ndarray:
-    """Rows of the images that are labeled."""
-    if way == "random":
-        return np.random.default_rng(seed).choice(len(pool.truth), labels, replace=False)
-    copies = pool.images.reshape(len(pool.images), -1)
-    return typical(components(copies, seed), labels, seed=seed)
+def configuration(way: str, labels: int) -> dict[str, Any]:
+    """Fields of the run's data."""
+    return {"name": "digits", "labels": labels, "labels_from": way, "absent_classes": "warn"}
+
+
+def chosen(way: str, labels: int, seed: int) -> np.ndarray:
+    """The true classes of the images that a run has labeled."""
+    cfg = DataConfig(**configuration(way, labels))
+    data = load_data_set(cfg)
+    split = make_split(cfg, data.train.labels, len(data.classes), seed, typical=chooser(data.train))
+    return data.train.labels[split.labeled]
 
 
 def cell(way: str, labels: int, seed: int, steps: int) -> dict[str, Any]:
     """One run: its test error in per cent, and how many of the ten classes the labels show."""
-    pool = labeled_runs.digits()
-    rows = chosen(pool, way, labels, seed)
     with tempfile.TemporaryDirectory() as folder:
-        result = labeled_runs.train(pool, rows, steps, seed, Path(folder) / "run")
-    return {"error": 100 - result.metrics["test_top1"], "classes": len(np.unique(pool.truth[rows]))}
+        fields = labeled_runs.fields(steps, seed, Path(folder) / "run")
+        result = semisonic.train(data=configuration(way, labels), quiet=True, **fields)
+    classes = len(np.unique(chosen(way, labels, seed)))
+    return {"error": 100 - result.metrics["test_top1"], "classes": classes}
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

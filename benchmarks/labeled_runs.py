@@ -49,14 +49,18 @@ def balanced(truth: np.ndarray, per_class: int, seed: int) -> np.ndarray:
     return np.concatenate([order[truth[order] == one][:per_class] for one in np.unique(truth)])
 
 
-def train(pool: Pool, labeled: np.ndarray, steps: int, seed: int, out: Path, **fields: Any) -> semisonic.Result:
-    """FixMatch of 32 + 96 images a step on the network `small`, on the labels of these rows and all other images."""
-    given = np.full(len(pool.truth), -1)
-    given[labeled] = pool.truth[labeled]
-    plain: dict[str, Any] = {
+def fields(steps: int, seed: int, out: Path) -> dict[str, Any]:
+    """FixMatch of 32 + 96 images a step on the network `small`, on the CPU; all but the data."""
+    return {
         "model": "small", "batch": {"labeled": 32, "unlabeled_ratio": 3}, "ema": {"decay": 0.99, "start_up": "tf"},
         "optim": {"lr": 0.1}, "algorithm": "fixmatch", "device": "cpu", "threads": 1, "log": {"trackers": []},
         "eval": {"every": steps}, "seed": seed, "steps": steps, "out": out,
     }  # fmt: skip
+
+
+def train(pool: Pool, labeled: np.ndarray, steps: int, seed: int, out: Path, **others: Any) -> semisonic.Result:
+    """A run on the labels of these rows and all other images without labels."""
+    given = np.full(len(pool.truth), -1)
+    given[labeled] = pool.truth[labeled]
     data = {"images": (pool.images, given), "test": pool.test, "classes": [str(one) for one in range(10)]}
-    return semisonic.train(data=data | {"flip": False}, quiet=True, **(plain | fields))
+    return semisonic.train(data=data | {"flip": False}, quiet=True, **(fields(steps, seed, out) | others))
