@@ -17,7 +17,7 @@ from semisonic.daily.features import INIT, PIXELS, features_for, newest_run, spa
 from semisonic.daily.passes.arrays import Features
 from semisonic.daily.passes.job import locked_session
 from semisonic.daily.store import LOOKED, PERSON, State, Store
-from semisonic.daily.store.queues import FARTHEST
+from semisonic.daily.store.queues import FARTHEST, title_of
 from semisonic.schema import ExitCode, UserError
 from semisonic.text import name_of
 
@@ -108,8 +108,9 @@ def _fill(project: "Project", plan: Plan, features: Features | None, args: Names
         with store.transaction():
             store.empty_queue(FARTHEST)
             store.put_queue(FARTHEST, chosen.tolist(), store.day)
+            title = title_of(FARTHEST, store.day)
     fewer = f" (there are no {args.count:,})" if len(chosen) < args.count else ""
     by = {None: "", PIXELS: ", by their pixels", INIT: ", by the features of the project's first network"}
     space = by.get(plan.space, f", by the features of {name_of(plan.space)}")
     print(f"Chosen: {len(chosen):,}{fewer} of {len(plan.images):,} images, {SAID[plan.how]}{space}.")
-    print(f"They wait in the queue {FARTHEST}; label them: semisonic daily {shown_folder(project.folder)} page")
+    print(f"They wait in the queue {title}; label them: semisonic daily {shown_folder(project.folder)} page")

@@ -11,7 +11,7 @@ import numpy as np
 from semisonic.checkpoint.folder_lock import FolderInUse, refuse_if_held
 from semisonic.daily.project import Project
 from semisonic.daily.steps import Facts
-from semisonic.daily.store import PERSON, State, Store
+from semisonic.daily.store import LOOKED, PERSON, State, Store
 from semisonic.daily.store.database import snapshot
 from semisonic.daily.store.queues import NAMES
 
@@ -36,6 +36,7 @@ def gather(project: Project) -> Facts:
             folder=shown_folder(project.folder),
             day=store.day,
             images=int((current.state != State.REJECTED).sum()),
+            undecided=int(((current.day == store.day) & ~np.isin(current.state, sorted(LOOKED))).sum()),
             classes=len(store.classes()),
             labels=int(person.sum()),
             labeled_classes=len(np.unique(current.class_id[person])),

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
 
+from semisonic.daily.store.queues import title_of
+
 FIRST_CHOICE = 40
 """Images to label before the first training; more where there are more than half as many classes."""
 FEWEST_CLASSES = 2
@@ -21,6 +23,8 @@ class Facts:
     day: int = 1
     images: int = 0
     """All, but for rejected ones."""
+    undecided: int = 0
+    """Those of the newest day that no person has decided."""
     classes: int = 0
     labels: int = 0
     """Images with a label of a person."""
@@ -90,10 +94,10 @@ def _before(facts: Facts) -> Step:
     """Before the day's training."""
     if facts.queues.get("farthest"):
         return _look(facts, ("farthest",), "Label")
-    if not facts.chosen and facts.run:
+    if not facts.chosen and facts.undecided and facts.run:
         return Step(f"the {facts.looks} images farthest from all earlier days", ("choose", str(facts.looks)))
-    if not facts.chosen and facts.labeled_classes < facts.classes:
-        count = min(max(FIRST_CHOICE, 2 * facts.classes), facts.images)
+    if not facts.chosen and facts.undecided and facts.labeled_classes < facts.classes:
+        count = min(max(FIRST_CHOICE, 2 * facts.classes), facts.undecided)
         return Step(f"{count:,} images to be labeled first, typical and diverse", ("choose", str(count)))
     if facts.labeled_classes < FEWEST_CLASSES:
         missing = FEWEST_CLASSES - facts.labeled_classes
@@ -121,7 +125,9 @@ def _look(facts: Facts, names: tuple[str, ...], verb: str) -> Step:
     parts = [(facts.queues[name], name) for name in names if facts.queues.get(name)]
     total = sum(count for count, _ in parts)
     minutes = max(1, ceil(total * facts.seconds / 60))
-    shown = [f"{count:,} image{'s' if count != 1 else ''} in the queue {name}" for count, name in parts]
+    shown = [
+        f"{count:,} image{'s' if count != 1 else ''} in the queue {title_of(name, facts.day)}" for count, name in parts
+    ]
     what = ", then ".join(shown)
     return Step(
         f"{verb} {what}, about {minutes} minute{'s' if minutes > 1 else ''}: {_command(facts, 'page')}",

@@ -46,7 +46,9 @@ def test_the_facts_of_a_first_day(tmp_path: Path):
         os.utime(report, (time.time() - 60, time.time() - 60))
         assert not gather(project).reported
         store.open_day()
+        store.add_images([new_image(tmp_path / "images", "second.png")], "ann")
         facts = gather(project)
+        assert facts.undecided == 1
         assert (
             facts.day == 2 and not facts.chosen and not facts.trained and next_step(facts).do == ("choose", str(looks))
         )

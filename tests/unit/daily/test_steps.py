@@ -7,7 +7,7 @@ import pytest
 from semisonic.daily.steps import Facts, next_step
 
 EMPTY = Facts("p", classes=3)
-ADDED = replace(EMPTY, images=600)
+ADDED = replace(EMPTY, images=600, undecided=600)
 CHOSEN = replace(ADDED, chosen=True, queues={"farthest": 40})
 LABELED = replace(CHOSEN, queues={}, labels=40, labeled_classes=3, new_labels=40)
 STOPPED = replace(LABELED, run="day-001", run_day=1)
@@ -21,12 +21,12 @@ SECOND_DAY = replace(REPORTED, day=2, images=1200, chosen=False, run_reported=Fa
 SITUATIONS = {
     "nothing is there": (EMPTY, (), "Add the first images: semisonic daily p add FOLDER"),
     "images without labels": (ADDED, ("choose", "40"), "40 images to be labeled first, typical and diverse"),
-    "fewer images than are chosen": (replace(ADDED, images=7), ("choose", "7"), "7 images"),
+    "fewer images than are chosen": (replace(ADDED, images=7, undecided=7), ("choose", "7"), "7 images"),
     "many classes": (replace(ADDED, classes=100), ("choose", "200"), "200 images"),
     "labels came with all classes": (replace(ADDED, labels=9, labeled_classes=3), ("train",), "on 9 images that people have labeled"),
     "labels came without a class": (replace(ADDED, labels=9, labeled_classes=2), ("choose", "40"), "40 images"),
-    "images wait to be labeled": (CHOSEN, (), "Label 40 images in the queue farthest, about 2 minutes: semisonic daily p page"),
-    "one image waits": (replace(CHOSEN, queues={"farthest": 1}), (), "Label 1 image in the queue farthest, about 1 minute:"),
+    "images wait to be labeled": (CHOSEN, (), "Label 40 images in the queue first images, about 2 minutes: semisonic daily p page"),
+    "one image waits": (replace(CHOSEN, queues={"farthest": 1}), (), "Label 1 image in the queue first images, about 1 minute:"),
     "all were of one class": (replace(LABELED, labeled_classes=1), (), "Label images of 1 more class, without"),
     "all were rejected": (replace(LABELED, labels=0, labeled_classes=0), (), "Label images of 2 more classes"),
     "a class has no label": (replace(LABELED, labeled_classes=2), ("train",), "day 1, on 40 images"),
@@ -40,11 +40,13 @@ SITUATIONS = {
     "all was looked at": (LOOKED, ("report",), "that of day 1"),
     "reported": (REPORTED, (), "Day 1 is done; add the next images: semisonic daily p add FOLDER, or train again with 120"),
     "reported without a look": (replace(REPORTED, new_labels=0), (), "add the next images: semisonic daily p add FOLDER"),
-    "classes were merged": (replace(REPORTED, queues={"second-look": 7}), (), "Look again at 7 images in the queue second"),
+    "classes were merged": (replace(REPORTED, queues={"second-look": 7}), (), "Look again at 7 images in the queue second look"),
     "trained again": (replace(TRAINED, run="day-001-2", labeled_run="day-001"), ("label",), "day-001-2 is trained, and"),
     "a second day": (SECOND_DAY, ("choose", "10"), "the 10 images farthest from all earlier days"),
     "its farthest": (replace(SECOND_DAY, chosen=True, queues={"farthest": 10}), (), "Label 10 images in the queue farthest"),
     "labeled, second day": (replace(SECOND_DAY, chosen=True, queues={"audit": 3}), ("train",), "day 2, on 40"),
+    "people have labeled all": (replace(ADDED, undecided=0, labels=600, labeled_classes=2), ("train",), "on 600 images"),
+    "people have labeled all, second day": (replace(SECOND_DAY, undecided=0), ("train",), "day 2, on 40"),
 }  # fmt: skip
 
 

@@ -15,6 +15,13 @@ AUDIT, SUSPICIOUS, GIVEN, FARTHEST, SECOND_LOOK = "audit", "suspicious", "given"
 NAMES = (AUDIT, SUSPICIOUS, GIVEN, FARTHEST, SECOND_LOOK)
 
 
+def title_of(name: str, day: int) -> str:
+    """A queue as the page's tab has it, in small letters; on the first day typical images are chosen, no far ones."""
+    if name == FARTHEST and day <= 1:
+        return "first images"
+    return {GIVEN: "given labels", SECOND_LOOK: "second look"}.get(name, name)
+
+
 def _check(name: str) -> None:
     if name not in NAMES:
         raise UserError(f"queue: there is none called {name_of(name)}; one of {', '.join(NAMES)}")
