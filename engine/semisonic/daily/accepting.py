@@ -46,10 +46,12 @@ def backed(project: "Project", store: Store, args: Namespace) -> Backed:
     """The largest surest part of the labels of which the audit's lower end is `args.at_least`. Raises `UserError` where
     there is none, with what to do; `args.draw` puts as many images as are missing into the audit."""
     run_name = store.run
-    found = looks_of(store, run_name) if run_name else []
-    if run_name is None or not any(one.answered.any() for one in found):
+    if run_name is None:
+        raise UserError(f"{args.command}: no network has labeled the images yet; `next` says what comes first")
+    found = looks_of(store, run_name)
+    if not any(one.answered.any() for one in found):
         raise UserError(
-            f"{args.command}: nobody has looked at the audit of {name_of(run_name or 'a run')} yet, and nothing else "
+            f"{args.command}: nobody has looked at the audit of {name_of(run_name)} yet, and nothing else "
             f"backs its labels: {len(store.queue('audit')):,} images wait in the queue audit; `page` shows them"
         )
     images, looks = _looks(store, found)

@@ -29,32 +29,26 @@ from semisonic.daily.page.requests import (
 )
 from semisonic.daily.page.requests import read as read_request
 from semisonic.daily.page.sweep import Sweep
-from semisonic.daily.page.tally import Tally
+from semisonic.daily.page.tally import Look, Tally
 from semisonic.daily.page.thumbnails import Picture, Thumbnails
 from semisonic.daily.project import Project
 from semisonic.daily.store import ClassRow, State, Store
 from semisonic.daily.store.classes import Classes, read_classes
-from semisonic.daily.store.queues import AUDIT
+from semisonic.daily.store.queues import AUDIT, FARTHEST, GIVEN, SECOND_LOOK, SUSPICIOUS, title_of
 from semisonic.text import name_of
 from semisonic.version import __version__
 
-TITLES = {
-    "farthest": (
-        "Farthest",
-        "Images unlike all of the days before: a new class shows here first. Label them before the training.",
-    ),
-    "audit": (
-        "Audit",
-        "Drawn at random: these alone tell how many of the day's labels are right. The guess is hidden, since one "
-        "that is seen is easily confirmed.",
-    ),
-    "suspicious": ("Suspicious", "The network's labels that it is least sure of. Confirm or correct them."),
-    "given": ("Given labels", "Labels of people that the training could not make sense of. Look at them again."),
-    "second-look": ("Second look", "Images that were answered in two ways, or whose class has changed."),
-    FREE: ("All images", "All of every day but what waits in the audit: by class, by pair of classes, or by name."),
+HINTS = {
+    FARTHEST: "Images unlike all of the days before: a new class shows here first. Label them before the training.",
+    AUDIT: "Drawn at random: these alone tell how many of the day's labels are right. The guess is hidden, since one "
+    "that is seen is easily confirmed.",
+    SUSPICIOUS: "The network's labels that it is least sure of. Confirm or correct them.",
+    GIVEN: "Labels of people that the training could not make sense of. Look at them again.",
+    SECOND_LOOK: "Images that were answered in two ways, or whose class has changed.",
+    FREE: "All of every day but what waits in the audit: by class, by pair of classes, or by name.",
 }
-"""Every queue in the order of a person's day: its title, and a hint."""
-_FIRST_DAY = ("First images", "Typical images, each unlike the others: labels for the first training.")
+"""Of every queue, in the order of a person's day."""
+_FIRST_DAY = "Typical images, each unlike the others: labels for the first training."
 _SEAL = "page.seal"
 _CURSOR = re.compile(r"(-?[0-9.e+-]{1,30}|-inf),(\d{1,18})")
 HANDED = 900.0
@@ -112,14 +106,15 @@ class Api:
             "run": store.run,
             "who": who,
             "classes": _classes(classes),
-            "queues": [self._queue(store, name, day, who) for name in TITLES],
+            "queues": [self._queue(store, name, day, who) for name in HINTS],
             "progress": self._progress(store, who),
             "sweep": self.sweep.possible,
             "version": __version__,
         }
 
     def _queue(self, store: Store, name: str, day: int, who: str) -> dict[str, Any]:
-        title, hint = _FIRST_DAY if name == "farthest" and day <= 1 else TITLES[name]
+        title = "All images" if name == FREE else title_of(name, day).capitalize()
+        hint = _FIRST_DAY if name == FARTHEST and day <= 1 else HINTS[name]
         return {
             "name": name, "title": title, "hint": hint, "left": self._left(store, name, who),
             "done": self.tally.done(name), "blind": is_blind(name, day),
@@ -131,13 +126,19 @@ class Api:
         if name == FREE:
             return max(0, self.ahead.undecided(store) - audited)
         if name == AUDIT:
-            return audited + len(repeats.pending(store, self.seal, who, self.tally.looks()))
+            return audited + len(self._pending(store, who))
         whole = store.connection.execute("SELECT count(*) FROM queue WHERE name = ?", (name,)).fetchone()[0]
         (hidden,) = store.connection.execute(
             "SELECT count(*) FROM queue a CROSS JOIN queue b ON b.image = a.image WHERE a.name = ? AND b.name = ?",
             (AUDIT, name),
         ).fetchone()  # those wait in the audit, and are shown there alone
         return whole - hidden
+
+    def _pending(self, store: Store, who: str) -> list[Look]:
+        """Hidden repeats, once an audit waits or was begun: alone they would be no audit, and not hidden."""
+        if not len(store.queue(AUDIT)) and not self.tally.done(AUDIT):
+            return []
+        return repeats.pending(store, self.seal, who, self.tally.looks())
 
     def _progress(self, store: Store, who: str) -> dict[str, Any]:
         """per_minute and minutes_left (of all queues) are null where too few looks tell a pace."""
@@ -190,7 +191,7 @@ class Api:
         now = time.monotonic()
         due = [
             look
-            for look in repeats.pending(store, self.seal, who, self.tally.looks())
+            for look in self._pending(store, who)
             if ask.after is None or now - self._handed.get((who, look.event), -math.inf) > HANDED
         ][: ask.size // 3]
         self._handed |= {(who, look.event): now for look in due}

@@ -77,6 +77,21 @@ def test_the_audit_goes_on_until_the_repeats_are_answered(audited: tuple[Project
     assert len(found) == len(set(found)) == audit["left"]
 
 
+def test_without_an_audit_nothing_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Repeats alone in the audit would be known for what they are, and taken for the audit of a day without one."""
+    monkeypatch.setattr(repeats, "OWN", 1.0)
+    made = new_project(tmp_path, COUNT)
+    with made.store() as store:
+        store.put_queue("farthest", range(1, 31), 1)
+    with served(made) as browser:
+        browser.label("farthest", browser.get("images", queue="farthest", size=30)["images"], CAT)
+        queues = {queue["name"]: queue["left"] for queue in browser.get("state")["queues"]}
+        assert (queues["farthest"], queues["audit"], page(browser)) == (0, 0, [])
+        with made.store() as store:
+            store.put_queue("audit", [40], 1)
+        assert len(page(browser)) > 1
+
+
 def answered(project: Project) -> list[tuple[int, State, int | None]]:
     with project.store() as store:
         assert store.check() == []

@@ -28,7 +28,9 @@ function ask(title, fill, { wide = false } = {}) {
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
     document.body.append(dialog);
     dialog.showModal();
-    (dialog.querySelector("[autofocus]") ?? dialog).focus();
+    const first = dialog.querySelector("[autofocus]") ?? dialog;
+    first.focus();
+    first.select?.(); // what is typed replaces what is proposed
   });
 }
 
