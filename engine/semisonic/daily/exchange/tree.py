@@ -29,7 +29,7 @@ def write_tree(path: Path, rows: Iterable[Row], copies: bool) -> int:
 
     Raises `UserError` with a line for each image that is not where it was, and OSError.
     """
-    placed, problems = _placed(rows)
+    placed, problems = _placed(rows, copies)
     if problems:
         raise UserError(problems)
     half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -47,8 +47,12 @@ def write_tree(path: Path, rows: Iterable[Row], copies: bool) -> int:
     return sum(bool(row.file) for row in placed)
 
 
-def _placed(rows: Iterable[Row]) -> tuple[list[Row], list[str]]:
-    """Each image with its place in the tree, and what is wrong with images that are to be there."""
+def _placed(rows: Iterable[Row], copies: bool) -> tuple[list[Row], list[str]]:
+    """Each image with its place in the tree, and what is wrong with images that are to be there.
+
+    Classes whose names differ in the case of letters share the names of their files: on some systems they share a
+    folder. copies: files are read, since what is copied must be what was labeled.
+    """
     placed, problems = [], []
     taken: dict[str, set[str]] = {}
     for row in rows:
@@ -58,8 +62,11 @@ def _placed(rows: Iterable[Row]) -> tuple[list[Row], list[str]]:
         if not os.path.isfile(row.path):
             problems.append(f"{row.path}: the image is gone; put it back, or run `add` on the folder that it moved to")
             continue
+        if copies and row.hash and digest_of(row.path) != row.hash:
+            problems.append(f"{row.path}: has changed since it was labeled; put it back, or `add` it as it is now")
+            continue
         folder = file_name(row.label)
-        name = _free(row, taken.setdefault(folder, set()))
+        name = _free(row, taken.setdefault(folder.casefold(), set()))
         placed.append(row._replace(file=f"{folder}/{name}"))
     return placed, problems
 

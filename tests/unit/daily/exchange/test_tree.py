@@ -44,13 +44,30 @@ def test_a_folder_a_class_with_links_or_copies(tmp_path: Path, copies: bool):
 def test_no_name_leaves_the_tree(tmp_path: Path):
     images = odd_images(tmp_path / "images", 24)
     made = [
-        Row(path, CLASSES[number % len(CLASSES)], "given", hash=bytes([number] * 16))
+        Row(path, CLASSES[number % len(CLASSES)], "given", hash=seen(Path(path)).hash)
         for number, path in enumerate(images)
     ]
     write_tree(tmp_path / "t", made, copies=True)
     files = tree(tmp_path / "t")
     assert len(files) == 25 and all(len(Path(file).parts) == 2 for file in files - {LIST})
     assert {os.fsdecode(unquote_to_bytes(os.fsencode(Path(file).parts[0]))) for file in files - {LIST}} == set(CLASSES)
+
+
+def test_what_is_copied_is_what_was_labeled(tmp_path: Path):
+    made = [row(tmp_path / "a.png", "cat"), row(tmp_path / "b.png", "Cat")]
+    Path(made[0].path).write_text("another")
+    with pytest.raises(
+        UserError, match=r"a.png: has changed since it was labeled; put it back, or `add` it as it is now"
+    ):
+        write_tree(tmp_path / "t", made, copies=True)
+    assert not (tmp_path / "t").exists()
+
+
+def test_classes_that_a_file_system_may_take_for_one_overwrite_no_file(tmp_path: Path):
+    made = [row(tmp_path / "a" / "x.png", "cat"), row(tmp_path / "b" / "x.png", "Cat")]
+    write_tree(tmp_path / "t", made, copies=True)
+    files = [Path(file).name.casefold() for file in tree(tmp_path / "t")]
+    assert len({*files}) == len(files) == 3
 
 
 @pytest.mark.parametrize("name", [*CLASSES, LIST, "labels.csv", "%41", "caf\udce9", "x" * 190])
