@@ -46,6 +46,8 @@ class _Adding:
     next_day: bool
     """Whether the first new image opens another day."""
     next_image: int
+    first_image: int
+    """Number that the first new image of this call has."""
     first_event: int
     """Number that the first event of this call has."""
     next_event: int
@@ -75,8 +77,8 @@ def add_images(connection: Connection, images: Iterable[NewImage], author: Autho
         next_image = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM image").fetchone()[0]
         first = last_event(connection) + 1
         adding = _Adding(
-            connection, author, classes, Added(current_day(connection)), is_trained(connection), next_image, first,
-            first, moment(), classes.by_name(),
+            connection, author, classes, Added(current_day(connection)), is_trained(connection), next_image,
+            next_image, first, first, moment(), classes.by_name(),
         )  # fmt: skip
         while chunk := list(islice(images, CHUNK)):
             _add_chunk(adding, chunk)
@@ -178,7 +180,8 @@ def _new(adding: _Adding, image: NewImage, before: tuple[int, ...] | None) -> in
 
 def _known(adding: _Adding, image: NewImage, number: int, before: tuple[int, ...] | None) -> None:
     adding.added.known += 1
-    if (before is None or before[0] != number) and not any(map(os.path.lexists, _paths_of(adding.connection, number))):
+    elsewhere = number < adding.first_image and (before is None or before[0] != number)
+    if elsewhere and not any(map(os.path.lexists, _paths_of(adding.connection, number))):
         adding.added.moved += 1
     label = _number(adding, image)
     if label is None:

@@ -38,6 +38,13 @@ def test_known_moved_and_changed_ones(tmp_path: Path):
     assert Path(store.paths(np.array([1]))[0]).name == "1.png"
 
 
+def test_copies_that_come_with_an_image_have_not_moved(tmp_path: Path):
+    store = new_store(tmp_path, 0)
+    images = [new_image(tmp_path, name, content="one") for name in ("a.png", "b.png", "c.png")]
+    added = store.add_images(images, WHO)
+    assert (added.new, added.known, added.moved) == (1, 2, 0)
+
+
 def test_adding_the_same_again_changes_nothing(tmp_path: Path):
     store = new_store(tmp_path, 3, labeled=2)
     before = store.last_event, store.connection.total_changes
