@@ -105,7 +105,9 @@ def doubtful(store: Store, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         current.class_id[place] == resolved(store, columns["class"])
     )
     seen = store.connection.execute(
-        "SELECT now.image FROM now JOIN event ON event.id = now.event WHERE event.source = ?", (f"page:{QUEUE}",)
+        "SELECT now.image FROM now JOIN event ON event.id = now.event WHERE event.source = ? OR "
+        "event.source = 'page:accept' AND json_extract(event.details, '$.queue') = ?",
+        (f"page:{QUEUE}", QUEUE),
     )
     looked = np.isin(columns["image"], [row[0] for row in seen.fetchall()])
     return columns["image"][stands & ~looked]
