@@ -45,7 +45,8 @@ def draw(
     project: "Project", store: Store, run: str, n: int | None = None, days: str | Sequence[int] = "newest"
 ) -> int | None:
     """Draws n images (default: as many as the project's settings say) for the audit of a run's labels, and puts those
-    that nobody has looked at into the queue `audit`. Returns the audit's number; None where there is nothing to draw.
+    that nobody has looked at into the queue `audit`, in place of those that still wait for another run's. Returns the audit's
+    number; None where there is nothing to draw.
 
     days: "newest", "all", or their numbers. Raises `UserError` where the run's labels are not the current ones,
     and where people have seen the network's scores before a first draw.
@@ -82,6 +83,8 @@ def draw(
         number = store.new_audit(
             run, numbers[-1], drawn.method, seed, len(images), details, zip(*(c.tolist() for c in columns), strict=True)
         )
+        if number == store.audits(run)[0].id:
+            store.empty_queue(AUDIT)  # what waits there was drawn for another run, of which it says no more
         open_ones = np.isin(images[drawn.rows], current.image[np.isin(current.state, list(LOOKED))], invert=True)
         store.put_queue(AUDIT, images[drawn.rows][open_ones].tolist(), store.day)
     return number

@@ -26,6 +26,17 @@ def test_an_audit_is_drawn_of_labels_that_no_person_has_given(tmp_path: Path):
     assert estimate(store) is None and estimate(store, "day-009") is None
 
 
+def test_what_waits_in_the_audit_of_another_run_is_free_again(tmp_path: Path):
+    store = labeled_store(tmp_path)
+    draw(PROJECT, store, RUN)
+    look(store, store.queue("audit")[:30])
+    give_scores(store, 300, 30, "day-002")
+    number = draw(PROJECT, store, "day-002")
+    assert sorted(store.queue("audit")) == store.audit_rows(number).image.tolist()
+    draw(PROJECT, store, "day-002", n=20)
+    assert len(store.queue("audit")) == 120, "what is added to an audit stands behind it"
+
+
 def test_the_result_is_told_in_sentences(tmp_path: Path):
     store = labeled_store(tmp_path, labeled=40)
     number = draw(PROJECT, store, RUN)
