@@ -19,8 +19,9 @@ from semisonic.daily.project import Project
 from semisonic.daily.store import PERSON, Revision, Store
 from semisonic.daily.store.images import file_is, real_path
 from semisonic.inference.ranks import joined_ranks
+from semisonic.runs.run import Outcome
 from semisonic.runs.run import run as run_one
-from semisonic.schema import ExitCode, UserError
+from semisonic.schema import ExitCode, Stopped, UserError
 from semisonic.text import name_of, printable
 
 SHOWN = 10
@@ -67,12 +68,27 @@ def run(project: Project, args: argparse.Namespace) -> int:
         for note in planned.notes if ranks.main else ():
             print(printable(note), flush=True)
         for job in planned.jobs:
-            outcome = run_one(Invocation(job.cfg, job.resume, debug=args.debug, verify_data=args.verify_data))
+            outcome = _run(job, args)
             if outcome.summary is None:
+                if ranks.main:
+                    print("In a project the same command goes on with it, and so does `next`", flush=True)
                 return outcome.code
         for note in conclude(project, planned) if ranks.main else ():
             print(printable(note), flush=True)
     return ExitCode.OK
+
+
+def _run(job: Job, args: argparse.Namespace) -> Outcome:
+    """Raises `UserError`; where a run cannot go on, with the way out that a project has."""
+    try:
+        return run_one(Invocation(job.cfg, job.resume, debug=args.debug, verify_data=args.verify_data))
+    except UserError as error:
+        if not job.resume or isinstance(error, Stopped):
+            raise
+        name = job.cfg.run_folder.name
+        raise type(error)(
+            [*error.messages, f"train: {name} goes on as it was begun; --again begins another"]
+        ) from error
 
 
 def conclude(project: Project, planned: Plan) -> list[str]:

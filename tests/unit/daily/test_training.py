@@ -145,7 +145,7 @@ def test_labels_of_two_classes_are_needed(tmp_path: Path):
 
 
 def test_a_run_that_is_stopped_ends_the_command_as_it_would_by_itself(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     codes = [ExitCode.STOPPED, ExitCode.OK]  # by a signal, or by max_hours
     seen: list[Invocation] = []
@@ -157,8 +157,23 @@ def test_a_run_that_is_stopped_ends_the_command_as_it_would_by_itself(
     monkeypatch.setattr(training, "run_one", stopped)
     for code in codes:
         assert training.run(project, train_options("--folds", "2", "--verify-data", "--debug")) == code
+    assert capsys.readouterr().out.count("the same command goes on with it, and so does `next`\n") == 2
     assert all(own.debug and own.verify_data and own.cfg.run_folder.name == "day-001" for own in seen)
     assert len(seen) == 2 and not given.table(project, "day-001").exists()
+
+
+def test_a_run_that_cannot_go_on_names_the_way_out(project: Project, monkeypatch: pytest.MonkeyPatch):
+    begin(project, plan(project, train_options()), finish=False)
+
+    def refuse(invocation: Invocation) -> Outcome:
+        assert invocation.resume
+        raise UserError("steps: 7, but day-001 was planned for 5")
+
+    monkeypatch.setattr(training, "run_one", refuse)
+    with pytest.raises(
+        UserError, match=r"planned for 5\ntrain: day-001 goes on as it was begun; --again begins another"
+    ):
+        training.run(project, train_options("--steps", "7"))
 
 
 def test_two_at_once_are_refused(project: Project):
