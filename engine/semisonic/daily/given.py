@@ -49,7 +49,8 @@ def look_at(project: Project, revision: Revision) -> list[str]:
             store.empty_queue(QUEUE)
             store.put_queue(QUEUE, chosen.tolist(), revision.day)
         _write(table(project, revision.run), columns)  # last: where it is, all of this is done
-    return [f"{len(chosen):,} labels of people that look doubtful are queued for a second look"] if len(chosen) else []
+    told = f"{len(chosen):,} labels of people, the most doubtful by the training, wait in the queue given labels"
+    return [told] if len(chosen) else []
 
 
 def ranked(store: Store, project: Project, revision: Revision, margins: Path) -> dict[str, np.ndarray]:

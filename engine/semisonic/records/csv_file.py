@@ -67,7 +67,7 @@ def check_columns(table: Table, path: Path, field: str, needed: Sequence[str], o
     """Raises `UserError` where a needed column is missing, or one that is read is there twice."""
     header = table.header
     if missing := [column for column in needed if column not in header]:
-        also = f" and optionally {' and '.join(others)}" if others else ""
+        also = f" and optionally {', '.join(others)}" if others else ""
         found = ", ".join(map(name_of, header[:SHOWN])) + (f" and {len(header) - SHOWN} more" * (len(header) > SHOWN))
         raise UserError(
             f"{field}: {path} has no column {' and no column '.join(missing)}; its first line must name "

@@ -46,7 +46,9 @@ def queued(project: Project) -> list[int]:
 def test_the_smallest_margins_are_looked_at_first(trained: tuple[Project, Revision]):
     project, revision = trained
     write_margins(project, {5: -3, 11: -1, 2: 0.5})
-    assert given.look_at(project, revision) == ["3 labels of people that look doubtful are queued for a second look"]
+    assert given.look_at(project, revision) == [
+        "3 labels of people, the most doubtful by the training, wait in the queue given labels"
+    ]
     table = parquet.read_table(given.table(project, "day-001")).to_pydict()
     assert table["image"][:3] == [5, 11, 2] and table["aum"][:3] == [-3, -1, 0.5] and 16 not in table["image"]
     assert table["rank"] == list(range(1, 16)) and np.isnan(table["folds"]).all()

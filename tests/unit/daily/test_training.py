@@ -67,7 +67,7 @@ def test_a_day_is_trained_on_what_people_have_labeled_and_all_else_is_its_pool(
     assert load_classifier(run / "snapshots" / "step-3").classes == list(CLASSES)
     table = parquet.read_table(given.table(project, "day-001")).to_pydict()
     assert sorted(table["image"]) == list(range(1, 13)) and table["rank"] == list(range(1, 13))
-    assert "3 labels of people that look doubtful are queued" in printed  # a quarter of them
+    assert "3 labels of people, the most doubtful by the training, wait" in printed  # a quarter of them
     with project.store() as store:
         assert store.queue("given").tolist() == table["image"][:3]
 
