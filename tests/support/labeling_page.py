@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
+from uuid import uuid4
 
 import numpy as np
 from PIL import Image
@@ -66,7 +67,6 @@ class Browser:
     def __init__(self, port: int, token: str, who: str = "ann") -> None:
         self.port, self.token, self.who = port, token, who
         self._local = threading.local()
-        self._keys = 0
 
     def ask(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, raw: bytes | None = None
@@ -110,8 +110,8 @@ class Browser:
         return found.status, found.json["error"]
 
     def key(self) -> str:
-        self._keys += 1
-        return f"{self.who}-{self._keys}"
+        """A new one: a key that was sent before would be taken for the same answer."""
+        return str(uuid4())
 
     def change(self, image: dict[str, Any], answer: Any, key: str | None = None, **more: Any) -> dict[str, Any]:
         """answer: a class' number, or a state."""
