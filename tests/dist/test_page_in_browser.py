@@ -363,12 +363,24 @@ def test_the_reviewer_is_asked_once_and_a_picture_that_cannot_be_shown_says_so(p
     page = eva.page
     page.route("**/thumb/112?*", lambda route: route.abort())
     page.goto(url)
-    page.get_by_label("Your name").fill("Eva")
+    page.get_by_label("Your name").wait_for()
+    page.keyboard.type("Eva")  # in place of the name that is proposed
     page.keyboard.press("Enter")
     page.get_by_text("cannot be shown").wait_for()
     page.reload()
     page.wait_for_selector(".tile")
     assert page.inner_text("#reviewer") == "Eva" and page.query_selector("dialog") is None
+
+
+def test_labels_of_people_are_accepted_where_they_wait_and_a_queue_says_what_is_left(person, project, url):
+    ada = person().open(url, "given").press("2", "Enter").settled().sees("4 images accepted as shown")
+    given = {image: said(project)[image] for image in QUEUES["given"]}
+    assert Counter(given.values()) == {(State.REVIEWED, "dog"): 1, (State.REVIEWED, "cat"): 4}
+    ada.sees("This queue is done")
+    ada.queue("farthest").press("1", *["ArrowRight"] * 9, "PageDown", "PageDown").settled().sees(
+        "The end of this queue"
+    )
+    ada.sees("Go on with Farthest (9)").press("Enter").until(lambda: len(ada.tones()) == 9)
 
 
 @pytest.mark.slow

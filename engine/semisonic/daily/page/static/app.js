@@ -90,7 +90,7 @@ class App {
     if (!screen.cards.length) return screen.onward?.();
     if (!screen.open.length) return screen.openPage(screen.number + 1);
     if (screen.blind) return tell("This queue hides the guess, so each image needs an answer of yours.");
-    if (screen.open.every(decided)) return screen.openPage(screen.number + 1); // labels of people, to be looked at
+    if (!rest.length && screen.open.every(decided)) return screen.openPage(screen.number + 1); // labels of people
     if (!rest.length) return tell("These images have no guess yet: each needs an answer of yours.");
     this.#count(rest, 1);
     this.review.accept(screen.queue.name, rest, `${count(rest.length, "image")} accepted`);

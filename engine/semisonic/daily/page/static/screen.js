@@ -40,6 +40,7 @@ export class Screen {
     this.queue.info = state.queues.find(({ name }) => name === this.queue.name) ?? this.queue.info;
     this.drawHead();
     if (classes) this.drawAround();
+    if (this.ended) this.#nothing(); // what has come since
   }
 
   nameOf = (id) => this.names.get(id) ?? `class ${id}`;
@@ -107,6 +108,7 @@ export class Screen {
     }
     if (queue !== this.queue) return; // another queue was opened meanwhile
     this.#busy(false);
+    this.ended = false;
     if (!cards.length) return this.#nothing();
     Object.assign(this, { number, sweep: null, cards: this.#ordered(cards) });
     const wanted = this.cards.indexOf(card);
@@ -281,7 +283,7 @@ export class Screen {
 
   instead(title, words, actions = []) {
     this.#busy(false);
-    Object.assign(this, { cards: [], at: 0, list: null, sweep: null, onward: actions[0]?.[2] ?? null });
+    Object.assign(this, { cards: [], at: 0, list: null, sweep: null, onward: actions[0]?.[2] ?? null, ended: false });
     byId("stage").replaceChildren(notice(title, words, actions));
   }
 
@@ -300,15 +302,18 @@ export class Screen {
         ["Enter", "Clear the filters", () => this.openQueue(this.queue.name)],
       ]);
     }
-    const next = this.state.queues.find(({ name, left }) => name !== this.queue.name && left > this.since(name));
-    const title = this.queue.cards.length ? "This queue is done" : "Nothing waits here";
-    if (!next) return this.instead(title, "No queue has an image left. `semisonic daily PROJECT next` goes on.");
-    this.instead(title, "Every image of it has an answer.", [
-      [
-        "Enter",
-        `Go on with ${next.title} (${count(next.left - this.since(next.name))})`,
-        () => this.openQueue(next.name),
-      ],
-    ]);
+    const { queues } = this.state;
+    const waits = ({ name, left }) => left > this.since(name);
+    const own = queues.find((queue) => queue.name === this.queue.name && waits(queue) && this.queue.cards.length);
+    const next = own ?? queues.find((queue) => queue.name !== this.queue.name && waits(queue));
+    const title = own ? "The end of this queue" : this.queue.cards.length ? "This queue is done" : "Nothing waits here";
+    const words = own
+      ? "Some of its images have no answer yet."
+      : next
+        ? "Every image of it has an answer."
+        : "No queue has an image left. `semisonic daily PROJECT next` goes on.";
+    const go = next && `Go on with ${next.title} (${count(next.left - this.since(next.name))})`;
+    this.instead(title, words, next ? [["Enter", go, () => this.openQueue(next.name)]] : []);
+    this.ended = true;
   }
 }
