@@ -45,8 +45,8 @@ def draw(
     project: "Project", store: Store, run: str, n: int | None = None, days: str | Sequence[int] = "newest"
 ) -> int | None:
     """Draws n images (default: as many as the project's settings say) for the audit of a run's labels, and puts those
-    that nobody has looked at into the queue `audit`, in place of those that still wait for another run's. Returns the audit's
-    number; None where there is nothing to draw.
+    that nobody has looked at into the queue `audit`, in place of those that wait for another run's. Returns the
+    audit's number; None where there is nothing to draw.
 
     days: "newest", "all", or their numbers. Raises `UserError` where the run's labels are not the current ones,
     and where people have seen the network's scores before a first draw.

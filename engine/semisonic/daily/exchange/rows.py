@@ -84,4 +84,6 @@ def row_problem(row: Row) -> str | None:
         return "has a path with a null character"
     if max(len(row.path), len(row.label)) > LONGEST:
         return f"has a path or label of more than {LONGEST:,} characters"
+    if max(len(row.who), len(row.at), len(row.run)) > LONGEST:
+        return f"has a who, at or run of more than {LONGEST:,} characters"
     return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semisonic.checkpoint.atomic_files import replace, stage_parts
-from semisonic.daily.exchange.rows import COLUMNS, FILE, NEEDED, Row, event_of, hash_of
+from semisonic.daily.exchange.rows import COLUMNS, FILE, LONGEST, NEEDED, Row, event_of, hash_of
 from semisonic.records.csv_file import check_columns, open_csv
 from semisonic.records.files import open_regular
 from semisonic.schema import UserError
@@ -17,6 +17,8 @@ from semisonic.text import csv_cell, plain_text, utf8_text
 BATCH = 50_000
 """Rows that are written or read at once."""
 MOST_ROWS = 20_000_000
+MOST_A_ROW = 16 * LONGEST
+"""Bytes of the rows of a Parquet file, on average."""
 FIELD = "import"
 """What messages call the table that is read."""
 
@@ -103,8 +105,8 @@ def read_parquet(path: Path, problems: list[str]) -> Iterator[Row]:
 
     try:
         with open_regular(path) as file:
-            table = parquet.ParquetFile(file)
-            names = _parquet_columns(path, table)
+            names, texts = _parquet_columns(path, parquet.ParquetFile(file))
+            table = parquet.ParquetFile(file, read_dictionary=texts)  # a text that is repeated is in memory once
             number = 0
             for batch in table.iter_batches(BATCH, columns=names):
                 columns = {name: _texts(batch.column(name)) for name in names}
@@ -118,8 +120,8 @@ def read_parquet(path: Path, problems: list[str]) -> Iterator[Row]:
         raise UserError(f"{FIELD}: {path} cannot be read as Parquet: {reason}") from error
 
 
-def _parquet_columns(path: Path, table: Any) -> list[str]:
-    """Those of `COLUMNS` that the file has. Raises `UserError`."""
+def _parquet_columns(path: Path, table: Any) -> tuple[list[str], list[str]]:
+    """Those of `COLUMNS` that the file has, and which of these are texts. Raises `UserError`."""
     import pyarrow as pa
 
     if table.metadata.num_rows > MOST_ROWS:
@@ -131,14 +133,34 @@ def _parquet_columns(path: Path, table: Any) -> list[str]:
     names = [name for name in COLUMNS if name in schema.names and name != "certainty"]
     if twice := [name for name in names if schema.names.count(name) > 1]:
         raise UserError(f"{FIELD}: {path} has the column {twice[0]} twice; keep one")
+    texts = []
     for name in names:
         kind = schema.field(name).type
-        if not (
-            pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind) or kind == pa.null()
-        ):
-            raise UserError(f"{FIELD}: {path}: the column {name} holds {kind}, and not text")
-    return names
+        own = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if pa.types.is_string(own) or pa.types.is_large_string(own):
+            texts.append(name)
+        elif not (pa.types.is_integer(own) or own == pa.null()):
+            raise UserError(f"{FIELD}: {path}: the column {name} holds {own}, and not text")
+    _check_size(path, table.metadata, names)
+    return names, texts
+
+
+def _check_size(path: Path, metadata: Any, names: Sequence[str]) -> None:
+    """Raises `UserError` for a small file that would fill the memory."""
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        columns = map(group.column, range(group.num_columns))
+        size = sum(one.total_uncompressed_size for one in columns if one.path_in_schema in names)
+        if size > MOST_A_ROW * max(group.num_rows, 1000):
+            raise UserError(
+                f"{FIELD}: {path} holds {size:,} bytes in {group.num_rows:,} rows; at most {MOST_A_ROW:,} a row"
+            )
 
 
 def _texts(column: Any) -> list[str]:
-    return ["" if value is None else plain_text(str(value)) for value in column.to_pylist()]
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type):
+        return ["" if value is None else plain_text(str(value)) for value in column.to_pylist()]
+    values = _texts(column.dictionary)
+    return ["" if place is None else values[place] for place in column.indices.to_pylist()]

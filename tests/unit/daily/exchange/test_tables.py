@@ -83,6 +83,21 @@ def test_what_is_no_such_table_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     told("has 2 rows; at most 1 are read")
 
 
+def test_a_small_file_does_not_fill_the_memory(tmp_path: Path):
+    file, count, long = tmp_path / "t.parquet", 1000, "x" * 70_000
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), [long])
+    label = pa.array(["cat"] * count).dictionary_encode()
+    parquet.write_table(pa.table({"path": column, "label": label}), file, store_schema=False)
+    rows = list(read_parquet(file, []))
+    assert file.stat().st_size < 20_000 and len(rows) == count and rows[0].label == "cat"
+    assert all(row.path is rows[0].path for row in rows), "each text is there once"
+    parquet.write_table(pa.table({"path": [long] * count, "label": ["cat"] * count}), file, use_dictionary=False)
+    with pytest.raises(UserError, match=r"holds 70,\d{3},\d{3} bytes in 1,000 rows; at most 64,000 a row"):
+        list(read_parquet(file, []))
+    parquet.write_table(pa.table({"path": ["a"], "label": label[:1]}), file)  # a category of pandas
+    assert [row.label for row in read_parquet(file, [])] == ["cat"]
+
+
 def test_the_list_of_a_tree_has_a_column_more(tmp_path: Path):
     write_csv(tmp_path / "t", [Row("/x", "cat", file="cat/ x.png")], (FILE, *COLUMNS))
     assert [row.file for row in read_csv(tmp_path / "t", [], (FILE, *COLUMNS))] == ["cat/ x.png"]
