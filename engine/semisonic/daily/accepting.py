@@ -88,6 +88,10 @@ def _looks(store: Store, found: Sequence[Looked]) -> tuple[np.ndarray, Looks]:
 def _accept(store: Store, accepted: Backed, args: Namespace) -> None:
     run, images, part, of = accepted
     found = part.found
+    current = store.current()
+    if not np.isin(current.state[np.isin(current.image, images)], (State.AUTO, State.ACCEPTED)).any():
+        print(f"Nothing to accept: people have decided all {len(images):,} images whose labels the audit backs.")
+        return
     details = {
         "at_least": args.at_least, "of": of, "threshold": part.threshold, "share": part.share, "right": found.value,
         "low": found.low, "high": found.high, "looks": found.n, "labels": found.population, "method": found.method,

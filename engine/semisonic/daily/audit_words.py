@@ -42,6 +42,14 @@ def sentences(result: AuditResult) -> str:
     """All that a reader should know of the accuracy, in a paragraph."""
     shown = result.labels if result.handed_out is None else result.handed_out
     people = f"a person{_dates(result)}" if len(result.people) <= 1 else f"{len(result.people)} people{_dates(result)}"
+    if result.handed_out is not None and shown.population == result.by_people:
+        parts = [
+            f"All {shown.population:,} labels of {result.of} are people's own by now, who are taken to be right. "
+            f"Of the {result.labels.population:,} that the network gave, {percent(result.labels.value)} % were right "
+            f"{interval(result.labels)}, estimated from {result.labels.n:,} images that were drawn at random and "
+            f"checked by {people}."
+        ]
+        return " ".join([*parts, *_more(result)])
     parts = [
         f"Of the {shown.population:,} labels of {result.of}, {percent(shown.value)} % are right {interval(shown)}, "
         f"estimated from {shown.n:,} images that were drawn at random and checked by {people}."
@@ -52,13 +60,18 @@ def sentences(result: AuditResult) -> str:
             f"{result.by_people:,} of them are people's own; of the {own.population:,} that the network gave, "
             f"{percent(own.value)} % were right {interval(own)}."
         )
+    return " ".join([*parts, *_more(result)])
+
+
+def _more(result: AuditResult) -> list[str]:
+    """What stands beside every accuracy."""
+    parts = []
     if result.sure is not None and result.doubtful is not None:
         parts.append(
             f"Sure labels {percent(result.sure.value)} %, doubtful ones {percent(result.doubtful.value, 0)} %."
         )
     parts += _method(result)
-    parts.append(f"The network's own mean confidence, {percent(result.confidence)} %, is not a measurement.")
-    return " ".join(parts)
+    return [*parts, f"The network's own mean confidence, {percent(result.confidence)} %, is not a measurement."]
 
 
 def _dates(result: AuditResult) -> str:

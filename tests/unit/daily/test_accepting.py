@@ -42,6 +42,16 @@ def test_the_part_that_the_audit_backs_is_accepted_with_its_figures(project, sto
     assert f"certainty is at least {details['threshold']:.3f}" in out
 
 
+def test_where_people_have_decided_all_there_is_nothing_to_accept(project, store, capsys):
+    draw(project, store, RUN, n=250)
+    look(store, store.queue("audit"))
+    current = store.current()
+    look(store, current.image[current.state == State.AUTO])
+    accept(project, 0.95)
+    assert capsys.readouterr().out.startswith("Nothing to accept: people have decided all ")
+    assert store.connection.execute("SELECT count(*) FROM event WHERE kind = 'accept'").fetchone() == (0,)
+
+
 def test_an_audit_that_is_too_small_is_refused_with_the_number_of_looks_that_would_do(project, store):
     draw(project, store, RUN, n=100)
     look(store, store.queue("audit"))

@@ -48,6 +48,11 @@ def test_an_audit_is_told_as_the_documentation_tells_it():
             {"handed_out": replace(LABELS, value=0.975, population=13_000), "by_people": 660},
             "660 of them are people's own; of the 12,340 that the network gave, 96.8 % were right",
         ),
+        (
+            {"handed_out": replace(LABELS, value=1, low=1, high=1, population=13_000), "by_people": 13_000},
+            "All 13,000 labels of day 3 are people's own by now, who are taken to be right. Of the 12,340 that the "
+            "network gave, 96.8 % were right (95 % interval 94.9 to 98.2), estimated from 200 images",
+        ),
     ],
 )
 def test_what_a_reader_must_know_is_said(changes, said):

@@ -110,7 +110,8 @@ def given(known: Known) -> Given | None:
     label = np.array([known.became.get(number, NONE) for number in label.tolist()], np.int64)
     place, looks = known.place(image), known.looks
     again = looks.image[(looks.queue == "given") & (looks.event > _begun(known, run))]
-    stands = known.by_person[place] & (known.current.class_id[place] == label) & ~np.isin(image, again)
+    half = rank <= (len(rank) + 1) // 2  # the other labels are those that the run agreed with most
+    stands = half & known.by_person[place] & (known.current.class_id[place] == label) & ~np.isin(image, again)
     order = np.argsort(rank, kind="stable")
     first = order[stands[order]][:SUSPICIOUS]
     return Given(

@@ -305,7 +305,7 @@ export class Screen {
     const { queues } = this.state;
     const waits = ({ name, left }) => left > this.since(name);
     const own = queues.find((queue) => queue.name === this.queue.name && waits(queue) && this.queue.cards.length);
-    const next = own ?? queues.find((queue) => queue.name !== this.queue.name && waits(queue));
+    const next = own ?? queues.find((queue) => ![this.queue.name, "free"].includes(queue.name) && waits(queue));
     const title = own ? "The end of this queue" : this.queue.cards.length ? "This queue is done" : "Nothing waits here";
     const words = own
       ? "Some of its images have no answer yet."
