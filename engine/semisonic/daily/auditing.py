@@ -48,8 +48,8 @@ def draw(
     that nobody has looked at into the queue `audit`, in place of those that wait for another run's. Returns the
     audit's number; None where there is nothing to draw.
 
-    days: "newest", "all", or their numbers. Raises `UserError` where the run's labels are not the current ones,
-    and where people have seen the network's scores before a first draw.
+    days: "newest" of those with labels of the run, "all", or their numbers. Raises `UserError` where the run's labels
+    are not the current ones, and where people have seen the network's scores before a first draw.
     """
     n = project.settings.audit if n is None else n
     if n < 1:
@@ -59,7 +59,7 @@ def draw(
         if scores.run != run:
             newest = f"those of {name_of(scores.run)} are current" if scores.run else "no run has labeled images yet"
             raise UserError(f"audit: the labels of {name_of(run)} cannot be drawn from; {newest}")
-        numbers = _days(store, days)
+        numbers = [newest_day(current, scores.image)] if days == "newest" else _days(store, days)
         of = days_text(numbers)
         earlier = [one for one in store.audits(run) if one.details["of"] == of]
         images = unpack_ids(earlier[0].details["images"]) if earlier else _population(store, current, run, numbers)
@@ -90,10 +90,15 @@ def draw(
     return number
 
 
+def newest_day(current: Current, images: np.ndarray) -> int:
+    """Of images that a run has labeled; 0: there are none. Others may have come since it began."""
+    return int(current.day[np.isin(current.image, images)].max(initial=0))
+
+
 def _days(store: Store, days: str | Sequence[int]) -> list[int]:
     found = sorted(store.day_of_images())
     if isinstance(days, str):
-        return found[-1:] if days == "newest" else found
+        return found
     if missing := sorted(set(days) - set(found)):
         raise UserError(f"days: no images came on day {missing[0]}; give newest, all, or some of {found}")
     return sorted(days)

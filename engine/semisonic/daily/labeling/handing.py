@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semisonic.curation.choice import least_sure_per_cluster
-from semisonic.daily.auditing import draw
+from semisonic.daily.auditing import draw, newest_day
 from semisonic.daily.features import open_features
 from semisonic.daily.labeling.table import ROWS, Table
 from semisonic.daily.store import ScoreBatch, State, Store
@@ -31,7 +31,8 @@ def hand_out(project: "Project", run: str, labels: Table, who: str, looks: int |
         with store.transaction():  # or a reviewer could see guesses of images that are drawn a moment later
             if not is_current(store, run, labels):
                 store.take_over(run, batches(labels), who)
-            if all(audit.day != store.day for audit in store.audits(run)):
+            newest = newest_day(store.current(), labels["image"])
+            if all(audit.day != newest for audit in store.audits(run)):
                 draw(project, store, run)
         queue_suspicious(project, store, run, labels, looks)
         told(project, store, run, labels)

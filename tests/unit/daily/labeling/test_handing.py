@@ -105,3 +105,14 @@ def test_labels_whose_audit_cannot_be_drawn_are_not_handed_out(project: Project,
         hand_out(project, "day-001", labels(), "me")
     with project.store() as store:
         assert store.run is None and not len(store.scores()), "or guesses would be seen before the draw"
+
+
+def test_images_that_came_while_a_run_labeled_do_not_stand_in_the_way_of_its_audit(project: Project, tmp_path: Path):
+    project.settings = project.settings.model_copy(update={"audit": 7})
+    with project.store() as store:
+        store.freeze("day-001")
+        assert store.add_images([new_image(tmp_path, "late.png")], "me").day == 2
+        for _ in range(2):
+            hand_out(project, "day-001", labels(), "me", 3)
+            (drawn,) = store.audits("day-001")
+            assert (drawn.day, drawn.population, len(store.queue("audit"))) == (1, COUNT, 7)
