@@ -32,8 +32,9 @@ ENOUGH = 90
 STRATA = 5
 LEAST = 4
 """Looks in a stratum."""
-FLOOR = 0.05
-"""Of the standard deviation sqrt(c (1 - c)) by which strata are cut: where c is 1, errors are rare, not impossible."""
+FLOOR = 0.02
+"""Of the variance c (1 - c) by which strata are cut and looks allocated: networks that have seen few labels are wrong in
+many images of which they are sure, and a lower floor leaves too few looks for these."""
 TOO_FEW = 10
 """Looks at a class, below which nothing is said about it."""
 DRAWS = 10_000
@@ -58,6 +59,11 @@ class Drawn:
     method: Method
 
 
+def deviation(certainty: np.ndarray) -> np.ndarray:
+    """sqrt(c (1 - c)) of each, with the floor: of whether a label is right, as far as its certainty tells."""
+    return np.sqrt(np.maximum(certainty * (1 - certainty), FLOOR))
+
+
 def strata(certainty_N: np.ndarray, count: int = STRATA) -> Strata:
     """Cuts images, in the order of their certainty (0 to 1), into up to `count` strata of equal sum of sqrt(c (1 - c)).
 
@@ -69,7 +75,7 @@ def strata(certainty_N: np.ndarray, count: int = STRATA) -> Strata:
     if not (np.isfinite(c).all() and c.min() >= 0 and c.max() <= 1):
         raise ValueError("certainty: must be from 0 to 1")
     order = np.argsort(c, kind="stable")
-    spread = np.maximum(np.sqrt(c * (1 - c)), FLOOR)[order]
+    spread = deviation(c)[order]
     middle = np.cumsum(spread) - spread / 2  # the middle of an image's own share: no stratum of one is cut off by it
     place = np.minimum((middle / spread.sum() * count).astype(np.int64), count - 1)
     stratum = np.empty(len(c), np.int64)
@@ -91,7 +97,7 @@ def allocate(of: "Strata | Audit", n: int, looked_S: np.ndarray | None = None) -
     low = np.maximum(least, before)
     while low.sum() > total:  # an earlier draw took so many from one that the least of the others is too much
         low[np.argmax(low - before)] -= 1
-    weight = sizes * np.maximum(np.sqrt(means * (1 - means)), FLOOR)
+    weight = sizes * deviation(means)
     wanted = _filled(weight, low, sizes, total)
     whole = np.clip(np.floor(wanted).astype(np.int64), low, sizes)
     for index in np.argsort(whole - wanted, kind="stable"):  # the largest remainders first

@@ -48,7 +48,7 @@ def test_cells_are_kept_and_made_once(tmp_path: Path, monkeypatch: pytest.Monkey
     arguments = ["--repeats", "3", "--looks", "20", "--draws", "1000", "--out", str(tmp_path / "cells.json")]
     first = audit_coverage.run(audit_coverage.parse(arguments))
     monkeypatch.setattr(audit_coverage, "cell", lambda *_: pytest.fail("made again"))
-    assert audit_coverage.run(audit_coverage.parse(arguments)) == first
+    assert audit_coverage.run(audit_coverage.parse(arguments))["cells"] == first["cells"]
     audit_coverage.show(first)
 
 

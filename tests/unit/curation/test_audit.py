@@ -13,7 +13,7 @@ certainties = st.lists(st.floats(0, 1), min_size=1, max_size=300).map(np.array)
 def test_strata_hold_equal_sums_of_the_spread_and_the_doubtful_part_is_cut_finely():
     certainty, _ = predictions(seed=3)
     cut = audit.strata(certainty)
-    spread = np.maximum(np.sqrt(certainty * (1 - certainty)), audit.FLOOR)
+    spread = audit.deviation(certainty)
     sums = np.bincount(cut.stratum_N, spread)
     assert len(sums) == 5 and sums.max() - sums.min() < 2 * spread.max()
     assert (np.diff(cut.means_S) > 0).all() and (np.diff(cut.sizes_S) > 0).all()
@@ -43,8 +43,8 @@ def test_a_draw_is_the_same_for_its_seed_alone():
 
 
 def test_looks_are_allocated_by_size_and_spread():
-    cut = audit.Strata(np.zeros(0), np.array([100, 400, 10_000]), np.array([0.5, 0.8, 1.0]))
-    assert audit.allocate(cut, 200).tolist() == [14, 45, 141]  # as 50, 160 and 500, the last by the floor
+    cut = audit.Strata(np.zeros(0), np.array([100, 400, 1000]), np.array([0.5, 0.8, 1.0]))
+    assert audit.allocate(cut, 200).tolist() == [28, 91, 81]  # as 50, 160 and 141, the last by the floor
     assert audit.allocate(cut, 9).tolist() == [3, 3, 3]
     assert audit.allocate(cut, 100, looked_S=np.array([60, 4, 4])).sum() == 100
     assert audit.allocate(cut, 100, looked_S=np.array([60, 4, 4]))[0] == 0
