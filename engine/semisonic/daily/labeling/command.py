@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from semisonic.daily.auditing import newest_day
 from semisonic.daily.features import features_for, keep_features, newest_run, open_features, tell_left_out
 from semisonic.daily.folds import fold_runs
 from semisonic.daily.labeling import scores, table
@@ -100,7 +101,7 @@ def _begin(project: "Project", args: Namespace) -> Task:
     work = begin(_parts(project, run_name), identity, missing)
     with project.store() as store:
         known = known_images(store, work.images)
-    compared = scores.earlier_sample(earlier_images(current)) if newest else None
+    compared = scores.earlier_sample(earlier_images(current, int(current.day.max()))) if newest else None
     return Task(run_name, places, identity, classes, scale, work, known, compared)
 
 
@@ -185,18 +186,19 @@ def _write_table(project: "Project", task: Task, features: Features, device: tor
 
 
 def _distances(images: np.ndarray, current: Current, features: Features, device: torch.device) -> np.ndarray:
-    """Of images of the newest day, to those of all days before; NaN for others."""
+    """Of images of the newest day among them, to those of all days before; NaN for others."""
     found = np.full(len(images), np.nan, np.float32)
-    new = np.isin(images, current.image[current.day == current.day.max()])
-    earlier = earlier_images(current)
+    newest = newest_day(current, images)
+    new = np.isin(images, current.image[current.day == newest])
+    earlier = earlier_images(current, newest)
     earlier = scores.earlier_sample(earlier[features.places(earlier) >= 0])
     found[new] = scores.distances(images[new], earlier, features, device)
     return found
 
 
-def earlier_images(current: Current) -> np.ndarray:
-    """int64 [M], ascending: images of the days before the newest one that are not rejected."""
-    return current.image[(current.day < current.day.max(initial=0)) & (current.state != State.REJECTED)]
+def earlier_images(current: Current, day: int) -> np.ndarray:
+    """int64 [M], ascending: images of the days before one that are not rejected."""
+    return current.image[(current.day < day) & (current.state != State.REJECTED)]
 
 
 def _new_columns(task: Task) -> dict[str, np.ndarray]:

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from pyarrow import parquet
 
 from semisonic.daily.features import open_features
 from semisonic.daily.labeling import command, table
 from semisonic.daily.labeling.command import run
-from semisonic.daily.passes import job
+from semisonic.daily.passes import arrays, job
 from semisonic.daily.project import Project
-from semisonic.daily.store import ANY, Change, State
+from semisonic.daily.store import ANY, Change, Current, State
 from semisonic.schema import ExitCode, Stopped, UserError
 from tests.support.image_folders import write_images
 from tests.support.labeled_images import add_images, make_project
@@ -249,3 +250,18 @@ def test_without_a_run_or_with_another_step_at_work_it_is_one_line(project: Proj
     (project.runs / "day-001" / "summary.json").unlink()
     with pytest.raises(UserError, match="project: no run is finished yet; `train` comes first"):
         run(project, ARGS)
+
+
+def test_images_that_came_meanwhile_leave_the_distances_as_they_are(tmp_path: Path):
+    ids = np.arange(1, 5)
+    rows = np.array([[1, 0], [1, 0], [0, 1], [1, 0]], np.float16)
+    arrays.write(tmp_path, "day-002", "network", [(ids, rows)], ids, 2)
+    features = arrays.read(tmp_path, "day-002")
+    assert features is not None
+    found = []
+    for count in (4, 6):  # the last two are of a third day, which the run has not labeled
+        day, zeros = np.array([1, 1, 2, 2, 3, 3])[:count], np.zeros(count, np.int64)
+        current = Current(np.arange(1, count + 1), day, zeros, zeros - 1, zeros)
+        found.append(command._distances(ids, current, features, torch.device("cpu")))
+    np.testing.assert_array_equal(*found)
+    assert np.isnan(found[1][:2]).all() and found[1][2] > 0.9 and found[1][3] < 0.1
