@@ -87,6 +87,16 @@ def test_without_an_audit_the_page_claims_no_accuracy():
     assert "is not known yet" in text and "of the labels are right" not in text and "210 images drawn at random" in text
 
 
+def test_a_queue_without_a_look_says_nothing_of_labels_before():
+    looked = next(one for one in report().queues if one.compared)
+
+    def says(looks: int) -> bool:
+        other = looked.model_copy(update={"looks": looks, "compared": 0, "errors": 0})
+        return "no label before" in Seen(page(report(queues=[looked, other]), {})).text
+
+    assert says(3) and not says(0)
+
+
 def test_an_interval_has_a_place_on_its_scale():
     assert place(estimate(0.95, 0.03), zoom=True) == {"floor": 0.9, "low": 20, "width": 60, "value": 50}
     assert place(estimate(0.6, 0.4)) == {"floor": 0.0, "low": 20, "width": 80, "value": 60}
