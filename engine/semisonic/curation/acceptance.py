@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import beta
 
-from semisonic.curation.audit import ENOUGH, Strata, allocate, estimate, posterior, spread_of
+from semisonic.curation.audit import ENOUGH, STRATA, Strata, allocate, estimate, posterior, spread_of
 from semisonic.curation.intervals import LEVEL, Estimate, cautious
 
 SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
@@ -41,6 +41,12 @@ class Looks:
     right: np.ndarray
     """bool, of each of these."""
 
+    @property
+    def enough(self) -> int:
+        """Looks in a part for an interval that is not the cautious one: 90 for each set of labels, such as a day, since
+        each has its own strata."""
+        return ENOUGH * -(-len(self.strata.sizes_S) // STRATA)
+
 
 def surest_part(looks: Looks, at_least: float, seed: int = 0) -> Part | None:
     """The largest part that is right to at least this share; None: no part is, by the looks so far."""
@@ -62,7 +68,7 @@ def part_of(looks: Looks, share: float, seed: int = 0) -> Part | None:
     counts = _Counts.of(looks, rows)
     if not counts.looked.sum():
         return None
-    if counts.looked.sum() >= ENOUGH:
+    if counts.looked.sum() >= looks.enough:
         found = estimate(counts.sizes, counts.means, counts.right, counts.looked, seed)
     else:
         found = cautious(counts.sizes, counts.right, counts.looked)
@@ -105,6 +111,8 @@ class _Counts:
     means: np.ndarray
     looked: np.ndarray
     right: np.ndarray
+    enough: int
+    """`Looks.enough`."""
 
     @classmethod
     def of(cls, looks: Looks, rows: np.ndarray) -> "_Counts":
@@ -117,7 +125,7 @@ class _Counts:
         means = np.bincount(stratum[rows], looks.certainty_N[rows], minlength=count)[there] / sizes[there]
         looked = np.bincount(stratum[looks.rows[own]], minlength=count)[there]
         right = np.bincount(stratum[looks.rows[own & looks.right]], minlength=count)[there]
-        return cls(there, sizes[there], means, looked, right)
+        return cls(there, sizes[there], means, looked, right, looks.enough)
 
     @property
     def value(self) -> float:
@@ -132,7 +140,7 @@ class _Counts:
         believed = (self.right + PLANNED * self.means) / (self.looked + PLANNED)
         rate = np.maximum(believed, (self.right + 0.5) / (self.looked + 0.5) * (self.looked > 0))
         n = np.maximum(self.looked, looked_share_S[self.stratum] * self.sizes)
-        if n.sum() < min(ENOUGH, 0.999 * self.sizes.sum()):
+        if n.sum() < min(self.enough, 0.999 * self.sizes.sum()):
             return 0.0
         a, b = posterior(self.means, n * rate, n)
         mean = float((n * rate + (self.sizes - n) * a / (a + b)).sum() / self.sizes.sum())

@@ -154,6 +154,8 @@ class Audit:
     means_S: np.ndarray
     looked_S: np.ndarray
     right_S: np.ndarray
+    sets: int = 1
+    """Sets of labels, such as days, that were drawn from one by one: each of them needs its looks."""
 
     @property
     def n(self) -> int:
@@ -167,7 +169,7 @@ class Audit:
         if not self.n:
             raise ValueError(f"{self.of}: none of the drawn images is looked at")
         # Also after simple draws of 100 in all: within strata those are random samples as well.
-        if self.n >= (ENOUGH if self.method == "stratified" else STRATIFIED_FROM):
+        if self.n >= (ENOUGH * self.sets if self.method == "stratified" else STRATIFIED_FROM):
             return estimate(self.sizes_S, self.means_S, self.right_S, self.looked_S, seed)
         if self.method == "simple":
             return simple(int(self.right_S.sum()), self.n, int(self.sizes_S.sum()))
@@ -212,10 +214,11 @@ def add_up(audits: Sequence[Audit]) -> Audit:
             found[audit.of] = replace(one, looked_S=looked, right_S=right, method=method)
     if len(found) == 1:
         return next(iter(found.values()))
-    parts = (
-        [getattr(audit, name) for audit in found.values()] for name in ("sizes_S", "means_S", "looked_S", "right_S")
+    sizes_S, means_S, looked_S, right_S = (
+        np.concatenate([getattr(audit, name) for audit in found.values()])
+        for name in ("sizes_S", "means_S", "looked_S", "right_S")
     )
-    return Audit(runs[0], ", ".join(found), "stratified", *map(np.concatenate, parts))
+    return Audit(runs[0], ", ".join(found), "stratified", sizes_S, means_S, looked_S, right_S, len(found))
 
 
 def prior(means_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -304,14 +307,12 @@ def handed_out(audit: Audit, reviewed_S: np.ndarray, seed: int = 0) -> Estimate:
     """
     reviewed, n = int(np.sum(reviewed_S)), audit.n
     population = int(audit.sizes_S.sum()) + reviewed
-    rest = audit.sizes_S - audit.looked_S
-    if not rest.sum():
+    if not (audit.sizes_S - audit.looked_S).sum():
         return Estimate(1.0, 1.0, 1.0, n, population, audit.method)
-    found, shares = audit.estimate(seed), int(audit.sizes_S.sum())
+    # The interval is of the whole. What remains deviates by more than it says where looks were at much of the whole.
+    found, of = audit.estimate(seed), int(audit.sizes_S.sum())
     known = reviewed + n - int(audit.right_S.sum())  # the looks have put right what was wrong
-    if found.method == "simple":  # its shares are of images like those that remain, not of all
-        known, shares = reviewed + n, int(rest.sum())
-    value, low, high = ((known + share * shares) / population for share in (found.value, found.low, found.high))
+    value, low, high = ((known + share * of) / population for share in (found.value, found.low, found.high))
     return Estimate(value, low, high, n, population, found.method)
 
 

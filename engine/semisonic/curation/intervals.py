@@ -44,6 +44,8 @@ def simple(right: float, n: float, population: int | None = None, level: float =
     low, high = (
         float(bound) for bound in clopper_pearson(np.asarray(right, np.float64), np.asarray(n, np.float64), level)
     )
+    if population is not None:  # what was looked at is known
+        low, high = max(low, right / population), min(high, 1 - (n - right) / population)
     return Estimate(right / n, low, high, int(n), of, "simple")
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import hypergeom
 
 from semisonic.curation import audit
 from semisonic.schema import UserError
@@ -146,6 +147,30 @@ def test_what_is_handed_out_is_better_by_what_was_put_right():
     assert audit.handed_out(few, np.array([0, 0])).method == "simple"
     whole = audit.Audit("day-003", "day 3", "stratified", sizes, means, sizes, sizes - 9)
     assert audit.handed_out(whole, np.array([0, 0])).low == 1.0
+
+
+@pytest.mark.parametrize("looked", [40, 90])
+def test_the_interval_of_what_is_handed_out_holds_where_looks_were_at_much_of_it(looked: int):
+    """Exactly, over all draws: what nobody has looked at deviates by more than a share of the whole does."""
+    population, nothing = 100, np.zeros(1, np.int64)
+    for right in (60, 80, 90, 97, 100):
+        covered = 0.0
+        for found in range(max(0, looked - population + right), min(looked, right) + 1):
+            sizes = np.array([population])
+            of = audit.Audit("day-003", "day 3", "simple", sizes, sizes / 101, np.array([looked]), np.array([found]))
+            one, truth = audit.handed_out(of, nothing), (looked + right - found) / population
+            assert looked / population <= one.low <= one.value <= one.high <= 1
+            covered += hypergeom.pmf(found, population, right, looked) * (one.low - 1e-9 <= truth <= one.high + 1e-9)
+        assert covered >= 0.95
+
+
+def test_few_looks_at_each_of_several_days_are_not_those_of_one_day():
+    """Of five days with 20 looks each, the prior would weigh as much as a quarter of them."""
+    rows = range(5)
+    days = [audited(*predictions(seed=seed), n=20, of=f"day {seed}") for seed in rows]
+    assert audit.add_up(days).estimate().method == "cautious" and audit.add_up(days[:1]).estimate().method == "simple"
+    days = [audited(*predictions(seed=seed), n=100, of=f"day {seed}") for seed in rows]
+    assert audit.add_up(days).estimate().method == "stratified"
 
 
 def test_what_a_review_would_have_taken_does_not_stand_for_what_it_left():
