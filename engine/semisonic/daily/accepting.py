@@ -11,7 +11,7 @@ from semisonic.curation import audit
 from semisonic.curation.acceptance import Looks, Part, more_to_accept, part_of, surest_part
 from semisonic.curation.audit import Strata
 from semisonic.daily.audit_words import days_text, interval, percent
-from semisonic.daily.auditing import Looked, draw, looks_of
+from semisonic.daily.auditing import Looked, draw, looks_of, made_anew, places
 from semisonic.daily.store import State, Store
 from semisonic.daily.store.packing import unpack_ids
 from semisonic.schema import ExitCode, UserError
@@ -70,7 +70,10 @@ def _looks(store: Store, found: Sequence[Looked]) -> tuple[np.ndarray, Looks]:
     for of in dict.fromkeys(one.row.details["of"] for one in found):
         own = [one for one in found if one.row.details["of"] == of]
         ids = unpack_ids(own[0].row.details["images"])
-        cut = audit.strata(scores.certainty[np.searchsorted(scores.image, ids)])
+        place = places(scores, ids)
+        if place is None:
+            raise UserError(made_anew(own[0].row.run))
+        cut = audit.strata(scores.certainty[place])
         begin = sum(len(part) for part in images)
         images.append(ids)
         strata.append(cut.stratum_N + count)

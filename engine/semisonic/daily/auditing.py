@@ -63,9 +63,11 @@ def draw(
         of = days_text(numbers)
         earlier = [one for one in store.audits(run) if one.details["of"] == of]
         images = unpack_ids(earlier[0].details["images"]) if earlier else _population(store, current, run, numbers)
-        place = np.searchsorted(scores.image, images)
         if not len(images):
             return None
+        place = places(scores, images)
+        if place is None:
+            raise UserError(made_anew(run))
         cut = audit.strata(scores.certainty[place])
         taken = [store.audit_rows(one.id).image for one in earlier]
         _check_same(earlier, cut, run)
@@ -107,7 +109,9 @@ def _days(store: Store, days: str | Sequence[int]) -> list[int]:
 def _population(store: Store, current: Current, run: str, days: Sequence[int]) -> np.ndarray:
     """The images of these days that the run has labeled and no person has decided. Raises `UserError` where people have
     decided some since then that they may have chosen by the network's scores: what is left would look too good."""
-    labeled = np.isin(current.image, store.scores().image) & np.isin(current.day, days)
+    scores = store.scores()
+    labeled = np.isin(current.image, scores.image[scores.class_id >= 0])  # not of a class that was retired since
+    labeled &= np.isin(current.day, days)
     decided = np.isin(current.state, list(LOOKED))
     marks = ", ".join("?" * len(SEEN))
     seen = store.connection.execute(
@@ -129,9 +133,19 @@ def _check_same(earlier: Sequence[AuditRow], cut: Strata, run: str) -> None:
     for one in earlier:
         same = one.details["sizes"] == cut.sizes_S.tolist() and np.allclose(one.details["means"], cut.means_S)
         if not same:
-            raise UserError(
-                f"audit: {name_of(run)} was made anew since its audit was drawn; nothing can be added to it"
-            )
+            raise UserError(made_anew(run))
+
+
+def made_anew(run: str) -> str:
+    return f"audit: {name_of(run)} was made anew since its audit was drawn; nothing can be added to it"
+
+
+def places(scores: Scores, images: np.ndarray) -> np.ndarray | None:
+    """Where images stand among the scores; None where one has none any more. A run that labels again, as when images of
+    another day have come, leaves out those that were rejected since."""
+    found = np.searchsorted(scores.image, images)
+    there = found < len(scores.image)
+    return found if there.all() and np.array_equal(scores.image[found], images) else None
 
 
 # Estimating.
@@ -285,7 +299,9 @@ def _after_review(own: Sequence[Looked], scores: Scores, current: Current) -> Au
     """The audit of one set of labels without what people decided elsewhere; None where its scores were made anew."""
     details = own[0].row.details
     images = unpack_ids(details["images"])
-    place = np.searchsorted(scores.image, images)
+    place = places(scores, images)
+    if place is None:
+        return None
     certainty = scores.certainty[place]
     cut = audit.strata(certainty)
     if cut.sizes_S.tolist() != details["sizes"]:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from semisonic.curation import audit
+from semisonic.daily.accepting import backed
 from semisonic.daily.auditing import draw, estimate, figures, looks_of
 from semisonic.daily.store import ANY, Change, State
 from semisonic.schema import UserError
@@ -136,6 +137,27 @@ def test_audits_of_days_add_up_for_one_run_and_never_for_two(tmp_path: Path):
     give_scores(store, 350, 35, "day-002")
     assert estimate(store) is None
     assert estimate(store, RUN).labels == result.labels
+
+
+def test_labels_that_were_made_anew_without_some_images_say_nothing_of_what_is_handed_out(tmp_path: Path):
+    store = labeled_store(tmp_path, images=150, wrong=15)
+    draw(PROJECT, store, RUN, n=100)
+    look(store, store.queue("audit"))
+    before = estimate(store)
+    give_scores(store, 149, 15)
+    after = estimate(store)
+    assert after.labels == before.labels and before.handed_out is not None and after.handed_out is None
+    with pytest.raises(UserError, match="audit: day-001 was made anew since its audit was drawn"):
+        draw(PROJECT, store, RUN, n=10)
+    with pytest.raises(UserError, match="audit: day-001 was made anew since its audit was drawn"):
+        backed(PROJECT, store, SimpleNamespace(command="accept", at_least=0.5))
+
+
+def test_labels_of_a_class_that_was_retired_are_not_drawn(tmp_path: Path):
+    store = labeled_store(tmp_path, images=60, wrong=20)
+    store.retire_class("dog", WHO)
+    row = store.audit_rows(draw(PROJECT, store, RUN))
+    assert store.audits(RUN)[0].population == len(row) == 40 and row.image.max() == 40
 
 
 def test_a_label_that_was_corrected_since_counts_as_corrected(tmp_path: Path):

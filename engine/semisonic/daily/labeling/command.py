@@ -163,7 +163,7 @@ def _write_table(project: "Project", task: Task, features: Features, device: tor
         own = ~np.isin(before["image"], columns["image"])
         columns = {name: np.concatenate([before[name][own], columns[name]]) for name in columns}
     order = np.argsort(columns["image"])
-    order = order[np.isin(columns["image"][order], current.image[current.state != State.REJECTED])]
+    # Images that were rejected once they were labeled keep their rows: the audit was drawn of them as well.
     columns = {name: values[order] for name, values in columns.items()}
     if not len(order):
         return False

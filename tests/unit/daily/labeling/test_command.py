@@ -156,6 +156,8 @@ def test_images_of_the_next_day_join_and_the_newest_are_compared_with_all_before
     run(project, ARGS)
     first = labels(project)
     assert np.isnan(first["distance"]).all()
+    with project.store() as store:  # an image that was audited stays among those that were drawn from
+        store.record([Change(12, State.REJECTED, None, ANY)], "me", "page:audit")
     write_images(tmp_path / "tuesday", [f"{number}.png" for number in range(4)])
     add_images(project, sorted((tmp_path / "tuesday").iterdir()))
     (tmp_path / "tuesday" / "2.png").write_bytes((tmp_path / "tuesday" / "1.png").read_bytes())
@@ -166,7 +168,13 @@ def test_images_of_the_next_day_join_and_the_newest_are_compared_with_all_before
         assert np.array_equal(both[name][:12], first[name])
     assert np.isnan(both["distance"]).tolist() == [True] * 12 + [False] * 3
     with project.store() as store:
-        assert store.current().state.tolist() == [State.AUTO] * 14 + [State.UNLABELED, State.AUTO]
+        assert store.current().state.tolist() == [State.AUTO] * 11 + [
+            State.REJECTED,
+            State.AUTO,
+            State.AUTO,
+            State.UNLABELED,
+            State.AUTO,
+        ]
 
 
 def test_the_newest_day_alone(project: Project, tmp_path: Path):
