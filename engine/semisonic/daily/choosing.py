@@ -14,6 +14,7 @@ import numpy as np
 from semisonic.curation import choice
 from semisonic.daily.facts import shown_folder
 from semisonic.daily.features import INIT, PIXELS, features_for, newest_run, space_of
+from semisonic.daily.labeling.scores import earlier_sample
 from semisonic.daily.passes.arrays import Features
 from semisonic.daily.passes.job import locked_session
 from semisonic.daily.store import LOOKED, PERSON, State, Store
@@ -91,13 +92,19 @@ def choose(store: Store, plan: Plan, features: Features | None, count: int, seed
     if plan.how == TYPICAL:
         both = np.concatenate([images, others])
         labeled = np.arange(len(both)) >= len(images)
-        return both[choice.typical(features.of(both), count, labeled, seed)]
+        half = features.rows[features.places(both)]  # as they are kept: of a million images twice as much is gigabytes
+        return both[choice.typical(half, count, labeled, seed)]
     if plan.how == FARTHEST:
         if not len(others):
             raise UserError("choose: no image of an earlier day can be read; choose --how typical")
-        return images[choice.farthest(features.of(images), features.of(others), count, seed)]
+        some = earlier_sample(others, seed)
+        return images[choice.farthest(features.of(images), features.of(some), count, seed)]
     scores = store.scores()
     images = np.intersect1d(images, scores.image)
+    if not len(images):
+        raise UserError(
+            f"choose: {name_of(plan.space or '')} has labeled none of the images that there are to choose from"
+        )
     surest_last = -scores.suspicion[np.searchsorted(scores.image, images)]
     return images[choice.least_sure_per_cluster(features.of(images), surest_last, count, seed=seed)]
 

@@ -99,6 +99,10 @@ def test_random_and_least_sure_images(project, store, tmp_path, capsys):
     give_scores(store, 120, 10)
     chosen = choose(project, 6, "least-sure")
     assert group_of(project, chosen) == [0, 1, 2, 3, 4, 5] and chosen[0] == 120
+    give_scores(store, 10, 1)
+    look(store, np.arange(1, 11))
+    with pytest.raises(UserError, match="choose: day-001 has labeled none of the images that there are to choose from"):
+        choose(project, 6, "least-sure")
     assert len(choose(project, 500, "random")) == 60
     assert "Chosen: 60 (there are no 500) of 60 images" in capsys.readouterr().out
 

@@ -18,6 +18,8 @@ SIDE = 32
 COMPONENTS = 32
 FITTED = 20_000
 """Images of which components are computed, at most."""
+BLOCK = 2**15
+"""Copies that are computed on at once: 0.8 GB."""
 
 Chooser = Callable[[np.ndarray, int, int], np.ndarray]
 """(images that may be chosen, int64 [M]; how many; seed) -> those that are, the most useful first."""
@@ -52,7 +54,11 @@ def components(copies_NP: np.ndarray, seed: int = 0) -> np.ndarray:
     # By the smaller of the two products, whose eigenvectors are exact enough to be the same on every machine.
     _, axes_PP = np.linalg.eigh((sample - mean_P).T @ (sample - mean_P))
     axes_PK = axes_PP[:, ::-1][:, : min(COMPONENTS, rows)]
-    return ((copies_NP / 255 - mean_P) @ axes_PK).astype(np.float32)
+    found = [
+        ((copies_NP[first : first + BLOCK] / 255 - mean_P) @ axes_PK).astype(np.float32)
+        for first in range(0, rows, BLOCK)
+    ]
+    return np.concatenate(found)
 
 
 def _copy(images: Images | ImageFiles, index: int) -> np.ndarray:
