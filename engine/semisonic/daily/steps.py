@@ -81,9 +81,9 @@ def next_step(facts: Facts) -> Step:
         return Step(f"Wait: {facts.at_work} is at work in this project")
     if facts.images == 0:
         return Step(f"Add the first images: {_command(facts, 'add FOLDER')}")
-    if facts.run and not facts.finished:
+    if facts.trained and not facts.finished:  # one of an earlier day is left alone: `train` begins that of this day
         return Step(f"{facts.run} was stopped, and goes on", ("train",))
-    if facts.run and facts.labeled_run != facts.run:
+    if facts.finished and facts.labeled_run != facts.run:
         return Step(f"{facts.run} is trained, and labels all other images", ("label",))
     if waiting.get("second-look"):
         return _look(facts, ("second-look",), "Look again at")
@@ -94,7 +94,7 @@ def _before(facts: Facts) -> Step:
     """Before the day's training."""
     if facts.queues.get("farthest"):
         return _look(facts, ("farthest",), "Label")
-    if not facts.chosen and facts.undecided and facts.run:
+    if not facts.chosen and facts.undecided and facts.run and facts.looks:
         return Step(f"the {facts.looks} images farthest from all earlier days", ("choose", str(facts.looks)))
     if not facts.chosen and facts.undecided and facts.labeled_classes < facts.classes:
         count = min(max(FIRST_CHOICE, 2 * facts.classes), facts.undecided)

@@ -40,7 +40,7 @@ def test_all_of_it_is_shown(project: Project, capsys: pytest.CaptureFixture):
         "day-001 1 6 2 not finished",
         "audit of day images looked at of",
         "day-001 1 2 1 4 simple",
-        "Next: train: day-001 was stopped, and goes on",
+        "Next: choose 10: the 10 images farthest from all earlier days",
     ]
 
 
@@ -49,4 +49,4 @@ def test_as_json_for_programs(project: Project, capsys: pytest.CaptureFixture):
     seen = json.loads(capsys.readouterr().out)
     assert seen["day"] == 2 and [day["images"] for day in seen["days"]] == [6, 3] and seen["queues"]["audit"] == 1
     assert seen["runs"] == [{"run": "day-001", "day": 1, "images": 6, "labeled": 2, "finished": False, "current": True}]
-    assert seen["audits"][0]["looked"] == 1 and seen["next"]["do"] == ["train"]
+    assert seen["audits"][0]["looked"] == 1 and seen["next"]["do"] == ["choose", "10"]

@@ -43,6 +43,8 @@ SITUATIONS = {
     "classes were merged": (replace(REPORTED, queues={"second-look": 7}), (), "Look again at 7 images in the queue second look"),
     "trained again": (replace(TRAINED, run="day-001-2", labeled_run="day-001"), ("label",), "day-001-2 is trained, and"),
     "a second day": (SECOND_DAY, ("choose", "10"), "the 10 images farthest from all earlier days"),
+    "no images are to be chosen": (replace(SECOND_DAY, looks=0), ("train",), "day 2, on 40"),
+    "the first day's training was stopped for good": (replace(SECOND_DAY, finished=False, labeled_run=None), ("choose", "10"), "farthest"),
     "its farthest": (replace(SECOND_DAY, chosen=True, queues={"farthest": 10}), (), "Label 10 images in the queue farthest"),
     "labeled, second day": (replace(SECOND_DAY, chosen=True, queues={"audit": 3}), ("train",), "day 2, on 40"),
     "people have labeled all": (replace(ADDED, undecided=0, labels=600, labeled_classes=2), ("train",), "on 600 images"),
