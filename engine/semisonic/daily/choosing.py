@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semisonic.curation import choice
-from semisonic.daily.facts import shown_folder
+from semisonic.daily.facts import CHOSEN, shown_folder
 from semisonic.daily.features import INIT, PIXELS, features_for, newest_run, space_of
 from semisonic.daily.labeling.scores import earlier_sample
 from semisonic.daily.passes.arrays import Features
@@ -115,6 +115,7 @@ def _fill(project: "Project", plan: Plan, features: Features | None, args: Names
         with store.transaction():
             store.empty_queue(FARTHEST)
             store.put_queue(FARTHEST, chosen.tolist(), store.day)
+            store.connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (CHOSEN, str(store.day)))
             title = title_of(FARTHEST, store.day)
     fewer = f" (there are no {args.count:,})" if len(chosen) < args.count else ""
     by = {None: "", PIXELS: ", by their pixels", INIT: ", by the features of the project's first network"}

@@ -48,7 +48,8 @@ def parse(argv: Sequence[str]) -> tuple[Path, str, list[str]]:
     )  # fmt: skip
     parser.add_argument("folder", metavar="PROJECT", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("command", metavar="COMMAND", choices=SUBCOMMANDS, help=argparse.SUPPRESS)
-    parser.add_argument("rest", metavar="OPTIONS", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    rest = parser.add_argument("rest", metavar="OPTIONS", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    rest.required = False  # no message names it as missing
     args = parser.parse_args(argv)
     return args.folder, args.command, args.rest
 

@@ -15,6 +15,8 @@ from semisonic.daily.store import LOOKED, PERSON, State, Store
 from semisonic.daily.store.database import snapshot
 from semisonic.daily.store.queues import NAMES
 
+CHOSEN = "chosen"
+"""Under which the store keeps the day of the last choice of images to be labeled."""
 PACE_OF = 200
 """Newest looks whose pace counts."""
 PAUSE = 60.0
@@ -42,7 +44,7 @@ def gather(project: Project) -> Facts:
             labeled_classes=len(np.unique(current.class_id[person])),
             new_labels=changed_since(store, newest.last_event if newest else 0),
             queues={name: len(store.queue(name)) for name in NAMES},
-            chosen=_chosen(store),
+            chosen=was_chosen(store),
             run=newest.run if newest else None,
             run_day=newest.day if newest else 0,
             finished=newest is not None and is_finished(project, newest.run),
@@ -96,12 +98,13 @@ def pace_of(looks: Sequence[tuple[str, float]]) -> float:
     return float(np.median(spent)) if len(spent) >= FEWEST else USUAL
 
 
-def _chosen(store: Store) -> bool:
-    """Whether images were chosen on the current day: some wait, or were labeled since it began."""
+def was_chosen(store: Store) -> bool:
+    """Whether images were chosen on the current day, wherever people have labeled them since, on the page or not."""
     row = store.connection.execute(
         "SELECT EXISTS (SELECT 1 FROM queue WHERE name = 'farthest' AND day = ?1) OR EXISTS (SELECT 1 FROM event "
-        "WHERE source = 'page:farthest' AND at >= (SELECT began FROM day WHERE number = ?1))",
-        (store.day,),
+        "WHERE source = 'page:farthest' AND at >= (SELECT began FROM day WHERE number = ?1)) OR EXISTS (SELECT 1 FROM "
+        "meta WHERE key = ?2 AND value = ?3)",
+        (store.day, CHOSEN, str(store.day)),
     )
     return bool(row.fetchone()[0])
 

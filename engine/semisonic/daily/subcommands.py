@@ -189,7 +189,7 @@ def _undo(parser: Parser) -> None:
 
 def _classes(parser: Parser) -> None:
     parser.add_argument("what", choices=CLASS_CHANGES, metavar="|".join(CLASS_CHANGES), help="what to do")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="see the examples below")
+    parser.add_argument("names", nargs="*", default=[], metavar="NAME", help="see the examples below")
     _who(parser)
 
 

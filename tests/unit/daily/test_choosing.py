@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from semisonic.daily import choosing
+from semisonic.daily import choosing, facts
 from semisonic.daily.passes.arrays import Features
 from semisonic.daily.store import Store
 from semisonic.schema import UserError
@@ -77,6 +77,14 @@ def test_chosen_again_the_queue_holds_what_is_still_to_be_labeled(project, store
     again = choose(project, 2)
     assert len(again) == 2 and not set(again) & set(first[:4])
     assert not set(group_of(project, again)) & set(group_of(project, first[:4])), "groups without a label come first"
+
+
+def test_what_was_chosen_is_not_chosen_again_when_it_was_labeled_elsewhere(project, store):
+    assert not facts.was_chosen(store)
+    look(store, np.array(choose(project, 6)), source="import")
+    assert facts.was_chosen(store)
+    store.open_day()
+    assert not facts.was_chosen(store)
 
 
 def test_later_the_farthest_from_earlier_days_are_chosen(project, store, tmp_path, capsys):

@@ -47,7 +47,8 @@ def test_paths_are_expanded(name: str, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("p", "COMMAND"),
+        ("p", "required: COMMAND (semisonic daily --help"),
+        ("p classes", "required: list|add|rename|merge|split|retire (semisonic"),
         ("p adx", "invalid choice: 'adx'"),
         ("p add", "FOLDER|CSV"),
         ("p add a b", "unrecognized arguments: b"),

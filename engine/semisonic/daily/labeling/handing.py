@@ -9,6 +9,7 @@ import numpy as np
 
 from semisonic.curation.choice import least_sure_per_cluster
 from semisonic.daily.auditing import draw, newest_day
+from semisonic.daily.facts import shown_folder
 from semisonic.daily.features import open_features
 from semisonic.daily.labeling.table import ROWS, Table
 from semisonic.daily.store import ScoreBatch, State, Store
@@ -83,5 +84,5 @@ def told(project: "Project", store: Store, run: str, labels: Table) -> None:
     queued = {"of the audit": len(store.queue(AUDIT)), "that are suspicious": len(store.queue(SUSPICIOUS))}
     looks = ", then at the ".join(f"{count:,} images {name}" for name, count in queued.items() if count)
     if looks:
-        page = f"semisonic daily {name_of(project.folder)} page"
+        page = f"semisonic daily {shown_folder(project.folder)} page"
         print(f"How many are right, only people can tell: look at the {looks}: {page}")
