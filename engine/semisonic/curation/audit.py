@@ -33,8 +33,8 @@ STRATA = 5
 LEAST = 4
 """Looks in a stratum."""
 FLOOR = 0.02
-"""Of the variance c (1 - c) by which strata are cut and looks allocated: networks that have seen few labels are wrong in
-many images of which they are sure, and a lower floor leaves too few looks for these."""
+"""Of the variance c (1 - c) by which strata are cut and looks allocated: networks that have seen few labels are wrong
+in many images of which they are sure, and a lower floor leaves too few looks for these."""
 TOO_FEW = 10
 """Looks at a class, below which nothing is said about it."""
 DRAWS = 10_000
@@ -310,10 +310,21 @@ def handed_out(audit: Audit, reviewed_S: np.ndarray, seed: int = 0) -> Estimate:
     if not (audit.sizes_S - audit.looked_S).sum():
         return Estimate(1.0, 1.0, 1.0, n, population, audit.method)
     # The interval is of the whole. What remains deviates by more than it says where looks were at much of the whole.
+    audit = _not_all_known(audit)
     found, of = audit.estimate(seed), int(audit.sizes_S.sum())
-    known = reviewed + n - int(audit.right_S.sum())  # the looks have put right what was wrong
+    known = population - of + audit.n - int(audit.right_S.sum())  # people have put right what they have looked at
     value, low, high = ((known + share * of) / population for share in (found.value, found.low, found.high))
     return Estimate(value, low, high, n, population, found.method)
+
+
+def _not_all_known(audit: Audit) -> Audit:
+    """For an interval that does not know strata: without those that were looked at wholly, as a review leaves them.
+    Their looks stand for no other image."""
+    open_S = audit.sizes_S > audit.looked_S
+    if audit.method != "simple" or audit.n >= STRATIFIED_FROM or not audit.looked_S[open_S].sum():
+        return audit
+    columns = {name: getattr(audit, name)[open_S] for name in ("sizes_S", "means_S", "looked_S", "right_S")}
+    return replace(audit, **columns)
 
 
 def apart_from_review(

@@ -164,6 +164,13 @@ def test_the_interval_of_what_is_handed_out_holds_where_looks_were_at_much_of_it
         assert covered >= 0.95
 
 
+def test_looks_at_what_a_review_has_taken_wholly_say_nothing_of_what_it_left():
+    sizes, looked, right = np.array([10, 490]), np.array([10, 50]), np.array([0, 50])
+    of = audit.Audit("day-003", "day 3", "simple", sizes, sizes / 500, looked, right)
+    one = audit.handed_out(of, np.array([100, 0]))
+    assert (one.value, one.n, one.population, one.method) == (1.0, 60, 600, "simple") and 0.94 < one.low < 0.96
+
+
 def test_few_looks_at_each_of_several_days_are_not_those_of_one_day():
     """Of five days with 20 looks each, the prior would weigh as much as a quarter of them."""
     rows = range(5)
