@@ -11,7 +11,7 @@ from semisonic.curation import audit
 from semisonic.curation.acceptance import Looks, Part, more_to_accept, part_of, surest_part
 from semisonic.curation.audit import Strata
 from semisonic.daily.audit_words import days_text, interval, percent
-from semisonic.daily.auditing import Looked, draw, looks_of, made_anew, places
+from semisonic.daily.auditing import Looked, draw, is_same, looks_of, made_anew, places
 from semisonic.daily.store import State, Store
 from semisonic.daily.store.packing import unpack_ids
 from semisonic.schema import ExitCode, UserError
@@ -74,6 +74,8 @@ def _looks(store: Store, found: Sequence[Looked]) -> tuple[np.ndarray, Looks]:
         if place is None:
             raise UserError(made_anew(own[0].row.run))
         cut = audit.strata(scores.certainty[place])
+        if not is_same(own[0].row, cut):
+            raise UserError(made_anew(own[0].row.run))
         begin = sum(len(part) for part in images)
         images.append(ids)
         strata.append(cut.stratum_N + count)

@@ -70,7 +70,8 @@ def draw(
             raise UserError(made_anew(run))
         cut = audit.strata(scores.certainty[place])
         taken = [store.audit_rows(one.id).image for one in earlier]
-        _check_same(earlier, cut, run)
+        if not all(is_same(one, cut) for one in earlier):
+            raise UserError(made_anew(run))
         rows = np.searchsorted(images, np.concatenate(taken)) if taken else None
         if rows is not None and len(rows) >= len(images):
             return None
@@ -128,12 +129,9 @@ def _population(store: Store, current: Current, run: str, days: Sequence[int]) -
     return current.image[labeled & ~decided]
 
 
-def _check_same(earlier: Sequence[AuditRow], cut: Strata, run: str) -> None:
-    """Raises `UserError` where the scores are others than those that an earlier audit was drawn by."""
-    for one in earlier:
-        same = one.details["sizes"] == cut.sizes_S.tolist() and np.allclose(one.details["means"], cut.means_S)
-        if not same:
-            raise UserError(made_anew(run))
+def is_same(drawn: AuditRow, cut: Strata) -> bool:
+    """Whether the scores are those that an audit was drawn by."""
+    return drawn.details["sizes"] == cut.sizes_S.tolist() and np.allclose(drawn.details["means"], cut.means_S)
 
 
 def made_anew(run: str) -> str:
@@ -304,7 +302,7 @@ def _after_review(own: Sequence[Looked], scores: Scores, current: Current) -> Au
         return None
     certainty = scores.certainty[place]
     cut = audit.strata(certainty)
-    if cut.sizes_S.tolist() != details["sizes"]:
+    if not is_same(own[0].row, cut):
         return None
     drawn = np.concatenate([one.rows.image[one.answered & one.rows.blind] for one in own])
     right = np.concatenate([one.right[one.answered & one.rows.blind] for one in own])

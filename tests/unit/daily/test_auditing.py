@@ -7,7 +7,7 @@ import pytest
 from semisonic.curation import audit
 from semisonic.daily.accepting import backed
 from semisonic.daily.auditing import draw, estimate, figures, looks_of
-from semisonic.daily.store import ANY, Change, State
+from semisonic.daily.store import ANY, Change, ScoreBatch, State
 from semisonic.schema import UserError
 from tests.support.audits import RUN, give_scores, labeled_store, look
 from tests.support.daily import WHO, new_image
@@ -36,6 +36,19 @@ def test_what_waits_in_the_audit_of_another_run_is_free_again(tmp_path: Path):
     assert sorted(store.queue("audit")) == store.audit_rows(number).image.tolist()
     draw(PROJECT, store, "day-002", n=20)
     assert len(store.queue("audit")) == 120, "what is added to an audit stands behind it"
+
+
+def test_an_audit_of_labels_that_were_made_anew_backs_nothing(tmp_path: Path):
+    store = labeled_store(tmp_path)
+    draw(PROJECT, store, RUN)
+    look(store, store.queue("audit"))
+    assert estimate(store).handed_out is not None
+    scores = store.scores()
+    columns = (scores.class_id, scores.runner_up, scores.confidence, scores.certainty**2, scores.suspicion)
+    store.take_over(RUN, [ScoreBatch(scores.image, *columns, scores.distance)], WHO)
+    assert estimate(store).handed_out is None
+    with pytest.raises(UserError, match="day-001 was made anew since its audit was drawn"):
+        backed(PROJECT, store, SimpleNamespace(command="accept", at_least=0.5, draw=False))
 
 
 def test_the_result_is_told_in_sentences(tmp_path: Path):
