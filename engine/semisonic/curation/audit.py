@@ -161,6 +161,11 @@ class Audit:
     def n(self) -> int:
         return int(self.looked_S.sum())
 
+    @property
+    def enough(self) -> int:
+        """Looks for the interval by strata."""
+        return ENOUGH * self.sets if self.method == "stratified" else STRATIFIED_FROM
+
     def estimate(self, seed: int = 0) -> Estimate:
         """The share of right labels among all images that were drawn from, by the method that the looks allow.
 
@@ -169,7 +174,7 @@ class Audit:
         if not self.n:
             raise ValueError(f"{self.of}: none of the drawn images is looked at")
         # Also after simple draws of 100 in all: within strata those are random samples as well.
-        if self.n >= (ENOUGH * self.sets if self.method == "stratified" else STRATIFIED_FROM):
+        if self.n >= self.enough:
             return estimate(self.sizes_S, self.means_S, self.right_S, self.looked_S, seed)
         if self.method == "simple":
             return simple(int(self.right_S.sum()), self.n, int(self.sizes_S.sum()))
@@ -284,7 +289,9 @@ def expected_half_width(audit: Audit, more: int) -> float:
     a, b = posterior(audit.means_S, audit.right_S, looked)
     rate = a / (a + b)
     n = looked + allocate(audit, more, looked)
-    if n.sum() < STRATIFIED_FROM and audit.method == "simple":
+    if n.sum() < audit.enough and audit.method == "stratified":
+        return cautious(sizes, np.round(n * rate), n).half_width
+    if n.sum() < audit.enough:
         share = float((sizes * rate).sum() / sizes.sum())
         return simple(share * n.sum(), float(n.sum()), int(sizes.sum())).half_width
     return 1.96 * spread_of(sizes, audit.means_S, n * rate, n)

@@ -99,6 +99,8 @@ def test_a_stratified_draw_with_few_looks_so_far_is_cautious():
     assert audited(certainty, right, n=100, looked=96).estimate().method == "stratified"
     with pytest.raises(ValueError, match="none of the drawn images is looked at"):
         audited(certainty, right, n=200, looked=0).estimate()
+    assert audit.expected_half_width(of, 10) == pytest.approx(found.half_width, rel=0.25)
+    assert audit.more_for(of, 0.08) > 20, "until there are enough looks, the interval stays a cautious one"
 
 
 def test_audits_of_one_network_add_up_stratum_by_stratum():
