@@ -243,12 +243,13 @@ def estimate(
     check_counts(sizes, right, looked)
     a, b = posterior(means_S, right, looked)
     rest, all_of = sizes - looked, int(sizes.sum())
-    value = (right + rest * a / (a + b)).sum() / all_of
+    value = float((right + rest * a / (a + b)).sum() / all_of)
     known, wrong = int(right.sum()), looked - right
     upper = right + UPPER[0], wrong + np.where(wrong > 0, UPPER[1], UPPER[2])
     low = _quantile(known, rest, a, b, (1 - LEVEL) / 2, seed) / all_of
     high = _quantile(known, rest, *upper, (1 + LEVEL) / 2, seed) / all_of
-    return Estimate(float(value), float(low), float(high), int(looked.sum()), all_of, "stratified")
+    # Of very few that are left, the quantiles are whole images, and the mean may lie beyond them.
+    return Estimate(value, min(low, value), max(high, value), int(looked.sum()), all_of, "stratified")
 
 
 def _quantile(known: int, rest_S: np.ndarray, a_S: np.ndarray, b_S: np.ndarray, at: float, seed: int) -> float:
