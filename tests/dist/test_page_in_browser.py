@@ -352,7 +352,7 @@ def test_a_class_among_three_hundred_is_found_by_typing_and_a_new_one_is_made(pe
         ada.press("ArrowDown", "Enter").settled()
         assert [said(project)[image][1] for image in (31, 32)] == ["Übersee-Möwe", "kind 271"]
         ada.press("n").page.keyboard.type("albatross")
-        ada.press("Enter").sees("New class: albatross.")
+        ada.press("Enter").sees("New class: albatross. Find (/) labels this image with it.")
         ada.press("/").page.keyboard.type("albatr")
         ada.press("Enter").settled()
         assert said(project)[33] == (State.REVIEWED, "albatross")

@@ -87,6 +87,11 @@ def test_without_an_audit_the_page_claims_no_accuracy():
     assert "is not known yet" in text and "of the labels are right" not in text and "210 images drawn at random" in text
 
 
+def test_labels_that_are_all_people_s_are_no_figure_of_the_network_s():
+    assert "of the labels are right" in Seen(page(report(), {})).text
+    assert "of the labels are right" not in Seen(page(report(accuracy=accuracy(by_network=0)), {})).text
+
+
 def test_a_queue_without_a_look_says_nothing_of_labels_before():
     looked = next(one for one in report().queues if one.compared)
 

@@ -160,7 +160,8 @@ class App {
     if (!made) return;
     const others = this.state.classes.filter(({ id }) => id !== made.id);
     this.#take({ ...this.state, classes: [...others, made] });
-    tell(`New class: ${made.name}.`);
+    const key = this.keys.of(made.id);
+    tell(`New class: ${made.name}. ${key ? `Its key ${key}` : "Find (/)"} labels this image with it.`);
   }
 
   async #assign() {
