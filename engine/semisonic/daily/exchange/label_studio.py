@@ -149,10 +149,12 @@ def _answer(entry: Any, state: str) -> tuple[str, str]:
 
 
 def _choice(entry: Any) -> str:
-    """The class that an annotation or prediction names; empty: none."""
+    """The class that an annotation or prediction names; empty: none. A set-up may ask for more than the class: what it
+    calls as ours does counts, or else all."""
     results = _list(entry, "result")
+    own = [result for result in results if isinstance(result, dict) and result.get("from_name") == NAMES["from_name"]]
     named: list[str] = []
-    for result in results:
+    for result in own or results:
         value = result.get("value") if isinstance(result, dict) else None
         choices = value.get("choices") if isinstance(value, dict) else None
         if isinstance(choices, list):

@@ -66,6 +66,13 @@ def test_what_a_task_says(task: dict[str, Any], label: str, state: str, tmp_path
     assert (row.label, row.state, row.exported, row.path) == (label, state, None, "/x/a b.png") and not problems
 
 
+def test_what_else_a_set_up_asks_for_is_no_class(tmp_path: Path):
+    both = choice("cat")
+    both["result"].insert(0, {"from_name": "quality", "type": "choices", "value": {"choices": ["blurred"]}})
+    ((row,), problems) = read(tmp_path, {"data": DATA, "annotations": [both]})
+    assert row.label == "cat" and not problems
+
+
 def test_an_annotation_over_a_shown_guess_is_a_review(tmp_path: Path):
     for shown, state in (("auto", "reviewed"), ("accepted", "reviewed"), ("given", "given"), ("unlabeled", "")):
         ((row,), _) = read(tmp_path, {"data": DATA | {"state": shown, "exported": ""}, "annotations": [choice("cat")]})
