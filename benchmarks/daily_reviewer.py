@@ -33,7 +33,7 @@ class Reviewer:
         changes = []
         for image, row in zip(asked, np.searchsorted(now.image, asked).tolist(), strict=True):
             class_id = numbers[self.truth(image)]
-            self.wrong += now.state[row] in BY_NETWORK and now.class_id[row] != class_id
+            self.wrong += bool(now.state[row] in BY_NETWORK and now.class_id[row] != class_id)
             changes.append(Change(image, state, class_id, int(now.event[row])))
         self.events = store.record(changes, self.name, source)
         self.looks += len(asked)
