@@ -80,14 +80,16 @@ def sentences(points: Sequence[Point], within: float, classes: int) -> list[str]
     said = []
     for (algorithm, way), own in series_of(points).items():
         found = answer(own, within)
+        near = f"within {within:g} {'point' if within == 1 else 'points'} of the best"
         few, best = found.smallest, found.best
         text = (
-            f"{algorithm}, {way} images: {few.labels} labels ({few.labels / classes:g} a class) come within {within:g} "
-            f"points of the best, {few.error.text()} % error against {best.error.text()} % with {best.labels}"
+            f"{algorithm}, {way} images: {few.labels} labels ({few.labels / classes:g} a class) come {near}, "
+            f"{few.error.text()} % error against {best.error.text()} % with {best.labels}"
         )
         if few is best:
-            text = f"{algorithm}, {way} images: no fewer than {few.labels} labels come within {within:g} points of the "
-            text += f"best, {best.error.text()} % error"
+            text = (
+                f"{algorithm}, {way} images: no fewer than {few.labels} labels come {near}, {best.error.text()} % error"
+            )
         if found.surely is None or found.surely.labels > few.labels:
             text += "; over so few seeds the intervals are wider than that"
         said.append(f"{text}.")

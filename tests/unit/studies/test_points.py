@@ -32,10 +32,10 @@ def test_what_the_intervals_do_not_show_is_said():
     assert answer(points("random"), 20).surely == answer(points("random"), 20).smallest
     said = sentences([*points("random"), *points("typical")], 1, 10)
     assert said[0] == (
-        "fixmatch, random images: no fewer than 40 labels come within 1 points of the best, 12.00 ± 1.24 % error."
+        "fixmatch, random images: no fewer than 40 labels come within 1 point of the best, 12.00 ± 1.24 % error."
     )
     assert said[1].startswith(
-        "fixmatch, typical images: 20 labels (2 a class) come within 1 points of the best, 11.33 ± "
+        "fixmatch, typical images: 20 labels (2 a class) come within 1 point of the best, 11.33 ± "
     )
     assert said[1].endswith("; over so few seeds the intervals are wider than that.")
     assert said[2:] == ["fixmatch: 10 typical images do what 40 random ones do."]
