@@ -306,14 +306,15 @@ def spread_of(sizes_S: np.ndarray, means_S: np.ndarray, right_S: np.ndarray, loo
     return float(np.sqrt(variance.sum()) / sizes_S.sum())
 
 
-def handed_out(audit: Audit, reviewed_S: np.ndarray, seed: int = 0) -> Estimate:
+def handed_out(audit: Audit, reviewed_S: np.ndarray, seed: int = 0, rejected: int = 0) -> Estimate:
     """The accuracy of the labels that are handed out, where a person put other images right as well.
 
     audit: of looks at images that were not otherwise in the review; its sizes count the strata's images without those.
     reviewed_S: how many images of each stratum a person labeled otherwise; their labels are right, and so are those of
     the audit's images, since the person's are handed out. What remains are the images that nobody has looked at.
+    rejected: how many of the audit's images a person found to be of no class, which have no label any more.
     """
-    reviewed, n = int(np.sum(reviewed_S)), audit.n
+    reviewed, n = int(np.sum(reviewed_S)) - rejected, audit.n
     population = int(audit.sizes_S.sum()) + reviewed
     if not (audit.sizes_S - audit.looked_S).sum():
         return Estimate(1.0, 1.0, 1.0, n, population, audit.method)

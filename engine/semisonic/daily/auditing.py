@@ -289,8 +289,13 @@ def _handed_out(store: Store, run: str, found: Sequence[Looked], current: Curren
     whole = audit.add_up(audits)
     if not whole.n:
         return None, int(people.sum())
-    drawn = np.concatenate([one.rows.image[one.answered & one.rows.blind] for one in found])
-    return audit.handed_out(whole, (people & ~np.isin(current.image, drawn)).sum()), int(people.sum())
+    blind = [one.answered & one.rows.blind for one in found]
+    drawn = np.concatenate([one.rows.image[use] for one, use in zip(found, blind, strict=True)])
+    rejected = sum(int((one.state[use] == State.REJECTED).sum()) for one, use in zip(found, blind, strict=True))
+    reviewed = (people & ~np.isin(current.image, drawn)).sum()
+    if whole.sizes_S.sum() + reviewed == rejected:
+        return None, 0  # there are no labels
+    return audit.handed_out(whole, reviewed, rejected=rejected), int(people.sum())
 
 
 def _after_review(own: Sequence[Looked], scores: Scores, current: Current) -> Audit | None:

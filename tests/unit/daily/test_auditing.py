@@ -83,6 +83,12 @@ def test_unsure_looks_are_left_out_and_rejected_images_have_a_wrong_label(tmp_pa
     assert (result.unsure, result.labels.n, result.looked) == (4, 96, 100)
     assert looks_of(store, RUN)[0].audit().right_S.sum() == 90
     assert "4 that a person could not tell are left out." in result.words
+    assert result.handed_out.population == 290, "what is of no class, or unsure, has no label"
+    assert result.handed_out.value == pytest.approx(result.labels.value * 296 / 290, abs=0.005)
+    store = labeled_store(tmp_path / "all", images=20)
+    draw(PROJECT, store, RUN)
+    look(store, store.queue("audit"), answer="rejected")
+    assert estimate(store).handed_out is None and estimate(store).labels.high == 0
 
 
 def test_fewer_than_100_images_are_drawn_simply_and_that_is_said(tmp_path: Path):
