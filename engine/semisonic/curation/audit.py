@@ -332,8 +332,7 @@ def _not_all_known(audit: Audit) -> Audit:
     open_S = audit.sizes_S > audit.looked_S
     if audit.method != "simple" or audit.n >= STRATIFIED_FROM or not audit.looked_S[open_S].sum():
         return audit
-    columns = {name: getattr(audit, name)[open_S] for name in ("sizes_S", "means_S", "looked_S", "right_S")}
-    return replace(audit, **columns)
+    return replace(audit, **{k: getattr(audit, k)[open_S] for k in ("sizes_S", "means_S", "looked_S", "right_S")})
 
 
 def apart_from_review(
