@@ -54,7 +54,7 @@ def project(
             store.record([Change(image, State.GIVEN, int(ids[0]), None)], "Ada", "import")
         for name, numbers in QUEUES.items():
             store.put_queue(name, [i for i in numbers if i <= images], 1)
-        store.connection.execute("INSERT INTO day (number, began) VALUES (2, '2026-11-29T08:00:00.000+00:00')")
+        store.open_day()
     features_ND = np.eye(16, dtype=np.float16)[guess_N] + 0.01 * np.random.default_rng(0).random((images, 16))
     features_ND /= np.linalg.norm(features_ND, axis=1)[:, None]
     arrays.write(made.features, RUN, "a network", [(number_N, features_ND)], number_N, 16)

@@ -88,15 +88,16 @@ def test_a_folder_that_cannot_be_locked_is_a_line(tmp_path: Path, monkeypatch: p
 def test_a_folder_is_free_once_its_last_checkpoint_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Whatever ends the run meanwhile."""
     seen: list[bool] = []
-    save = checkpoints.save
+    save, told = checkpoints.save, threading.Event()
 
     def slow(folder: Path, *rest: Any) -> Path:
-        time.sleep(0.5)
+        told.wait(20)  # until the run has ended, or for longer than it takes
         seen.append((tmp_path / "run" / LOCK).exists())
         return save(folder, *rest)
 
     def refused(*_: object, **__: object) -> None:
         if any(thread.name == "checkpoint 0" for thread in threading.enumerate()):
+            told.set()
             raise UserError("status.json could not be written")
 
     semisonic.train(data=digits(), out=tmp_path / "first", **FIELDS)

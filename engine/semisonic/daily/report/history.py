@@ -140,12 +140,9 @@ def moment(at: str) -> float:
 
 
 def first_events(store: Store) -> dict[int, int]:
-    """Day -> the number of its first event or of the first one after it; days in their order."""
-    found, after = {}, store.last_event + 1
-    for number, began in store.connection.execute("SELECT number, began FROM day ORDER BY number").fetchall():
-        row = store.connection.execute("SELECT id FROM event WHERE at >= ? ORDER BY id LIMIT 1", (began,)).fetchone()
-        found[int(number)] = int(row[0]) if row else after
-    return found
+    """Day -> the number that its first event has or would have; days in their order."""
+    rows = store.connection.execute("SELECT number, last_event + 1 FROM day ORDER BY number").fetchall()
+    return {int(number): int(first) for number, first in rows}
 
 
 def day_of(first: dict[int, int], events: np.ndarray) -> np.ndarray:

@@ -9,10 +9,13 @@ def current_day(connection: Connection) -> int:
 
 
 def open_day(connection: Connection) -> int:
-    """Begins the next day; returns its number."""
+    """Begins the next day, after the newest event that there is; returns its number."""
     with transaction(connection):
         number = current_day(connection) + 1
-        connection.execute("INSERT INTO day (number, began) VALUES (?, ?)", (number, moment()))
+        connection.execute(
+            "INSERT INTO day (number, began, last_event) SELECT ?, ?, coalesce(max(id), 0) FROM event",
+            (number, moment()),
+        )
     return number
 
 
