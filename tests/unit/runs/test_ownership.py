@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,7 +95,7 @@ def test_a_folder_is_free_once_its_last_checkpoint_is_written(tmp_path: Path, mo
         return save(folder, *rest)
 
     def refused(*_: object, **__: object) -> None:
-        if any(thread.name == "checkpoint 0" for thread in threading.enumerate()):
+        if any(thread.name == "checkpoint of step 0" for thread in threading.enumerate()):
             told.set()
             raise UserError("status.json could not be written")
 
