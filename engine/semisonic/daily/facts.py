@@ -102,8 +102,8 @@ def was_chosen(store: Store) -> bool:
     """Whether images were chosen on the current day, wherever people have labeled them since, on the page or not."""
     row = store.connection.execute(
         "SELECT EXISTS (SELECT 1 FROM queue WHERE name = 'farthest' AND day = ?1) OR EXISTS (SELECT 1 FROM event "
-        "WHERE source = 'page:farthest' AND id > (SELECT last_event FROM day WHERE number = ?1)) OR EXISTS (SELECT 1 FROM "
-        "meta WHERE key = ?2 AND value = ?3)",
+        "WHERE source = 'page:farthest' AND id > (SELECT last_event FROM day WHERE number = ?1)) OR EXISTS (SELECT 1 "
+        "FROM meta WHERE key = ?2 AND value = ?3)",
         (store.day, CHOSEN, str(store.day)),
     )
     return bool(row.fetchone()[0])
