@@ -5,7 +5,7 @@
 Days of 600 images of Fashion-MNIST of half its size (Debian's package dataset-fashion-mnist), or of 240 digits where
 that is not there. Class shares are drawn anew every day, and one class comes first on day 3. A simulated reviewer reads
 the truth: 40 looks a day, 10 of them at the farthest images and 15 at random ones before the training, 15 at suspicious
-labels after it; on day 1, all at typical images. An auditor's 100 random looks a day only measure: they are
+labels after it; on day 1, 25 typical images come first. An auditor's 100 random looks a day only measure: they are
 taken back once the day's report is written. Naive acceptance has 40 random looks a day, and trains on all auto-labels,
 too.
 
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -201,7 +202,14 @@ def main() -> int:
         about = {"days": args.days, "images": args.images, "steps": args.steps, "data": args.data}
         timing = {"seconds": round(time.monotonic() - begin, 1), "jobs": args.jobs}
         write_json(
-            args.result, {"environment": environment(), **about, **timing, "verdicts": found, "outcomes": outcomes}
+            args.result,
+            {
+                "environment": environment(torch.device("cpu")),
+                **about,
+                **timing,
+                "verdicts": found,
+                "outcomes": outcomes,
+            },
         )
     return 0 if found["reached"] else 1
 

@@ -17,7 +17,7 @@ from semisonic.daily.store import State, Store
 from semisonic.inference.classifier import Classifier
 
 LOOKS, FARTHEST, RANDOM, SUSPICIOUS = 40, 10, 15, 15
-"""Of a person on a day: in all, and by queue from day 2 on. On day 1 all are at typical images, before the training."""
+"""Of a person on a day: in all, and by queue. On day 1, typical images take the place of the farthest and random ones."""
 ASKED = 20
 """Farthest images that are counted, of which a person looks at the first."""
 AUDIT = 100
@@ -147,11 +147,11 @@ class Loop(Simulated):
     def before_training(self, day: Day) -> int | None:
         """Typical images on the first day, then the farthest ones and random ones."""
         first = day.number == 1
-        self.command("choose", str(LOOKS if first else ASKED))
+        self.command("choose", str(FARTHEST + RANDOM if first else ASKED))
         with self.store() as store:
             self.learn_rows(store)
             queue = store.queue("farthest")
-            self.reviewer.look(store, queue[: LOOKS if first else FARTHEST], "page:farthest", False)
+            self.reviewer.look(store, queue[: FARTHEST + RANDOM if first else FARTHEST], "page:farthest", False)
             store.leave_queue("farthest", queue)
             if first:
                 return None
@@ -160,15 +160,14 @@ class Loop(Simulated):
         return sum(self.truth(int(image)) == self.source.classes[self.new_class] for image in queue[:ASKED])
 
     def after_training(self, store: Store, day: Day) -> DayResult:
-        """15 looks at suspicious labels, from day 2 on; then the audit, whose looks are taken back after the report."""
+        """15 looks at suspicious labels; then the audit, whose looks are taken back once the report is written."""
         classifier = semisonic.load(self.project().runs / self.project().run_name(day.number))
         new_class = self.new_class_right(store, day)
         images, wrong = self.of_day(store, day), self.reviewer.wrong
         auto = self.right(store, unlabeled(store, images))
-        if day.number > 1:
-            self.reviewer.look(store, store.queue("suspicious")[:SUSPICIOUS], "page:suspicious", True)
+        self.reviewer.look(store, store.queue("suspicious")[:SUSPICIOUS], "page:suspicious", True)
         found = DayResult(day.number, self.right(store, images), _tested(classifier, self.source), new_class)
-        found.suspicious = self.reviewer.wrong - wrong if day.number > 1 else None
+        found.suspicious = self.reviewer.wrong - wrong
         audited = unlabeled(store, store.queue("audit"))
         self.auditor.look(store, audited, "page:audit", False)
         self.command("report")
