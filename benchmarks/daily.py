@@ -130,7 +130,7 @@ def verdicts(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     ]
     told = {name: [day[name] for loop, _ in pairs for day in loop["days"]] for name in ("audit", "auto")}
     held = {name: sum(one["low"] <= one["truth"] <= one["high"] for one in audits) for name, audits in told.items()}
-    half = [(one["high"] - one["low"]) / 2 for audits in told.values() for one in audits]
+    half = {name: max((one["high"] - one["low"]) / 2 for one in audits) for name, audits in told.items()}
     found = {
         "gain_handed_out": [_handed_out(loop) - _handed_out(naive) for loop, naive in pairs],
         "gain_at_the_end": [loop["at_the_end"] - naive["at_the_end"] for loop, naive in pairs],
@@ -139,10 +139,11 @@ def verdicts(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
         "days_whose_interval_holds_the_truth": held["audit"],
         "the_same_of_the_network_s_labels": held["auto"],
         "days": len(told["audit"]),
-        "largest_half_width": max(half),
+        "largest_half_width": half["audit"],
+        "largest_half_width_of_the_network_s_labels": half["auto"],
     }
     reached = min(found["gain_at_the_end"]) >= GAIN and min(found["farthest_of_the_new_class"]) >= NEW
-    reached &= min(held.values()) >= COVERED * len(told["audit"]) and max(half) <= HALF
+    reached &= min(held.values()) >= COVERED * len(told["audit"]) and half["audit"] <= HALF
     return found | {"reached": bool(reached)}
 
 
@@ -201,16 +202,8 @@ def main() -> int:
     if args.result:
         about = {"days": args.days, "images": args.images, "steps": args.steps, "data": args.data}
         timing = {"seconds": round(time.monotonic() - begin, 1), "jobs": args.jobs}
-        write_json(
-            args.result,
-            {
-                "environment": environment(torch.device("cpu")),
-                **about,
-                **timing,
-                "verdicts": found,
-                "outcomes": outcomes,
-            },
-        )
+        surroundings = {"environment": environment(torch.device("cpu")), "new_class": args.new_class}
+        write_json(args.result, surroundings | about | timing | {"verdicts": found, "outcomes": outcomes})
     return 0 if found["reached"] else 1
 
 

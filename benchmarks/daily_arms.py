@@ -17,7 +17,7 @@ from semisonic.daily.store import State, Store
 from semisonic.inference.classifier import Classifier
 
 LOOKS, FARTHEST, RANDOM, SUSPICIOUS = 40, 10, 15, 15
-"""Of a person on a day: in all, and by queue. On day 1, typical images take the place of the farthest and random ones."""
+"""Of a person on a day: in all, and by queue. On day 1, typical images take the place of farthest and random ones."""
 ASKED = 20
 """Farthest images that are counted, of which a person looks at the first."""
 AUDIT = 100
