@@ -114,9 +114,8 @@ class Search(Simulated):
             self.learn_rows(store)
             left = set(unlabeled(store, store.current().image).tolist())
         opened = set(self.open.tolist())
-        return sum(
-            self.source.truth[row] == 0 and row in opened and image not in left for image, row in self.rows.items()
-        )
+        rare = [self.source.truth[row] == 0 and row in opened for image, row in self.rows.items() if image not in left]
+        return int(sum(rare))
 
 
 def parse() -> argparse.Namespace:
