@@ -42,7 +42,7 @@ def test_a_day_and_the_next_one(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "Add the first images" in daily("next")
     assert "Day 1: 30 new" in daily("add", str(tmp_path / "monday"))
     said = daily("next")
-    assert said.startswith("choose 30: ") and "Next: Label 30 images in the queue farthest" in said
+    assert said.startswith("choose 30: ") and "Next: Label 30 images in the queue first images" in said
     with project.store() as store:
         store.leave_queue("farthest", store.queue("farthest")[9:])
     assert answer(project, "farthest") == 9
@@ -57,7 +57,8 @@ def test_a_day_and_the_next_one(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (project.report / "day-001.html").exists()
     assert answer(project, "audit", "suspicious", "given") >= 21
     said = daily("next")
-    assert "Of the 30 labels of day 1, 100.0 % are right" in said and "Next: Day 1 is done; add the next images" in said
+    assert "All 30 labels of day 1 are people's own by now" in said, said
+    assert "Next: Day 1 is done; add the next images" in said, said
     assert "30 labels in" in daily("export", "--to", "csv") and "Nothing is wrong" in daily("check", "--hashes")
     digit_files(tmp_path / "tuesday", 39, 0)
     assert "Day 2 begins" in daily("add", str(tmp_path / "tuesday"))
