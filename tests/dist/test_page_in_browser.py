@@ -350,11 +350,13 @@ def test_a_class_among_three_hundred_is_found_by_typing_and_a_new_one_is_made(pe
         ada.press("Enter").settled()
         ada.press("/").page.keyboard.type("27")
         ada.press("ArrowDown", "Enter").settled()
+        # The dialog answers once it is closed, which may be after a look at what is unsent.
+        ada.until(lambda: {31, 32} <= said(project).keys())
         assert [said(project)[image][1] for image in (31, 32)] == ["Übersee-Möwe", "kind 271"]
         ada.press("n").page.keyboard.type("albatross")
         ada.press("Enter").sees("New class: albatross. Find (/) labels this image with it.")
         ada.press("/").page.keyboard.type("albatr")
-        ada.press("Enter").settled()
+        ada.press("Enter").until(lambda: 33 in said(project))
         assert said(project)[33] == (State.REVIEWED, "albatross")
 
 
