@@ -186,11 +186,10 @@ def test_a_second_thought_waits_for_the_first_to_be_stored(person, project, url)
     ada.press("1").until(lambda: held)
     ada.press("ArrowLeft", "2", "ArrowLeft", "3", "u")
     held[0].continue_()
-    ada.settled()
-    assert said(project)[31] == (State.REVIEWED, "dog")
+    ada.until(lambda: said(project).get(31) == (State.REVIEWED, "dog")).settled()
     assert sources(project)[("label", "page:suspicious")] == 2
-    ada.press("ArrowRight", "u").settled()  # the second thought, wherever the person looks by now
-    assert said(project)[31] == (State.REVIEWED, "cat")
+    ada.press("ArrowRight", "u")  # the second thought, wherever the person looks by now
+    ada.until(lambda: said(project)[31] == (State.REVIEWED, "cat")).settled()
 
 
 def test_what_the_server_will_never_take_is_told_and_not_tried_for_ever(person, project, url):
