@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-SCHEMA = 3
+SCHEMA = 4
 """Of what this version writes."""
 
 
