@@ -213,6 +213,23 @@ class Info:
     std: tuple[float, float, float]
 
 
+@dataclass(frozen=True)
+class Preprocessing:
+    """How images must be shown to a network that starts from weights: as those were trained."""
+
+    mean: tuple[float, float, float]
+    """Per channel, on the 0..1 scale."""
+    std: tuple[float, float, float]
+    source: str
+    """Whose it is, for messages: "the weights of resnet50"."""
+    size: int | None = None
+    """Side of the images that the weights were trained on, in pixels; None: any."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    crop: float | None = None
+    """Share of the shorter side that an evaluation shows, around the center. None: as runs from random weights have
+    it, 0.875 in whole pixels."""
+
+
 class Engine(Protocol):
     """One role's module and its optimizer, as `Algorithm.train_step` uses them."""
 
