@@ -17,7 +17,7 @@ def preprocessing_of(cfg: ModelConfig) -> Preprocessing | None:
 def _of_torchvision(name: str) -> Preprocessing:
     """As torchvision states it for the first weights that it has published of a network.
 
-    A file of weights in its naming does not say which ones these are; all of torchvision's have one normalization.
+    A file of weights in its naming does not say which ones these are; those of one network have one normalization.
     """
     from torchvision import models as zoo
 
