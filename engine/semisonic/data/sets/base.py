@@ -25,14 +25,14 @@ OWN = ("folder", "given")
 
 class DataConfig(Config):
     name: str = "digits"
-    """digits, mnist, fashion-mnist, cifar10, cifar100, svhn, stl10, folder for your own images, or one that a plug-in
-    registers."""
+    """digits, mnist, fashion-mnist, cifar10, cifar100, svhn, stl10, eurosat, a set of MedMNIST such as tissuemnist,
+    semi-aves, imagenet, folder for your own images, or one that a plug-in registers."""
     root: Annotated[UserPath | None, Effect.FREE] = None
     """Folder of the data. Default: `~/.cache/semisonic/data/NAME` (under XDG_CACHE_HOME where that is set);
     `folder` has no default. With `csv`, what the CSV's paths are relative to (default: the folder of the
     CSV)."""
     download: Annotated[bool, Effect.FREE] = False
-    """Fetch the data set into `root` where it is not there yet."""
+    """Fetch the data set into `root` where it is not there yet: MNIST, Fashion-MNIST, CIFAR, SVHN and STL-10."""
     labels: int | None = Field(40, ge=0, le=10**9)
     """Labeled images in all, drawn as `labels_from` says; null = all, the default for your own images. Not used
     with `split`."""
@@ -50,14 +50,15 @@ class DataConfig(Config):
     unlabeled_includes_labeled: bool = True
     """Whether the labeled images are also in the unlabeled pool, as in FixMatch and its family."""
     size: int | None = Field(None, ge=1, le=4096)
-    """Side of the training images in pixels: required for `folder`; every other data set has its own."""
+    """Side of the training images in pixels: required for `folder`. EuroSAT, MedMNIST, Semi-Aves and ImageNet have a
+    default and are brought to another; the other data sets have their own."""
     flip: bool | None = None
     """Horizontal flips in the weak augmentation; default: the data set's (none for digits, MNIST, SVHN)."""
     pad: int | None = Field(None, ge=0, le=4096)
-    """Reflected margin of the weak random crop in pixels; default: an eighth of the size. Not for `folder`, where the
-    crop is a part of the picture."""
+    """Reflected margin of the weak random crop in pixels; default: an eighth of the size. Not for files (`folder`,
+    Semi-Aves, ImageNet), where the crop is a part of the picture."""
     crop_area: float = Field(0.2, gt=0, le=1)
-    """For `folder`: the least share of an image's area that a weak crop shows; the most is all of it. 0.2, as in the
+    """For image files: the least share of an image's area that a weak crop shows; the most is all of it. 0.2, as in the
     papers on ImageNet, is for photographs. Small images that are filled by what they show need more, such as 0.7."""
     normalize: Literal["own", "imagenet"] = "own"
     """Mean and deviation that pixels are normalized with: the data set's own (for `folder` ImageNet's), or ImageNet's,

@@ -13,6 +13,7 @@ from semisonic.data.sets.csv_listing import list_csv, open_list
 from semisonic.data.sets.layout import class_folders, find_layout, read_folder
 from semisonic.data.sets.listing import Listing, list_tree
 from semisonic.data.sets.manifest import VIA_PILLOW, ScannedFile, pack_digests, scan
+from semisonic.data.sets.published import damaged
 from semisonic.schema import UserError
 
 _SHOWN = 20  # bad files
@@ -65,17 +66,30 @@ def load_folder(cfg: DataConfig) -> DataSet:
         listing.test.clear()
     if held_back := not listing.test and cfg.test != "none":
         notes.append(hold_back_test(listing, cfg.test_fraction))
-    train, test = _scan(cfg, listing, classes, notes)
+    train, test = scan_listing(cfg, listing, classes, notes)
+    return files_data_set(cfg, cfg.size, classes, train, test if len(test) else None, notes, held_back)
+
+
+def files_data_set(
+    cfg: DataConfig,
+    size: int,
+    classes: tuple[str, ...],
+    train: ImageFiles,
+    test: ImageFiles | None,
+    notes: list[str],
+    held_back: bool = False,
+) -> DataSet:
+    """A data set of image files, shown at `size`."""
     return DataSet(
-        "folder",
+        cfg.name,
         classes,
-        cfg.size,
+        size,
         IMAGENET_MEAN,  # the usual choice for natural images
         IMAGENET_STD,
         flip=True if cfg.flip is None else cfg.flip,
-        pad=cfg.size // 8,  # which files do not have
+        pad=size // 8,  # which files do not have
         train=train,
-        test=test if len(test) else None,
+        test=test,
         notes=tuple(notes),
         held_back=held_back,
         crop_area=cfg.crop_area,
@@ -151,13 +165,19 @@ def hold_back_test(listing: Listing, fraction: float) -> str:
     )
 
 
-def _scan(
-    cfg: DataConfig, listing: Listing, classes: tuple[str, ...], notes: list[str]
+def scan_listing(
+    cfg: DataConfig, listing: Listing, classes: tuple[str, ...], notes: list[str], source: str = ""
 ) -> tuple[ImageFiles, ImageFiles]:
+    """The training and test images of a listing, each of which was decoded once; what is left out goes to the notes.
+
+    source: where to get a published set, whose damaged files are one line. Raises UserError.
+    """
     items = listing.train + listing.test
     entries = scan(listing.root, [path for path, _ in items], cfg.workers, limits=cfg.limits).entries
     bad = [(path, entry.reason) for (path, _), entry in zip(items, entries, strict=True) if not entry.sound]
     if bad and cfg.bad_files == "error":
+        if source:
+            raise damaged(cfg, listing.root / bad[0][0], bad[0][1], source, others=len(bad) - 1)
         lines = [f"data.root: cannot decode {listing.root / path}: {reason}" for path, reason in bad[:_SHOWN]]
         if len(bad) > _SHOWN:
             lines.append(f"data.root: {len(bad) - _SHOWN} more files cannot be decoded")

@@ -7,13 +7,17 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from semisonic.data.sets import digits
+from semisonic.data.sets import digits, eurosat, imagenet, medmnist, semi_aves
 from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet
 from semisonic.data.sets.checks import repeated
 from semisonic.data.sets.duplicates import without_duplicates
+from semisonic.data.sets.eurosat import eurosat_problems, load_eurosat
 from semisonic.data.sets.given import GIVEN, given_problems, load_given
 from semisonic.data.sets.image_folder import folder_problems, load_folder
+from semisonic.data.sets.imagenet import imagenet_problems, load_imagenet
 from semisonic.data.sets.label_counts import label_problems
+from semisonic.data.sets.medmnist import load_medmnist, medmnist_problems
+from semisonic.data.sets.semi_aves import aves_problems, load_aves
 from semisonic.data.sets.torchvision_sets import KNOWN, load_torchvision, torchvision_problems
 from semisonic.registry import Registry
 from semisonic.schema import UserError
@@ -37,6 +41,10 @@ class Registered:
     """Labeled images of every class, where known without reading them."""
     published: bool = False
     """Whether its split into training and test images is one that results are compared on."""
+    resizable: bool = False
+    """Whether the user may choose another size than that, which the images are brought to."""
+    files: bool = False
+    """Whether its images stay files, of which a weak crop is a part."""
 
 
 DATA_SETS: Registry[Registered] = Registry(
@@ -56,10 +64,32 @@ DATA_SETS: Registry[Registered] = Registry(
             )
             for name, known in KNOWN.items()
         },
+        "eurosat": Registered(
+            "land use seen by satellites, 64x64, 21,600 + 5,400 by the files' names",
+            load_eurosat, eurosat_problems, eurosat.SIZE, len(eurosat.IMAGES), eurosat.COUNTS, True, resizable=True,
+        ),
+        **{
+            name: Registered(
+                f"{med.title}, 28x28 (or 64, 128, 224), {med.images[0]:,} + {med.images[1]:,} of MedMNIST",
+                load_medmnist, medmnist_problems, medmnist.SIZE, len(med.classes), None, True, resizable=True,
+            )
+            for name, med in medmnist.MED.items()
+        },
+        **{
+            name: Registered(
+                f"200 species of birds, files, 3,959 labeled + {pool} unlabeled + 8,000",
+                load_aves, aves_problems, semi_aves.SIZE, semi_aves.CLASSES, None, True, resizable=True, files=True,
+            )
+            for name, pool in (("semi-aves", "26,640"), (semi_aves.OUT, "148,848 (of other species, too)"))
+        },
+        "imagenet": Registered(
+            "ILSVRC 2012, files, 1,281,167 + 50,000; lists of labeled images as data.split",
+            load_imagenet, imagenet_problems, imagenet.SIZE, imagenet.CLASSES, None, True, resizable=True, files=True,
+        ),
         "folder": Registered("your own images: a folder per class, or a CSV (data.csv)", load_folder, folder_problems),
         GIVEN: Registered("your own images, in Python: semisonic.train(data=...)", load_given, given_problems),
     },
-)
+)  # fmt: skip
 
 
 def register_data_set(
@@ -95,6 +125,8 @@ def data_problems(cfg: DataConfig) -> list[str]:
     """Every mistake in `cfg` that shows without reading images, one line each, naming the field; else []."""
     entry = DATA_SETS.get(cfg.name)
     if entry is None:
+        if reason := medmnist.NOT_TAKEN.get(cfg.name):
+            return [f"data.name: {cfg.name} is not read: {reason}; valid: {', '.join(DATA_SETS)}"]
         close = DATA_SETS.close_to(cfg.name)
         hint = f"did you mean {close}? " if close else ""
         if "/" in cfg.name or cfg.name.startswith(".") or os.path.isdir(cfg.name):
@@ -103,7 +135,7 @@ def data_problems(cfg: DataConfig) -> list[str]:
     problems = entry.problems(cfg)
     if cfg.name != GIVEN and cfg.fingerprint is not None:
         problems.append("data.fingerprint: a run records it of images that are given in Python; remove it")
-    if entry.size is not None and cfg.size not in (None, entry.size):
+    if entry.size is not None and not entry.resizable and cfg.size not in (None, entry.size):
         problems.append(
             f"data.size: the images of {cfg.name} are {entry.size} pixels wide, not {cfg.size}; leave it out"
         )
@@ -118,7 +150,7 @@ def data_problems(cfg: DataConfig) -> list[str]:
             "published with, and tells of duplicates"
         )
     size = cfg.size or entry.size
-    if entry.size is not None and cfg.crop_area != DataConfig().crop_area:
+    if entry.size is not None and not entry.files and cfg.crop_area != DataConfig().crop_area:
         problems.append(f"data.crop_area: is for image files; crops of {cfg.name} are those of data.pad")
     if cfg.pad is not None and size is not None and cfg.pad >= size:
         problems.append(

@@ -263,14 +263,31 @@ def _read_list(file: Path, root: Path | None, paths: Sequence[str] | None) -> np
         raise UserError(f"data.split: {file} names files, but the images of this data set have none; give indices")
     base = str(root) if root else ""
     position = {os.path.normpath(path): i for i, path in enumerate(paths)}
-    found = [position.get(_relative(name, base)) for name in names]
+    own = [_relative(name, base) for name in names]
+    found = [position.get(name) for name in own]
+    if None in found:  # the lists of ImageNet's papers have file names alone
+        found = _by_ends(own, paths)
     if unknown := [name for name, i in zip(names, found, strict=True) if i is None]:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise UserError(
             f"data.split: {file} names images that are not among the training images: "
-            f"{', '.join(map(name_of, unknown[:5]))}{more}; give paths relative to data.root"
+            f"{', '.join(map(name_of, unknown[:5]))}{more}; give paths relative to data.root, or "
+            "ends of paths that one image has"
         )
     return np.array(found, np.int64)
+
+
+def _by_ends(names: Sequence[str], paths: Sequence[str]) -> list[int | None]:
+    """The index of the only path that each name is the end of; None where there is none, or several."""
+    depths = sorted({name.count(os.sep) for name in names})
+    ends: dict[str, int | None] = {}
+    for i, path in enumerate(paths):
+        parts = os.path.normpath(path).split(os.sep)
+        for depth in depths:
+            if depth < len(parts):
+                end = os.sep.join(parts[-depth - 1 :])
+                ends[end] = None if end in ends else i
+    return [ends.get(name) for name in names]
 
 
 def _relative(name: str, base: str) -> str:
