@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from semisonic.algorithms.row_keys import row_keys
 from semisonic.contract import Info, Rank, Seen
-from semisonic.models.ema import Averages, EmaConfig, averaged_parameters, ema_decay, shadow_of
+from semisonic.models.ema import Averages, EmaConfig, averaged_parameters, ema_decay, shadow_of, share_frozen
+from semisonic.models.frozen import frozen_modules
 from semisonic.models.norm import StartUp, batch_statistics
 from semisonic.models.randomness import RandomLayer, drawn_by, may_draw, number_layers
 
@@ -43,6 +44,7 @@ class AveragedNetwork(nn.Module):
         self.ema = shadow_of(network)
         self._averages: Averages | None = None
         self._draws = False
+        self._frozen: tuple[nn.Module, ...] = ()
         self.register_buffer("ema_updates", torch.zeros((), dtype=torch.int64))
         self.register_buffer("draw_key", torch.zeros((), dtype=torch.int64), persistent=False)
         self.register_buffer("rank_share", torch.tensor([0, 1]), persistent=False)
@@ -145,6 +147,16 @@ class AveragedNetwork(nn.Module):
         number_layers(self)
         self._draws = any(isinstance(layer, RandomLayer) for layer in self.modules())
 
+    def find_frozen(self) -> None:
+        """Finds the modules that are not trained, once all are there."""
+        self._frozen = tuple(frozen_modules(self))
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for module in self._frozen:
+            module.training = False
+        return self
+
     def _row_keys(self, rows: Sequence[int]) -> Tensor | None:
         """What the layers of the next forward draw from."""
         if not (self._draws and self.training and may_draw()):
@@ -152,7 +164,7 @@ class AveragedNetwork(nn.Module):
         return row_keys(self.draw_key, self.step, self.rank_share, rows)
 
     def averaged_parameters(self) -> dict[Tensor, Tensor]:
-        """Parameter of `network` -> its average, both kept in place."""
+        """Parameter of `network` that is trained -> its average, both kept in place."""
         return averaged_parameters(self.network, self.ema)
 
     @torch.no_grad()
@@ -169,6 +181,7 @@ class AveragedNetwork(nn.Module):
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         self._averages = None  # moving or casting a module makes new tensors
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch gives it no types
+        share_frozen(self.network, self.ema)
         return self
 
     def ema_weight(self) -> Tensor:

@@ -40,6 +40,8 @@ class Algorithm(AveragedNetwork):
     """False where a loss couples all samples of the batch, so that slices of it mean something else."""
     inner_gradients: ClassVar[bool] = False
     """True where a loss takes a gradient itself (`gradients.input_gradient`), inside which no graph may be cut."""
+    own_task: ClassVar[bool] = False
+    """True where features are trained on a task without labels, and labels train a probe of them alone."""
     open_to: ClassVar[tuple[str, ...]] = ()
     """Which `add_on.CHANGES` the loss asks its add-ons for."""
     step: Tensor
@@ -73,6 +75,7 @@ class Algorithm(AveragedNetwork):
             for what in CHANGES
         }
         self.number_layers()
+        self.find_frozen()
 
     # What a method defines.
 
@@ -283,7 +286,7 @@ class Algorithm(AveragedNetwork):
         return f"ema_heads.{addon}" if module == "ema" else f"addons.{addon}.{self.addons[addon].own_head}"
 
     def averaged_parameters(self) -> dict[Tensor, Tensor]:
-        """Parameter of `network`, or of an add-on's exported head -> its average, both kept in place."""
+        """Trained parameter of `network`, or of an add-on's exported head -> its average, both kept in place."""
         averaged = super().averaged_parameters()
         for name, shadow in self.ema_heads.items():
             averaged |= averaged_parameters(self.get_submodule(self.head_of(name, "network")), shadow)

@@ -26,6 +26,7 @@ class Pretext(Algorithm):
     """Base of the pretext tasks. A subclass states `views`, with a labeled one named "weak", and `pretext`."""
 
     open_to = LABELED
+    own_task = True
 
     @classmethod
     def sees(cls, cfg: Any) -> tuple[str, ...]:

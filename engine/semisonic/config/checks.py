@@ -16,7 +16,8 @@ from semisonic.data.views.view import Geometry
 from semisonic.distributed import deepspeed as deepspeed_config
 from semisonic.distributed.tracker_names import tracker_problems
 from semisonic.models import blocks
-from semisonic.models.networks import model_problems
+from semisonic.models.networks import find, model_problems
+from semisonic.models.tuning import tuning_problems
 from semisonic.schema import UserError
 
 
@@ -38,7 +39,7 @@ def find_problems(cfg: RunConfig) -> list[str]:
     problems += _algorithm_problems(cfg, world_size, shares_known=not problems)
     problems += _augmentation_problems(cfg, plan)
     problems += data_sets.data_problems(cfg.data)
-    problems += model_problems(cfg.model, data_sets.image_size(cfg.data))
+    problems += model_problems(cfg.model, data_sets.image_size(cfg.data)) + _tuning_problems(cfg)
     if cfg.model.weights is not None and cfg.data.name != "folder" and cfg.data.normalize == "own":
         problems.append("data.normalize: own is not what ImageNet weights (model.weights) expect; use imagenet")
     if world_size > 1 and cfg.model.residual == "port":
@@ -124,6 +125,18 @@ def _block_problems(cfg: RunConfig) -> list[str]:
     if cfg.compile == "blocks":
         problems.append(f"compile: {cfg.model.name} has no blocks to compile; use whole, or one of {known}")
     return problems
+
+
+def _tuning_problems(cfg: RunConfig) -> list[str]:
+    # The weights of a plug-in's network, or of one that is given in Python, are not known to be random.
+    found = find(cfg.model.name)
+    own_weights = cfg.model.weights is not None or cfg.init is not None
+    return tuning_problems(
+        cfg.model,
+        starts_from_weights=own_weights or (found is not None and found.plug_in),
+        pretext=cfg.algorithm_class.own_task,
+        compile_blocks=cfg.compile == "blocks",
+    )
 
 
 def _algorithm_problems(cfg: RunConfig, world_size: int, shares_known: bool) -> list[str]:

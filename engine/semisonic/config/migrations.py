@@ -42,6 +42,13 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "model.norm_start_up": 0.0,
     },
     2: {"checkpoint.snapshots": 0, "data.absent_classes": "refuse", "data.crop_area": 0.2},
+    3: {
+        "model.freeze": "none",
+        "model.lora_alpha": None,
+        "model.lora_layers": "auto",
+        "model.lora_rank": 4,
+        "model.tune": "full",
+    },
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;
 those of the algorithm hold for every algorithm with such a field."""

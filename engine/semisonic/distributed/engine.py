@@ -37,6 +37,8 @@ class Engine:
     ):
         self.accelerator, self.module, self.scaler, self.optim = accelerator, module, scaler, optim
         self.names: dict[Tensor, str] = {parameter: names[parameter] for parameter in module.parameters()}
+        self.trained = {parameter: name for parameter, name in self.names.items() if parameter.requires_grad}
+        """Those that the optimizer has; the others are frozen."""
         self.wrapped, self.optimizer = accelerator.prepare(module, optimizer)
         self.skipped = False
         """Whether the last step was left out because fp16's gradients overflowed, which its scaling allows for."""
@@ -71,7 +73,7 @@ class Engine:
 
     def measure(self) -> None:
         """Takes the norm of the gradients as they are, on the device; with `optim.clip` each step has taken it."""
-        gradients = [parameter.grad for parameter in self.names if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in self.trained if parameter.grad is not None]
         if self.optim.clip is None and gradients:
             norms = torch.stack(torch._foreach_norm(gradients))
             self.gradient_norm = torch.linalg.vector_norm(norms) / self.scaler.get_scale()
@@ -98,11 +100,11 @@ class Engine:
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         """All optimizer state as ("parameter/state", tensor). All ranks must ask for it, to the end."""
-        yield from optimizer_state(self.optimizer, self.names).items()
+        yield from optimizer_state(self.optimizer, self.trained).items()
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """The reverse of `state`, after the parameters were loaded."""
-        load_optimizer_state(self.optimizer, self.names, tensors, KEPT[self.optim.name])
+        load_optimizer_state(self.optimizer, self.trained, tensors, KEPT[self.optim.name])
 
     def load_scaler(self, states: Mapping[str, dict[str, Any]], role: str) -> None:
         """Takes over fp16's loss scale from those of all roles, which are empty without fp16. Raises `UserError`."""
@@ -194,7 +196,7 @@ class ZeroEngine(Engine):
 
         self._attach_state()
         shared, spread = self._keys()
-        for parameter, name in self.names.items():
+        for parameter, name in self.trained.items():
             for key in spread:
                 yield f"{name}/{key}", safe_get_full_optimizer_state(parameter, key).cpu()
             for key, value in shared.items():
@@ -205,7 +207,7 @@ class ZeroEngine(Engine):
 
         self._make_state(tensors)
         spread = self._keys()[1]
-        for parameter, name in self.names.items():
+        for parameter, name in self.trained.items():
             with self._whole([parameter]):
                 whole = parameter.detach().float().clone()
             safe_set_full_fp32_param(parameter, whole)
@@ -222,7 +224,7 @@ class ZeroEngine(Engine):
 
     def _make_state(self, tensors: dict[str, Tensor]) -> None:
         """Gives torch's optimizer the state of a checkpoint, empty still, and has DeepSpeed find it."""
-        name = next(iter(self.names.values()))
+        name = next(iter(self.trained.values()))
         one = {path.removeprefix(f"{name}/"): value for path, value in tensors.items() if path.startswith(f"{name}/")}
         for part in self._flat():
             self.base.state[part] = {  # 0-d: Adam's number of steps, the same for all parameters

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from semisonic.models.frozen import frozen_tensors
 from semisonic.schema import Config
 
 
@@ -51,6 +52,8 @@ class Averages:
         averaged: dict[Tensor, Tensor] = {}
         copied: dict[torch.dtype, dict[Tensor, Tensor]] = {}
         for name, buffer in network.named_buffers():
+            if own[name] is buffer:
+                continue  # shared
             mean = buffers == "averaged" and buffer.is_floating_point()
             (averaged if mean else copied.setdefault(buffer.dtype, {}))[buffer] = own[name]
         self.parameters = MovingAverage(list(pairs.values()), list(pairs))
@@ -71,16 +74,29 @@ class Averages:
 
 
 def averaged_parameters(network: nn.Module, shadow: nn.Module) -> dict[Tensor, Tensor]:
-    """Parameter of the network -> its average, both kept in place."""
+    """Parameter of the network that is trained -> its average, both kept in place."""
     own = dict(shadow.named_buffers())
-    return {parameter: own[name] for name, parameter in network.named_parameters()}
+    return {parameter: own[name] for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+
+def share_frozen(network: nn.Module, shadow: nn.Module) -> None:
+    """Has the shadow hold the network's own tensors where those are never trained, in place of copies of them.
+
+    Done anew after the network was moved or cast, which makes new tensors. Where a rank holds a part of the network's,
+    or they are of another type than an average, the shadow keeps its own.
+    """
+    for path, name, tensor in frozen_tensors(network):
+        buffers = shadow.get_submodule(path)._buffers
+        kept = buffers[name]
+        if kept is not None and (kept.shape, kept.dtype) == (tensor.shape, tensor.dtype):
+            buffers[name] = tensor.detach() if isinstance(tensor, nn.Parameter) else tensor
 
 
 def shadow_of(network: nn.Module) -> nn.Module:
     """A deep copy of the network whose parameters are float32 buffers.
 
     As buffers they stay out of optimizers, gradients and DDP buckets, and DeepSpeed does not cast them: an
-    average with decay 0.999 kept in bfloat16 would stand still.
+    average with decay 0.999 kept in bfloat16 would stand still. Tensors that are never trained are the network's own.
     """
     shadow = copy.deepcopy(network)
     for module in shadow.modules():
@@ -88,4 +104,5 @@ def shadow_of(network: nn.Module) -> nn.Module:
             delattr(module, name)
             value = parameter.detach()
             module.register_buffer(name, value.to(torch.promote_types(value.dtype, torch.float32)).clone())
+    share_frozen(network, shadow)
     return shadow

@@ -55,6 +55,19 @@ class ModelConfig(Config):
     than `norm_momentum`. Not for loaded weights (`init`, `weights`). 0 = none."""
     norm_sync: bool = True
     """Normalize by the statistics of all ranks' batches. False = each rank by its own share."""
+    freeze: Literal["none", "stem", "backbone"] = "none"
+    """What of the network stays as its weights have it: stem = its first convolution or its patch embedding, with
+    positions; backbone = all but the head. A frozen BatchNorm normalizes by its running statistics, and frozen layers
+    drop nothing."""
+    tune: Literal["full", "lora", "probe"] = "full"
+    """What is trained: full = all that is not frozen; lora = the head, and low-rank adapters of linear layers, which
+    cost a few percent of the memory for gradients (needs semisonic[lora]); probe = the head alone."""
+    lora_rank: int = Field(4, ge=1, le=1024)
+    """Rank of the adapters."""
+    lora_alpha: float | None = Field(None, gt=0, le=1e6)
+    """What the adapters add counts by lora_alpha / lora_rank. None = twice the rank."""
+    lora_layers: str = "auto"
+    """Linear layers that get an adapter: auto = all but the head; or ends of their names, as attn.qkv,mlp.fc1."""
     fingerprint: str | None = None
     """Of a network that was given in Python, whose name is `given`: by this a run knows its own. Written by
     `semisonic.train(network=...)`."""
@@ -74,6 +87,8 @@ class Network:
     """Whether its blocks draw random numbers of torch's generator in training. An nn.Dropout does not."""
     own: bool = True
     """Whether torchvision's fields (weights, stem) mean nothing to it."""
+    plug_in: bool = False
+    """Whether it is a user's, and may bring weights along."""
 
 
 def _wide(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
@@ -116,7 +131,7 @@ NETWORKS: Registry[Network] = Registry(
         "wrn-37-2": Network(_wide, "Wide ResNet with four stages, 5.9 M parameters: STL-10 in the literature"),
         "shake-shake-26-2x32d": SHAKE_SHAKE,
         "small": Network(_small, "four convolutions, 80,000 parameters: the embedded digits on a CPU"),
-        GIVEN: Network(_given, "a network of your own, in Python: semisonic.train(network=...)"),
+        GIVEN: Network(_given, "a network of your own, in Python: semisonic.train(network=...)", plug_in=True),
     },
 )
 """Networks by name. Besides, there are those of all the sizes that a name can say, and torchvision's; see `find`."""
@@ -151,7 +166,7 @@ def register_network(
             )
         return network
 
-    NETWORKS.register(name, Network(checked, summary, blocks, blocks_draw))
+    NETWORKS.register(name, Network(checked, summary, blocks, blocks_draw, plug_in=True))
 
 
 def find(name: str) -> Network | None:

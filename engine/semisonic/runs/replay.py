@@ -27,6 +27,7 @@ from semisonic.contract import Batch, Info
 from semisonic.models import wrapped
 from semisonic.models.networks import build
 from semisonic.models.outline import fill
+from semisonic.models.tuning import tuned
 from semisonic.records import schemas
 from semisonic.reporting.reporters import reason
 from semisonic.runs.kept_batch import load_batch
@@ -138,7 +139,11 @@ def replay(folder: Path, device: str = "auto", plugins: Sequence[str] = ()) -> R
 
 def _algorithm(cfg: RunConfig, info: Info) -> Algorithm:
     """The algorithm of a run without its weights."""
-    return cfg.composition.build(lambda: build(cfg.model, info.classes, info.image_size), info, cfg.ema, cfg.autocast)
+
+    def network() -> nn.Module:
+        return tuned(build(cfg.model, info.classes, info.image_size), cfg.model)
+
+    return cfg.composition.build(network, info, cfg.ema, cfg.autocast)
 
 
 def _report(step: TrainingStep, batch: Batch) -> Report:

@@ -23,6 +23,7 @@ from semisonic.models.networks import build
 from semisonic.models.norm import BatchNorm2d, StartUp, is_fresh
 from semisonic.models.pretrained import load_weights
 from semisonic.models.torchvision_nets import TorchvisionNet
+from semisonic.models.tuning import tuned
 from semisonic.models.wrapped import NetworkFactory
 from semisonic.schema import UserError
 from semisonic.training.process import on_main, start
@@ -142,7 +143,7 @@ def build_algorithm(
                 # One update a micro-batch: together they move the running statistics as far as one of the whole batch.
                 module.momentum = 1 - (1 - module.momentum) ** (1 / cfg.batch.micro)
                 module.start_up = cfg.model.weights is None and is_fresh(module)
-        return built
+        return tuned(built, cfg.model)
 
     algorithm = cfg.composition.build(network, info, cfg.ema, cfg.autocast)
     if cfg.model.norm_start_up:

@@ -75,7 +75,7 @@ def gradients_of(step: TrainingStep) -> Iterator[dict[str, Tensor]]:
 
         def watched() -> None:
             scale = engine.scaler.get_scale()
-            found.update({name: _host(p.grad) / scale for p, name in engine.names.items() if p.grad is not None})
+            found.update({name: _host(p.grad) / scale for p, name in engine.trained.items() if p.grad is not None})
             take()
 
         engine.optimizer_step = watched
