@@ -45,23 +45,28 @@ class SgdWithAverage:
         self.decays_T = torch.tensor(self.decays, dtype=torch.float64, device=device)
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor | None], lr: Tensor, weight: Tensor) -> None:
+    def step(self, gradients: Sequence[Tensor | None], lr: Tensor | Sequence[Tensor], weight: Tensor) -> None:
         """gradients: T tensors; a parameter whose gradient is None stays, and its average still moves.
 
-        lr: 0-d floating tensor; weight: 0-d floating tensor, 1 - decay of the average; both on the device. Nothing
-        waits for the device.
+        lr: 0-d floating tensor, or one of a single dtype for each of the T parameters; weight: 0-d floating tensor,
+        1 - decay of the average; all on the device. Nothing waits for the device.
         """
+        rates = [] if isinstance(lr, Tensor) else list(lr)
+        if rates and (len(rates) != len(self.parameters) or any(rate.dtype != rates[0].dtype for rate in rates)):
+            raise ValueError(f"sgd: {len(rates)} rates of one dtype are needed for {len(self.parameters)} parameters")
         for position, gradient in enumerate(gradients):
             if gradient is not None:
                 _check(position, self.parameters, gradient)
-        table = self.launch.addresses(self.parameters, gradients, self.momenta, self.averages)
+        columns = [self.parameters, gradients, self.momenta, self.averages, *([rates] if rates else [])]
+        table = self.launch.addresses(*columns)
         _kernel[(self.launch.programs,)](
             table,
             self.launch.blocks,
             self.launch.sizes,
             self.decays_T,
-            lr,
+            rates[0] if rates else lr,
             weight,
+            len(columns),
             self.momentum,
             self.nesterov,
             TYPES[self.parameters[0].dtype],
@@ -76,17 +81,18 @@ def sgd_with_average_reference(
     momenta: Sequence[Tensor],
     averages: Sequence[Tensor | None],
     decays: Sequence[float],
-    lr: Tensor,
+    lr: Tensor | Sequence[Tensor],
     momentum: float,
     nesterov: bool,
     weight: Tensor,
 ) -> None:
     """`SgdWithAverage.step`, one tensor after the other in plain torch."""
-    for p, g, m, average, decay in zip(parameters, gradients, momenta, averages, decays, strict=True):
+    rates = [lr] * len(parameters) if isinstance(lr, Tensor) else lr
+    for p, g, m, average, decay, rate in zip(parameters, gradients, momenta, averages, decays, rates, strict=True):
         if g is not None:
             d = g + decay * p
             m.copy_(momentum * m + d)
-            p -= lr.to(p.dtype) * (d + momentum * m if nesterov else m)
+            p -= rate.to(p.dtype) * (d + momentum * m if nesterov else m)
         if average is not None:
             average += weight.to(average.dtype) * (p - average)
 
@@ -94,17 +100,17 @@ def sgd_with_average_reference(
 @triton.jit
 def _kernel(
     table, blocks, sizes, decays, lr, weight,
-    MOMENTUM: tl.constexpr, NESTEROV: tl.constexpr, DTYPE: tl.constexpr, BLOCK: tl.constexpr,
+    COLUMNS: tl.constexpr, MOMENTUM: tl.constexpr, NESTEROV: tl.constexpr, DTYPE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     tensor, first = tl.load(blocks + 2 * program), tl.load(blocks + 2 * program + 1)
     offsets = first + tl.arange(0, BLOCK)
     inside = offsets < tl.load(sizes + tensor)
-    parameters = tl.load(table + 4 * tensor).to(tl.pointer_type(DTYPE)) + offsets
-    gradient_at, average_at = tl.load(table + 4 * tensor + 1), tl.load(table + 4 * tensor + 3)
+    parameters = tl.load(table + COLUMNS * tensor).to(tl.pointer_type(DTYPE)) + offsets
+    gradient_at, average_at = tl.load(table + COLUMNS * tensor + 1), tl.load(table + COLUMNS * tensor + 3)
     parameter = tl.load(parameters, mask=inside)
     if gradient_at != 0:
-        momenta = tl.load(table + 4 * tensor + 2).to(tl.pointer_type(DTYPE)) + offsets
+        momenta = tl.load(table + COLUMNS * tensor + 2).to(tl.pointer_type(DTYPE)) + offsets
         direction = tl.load(gradient_at.to(tl.pointer_type(DTYPE)) + offsets, mask=inside)
         direction += tl.load(decays + tensor).to(DTYPE) * parameter
         velocity = MOMENTUM * tl.load(momenta, mask=inside) + direction
@@ -112,6 +118,8 @@ def _kernel(
         tl.store(momenta, velocity, mask=inside)
         if NESTEROV:
             velocity = (direction + MOMENTUM * velocity).to(DTYPE)
+        if COLUMNS == 5:  # a rate for each tensor
+            lr = tl.load(table + COLUMNS * tensor + 4).to(lr.dtype)
         parameter = parameter - tl.load(lr).to(DTYPE) * velocity
         tl.store(parameters, parameter, mask=inside)
     if average_at != 0:

@@ -16,8 +16,11 @@ from semisonic.data.views.view import Geometry
 from semisonic.distributed import deepspeed as deepspeed_config
 from semisonic.distributed.tracker_names import tracker_problems
 from semisonic.models import blocks
+from semisonic.models.layers import layer_ids
 from semisonic.models.networks import find, model_problems
+from semisonic.models.outline import sketch
 from semisonic.models.tuning import tuning_problems
+from semisonic.models.wrapped import GIVEN
 from semisonic.schema import UserError
 
 
@@ -39,7 +42,8 @@ def find_problems(cfg: RunConfig) -> list[str]:
     problems += _algorithm_problems(cfg, world_size, shares_known=not problems)
     problems += _augmentation_problems(cfg, plan)
     problems += data_sets.data_problems(cfg.data)
-    problems += model_problems(cfg.model, data_sets.image_size(cfg.data)) + _tuning_problems(cfg)
+    found = model_problems(cfg.model, data_sets.image_size(cfg.data)) + _tuning_problems(cfg)
+    problems += found + cfg.optim.problems + ([] if found else _layer_problems(cfg))
     if cfg.model.weights is not None and cfg.data.name != "folder" and cfg.data.normalize == "own":
         problems.append("data.normalize: own is not what ImageNet weights (model.weights) expect; use imagenet")
     if world_size > 1 and cfg.model.residual == "port":
@@ -137,6 +141,15 @@ def _tuning_problems(cfg: RunConfig) -> list[str]:
         pretext=cfg.algorithm_class.own_task,
         compile_blocks=cfg.compile == "blocks",
     )
+
+
+def _layer_problems(cfg: RunConfig) -> list[str]:
+    if cfg.optim.layer_decay == 1 or cfg.model.name == GIVEN:  # that one is looked at when it is there
+        return []
+    network = sketch(cfg.model, 2, data_sets.image_size(cfg.data))
+    if network is None or layer_ids(network) is not None:
+        return []
+    return [f"optim.layer_decay: nothing is known of the layers of {cfg.model.name}; use optim.backbone_lr"]
 
 
 def _algorithm_problems(cfg: RunConfig, world_size: int, shares_known: bool) -> list[str]:

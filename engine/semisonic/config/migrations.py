@@ -48,6 +48,8 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "model.lora_layers": "auto",
         "model.lora_rank": 4,
         "model.tune": "full",
+        "optim.backbone_lr": 1.0,
+        "optim.layer_decay": 1.0,
     },
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;

@@ -17,16 +17,22 @@ NAMED = 5
 """Tensors that a message names."""
 
 
-def outline(cfg: ModelConfig, classes: int, image_size: int) -> Outline | None:
-    """The tensors of the network that `build` makes, on torch's device `meta`, which has no memory.
+def sketch(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module | None:
+    """The network that `build` makes, on torch's device `meta`, which has no memory.
 
     None for a network of a plug-in whose builder looks at values. Raises `UserError` as `build` does.
     """
     try:
         with torch.device("meta"), _NothingDrawn():
-            return build(cfg, classes, image_size).state_dict()
+            return build(cfg, classes, image_size)
     except (NotImplementedError, RuntimeError):  # what torch raises of values that are nowhere
         return None
+
+
+def outline(cfg: ModelConfig, classes: int, image_size: int) -> Outline | None:
+    """The tensors of a `sketch`."""
+    network = sketch(cfg, classes, image_size)
+    return None if network is None else network.state_dict()
 
 
 class _NothingDrawn(TorchDispatchMode):

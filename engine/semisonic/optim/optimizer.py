@@ -1,6 +1,7 @@
-"""Optimizers: which parameters decay, how the learning rate runs, and optimizer state under parameter names."""
+"""Optimizers: which parameters decay, how the learning rates run, and optimizer state under parameter names."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import torch
@@ -36,6 +37,19 @@ class OptimConfig(Config):
     """Steps with a learning rate of 0 before the warm-up and the schedule begin."""
     clip: float | None = Field(None, gt=0, le=1e9)
     """Largest gradient norm; not clipped if absent."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Factor of the learning rate from each layer of the network to the one below it, the head keeping the whole: 0.65
+    in vision transformers that start from weights. From 0.8 for convolutional ones, or `backbone_lr`."""
+    backbone_lr: float = Field(1.0, gt=0, le=1)
+    """The network's learning rate as a share of its head's, which is new where the network starts from weights: 0.1 in
+    convolutional networks. Not with `layer_decay`."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What the fields say against each other, one line each."""
+        if self.layer_decay != 1 and self.backbone_lr != 1:
+            return ["optim.layer_decay: scales the learning rates of the network, as optim.backbone_lr does; give one"]
+        return []
 
     @property
     def states(self) -> int:
@@ -48,16 +62,31 @@ class OptimConfig(Config):
         return self.lr if self.lr is not None else {"sgd": 0.03, "adamw": 1e-3}[self.name]
 
 
-def parameter_groups(module: nn.Module, cfg: OptimConfig) -> list[dict]:
-    """Two groups, decayed and not: tensors with one dimension (biases, BatchNorm) do not decay."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    decayed = [p for p in trained if cfg.decay_all or p.ndim > 1]
-    rest = [p for p in trained if not (cfg.decay_all or p.ndim > 1)]
-    groups = [
-        {"params": decayed, "weight_decay": cfg.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
+@dataclass(frozen=True)
+class LayerRates:
+    """How the parameters of a module's networks are trained unlike others."""
+
+    scales: Mapping[Tensor, float] = field(default_factory=dict)
+    """Parameter -> its learning rate as a share of the run's. Those that are not there have the whole."""
+    undecayed: frozenset[Tensor] = frozenset()
+    """Parameters that have no weight decay whatever their shape."""
+
+
+def parameter_groups(module: nn.Module, cfg: OptimConfig, rates: LayerRates | None = None) -> list[dict]:
+    """For each share of the learning rate (`lr_scale`) two groups, decayed and not, the largest share first.
+
+    Tensors with one dimension (biases, BatchNorm) do not decay.
+    """
+    rates = rates or LayerRates()
+    found: dict[tuple[float, bool], list[Tensor]] = {}
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            decays = cfg.decay_all or (parameter.ndim > 1 and parameter not in rates.undecayed)
+            found.setdefault((rates.scales.get(parameter, 1.0), decays), []).append(parameter)
+    return [
+        {"params": found[scale, decays], "weight_decay": cfg.weight_decay if decays else 0.0, "lr_scale": scale}
+        for scale, decays in sorted(found, reverse=True)
     ]
-    return [group for group in groups if group["params"]]
 
 
 STEP = "step"
@@ -92,7 +121,9 @@ class AveragingSGD(torch.optim.SGD):
                 self.defaults["momentum"],
                 self.defaults["nesterov"],
             )
-        self.kernel.step([p.grad for p, _ in pairs], self.param_groups[0]["lr"], self.weight())
+        rates = [group["lr"] for group in self.param_groups for _ in group["params"]]
+        one = all(rate is rates[0] for rate in rates)
+        self.kernel.step([p.grad for p, _ in pairs], rates[0] if one else rates, self.weight())
 
 
 def build_optimizer(
@@ -102,30 +133,37 @@ def build_optimizer(
     weight: Callable[[], Tensor] | None = None,
     captured: bool = False,
     on_host: bool = False,
+    rates: LayerRates | None = None,
 ) -> torch.optim.Optimizer:
-    """The optimizer of a module's parameters, in torch's fused form; its learning rate is a tensor on their device.
+    """The optimizer of a module's parameters, in torch's fused form; its learning rates are tensors on their device,
+    one for all groups of the same `lr_scale`.
 
     averages, weight: parameter -> its moving average, and a function for the weight of the next update; with them the
     optimizer is an `AveragingSGD` (cfg.name must be sgd). captured: its steps will be part of a CUDA graph. on_host:
     its state, and the parameters that it steps, will be on the CPU.
     """
-    groups = parameter_groups(module, cfg)
+    groups = parameter_groups(module, cfg, rates)
     device = torch.device("cpu") if on_host else next(module.parameters()).device
     # torch's fused kernels read a float32 on CUDA; on the CPU the rate keeps its digits.
-    rate = torch.tensor(cfg.peak, dtype=torch.float32 if device.type == "cuda" else torch.float64, device=device)
+    dtype = torch.float32 if device.type == "cuda" else torch.float64
+    scales = {group["lr_scale"] for group in groups}
+    own = {scale: torch.tensor(cfg.peak * scale, dtype=dtype, device=device) for scale in scales}
+    for group in groups:
+        group["lr"] = own[group["lr_scale"]]
     if cfg.name == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, betas=cfg.betas, fused=True, capturable=captured)
-    sgd: dict[str, Any] = {"lr": rate, "momentum": cfg.momentum, "nesterov": cfg.nesterov and cfg.momentum > 0}
+        return torch.optim.AdamW(groups, betas=cfg.betas, fused=True, capturable=captured)
+    sgd: dict[str, Any] = {"momentum": cfg.momentum, "nesterov": cfg.nesterov and cfg.momentum > 0}
     if averages is not None and weight is not None:
         return AveragingSGD(groups, averages, weight, **sgd)
     return torch.optim.SGD(groups, fused=True, **sgd)
 
 
 def set_learning_rate(groups: list[dict[str, Any]], cfg: OptimConfig, step: Tensor, total: int) -> None:
-    """Sets the learning rate of a step (0-d integer tensor) in an optimizer's groups, in place."""
+    """Sets the learning rates of a step (0-d integer tensor) in an optimizer's groups, in place."""
     rate = learning_rate(step, cfg.peak, cfg.schedule, total, cfg.warm_up, cfg.wait)
-    for group in groups:
-        group["lr"].copy_(rate)
+    own = {id(group["lr"]): (group["lr"], group["lr_scale"]) for group in groups}  # groups may share a tensor
+    tensors, scales = zip(*own.values(), strict=True)
+    torch._foreach_copy_(list(tensors), torch._foreach_mul([rate] * len(own), list(scales)))
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) -> dict[str, Tensor]:

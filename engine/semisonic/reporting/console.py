@@ -96,9 +96,10 @@ class Console:
             yield ProgressLines(self.rich, bar, total, done)
 
     def start_up(
-        self, cfg: RunConfig, data: DataSet, split: Split, rank: Rank, device: torch.device, threads: int
-    ) -> None:
-        """What will run, before it runs. threads: those on the CPU of a rank."""
+        self, cfg: RunConfig, data: DataSet, split: Split, rank: Rank, device: torch.device, threads: int,
+        rates: str | None = None,
+    ) -> None:  # fmt: skip
+        """What will run, before it runs. threads: those on the CPU of a rank. rates: learning rates, if several."""
         world_size = rank.world_size
         batch, views = cfg.batch, cfg.views
         epoch, size = (split.unlabeled, batch.unlabeled) if views.unlabeled else (split.labeled, batch.labeled)
@@ -134,6 +135,8 @@ class Console:
         }
         if batch.micro > 1:
             rows["BatchNorm"] = "statistics are those of each micro-batch; running momentum 1-(1-m)^(1/k)"
+        if rates:
+            rows["learning rates"] = rates
         table = Table(show_header=False, box=None, padding=(0, 1))
         for name, value in rows.items():
             table.add_row(name, Text(printable(value)))

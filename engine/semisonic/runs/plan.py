@@ -28,6 +28,7 @@ from semisonic.schema import UserError
 from semisonic.training.build import build_trainer, draw_split, load
 from semisonic.training.cuda_graph import WARM_UP, WARM_UP_DDP
 from semisonic.training.given import check_given
+from semisonic.training.layer_rates import rates_line
 from semisonic.training.out_of_memory import explained, readable_bytes, total_memory
 from semisonic.training.process import on_main, peak_memory_bytes, start
 from semisonic.training.short_runs import short_run_notes
@@ -92,7 +93,10 @@ def plan(invocation: Invocation) -> int:
     drawn = split_notes(split, data.train.labels, data.classes)
     for note in (*data.notes, *drawn, *cfg.composition.notes, *short_run_notes(cfg, trainer.algorithm)):
         console.print(note)
-    console.start_up(cfg, data, split, trainer.rank, trainer.device, cfg.execution.threads)
+    console.start_up(
+        cfg, data, split, trainer.rank, trainer.device, cfg.execution.threads,
+        rates_line(trainer.training_step.engines),
+    )  # fmt: skip
     with explained_step(cfg, data), explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step):
         measured = measure(trainer, begin)
     console.rich.print(table("Plan: nothing was written", rows(trainer, measured), ("", "")), highlight=False)

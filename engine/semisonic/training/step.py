@@ -22,6 +22,7 @@ from semisonic.faults import reach
 from semisonic.models.blocks import counting, use_blocks
 from semisonic.optim.optimizer import AveragingSGD, OptimConfig, build_optimizer, set_learning_rate
 from semisonic.training.cuda_graph import WARM_UP_DDP, CudaGraph, GraphedFunction, Recorder
+from semisonic.training.layer_rates import layer_rates
 from semisonic.training.metrics import Meter
 from semisonic_kernels.fuse import Kernels, use_kernels
 
@@ -198,7 +199,7 @@ def build_engines(
         averaged = zero is None and can_average(cfg, algorithm, module, optim)
         optimizer = build_optimizer(
             module, optim, algorithm.averaged_parameters() if averaged else None, algorithm.ema_weight,
-            captured=cfg.replayed == "step", on_host=offloads_optimizer(zero),
+            captured=cfg.replayed == "step", on_host=offloads_optimizer(zero), rates=layer_rates(module, optim),
         )  # fmt: skip
         scaler = torch.amp.GradScaler(accelerator.device.type, enabled=cfg.precision == "fp16")
         if zero is None:

@@ -37,6 +37,7 @@ from semisonic.reporting.pseudo_labels import PseudoLabelMonitor
 from semisonic.reporting.reporters import CONSOLE, Reporters
 from semisonic.reporting.trackers import Tracker
 from semisonic.schema import UserError
+from semisonic.training.layer_rates import learning_rates
 from semisonic.training.metrics import Evaluation, Throughput, evaluate, evaluation_mode, or_null
 from semisonic.training.process import on_main
 from semisonic.training.step import TrainingStep
@@ -218,12 +219,10 @@ class Trainer:
         metrics = {f"train/{name}": value for name, value in self.training_step.meter.read().items()}
         self.check_finite()
         engines = self.training_step.engines
-        rates = {role: float(engine.optimizer.param_groups[0]["lr"]) for role, engine in engines.items()}
-        first, *others = rates
-        metrics |= {"lr": rates[first]} | {f"lr/{role}": rates[role] for role in others}
-        for role, engine in engines.items():
+        metrics |= learning_rates(engines)
+        for number, (role, engine) in enumerate(engines.items()):
             if engine.gradient_norm is not None:
-                name = "train/gradient_norm" + ("" if role == first else f"/{role}")
+                name = "train/gradient_norm" + (f"/{role}" if number else "")
                 metrics[name] = float(engine.gradient_norm)
         return metrics
 

@@ -44,6 +44,11 @@ def average(source: Any) -> Case:
     return Case(ema._lerp_kernel, {**TABLES, "weight": "*fp64"}, constants)
 
 
+def momentum(columns: int) -> Case:
+    constants = {"COLUMNS": columns, "MOMENTUM": 0.9, "NESTEROV": True, "DTYPE": tl.float32, "BLOCK": BLOCK}
+    return Case(sgd._kernel, {**TABLES, "decays": "*fp64", "lr": "*fp32", "weight": "*fp64"}, constants)
+
+
 def level(levels: int, holes: bool, pillow: bool = False, extended: bool = False) -> Case:
     absent = [name for name, there in (("holes", holes), ("table", extended)) if not there]
     constants = {"LEVELS": levels, "HOLES": holes, "PILLOW": pillow, "EXTENDED": extended, **dict.fromkeys(absent)}
@@ -55,11 +60,8 @@ def level(levels: int, holes: bool, pillow: bool = False, extended: bool = False
 CASES = {
     "ema": average(tl.float32),
     "ema of bfloat16": average(tl.bfloat16),
-    "sgd and ema": Case(
-        sgd._kernel,
-        {**TABLES, "decays": "*fp64", "lr": "*fp32", "weight": "*fp64"},
-        {"MOMENTUM": 0.9, "NESTEROV": True, "DTYPE": tl.float32, "BLOCK": BLOCK},
-    ),
+    "sgd and ema": momentum(columns=4),
+    "sgd and ema, rates by layers": momentum(columns=5),
     "augment": level(2, holes=True),
     "augment as pillow": level(2, holes=True, pillow=True),
     "augment without hole": level(2, holes=False),

@@ -14,16 +14,18 @@ from semisonic.optim.optimizer import (
     optimizer_state,
 )
 from semisonic.schema import UserError
+from semisonic.training.layer_rates import layer_rates
 from tests.support.trainers import make_trainer
 
 
-def test_the_averaging_optimizer_trains_as_torch_s_and_the_ema_do(tmp_path: Path):
+@pytest.mark.parametrize("rates", [(), ("--optim.backbone-lr", "0.1")], ids=["one rate", "two rates"])
+def test_the_averaging_optimizer_trains_as_torch_s_and_the_ema_do(rates: tuple[str, ...], tmp_path: Path):
     """On the CPU with the kernel interpreted; on CUDA the trainer chooses it by itself."""
     threshold = ("--algorithm.threshold", "0.12")
-    plain, fused = (make_trainer(tmp_path / name, *threshold) for name in ("plain", "fused"))
-    algorithm = fused.algorithm
+    plain, fused = (make_trainer(tmp_path / name, *threshold, *rates) for name in ("plain", "fused"))
+    algorithm, optim = fused.algorithm, fused.cfg.optim
     options = (algorithm.averaged_parameters(), algorithm.ema_weight)
-    optimizer = build_optimizer(algorithm, fused.cfg.optim, *options)
+    optimizer = build_optimizer(algorithm, optim, *options, rates=layer_rates(algorithm, optim))
     assert isinstance(optimizer, AveragingSGD)
     step = fused.training_step
     step.engines["network"].optimizer, step.averages_parameters = fused.accelerator.prepare(optimizer), False
