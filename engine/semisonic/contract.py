@@ -212,6 +212,11 @@ class Info:
     """Per channel, on the 0..1 scale."""
     std: tuple[float, float, float]
 
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Labeled images of every class, [C]."""
+        return tuple(round(share * self.labeled) for share in self.class_prior)
+
 
 @dataclass(frozen=True)
 class Preprocessing:

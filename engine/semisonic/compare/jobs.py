@@ -93,7 +93,7 @@ def folder_name(entry: str, labels: str, seed: int) -> str:
 
 def parse_folder(name: str) -> tuple[str, str, int] | None:
     """(entry, labels, seed) of a run's folder, or None where it is no run of a comparison."""
-    match = re.fullmatch(r"(.+)-(\d+|all)-seed(\d+)", name)
+    match = re.fullmatch(r"(.+)-(\d+|all|\d+to\d+)-seed(\d+)", name)
     if match is None:
         return None
     return unquote(match[1].replace("+", ":")), match[2], int(match[3])
@@ -335,7 +335,10 @@ def make_jobs(plain: Sequence[tuple[Entry, str, int, tuple[str, ...]]], out: Pat
             continue
         if cfg.data.test == "none":
             wrong.setdefault("data.test: runs are compared by their test images; give auto", {})[entry.name] = None
-        count = labels or ("all" if cfg.data.labels is None else str(cfg.data.labels))
+        if labels and cfg.data.labels_head is not None:
+            both = "--labels: data.labels_head sets the labels of every class; leave one of the two out"
+            wrong.setdefault(both, {})[entry.name] = None
+        count = labels or cfg.data.labels_name
         folder = out / "runs" / folder_name(entry.name, count, seed)
         jobs.append(
             Job(entry, count, seed, (*argv, f"--out={folder}"), cfg.model_copy(update={"out": folder}))

@@ -15,7 +15,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from semisonic.compare.jobs import label
-from semisonic.compare.rows import COLUMNS, Row, cells
+from semisonic.compare.rows import Row, cells, columns_of
 from semisonic.pages.pictures import Picture, data_uri
 from semisonic.pages.rendering import render
 from semisonic.reporting.output import lasting
@@ -225,11 +225,11 @@ def page(rows: Sequence[Row], notes: Sequence[str], unfinished: dict[str, str]) 
     parts = []
     for labels in dict.fromkeys(row.labels for row in rows):
         here = [row for row in rows if row.labels == labels]
-        results = [result(row, style(place[row.entry])["color"]) for row in here]
+        results = [result(row, style(place[row.entry])["color"], len(columns_of(rows))) for row in here]
         parts.append({"labels": labels, "rows": results, "plots": plots(here, place)})
     return render(
         "compare/page.html.j2", data_name=first.cfg["data"]["name"], setting=_setting(first.cfg, first.summary or {}),
-        notes=notes, columns=[*COLUMNS[1:], "collapsed"], parts=parts, unfinished=sorted(unfinished.items()),
+        notes=notes, columns=[*columns_of(rows)[1:], "collapsed"], parts=parts, unfinished=sorted(unfinished.items()),
         run_columns=RUN_COLUMNS, runs=run_lines(rows), settings=settings(rows),
     )  # fmt: skip
 
@@ -244,9 +244,9 @@ def _setting(cfg: dict[str, Any], summary: dict[str, Any]) -> str:
     )
 
 
-def result(row: Row, color: str) -> dict[str, Any]:
-    """A line of the table of results, its cells without the number of labels and the entry."""
-    _, name, *others = cells(row)
+def result(row: Row, color: str, columns: int) -> dict[str, Any]:
+    """A line of the table of results with so many columns, its cells without the number of labels and the entry."""
+    _, name, *others = cells(row)[:columns]
     collapsed = f"{row.collapsed} of {len(row.runs)}" if row.collapsed else ""
     return {"name": name, "color": color, "cells": [*others, collapsed], "better": row.better}
 

@@ -13,11 +13,11 @@ from rich.text import Text
 
 from semisonic.checkpoint.atomic_files import write_text, writing
 from semisonic.compare.rows import (
-    COLUMNS,
     Estimate,
     Row,
     Run,
     cells,
+    columns_of,
     discover,
     entry_order,
     label_order,
@@ -33,7 +33,8 @@ LESS_NEEDED = ("images/s", "labels", "x sup.", "precision %", "coverage %", "las
 def show(rows: Sequence[Row], console: Console) -> None:
     several = len({row.labels for row in rows}) > 1
     hidden = [None, *(name for name in LESS_NEEDED if not (several and name == "labels"))]
-    columns = list(COLUMNS)
+    named = columns_of(rows)
+    columns = list(named)
     for name in hidden:
         columns = [column for column in columns if column != name]
         table = Table(
@@ -44,7 +45,7 @@ def show(rows: Sequence[Row], console: Console) -> None:
             words = column == "entry"
             table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
         for row in rows:
-            line = dict(zip(COLUMNS, cells(row), strict=True))
+            line = dict(zip(named, cells(row), strict=False))
             table.add_row(*(Text(line[column]) for column in columns), style="bold" if row.better else "")
         if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
             break
@@ -53,7 +54,8 @@ def show(rows: Sequence[Row], console: Console) -> None:
 
 def write_csv(path: Path, records: Sequence[dict[str, Any]]) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+    columns = dict.fromkeys(name for record in records for name in record)  # some rows have more than others
+    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
     with writing(path):
@@ -71,6 +73,10 @@ def row_record(row: Row) -> dict[str, Any]:
         "seconds": row.seconds, "time_over_supervised": row.relative_time, "images_per_second": row.images_per_second,
         "coverage": row.coverage, "pseudo_label_precision": row.precision, "collapsed_runs": row.collapsed,
     }  # fmt: skip
+    if row.balanced_error is not None:
+        record |= {"balanced_error": row.balanced_error.mean, "balanced_error_half_width": row.balanced_error.half}
+    for name, error in row.group_errors.items():
+        record |= {f"{name}_error": error.mean, f"{name}_error_half_width": error.half}
     return {name: _cell(value) for name, value in record.items()}
 
 
@@ -91,6 +97,7 @@ def run_record(run: Run) -> dict[str, Any]:
         "collapsed_classes": " ".join(map(str, used.get("collapsed_classes", []))),
         "reason": None if run.summary else run.status.get("reason"), "folder": run.folder.name,
     }  # fmt: skip
+    record |= {f"{name}_recall": value for name, value in (summary.get("test_by_class") or {}).items()}
     return {name: _cell(value) for name, value in record.items()}
 
 

@@ -14,6 +14,7 @@ from semisonic.config.migrations import read_saved
 from semisonic.records import schemas
 from semisonic.reporting.metrics_file import read_metrics
 from semisonic.runs.run_folder import read_status
+from semisonic.training.class_groups import FIGURES, GROUPS
 
 CONFIDENCE = 0.95
 
@@ -100,6 +101,10 @@ class Row:
     precision: float | None
     collapsed: int
     """Runs that ended with collapsed classes."""
+    balanced_error: Estimate | None = None
+    """100 less the mean recall of the classes; None where all have as many images, or a run does not tell."""
+    group_errors: dict[str, Estimate] = field(default_factory=dict)
+    """100 less the mean recall of the classes with many, medium and few labels, likewise."""
 
     @property
     def better(self) -> bool:
@@ -131,7 +136,8 @@ def entry_order(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
 
 
 def label_order(labels: str) -> float:
-    return math.inf if labels == "all" else int(labels)
+    """Of numbers of labels as names of runs have them; those by class counts by the first class's."""
+    return math.inf if labels == "all" else int(labels.partition("to")[0])
 
 
 def rows_of(runs: Sequence[Run], entries: Sequence[str]) -> list[Row]:
@@ -154,7 +160,7 @@ def row_of(entry: str, labels: str, runs: list[Run], baseline: dict[int, Run]) -
     medians = [run.median_error for run in runs if run.median_error is not None]
     used = [found for summary in summaries if (found := summary.get("pseudo_labels")) is not None]
 
-    supervised = _seconds(other for _, other in pairs)
+    supervised, by_class = _seconds(other for _, other in pairs), by_class_of(summaries)
 
     def mean(name: str) -> float | None:
         values = [metrics[name] for metrics in used if metrics.get(name) is not None]
@@ -170,7 +176,15 @@ def row_of(entry: str, labels: str, runs: list[Run], baseline: dict[int, Run]) -
         images_per_second=statistics.fmean(summary["images_per_second"] for summary in summaries),
         coverage=mean("coverage"), precision=mean("pseudo_label_precision"),
         collapsed=sum(bool(metrics.get("collapsed_classes")) for metrics in used),
+        balanced_error=by_class.get("balanced"),
+        group_errors={name: by_class[name] for name in GROUPS if name in by_class},
     )  # fmt: skip
+
+
+def by_class_of(summaries: Sequence[dict[str, Any]]) -> dict[str, Estimate]:
+    """Errors of what a majority class cannot carry, by the names of `class_groups.FIGURES`, as far as all runs tell."""
+    found = [summary.get("test_by_class") or {} for summary in summaries]
+    return {name: interval([100 - own[name] for own in found]) for name in FIGURES if all(name in own for own in found)}
 
 
 def _seconds(runs: Any) -> float:
@@ -203,15 +217,23 @@ def notes_of(runs: Sequence[Run]) -> list[str]:
 
 COLUMNS = ("labels", "entry", "runs", "error %", "last-20 %", "vs supervised", "time", "x sup.", "images/s",
            "coverage %", "precision %")  # fmt: skip
+BY_CLASS = ("balanced %", "many/medium/few %")
+"""Errors in further columns, where the classes of a run have different numbers of images."""
+
+
+def columns_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The columns of a table of these rows."""
+    return (*COLUMNS, *BY_CLASS) if any(row.balanced_error for row in rows) else COLUMNS
 
 
 def cells(row: Row) -> list[str]:
-    """A row of the table, as text."""
+    """A row of the table, as text: of all columns, also those that `columns_of` leaves out at the end."""
     against = "" if row.against is None else row.against.text(sign=True)
     median = "" if row.median_error is None else row.median_error.text()
     share = ["" if value is None else f"{100 * value:.1f}" for value in (row.coverage, row.precision)]
     return [
         row.labels, label(row.entry), str(len(row.runs)), row.error.text(), median, against,
         f"{row.seconds:.0f} s", "" if row.relative_time is None else f"{row.relative_time:.2f}",
-        f"{row.images_per_second:,.0f}", *share,
+        f"{row.images_per_second:,.0f}", *share, "" if row.balanced_error is None else row.balanced_error.text(),
+        " / ".join(error.text(1) for error in row.group_errors.values()),
     ]  # fmt: skip

@@ -50,6 +50,11 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "model.tune": "full",
         "optim.backbone_lr": 1.0,
         "optim.layer_decay": 1.0,
+        "data.labels_head": None,
+        "data.imbalance": 1.0,
+        "data.unlabeled_head": None,
+        "data.imbalance_unlabeled": None,
+        "data.imbalance_order": "same",
     },
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;

@@ -136,8 +136,8 @@ class RunConfig(Config):
 
     @property
     def run_folder(self) -> Path:
-        labels = "all" if self.data.labels is None else self.data.labels
-        return self.out or Path("runs") / f"{self.data.name}-{self.algorithm.name}-{labels}-seed{self.seed}"
+        name = f"{self.data.name}-{self.algorithm.name}-{self.data.labels_name}-seed{self.seed}"
+        return self.out or Path("runs") / name
 
     @property
     def algorithm_class(self) -> type[Algorithm]:

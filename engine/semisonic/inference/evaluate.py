@@ -32,6 +32,7 @@ from semisonic.reporting.console import save_confusion
 from semisonic.reporting.reporters import Reporters
 from semisonic.schema import UserError
 from semisonic.text import dump_json
+from semisonic.training.class_groups import by_class
 from semisonic.training.metrics import Evaluation, evaluate, or_null
 
 
@@ -138,6 +139,17 @@ class Evaluated:
     """Which they were."""
     notes: tuple[str, ...] = ()
     """What to tell the user of them, a line each."""
+    labeled: list[int] | None = None
+    """Labeled images of every class that the run had, [C]; None where it is of an earlier version."""
+
+    @property
+    def uneven(self) -> bool:
+        """Whether classes are known to have had different numbers of labeled images."""
+        return len(set(self.labeled or ())) > 1
+
+    def by_class(self, name: str) -> dict[str, float]:
+        """What a majority class cannot carry, of these weights: see `class_groups.by_class`."""
+        return by_class(self.results[name], self.labeled)
 
 
 def evaluate_checkpoint(
@@ -162,7 +174,8 @@ def evaluate_checkpoint(
             raise UserError(f"--root: its classes {data.classes} are not the checkpoint's {tuple(classifier.classes)}")
         with closing(evaluation_slices(source_of(data, device, test=True), batch, Placement(device))) as slices:
             results[name] = evaluate(classifier, slices, len(data.classes))
-    return Evaluated(results, data.classes, f"{data.test_count} test images of {data.name}")
+    labeled = checkpoint.state.get("labeled_counts")
+    return Evaluated(results, data.classes, f"{data.test_count} test images of {data.name}", labeled=labeled)
 
 
 def evaluate_folder(path: Path, images: Path, weights: tuple[str, ...] = ("ema", "raw"), batch: int = 256) -> Evaluated:
@@ -177,7 +190,8 @@ def evaluate_folder(path: Path, images: Path, weights: tuple[str, ...] = ("ema",
     assert found is not None  # there is at least one name
     left_out = f"; {len(found.bad)} files left out" if found.bad else ""
     title = f"{len(found.files)} images of {images}{left_out}"
-    return Evaluated(results, tuple(classifier.classes), title, tuple(found.notes))
+    labeled = checkpoint.state.get("labeled_counts")
+    return Evaluated(results, tuple(classifier.classes), title, tuple(found.notes), labeled)
 
 
 def write_evaluation(evaluated: Evaluated, folder: Path) -> None:
@@ -186,6 +200,7 @@ def write_evaluation(evaluated: Evaluated, folder: Path) -> None:
     content = {
         name: {
             **result.scalars(),
+            **evaluated.by_class(name),
             "count": result.count,
             "top1_interval": result.interval,
             "per_class": or_null(result.per_class),

@@ -33,9 +33,18 @@ def show(evaluated: Evaluated, console: Console) -> None:
         for name, r in evaluated.results.items()
     ]
     console.print(table(evaluated.images, rows, columns))
+    if evaluated.uneven:
+        console.print(groups(evaluated))
     name, result = next(iter(evaluated.results.items()))
     console.print(per_class(f"Per class ({name})", result, evaluated.classes))
     console.print(confusions(name, result, evaluated.classes, console))
+
+
+def groups(evaluated: Evaluated) -> Group:
+    """The mean recall of all classes, and of those with many, medium and few labels."""
+    found = {name: evaluated.by_class(name) for name in evaluated.results}
+    rows = [(name, *(_percent(value) for value in own.values())) for name, own in found.items()]
+    return table("Mean recall of classes, by their labels", rows, ("net", *next(iter(found.values()))))
 
 
 def per_class(title: str, result: Evaluation, classes: Sequence[str]) -> Group:

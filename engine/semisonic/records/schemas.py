@@ -7,9 +7,9 @@ a method reports, and are kept. Entries of earlier versions are those that may b
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from semisonic.records.reading import (
@@ -120,6 +120,7 @@ class Summary(Record):
     test_top1_interval: Annotated[list[Percent], Field(min_length=2, max_length=2)] | None = None
     test_top1_raw: Percent | None
     test_top1_last20_median: Percent | None
+    test_by_class: dict[str, Percent] | None = None
     evaluations_past_ramps: Count = 0
     wall_seconds: Annotated[Number, Field(ge=0)]
     images_per_second: Annotated[Number, Field(ge=0)]
@@ -179,6 +180,7 @@ class State(Record):
     scaler: dict[str, Scaler]
     meter: dict[str, Annotated[int, Field(ge=0, le=2**20)] | None] = {}
     classes: Classes
+    labeled_counts: list[Count] | None = None
     image_size: Annotated[int, Field(ge=1, le=2**14)]
     preprocess: Preprocess
     mean: Channels
@@ -186,6 +188,13 @@ class State(Record):
     algorithm: Name
     head: Head | None = None
     model: Network
+
+    @model_validator(mode="after")
+    def _counts_of_all_classes(self) -> Self:
+        if self.labeled_counts is not None and len(self.labeled_counts) != len(self.classes):
+            found = {"found": len(self.labeled_counts), "classes": len(self.classes)}
+            raise PydanticCustomError("no_counts", "labeled_counts: {found} of {classes} classes", found)
+        return self
 
 
 class Info(Record):

@@ -7,6 +7,7 @@ from typing import Any
 from semisonic.config.run_config import RunConfig
 from semisonic.reporting import pseudo_labels
 from semisonic.reporting.metrics_file import TRAIN, read_metrics
+from semisonic.training.class_groups import FIGURES
 from semisonic.training.intervals import interval_of_few
 from semisonic.training.process import environment, peak_memory_bytes
 from semisonic.training.trainer import Trainer
@@ -50,6 +51,8 @@ def summarize(trainer: Trainer) -> dict[str, Any]:
         "test_top1_last20_median": statistics.median(past[-LAST:]) if len(past) >= LAST else None,
         "evaluations_past_ramps": len(past),
     }
+    if by_class := {name: final[f"test/{name}"] for name in FIGURES if f"test/{name}" in final}:
+        result["test_by_class"] = by_class
     if len(split.held_out):
         best = next(entry for entry in trainer.history if entry["step"] == trainer.best_step)
         result["held_out_selected"] = {

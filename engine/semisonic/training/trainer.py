@@ -37,6 +37,7 @@ from semisonic.reporting.pseudo_labels import PseudoLabelMonitor
 from semisonic.reporting.reporters import CONSOLE, Reporters
 from semisonic.reporting.trackers import Tracker
 from semisonic.schema import UserError
+from semisonic.training.class_groups import by_class
 from semisonic.training.layer_rates import learning_rates
 from semisonic.training.metrics import Evaluation, Throughput, evaluate, evaluation_mode, or_null
 from semisonic.training.process import on_main
@@ -291,7 +292,8 @@ class Trainer:
             for weights in WEIGHTS:
                 result = self.evaluate(weights, which)
                 name = which if weights == "ema" else f"{which}_raw"
-                metrics |= {f"{name}/{key}": value for key, value in result.scalars().items()}
+                figures = result.scalars() | by_class(result, self.algorithm.info.class_counts)
+                metrics |= {f"{name}/{key}": value for key, value in figures.items()}
                 if which == "held_out" and weights == "ema":
                     self.algorithm.held_out_counts.copy_(torch.tensor(result.counts))
                 if which == self.evaluated[0] and weights == "ema":
@@ -360,6 +362,7 @@ class Trainer:
             "scaler": {role: engine.scaler.state_dict() for role, engine in self.training_step.engines.items()},
             "meter": self.training_step.meter.sizes,
             "classes": list(self.data.classes),
+            "labeled_counts": list(self.algorithm.info.class_counts),
             "image_size": self.data.size,
             "preprocess": {
                 "view": "plain" if isinstance(self.data.train, ImageFiles) else "whole",

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import yaml
 
+from semisonic.compare.jobs import Entry, make_jobs
 from semisonic.compare.page import page
 from semisonic.compare.report import row_record, run_record
-from semisonic.compare.rows import COLUMNS, cells, discover, interval, notes_of, rows_of
+from semisonic.compare.rows import COLUMNS, cells, columns_of, discover, interval, notes_of, rows_of
+from semisonic.schema import UserError
+from tests.support.comparisons import fabricate
 
 
 def test_intervals_are_student_s():
@@ -65,3 +68,27 @@ def test_a_row_has_a_median_where_each_of_its_runs_has_one(comparison: Path):
     assert row_record(rows["fixmatch"])["last20_error"] == ""
     assert [run_record(run)["last20_error"] for run in rows["fixmatch"].runs] == ["10.5", "", "7.5"]
     assert "fixmatch" in page(list(rows.values()), [], {})
+
+
+def test_recalls_of_uneven_runs_have_columns_of_their_own(tmp_path: Path):
+    for seed, (balanced, few) in enumerate([(60.0, 20.0), (64.0, 30.0)]):
+        argv = ("--algorithm=supervised", "--no-baseline", "--data.labels-head=50", "--data.imbalance=50")
+        made = make_jobs([(Entry("supervised", "supervised", {}), "", seed, argv)], tmp_path, 1)[0]
+        assert made.labels == "50to1"
+        by_class = {"balanced": balanced, "gm": 40.0, "many": 90.0, "medium": 70.0, "few": few}
+        fabricate(made, top1=80.0 + seed, test_by_class=by_class)
+    runs = discover(tmp_path)
+    row = rows_of(runs, ["supervised"])[0]
+    assert row.balanced_error.mean == 38 and row.group_errors["few"].mean == 75
+    assert columns_of([row])[: len(COLUMNS)] == COLUMNS
+    line = dict(zip(columns_of([row]), cells(row), strict=True))
+    assert line["labels"] == "50to1" and line["balanced %"] == row.balanced_error.text()
+    assert line["many/medium/few %"].startswith("10.0 ± 0.0 / 30.0 ± 0.0 / 75.0 ±")
+    assert row_record(row)["few_error"] == "75" and run_record(runs[0])["gm_recall"] == "40"
+    assert "many/medium/few" in page([row], [], {})
+
+
+def test_labels_and_a_split_by_class_counts_do_not_go_together(tmp_path: Path):
+    entry = Entry("supervised", "supervised", {})
+    with pytest.raises(UserError, match=r"--labels: data\.labels_head sets the labels"):
+        make_jobs([(entry, "40", 0, ("--algorithm=supervised", "--data.labels-head=50"))], tmp_path, 1)

@@ -140,6 +140,11 @@ LATER = {
     "model.lora_layers": (4, Effect.RESULTS),
     "optim.backbone_lr": (4, Effect.RESULTS),
     "optim.layer_decay": (4, Effect.RESULTS),
+    "data.labels_head": (4, Effect.RESULTS),
+    "data.imbalance": (4, Effect.RESULTS),
+    "data.unlabeled_head": (4, Effect.RESULTS),
+    "data.imbalance_unlabeled": (4, Effect.RESULTS),
+    "data.imbalance_order": (4, Effect.RESULTS),
 }
 """Fields that came after version 0.1.0, with the schema that brought them. A field that is in none of these lists is
 to be decided about: its effect, and what runs did before it was there, in `migrations.ADDED` for every schema below."""

@@ -11,12 +11,13 @@ from semisonic.inference.report import show
 from semisonic.training.metrics import Evaluation
 
 
-def printed(confusion: list[list[int]], width: int = 100) -> str:
+def printed(confusion: list[list[int]], width: int = 100, labeled: list[int] | None = None) -> str:
     recall = [100 * row[c] / sum(row) if sum(row) else math.nan for c, row in enumerate(confusion)]
     result = Evaluation(50.0, 75.0, 1.0, recall, confusion)
     names = tuple(f"class{number}" for number in range(len(confusion)))
     file = io.StringIO()
-    show(Evaluated({"ema": result, "raw": result}, names, "test images"), Console(file=file, width=width))
+    evaluated = Evaluated({"ema": result, "raw": result}, names, "test images", labeled=labeled)
+    show(evaluated, Console(file=file, width=width))
     return file.getvalue()
 
 
@@ -30,6 +31,13 @@ def test_a_few_classes_are_shown_with_their_matrix():
     assert ["class0", "4", "60.00", "%", "75.00", "%", "66.67", "%"] in [line.split() for line in lines]
     assert ["class1", "0", "0.00", "%", "-", "0.00", "%"] in [line.split() for line in lines]
     assert ["class2", "2", "0", "2"] in [line.split() for line in lines]
+
+
+def test_where_labels_are_uneven_recalls_of_groups_are_shown():
+    lines = printed([[4, 0, 0], [1, 3, 0], [2, 0, 2]], labeled=[9, 5, 1]).splitlines()
+    at = lines.index("Mean recall of classes, by their labels")
+    assert lines[at + 1].split() == ["net", "balanced", "gm", "many", "medium", "few"]
+    assert lines[at + 2].split() == ["ema", "75.00", "%", "72.11", "%", "100.00", "%", "75.00", "%", "50.00", "%"]
 
 
 @pytest.mark.parametrize("classes, width", [(8, 40), (30, 1000)])

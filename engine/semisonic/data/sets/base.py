@@ -35,7 +35,7 @@ class DataConfig(Config):
     """Fetch the data set into `root` where it is not there yet: MNIST, Fashion-MNIST, CIFAR, SVHN and STL-10."""
     labels: int | None = Field(40, ge=0, le=10**9)
     """Labeled images in all, drawn as `labels_from` says; null = all, the default for your own images. Not used
-    with `split`."""
+    with `split` or `labels_head`."""
     labels_from: Literal["balanced", "random", "typical"] = "balanced"
     """How labeled and held-out images are drawn. balanced = as many of every class, as in the papers; whoever is about
     to label images cannot choose so. random = from all of them alike: of rare classes few, or none. typical = typical
@@ -47,6 +47,21 @@ class DataConfig(Config):
     and `held_out`; or a .txt (one a line) or .csv (column `path` or `index`) naming the labeled images."""
     split_seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     """Seed of the drawn split; default: the run's seed."""
+    labels_head: int | None = Field(None, ge=1, le=10**9)
+    """Labeled images of the first class, for a split by class counts in place of `labels`: the others have ever fewer,
+    down to this number over `imbalance` of the last. Classes are in the data set's order. Not with `split`, nor with
+    another `labels_from` than balanced; `held_out` images are as many of every class."""
+    imbalance: float = Field(1.0, ge=1, le=10**6, allow_inf_nan=False)
+    """With `labels_head`: how many times more labeled images the first class has than the last; between them the
+    numbers fall by the same factor from class to class. 1 = as many of every class."""
+    unlabeled_head: int | None = Field(None, ge=1, le=10**9)
+    """With `labels_head`: unlabeled images of the largest class of the pool, where the others have ever fewer likewise;
+    null = all images that are left. The labeled ones are beside them (`unlabeled_includes_labeled`)."""
+    imbalance_unlabeled: float | None = Field(None, ge=1, le=10**6, allow_inf_nan=False)
+    """With `unlabeled_head`: how many times more unlabeled images the largest class of the pool has than the smallest;
+    default: `imbalance`."""
+    imbalance_order: Literal["same", "reversed"] = "same"
+    """With `unlabeled_head`: whether the pool's largest class is the first, as of the labeled images, or the last."""
     unlabeled_includes_labeled: bool = True
     """Whether the labeled images are also in the unlabeled pool, as in FixMatch and its family."""
     size: int | None = Field(None, ge=1, le=4096)
@@ -117,6 +132,13 @@ class DataConfig(Config):
         """Whoever labels images means all of them; the published sets' protocols give a number."""
         own = isinstance(fields, dict) and fields.get("name") in OWN and "labels" not in fields
         return {**fields, "labels": None} if own else fields
+
+    @property
+    def labels_name(self) -> str:
+        """How many labels, as names of runs have it: `40`, `all`, or of the first and last class `1500to15`."""
+        if self.labels_head is not None:
+            return f"{self.labels_head}to{int(self.labels_head / self.imbalance)}"
+        return "all" if self.labels is None else str(self.labels)
 
     @property
     def limits(self) -> Limits:

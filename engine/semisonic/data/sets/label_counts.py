@@ -1,8 +1,10 @@
 """How many images are to be labeled and held out, and whether there are so many."""
 
+import math
 from collections.abc import Sequence
 
 from semisonic.data.sets.base import DataConfig
+from semisonic.data.sets.imbalance import labeled_counts, unlabeled_counts
 
 
 def label_problems(
@@ -13,6 +15,8 @@ def label_problems(
     `label_counts`: labeled images of every class; without it only what needs no images is checked. names: of the
     classes, for messages. Where classes may be without a label, they take no part in the balance.
     """
+    if cfg.labels_head is not None and cfg.split is None:
+        return _curve_problems(cfg, classes, label_counts, names)
     if cfg.labels_from != "balanced":
         return _random_problems(cfg, label_counts)
     if cfg.absent_classes == "warn":
@@ -49,6 +53,34 @@ def _random_problems(cfg: DataConfig, label_counts: Sequence[int] | None) -> lis
     asked = f"{cfg.labels or 'all'} labeled and {cfg.held_out} held-out images"
     field = "labels" if cfg.labels is not None else "held_out"
     return [f"data.{field}: {asked} asked for, but only {sum(label_counts)} training images have a label"]
+
+
+def _curve_problems(
+    cfg: DataConfig, classes: int, label_counts: Sequence[int] | None, names: Sequence[str]
+) -> list[str]:
+    """Of a split by class counts."""
+    if cfg.held_out % classes:
+        return [_not_balanced("held_out", cfg.held_out, classes)]
+    labeled, unlabeled = labeled_counts(cfg, classes), unlabeled_counts(cfg, classes)
+    if 0 in labeled:
+        return [
+            f"data.labels_head: {cfg.labels_head} images of the largest class and data.imbalance {cfg.imbalance:g} "
+            f"leave none of class {called(labeled.index(0), names)}; give {math.ceil(cfg.imbalance)} or more"
+        ]
+    if label_counts is None:
+        return []
+    held, pool = cfg.held_out // classes, unlabeled or [0] * classes
+    short = [c for c in range(classes) if labeled[c] + pool[c] + held > label_counts[c]]
+    if not short:
+        return []
+    c = short[0]
+    field = "unlabeled_head" if labeled[c] + held <= label_counts[c] else "labels_head"
+    parts = [f"{labeled[c]} labeled", *([f"{pool[c]} unlabeled"] * bool(pool[c])), *([f"{held} held-out"] * bool(held))]
+    others = f" ({len(short)} classes are short)" if len(short) > 1 else ""
+    return [
+        f"data.{field}: {' + '.join(parts)} images are asked of class {called(c, names)}, which has "
+        f"{label_counts[c]}{others}; give less"
+    ]
 
 
 def _not_balanced(field: str, value: int, classes: int) -> str:

@@ -15,6 +15,7 @@ from semisonic.data.sets.eurosat import eurosat_problems, load_eurosat
 from semisonic.data.sets.given import GIVEN, given_problems, load_given
 from semisonic.data.sets.image_folder import folder_problems, load_folder
 from semisonic.data.sets.imagenet import imagenet_problems, load_imagenet
+from semisonic.data.sets.imbalance import shape_problems
 from semisonic.data.sets.label_counts import label_problems
 from semisonic.data.sets.medmnist import load_medmnist, medmnist_problems
 from semisonic.data.sets.semi_aves import aves_problems, load_aves
@@ -162,9 +163,11 @@ def data_problems(cfg: DataConfig) -> list[str]:
         problems.append(f"data.classes: {cfg.classes[0]} alone; at least 2 classes are needed")
     if cfg.split is not None and not cfg.split.is_file():
         problems.append(f"data.split: no such file: {cfg.split}")
-    if entry.classes is not None:
+    if shapes := shape_problems(cfg):
+        problems += shapes
+    elif entry.classes is not None:
         problems += label_problems(cfg, entry.classes, entry.counts)
-    elif cfg.labels is not None and cfg.labels <= 0 and cfg.split is None:
+    elif cfg.labels is not None and cfg.labels <= 0 and cfg.split is None and cfg.labels_head is None:
         problems.append(f"data.labels: {cfg.labels} labeled images; give a multiple of the number of classes or null")
     return problems
 

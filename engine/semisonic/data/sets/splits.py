@@ -1,5 +1,5 @@
-"""Which images are labeled, unlabeled and held out: drawn once from a seed, class-balanced, at random or by what is
-typical, or given by the user.
+"""Which images are labeled, unlabeled and held out: drawn once from a seed, class-balanced, by class counts, at random
+or by what is typical, or given by the user.
 
 Every class, or all images with a label together, is put in an order that depends on the seed and the labels only; the
 first of it are the labeled images, the next the held-out ones. So a larger labeled set of the same seed contains the
@@ -19,6 +19,7 @@ import numpy as np
 
 from semisonic.data.sets.base import DataConfig
 from semisonic.data.sets.fingerprint import Fingerprint
+from semisonic.data.sets.imbalance import drawn
 from semisonic.data.sets.label_counts import called, label_problems, some
 from semisonic.data.sets.spellings import HELD_OUT, LABELED, SAVED_ARRAYS, UNLABELED, find_arrays
 from semisonic.data.sets.typical import Chooser, typical_first
@@ -94,6 +95,8 @@ def make_split(
     counts = np.bincount(labels_N[labels_N >= 0], minlength=classes)
     if problems := label_problems(cfg, classes, counts.tolist(), names):
         raise UserError(problems)
+    if cfg.labels_head is not None:
+        return Split(*drawn(cfg, len(labels_N), shuffled_by_class(labels_N, classes, _seed(cfg, seed))))
     if cfg.labels_from != "balanced":
         orders, held, taken = [shuffled(labels_N, _seed(cfg, seed))], cfg.held_out, cfg.labels or 0
         if cfg.labels_from == "typical" and taken:
