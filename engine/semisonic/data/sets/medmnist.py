@@ -101,12 +101,12 @@ def load_medmnist(cfg: DataConfig) -> DataSet:
         with open_arrays(file) as stored:
             train, test = (_part(stored, part, len(known.classes), size) for part in _PARTS)
             side = stored.header("train_images").shape[1]
-            unused = stored.header("val_labels").shape[0] if "val_labels" in stored.names else 0
+            unused = stored.header("val_labels").shape[:1] if "val_labels" in stored.names else ()
     except (OSError, ValueError) as error:
         raise damaged(cfg, file, error, SOURCE) from error
     notes = [f"{cfg.name}: read from {file.name}" + ("" if side == size else f", {side} pixels brought to {size}")]
     if unused:
-        notes.append(f"{cfg.name}: its {unused:,} validation images are not used")
+        notes.append(f"{cfg.name}: its {unused[0]:,} validation images are not used")
     return resident(cfg, known.classes, size, (train, test), notes)
 
 

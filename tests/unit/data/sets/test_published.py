@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from PIL import Image
 
 from semisonic.data.sets import eurosat, imagenet, medmnist, semi_aves
@@ -13,6 +14,7 @@ from semisonic.data.sets.base import DataConfig, DataSet, ImageFiles
 from semisonic.data.sets.registry import DATA_SETS, data_problems, load_data_set
 from semisonic.data.sets.splits import make_split
 from tests.support.data_sets import assert_constants, assert_sound, errors_of
+from tests.support.fuzz import INPUTS, attack, damaged, npz_files, odd_files
 from tests.support.image_folders import files, write_images
 
 
@@ -167,6 +169,12 @@ def test_sets_of_the_collection_that_are_none_for_a_classifier(name: str, reason
     assert line.startswith(f"data.name: {name} is not read: ") and reason in line and "tissuemnist" in line
 
 
+@INPUTS
+def test_no_archive_surprises(tmp_path: Path, inputs: int):
+    file = tmp_path / "tissuemnist.npz"
+    attack(lambda path: load("tissuemnist", path), file, npz_files(med("tissuemnist")), inputs, named="tissuemnist")
+
+
 # Semi-Aves
 
 
@@ -210,6 +218,14 @@ def test_semi_aves_lines_that_are_none(tmp_path: Path, line: str):
     (tmp_path / "test.txt").write_text(f"test/1.jpg 3\n\n{line}\n")
     found = one_line("semi-aves", tmp_path, "the competition's page")
     assert found.startswith(f"data.root: line 3 of {tmp_path / 'test.txt'} is {line}; a path and a label of 0 to 199")
+
+
+@INPUTS
+def test_no_list_surprises(tmp_path: Path, inputs: int):
+    write_aves(tmp_path, tmp_path)
+    valid = (tmp_path / "l_train.txt").read_bytes()
+    contents = st.one_of(damaged(valid), odd_files(valid))
+    attack(lambda path: load("semi-aves", path.parent), tmp_path / "l_train.txt", contents, inputs, named=str(tmp_path))
 
 
 # ImageNet
