@@ -59,7 +59,13 @@ class Classifier(nn.Module):
         self.preprocess: dict[str, Any] = about["preprocess"]
         self.weak = {name: self.preprocess[name] for name in ("flip", "pad") if name in self.preprocess}
         """How the run drew weak views; empty where that is not known."""
-        self.transform = Inputs(self.image_size, self.preprocess["view"], self.preprocess["border"])
+        self.transform = Inputs(
+            self.image_size,
+            self.preprocess["view"],
+            self.preprocess["border"],
+            self.preprocess.get("interpolation", "bilinear"),  # earlier versions knew no other, and no crop
+            self.preprocess.get("crop"),
+        )
         """One image -> uint8 [3, S, S]: for a torchvision data set, `ImageFolder(..., transform=classifier.transform)`.
         A DataLoader stacks what it makes, and the classifier takes that as it is."""
         self.register_buffer("mean", 255 * torch.tensor(about["mean"]).view(1, 3, 1, 1), persistent=False)

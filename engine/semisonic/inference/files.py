@@ -137,6 +137,7 @@ def view_slices(
     geometry = Geometry(
         size=inputs.size - 2 * inputs.border, pad=0, flip=flip, fill=(0, 0, 0), encoded=True,
         least=crop_area, device="gpu" if device.type == "cuda" else "cpu",
+        interpolation=inputs.interpolation, crop=inputs.crop,
     )  # fmt: skip
     sampler = EvaluationSampler(len(files), min(batch, len(files)))
     source, views, steps = ImageSource(files, geometry), specs or {"view": inputs.view}, StepRange(stop=sampler.steps)

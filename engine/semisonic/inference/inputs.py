@@ -10,8 +10,9 @@ What an image may be:
 
 Which part of it the network sees is what `preprocess` in the checkpoint says. The view "whole", of data sets that stay
 in memory: an image of S x S is taken as it is, another one is resized to what is inside the border. The view "plain",
-of runs on files: the central square of 0.875 of the shorter side is resized, also of an image of S x S. Only uint8
-tensors [3, S, S] and [N, 3, S, S] are always taken as they are: these come out of `Inputs` and of the run's loaders.
+of runs on files: the central square of 0.875 of the shorter side is resized, also of an image of S x S, or the part
+that the weights expect which the run started from. Only uint8 tensors [3, S, S] and [N, 3, S, S] are always taken as
+they are: these come out of `Inputs` and of the run's loaders.
 
 Shape suffixes: N images, C channels, H height, W width, S `image_size`.
 """
@@ -28,7 +29,8 @@ from PIL import Image
 from torch import Tensor
 
 from semisonic.data.sets.manifest import decode, rgb_image
-from semisonic.data.views.resize import resize
+from semisonic.data.views.central import Interpolation
+from semisonic.data.views.resize import center, resize, rounded
 from semisonic.data.views.view import Geometry, Plain
 from semisonic.schema import UserError, given_path
 
@@ -62,6 +64,10 @@ class Inputs:
     """plain or whole, as above."""
     border: int = 0
     """Black pixels around the image itself, on each side."""
+    interpolation: Interpolation = "bilinear"
+    crop: float | None = None
+    """Share of the shorter side that "plain" shows, as the weights expect that the run started from; None: 0.875 in
+    whole pixels."""
 
     def __call__(self, image: Any) -> Tensor:
         """One image -> uint8 [3, S, S], which the classifier takes as it is."""
@@ -126,9 +132,12 @@ class Inputs:
         pixels = pixels.expand(-1, 3, -1, -1)
         if whole and (self.view == "whole" or (exact and read.tensor and read.pixels_NCHW.shape[1] == 3)):
             return pixels
+        if self.view == "plain" and self.crop is not None:
+            resized = center(rounded(pixels.float()), self.size, self.crop, self.interpolation)
+            return resized.to(torch.uint8) if exact else resized
         top, left, height, width = self.window(*pixels.shape[-2:])
         window = pixels[..., top : top + height, left : left + width].float()
-        resized = _rounded(resize(_rounded(window), self.size - 2 * self.border))
+        resized = rounded(resize(rounded(window), self.size - 2 * self.border, self.interpolation))
         resized = torch.nn.functional.pad(resized, [self.border] * 4)
         return resized.to(torch.uint8) if exact else resized
 
@@ -137,11 +146,6 @@ class Inputs:
         geometry = Geometry(self.size, pad=0, flip=False, fill=(0, 0, 0), encoded=True)
         found = Plain(geometry, whole=self.view == "whole").params(np.empty((1, 0)), np.array([[height, width]]))
         return (*found["start"][0].tolist(), *found["shape"][0].tolist())
-
-
-def _rounded(levels: Tensor) -> Tensor:
-    """To the nearest of 0, 1, .. 255, with the gradient of the identity."""
-    return levels + (levels.detach().round().clamp(0, 255) - levels.detach())
 
 
 def _read_all(images: Sequence[Any], first: int, name: str) -> list[Read]:

@@ -142,6 +142,10 @@ class Preprocess(Record):
     flip: bool | None = None
     crop_area: Annotated[float, Field(gt=0, le=1)] = 0.2
     """Versions before schema 3 did not say it."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """Versions before schema 4 said neither this nor the next two."""
+    crop: Annotated[float, Field(gt=0, le=1)] | None = None
+    shown_for: Name | None = None
 
 
 class Head(Record):

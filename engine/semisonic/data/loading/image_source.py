@@ -55,4 +55,6 @@ def geometry_of(data: DataSet, device: torch.device) -> Geometry:
         encoded=isinstance(data.train, ImageFiles),
         least=data.crop_area,
         device="gpu" if device.type == "cuda" else "cpu",
+        interpolation=data.interpolation,
+        crop=data.crop,
     )

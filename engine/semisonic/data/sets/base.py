@@ -220,6 +220,12 @@ class DataSet:
     """What to tell the user when the run starts, one line each, such as files left out."""
     held_back: bool = False
     """Whether the test images were taken from the labeled ones, for want of others."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """How image files are resized."""
+    crop: float | None = None
+    """Share of an image file's shorter side that evaluations show; None: 0.875 in whole pixels."""
+    shown_for: str | None = None
+    """The weights that these, mean and deviation are for; None: they are the data set's own."""
 
     @property
     def test_count(self) -> int:

@@ -78,6 +78,10 @@ def _number_problems(data: Any) -> list[str]:
         problems.append(f"DataSet.border: {data.border!r} is not valid; give 0 or more pixels, less than half the size")
     if not isinstance(data.crop_area, int | float) or not 0 < data.crop_area <= 1:
         problems.append(f"DataSet.crop_area: {data.crop_area!r} is not valid; give a share above 0, at most 1")
+    if data.crop is not None and (not isinstance(data.crop, int | float) or not 0 < data.crop <= 1):
+        problems.append(f"DataSet.crop: {data.crop!r} is not valid; give a share above 0, at most 1, or None")
+    if data.interpolation not in ("bilinear", "bicubic"):
+        problems.append(f"DataSet.interpolation: {data.interpolation!r} is not valid; give bilinear or bicubic")
     if not isinstance(data.notes, tuple) or not all(isinstance(note, str) for note in data.notes):
         problems.append(f"DataSet.notes: {_kind(data.notes)} is not valid; give a tuple of lines")
     return problems

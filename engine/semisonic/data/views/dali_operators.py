@@ -5,7 +5,7 @@ DALI's casts round, hence the floors; casts to uint8 saturate, so nothing is cla
 they build a graph, so that naming and checking a view does not load DALI.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,9 +29,18 @@ def place(source: DataNode, device: str) -> DataNode:
     return source.gpu() if device == "gpu" else source
 
 
-def decode(source: DataNode, start: DataNode, shape: DataNode, size: int, device: str) -> DataNode:
+FILTERS = {"bilinear": DALIInterpType.INTERP_LINEAR, "bicubic": DALIInterpType.INTERP_CUBIC}
+
+
+def decode(
+    source: DataNode, start: DataNode, shape: DataNode, size: int, device: str, interpolation: str = "bilinear"
+) -> DataNode:
     """A window (start and shape: y, x) of encoded images, resized to a square."""
-    window = fn.decoders.image_slice(
+    return resize(_window(source, start, shape, device), size, interpolation)
+
+
+def _window(source: DataNode, start: DataNode, shape: DataNode, device: str) -> DataNode:
+    return fn.decoders.image_slice(
         source,
         start=start,
         shape=shape,
@@ -39,7 +48,32 @@ def decode(source: DataNode, start: DataNode, shape: DataNode, size: int, device
         device="mixed" if device == "gpu" else "cpu",
         output_type=DALIImageType.RGB,
     )
-    return resize(window, size)
+
+
+def decode_center(
+    source: DataNode, params: Mapping[str, DataNode], size: int, device: str, interpolation: str
+) -> DataNode:
+    """The center of encoded images by the `parameters` of central.py: resampled along the rows, then the columns."""
+    image = _window(source, params["start"], params["shape"], device)
+    image = fn.slice(
+        image, start=params["before"], shape=params["whole"], axis_names="HW",
+        out_of_bounds_policy="pad", fill_values=0,
+    )  # fmt: skip
+    first, last = params["first"], params["last"]
+    height = fn.cast(params["whole"][0], dtype=DALIDataType.FLOAT)
+    rows = fn.stack(height, Constant(np.float32(size)))
+    zero = Constant(np.float32(0))
+    options = {"interp_type": FILTERS[interpolation], "antialias": True, "dtype": DALIDataType.FLOAT}
+    image = fn.resize(
+        image, size=rows, roi_start=fn.stack(zero, first[1]), roi_end=fn.stack(height, last[1]), **options
+    )
+    gain = place(fn.reshape(params["gain_x"], shape=[1, size, 1]), device)
+    image = fn.reshape(_bytes(image * gain), layout="HWC")
+    side = Constant(np.float32(size))
+    image = fn.resize(
+        image, size=[size, size], roi_start=fn.stack(first[0], zero), roi_end=fn.stack(last[0], side), **options
+    )
+    return _bytes(image * place(fn.reshape(params["gain_y"], shape=[size, 1, 1]), device))
 
 
 def crop(image: DataNode, start: DataNode | Sequence[int], shape: DataNode | Sequence[int]) -> DataNode:
@@ -47,9 +81,9 @@ def crop(image: DataNode, start: DataNode | Sequence[int], shape: DataNode | Seq
     return fn.slice(image, start=start, shape=shape, axis_names="HW")
 
 
-def resize(image: DataNode, size: int) -> DataNode:
-    """To a square, bilinear, smoothed where it shrinks."""
-    resized = fn.resize(image, size=[size, size], interp_type=DALIInterpType.INTERP_LINEAR, antialias=True)
+def resize(image: DataNode, size: int, interpolation: str = "bilinear") -> DataNode:
+    """To a square, smoothed where it shrinks."""
+    resized = fn.resize(image, size=[size, size], interp_type=FILTERS[interpolation], antialias=True)
     return resized  # type: ignore[return-value]
 
 

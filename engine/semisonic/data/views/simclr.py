@@ -72,7 +72,8 @@ class SimCLR(View):
 
         size, device = self.geometry.size, self.geometry.device
         if self.geometry.encoded:
-            image = dali.decode(source, params["start"], params["shape"], size, device)
+            interpolation = self.geometry.interpolation
+            image = dali.decode(source, params["start"], params["shape"], size, device, interpolation)
         else:
             window = dali.crop(dali.place(source, device), params["start"], params["shape"])
             image = dali.resize(window, size)

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from semisonic.data.views import central
+from semisonic.data.views.central import Interpolation
+
 if TYPE_CHECKING:
     from semisonic.data.views.dali_operators import DataNode
 
@@ -38,6 +41,11 @@ class Geometry:
     """Least share of its area that a weak crop of an encoded image shows."""
     device: str = "cpu"
     """Where the DALI operators run: "cpu" or "gpu"."""
+    interpolation: Interpolation = "bilinear"
+    """How encoded images are resized."""
+    crop: float | None = None
+    """Share of the shorter side that "plain" shows of an encoded image, as in central.py; None: 0.875 in whole pixels,
+    of which the square is resized."""
 
 
 class View(ABC):
@@ -87,18 +95,22 @@ class View(ABC):
 class Plain(View):
     """The central window.
 
-    Resident: size x size pixels. Encoded: the square of 0.875 of the shorter side, or the `whole` image, resized.
+    Resident: size x size pixels. Encoded: the square of 0.875 of the shorter side, or the `whole` image, resized; or
+    the part that `geometry.crop` names.
     """
 
     uniforms = 0
 
     def __init__(self, geometry: Geometry, whole: bool = False):
         self.geometry, self.whole = geometry, whole
+        self.crop = geometry.crop if geometry.encoded and not whole else None
 
     def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
         if not self.geometry.encoded:
             return {}
         shapes_N2 = known(shapes_N2)
+        if self.crop is not None:
+            return central.parameters(shapes_N2, self.geometry.size, self.crop, self.geometry.interpolation)
         if self.whole:
             return {"start": int32(np.zeros_like(shapes_N2)), "shape": int32(shapes_N2)}
         side_N1 = np.maximum(np.floor(0.875 * shapes_N2.min(axis=1, keepdims=True) + 0.5), 1)
@@ -109,8 +121,10 @@ class Plain(View):
         from semisonic.data.views import dali_operators as dali
 
         size, pad, device = self.geometry.size, self.geometry.pad, self.geometry.device
+        if self.crop is not None:
+            return dali.decode_center(source, params, size, device, self.geometry.interpolation)
         if self.geometry.encoded:
-            return dali.decode(source, params["start"], params["shape"], size, device)
+            return dali.decode(source, params["start"], params["shape"], size, device, self.geometry.interpolation)
         return dali.crop(dali.place(source, device), [pad, pad], [size, size])
 
 
@@ -143,7 +157,8 @@ class Weak(View):
 
         size, device = self.geometry.size, self.geometry.device
         if self.geometry.encoded:
-            image = dali.decode(source, params["start"], params["shape"], size, device)
+            interpolation = self.geometry.interpolation
+            image = dali.decode(source, params["start"], params["shape"], size, device, interpolation)
             return dali.flip(image, params["mirror"])
         # One warp is faster than crop + flip, and exact: all coordinates are half-integers.
         return dali.warp(dali.place(source, device), params["window"], size)
