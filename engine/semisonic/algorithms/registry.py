@@ -11,6 +11,7 @@ from semisonic.algorithms.mixmatch import MixMatch
 from semisonic.algorithms.mpl import MPL
 from semisonic.algorithms.pi_model import PiModel
 from semisonic.algorithms.policy_mixmatch import PolicyMixMatch
+from semisonic.algorithms.pretext import Pretext
 from semisonic.algorithms.pseudo_label import PseudoLabel
 from semisonic.algorithms.remixmatch import ReMixMatch
 from semisonic.algorithms.rotnet import RotNet
@@ -50,3 +51,8 @@ BASELINE = "supervised"
 """The one that shows what the unlabeled images bring."""
 PRETEXT = "simclr"
 """The pretext task of a pre-training that names none."""
+
+
+def is_pretext(name: str) -> bool:
+    """Whether an algorithm learns features for other runs to start from."""
+    return issubclass(ALGORITHMS[name], Pretext)

@@ -6,7 +6,7 @@ What a part of the configuration says against itself is known where that part li
 
 import torch
 
-from semisonic.algorithms.registry import BASELINE
+from semisonic.algorithms.registry import BASELINE, is_pretext
 from semisonic.config.execution import Execution, settle
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import CALLS_AHEAD, steps_per_call
@@ -46,6 +46,8 @@ def find_problems(cfg: RunConfig) -> list[str]:
     problems += found + cfg.optim.problems + ([] if found else _layer_problems(cfg))
     if cfg.model.weights is not None and cfg.data.name != "folder" and cfg.data.normalize == "own":
         problems.append("data.normalize: own is not what ImageNet weights (model.weights) expect; use imagenet")
+    if cfg.frozen == "on" and is_pretext(cfg.algorithm.name):
+        problems.append(f"frozen: {cfg.algorithm.name} is a pretext task, whose weights are yet to come; use auto")
     if world_size > 1 and cfg.model.residual == "port":
         problems.append("model.residual: port leaves parameters without gradient, which ranks cannot reduce; use tf")
     return problems + tracker_problems(cfg.log.trackers)

@@ -11,7 +11,7 @@ from pydantic import Field, PlainValidator, SerializeAsAny
 from semisonic.addons.composition import Composition, compose
 from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.registry import ALGORITHMS, BASELINE, DEFAULT
+from semisonic.algorithms.registry import ALGORITHMS, BASELINE, DEFAULT, is_pretext
 from semisonic.config.dump import written
 from semisonic.config.execution import Execution, Surroundings, settle
 from semisonic.config.sections import addon_sections, addons_model, algorithm_section
@@ -119,6 +119,11 @@ class RunConfig(Config):
     init: Annotated[UserPath | None, Effect.CONTENT] = None
     """Start from the EMA weights of a checkpoint, its head's rows by the names of the classes; what does not fit is
     reported."""
+    frozen: Annotated[Literal["auto", "on", "off"], Effect.FREE] = "auto"
+    """Before the training, report what the weights that it starts from come to as they are: nearest neighbors, logistic
+    regression and self-training on the features of the network, which is not trained. auto = where the network starts
+    from weights (`init`, `weights`); on = also from random ones. Features are kept in the user's cache for later
+    runs. Pretext tasks have no such report."""
     plugins: Annotated[tuple[Plugin, ...], Effect.FREE] = ()
     """The plug-ins that the run was made with. Not to be given: --plugin FILE names one."""
     data: DataConfig = DataConfig()
@@ -147,6 +152,19 @@ class RunConfig(Config):
     def composition(self) -> Composition:
         """The algorithm with the add-ons that their sections ask for."""
         return compose(self.algorithm_class, self.algorithm, dict(self.addons))
+
+    @property
+    def starting_weights(self) -> str | None:
+        """What the network starts from, in words; None for random weights."""
+        given = self.init or self.model.weights
+        return None if given is None else str(given)
+
+    @property
+    def baselines_on_features(self) -> bool:
+        """Whether the run reports what its starting weights come to without training."""
+        if self.frozen == "auto":
+            return self.starting_weights is not None and not is_pretext(self.algorithm.name)
+        return self.frozen == "on"
 
     @property
     def views(self) -> Views:
@@ -218,5 +236,5 @@ class RunConfig(Config):
         """The same run without unlabeled images."""
         addons = {name: ADD_ONS[name].beside_baseline(own) for name, own in self.addons}
         cfg = ALGORITHMS[BASELINE].Config()
-        changes = {"algorithm": cfg, "addons": type(self.addons)(**addons), "baseline": False}
+        changes = {"algorithm": cfg, "addons": type(self.addons)(**addons), "baseline": False, "frozen": "off"}
         return self.model_copy(update={**changes, "out": self.run_folder / "supervised"})

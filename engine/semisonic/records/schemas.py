@@ -109,6 +109,25 @@ class Chosen(Record):
     test_top1: Percent | None
 
 
+class Frozen(Record):
+    """A baseline on frozen features: accuracies, or an error."""
+
+    test_top1: Percent | None = None
+    held_out_top1: Percent | None = None
+    error: str | None = None
+    seconds: Annotated[Number, Field(ge=0)] = 0.0
+
+
+class FrozenReport(Record):
+    """frozen.json, and `frozen` of a summary."""
+
+    neighbors: Frozen | None = None
+    logistic: Frozen | None = None
+    self_training: Frozen | None = None
+    features_seconds: Annotated[Number, Field(ge=0)] = 0.0
+    seconds: Annotated[Number, Field(ge=0)] = 0.0
+
+
 class Summary(Record):
     """summary.json."""
 
@@ -131,6 +150,7 @@ class Summary(Record):
     cpu_threads: Count | None = None
     pseudo_labels: PseudoLabels | None = None
     baseline: "Summary | None" = None
+    frozen: FrozenReport | None = None
     held_out_selected: Chosen | None = None
 
 

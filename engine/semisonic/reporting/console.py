@@ -21,6 +21,7 @@ from semisonic.config.run_config import RunConfig
 from semisonic.contract import Rank
 from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.splits import Split
+from semisonic.reporting.frozen_baselines import NAMES, full_name
 from semisonic.reporting.output import lasting
 from semisonic.reporting.pictures import drawing, name_in_picture, saved
 from semisonic.reporting.pseudo_labels import describe
@@ -145,7 +146,7 @@ class Console:
     def result(self, summary: dict[str, Any], folder: Path) -> None:
         """The test accuracies, beside the baseline's where there is one, and where everything is."""
         baseline = summary.get("baseline")
-        rows = [baseline] if baseline else []
+        rows, frozen = [baseline] if baseline else [], summary.get("frozen") or {}
         if summary["test_top1"] is None:
             self.print(without_test(summary))
             self.print(f"In {folder}")
@@ -153,6 +154,10 @@ class Console:
         table = Table(title=f"Test accuracy with {summary['labels']} labels", title_justify="left")
         for column in ("", "final (EMA)", "final (raw)", "median of last 20 (EMA)", "time"):
             table.add_column(column, justify="right" if column else "left")
+        for name in NAMES:
+            if (top1 := frozen.get(name, {}).get("test_top1")) is not None:
+                seconds = frozen[name]["seconds"] + frozen["features_seconds"]
+                table.add_row(full_name(name), f"{top1:.2f} %", "", "", f"{seconds:.0f} s")
         for row in [*rows, summary]:
             table.add_row(
                 f"{row['algorithm']}",

@@ -27,11 +27,13 @@ from semisonic.distributed.launcher import Launcher
 from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import StatusWriter, Watchdog
 from semisonic.faults import arm, reach
+from semisonic.frozen.features import Halted
 from semisonic.records import schemas
 from semisonic.reporting.console import Console
 from semisonic.runs.continuing import drawn_anew, extensions, lengthen
 from semisonic.runs.dry_step import dry_steps
 from semisonic.runs.dry_step import explained as explained_step
+from semisonic.runs.frozen_baselines import on_frozen_features
 from semisonic.runs.known_data import adopt_data, check_data, check_ranks_alike
 from semisonic.runs.memory_fit import Trial, fit_steps
 from semisonic.runs.ownership import RunFolders
@@ -224,10 +226,18 @@ def begin_run(cfg: RunConfig, split: Split, data: DataSet, extend: bool = False)
 
 
 def train_with_baseline(cfg: RunConfig, session: Session) -> Outcome:
-    """The main run, after its supervised baseline where one is asked for."""
+    """The main run, after the baselines on frozen features and the supervised one where they are asked for."""
+    try:
+        frozen = on_frozen_features(
+            cfg, session.data, session.split, session.accelerator, activity=session.watchdog.activity,
+            stop=session.stop, say=session.console.print, network=session.given.network,
+        )  # fmt: skip
+    except Halted as error:
+        return halted(cfg, session, str(error))
+    beside: dict[str, Any] = {"frozen": frozen} if frozen else {}
     baseline_cfg = session.baseline
     if baseline_cfg is None:
-        return train(cfg, session)
+        return train(cfg, session, beside)
     session.console.print("Supervised baseline: the same labels, without the unlabeled images")
     if session.main:
         write_status(cfg.run_folder, "running", 0, cfg.steps, "supervised baseline")
@@ -243,7 +253,17 @@ def train_with_baseline(cfg: RunConfig, session: Session) -> Outcome:
     if session.accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     session.console.print(f"\n{cfg.algorithm.name}: the same labels and the unlabeled images")
-    return train(cfg, session, baseline.summary)
+    return train(cfg, session, {"baseline": baseline.summary, **beside})
+
+
+def halted(cfg: RunConfig, session: Session, reason: str) -> Outcome:
+    """The outcome of a run that is to stop before its first step, for baselines on frozen features."""
+    code = ExitCode.OK if reason == "max_hours" else ExitCode.STOPPED
+    if session.main:
+        step = status_replaced(cfg.run_folder)[0].get("step", 0)
+        write_status(cfg.run_folder, "stopped", step, cfg.steps, reason, code)
+    session.console.print(f"Stopped during the baselines on frozen features ({reason}); --resume continues")
+    return Outcome(code, reason=reason)
 
 
 def begin_baseline(cfg: RunConfig, session: Session) -> None:
@@ -255,8 +275,9 @@ def begin_baseline(cfg: RunConfig, session: Session) -> None:
     lengthen(cfg, session.extend)
 
 
-def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = None) -> Outcome:
-    """One training run in `cfg.run_folder`. baseline: the summary of its baseline, which becomes part of its own."""
+def train(cfg: RunConfig, session: Session, beside: dict[str, Any] | None = None) -> Outcome:
+    """One training run in `cfg.run_folder`. beside: the summary of its baseline, and of those on frozen features, which
+    become part of its own."""
     folder, console = cfg.run_folder, session.console
 
     def status(name: str, step: int, reason: str | None = None, code: int | None = None) -> None:
@@ -279,7 +300,7 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
     if done:
         status("finished", cfg.steps, code=ExitCode.OK)
         console.print(f"{folder} is finished")
-        return on_main(session.accelerator, lambda: finished_before(cfg, latest, baseline))
+        return on_main(session.accelerator, lambda: finished_before(cfg, latest, beside or {}))
     reports: list[str] = []
     trainer = build_trainer(
         cfg, session.data, session.split, session.accelerator,
@@ -314,7 +335,7 @@ def train(cfg: RunConfig, session: Session, baseline: dict[str, Any] | None = No
     def summary() -> dict[str, Any]:
         session.folders.check()
         extended = extensions(folder)
-        own = ({"extended": extended} if extended else {}) | ({"baseline": baseline} if baseline else {})
+        own = ({"extended": extended} if extended else {}) | (beside or {})
         return write_summary(folder, summarize(trainer) | own)
 
     content = on_main(session.accelerator, summary)
@@ -345,10 +366,10 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
     return summary
 
 
-def finished_before(cfg: RunConfig, latest: Path | None, baseline: dict[str, Any] | None) -> Outcome:
+def finished_before(cfg: RunConfig, latest: Path | None, beside: dict[str, Any]) -> Outcome:
     """The outcome of a run whose folder has its summary already; its last checkpoint has the history."""
     summary = schemas.summary(cfg.run_folder / "summary.json")
-    if baseline and "baseline" not in summary:
-        summary = write_summary(cfg.run_folder, summary | {"baseline": baseline})
+    if missing := {name: value for name, value in beside.items() if name not in summary}:
+        summary = write_summary(cfg.run_folder, summary | missing)
     history = checkpoints.load_state(latest)["history"] if latest else []
     return Outcome(ExitCode.OK, summary, history, None, cfg.steps)
