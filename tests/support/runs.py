@@ -52,5 +52,6 @@ SHORT_RUN = [
 """Fields of a run of seconds with a checkpoint in its middle."""
 
 QUICK = ["--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--steps", "30",
-         "--checkpoint.every", "20", "--eval.every", "10", "--log.every", "10", "--eval.batch", "128"]  # fmt: skip
+         "--checkpoint.every", "20", "--eval.every", "10", "--log.every", "10", "--eval.batch", "128",
+         "--frozen", "off"]  # fmt: skip
 """Fields of the quickest run that does everything, on the digits."""

@@ -43,6 +43,7 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
     },
     2: {"checkpoint.snapshots": 0, "data.absent_classes": "refuse", "data.crop_area": 0.2},
     3: {
+        "frozen": "off",
         "model.freeze": "none",
         "model.lora_alpha": None,
         "model.lora_layers": "auto",

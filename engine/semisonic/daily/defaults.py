@@ -20,6 +20,7 @@ def defaults(size: int) -> dict[str, Any]:
     network = "small" if size <= SMALL else "wrn-28-2" if size <= MIDDLE else "resnet18"
     return {
         "steps": 1000,
+        "frozen": "off",  # day by day the weights are others, and the features of all images with them
         "model": {"name": network},
         "data": {"crop_area": 0.7 if size <= MIDDLE else 0.4},
         "batch": {"labeled": 32, "unlabeled_ratio": 3},

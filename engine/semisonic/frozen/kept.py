@@ -27,7 +27,7 @@ from semisonic.schema import UserError
 FORMAT = "1"
 PARTS = {"train": ("labels", "train", "unlabeled"), "test": ("test_labels", "test")}
 """Of a data set's fingerprint: what says which images these are, and in which order."""
-NOT_OF_THE_FEATURES = ("weights", "dropout", "norm_momentum", "norm_start_up", "norm_sync")
+NOT_OF_THE_FEATURES = ("weights", "dropout", "freeze", "norm_momentum", "norm_start_up", "norm_sync")
 """Fields of the network that change nothing in evaluation mode: the weights themselves are looked at."""
 
 

@@ -34,12 +34,11 @@ class Learner:
         self.labels_L = self.labels[chosen.labeled]
         self.labeled_LD = train.of(chosen.labeled)
         self.tried: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        """What is evaluated: (features, labels), those that have one."""
+        """What is evaluated: (features, labels)."""
         if len(chosen.held_out):
             self.tried["held_out"] = train.of(chosen.held_out), self.labels[chosen.held_out]
         if data.test is not None and test is not None:
-            known = data.test.labels >= 0
-            self.tried["test"] = test.values[known], data.test.labels[known]
+            self.tried["test"] = test.values, data.test.labels
         for values in (self.labeled_LD, *(features for features, _ in self.tried.values())):
             if not np.isfinite(values).all():
                 raise ValueError("the network gives features that are not finite")

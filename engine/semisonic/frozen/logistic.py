@@ -17,7 +17,7 @@ FOLDS, FEW = 5, 1000
 """Folds of up to so many images; of more, 3."""
 CHOSEN_ON = 5000
 """Labeled images that the cross-validation uses, at most."""
-ITERATIONS = 1000
+ITERATIONS, FEWEST = 1000, 50
 BUDGET = 2e13
 """Products of one fit, at most, in whose time other ranks wait: iterations are fewer for what is very large."""
 
@@ -43,7 +43,7 @@ def fit(features_ND: np.ndarray, labels_N: np.ndarray, strength: float) -> Fitte
 
     images, width = features_ND.shape
     cost = 4.0 * images * width * max(2, len(np.unique(labels_N)))
-    model = LogisticRegression(C=strength, max_iter=max(50, min(ITERATIONS, int(BUDGET / cost))))
+    model = LogisticRegression(C=strength, max_iter=max(FEWEST, min(ITERATIONS, int(BUDGET / cost))))
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(features_ND.astype(np.float32), labels_N)

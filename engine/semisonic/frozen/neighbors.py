@@ -29,9 +29,7 @@ class Bank:
     classes: int
 
 
-def nearest(
-    queries_QD: Tensor, bank_MD: Tensor, k: int, own_Q: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def nearest(queries_QD: Tensor, bank_MD: Tensor, k: int, own_Q: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """(rows int64 [Q, K], cosines float32 [Q, K]) of the K nearest of the bank, the nearest first; of equally near ones
     those with the lower rows.
 

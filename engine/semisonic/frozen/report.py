@@ -113,4 +113,3 @@ class Collected:
     @property
     def rows(self) -> Rows:
         return Rows(self.index[: self.count], self.values[: self.count])
-

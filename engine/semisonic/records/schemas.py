@@ -282,6 +282,11 @@ def summary(path: Path) -> dict[str, Any]:
     return checked(Summary, read_json(path, 64 * MEGABYTE), str(path))
 
 
+def frozen(path: Path) -> dict[str, Any]:
+    """What a frozen.json holds."""
+    return checked(FrozenReport, read_json(path, MEGABYTE), str(path))
+
+
 def state(path: Path) -> dict[str, Any]:
     """What the state.json of a checkpoint holds, of whatever format."""
     return _object(read_json(path, STATE), str(path))

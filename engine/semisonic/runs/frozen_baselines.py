@@ -49,10 +49,9 @@ def on_frozen_features(
     if known is not None:
         return known
     say("Baselines on frozen features, before the training begins")
-    work = Work(
-        Rank(accelerator.process_index, accelerator.num_processes), Placement(accelerator.device, cfg.execution.threads),
-        cfg.eval.batch, activity, stop, say,
-    )  # fmt: skip
+    rank = Rank(accelerator.process_index, accelerator.num_processes)
+    placement = Placement(accelerator.device, cfg.execution.threads)
+    work = Work(rank, placement, cfg.eval.batch, activity, stop, say)
     found = baselines(cfg, data, split, accelerator, begun(cfg, data, split, network=network), work)
 
     def write() -> None:

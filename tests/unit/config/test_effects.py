@@ -145,6 +145,7 @@ LATER = {
     "data.unlabeled_head": (4, Effect.RESULTS),
     "data.imbalance_unlabeled": (4, Effect.RESULTS),
     "data.imbalance_order": (4, Effect.RESULTS),
+    "frozen": (4, Effect.FREE),
 }
 """Fields that came after version 0.1.0, with the schema that brought them. A field that is in none of these lists is
 to be decided about: its effect, and what runs did before it was there, in `migrations.ADDED` for every schema below."""
