@@ -124,7 +124,7 @@ def _replay_problems(cfg: RunConfig, plan: Execution) -> list[str]:
 def _block_problems(cfg: RunConfig) -> list[str]:
     if blocks.has_blocks(cfg.model.name):
         return []
-    known = f"wrn-D-K, shake-shake-D-2xWd and torchvision's {', '.join(blocks.BLOCKS)}"
+    known = f"wrn-D-K, shake-shake-D-2xWd and torchvision's {', '.join(blocks.BLOCKS)}, most of timm's"
     problems = []
     if cfg.recompute:
         problems.append(f"recompute: {cfg.model.name} has no blocks to compute again; possible for {known}")

@@ -56,6 +56,9 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "data.unlabeled_head": None,
         "data.imbalance_unlabeled": None,
         "data.imbalance_order": "same",
+        "model.drop_path": 0.0,
+        "model.patch_size": None,
+        "model.pretrained": False,
     },
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;

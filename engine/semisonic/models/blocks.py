@@ -8,7 +8,7 @@ the blocks of the original.
 import types
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 from torch.utils.checkpoint import checkpoint
 
-from semisonic.models import shake_shake, torchvision_nets, wide_resnet
+from semisonic.models import shake_shake, timm_nets, torchvision_nets, wide_resnet
 from semisonic.models.networks import NETWORKS
 from semisonic.models.norm import computed_again
 from semisonic.models.randomness import RandomLayer, counted_anew, drawn_again
@@ -36,6 +36,11 @@ BLOCKS = {
     "vit": ("EncoderBlock",),
 }
 """How torchvision's names begin -> the classes of its blocks."""
+TIMM = (
+    "Block", "BlockPostNorm", "Bottleneck", "InvertedResidual", "EdgeResidual", "DepthwiseSeparableConv", "ConvBnAct",
+    "MobileAttention",
+)  # fmt: skip
+"""How the names of timm's classes of blocks end."""
 OWN = (wide_resnet, shake_shake)
 """Networks of this package that are made of blocks: modules with `parse` and `Block`."""
 
@@ -46,8 +51,15 @@ def has_blocks(name: str) -> bool:
     """Whether the network of `model.name` is made of blocks that are known here."""
     if name in NETWORKS and NETWORKS[name].blocks:
         return True
+    if timm_nets.is_timm(name):
+        return timm_nets.unknown(name) is None and _timm_has_blocks(name)
     own = any(kind.parse(name) is not None for kind in OWN)
     return own or (name not in NETWORKS and name.startswith(tuple(BLOCKS)) and name in torchvision_nets.names())
+
+
+@cache
+def _timm_has_blocks(name: str) -> bool:
+    return bool(blocks_of(timm_nets.created(name)))
 
 
 def draws(name: str) -> bool:
@@ -95,23 +107,23 @@ def structure(block: nn.Module) -> Hashable:
     return type(block), repr(block), shapes
 
 
-def forward(block: nn.Module, *args: Any) -> Any:
+def forward(block: nn.Module, *args: Any, **named: Any) -> Any:
     """The block's own forward; a network calls each of its blocks once."""
     with counted_anew():
-        return type(block).forward(block, *args)
+        return type(block).forward(block, *args, **named)
 
 
-def recomputed(random: bool, block: nn.Module, *args: Any) -> Any:
+def recomputed(random: bool, block: nn.Module, *args: Any, **named: Any) -> Any:
     """The block's own forward, of which the backward keeps the arguments only. random: whether it draws numbers."""
     if not torch.is_grad_enabled():
-        return forward(block, *args)
+        return forward(block, *args, **named)
     # A dense block appends to the list of features that its layers were given.
     args = tree_map(lambda value: value, args)
     if torch.compiler.is_compiling():
         # The compiler leaves running statistics out of what it computes again, and repeats random numbers.
-        return checkpoint(lambda *own: forward(block, *own), *args, use_reentrant=False)
+        return checkpoint(lambda *own: forward(block, *own, **named), *args, use_reentrant=False)
     return checkpoint(
-        forward, block, *args, use_reentrant=False, preserve_rng_state=random, context_fn=_contexts
+        forward, block, *args, use_reentrant=False, preserve_rng_state=random, context_fn=_contexts, **named
     )  # fmt: skip
 
 
@@ -127,8 +139,8 @@ def _both(one: computed_again, two: drawn_again) -> Iterator[None]:
 
 
 def _bound(block: nn.Module, run: Forward) -> Forward:
-    def call(*args: Any) -> Any:
-        return run(block, *args) if block.training else forward(block, *args)
+    def call(*args: Any, **named: Any) -> Any:
+        return run(block, *args, **named) if block.training else forward(block, *args, **named)
 
     return call
 
@@ -136,8 +148,8 @@ def _bound(block: nn.Module, run: Forward) -> Forward:
 def _compiled(run: Forward, number: int) -> Forward:
     """A compiled copy. Dynamo counts recompilations by code object, so structures must not share one."""
 
-    def block_forward(block: nn.Module, *args: Any) -> Any:
-        return run(block, *args)
+    def block_forward(block: nn.Module, *args: Any, **named: Any) -> Any:
+        return run(block, *args, **named)
 
     code = block_forward.__code__.replace(co_name=f"block_forward_{number}")
     copy = types.FunctionType(code, globals(), code.co_name, None, block_forward.__closure__)
@@ -155,6 +167,8 @@ def _is_block(module: nn.Module) -> bool:
     kind = type(module)
     if kind.__module__.startswith("torchvision.models."):
         return any(kind.__name__ in names for names in BLOCKS.values())
+    if kind.__module__.startswith("timm.models."):
+        return kind.__name__.endswith(TIMM)
     known = tuple(kind for network in NETWORKS.values() for kind in network.blocks)
     return any(isinstance(module, own.Block) for own in OWN) or isinstance(module, known)
 

@@ -12,65 +12,25 @@ import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field
 from torch import nn
 
-from semisonic.models import pretrained, shake_shake, small, torchvision_nets, wide_resnet
+from semisonic.models import pretrained, shake_shake, small, timm_nets, torchvision_nets, wide_resnet
+from semisonic.models.config import ModelConfig
 from semisonic.models.head import DropoutLinear
 from semisonic.models.norm import convert_batch_norm
 from semisonic.models.randomness import convert_dropout
+from semisonic.models.timm_layers import convert_timm_layers
 from semisonic.models.wrapped import GIVEN, NetworkFactory, build_given
 from semisonic.registry import Registry
-from semisonic.schema import Config, Effect, UserError, UserPath
+from semisonic.schema import UserError
 
 FOUR_STAGE_STRIDE_FROM = 64
-
-
-class ModelConfig(Config):
-    name: str = "wrn-28-2"
-    """wrn-D-K (wrn-28-2, wrn-28-8, wrn-37-2, ...), shake-shake-26-2x32d, small, a classifier of torchvision
-    (resnet18, ...), or one that a plug-in registers."""
-    weights: Annotated[UserPath | None, Effect.CONTENT] = None
-    """For torchvision's networks: a file of weights to start from, such as ImageNet's (.pth with a state dict, or
-    .safetensors, in torchvision's naming). The head is new where the file has another number of classes."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of the head's inputs that are dropped in training."""
-    stem: Literal["auto", "3x3", "7x7"] = "auto"
-    """First layers of torchvision's residual networks and efficientnets: 3x3 = no downsampling, for small
-    images; 7x7 = the network's own; auto = 3x3 for images of at most 64 px."""
-    residual: Literal["tf", "port"] = "tf"
-    """Wide ResNets: tf = the TensorFlow original; port = the PyTorch ports, with dead BatchNorm layers."""
-    first_stride: Literal[1, 2] | None = None
-    """Wide ResNets: stride of the first stage. None = 1, but 2 for four stages (wrn-37-2) from 64 px."""
-    norm_momentum: float | None = Field(None, gt=0, le=1)
-    """Weight of the new batch in BatchNorm's running statistics. None = the network's own: 0.001 for wide
-    ResNets, 0.1 for shake-shake and small, torchvision's for its own."""
-    norm_eps: float | None = Field(None, gt=0, le=1)
-    """Added to BatchNorm's variance. None = the network's own: 0.001 for wide ResNets, 1e-5 for shake-shake and
-    small, torchvision's for its own."""
-    norm_start_up: float = Field(10.0, ge=0, le=1e6)
-    """Start-up correction w of BatchNorm's running statistics: at step t a batch counts by w / (t+w) where that is more
-    than `norm_momentum`. Not for loaded weights (`init`, `weights`). 0 = none."""
-    norm_sync: bool = True
-    """Normalize by the statistics of all ranks' batches. False = each rank by its own share."""
-    freeze: Literal["none", "stem", "backbone"] = "none"
-    """What of the network stays as its weights have it: stem = its first convolution or its patch embedding, with
-    positions; backbone = all but the head. A frozen BatchNorm normalizes by its running statistics, and frozen layers
-    drop nothing."""
-    tune: Literal["full", "lora", "probe"] = "full"
-    """What is trained: full = all that is not frozen; lora = the head, and low-rank adapters of linear layers, which
-    cost a few percent of the memory for gradients (needs semisonic[lora]); probe = the head alone."""
-    lora_rank: int = Field(4, ge=1, le=1024)
-    """Rank of the adapters."""
-    lora_alpha: float | None = Field(None, gt=0, le=1e6)
-    """What the adapters add counts by lora_alpha / lora_rank. None = twice the rank."""
-    lora_layers: str = "auto"
-    """Linear layers that get an adapter: auto = all but the head; or ends of their names, as attn.qkv,mlp.fc1."""
-    fingerprint: str | None = None
-    """Of a network that was given in Python, whose name is `given`: by this a run knows its own. Written by
-    `semisonic.train(network=...)`."""
+CONVERT = (
+    "convert a file of yours: safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'FILE.safetensors')"
+)
+"""How to come from a file that would be unpickled to one that is not."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +46,7 @@ class Network:
     blocks_draw: bool = False
     """Whether its blocks draw random numbers of torch's generator in training. An nn.Dropout does not."""
     own: bool = True
-    """Whether torchvision's fields (weights, stem) mean nothing to it."""
+    """Whether fields of torchvision's and timm's networks (weights, stem) mean nothing to it."""
     plug_in: bool = False
     """Whether it is a user's, and may bring weights along."""
 
@@ -113,6 +73,10 @@ def _torchvision(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
     return torchvision_nets.TorchvisionNet(cfg.name, classes, image_size, cfg.stem)
 
 
+def _timm(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
+    return timm_nets.TimmNet(cfg.name, classes, image_size, cfg.drop_path, cfg.patch_size)
+
+
 def _given(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
     raise UserError("model: the network was given in Python; pass it again, network=...")
 
@@ -122,6 +86,7 @@ SHAKE_SHAKE = Network(
     _shake_shake, "Shake-Shake of two branches, 2.9 M parameters; also 2x64d (11.7 M), 2x96d (26.2 M)"
 )
 TORCHVISION = Network(_torchvision, "torchvision's, random weights", own=False)
+TIMM = Network(_timm, "a classifier of timm by its name there, NAME or NAME.TAG", own=False)
 
 NETWORKS: Registry[Network] = Registry(
     "network",
@@ -177,6 +142,8 @@ def find(name: str) -> Network | None:
         return WIDE
     if shake_shake.parse(name) is not None:
         return SHAKE_SHAKE
+    if timm_nets.is_timm(name):
+        return TIMM if timm_nets.unknown(name) is None else None
     return TORCHVISION if name in torchvision_nets.names() else None
 
 
@@ -185,6 +152,7 @@ def models() -> dict[str, str]:
     return {
         **{name: network.summary for name, network in NETWORKS.items()},
         "wrn-D-K": WIDE.summary,
+        "timm/NAME": TIMM.summary,
         **dict.fromkeys(torchvision_nets.names(), TORCHVISION.summary),
     }
 
@@ -194,21 +162,41 @@ def model_problems(cfg: ModelConfig, image_size: int) -> list[str]:
     network = find(cfg.name)
     if network is None:
         return [_unknown(cfg.name)]
-    wide, own, errors = network.build is _wide, network.own, []
+    wide, own, timm, errors = network.build is _wide, network.own, network is TIMM, []
     if (cfg.name == GIVEN) != (cfg.fingerprint is not None):
         errors.append(f"model.name: {GIVEN} is a network of your own, in Python: semisonic.train(network=...)")
-    if cfg.weights is not None and own:
-        errors.append(f"model.weights: is for torchvision's networks, not for {cfg.name}; remove it, or use init")
-    elif cfg.weights is not None and cfg.weights.suffix not in pretrained.SUFFIXES:
-        errors.append(f"model.weights: {cfg.weights} must end in {' or '.join(pretrained.SUFFIXES)}")
+    errors += _weights_problems(cfg, own, timm)
     if cfg.residual == "port" and not wide:
         errors.append(f"model.residual: port is for wide ResNets (wrn-D-K), not for {cfg.name}; remove it")
     if cfg.first_stride is not None and not wide:
         errors.append(f"model.first_stride: is for wide ResNets (wrn-D-K), not for {cfg.name}; remove it")
-    if cfg.stem != "auto" and (own or not torchvision_nets.has_small_stem(cfg.name)):
+    if cfg.stem != "auto" and (own or timm or not torchvision_nets.has_small_stem(cfg.name)):
         errors.append(f"model.stem: {cfg.name} has one stem only; use auto")
+    if timm:
+        return errors + timm_nets.problems(cfg.name, image_size, cfg.drop_path, cfg.patch_size)
+    if cfg.drop_path:
+        errors.append(f"model.drop_path: is for timm's networks (timm/NAME), not for {cfg.name}; remove it")
+    if cfg.patch_size is not None:
+        errors.append(f"model.patch_size: is for timm's networks (timm/NAME), not for {cfg.name}; remove it")
     if not own and (size := torchvision_nets.size_error(cfg.name, image_size)) is not None:
         errors.append(f"model.name: {size}")
+    return errors
+
+
+def _weights_problems(cfg: ModelConfig, own: bool, timm: bool) -> list[str]:
+    errors = []
+    if cfg.weights is not None and own:
+        errors.append(
+            f"model.weights: is for torchvision's and timm's networks, not for {cfg.name}; remove it, or use init"
+        )
+    elif cfg.weights is not None and timm and cfg.weights.suffix != ".safetensors":
+        errors.append(f"model.weights: {cfg.weights} must end in .safetensors for timm's networks; {CONVERT}")
+    elif cfg.weights is not None and cfg.weights.suffix not in pretrained.SUFFIXES:
+        errors.append(f"model.weights: {cfg.weights} must end in {' or '.join(pretrained.SUFFIXES)}")
+    if cfg.pretrained and not timm:
+        errors.append(f"model.pretrained: is for timm's networks (timm/NAME), not for {cfg.name}; remove it")
+    elif cfg.pretrained and cfg.weights is not None:
+        errors.append("model.pretrained: the weights are those of model.weights already; remove one of the two")
     return errors
 
 
@@ -228,10 +216,16 @@ def build(cfg: ModelConfig, classes: int, image_size: int, factory: NetworkFacto
         network = found.build(cfg, classes, image_size)
     if cfg.dropout:
         network.head = DropoutLinear(network.head, cfg.dropout)  # type: ignore[arg-type]
+    try:
+        convert_timm_layers(network)
+    except ValueError as error:
+        raise UserError(f"model.name: {cfg.name}: {error}") from error
     return convert_batch_norm(convert_dropout(network), cfg.norm_momentum, cfg.norm_eps, cfg.norm_sync)
 
 
 def _unknown(name: str) -> str:
+    if timm_nets.is_timm(name) and (line := timm_nets.unknown(name)) is not None:
+        return line
     if name.startswith("wrn"):
         sizes = f"D = 6n+4 or 8n+5 up to {wide_resnet.DEEPEST}, and K up to {wide_resnet.WIDEST}"
         return f"model.name: {name} does not exist; wrn-D-K needs {sizes}, as wrn-28-2 or wrn-37-2"
@@ -241,4 +235,5 @@ def _unknown(name: str) -> str:
     close = difflib.get_close_matches(name, [*torchvision_nets.names(), *NETWORKS], n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     own = ", ".join(known for known in NETWORKS if not known.startswith("wrn"))
-    return f"model.name: no network {name}; {hint}Valid: wrn-D-K, {own}, torchvision's classifiers (resnet18)"
+    valid = f"wrn-D-K, {own}, torchvision's classifiers (resnet18), timm's (timm/NAME)"
+    return f"model.name: no network {name}; {hint}Valid: {valid}"

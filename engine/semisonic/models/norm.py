@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -166,7 +167,7 @@ def convert_batch_norm(
 
     momentum, eps: None keeps each layer's own. sync: as in `BatchNorm2d`. Returns the module, or its
     replacement where it is itself a layer. Raises ValueError for a layer with momentum None (cumulative
-    average), whose weight would change every step.
+    average), whose weight would change every step, and for a kind of BatchNorm2d with a forward of its own.
     """
     if isinstance(module, nn.BatchNorm2d):
         return _converted(module, momentum, eps, sync)
@@ -179,23 +180,28 @@ def convert_batch_norm(
     return module
 
 
+Layer = TypeVar("Layer", bound=BatchNorm2d)
+
+
+def taken_over(layer: nn.BatchNorm2d, kind: type[Layer]) -> Layer:
+    """A layer of ours with the tensors, numbers and mode of another one."""
+    made = kind(
+        layer.num_features, affine=layer.affine, track_running_stats=layer.track_running_stats, device="meta"
+    )  # fmt: skip
+    made._parameters, made._buffers = layer._parameters, layer._buffers
+    made.train(layer.training)
+    made.eps, made.momentum = layer.eps, layer.momentum  # type: ignore[assignment]
+    return made
+
+
 def _converted(layer: nn.BatchNorm2d, momentum: float | None, eps: float | None, sync: bool) -> BatchNorm2d:
     momentum = layer.momentum if momentum is None else momentum
     if momentum is None:
-        raise ValueError("convert_batch_norm: a layer has momentum None (cumulative average); give a number")
+        raise ValueError("a BatchNorm2d has momentum None (cumulative average); give it a number")
     if not isinstance(layer, BatchNorm2d):
-        old, layer = (
-            layer,
-            BatchNorm2d(
-                layer.num_features,
-                affine=layer.affine,
-                track_running_stats=layer.track_running_stats,
-                device="meta",
-            ),
-        )
-        layer._parameters, layer._buffers = old._parameters, old._buffers
-        layer.train(old.training)
-        layer.eps = old.eps
+        if type(layer).forward is not nn.BatchNorm2d.forward:
+            raise ValueError(f"{type(layer).__name__} is a BatchNorm2d with a forward of its own, which is not known")
+        layer = taken_over(layer, BatchNorm2d)
     layer.momentum, layer.sync = momentum, sync
     layer.eps = layer.eps if eps is None else eps
     return layer

@@ -1,12 +1,10 @@
 """The tensors that a network would have, without the memory that they take; and whether others are those."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from semisonic.models.meta import without_memory
 from semisonic.models.networks import ModelConfig, build
 from semisonic.schema import UserError
 from semisonic.text import name_of
@@ -23,7 +21,7 @@ def sketch(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module | None:
     None for a network of a plug-in whose builder looks at values. Raises `UserError` as `build` does.
     """
     try:
-        with torch.device("meta"), _NothingDrawn():
+        with without_memory():
             return build(cfg, classes, image_size)
     except (NotImplementedError, RuntimeError):  # what torch raises of values that are nowhere
         return None
@@ -33,26 +31,6 @@ def outline(cfg: ModelConfig, classes: int, image_size: int) -> Outline | None:
     """The tensors of a `sketch`."""
     network = sketch(cfg, classes, image_size)
     return None if network is None else network.state_dict()
-
-
-class _NothingDrawn(TorchDispatchMode):
-    """Values that are nowhere are not drawn: on `meta`, torch loads its compiler for that, 140 MB and a second."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch loads the compiler to leave this class out of what it compiles
-
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        in_place = func._schema.name.endswith("_")  # type: ignore[attr-defined]
-        if in_place and torch.Tag.nondeterministic_seeded in func.tags:  # type: ignore[attr-defined]
-            return args[0]
-        return func(*args, **(kwargs or {}))
 
 
 def misfits(wanted: Outline, given: Mapping[str, Tensor]) -> list[str]:

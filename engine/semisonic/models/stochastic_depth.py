@@ -12,23 +12,24 @@ from semisonic.models.randomness import RandomLayer, draws_now
 
 class StochasticDepth(RandomLayer):
     """Sets samples of a residual branch [N, ...] to zero with probability `rate` in training, and divides the others
-    by 1 - rate. Has no part in the state dict."""
+    by 1 - rate. scaled: False leaves them as they are. Has no part in the state dict."""
 
     rate: Tensor
     """0-d float32."""
 
-    def __init__(self, rate: float):
+    def __init__(self, rate: float, scaled: bool = True):
         super().__init__()
         if not 0 <= rate < 1:
             raise ValueError(f"StochasticDepth: rate must be in [0, 1), not {rate}")
         self.register_buffer("rate", torch.tensor(rate), persistent=False)
+        self.scaled = scaled
         self.add_number()
 
     def forward(self, x: Tensor) -> Tensor:
         if not draws_now(self):
             return x
         kept_N = self.uniforms(x, 1)[0] >= self.rate
-        scale_N = (kept_N / (1 - self.rate)).to(x.dtype)
+        scale_N = ((kept_N / (1 - self.rate)) if self.scaled else kept_N).to(x.dtype)
         return x * scale_N.view(-1, *[1] * (x.dim() - 1))
 
 

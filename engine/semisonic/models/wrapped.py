@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semisonic.models.norm import BatchNorm2d, convert_batch_norm
-from semisonic.models.randomness import RandomLayer, convert_dropout
+from semisonic.models.randomness import RandomLayer
+from semisonic.models.timm_layers import convert_layers
 from semisonic.schema import UserError
 
 GIVEN = "given"
@@ -152,17 +152,9 @@ def _find_head(module: nn.Module, classes: int, image_size: int) -> tuple[str, n
 
 def _converted(body: nn.Module) -> nn.Module:
     try:
-        convert_batch_norm(body)
+        return convert_layers(body)
     except ValueError as error:
-        raise UserError("network: a BatchNorm2d has momentum None (cumulative average); give it a number") from error
-    for name, layer in body.named_modules():
-        other = isinstance(layer, nn.modules.batchnorm._NormBase) and not isinstance(layer, BatchNorm2d)
-        if other and layer.track_running_stats:
-            raise UserError(
-                f"network: {type(layer).__name__} ({name}) has running statistics that would not be kept equal over "
-                "ranks and forwards; use BatchNorm2d, GroupNorm or LayerNorm"
-            )
-    return convert_dropout(body)
+        raise UserError(f"network: {error}") from error
 
 
 def network_fingerprint(network: nn.Module) -> str:

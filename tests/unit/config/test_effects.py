@@ -146,6 +146,9 @@ LATER = {
     "data.imbalance_unlabeled": (4, Effect.RESULTS),
     "data.imbalance_order": (4, Effect.RESULTS),
     "frozen": (4, Effect.FREE),
+    "model.drop_path": (4, Effect.RESULTS),
+    "model.patch_size": (4, Effect.RESULTS),
+    "model.pretrained": (4, Effect.RESULTS),
 }
 """Fields that came after version 0.1.0, with the schema that brought them. A field that is in none of these lists is
 to be decided about: its effect, and what runs did before it was there, in `migrations.ADDED` for every schema below."""
