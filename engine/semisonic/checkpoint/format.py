@@ -14,7 +14,7 @@ old ones removed. Nothing is pickled. Only the process that writes a run's check
 import errno
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +34,8 @@ from semisonic.text import dump_json
 T = TypeVar("T")
 
 FORMAT = 2
+NETWORK, EMA = "network.", "ema."
+"""What names of a run's network and of its average begin with."""
 TRIES = 100
 """Checkpoints of a run at work that a reader tries: of each it has as long as the run takes to the next."""
 
@@ -211,10 +213,11 @@ def _load(path: Path) -> Checkpoint:
     try:
         read_state(path)  # of another format: its files have other names
         if not (damage := problem(path)):
+            state = load_state(path)
             return Checkpoint(
-                model=load_tensors(path / "model.safetensors"),
+                model=with_shared(load_tensors(path / "model.safetensors"), state.get("shared", ()), path),
                 optimizer=load_tensors(path / "optimizer.safetensors"),
-                state=load_state(path),
+                state=state,
                 config=read_text(path / "config.yaml", LIMIT),
             )
     except OtherFormat:
@@ -224,6 +227,25 @@ def _load(path: Path) -> Checkpoint:
             raise  # it is as it was written, and wrong: no other one need be right
     back = f"; {_way_back(path.parent, path)}" if _is_checkpoint(path) else ""
     raise UserError(f"{path}: not a readable checkpoint ({damage}){back}")
+
+
+def without_shared(model: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """A run's tensors without those of the network that are the EMA's own memory, and the names of these."""
+
+    def memory(tensor: Tensor | None) -> object:
+        return None if tensor is None or not tensor.numel() else (tensor.data_ptr(), tensor.shape, tensor.stride())
+
+    pairs = {name: EMA + name.removeprefix(NETWORK) for name in model if name.startswith(NETWORK)}
+    shared = [own for own, ema in pairs.items() if memory(model[own]) == memory(model.get(ema)) is not None]
+    rest = {name: tensor for name, tensor in model.items() if name not in set(shared)}
+    return rest, [name.removeprefix(NETWORK) for name in shared]
+
+
+def with_shared(model: dict[str, Tensor], shared: Sequence[str], path: Path) -> dict[str, Tensor]:
+    """The reverse. Raises `UserError` where one of these is not there."""
+    if missing := [name for name in shared if EMA + name not in model]:
+        raise UserError(f"{path}: state.json: shared: there is no tensor {shown(EMA + missing[0])}")
+    return model | {NETWORK + name: model[EMA + name] for name in shared}
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -33,7 +33,8 @@ def averaged(model: Mapping[str, Tensor], head: Mapping[str, Any] | None) -> dic
 
 def alone(state: Mapping[str, Any]) -> dict[str, Any]:
     """The state.json of a checkpoint of weights alone, from which no run goes on."""
-    return {**state, "history": [], "scaler": {}, "meter": {}}
+    own = {name: value for name, value in state.items() if name != "shared"}
+    return {**own, "history": [], "scaler": {}, "meter": {}}
 
 
 def write(folder: Path, step: int, snapshot: checkpoints.Checkpoint) -> None:

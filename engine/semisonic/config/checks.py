@@ -139,8 +139,9 @@ def _tuning_problems(cfg: RunConfig) -> list[str]:
     own_weights = cfg.model.weights is not None or cfg.init is not None
     return tuning_problems(
         cfg.model,
+        data_sets.image_size(cfg.data),
         starts_from_weights=own_weights or (found is not None and found.plug_in),
-        pretext=cfg.algorithm_class.own_task,
+        own_task=cfg.algorithm_class.own_task,
         compile_blocks=cfg.compile == "blocks",
     )
 

@@ -21,6 +21,7 @@ from semisonic.inference.inputs import Inputs
 from semisonic.inference.labeled import labeled_slices
 from semisonic.models.networks import ModelConfig, build, find
 from semisonic.models.outline import misfits, named, outline
+from semisonic.models.tuning import without_adapters
 from semisonic.models.wrapped import GIVEN, network_fingerprint
 from semisonic.plugins import load_plugins, loaded_plugins, require_plugins
 from semisonic.records.schemas import mistakes
@@ -235,8 +236,8 @@ def weights_digest(classifier: Classifier) -> str:
 
 
 def _weights(checkpoint: checkpoints.Checkpoint, net: Literal["ema", "raw"], path: str | Path) -> dict[str, Tensor]:
-    """The state dict of the network as it was evaluated: with the head that an add-on has put in the main one's place,
-    and offsets of its predictions in its bias."""
+    """The state dict of the plain network as it was evaluated: with the head that an add-on has put in the main one's
+    place, offsets of its predictions in its bias, and adapters folded into the weights."""
     prefix = "ema." if net == "ema" else "network."
     weights = {k.removeprefix(prefix): v for k, v in checkpoint.model.items() if k.startswith(prefix)}
     if not weights:
@@ -251,7 +252,7 @@ def _weights(checkpoint: checkpoints.Checkpoint, net: Literal["ema", "raw"], pat
             if bias is None or list(bias.shape) != [len(offset)]:
                 raise UserError(f"{path}: state.json: head.offset: {len(offset)} numbers are not those of head.bias")
             weights["head.bias"] = bias + torch.tensor(offset, dtype=bias.dtype)
-    return weights
+    return without_adapters(weights, checkpoint.state["model"])
 
 
 def _built(

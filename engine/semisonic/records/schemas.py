@@ -177,6 +177,9 @@ class Head(Record):
 class Network(Record):
     name: Name
     fingerprint: str | None = None
+    tune: str | None = None
+    lora_rank: Annotated[int, Field(ge=1, le=1024)] = 1
+    lora_alpha: Annotated[Number, Field(gt=0, le=1e6)] | None = None
 
 
 class Scaler(Record):
@@ -212,6 +215,8 @@ class State(Record):
     algorithm: Name
     head: Head | None = None
     model: Network
+    shared: list[Name] = []
+    """Tensors of the network that are written once, as the EMA's: they are never trained."""
 
     @model_validator(mode="after")
     def _counts_of_all_classes(self) -> Self:

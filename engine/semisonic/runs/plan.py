@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from semisonic.checkpoint import format as checkpoints
 from semisonic.config.command_line import Invocation
 from semisonic.config.help import table
 from semisonic.config.run_config import RunConfig
@@ -220,12 +221,13 @@ def timed_checkpoint(trainer: Trainer) -> tuple[int, float, float]:
     """
     cfg, begin = trainer.cfg, time.perf_counter()
     with trainer.training_step.whole_parameters():
-        tensors = [value.detach().cpu() for value in trainer.algorithm.state_dict().values()]
+        model = checkpoints.without_shared(trainer.algorithm.state_dict())[0]
+        tensors = [value.detach().cpu() for value in model.values()]
         optimizer = optimizer_bytes(trainer.algorithm, cfg.optim)
     seconds = time.perf_counter() - begin
-    model = sum(tensor.nbytes for tensor in tensors)
-    size = model + optimizer
-    copy = seconds * size / model
+    copied = sum(tensor.nbytes for tensor in tensors)
+    size = copied + optimizer
+    copy = seconds * size / copied
     written = [0.0]
 
     def write() -> None:

@@ -141,7 +141,7 @@ def _algorithm(cfg: RunConfig, info: Info) -> Algorithm:
     """The algorithm of a run without its weights."""
 
     def network() -> nn.Module:
-        return tuned(build(cfg.model, info.classes, info.image_size), cfg.model)
+        return tuned(build(cfg.model, info.classes, info.image_size), cfg.model, info.image_size)
 
     return cfg.composition.build(network, info, cfg.ema, cfg.autocast)
 

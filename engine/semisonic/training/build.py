@@ -23,7 +23,7 @@ from semisonic.models.networks import build
 from semisonic.models.norm import BatchNorm2d, StartUp, is_fresh
 from semisonic.models.pretrained import load_weights
 from semisonic.models.torchvision_nets import TorchvisionNet
-from semisonic.models.tuning import tuned
+from semisonic.models.tuning import base_names, tuned, without_adapters
 from semisonic.models.wrapped import NetworkFactory
 from semisonic.schema import UserError
 from semisonic.training.process import on_main, start
@@ -143,7 +143,7 @@ def build_algorithm(
                 # One update a micro-batch: together they move the running statistics as far as one of the whole batch.
                 module.momentum = 1 - (1 - module.momentum) ** (1 / cfg.batch.micro)
                 module.start_up = cfg.model.weights is None and is_fresh(module)
-        return tuned(built, cfg.model)
+        return tuned(built, cfg.model, data.size)
 
     algorithm = cfg.composition.build(network, info, cfg.ema, cfg.autocast)
     if cfg.model.norm_start_up:
@@ -161,14 +161,16 @@ def initialize(algorithm: Algorithm, path: Path, classes: Sequence[str]) -> str:
     have stay as they were drawn.
     """
     checkpoint = checkpoints.load_checkpoint(path)
-    wanted = algorithm.network.state_dict()
+    own, names = algorithm.network.state_dict(), base_names(algorithm.network)
+    wanted = {plain: own[name] for plain, name in names.items()}
     given = {name.removeprefix("ema."): value for name, value in checkpoint.model.items() if name.startswith("ema.")}
+    given = without_adapters(given, checkpoint.state["model"])
     given, head = head_by_name(given, wanted, checkpoint.state["classes"], classes)
     fitting = {k: v for k, v in given.items() if k in wanted and v.shape == wanted[k].shape}
     # The head's alone would be another network's: its bias has the shape of any with as many classes.
     if not any(value.ndim > 1 and not name.startswith("head.") for name, value in fitting.items()):
         raise UserError(f"init: no layer of {path} fits; give its network, --model {checkpoint.state['model']['name']}")
-    algorithm.network.load_state_dict(fitting, strict=False)
+    algorithm.network.load_state_dict({names[plain]: value for plain, value in fitting.items()}, strict=False)
     shadow = dict(algorithm.ema.named_buffers())
     for name, value in algorithm.network.state_dict().items():
         shadow[name].copy_(value)

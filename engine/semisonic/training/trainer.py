@@ -335,9 +335,9 @@ class Trainer:
                     if self.accelerator.is_main_process:
                         optimizer[f"{role}/{name}"] = value
             if self.accelerator.is_main_process:
-                checkpoint = checkpoints.Checkpoint(
-                    self.algorithm.state_dict(), optimizer, self.description(), self.cfg.dump()
-                )
+                model, shared = checkpoints.without_shared(self.algorithm.state_dict())
+                state = self.description() | ({"shared": shared} if shared else {})
+                checkpoint = checkpoints.Checkpoint(model, optimizer, state, self.cfg.dump())
                 self.checkpoint_writer.submit(self.step, checkpoint, self.best_step)
 
     def save_snapshot(self) -> None:

@@ -138,7 +138,7 @@ def test_the_average_shares_what_is_never_trained():
     """One tensor for both, also after the networks were moved; names of the state dict stay."""
     torch.manual_seed(0)
     cfg = ModelConfig(name="wrn-10-1", freeze="backbone")
-    algorithm = MeanTeacher(MeanTeacher.Config(), lambda: tuned(build(cfg, 5, 8), cfg), info(), EmaConfig(decay=0.5))
+    algorithm = MeanTeacher(MeanTeacher.Config(), lambda: tuned(build(cfg, 5, 8), cfg, 8), info(), EmaConfig(decay=0.5))
     algorithm.double().to(memory_format=torch.channels_last)
     own, shadow = algorithm.network.state_dict(), algorithm.ema.state_dict()
     assert own.keys() == shadow.keys()
