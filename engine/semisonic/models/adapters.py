@@ -89,9 +89,9 @@ def add_adapters(network: nn.Module, image_size: int, rank: int, alpha: float, l
     from peft import LoraConfig, inject_adapter_in_model  # it imports much
 
     only = "|".join(map(re.escape, targets))
-    inject_adapter_in_model(
-        LoraConfig(r=rank, lora_alpha=alpha, target_modules=only, lora_dropout=0.0), network, ADAPTER
-    )
+    about = LoraConfig(r=rank, target_modules=only, lora_dropout=0.0)
+    about.lora_alpha = alpha  # type: ignore[assignment]  # peft's hint says int, its arithmetic takes any
+    inject_adapter_in_model(about, network, ADAPTER)
     for name, parameter in network.named_parameters():  # peft has frozen the head as well
         parameter.requires_grad_(name.startswith("head.") or is_adapter(name))
     mark([module for module in network.modules() if getattr(module, "running_mean", None) is not None])
