@@ -8,6 +8,7 @@ import torch
 
 from semisonic.algorithms.registry import BASELINE, is_pretext
 from semisonic.config.execution import Execution, settle
+from semisonic.config.expectations import expectation_problems
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import CALLS_AHEAD, steps_per_call
 from semisonic.data.sets import registry as data_sets
@@ -44,10 +45,9 @@ def find_problems(cfg: RunConfig) -> list[str]:
     problems += data_sets.data_problems(cfg.data)
     found = model_problems(cfg.model, data_sets.image_size(cfg.data)) + _tuning_problems(cfg)
     problems += found + cfg.optim.problems + ([] if found else _layer_problems(cfg))
-    if cfg.model.weights is not None and cfg.data.name != "folder" and cfg.data.normalize == "own":
-        problems.append("data.normalize: own is not what ImageNet weights (model.weights) expect; use imagenet")
     if cfg.frozen == "on" and is_pretext(cfg.algorithm.name):
         problems.append(f"frozen: {cfg.algorithm.name} is a pretext task, whose weights are yet to come; use auto")
+    problems += expectation_problems(cfg)
     if world_size > 1 and cfg.model.residual == "port":
         problems.append("model.residual: port leaves parameters without gradient, which ranks cannot reduce; use tf")
     return problems + tracker_problems(cfg.log.trackers)

@@ -9,24 +9,23 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin
-
-from pydantic import ValidationError
+from typing import Any, get_args
 
 from semisonic.algorithms.registry import ALGORITHMS, BASELINE, DEFAULT
 from semisonic.config.checks import find_problems
+from semisonic.config.expectations import sized, with_expected
 from semisonic.config.fields import RECORDED, algorithm_name, describe_fields
-from semisonic.config.hints import close_to, of_a_value, unknown_field, unknown_fields, unknown_name, without_recipe
+from semisonic.config.hints import close_to, unknown_field, without_recipe
 from semisonic.config.migrations import is_saved, migrated
 from semisonic.config.renamed import announce, current, rename
 from semisonic.config.run_config import RunConfig
 from semisonic.config.sections import section_model
+from semisonic.config.validation import LONGEST, validated
 from semisonic.data.sets.registry import data_sets
 from semisonic.plugins import Plugin, load_plugins, plugin_files, require_plugins
 from semisonic.recipes import RECIPES, method_changes
 from semisonic.records.yaml_text import read_yaml
-from semisonic.schema import Config, UserError, expanded
-from semisonic.text import printable
+from semisonic.schema import UserError, expanded
 
 
 @dataclass(frozen=True)
@@ -160,6 +159,8 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
         {**merged, "plugins": [plugin.model_dump(exclude_none=True) for plugin in args.plugins]}, args.typed
     )
     problems += more
+    if "size" not in _section(own, "data"):
+        cfg = sized(cfg, _section(_recipe(name, own), "model").get("name"), args.resume)
     if args.extend and not args.resume:
         problems.append("--extend: plans the rest of a run anew; give --resume as well, and the new length as --steps")
     if cfg.init and not args.resume and not cfg.init.exists():
@@ -170,7 +171,7 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
     problems += [problem for problem in find_problems(cfg) if problem not in problems]
     if problems:
         raise UserError(problems)
-    return cfg
+    return cfg if args.resume else with_expected(cfg)  # a run that is continued has settled it
 
 
 def _folder_named(out: str | Path) -> Path:
@@ -185,10 +186,6 @@ def _check_plugins(from_file: dict[str, Any], args: Arguments) -> None:
     """Takes the record of plug-ins out of a file's fields. Raises `UserError` where one of them was not given: without
     it, what it registers would be reported as mistakes."""
     require_plugins(from_file.pop("plugins", None) or (), args.plugins, str(args.config), exact=args.resume)
-
-
-LONGEST = 40
-"""Characters of a value that a message repeats, and of a number that anybody means."""
 
 
 def _recipe(name: str, own: dict[str, Any]) -> dict[str, Any]:
@@ -321,80 +318,3 @@ def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
 def _lasting(key: str, section: dict[str, Any]) -> dict[str, Any]:
     """What a section says whatever it names."""
     return {name: value for name, value in section.items() if name in LASTING.get(key, ())}
-
-
-def _model(section: str, fields: dict[str, Any]) -> type[Config] | None:
-    """What a section's fields are, or None where there is no such section."""
-    kind = section_model(RunConfig, section, algorithm_name(fields)) if section in RunConfig.model_fields else None
-    return kind if isinstance(kind, type) and issubclass(kind, Config) else None
-
-
-def validated(fields: dict[str, Any], typed: dict[str, str] | None = None) -> tuple[RunConfig, list[str]]:
-    """The configuration, and one line per wrong field; wrong fields are then at their defaults.
-
-    typed: dotted fields as they were typed.
-    """
-    fields = dict(fields)
-    if isinstance(fields.get("algorithm"), dict):
-        fields["algorithm"] = {"name": DEFAULT, **fields["algorithm"]}
-    for section, inner in fields.items():
-        own = _model(section, fields) if isinstance(inner, dict) else None
-        if own:
-            fields[section] = _with_tuples(inner, own)
-    problems: list[str] = []
-    while True:
-        try:
-            return RunConfig.model_validate(fields), problems
-        except ValidationError as error:
-            for item in error.errors():
-                path = [str(part) for part in item["loc"]]
-                if item["type"] == "extra_forbidden":
-                    lines = unknown_fields(path, fields, algorithm_name(fields), typed or {})
-                else:
-                    lines = [_describe(path, item)]
-                problems += [line for line in lines if line not in problems]
-                fields = _without(fields, path)
-
-
-def _with_tuples(fields: dict[str, Any], model: type[Config]) -> dict[str, Any]:
-    """The fields of a section, and of sections inside it, where a tuple may be given as text: `1,2`."""
-    found = dict(fields)
-    for name, info in model.model_fields.items():
-        value, kind = fields.get(name), info.annotation
-        if get_origin(kind) is tuple and isinstance(value, str):
-            found[name] = [part for part in value.split(",") if part and part != "none"]
-        elif isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Config):
-            found[name] = _with_tuples(value, kind)
-    return found
-
-
-EXPECTED = {
-    "int_": "a whole number",
-    "float_": "a number",
-    "bool_": "true or false",
-    "finite_number": "a finite number",
-    "model_": "a section of fields",
-}
-
-
-def _describe(path: list[str], item: Any) -> str:
-    name = ".".join(path)
-    if item["type"] == "unknown_algorithm":
-        return unknown_name(f"{name}.name", item["ctx"]["tag"], ALGORITHMS)
-    few = item["type"] == "missing" and path[-1].isdigit()
-    if few or item["type"] == "too_long":
-        values = printable(",".join(map(str, item["input"])), 2 * LONGEST)
-        return f"{'.'.join(path[:-1]) if few else name}: {values} are too {'few' if few else 'many'} values"
-    message = item["msg"].removeprefix("Input should be ").removeprefix("a ").removeprefix("Value error, ")
-    expected = next((text for start, text in EXPECTED.items() if item["type"].startswith(start)), message)
-    given = repr(item["input"])
-    given = given if len(given) <= LONGEST else f"{given[:LONGEST]}..."
-    return f"{name}: {given} is not valid; expected {expected}{of_a_value(name, item)}"
-
-
-def _without(fields: dict[str, Any], path: list[str]) -> dict[str, Any]:
-    head, *tail = path
-    inner = fields.get(head)
-    if tail and isinstance(inner, dict) and tail[0] in inner:
-        return {**fields, head: _without(inner, tail)}
-    return {key: value for key, value in fields.items() if key != head}

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from semisonic.algorithms.registry import ALGORITHMS, DEFAULT
 from semisonic.config.run_config import RunConfig
 from semisonic.config.sections import section_model
+from semisonic.data.sets.base import ExpectedConfig
 from semisonic.schema import Config
 
 
@@ -68,6 +69,10 @@ RECORDED = {
     "plugins": "a plug-in is named with --plugin FILE",
     "data.fingerprint": "a run records it of images that are given in Python; nobody gives it",
     "model.fingerprint": "a run records it of a network that is given in Python; nobody gives it",
+    **dict.fromkeys(
+        (f"data.expected.{field}" for field in ExpectedConfig.model_fields),
+        "a run records what its weights expect; to show images otherwise, use data.normalize",
+    ),
 }
 """Fields that a run records and nobody gives, and what to say who does."""
 

@@ -51,6 +51,13 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "model.tune": "full",
         "optim.backbone_lr": 1.0,
         "optim.layer_decay": 1.0,
+        "data.crop_ratio": None,
+        "data.expected.crop": None,
+        "data.expected.interpolation": "bilinear",
+        "data.expected.mean": [0.0, 0.0, 0.0],
+        "data.expected.source": None,
+        "data.expected.std": [1.0, 1.0, 1.0],
+        "data.interpolation": "auto",
         "data.labels_head": None,
         "data.imbalance": 1.0,
         "data.unlabeled_head": None,
@@ -63,7 +70,7 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;
 those of the algorithm hold for every algorithm with such a field."""
-CHANGED: Mapping[int, Mapping[str, Any]] = {1: {"ema.start_up": "none"}}
+CHANGED: Mapping[int, Mapping[str, Any]] = {1: {"ema.start_up": "none"}, 3: {"data.normalize": "own"}}
 """Schema -> dotted fields whose default changed after it, with the default that they had."""
 ENTRIES_OF_0 = frozenset({
     "out", "seed", "steps", "baseline", "device", "precision", "compile", "recompute", "kernels", "replay",

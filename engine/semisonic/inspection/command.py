@@ -110,7 +110,8 @@ def _apart(argv: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
 
 def _fields(source: Path, tokens: Sequence[str]) -> tuple[DataConfig, int, list[str]]:
     """The section `data` with its given fields, the seed, and what is wrong with them."""
-    from semisonic.config.command_line import nested, parse_arguments, validated
+    from semisonic.config.command_line import nested, parse_arguments
+    from semisonic.config.validation import validated
 
     args, problems = parse_arguments(tokens)
     announce(args.notes)

@@ -20,6 +20,7 @@ from semisonic.checkpoint.atomic_files import write_bytes
 from semisonic.config.run_config import RunConfig
 from semisonic.contract import Rank
 from semisonic.data.sets.base import DataSet
+from semisonic.data.sets.shown import description
 from semisonic.data.sets.splits import Split
 from semisonic.reporting.frozen_baselines import NAMES, full_name
 from semisonic.reporting.output import lasting
@@ -118,6 +119,7 @@ class Console:
         rows = {
             "run folder": f"{cfg.run_folder}",
             "data": f"{data.name}: {len(data.classes)} classes, {data.size}x{data.size}, {data.test_count:,} test",
+            "images": description(data),
             "labels": labels_used(data.train.labels, split, len(data.classes)),
             "unlabeled pool": f"{len(split.unlabeled):,}" if views.unlabeled else "not read",
             "algorithm": " ".join(f"{key}={value}" for key, value in cfg.algorithm.model_dump().items()),

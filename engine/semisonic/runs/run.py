@@ -19,6 +19,7 @@ from semisonic.config.migrations import read_saved
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.named_places import remember
+from semisonic.data.sets.shown import as_shown
 from semisonic.data.sets.splits import Split, split_notes
 from semisonic.distributed import elastic
 from semisonic.distributed.consistency import Diverged
@@ -143,7 +144,7 @@ def _run(
         console.print(f"batch.micro: the run goes on with its {cfg.batch.micro} micro-batches a step")
     begun = on_main(accelerator, lambda: check_resumable(cfg, resume, invocation.extend))
     # The ranks share the manifest of a folder through a lock: one of them scans.
-    data = given.data or load(cfg, accelerator, invocation.verify_data)
+    data = as_shown(given.data, cfg.data) if given.data else load(cfg, accelerator, invocation.verify_data)
     check_ranks_alike(data, accelerator)
     if begun:
         on_main(accelerator, lambda: check_data(cfg.run_folder, data))

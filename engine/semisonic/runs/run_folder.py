@@ -9,7 +9,7 @@ from semisonic.checkpoint.folder_lock import LOCK
 from semisonic.config.checks import find_problems
 from semisonic.config.migrations import field_value, read_saved
 from semisonic.config.run_config import RunConfig
-from semisonic.data.sets.base import DataSet
+from semisonic.data.sets.base import DataSet, ExpectedConfig
 from semisonic.data.sets.fingerprint import TABLE
 from semisonic.data.sets.splits import Split, load_split, save_split
 from semisonic.records import schemas
@@ -74,8 +74,8 @@ def saved_micro(folder: Path) -> int | None:
 
 def as_begun(cfg: RunConfig) -> RunConfig:
     """`cfg` as the version meant it that began the run in its folder: fields that this version did not have are what it
-    did, where `cfg` has today's default; and with the classes that the run has settled, where `cfg` lists none. So the
-    command that a run was started with continues it."""
+    did, where `cfg` has today's default; and with the classes that the run has settled, where `cfg` lists none, and
+    with what its weights expected. So the command that a run was started with continues it."""
     if not (cfg.run_folder / "config.yaml").is_file():
         return cfg
     given, saved = cfg.model_dump(mode="json"), read_saved(cfg.run_folder)
@@ -84,6 +84,8 @@ def as_begun(cfg: RunConfig) -> RunConfig:
             cfg = _with_field(cfg, name, then)
     if not cfg.data.classes and (classes := field_value(saved.fields, "data.classes")):
         cfg = _with_field(cfg, "data.classes", tuple(classes))
+    if cfg.data.expected.source is None and (expected := field_value(saved.fields, "data.expected")):
+        cfg = _with_field(cfg, "data.expected", ExpectedConfig.model_validate(expected))
     return cfg
 
 

@@ -7,6 +7,7 @@ import torch
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.checkpoint import format as checkpoints
+from semisonic.config.expectations import with_expected
 from semisonic.config.run_config import RunConfig
 from semisonic.contract import Info
 from semisonic.data.sets.base import DataSet, ImageFiles
@@ -49,6 +50,7 @@ def build_trainer(
     the launcher nor the data.
     """
     accelerator = accelerator or start(cfg)
+    cfg = cfg if data else with_expected(cfg)
     data = data or load_data_set(cfg.data)
     split = split or draw_split(cfg, data)
     algorithm = begun(cfg, data, split, fresh, say, network)

@@ -23,6 +23,22 @@ OWN = ("folder", "given")
 """Names of data sets that are the user's own images."""
 
 
+class ExpectedConfig(Config):
+    """How the weights that a run starts from expect images, where `data.normalize` lets them say so. Written by a run;
+    nobody gives it."""
+
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Per channel, on the 0..1 scale."""
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Per channel, on the 0..1 scale."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """Of image files."""
+    crop: float | None = Field(None, gt=0, le=1)
+    """Share of the shorter side that evaluations show."""
+    source: str | None = None
+    """Whose this is; None: no weights say it, and the rest means nothing."""
+
+
 class DataConfig(Config):
     name: str = "digits"
     """digits, mnist, fashion-mnist, cifar10, cifar100, svhn, stl10, eurosat, a set of MedMNIST such as tissuemnist,
@@ -75,9 +91,17 @@ class DataConfig(Config):
     crop_area: float = Field(0.2, gt=0, le=1)
     """For image files: the least share of an image's area that a weak crop shows; the most is all of it. 0.2, as in the
     papers on ImageNet, is for photographs. Small images that are filled by what they show need more, such as 0.7."""
-    normalize: Literal["own", "imagenet"] = "own"
-    """Mean and deviation that pixels are normalized with: the data set's own (for `folder` ImageNet's), or ImageNet's,
-    which networks trained on it expect."""
+    normalize: Literal["auto", "own", "imagenet", "weights"] = "auto"
+    """How the network is shown images. weights = as the weights expect that the run starts from (model.weights,
+    model.pretrained, init): mean and deviation that pixels are normalized with, interpolation, and the part that
+    evaluations show. own = by the data set's own mean and deviation (for `folder` ImageNet's). imagenet = by
+    ImageNet's. auto = weights, where there are some that say what they expect, else own."""
+    crop_ratio: float | None = Field(None, gt=0, le=1)
+    """For image files: share of the shorter side that evaluations and predictions show, around the center. None = what
+    the weights expect that the run starts from (`normalize`), else 0.875."""
+    interpolation: Literal["auto", "bilinear", "bicubic"] = "auto"
+    """For image files: how they are resized, in training too. auto = as the weights expect that the run starts from
+    (`normalize`), else bilinear."""
     svhn_extra: bool = True
     """Add SVHN's 531,131 extra images to its training images."""
     csv: Annotated[UserPath | None, Effect.CONTENT] = None
@@ -123,6 +147,8 @@ class DataConfig(Config):
     absent_classes: Annotated[Literal["refuse", "warn"], Effect.FREE] = "refuse"
     """For `folder`: whether a class of `classes` without any labeled image is an error, or told and kept as one that
     the network cannot learn yet. Its number stays its own, and no draw waits for it."""
+    expected: ExpectedConfig = ExpectedConfig()
+    """What the weights expect that the run started from."""
     steps_per_call: Annotated[int, Effect.FREE] = Field(0, ge=0, le=1024)
     """Steps whose images one DALI call makes; 0 = as many as fit 2^22 pixels on a GPU (at most 8), 1 on the CPU."""
 

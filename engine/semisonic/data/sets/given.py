@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, Images
+from semisonic.data.sets.base import DataConfig, DataSet, Images
 from semisonic.data.sets.duplicates import without_duplicates
+from semisonic.data.sets.shown import as_shown
 from semisonic.data.sets.splits import shuffled_by_class
 from semisonic.schema import UserError
 
@@ -58,8 +59,6 @@ def given_data_set(images: GivenImages, cfg: DataConfig) -> DataSet:
     mean, std = mean_and_deviation(train.pixels)
     if not all(std):
         raise UserError("data: the training images have a channel that is the same everywhere; are they images?")
-    if cfg.normalize == "imagenet":
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
     data = DataSet(
         GIVEN,
         images.classes,
@@ -73,7 +72,7 @@ def given_data_set(images: GivenImages, cfg: DataConfig) -> DataSet:
         notes=tuple(notes),
         held_back=held_back,
     )
-    return without_duplicates(data, cfg)
+    return as_shown(without_duplicates(data, cfg), cfg)
 
 
 def given_problems(cfg: DataConfig) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from semisonic.data.sets import digits, eurosat, imagenet, medmnist, semi_aves
-from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet
+from semisonic.data.sets.base import DataConfig, DataSet
 from semisonic.data.sets.checks import repeated
 from semisonic.data.sets.duplicates import without_duplicates
 from semisonic.data.sets.eurosat import eurosat_problems, load_eurosat
@@ -19,6 +19,7 @@ from semisonic.data.sets.imbalance import shape_problems
 from semisonic.data.sets.label_counts import label_problems
 from semisonic.data.sets.medmnist import load_medmnist, medmnist_problems
 from semisonic.data.sets.semi_aves import aves_problems, load_aves
+from semisonic.data.sets.shown import as_shown
 from semisonic.data.sets.torchvision_sets import KNOWN, load_torchvision, torchvision_problems
 from semisonic.registry import Registry
 from semisonic.schema import UserError
@@ -153,6 +154,10 @@ def data_problems(cfg: DataConfig) -> list[str]:
     size = cfg.size or entry.size
     if entry.size is not None and not entry.files and cfg.crop_area != DataConfig().crop_area:
         problems.append(f"data.crop_area: is for image files; crops of {cfg.name} are those of data.pad")
+    if cfg.name == GIVEN or (entry.size is not None and not entry.files):
+        given = {"crop_ratio": cfg.crop_ratio is not None, "interpolation": cfg.interpolation != "auto"}
+        shown = f"is for image files; images of {cfg.name} are shown as they are"
+        problems += [f"data.{field}: {shown}" for field, is_given in given.items() if is_given]
     if cfg.pad is not None and size is not None and cfg.pad >= size:
         problems.append(
             f"data.pad: a margin of {cfg.pad} cannot be reflected from {size} pixels; give less than {size}"
@@ -193,4 +198,4 @@ def load_data_set(cfg: DataConfig) -> DataSet:
     if cfg.test == "none":
         data = replace(data, test=None)
     data = without_duplicates(data, cfg)
-    return replace(data, mean=IMAGENET_MEAN, std=IMAGENET_STD) if cfg.normalize == "imagenet" else data
+    return as_shown(data, cfg)

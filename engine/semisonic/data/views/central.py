@@ -1,10 +1,11 @@
 """The center of an image as weights were evaluated on it: resized by its shorter side, then cut out, as Pillow does.
 
 The shorter side becomes floor(size / crop) pixels, the longer one keeps the ratio, and the central size x size are
-taken. Only these are computed: a window of the image, resampled first along its rows and then along its columns, each
-rounded to whole levels as Pillow does. DALI repeats pixels at an image's edges where Pillow takes those that are there;
-so the window is continued in black, and what a filter misses there is made up for by a factor for each row and column.
-Of images that shrink and are more than twice as high as wide, Pillow 13 resamples the columns first, which at hard edges
+taken.
+Only these are computed: a window of the image, resampled first along its rows and then along its columns, each rounded
+to whole levels as Pillow does. DALI repeats pixels at an image's edges where Pillow takes those that are there; so the
+window is continued in black, and what a filter misses there is made up for by a factor for each row and column. Of
+images that shrink and are more than twice as high as wide, Pillow 13 resamples the columns first, which at hard edges
 makes a difference of some levels.
 
 Shape suffixes: N images, S size, K taps of a filter.
