@@ -10,6 +10,7 @@ from torch import nn
 from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.add_on import AddOn, Base, changes
 from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.label_weights import LabelWeights
 from semisonic.contract import Info, Views
 from semisonic.models.ema import EmaConfig
 
@@ -76,11 +77,16 @@ class Composition:
         ]
 
     def build(
-        self, network: Callable[[], nn.Module], info: Info, ema: EmaConfig, autocast: torch.dtype | None
+        self,
+        network: Callable[[], nn.Module],
+        info: Info,
+        ema: EmaConfig,
+        autocast: torch.dtype | None,
+        weights: LabelWeights | None = None,
     ) -> Algorithm:
         """The algorithm with its add-ons, its networks' weights drawn from torch's generator."""
         addons = {addon.name: addon.kind(addon.cfg, addon.base) for addon in self.addons}
-        return self.kind(self.cfg, network, info, ema, autocast, addons)
+        return self.kind(self.cfg, network, info, ema, autocast, addons, weights)
 
 
 def compose(kind: type[Algorithm], cfg: Any, sections: Mapping[str, Any]) -> Composition:

@@ -15,13 +15,14 @@ from torch.nn import functional as F
 
 from semisonic.algorithms.add_on import CHANGES, AddOn, changes
 from semisonic.algorithms.averaged import AveragedNetwork
+from semisonic.algorithms.label_weights import LabelWeights
 from semisonic.algorithms.ramps import ramp_length, shares_of_the_run
 from semisonic.algorithms.row_keys import phase
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, Guess, Info, Runner, Seen, StepOutput, Views, merge
 from semisonic.models.ema import EmaConfig, averaged_parameters, shadow_of
 from semisonic.schema import Config
-from semisonic_kernels.losses import pseudo_labels
+from semisonic_kernels.losses import consistency_loss, pseudo_labels
 
 
 class Algorithm(AveragedNetwork):
@@ -57,12 +58,14 @@ class Algorithm(AveragedNetwork):
         ema: EmaConfig | None = None,
         autocast: torch.dtype | None = None,
         addons: Mapping[str, AddOn] | None = None,
+        weights: LabelWeights | None = None,
     ):
         super().__init__(build(), info, ema or EmaConfig(), autocast)
         self.cfg, self.info = cfg, info
         self.build = build  # for methods with further networks
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("held_out_counts", torch.zeros(2, dtype=torch.int64))
+        self.label_weights = weights
         self.setup(info)
         self.addons, self.ema_heads = nn.ModuleDict(), nn.ModuleDict()
         for name, addon in (addons or {}).items():
@@ -220,21 +223,45 @@ class Algorithm(AveragedNetwork):
             logits_UC = addon.trained_logits(logits_UC, seen)
         return logits_UC
 
-    def labeled_weights(self, label_B: Tensor) -> Tensor | None:
-        """How much each labeled sample counts [B]; None: all by 1."""
-        weights_B = None
+    def labeled_weights(self, label_B: Tensor, index_B: Tensor | None = None) -> Tensor | None:
+        """How much each labeled sample counts [B]; None: all by 1. index: positions in the labeled set."""
+        own = self.label_weights
+        return self._changed_weights(None if own is None else own.of(label_B, index_B), label_B)
+
+    def _changed_weights(self, weights_B: Tensor | None, label_B: Tensor) -> Tensor | None:
+        """Weights with the changes of add-ons."""
         for addon in self._that("labeled_weights"):
             weights_B = torch.ones_like(label_B, dtype=self.pixel_mean.dtype) if weights_B is None else weights_B
             weights_B = addon.labeled_weights(weights_B, label_B)
         return weights_B
 
-    def labeled_loss(self, seen: Seen, label_B: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy of the labeled samples, 0-d."""
-        logits_BC, weights_B = self.labeled_logits(seen), self.labeled_weights(label_B)
+    def labeled_loss(
+        self, seen: Seen, label_B: Tensor, label_smoothing: float = 0.0, index_B: Tensor | None = None
+    ) -> Tensor:
+        """Mean weighted cross-entropy of the labeled samples, 0-d. index: their positions in the labeled set."""
+        logits_BC, weights_B = self.labeled_logits(seen), self.labeled_weights(label_B, index_B)
         if weights_B is None:
             return F.cross_entropy(logits_BC, label_B, label_smoothing=label_smoothing)
         losses_B = F.cross_entropy(logits_BC, label_B, reduction="none", label_smoothing=label_smoothing)
         return (weights_B * losses_B).mean()
+
+    def weighed(self, targets_BC: Tensor, index_B: Tensor) -> Tensor:
+        """Targets [B, C] of labeled samples, each times the image's own weight, to be mixed with one another."""
+        image_B = None if self.label_weights is None else self.label_weights.of_images(index_B)
+        return targets_BC if image_B is None else targets_BC * image_B[:, None]
+
+    def mixed_labeled_loss(
+        self, seen: Seen, targets_BC: Tensor, label_B: Tensor, index_B: Tensor | None = None
+    ) -> Tensor:
+        """The same of samples whose labels are mixed with others' to targets [B, C], where label and index are of the
+        larger part. A class counts by its share of the target, and the image by the weight of the larger part; without
+        an index, targets are `weighed` already."""
+        own = self.label_weights
+        image_B = None if own is None or index_B is None else own.of_images(index_B)
+        weights_B = self._changed_weights(image_B, label_B)
+        if own is not None and own.by_class is not None:
+            targets_BC = targets_BC * own.by_class
+        return consistency_loss(self.labeled_logits(seen), targets_BC, weights_B)
 
     @torch.no_grad()
     def guess_labels(self, seen: Seen, threshold: float | Tensor = 0.0) -> Guess:

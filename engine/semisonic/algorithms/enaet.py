@@ -120,7 +120,7 @@ class EnAET(MixMatch):
         encoded = self.encode(torch.cat([mixed, *changed, self.normalize(first)]), [*rows, count])
         mix, moved = parted(self.look_at_encoded(encoded[:-count], rows), mixtures)
         x, u = parted(mix, labels)
-        labeled = consistency_loss(self.labeled_logits(x), q_NC[:labels], self.labeled_weights(batch.y))
+        labeled = self.mixed_labeled_loss(x, q_NC[:labels], batch.y, batch.x_index)
         unlabeled = probability_mse(self.trained_logits(u), q_NC[labels:])
         decoded = self.decode(encoded[-count:], torch.split(encoded[mixtures:-count], count), theta)
         cross_entropy = consistency_loss(self.trained_logits(moved), target_UC.repeat(len(changed), 1))

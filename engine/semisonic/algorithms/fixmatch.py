@@ -50,7 +50,7 @@ class FixMatch(Algorithm):
         x, weak, strong = self.look(batch.x["weak"], batch.u["weak"], batch.u["strong"])
         guess = self.guess_labels(weak, self.cfg.threshold)
 
-        labeled = self.labeled_loss(x, batch.y)
+        labeled = self.labeled_loss(x, batch.y, index_B=batch.x_index)
         unlabeled = consistency_loss(self.trained_logits(strong), guess.targets, guess.mask)
         loss = labeled + self.cfg.weight * unlabeled
 

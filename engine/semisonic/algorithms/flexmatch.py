@@ -78,7 +78,7 @@ class FlexMatch(Algorithm):
         guess = self.guess_labels(weak, threshold_C)
         learned_U = guess.confidence >= self.cfg.threshold
 
-        labeled = self.labeled_loss(x, batch.y)
+        labeled = self.labeled_loss(x, batch.y, index_B=batch.x_index)
         unlabeled = consistency_loss(self.trained_logits(strong), guess.targets, guess.mask)
         loss = labeled + self.cfg.weight * unlabeled
 

@@ -85,6 +85,7 @@ class ICT(Algorithm):
         cfg, blocks = self.cfg, len(batch.y) // self.cfg.block
         draws = {name: draw[:, 0] for name, draw in batch.draws.items()}
         x, u, y_BC = batch.x["weak"], batch.u["weak"], one_hot(batch.y, self.info.classes).to(self.pixel_mean.dtype)
+        y_BC = self.weighed(y_BC, batch.x_index)
         with torch.no_grad():
             teacher_UC = self.guessed_logits(self.look(u, module="ema")[0])
             p_UC = teacher_UC.softmax(-1)
@@ -97,7 +98,7 @@ class ICT(Algorithm):
             q_UC = q_UC.softmax(-1)
         seen_x, seen_u = self.look(x, u)
 
-        labeled = consistency_loss(self.labeled_logits(seen_x), y_BC, self.labeled_weights(batch.y))
+        labeled = self.mixed_labeled_loss(seen_x, y_BC, batch.y)
         unlabeled = (probability_mse if cfg.loss == "mse" else consistency_loss)(self.trained_logits(seen_u), q_UC)
         ramp = sigmoid_ramp if cfg.shape == "sigmoid" else linear_ramp
         loss = labeled + cfg.weight * ramp(self.step, cfg.ramp, self.info.steps) * unlabeled

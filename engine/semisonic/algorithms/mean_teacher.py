@@ -55,7 +55,7 @@ class MeanTeacher(Algorithm):
 
     def loss(self, batch: Batch) -> StepOutput:
         x, student = look_at_streams(self, batch.x["weak"], batch.u["student"], statistics=self.cfg.statistics)
-        labeled = self.labeled_loss(x, batch.y)
+        labeled = self.labeled_loss(x, batch.y, index_B=batch.x_index)
         unlabeled = probability_mse(student.logits, soft_labels(self.teach(batch)))
         ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
         loss = labeled + self.cfg.weight * ramp * unlabeled

@@ -31,7 +31,7 @@ from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.settings import ADAM, ONE_TO_ONE, Changes, Setting
 from semisonic.contract import Batch, Seen, StepOutput, Views, parted
 from semisonic.schema import Config
-from semisonic_kernels.losses import consistency_loss, one_hot, probability_mse, sharpen, soft_labels
+from semisonic_kernels.losses import one_hot, probability_mse, sharpen, soft_labels
 from semisonic_kernels.mixup import mixup
 
 UNLABELED_WEIGHTS = {"cifar10": 75.0, "cifar100": 150.0, "svhn": 250.0, "stl10": 50.0}
@@ -86,7 +86,7 @@ class MixMatch(Algorithm):
         target_UC = sharpen(self.guess(batch), self.cfg.temperature)
         x, y_BC, u, q_NC = self.mixed(batch, target_UC)
 
-        labeled = consistency_loss(self.labeled_logits(x), y_BC, self.labeled_weights(batch.y))
+        labeled = self.mixed_labeled_loss(x, y_BC, batch.y, batch.x_index)
         unlabeled = probability_mse(self.trained_logits(u), q_NC)
         loss = labeled + self.cfg.weight * linear_ramp(self.step, self.cfg.ramp, self.info.steps) * unlabeled
 

@@ -34,7 +34,7 @@ from semisonic.algorithms.predictions import Calibration, read_predictions
 from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.row_keys import phase
 from semisonic.algorithms.settings import Changes, Setting
-from semisonic.contract import Batch, Engine, Info, Runner, StepOutput, Views, merge
+from semisonic.contract import Batch, Engine, Info, Runner, Seen, StepOutput, Views, merge
 from semisonic.models.randomness import Dropout, without_draws
 from semisonic.schema import LARGEST_RATE, Config, Effect, UserError, UserPath
 from semisonic_kernels.losses import consistency_loss, pseudo_labels, soft_labels
@@ -101,6 +101,7 @@ class MPL(Algorithm):
     Config = MPLConfig
     cfg: MPLConfig
     roles = ("student", "teacher")
+    open_to = ("labeled_weights",)
     baseline: Tensor
     table: Tensor
 
@@ -202,12 +203,17 @@ class MPL(Algorithm):
     def judge(self, batch: Batch) -> Tensor:
         with without_draws():
             (logits_BC,) = self.classify(batch.x["weak"], track=False)
-        return F.cross_entropy(logits_BC, batch.y)
+        return self.label_loss(logits_BC, batch)
+
+    def label_loss(self, logits_BC: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
+        """Mean weighted cross-entropy of the labeled images, 0-d: what the teacher learns from, and what its labels
+        are to lower of the student."""
+        return self.labeled_loss(Seen(logits_BC, logits_BC), batch.y, label_smoothing, batch.x_index)
 
     def study(self, batch: Batch, label_U: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         logits_BC, strong_UC = self.learn("network", batch.x["weak"], batch.u["strong"])
         loss = F.cross_entropy(strong_UC, label_U, label_smoothing=self.cfg.label_smoothing)
-        return loss, loss_metrics(F.cross_entropy(logits_BC, batch.y), loss, logits_BC, batch.y)
+        return loss, loss_metrics(self.label_loss(logits_BC, batch), loss, logits_BC, batch.y)
 
     def label(self, batch: Batch) -> Tensor:
         return self.taught(batch, track=False)["strong"].argmax(-1)
@@ -221,7 +227,7 @@ class MPL(Algorithm):
         loss = torch.zeros_like(strong_UC[0, 0])
         if cfg.variant == "uda":
             mask_U = pseudo_labels(logits["weak"], cfg.threshold, cfg.temperature).mask
-            labeled = F.cross_entropy(logits["x"], batch.y, label_smoothing=cfg.label_smoothing)
+            labeled = self.label_loss(logits["x"], batch, cfg.label_smoothing)
             uda = consistency_loss(strong_UC, soft_labels(logits["weak"], cfg.temperature), mask_U)
             ramp = linear_ramp(self.step + 1, self.steps_of(cfg.uda_steps, UDA_STEPS))
             loss = labeled + cfg.uda_weight * ramp * uda

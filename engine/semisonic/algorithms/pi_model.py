@@ -55,7 +55,7 @@ class PiModel(Algorithm):
         x, first, second = look_at_streams(
             self, batch.x["weak"], batch.u["first"], batch.u["second"], statistics=self.cfg.statistics
         )
-        labeled = self.labeled_loss(x, batch.y)
+        labeled = self.labeled_loss(x, batch.y, index_B=batch.x_index)
         unlabeled = probability_mse(second.logits, soft_labels(first.logits))
         ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
         loss = labeled + self.cfg.weight * ramp * unlabeled

@@ -120,7 +120,7 @@ class PolicyMixMatch(MixMatch):
         taking_part_U = kept_U if cfg.rejected == "dropped" else None
         x, y_BC, u, q_NC = self.mixed(batch, target_UC, taking_part_U)
 
-        labeled = consistency_loss(self.labeled_logits(x), y_BC, self.labeled_weights(batch.y))
+        labeled = self.mixed_labeled_loss(x, y_BC, batch.y, batch.x_index)
         unlabeled = self.unlabeled(self.trained_logits(u), q_NC, kept_U.to(q_NC.dtype))
         loss = labeled + self.weight * linear_ramp(self.step, self.ramp, self.info.steps) * unlabeled
 

@@ -41,7 +41,7 @@ class Pretext(Algorithm):
         with torch.no_grad(), running_statistics(), without_draws():
             (features_BD,) = self.features(batch.x["weak"], track=False)
         x = Seen(self.head(features_BD), features_BD)
-        probe = self.labeled_loss(x, batch.y)
+        probe = self.labeled_loss(x, batch.y, index_B=batch.x_index)
 
         metrics = {
             **loss_metrics(probe, pretext, x.logits, batch.y),

@@ -58,7 +58,7 @@ class PseudoLabel(Algorithm):
         x, u = look_at_streams(self, batch.x["weak"], batch.u["weak"], statistics=self.cfg.statistics)
         guess = self.guess_labels(u, self.cfg.threshold)
 
-        labeled = self.labeled_loss(x, batch.y)
+        labeled = self.labeled_loss(x, batch.y, index_B=batch.x_index)
         unlabeled = consistency_loss(self.trained_logits(u), guess.targets, guess.mask)
         ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)
         loss = labeled + self.cfg.weight * ramp * unlabeled

@@ -105,7 +105,7 @@ class ReMixMatch(Algorithm):
         x, u = parted(Seen(self.head(mixed_ND, rows=rows), mixed_ND), size)
         first = Seen(self.head(anchor_UD), anchor_UD)
 
-        labeled = consistency_loss(self.labeled_logits(x), targets_NC[:size], self.labeled_weights(batch.y))
+        labeled = self.mixed_labeled_loss(x, targets_NC[:size], batch.y, batch.x_index)
         unlabeled = consistency_loss(self.trained_logits(u), targets_NC[size:])
         anchored = consistency_loss(self.trained_logits(first), guess_UC)
         rotation = F.cross_entropy(self.head(rotated_UD, "rotation"), turns_U)

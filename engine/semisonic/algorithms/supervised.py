@@ -21,7 +21,7 @@ from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, StepOutput, Views
 from semisonic.schema import Config
 from semisonic_kernels.cutmix import cutmix, cutmix_boxes
-from semisonic_kernels.losses import consistency_loss, one_hot
+from semisonic_kernels.losses import one_hot
 from semisonic_kernels.mixup import mixup
 
 
@@ -63,12 +63,12 @@ class Supervised(Algorithm):
         if self.cfg.mix == "none":
             (x,) = self.look(batch.x["weak"])
             label_B, seen = batch.y, {"labeled": x._replace(targets=batch.y)}
-            loss = self.labeled_loss(x, batch.y, self.cfg.label_smoothing)
+            loss = self.labeled_loss(x, batch.y, self.cfg.label_smoothing, batch.x_index)
         else:
             images, targets_BC = self.mixed(batch)
             (x,) = self.look(images)
             label_B, seen = targets_BC.argmax(-1), {}
-            loss = consistency_loss(self.labeled_logits(x), targets_BC, self.labeled_weights(batch.y))
+            loss = self.mixed_labeled_loss(x, targets_BC, batch.y)
         accuracy = x.logits.detach().argmax(-1).eq(label_B).float().mean()
         return StepOutput(loss, {"loss_labeled": loss.detach(), "labeled_accuracy": accuracy}, {}, seen)
 
@@ -77,6 +77,7 @@ class Supervised(Algorithm):
         images, draws, smoothing = batch.x["weak"], batch.draws, self.cfg.label_smoothing
         dtype = self.pixel_mean.dtype
         targets_BC = (1 - smoothing) * one_hot(batch.y, self.info.classes).to(dtype) + smoothing / self.info.classes
+        targets_BC = self.weighed(targets_BC, batch.x_index)
         partner_B = mixing_partners([draws["partner"][:, 0]], len(batch.y) // self.cfg.block)
         lam_B = draws["lam"][:, 0]
         if self.cfg.mix == "mixup":

@@ -72,7 +72,7 @@ class TemporalEnsembling(Algorithm):
         p_UC = u.logits.softmax(-1)
         target_UC, visited_U = self.targets(batch.u_index)
 
-        labeled = self.labeled_loss(x, batch.y)
+        labeled = self.labeled_loss(x, batch.y, index_B=batch.x_index)
         unlabeled = (visited_U[:, None] * (p_UC - target_UC).square()).mean()
         ramp = sigmoid_ramp(self.step, self.cfg.ramp, self.info.steps)
         loss = labeled + self.cfg.weight * ramp * unlabeled

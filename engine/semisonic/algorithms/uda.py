@@ -73,7 +73,7 @@ class UDA(Algorithm):
         x, weak, strong = self.look(batch.x["weak"], batch.u["weak"], batch.u["strong"])
         guess = self.guess_labels(weak, self.cfg.threshold)
 
-        labeled, kept = self.annealed(x, batch.y)
+        labeled, kept = self.annealed(x, batch.y, batch.x_index)
         divergence_U = kl_divergence(guess.logits / self.cfg.temperature, self.trained_logits(strong))
         unlabeled = (guess.mask * divergence_U).mean()
         loss = labeled + self.cfg.weight * unlabeled
@@ -85,10 +85,10 @@ class UDA(Algorithm):
         }
         return StepOutput(loss, metrics, {}, seen_by(x, batch.y, weak, strong, guess))
 
-    def annealed(self, x: Seen, label_B: Tensor) -> tuple[Tensor, Tensor]:
+    def annealed(self, x: Seen, label_B: Tensor, index_B: Tensor) -> tuple[Tensor, Tensor]:
         """The labeled loss, and the share of the labeled images that count in it; both 0-d."""
         losses_B = F.cross_entropy(self.labeled_logits(x), label_B, reduction="none")
-        weights_B = self.labeled_weights(label_B)
+        weights_B = self.labeled_weights(label_B, index_B)
         if self.cfg.annealing == "none":
             losses_B = losses_B if weights_B is None else weights_B * losses_B
             return losses_B.mean(), torch.ones_like(losses_B[0])

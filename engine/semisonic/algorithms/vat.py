@@ -81,7 +81,7 @@ class VAT(Algorithm):
         r_U3HW = self.perturbation(images, u, clean_UC.detach(), batch.u_key)
         adversarial_UC = self.perturbed(images, u + r_U3HW, autocast=True)
 
-        labeled = self.labeled_loss(x, batch.y)
+        labeled = self.labeled_loss(x, batch.y, index_B=batch.x_index)
         unlabeled = kl_divergence(clean_UC.detach(), adversarial_UC).mean()
         entropy = soft_cross_entropy(clean_UC, clean_UC.softmax(-1)).mean()
         ramp = linear_ramp(self.step, self.cfg.ramp, self.info.steps)

@@ -6,6 +6,7 @@ What a part of the configuration says against itself is known where that part li
 
 import torch
 
+from semisonic.algorithms.label_weights import length_problems
 from semisonic.algorithms.registry import BASELINE, is_pretext
 from semisonic.config.execution import Execution, settle
 from semisonic.config.expectations import expectation_problems
@@ -168,9 +169,25 @@ def _algorithm_problems(cfg: RunConfig, world_size: int, shares_known: bool) -> 
             f"data.held_out: {cfg.algorithm.name} as configured reads the accuracy on held-out images, of which there "
             "are none; hold some out"
         )
+    problems += _weight_problems(cfg)
     if cfg.baseline and cfg.algorithm.name == BASELINE:
         problems.append("baseline: a supervised run is its own baseline; use --no-baseline")
     return problems
+
+
+def _weight_problems(cfg: RunConfig) -> list[str]:
+    """What speaks against weights of labeled images."""
+    asked = ["loss.class_weights"] if cfg.loss.class_weights != "none" else []
+    algorithm, reason = cfg.algorithm_class, ""
+    if algorithm.own_task:
+        reason = "learns nothing from labels, which train its probe alone"
+    elif "labeled_weights" not in algorithm.open_to:
+        reason = "does not weigh its labeled images"
+    if reason:
+        return [f"{field}: {cfg.algorithm.name} {reason}; leave it out" for field in asked]
+    entry = data_sets.DATA_SETS.get(cfg.data.name)
+    classes = len(cfg.data.classes) or (entry.classes if entry else None)
+    return length_problems(cfg.loss, classes) if classes else []
 
 
 def _augmentation_problems(cfg: RunConfig, plan: Execution) -> list[str]:

@@ -58,6 +58,8 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "data.expected.source": None,
         "data.expected.std": [1.0, 1.0, 1.0],
         "data.interpolation": "auto",
+        "batch.balanced": False,
+        "loss.class_weights": "none",
         "data.labels_head": None,
         "data.imbalance": 1.0,
         "data.unlabeled_head": None,

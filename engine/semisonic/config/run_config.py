@@ -11,6 +11,7 @@ from pydantic import Field, PlainValidator, SerializeAsAny
 from semisonic.addons.composition import Composition, compose
 from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.label_weights import LossConfig
 from semisonic.algorithms.registry import ALGORITHMS, BASELINE, DEFAULT, is_pretext
 from semisonic.config.dump import written
 from semisonic.config.execution import Execution, Surroundings, settle
@@ -38,6 +39,9 @@ class BatchConfig(Config):
     """Unlabeled images of a step for each labeled one (mu); as 2.5, where that makes a whole number of images."""
     micro: int = Field(1, ge=1, le=2**20)
     """Micro-batches a step is split into (gradient accumulation); each takes its share of all streams."""
+    balanced: bool = False
+    """Draw every class equally often among the labeled images of a step, whatever its number of them: images of rare
+    classes come again and again. False = every labeled image equally often."""
     fit: Annotated[bool, Effect.FREE] = True
     """On a GPU, try the largest step before the run starts and raise `micro` until it fits. False = end with an error
     where it does not fit."""
@@ -131,6 +135,7 @@ class RunConfig(Config):
     model: ModelConfig = ModelConfig()
     algorithm: AlgorithmConfig = ALGORITHMS[DEFAULT].Config()
     addons: AddOnConfigs = Field(default_factory=lambda: addons_model()())
+    loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     ema: EmaConfig = EmaConfig()
     eval: EvalConfig = EvalConfig()

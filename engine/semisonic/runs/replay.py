@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.label_weights import label_weights
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint.atomic_files import write_text, writing
 from semisonic.config.arguments import Parser, check_new_file
@@ -120,7 +121,7 @@ def replay(folder: Path, device: str = "auto", plugins: Sequence[str] = ()) -> R
     about = Info(**{name: info[name] for name in schemas.Info.model_fields})
     whole = joined([load_batch(path, cfg, about, state["world_size"]) for path in batches], cfg.batch.micro)
     with started(cfg) as accelerator:
-        algorithm = _algorithm(cfg, about)
+        algorithm = _algorithm(cfg, about, "label_weights.by_image" in checkpoint.model)
         fill(algorithm, checkpoint.model, f"{folder}: model.safetensors")
         step = TrainingStep(cfg, algorithm, accelerator)
         for role, engine in step.engines.items():
@@ -137,13 +138,14 @@ def replay(folder: Path, device: str = "auto", plugins: Sequence[str] = ()) -> R
             raise UserError(f"{folder}: its step cannot be taken here: {reason(error)}") from error
 
 
-def _algorithm(cfg: RunConfig, info: Info) -> Algorithm:
-    """The algorithm of a run without its weights."""
+def _algorithm(cfg: RunConfig, info: Info, weighed: bool) -> Algorithm:
+    """The algorithm of a run without its weights. weighed: whether its labeled images have weights of their own."""
 
     def network() -> nn.Module:
         return tuned(build(cfg.model, info.classes, info.image_size), cfg.model, info.image_size)
 
-    return cfg.composition.build(network, info, cfg.ema, cfg.autocast)
+    weights = label_weights(cfg.loss, info, [1.0] * info.labeled if weighed else None)
+    return cfg.composition.build(network, info, cfg.ema, cfg.autocast, weights)
 
 
 def _report(step: TrainingStep, batch: Batch) -> Report:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.label_weights import label_weights
 from semisonic.checkpoint import format as checkpoints
 from semisonic.config.expectations import with_expected
 from semisonic.config.run_config import RunConfig
@@ -147,7 +148,8 @@ def build_algorithm(
                 module.start_up = cfg.model.weights is None and is_fresh(module)
         return tuned(built, cfg.model, data.size)
 
-    algorithm = cfg.composition.build(network, info, cfg.ema, cfg.autocast)
+    weights = label_weights(cfg.loss, info)
+    algorithm = cfg.composition.build(network, info, cfg.ema, cfg.autocast, weights)
     if cfg.model.norm_start_up:
         algorithm.start_up = StartUp(cfg.model.norm_start_up, cfg.batch.micro)
     for module in algorithm.network.modules() if cfg.init else ():  # which is loaded now, or was when the run began

@@ -209,7 +209,10 @@ class Trainer:
         cfg, feedback = self.cfg, self.training_step.feedback
         if feedback:
             feedback.restart(self.step)
-        sampling = Sampling(cfg.seed, cfg.batch.labeled, cfg.batch.unlabeled, cfg.batch.micro, self.rank, self.step)
+        batch = cfg.batch
+        sampling = Sampling(
+            cfg.seed, batch.labeled, batch.unlabeled, batch.micro, self.rank, self.step, batch.balanced
+        )  # fmt: skip
         return Loader(
             self.data, self.split, cfg.views, sampling,
             Placement.of(cfg.loading, self.device, cfg.execution.threads), feedback,

@@ -147,6 +147,8 @@ LATER = {
     "data.expected.source": (4, Effect.RESULTS),
     "data.expected.std": (4, Effect.RESULTS),
     "data.interpolation": (4, Effect.RESULTS),
+    "batch.balanced": (4, Effect.RESULTS),
+    "loss.class_weights": (4, Effect.RESULTS),
     "data.labels_head": (4, Effect.RESULTS),
     "data.imbalance": (4, Effect.RESULTS),
     "data.unlabeled_head": (4, Effect.RESULTS),

@@ -79,6 +79,8 @@ class Sampling:
     """Micro-batches of a step."""
     rank: Rank = ALONE
     start: int = 0
+    balanced: bool = False
+    """Whether the labeled images are drawn by class, every one equally often."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Plan:
 def plans_of(views: Views, split: Split, sampling: Sampling) -> dict[str, Plan]:
     """Every stream that has a view, by its name."""
     plans = {
-        "labeled": Plan(views.labeled, views.labeled_draws, split.labeled, sampling.labeled),
+        "labeled": Plan(views.labeled, views.labeled_draws, split.labeled, sampling.labeled, sampling.balanced),
         "unlabeled": Plan(views.unlabeled, views.draws, split.unlabeled, sampling.unlabeled),
     }
     for name, own in views.streams.items():

@@ -1,19 +1,22 @@
 """The batches: the same images for the same global sample numbers, however they are asked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch.utils._pytree import tree_map
 
-from semisonic.contract import OwnStream, Rank, Samples, Views
+from semisonic.contract import ALONE, OwnStream, Rank, Samples, Views
 from semisonic.data.loading import resident
 from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.image_source import source_of
 from semisonic.data.loading.loader import Loader, Sampling, evaluation_slices
 from semisonic.data.sets.base import DataSet, ImageFiles
+from semisonic.data.sets.splits import Split
 from tests.support.data import CPU, data_set, split
-from tests.support.loaders import loader
+from tests.support.loaders import VIEWS, loader
 
 
 def collect(source: Loader, steps: int) -> dict[str, torch.Tensor]:
@@ -227,3 +230,28 @@ def test_the_draws_of_an_add_on_s_stream_are_uniform_whatever_others_of_their_na
         ) as source:
             draws.append(next(source).streams["even"].draws["turn"])
     assert torch.equal(*draws)
+
+
+def balanced(start: int = 0, rank: Rank = ALONE) -> Loader:
+    labels = np.array([0, 0, 0, 0, 0, 0, 0, 1, 2, 2])  # what is drawn balanced is not so by itself
+    uneven = replace(data_set(), train=replace(data_set().train, labels=np.concatenate([labels, np.arange(20) % 3])))
+    chosen = Split(np.arange(10), np.arange(30), np.empty(0, np.int64))
+    sampling = Sampling(7, 6, 12, rank=rank, start=start, balanced=True)
+    return Loader(uneven, chosen, VIEWS, sampling, Placement(CPU))
+
+
+def test_labeled_images_are_drawn_by_class_on_any_ranks_and_after_a_restart():
+    whole = [next(loader) for loader in [balanced()] for _ in range(4)]
+    later = [next(loader) for loader in [balanced(start=2)] for _ in range(2)]
+    ranks = [[next(loader) for _ in range(4)] for loader in (balanced(rank=Rank(0, 2)), balanced(rank=Rank(1, 2)))]
+    for step, batch in enumerate(whole):
+        assert batch.y.bincount(minlength=3).tolist() == [2, 2, 2]
+        assert batch.x_index[batch.y == 1].tolist() == [7, 7]
+        joined = torch.cat([rank[step].x_index for rank in ranks])
+        assert torch.equal(joined, batch.x_index)
+        assert torch.equal(torch.cat([rank[step].x["weak"] for rank in ranks]), batch.x["weak"])
+        if step >= 2:
+            assert torch.equal(later[step - 2].x_index, batch.x_index)
+            assert torch.equal(later[step - 2].x["weak"], batch.x["weak"])
+    drawn = torch.cat([batch.x_index for batch in whole])
+    assert set(drawn[drawn < 7].tolist()) == set(range(7))  # eight draws of class 0, of every image before one again
