@@ -210,9 +210,7 @@ class Trainer:
         if feedback:
             feedback.restart(self.step)
         batch = cfg.batch
-        sampling = Sampling(
-            cfg.seed, batch.labeled, batch.unlabeled, batch.micro, self.rank, self.step, batch.balanced
-        )  # fmt: skip
+        sampling = Sampling(cfg.seed, batch.labeled, batch.unlabeled, batch.micro, self.rank, self.step, batch.balanced)
         return Loader(
             self.data, self.split, cfg.views, sampling,
             Placement.of(cfg.loading, self.device, cfg.execution.threads), feedback,
