@@ -48,6 +48,7 @@ EXACT += [
     )
     for name in ADDONS
 ]
+EXACT += [Job("rates by layers", dtype="float64", dropout=0.2, layer_decay=0.7, clip=0.5, steps=4)]
 EXACT += [
     Job(model, "mixmatch", model=model, dtype="float64", steps=4)
     for model in ("shake-shake-8-2x2d", random_networks.MBCONV)
@@ -64,6 +65,7 @@ ZERO = [
         frozen=True,
         steps=steps,
         clip=clip,
+        layer_decay=0.7 if micro == 2 else 1.0,
     )
     # Adam divides by the root of the squared gradient: where that is nearly 0, rounding errors become whole steps.
     for algorithm, optim, micro, steps, clip in (
@@ -102,6 +104,7 @@ QUICK = {
     "fixmatch frozen micro 1",
     "fixmatch frozen micro 2",
     "remembering training micro 2",
+    "rates by layers",
     random_networks.MBCONV,
 }
 """Of the combinations; every other algorithm has its one job. ZeRO is slow: DeepSpeed compiles before its first step."""

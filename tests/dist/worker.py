@@ -87,6 +87,7 @@ class Job:
     """Before the head."""
     rate: float = 0.01
     optim: str = "sgd"
+    layer_decay: float = 1.0
     clip: float | None = None
     gradients: str = "fp32"
     """Precision in which DDP sends them."""
@@ -156,6 +157,8 @@ def configuration(job: Job) -> RunConfig:
     if algorithm == "fixmatch":
         fields += ["--algorithm.threshold", "0.165" if job.frozen else "0.19"]  # some samples pass, others do not
     fields += ADDONS.get(job.addon, [])
+    if job.layer_decay != 1:
+        fields += ["--optim.layer-decay", str(job.layer_decay)]
     if job.clip:
         fields += ["--optim.clip", str(job.clip)]
     if job.strategy != "ddp":
