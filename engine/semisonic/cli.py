@@ -202,6 +202,15 @@ def predict(argv: Sequence[str]) -> int:
 
 
 @guarded
+def export(argv: Sequence[str]) -> int:
+    """Writes a trained network as safetensors, a torch.export program or ONNX, with a model card."""
+    with uncollected():
+        from semisonic.export.command import main as run
+
+    return run(argv)
+
+
+@guarded
 def inspect(argv: Sequence[str]) -> int:
     """Shows what a folder or CSV of your own would be trained on, and what is wrong with it; writes nothing."""
     from semisonic.inspection.command import main as run
@@ -241,6 +250,7 @@ COMMANDS: dict[str, Command] = {
     "study": study,
     "evaluate": evaluate,
     "predict": predict,
+    "export": export,
     "inspect": inspect,
     "views": views,
     "check": check,

@@ -51,6 +51,17 @@ def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
 
 
+# Markdown.
+
+_MARKS = re.compile(r"[\\`*_{}\[\]<>#|~&!$:.@^]")
+"""What has a meaning within a line, or makes a link of an address."""
+
+
+def markdown_text(text: object) -> str:
+    """A name as part of a line of Markdown: `name_of`, and nothing of it is markup, HTML or a link."""
+    return _MARKS.sub(lambda found: f"\\{found[0]}", name_of(text))
+
+
 # Names of files.
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)

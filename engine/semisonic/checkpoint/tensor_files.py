@@ -19,16 +19,18 @@ DTYPES = {
 """The names that safetensors has for types."""
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> FileRecord:
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> FileRecord:
     """Writes CPU tensors of any strides as a safetensors file, piece by piece: no second copy of them is held.
 
+    metadata: text that the file's header holds beside them, which programs that only want the tensors pass over.
     Other threads go on meanwhile. Raises `OSError`, and `TypeError` for a type that the format has not.
     """
     if odd := sorted({str(tensor.dtype) for tensor in tensors.values() if tensor.dtype not in DTYPES}):
         raise TypeError(f"{path.name} cannot hold tensors of {', '.join(odd)}")
     # Large types first, as the format's own writer does, so that all are aligned.
     order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
-    header, begin = {}, 0
+    header: dict[str, object] = {} if metadata is None else {"__metadata__": metadata}
+    begin = 0
     for name in order:
         tensor = tensors[name]
         end = begin + tensor.numel() * tensor.itemsize

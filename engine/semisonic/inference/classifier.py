@@ -270,11 +270,7 @@ def _built(
     if find(about["model"]["name"]) is None:
         recorded = read_text(checkpoint.config, Path(path) / "config.yaml").fields.get("plugins", ())
         require_plugins(recorded, loaded_plugins(), str(path))
-    try:
-        section = migrated_section("model", ModelConfig, about["model"], about.get("schema", 0))
-        model = ModelConfig.model_validate(section)
-    except ValidationError as error:
-        raise UserError(mistakes(error, f"{path}: state.json: model")) from error
+    model = model_of(checkpoint, path)
     factory = None if network is None else partial(_given, network)
     try:
         wanted = outline(model, len(about["classes"]), about["image_size"]) if factory is None else None
@@ -283,6 +279,16 @@ def _built(
     if wanted is not None:
         _check_fit(wanted, weights, path)
     return build(model, len(about["classes"]), about["image_size"], factory)
+
+
+def model_of(checkpoint: checkpoints.Checkpoint, path: str | Path) -> ModelConfig:
+    """The network's configuration by the state of a checkpoint, which was read from `path`. Raises `UserError`."""
+    about = checkpoint.state
+    try:
+        section = migrated_section("model", ModelConfig, about["model"], about.get("schema", 0))
+        return ModelConfig.model_validate(section)
+    except ValidationError as error:
+        raise UserError(mistakes(error, f"{path}: state.json: model")) from error
 
 
 def _given(network: Network, classes: int) -> nn.Module:

@@ -100,7 +100,9 @@ class TorchvisionNet(nn.Module):
         elif name.startswith("maxvit"):
             options = {"input_size": (image_size, image_size)}
         body = zoo.get_model(name, weights=None, num_classes=classes, **options)
-        if has_small_stem(name) and (stem == "3x3" or (stem == "auto" and image_size <= SMALL_IMAGE)):
+        self.name, self.options = name, options
+        self.small_stem = has_small_stem(name) and (stem == "3x3" or (stem == "auto" and image_size <= SMALL_IMAGE))
+        if self.small_stem:
             _shrink_stem(body, name)
         self.head_path, self.head = _detach_head(body, name, classes)
         self.body = convert_dropout(convert_stochastic_depth(convert_batch_norm(body)))
@@ -113,6 +115,41 @@ class TorchvisionNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """[N, 3, H, W] -> logits [N, classes]."""
         return self.head(self.features(images))
+
+
+def own_state(network: TorchvisionNet) -> dict[str, Tensor]:
+    """The network's tensors under torchvision's own names, as the `load_state_dict` of `own_network` takes them."""
+    places = {"body": "", "head": f"{network.head_path}."}
+    parts = ((*key.partition(".")[::2], value) for key, value in network.state_dict().items())
+    return {places[part] + rest: value for part, rest, value in parts}
+
+
+def own_network(network: TorchvisionNet) -> nn.Module:
+    """Torchvision's network of this kind, with the same first layers and random weights."""
+    from torchvision import models as zoo
+
+    made = zoo.get_model(network.name, weights=None, num_classes=network.head.out_features, **network.options)
+    if network.small_stem:
+        _shrink_stem(made, network.name)
+    return made
+
+
+def unlike_own(network: TorchvisionNet) -> str | None:
+    """Why torchvision's own network cannot compute what this one does, or None."""
+    if network.name.startswith("squeezenet"):
+        return f"{network.name}'s head is a linear layer here, and a convolution in torchvision"
+    return None
+
+
+def stem_code(network: TorchvisionNet) -> list[str]:
+    """Lines of Python that give torchvision's `network` the first layers for small images."""
+    if network.name.startswith(RESIDUAL):
+        width = network.body.get_submodule("conv1").out_channels
+        return [
+            f"network.conv1 = torch.nn.Conv2d(3, {width}, 3, 1, 1, bias=False)",
+            "network.maxpool = torch.nn.Identity()",
+        ]
+    return ["network.features[0][0].stride = (1, 1)"]
 
 
 def _shrink_stem(body: Any, name: str) -> None:
