@@ -132,7 +132,7 @@ class ICT(Algorithm):
         if setting.recipe in GRAY_RECIPES:  # in short runs the consistency must weigh more to matter
             return {"algorithm": {"weight": 300.0, "ramp": 0.5} | alpha | setting.block()}
         if not setting.paper:
-            return {"algorithm": setting.block()}
+            return setting.teacher() | {"algorithm": setting.block()}
         return {
             "steps": 293_000 if setting.recipe == "svhn" else 200_000,
             "batch": {"labeled": 100, "unlabeled_ratio": 1},

@@ -77,4 +77,4 @@ class MeanTeacher(Algorithm):
         Cost: 0.16. Error [T]: CIFAR-10 70.09 (40), 37.46 (250), 8.10 (4,000); CIFAR-100 81.11 (400), 45.17 (2,500),
         31.75 (10,000); SVHN 36.09 (40), 3.45 (250), 3.27 (1,000); STL-10 33.90 (1,000).
         """
-        return ONE_TO_ONE | {"ema": {"start_up": "mean_teacher"}} if setting.paper else {}
+        return ONE_TO_ONE | {"ema": {"start_up": "mean_teacher"}} if setting.paper else setting.teacher()

@@ -21,6 +21,9 @@ Changes = dict[str, Any]
 """Sections and fields of a run's configuration -> what they become."""
 
 PAPER_RECIPES = ("cifar10", "cifar100", "svhn", "stl10")
+USB_RECIPES = ("usb-cifar100", "usb-stl10", "usb-eurosat", "usb-tissuemnist", "usb-semi-aves")
+FINE_TUNED_RECIPES = (*USB_RECIPES, "folder-vit", "folder-small-vit")
+"""Pre-trained transformers, all of them trained, in USB's setting."""
 GRAY_RECIPES = ("digits", "mnist", "fashion-mnist")
 ONE_TO_ONE: Changes = {"batch": {"unlabeled_ratio": 1}}
 ADAM: Changes = {
@@ -49,6 +52,15 @@ class Setting:
     def paper(self) -> bool:
         """Whether the papers have settings for this data set."""
         return self.recipe in PAPER_RECIPES
+
+    @property
+    def usb(self) -> bool:
+        """Whether the recipe's setting is USB's for pre-trained transformers."""
+        return self.recipe in FINE_TUNED_RECIPES
+
+    def teacher(self) -> Changes:
+        """An average for those that learn from one, where the recipe has none: USB's evaluate the network itself."""
+        return {"ema": {"decay": 0.999, "start_up": "tf"}} if self.recipe in USB_RECIPES else {}
 
     def ramp(self) -> Changes:
         """A ramp of 0.4 of the run, in steps, where the paper's would not end in it."""

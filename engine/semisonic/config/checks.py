@@ -137,7 +137,7 @@ def _block_problems(cfg: RunConfig) -> list[str]:
 def _tuning_problems(cfg: RunConfig) -> list[str]:
     # The weights of a plug-in's network, or of one that is given in Python, are not known to be random.
     found = find(cfg.model.name)
-    own_weights = cfg.model.weights is not None or cfg.init is not None
+    own_weights = cfg.model.weights is not None or cfg.model.pretrained or cfg.init is not None
     return tuning_problems(
         cfg.model,
         data_sets.image_size(cfg.data),

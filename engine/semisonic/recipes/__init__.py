@@ -10,7 +10,25 @@ from typing import Any
 
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.algorithms.settings import Setting
-from semisonic.recipes import cifar10, cifar100, digits, fashion_mnist, folder, mnist, stl10, svhn
+from semisonic.recipes import (
+    cifar10,
+    cifar100,
+    clevr_count,
+    digits,
+    dtd,
+    fashion_mnist,
+    folder,
+    mnist,
+    resisc45,
+    stl10,
+    sun397,
+    svhn,
+    usb_cifar100,
+    usb_eurosat,
+    usb_semi_aves,
+    usb_stl10,
+    usb_tissuemnist,
+)
 from semisonic.registry import Registry
 
 __all__ = ["RECIPES", "Recipe", "method_changes", "register_recipe"]
@@ -29,6 +47,19 @@ RECIPES: Registry[Recipe] = Registry(
         "stl10": stl10.stl10,
         "folder": folder.folder,
         "folder-16000": folder.folder_16000,
+        "folder-small": folder.folder_small,
+        "folder-small-vit": folder.folder_small_vit,
+        "folder-vit": folder.folder_vit,
+        "folder-large": folder.folder_large,
+        "usb-cifar100": usb_cifar100.usb_cifar100,
+        "usb-stl10": usb_stl10.usb_stl10,
+        "usb-eurosat": usb_eurosat.usb_eurosat,
+        "usb-tissuemnist": usb_tissuemnist.usb_tissuemnist,
+        "usb-semi-aves": usb_semi_aves.usb_semi_aves,
+        "dtd": dtd.dtd,
+        "sun397": sun397.sun397,
+        "resisc45": resisc45.resisc45,
+        "clevr-count": clevr_count.clevr_count,
     },
 )
 NEEDED = ("steps", "data.name", "algorithm.name", "batch.labeled")

@@ -39,6 +39,19 @@ LABELS: dict[str, tuple[str, ...]] = {
     "stl10": ("1000",),
     "folder": ("100",),
     "folder-16000": ("4000",),
+    "folder-small": (),
+    "folder-small-vit": (),
+    "folder-vit": ("100",),
+    "folder-large": (),
+    "usb-cifar100": ("400",),
+    "usb-stl10": ("100",),
+    "usb-eurosat": ("40",),
+    "usb-tissuemnist": ("400",),
+    "usb-semi-aves": (),
+    "dtd": (),
+    "sun397": (),
+    "resisc45": (),
+    "clevr-count": (),
 }
 """Numbers of labels beside the recipe's own and all."""
 Values = dict[str, Any]

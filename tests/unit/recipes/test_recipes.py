@@ -22,6 +22,19 @@ LABELS: dict[str, tuple[str, ...]] = {
     "stl10": ("1000",),
     "folder": ("100",),
     "folder-16000": ("16000", "4000"),
+    "folder-small": ("100",),
+    "folder-small-vit": ("100",),
+    "folder-vit": ("100",),
+    "folder-large": ("100",),
+    "usb-cifar100": ("200", "400"),
+    "usb-stl10": ("40", "100"),
+    "usb-eurosat": ("20", "40"),
+    "usb-tissuemnist": ("80", "400"),
+    "usb-semi-aves": (),
+    "dtd": ("188",),
+    "sun397": ("1588",),
+    "resisc45": ("180",),
+    "clevr-count": ("32",),
 }
 
 
