@@ -22,6 +22,7 @@ from semisonic.models.head import DropoutLinear
 from semisonic.models.norm import convert_batch_norm
 from semisonic.models.randomness import convert_dropout
 from semisonic.models.timm_layers import convert_timm_layers
+from semisonic.models.timm_weights import pretrained_problems
 from semisonic.models.wrapped import GIVEN, NetworkFactory, build_given
 from semisonic.registry import Registry
 from semisonic.schema import UserError
@@ -197,6 +198,8 @@ def _weights_problems(cfg: ModelConfig, own: bool, timm: bool) -> list[str]:
         errors.append(f"model.pretrained: is for timm's networks (timm/NAME), not for {cfg.name}; remove it")
     elif cfg.pretrained and cfg.weights is not None:
         errors.append("model.pretrained: the weights are those of model.weights already; remove one of the two")
+    elif cfg.pretrained:
+        errors += pretrained_problems(cfg)
     return errors
 
 

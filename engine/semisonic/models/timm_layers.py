@@ -5,6 +5,7 @@ They are told by the names of their classes, so that networks without them impor
 
 import inspect
 from itertools import repeat
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -105,8 +106,7 @@ def _timm_kind(module: nn.Module) -> str | None:
     return kind.__name__ if kind.__module__.startswith("timm.") else None
 
 
-def _norm_act(layer: nn.Module) -> BatchNormAct2d:
-    assert isinstance(layer, nn.BatchNorm2d)
+def _norm_act(layer: Any) -> BatchNormAct2d:
     made = taken_over(layer, BatchNormAct2d)
     made.drop, made.act = layer.drop, layer.act
     return made

@@ -217,6 +217,8 @@ class State(Record):
     model: Network
     shared: list[Name] = []
     """Tensors of the network that are written once, as the EMA's: they are never trained."""
+    weights: dict[Name, Annotated[str, Field(max_length=4096)]] | None = None
+    """What the network started from."""
 
     @model_validator(mode="after")
     def _counts_of_all_classes(self) -> Self:

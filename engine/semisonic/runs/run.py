@@ -29,6 +29,8 @@ from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import StatusWriter, Watchdog
 from semisonic.faults import arm, reach
 from semisonic.frozen.features import Halted
+from semisonic.models.starting_weights import fetch
+from semisonic.models.starting_weights import line as weights_line
 from semisonic.records import schemas
 from semisonic.reporting.console import Console
 from semisonic.runs.continuing import drawn_anew, extensions, lengthen
@@ -151,6 +153,7 @@ def _run(
     cfg, asked = with_classes(cfg, data), with_classes(asked, data)
     split = draw_split(cfg, data)
     if not begun:  # refuses what does not fit, before anything is written
+        on_main(accelerator, lambda: fetch(cfg.model))
         _try_out(cfg, data, split, accelerator, given, dry=accelerator.device.type == "cpu" and trial is None)
     if begun:
         on_main(accelerator, lambda: check_split(cfg, split))
@@ -317,9 +320,12 @@ def train(cfg: RunConfig, session: Session, beside: dict[str, Any] | None = None
         reach("restore")
         checkpoint = checkpoints.load_checkpoint(latest)
         trainer.restore(checkpoint)
+        trainer.weights = checkpoint.state.get("weights")
         console.print(f"Resumed from {latest}")
         for note in drawn_anew(trainer.algorithm, checkpoint.state):
             console.print(note)
+    if trainer.weights:
+        console.print(weights_line(trainer.weights))
     for note in [] if latest else short_run_notes(cfg, trainer.algorithm):
         console.print(note)
     for report in reports:

@@ -51,6 +51,8 @@ def summarize(trainer: Trainer) -> dict[str, Any]:
         "test_top1_last20_median": statistics.median(past[-LAST:]) if len(past) >= LAST else None,
         "evaluations_past_ramps": len(past),
     }
+    if trainer.weights:
+        result["weights"] = trainer.weights
     if by_class := {name: final[f"test/{name}"] for name in FIGURES if f"test/{name}" in final}:
         result["test_by_class"] = by_class
     if len(split.held_out):

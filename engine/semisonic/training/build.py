@@ -23,8 +23,7 @@ from semisonic.distributed.heartbeat import Activity
 from semisonic.models.head import head_by_name
 from semisonic.models.networks import build
 from semisonic.models.norm import BatchNorm2d, StartUp, is_fresh
-from semisonic.models.pretrained import load_weights
-from semisonic.models.torchvision_nets import TorchvisionNet
+from semisonic.models.starting_weights import has_weights, load_starting_weights, record
 from semisonic.models.tuning import base_names, tuned, without_adapters
 from semisonic.models.wrapped import NetworkFactory
 from semisonic.schema import UserError
@@ -46,7 +45,7 @@ def build_trainer(
     """The trainer of a run at step 0; to be called by all ranks.
 
     What is not given is made: the accelerator by joining the process group, the data by loading them, the split by
-    drawing it. fresh: `model.weights` and `init` are read, of which `say` is told; otherwise a checkpoint will be.
+    drawing it. fresh: the weights and `init` are read, of which `say` is told; otherwise a checkpoint will be.
     network: makes the networks that no configuration can build. Raises `UserError` where the configuration fits neither
     the launcher nor the data.
     """
@@ -55,7 +54,10 @@ def build_trainer(
     data = data or load_data_set(cfg.data)
     split = split or draw_split(cfg, data)
     algorithm = begun(cfg, data, split, fresh, say, network)
-    return Trainer(cfg, algorithm, data, split, accelerator, activity)
+    trainer = Trainer(cfg, algorithm, data, split, accelerator, activity)
+    if fresh:
+        trainer.weights = on_main(accelerator, lambda: record(cfg.model))
+    return trainer
 
 
 def begun(
@@ -116,9 +118,9 @@ def draw_split(cfg: RunConfig, data: DataSet) -> Split:
 def build_algorithm(
     cfg: RunConfig, data: DataSet, split: Split, fresh: bool = True, factory: NetworkFactory | None = None
 ) -> Algorithm:
-    """The algorithm on the CPU, its networks random or with the weights of `model.weights`.
+    """The algorithm on the CPU, its networks random or with the weights of `model.weights` or `model.pretrained`.
 
-    fresh=False leaves that file unread, for what takes its weights from a checkpoint or needs none. factory: makes the
+    fresh=False leaves those unread, for what takes its weights from a checkpoint or needs none. factory: makes the
     networks that no configuration can build.
     """
     labels = data.train.labels[split.labeled]
@@ -138,14 +140,13 @@ def build_algorithm(
 
     def network() -> torch.nn.Module:
         built = build(cfg.model, len(data.classes), data.size, factory)
-        if cfg.model.weights is not None and fresh:
-            assert isinstance(built, TorchvisionNet)  # `model_problems` refuses weights for others
-            load_weights(built, cfg.model.weights, cfg.model.stem)
+        if fresh:
+            load_starting_weights(built, cfg.model)
         for module in built.modules():
             if isinstance(module, BatchNorm2d) and module.momentum is not None:
                 # One update a micro-batch: together they move the running statistics as far as one of the whole batch.
                 module.momentum = 1 - (1 - module.momentum) ** (1 / cfg.batch.micro)
-                module.start_up = cfg.model.weights is None and is_fresh(module)
+                module.start_up = not has_weights(cfg.model) and is_fresh(module)
         return tuned(built, cfg.model, data.size)
 
     weights = label_weights(cfg.loss, info)

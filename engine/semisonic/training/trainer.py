@@ -72,8 +72,7 @@ class Trainer:
         self.cfg, self.algorithm, self.data, self.split = cfg, algorithm, data, split
         self.accelerator, self.device, self.rank = accelerator, accelerator.device, self.training_step.rank
         self.run_folder = cfg.run_folder
-        self.elapsed = 0.0
-        self.activity = activity or Activity()
+        self.elapsed, self.activity = 0.0, activity or Activity()
         # The ranks agree on stopping over the host, where asking costs no wait for the device.
         self.next_vote, self.last_vote, self.voted_at = 0, 0, time.monotonic()
         self.host_group: Any = None
@@ -81,6 +80,7 @@ class Trainer:
             self.host_group = dist.new_group(backend="gloo", timeout=timedelta(seconds=collective_timeout(cfg.health)))
         self.checkpoint_writer = CheckpointWriter(self.run_folder / "checkpoints", cfg.checkpoint.keep, self.host_group)
         self.snapshot_steps = frozenset(snapshots.due(cfg.steps, cfg.checkpoint.snapshots))
+        self.weights: dict[str, str] | None = None  # what it started from, as `models.starting_weights` records it
         self.history: list[dict[str, float]] = []
         self.confusion: list[list[int]] | None = None
         """Of the EMA network on the test images, or else on those held out, as evaluated last in this process."""
@@ -380,6 +380,7 @@ class Trainer:
             "algorithm": self.cfg.algorithm.name,
             "head": self.algorithm.exported_head(),
             "model": self.cfg.model.model_dump(mode="json"),
+            "weights": self.weights,
         }
 
     def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
