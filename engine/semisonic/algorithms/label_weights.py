@@ -118,6 +118,11 @@ class LabelWeights(nn.Module):
 def label_weights(cfg: LossConfig, info: Info, images: Sequence[float] | None = None) -> LabelWeights | None:
     """The weights that a run asks for; None: none. images: of every labeled image [N]. Raises `UserError`."""
     by_class = class_weights(cfg, info.class_counts)
+    if images is not None and not any(images):
+        raise UserError(
+            f"data.weight_column: all {len(images)} labeled images that were drawn have the weight 0; draw others, or "
+            "give some of them more"
+        )
     if by_class is None and images is None:
         return None
     return LabelWeights(*(None if given is None else torch.tensor(given) for given in (by_class, images)))

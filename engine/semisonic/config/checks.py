@@ -178,6 +178,7 @@ def _algorithm_problems(cfg: RunConfig, world_size: int, shares_known: bool) -> 
 def _weight_problems(cfg: RunConfig) -> list[str]:
     """What speaks against weights of labeled images."""
     asked = ["loss.class_weights"] if cfg.loss.class_weights != "none" else []
+    asked += ["data.weight_column"] if cfg.data.weight_column is not None else []
     algorithm, reason = cfg.algorithm_class, ""
     if algorithm.own_task:
         reason = "learns nothing from labels, which train its probe alone"

@@ -59,6 +59,7 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "data.expected.std": [1.0, 1.0, 1.0],
         "data.interpolation": "auto",
         "batch.balanced": False,
+        "data.weight_column": None,
         "loss.class_weights": "none",
         "data.labels_head": None,
         "data.imbalance": 1.0,

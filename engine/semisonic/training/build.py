@@ -149,7 +149,8 @@ def build_algorithm(
                 module.start_up = not has_weights(cfg.model) and is_fresh(module)
         return tuned(built, cfg.model, data.size)
 
-    weights = label_weights(cfg.loss, info)
+    given = data.train.weights
+    weights = label_weights(cfg.loss, info, None if given is None else given[split.labeled].tolist())
     algorithm = cfg.composition.build(network, info, cfg.ema, cfg.autocast, weights)
     if cfg.model.norm_start_up:
         algorithm.start_up = StartUp(cfg.model.norm_start_up, cfg.batch.micro)

@@ -148,6 +148,7 @@ LATER = {
     "data.expected.std": (4, Effect.RESULTS),
     "data.interpolation": (4, Effect.RESULTS),
     "batch.balanced": (4, Effect.RESULTS),
+    "data.weight_column": (4, Effect.RESULTS),
     "loss.class_weights": (4, Effect.RESULTS),
     "data.labels_head": (4, Effect.RESULTS),
     "data.imbalance": (4, Effect.RESULTS),

@@ -106,6 +106,9 @@ class DataConfig(Config):
     """Add SVHN's 531,131 extra images to its training images."""
     csv: Annotated[UserPath | None, Effect.CONTENT] = None
     """For `folder`: a CSV with columns path, label (empty: unlabeled) and maybe split (train or test)."""
+    weight_column: Annotated[str, Field(min_length=1)] | None = None
+    """With `csv`: its column that says how much each labeled training image counts in the loss on labels, a number of 0
+    or more; an empty field is 1. Multiplies `loss.class_weights`."""
     test_root: Annotated[UserPath | None, Effect.FREE] = None
     """For `folder`: test images, one folder a class, where they are not in `root`/test or `root`/val."""
     test: Literal["auto", "none"] = "auto"
@@ -180,6 +183,8 @@ class Images:
     """uint8 [N, H, W, 3], RGB."""
     labels: np.ndarray
     """int64 [N]; -1 = unknown."""
+    weights: np.ndarray | None = None
+    """float64 [N]: how much each labeled image counts in the loss on labels; None: all by 1."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -202,6 +207,8 @@ class ImageFiles:
     """int64 [N]: bytes of each file when it was scanned, or None where it may have changed since."""
     digests: np.ndarray | None = None
     """uint8 [N, 16]: BLAKE2b-128 of each file's bytes; without it a run knows its images by name and size alone."""
+    weights: np.ndarray | None = None
+    """float64 [N]: how much each labeled image counts in the loss on labels; None: all by 1."""
 
     def __len__(self) -> int:
         return len(self.labels)

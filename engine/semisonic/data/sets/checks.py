@@ -104,6 +104,7 @@ def _part_problems(field: str, part: Any, size: int, classes: int | None, test: 
         return [*problems, f"{field}: there are no images"]
     if count is not None and len(labels) != count:
         problems.append(f"{field}.labels: {len(labels)} labels of {count} images")
+    problems += _weight_problems(field, getattr(part, "weights", None), len(labels))
     least, most = int(labels.min()), int(labels.max())
     if test and least < 0:
         problems.append(f"{field}.labels: {least} is not valid; every test image needs its class")
@@ -114,6 +115,16 @@ def _part_problems(field: str, part: Any, size: int, classes: int | None, test: 
     if not test and most < 0:
         problems.append(f"{field}.labels: no image has a label")
     return problems
+
+
+def _weight_problems(field: str, weights: Any, count: int) -> list[str]:
+    if weights is None:
+        return []
+    if not isinstance(weights, np.ndarray) or weights.dtype != np.float64 or weights.shape != (count,):
+        return [f"{field}.weights: {_kind(weights)} is not valid; give an array float64 [{count}]"]
+    if not np.isfinite(weights).all() or weights.min() < 0:
+        return [f"{field}.weights: {weights.min()} is not valid; give finite numbers of 0 or more"]
+    return []
 
 
 def _pixel_problems(field: str, pixels: Any, size: int) -> list[str]:

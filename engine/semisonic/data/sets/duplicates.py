@@ -246,8 +246,9 @@ def _without(data: DataSet, out_N: np.ndarray, notes: list[str], absent: bool) -
 def _chosen(part: Images | ImageFiles, kept_N: np.ndarray) -> Images | ImageFiles:
     if kept_N.all():
         return part
+    weights = None if part.weights is None else part.weights[kept_N]
     if isinstance(part, Images):
-        return Images(part.pixels[kept_N], part.labels[kept_N])
+        return Images(part.pixels[kept_N], part.labels[kept_N], weights)
     return replace(
         part,
         paths=[path for path, kept in zip(part.paths, kept_N.tolist(), strict=True) if kept],
@@ -256,6 +257,7 @@ def _chosen(part: Images | ImageFiles, kept_N: np.ndarray) -> Images | ImageFile
         via_pillow=part.via_pillow[kept_N],
         sizes=None if part.sizes is None else part.sizes[kept_N],
         digests=None if part.digests is None else part.digests[kept_N],
+        weights=weights,
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +193,8 @@ def scan_listing(
     middle = len(listing.train)
     train = _files(listing.root, labeled[:middle], entries[:middle])
     test = _files(listing.root, labeled[middle:], entries[middle:])
+    if cfg.weight_column is not None:
+        train = replace(train, weights=np.array([listing.weights.get(path, 1.0) for path in train.paths]))
     if not len(train) or (listing.test and not len(test)):
         raise UserError(f"data.root: no image of {listing.root} that can be decoded is left to train or to test on")
     return train, test

@@ -26,6 +26,8 @@ class Listing:
     root: Path
     train: list[tuple[str, str | None]] = field(default_factory=list)
     test: list[tuple[str, str | None]] = field(default_factory=list)
+    weights: dict[str, float] = field(default_factory=dict)
+    """Path of a labeled training image -> how much it counts, where that is told; others count by 1."""
     passed: PassedOver = field(default_factory=PassedOver)
     """What else is in the folders."""
     notes: list[str] = field(default_factory=list)

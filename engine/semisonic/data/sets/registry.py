@@ -144,6 +144,10 @@ def data_problems(cfg: DataConfig) -> list[str]:
     if cfg.name != "folder":
         set_anyway = [field for field in ("csv", "test_root") if getattr(cfg, field) is not None]
         problems += [f"data.{field}: only for data.name=folder, not {cfg.name}" for field in set_anyway]
+    if cfg.weight_column is not None and cfg.csv is None:
+        problems.append(f"data.weight_column: {name_of(cfg.weight_column)} is a column of data.csv, which is not given")
+    elif cfg.weight_column in ("path", "label", "split"):
+        problems.append(f"data.weight_column: the column {cfg.weight_column} has another meaning; name one of weights")
     if cfg.test == "none" and cfg.test_root is not None:
         problems.append("data.test: none, but data.test_root names test images; leave one of the two out")
     if entry.published and cfg.duplicates in ("refuse", "drop"):
