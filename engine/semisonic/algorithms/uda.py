@@ -85,7 +85,7 @@ class UDA(Algorithm):
         }
         return StepOutput(loss, metrics, {}, seen_by(x, batch.y, weak, strong, guess))
 
-    def annealed(self, x: Seen, label_B: Tensor, index_B: Tensor) -> tuple[Tensor, Tensor]:
+    def annealed(self, x: Seen, label_B: Tensor, index_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The labeled loss, and the share of the labeled images that count in it; both 0-d."""
         losses_B = F.cross_entropy(self.labeled_logits(x), label_B, reduction="none")
         weights_B = self.labeled_weights(label_B, index_B)
