@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from semisonic.checkpoint import format as checkpoints
 from semisonic.config.run_config import RunConfig
 from semisonic.models.networks import ModelConfig, build
+from semisonic.models.tuning import tuned
 from tests.support.checkpoints import state
 
 
@@ -18,11 +19,14 @@ def run_of(folder: Path, name: str, size: int = 32, **entries: Any) -> Path:
     from the EMA's. entries: of its state."""
     entries = {"classes": ["cat", "dog", "eel"], "model": ModelConfig(name=name).model_dump(mode="json"), **entries}
     torch.manual_seed(0)
-    network = build(ModelConfig.model_validate(entries["model"]), len(entries["classes"]), size)
+    model = ModelConfig.model_validate(entries["model"])
+    network = tuned(build(model, len(entries["classes"]), size), model, size)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.running_mean)
             nn.init.uniform_(layer.running_var, 0.5, 2)
+    for parameter in (value for key, value in network.named_parameters() if "lora_B" in key):
+        nn.init.normal_(parameter, std=0.1)  # else an adapter adds nothing
     tensors = {f"ema.{key}": value for key, value in network.state_dict().items()}
     raw = {key: value * 1.5 if value.is_floating_point() else value for key, value in network.state_dict().items()}
     tensors |= {f"network.{key}": value for key, value in raw.items()}

@@ -108,6 +108,21 @@ def test_programs_of_other_libraries_networks(name: str, tmp_path: Path, monkeyp
     torch.testing.assert_close(as_the_card_says(out, IMAGES, monkeypatch), expected(run), rtol=0, atol=1e-5)
 
 
+def test_adapters_and_what_add_ons_add_to_logits_are_part_of_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = ModelConfig(name="timm/test_vit", tune="lora", lora_rank=2).model_dump(mode="json")
+    head = {"raw": "network.head", "ema": "ema.head", "offset": [1.0, -2.0, 3.0]}
+    run, out = run_of(tmp_path / "run", "timm/test_vit", model=model, head=head), tmp_path / "out"
+    assert main([str(run), "--to", "safetensors", "--out", str(out)]) == 0
+    found = as_the_card_says(out, normalized(IMAGES, run), monkeypatch)
+    torch.testing.assert_close(found, expected(run), rtol=0, atol=1e-5)
+    plain = expected(run_of(tmp_path / "plain", "timm/test_vit"))
+    assert (found - plain).mean(0).argsort().tolist() == [1, 0, 2] and not torch.allclose(
+        found - plain, torch.tensor(head["offset"]), atol=1e-3
+    )
+
+
 def test_outputs_that_differ_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run = run_of(tmp_path / "run", "resnet18")
     own_state = torchvision_nets.own_state

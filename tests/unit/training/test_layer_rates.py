@@ -9,13 +9,16 @@ import torch
 from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 
+from semisonic.checkpoint.format import load_checkpoint
 from semisonic.config.command_line import resolve
+from semisonic.models.networks import ModelConfig, build
+from semisonic.models.tuning import tuned
 from semisonic.optim.optimizer import OptimConfig, build_optimizer, set_learning_rate
 from semisonic.reporting.console import Console
 from semisonic.schema import UserError
 from semisonic.training.layer_rates import layer_rates, network_shares, rates_line
 from semisonic.training.trainer import Trainer
-from tests.support.trainers import make_trainer
+from tests.support.trainers import make_trainer, on_the_host
 from tests.support.two_roles import trainer_in
 from tests.unit.models.test_layers import VIT, timm_network
 
@@ -106,6 +109,53 @@ def test_the_rates_of_all_groups_follow_the_step_in_place(name: str):
         set_learning_rate(groups, cfg, torch.tensor(step), 103)
         assert [float(g["lr"]) for g in groups] == pytest.approx([rate * g["lr_scale"] for g in groups])
         assert [group["lr"].data_ptr() for group in groups] == places
+
+
+FINE_TUNED = (*LAYERED, "--optim", "adamw", "--optim.clip", "0.5", "--optim.warm-up", "3", "--optim.schedule", "cosine")
+
+
+def steps(trainer: Trainer, until: int) -> None:
+    loader = trainer.loader()
+    while trainer.step < until:
+        trainer.training_step(next(loader))
+
+
+def test_a_replayed_step_with_many_groups_is_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    plain, replayed = (make_trainer(tmp_path / name, *FINE_TUNED) for name in ("plain", "replayed"))
+    replayed.training_step = on_the_host(replayed, "step", monkeypatch)
+    for trainer in (plain, replayed):
+        steps(trainer, 5)
+    expected = plain.algorithm.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in replayed.algorithm.state_dict().items())
+    rates = [float(group["lr"]) for group in replayed.training_step.engines["network"].optimizer.param_groups]
+    assert len(rates) == 9 and len(set(rates)) == 5
+
+
+def test_a_run_with_many_groups_goes_on_bit_for_bit(tmp_path: Path):
+    whole = make_trainer(tmp_path, *FINE_TUNED)
+    tmp_path.mkdir(exist_ok=True)
+    steps(whole, 2)
+    whole.save()
+    whole.checkpoint_writer.finish()
+    continued = make_trainer(tmp_path, *FINE_TUNED)
+    continued.restore(load_checkpoint(tmp_path))
+    for trainer in (whole, continued):
+        steps(trainer, 4)
+    expected = whole.algorithm.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in continued.algorithm.state_dict().items())
+
+
+def test_adapters_have_the_rate_of_their_block():
+    cfg = ModelConfig(name="timm/test_vit", tune="lora", lora_rank=2)
+    network = tuned(build(cfg, 5, 32), cfg, 32)
+    names: dict[Tensor, str] = {parameter: name for name, parameter in network.named_parameters()}
+    groups = groups_of(network, layer_decay=0.5)
+    found = {names[p]: group["lr_scale"] for group in groups for p in group["params"]}
+    assert {name.split(".")[0] for name in found} == {"body", "head"} and found["head.weight"] == 1
+    for name, share in found.items():
+        if "lora_" in name:
+            assert share == 0.5 ** (7 - 1 - int(name.split(".")[2])), name
+    assert sum("lora_" in name for name in found) == len(found) - 2
 
 
 def test_heads_of_algorithms_are_new_layers(tmp_path: Path):
