@@ -6,7 +6,7 @@ CUDA ?= 13# CUDA major version of the DALI wheel: 13 or 12
 ARGS ?=# options of the training script, such as ARGS="--seed 1 --out runs/second"
 BIN := $(VENV)/bin
 
-.PHONY: train test test-all test-slow test-long test-oldest test-gpu lint format accuracy daily throughput scaling kernels data help
+.PHONY: train test test-all test-slow test-long test-oldest test-gpu lint format accuracy daily throughput scaling kernels data pretraining help
 
 help:
 	@echo "make train       train FixMatch and its supervised baseline on the embedded digits (ARGS=... are passed on)"
@@ -21,6 +21,7 @@ help:
 	@echo "make scaling     throughput, efficiency and communication over the processes of this machine"
 	@echo "make kernels     every kernel against its reference"
 	@echo "make data        the data path by view, operation and batch size, against a DataLoader"
+	@echo "make pretraining what pre-training does for 40 labels, against training from random weights"
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -96,3 +97,6 @@ kernels: $(VENV)/.ready
 
 data: $(VENV)/.ready
 	$(BIN)/python benchmarks/data.py $(ARGS)
+
+pretraining: $(VENV)/.ready
+	$(BIN)/python benchmarks/pretraining.py $(ARGS)

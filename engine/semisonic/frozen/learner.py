@@ -109,9 +109,12 @@ class Learner:
 def attempt(learner: Callable[[], Learner], name: str) -> dict[str, Any] | None:
     """A baseline by its name, with its seconds; `error` where it fails: a baseline does not end a run. None where there
     is nothing for it to do."""
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), time.process_time()
     try:
         found: dict[str, Any] | None = getattr(learner(), name)()
     except Exception as error:  # any of scikit-learn's, NumPy's and torch's
         found = {"error": reason(error)}
-    return None if found is None else {**found, "seconds": round(time.perf_counter() - begin, 3)}
+    if found is None:
+        return None
+    spent = {"seconds": time.perf_counter() - begin, "cpu_seconds": time.process_time() - cpu}
+    return {**found, **{name: round(value, 3) for name, value in spent.items()}}

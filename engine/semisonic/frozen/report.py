@@ -30,7 +30,7 @@ def baselines(
     A baseline that fails is told in a line, and has an `error` in place of accuracies. Raises `Halted` on all ranks
     where the run is to stop; what was made of the features is kept then.
     """
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), time.process_time()
     chosen = choose(split, cfg.seed)
     for note in chosen.notes:
         work.say(note)
@@ -43,6 +43,7 @@ def baselines(
         "images": len(chosen.all) + data.test_count,
         "made": made + more,
         "features_seconds": round(time.perf_counter() - begin, 3),
+        "features_cpu_seconds": round(time.process_time() - cpu, 3),
     }
     work.say(
         f"Frozen features of {result['images']:,} images by {result['network']} ({result['weights']}), "
@@ -59,7 +60,8 @@ def baselines(
         if found is not None:
             result[name] = found
             work.say(line_of(name, found))
-    return {**result, "seconds": round(time.perf_counter() - begin, 3)}
+    result |= {"seconds": round(time.perf_counter() - begin, 3)}
+    return on_main(accelerator, lambda: result)  # the seconds are those of rank 0
 
 
 class Makers:
