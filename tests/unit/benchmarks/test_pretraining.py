@@ -30,7 +30,7 @@ def test_every_arm_has_a_row_and_what_is_there_is_kept(tmp_path: Path, monkeypat
     assert [row["arm"] for row in result["table"]] == list(pretraining.ORDER)
     assert json.loads(file.read_text())["cells"] == result["cells"] and result["cells"][:2] == first["cells"]
     assert all(0 <= row["mean_error"] <= 100 and row["seeds"] == [0] for row in result["table"])
-    assert result["pretraining"]["steps"] == 3 and result["pretraining"]["images"] == 3 * 2 * 448
+    assert result["pretraining"]["steps"] == 3 and result["pretraining"]["images"] == 3 * 2 * 224
     monkeypatch.setattr(pretraining, "semisonic", lambda *_, **__: pytest.fail("made again"))
     assert pretraining.run(pretraining.parse([*TINY, *places, "--seeds", "0"]))["cells"] == result["cells"]
     with pytest.raises(SystemExit, match="has cells of"):
