@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
+from semisonic.compare.frozen_rows import FrozenRow, frozen_cells
 from semisonic.compare.jobs import label
 from semisonic.compare.rows import Row, cells, columns_of
 from semisonic.pages.pictures import Picture, data_uri
@@ -218,14 +219,18 @@ def pseudo_labels(shares: dict[str, np.ndarray]) -> Picture | None:
 RUN_COLUMNS = ("entry", "labels", "seed", "error %", "last-20 %", "raw %", "time", "images/s", "folder")
 
 
-def page(rows: Sequence[Row], notes: Sequence[str], unfinished: dict[str, str]) -> str:
-    """The whole page. unfinished: by run, why it has no result."""
+def page(
+    rows: Sequence[Row], notes: Sequence[str], unfinished: dict[str, str], frozen: Sequence[FrozenRow] = ()
+) -> str:  # fmt: skip
+    """The whole page. unfinished: by run, why it has no result. frozen: the baselines on frozen features."""
     place = {entry: index for index, entry in enumerate(dict.fromkeys(row.entry for row in rows))}
     first = rows[0].runs[0]
     parts = []
     for labels in dict.fromkeys(row.labels for row in rows):
         here = [row for row in rows if row.labels == labels]
-        results = [result(row, style(place[row.entry])["color"], len(columns_of(rows))) for row in here]
+        count = len(columns_of(rows))
+        results = [frozen_result(row, count) for row in frozen if row.labels == labels]
+        results += [result(row, style(place[row.entry])["color"], count) for row in here]
         parts.append({"labels": labels, "rows": results, "plots": plots(here, place)})
     return render(
         "compare/page.html.j2", data_name=first.cfg["data"]["name"], setting=_setting(first.cfg, first.summary or {}),
@@ -249,6 +254,11 @@ def result(row: Row, color: str, columns: int) -> dict[str, Any]:
     _, name, *others = cells(row)[:columns]
     collapsed = f"{row.collapsed} of {len(row.runs)}" if row.collapsed else ""
     return {"name": name, "color": color, "cells": [*others, collapsed], "better": row.better}
+
+
+def frozen_result(row: FrozenRow, count: int) -> dict[str, Any]:
+    """The same of a baseline on frozen features, which has no curve and so no color."""
+    return {"name": row.name, "color": "none", "cells": [*frozen_cells(row)[2:count], ""], "better": row.better}
 
 
 def run_lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:

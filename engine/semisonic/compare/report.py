@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from semisonic.checkpoint.atomic_files import write_text, writing
+from semisonic.compare.frozen_rows import FrozenRow, frozen_cells, frozen_record, frozen_rows
 from semisonic.compare.rows import (
     Estimate,
     Row,
@@ -30,7 +31,12 @@ LESS_NEEDED = ("images/s", "labels", "x sup.", "precision %", "coverage %", "las
 """Columns that a narrow terminal goes without, in this order; the page and the CSV files have all."""
 
 
-def show(rows: Sequence[Row], console: Console) -> None:
+def show(rows: Sequence[Row], console: Console, frozen: Sequence[FrozenRow] = ()) -> None:
+    """Prints the table: by labels the baselines on frozen features, then the methods."""
+    order = list(dict.fromkeys(row.labels for row in rows))
+    lines = [(row.labels, frozen_cells(row), row.better) for row in frozen]
+    lines += [(row.labels, cells(row), row.better) for row in rows]
+    lines.sort(key=lambda line: order.index(line[0]))
     several = len({row.labels for row in rows}) > 1
     hidden = [None, *(name for name in LESS_NEEDED if not (several and name == "labels"))]
     named = columns_of(rows)
@@ -44,9 +50,9 @@ def show(rows: Sequence[Row], console: Console) -> None:
         for column in columns:
             words = column == "entry"
             table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
-        for row in rows:
-            line = dict(zip(named, cells(row), strict=False))
-            table.add_row(*(Text(line[column]) for column in columns), style="bold" if row.better else "")
+        for _, texts, better in lines:
+            line = dict(zip(named, texts, strict=False))
+            table.add_row(*(Text(line[column]) for column in columns), style="bold" if better else "")
         if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
             break
     console.print(table, highlight=False)
@@ -120,11 +126,13 @@ def write_report(out: Path, names: Sequence[str], console: Console, failures: di
     rows = rows_of(runs, entries)
     if not rows:
         return None
-    show(rows, console)
+    frozen = frozen_rows(runs)
+    show(rows, console, frozen)
     notes = notes_of(runs)
     for note in notes:
         console.print(f"Note: {note}", highlight=False, markup=False)
-    write_csv(out / "compare.csv", [row_record(row) for row in rows])
+    baselines = [{name: _cell(value) for name, value in frozen_record(row).items()} for row in frozen]
+    write_csv(out / "compare.csv", [*(row_record(row) for row in rows), *baselines])
     write_csv(out / "runs.csv", [run_record(run) for run in runs])
     unfinished = {
         run.folder.name: f"{run.status.get('status', 'unknown')} at step {run.status.get('step', '?')}"
@@ -135,5 +143,5 @@ def write_report(out: Path, names: Sequence[str], console: Console, failures: di
     from semisonic.compare.page import page  # matplotlib
 
     with writing(out / "compare.html"):
-        write_text(out / "compare.html", page(rows, notes, unfinished | failures))
+        write_text(out / "compare.html", page(rows, notes, unfinished | failures, frozen))
     return out / "compare.html"

@@ -126,8 +126,8 @@ class RunConfig(Config):
     frozen: Annotated[Literal["auto", "on", "off"], Effect.FREE] = "auto"
     """Before the training, report what the weights that it starts from come to as they are: nearest neighbors, logistic
     regression and self-training on the features of the network, which is not trained. auto = where the network starts
-    from weights (`init`, `weights`); on = also from random ones. Features are kept in the user's cache for later
-    runs. Pretext tasks have no such report."""
+    from weights (`init`, `weights`, `pretrained`); on = also from random ones. Features are kept in the user's cache
+    for later runs. Pretext tasks have no such report."""
     plugins: Annotated[tuple[Plugin, ...], Effect.FREE] = ()
     """The plug-ins that the run was made with. Not to be given: --plugin FILE names one."""
     data: DataConfig = DataConfig()
@@ -162,6 +162,8 @@ class RunConfig(Config):
     def starting_weights(self) -> str | None:
         """What the network starts from, in words; None for random weights."""
         given = self.init or self.model.weights
+        if given is None and self.model.pretrained:
+            return f"the published weights of {self.model.name}"
         return None if given is None else str(given)
 
     @property

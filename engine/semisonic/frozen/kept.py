@@ -27,7 +27,16 @@ from semisonic.schema import UserError
 FORMAT = "1"
 PARTS = {"train": ("labels", "train", "unlabeled"), "test": ("test_labels", "test")}
 """Of a data set's fingerprint: what says which images these are, and in which order."""
-NOT_OF_THE_FEATURES = ("weights", "dropout", "freeze", "norm_momentum", "norm_start_up", "norm_sync")
+NOT_OF_THE_FEATURES = (
+    "weights",
+    "pretrained",
+    "dropout",
+    "drop_path",
+    "freeze",
+    "norm_momentum",
+    "norm_start_up",
+    "norm_sync",
+)
 """Fields of the network that change nothing in evaluation mode: the weights themselves are looked at."""
 
 
@@ -59,7 +68,7 @@ def transform(data: DataSet, files: bool) -> dict[str, Any]:
     """What is done to an image before the network sees it."""
     return {
         "view": "plain" if files else "whole", "size": data.size, "border": data.border,
-        "mean": data.mean, "std": data.std,
+        "mean": data.mean, "std": data.std, "interpolation": data.interpolation, "crop": data.crop,
     }  # fmt: skip
 
 
