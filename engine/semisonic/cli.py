@@ -111,7 +111,7 @@ def _train(argv: Sequence[str], usage: str, pretext: bool = False) -> int:
     if quick.help:
         return show_help(usage, replace(quick, fields={"algorithm": PRETEXT, **quick.fields}) if pretext else quick)
     if quick.list:
-        return show_lists()
+        return show_lists(quick.fields.get("model.name") or quick.fields.get("model"))
     if not quick.print_config:
         check_variables()
     args, cfg = resolve(argv, PRETEXT if pretext else None)

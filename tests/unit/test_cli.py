@@ -83,7 +83,7 @@ def test_no_script_hides_a_module_of_python():
 
 
 HEAVY = {"nvidia", "triton", "accelerate", "deepspeed", "matplotlib", "transformers", "sklearn", "scipy", "torchvision",
-         "tensorboard", "pyarrow", "pandas"}  # fmt: skip
+         "tensorboard", "pyarrow", "pandas", "timm", "peft"}  # fmt: skip
 """Packages that take long to import, of which what only shows things needs none."""
 
 

@@ -27,7 +27,8 @@ OPTIONS = {
     "must be what the run began with",
     "--print-config": "print the resolved configuration and exit",
     "--plan": "run a few real steps, print memory, speed, hours and images of the whole run, and exit; writes nothing",
-    "--list": "list recipes, algorithms, add-ons, data sets, models and augmentations, and exit",
+    "--list": "list recipes, algorithms, add-ons, data sets, models and augmentations, and exit; with --model "
+    "'timm/PATTERN', such as 'timm/*dino*', timm's networks of this name and the tags of their weights",
     "--debug": "show a traceback for mistakes in the configuration too",
     "--help, -h": "show this; with --data NAME and --algorithm NAME their values and fields",
 }
@@ -91,8 +92,11 @@ def _entry(head: str, text: str, width: int) -> None:
 
 
 @for_a_pipe()
-def show_lists() -> int:
-    """Recipes, algorithms, add-ons, data sets, models and augmentations, a line each."""
+def show_lists(network: str | None = None) -> int:
+    """Recipes, algorithms, add-ons, data sets, models and augmentations, a line each. network: a pattern
+    `timm/PATTERN`: timm's networks of such a name instead. Raises `UserError` where there is none."""
+    if network is not None and network.startswith("timm/"):
+        return _show_timm(network)
     from semisonic.addons.registry import ADD_ONS
     from semisonic.algorithms.registry import ALGORITHMS
     from semisonic.data.sets.registry import data_sets
@@ -127,6 +131,16 @@ def show_lists() -> int:
             text = f"torchvision's, with random weights or those of model.weights: {', '.join(others)}"
             print(textwrap.fill(text, min(console.width, 110)))
         print()
+    return 0
+
+
+def _show_timm(pattern: str) -> int:
+    from semisonic.models.timm_nets import timm_networks
+
+    found = timm_networks(pattern)
+    rows = [(name, " ".join(tags) or "no weights published") for name, tags in found.items()]
+    columns = ("model.name", "weights, as model.name NAME.TAG")
+    Console().print(table(f"timm's networks: {len(rows)}", rows, columns), highlight=False, markup=False)
     return 0
 
 

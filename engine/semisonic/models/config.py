@@ -11,7 +11,7 @@ class ModelConfig(Config):
     name: str = "wrn-28-2"
     """wrn-D-K (wrn-28-2, wrn-28-8, wrn-37-2, ...), shake-shake-26-2x32d, small, a classifier of torchvision
     (resnet18, ...) or of timm (timm/NAME, such as timm/vit_small_patch14_dinov2, or timm/NAME.TAG, which names its
-    weights; --list 'timm/*dino*' searches them), or one that a plug-in registers."""
+    weights; --list --model 'timm/*dino*' searches them), or one that a plug-in registers."""
     weights: Annotated[UserPath | None, Effect.CONTENT] = None
     """For torchvision's and timm's networks: a file of weights to start from, such as ImageNet's, in the naming of
     theirs (.safetensors; torchvision's also .pth with a state dict). The head is new where the file has another number

@@ -87,7 +87,11 @@ SHAKE_SHAKE = Network(
     _shake_shake, "Shake-Shake of two branches, 2.9 M parameters; also 2x64d (11.7 M), 2x96d (26.2 M)"
 )
 TORCHVISION = Network(_torchvision, "torchvision's, random weights", own=False)
-TIMM = Network(_timm, "a classifier of timm by its name there, NAME or NAME.TAG", own=False)
+TIMM = Network(
+    _timm,
+    "a classifier of timm by its name there, or NAME.TAG; --list --model 'timm/*dino*' searches its 1,300",
+    own=False,
+)
 
 NETWORKS: Registry[Network] = Registry(
     "network",

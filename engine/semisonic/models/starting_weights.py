@@ -46,5 +46,6 @@ def record(cfg: ModelConfig) -> dict[str, str] | None:
 
 def line(about: dict[str, str]) -> str:
     """What a run says of its weights when it starts."""
-    tag = f" ({about['network']}{'.' + about['tag'] if about['tag'] and '.' not in about['network'] else ''})"
-    return f"Weights: {about['source']}{tag}, SHA-256 {about['sha256'][:16]}, license: {about['license']}"
+    tag, named = about["tag"], "." in about["network"] or about["source"].startswith("timm's hub")
+    whose = f" ({about['network']}, taken for {tag})" if tag and not named else f" ({about['network']})"
+    return f"Weights: {about['source']}{whose}, SHA-256 {about['sha256'][:16]}, license: {about['license']}"

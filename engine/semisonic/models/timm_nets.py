@@ -40,13 +40,25 @@ def unknown(name: str) -> str | None:
     if not is_model(architecture):
         close = difflib.get_close_matches(architecture, list_models(), n=1, cutoff=0.5)
         hint = f"did you mean {PREFIX}{close[0]}? " if close else ""
-        return f"model.name: timm has no network {architecture or 'without a name'}; {hint}--list '{PREFIX}*' shows all"
+        named = architecture or "without a name"
+        return f"model.name: timm has no network {named}; {hint}--list --model '{PREFIX}*' shows all"
     tags = tags_of(architecture)
     if not tag or tag in tags:
         return None
     close = difflib.get_close_matches(tag, tags, n=1, cutoff=0.5)
     hint = f"did you mean {tag_list(close)}? " if close else ""
     return f"model.name: timm's {architecture} has no weights {tag}; {hint}It has {tag_list(tags) or 'none'}"
+
+
+def timm_networks(pattern: str) -> dict[str, list[str]]:
+    """timm's networks whose names match `timm/PATTERN` (* and ?), with the tags of their weights, the default first.
+    Raises UserError where none does."""
+    from timm import list_models
+
+    found = list_models(pattern.removeprefix(PREFIX).partition(".")[0])
+    if not found:
+        raise UserError(unknown(pattern) or f"model.name: timm has no network {pattern}")
+    return {PREFIX + name: tags_of(name) for name in found}
 
 
 def tags_of(architecture: str) -> list[str]:

@@ -10,7 +10,7 @@ from semisonic.models.norm import BatchNorm2d
 from semisonic.models.outline import outline
 from semisonic.models.randomness import RandomLayer, without_draws
 from semisonic.models.stochastic_depth import StochasticDepth
-from semisonic.models.timm_nets import TimmNet, own_state
+from semisonic.models.timm_nets import TimmNet, own_state, timm_networks
 from semisonic.schema import UserError
 
 TINY = ["test_vit", "test_resnet", "test_convnext", "test_efficientnet"]
@@ -117,3 +117,11 @@ def test_what_is_wrong_is_told_in_one_line_before_anything_is_built(fields: dict
     assert len(found) == 1 and words in found[0] and "\n" not in found[0]
     with pytest.raises(UserError):
         build(cfg, 3, size)
+
+
+def test_names_are_searched():
+    found = timm_networks("timm/vit_small_patch14_dino*")
+    assert found == {"timm/vit_small_patch14_dinov2": ["lvd142m"]}
+    assert len(timm_networks("timm/*")) > 1000
+    with pytest.raises(UserError, match="timm has no network"):
+        timm_networks("timm/nothing_of_this_name*")

@@ -129,7 +129,7 @@ def test_the_hub_is_asked_for_safetensors_once(tmp_path: Path, monkeypatch: pyte
     cfg = ModelConfig(name="timm/test_vit", pretrained=True)
     about = record(cfg)
     assert about is not None and about["source"] == f"timm's hub, {repository}" and len(about["sha256"]) == 64
-    assert "timm/test_vit.r160_in1k" in line(about) and about["license"] in line(about)
+    assert f"{repository} (timm/test_vit), SHA-256" in line(about) and about["license"] in line(about)
 
 
 @pytest.mark.parametrize(
