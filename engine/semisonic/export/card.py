@@ -83,8 +83,9 @@ def _began(facts: Facts) -> str:
         return "random"
     told = {name: markdown_text(text) for name, text in facts.began.items()}
     source = f", from {told['source']}" if "source" in told else ""
+    source += f" (SHA-256 {told['sha256'][:16]})" if "sha256" in told else ""
     license = told.get("license", "not known: look at where they are from")
-    return f"{told.get('name', 'not named')}{source}; licence: {license}"
+    return f"{told.get('name', 'not named')}{source}; license: {license}"
 
 
 def _input(classifier: Classifier, normalized: bool) -> str:

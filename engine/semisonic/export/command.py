@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from semisonic.checkpoint import format as checkpoints
-from semisonic.checkpoint.atomic_files import sync_file, sync_folder, write_text, writing
+from semisonic.checkpoint.atomic_files import sync_file, sync_folder, write_text
 from semisonic.checkpoint.tensor_files import write_tensors
 from semisonic.config.arguments import Parser, output_problem, positive
 from semisonic.export.card import card, dumped, metadata
@@ -58,24 +58,26 @@ def main(argv: Sequence[str]) -> int:
     facts = facts_of(checkpoint, path, args.net)
     normalized = args.to != "safetensors" if args.normalize is None else args.normalize
     about = metadata(classifier, facts, normalized, args.batch_max)
-    with writing(out):
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
-        try:
-            folder.chmod(0o777 & ~_umask())
-            if args.to == "safetensors":
-                written = _safetensors(folder, classifier, checkpoint, path, dumped(about))
-            else:
-                written = _program(args, folder, Program(classifier, normalized).eval(), dumped(about))
-            checked = _compare(classifier, written.run, normalized, args.to, args.batch_max)
-            write_text(folder / CARD, card(facts, about, written.code, written.notes, checked))
-            for file in folder.iterdir():
-                sync_file(file)
-            sync_folder(folder)
-            os.rename(folder, out)
-            sync_folder(out.absolute().parent)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
+    try:
+        folder.chmod(0o777 & ~_umask())
+        if args.to == "safetensors":
+            written = _safetensors(folder, classifier, checkpoint, path, dumped(about))
+        else:
+            written = _program(args, folder, Program(classifier, normalized).eval(), dumped(about))
+        checked = _compare(classifier, written.run, normalized, args.to, args.batch_max)
+        write_text(folder / CARD, card(facts, about, written.code, written.notes, checked))
+        for file in folder.iterdir():
+            sync_file(file)
+        sync_folder(folder)
+        os.rename(folder, out)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise UserError(f"--out {out}: {error.strerror or error}; nothing was written") from error
+        raise
+    sync_folder(out.absolute().parent)
     _tell(out, about["input"], [*written.notes, *checked], time.perf_counter() - begin)
     return ExitCode.OK
 

@@ -41,7 +41,7 @@ class Facts:
     unlabeled: int | None
     accuracy: Accuracy | None
     began: dict[str, str]
-    """Where the weights began: `name`, `source`, `license`; {} for random ones."""
+    """Where the weights began: `name`, and what is known of `source`, `sha256` and `license`; {} for random ones."""
 
 
 def facts_of(checkpoint: checkpoints.Checkpoint, path: Path, net: Literal["ema", "raw"]) -> Facts:
@@ -90,12 +90,18 @@ def _test_images(state: dict[str, Any], run: Path | None) -> int | None:
 
 
 def _beginning(state: dict[str, Any], fields: dict[str, Any], model: dict[str, Any]) -> dict[str, str]:
-    told = state.get("weights")
+    """By what the run noted of its weights (`models.starting_weights`); files by the last part of their path alone."""
+    told: dict[str, str] = state.get("weights") or {}
     found = {}
-    if isinstance(told, dict):
-        found = {name: told[name] for name in ("name", "source", "license") if isinstance(told.get(name), str)}
-    if isinstance(init := fields.get("init"), str):
-        found = {"name": f"another run's, {Path(init).name}", **found}
-    if not found and isinstance(file := model.get("weights"), str):
+    if told:
+        tag = told.get("tag", "")
+        name = told.get("network", "not named")
+        found["name"] = f"{name}.{tag}" if tag and "." not in name else name
+        source = told.get("source", "not named")
+        found["source"] = source if state["model"].get("pretrained") is True else f"the file {Path(source).name}"
+        found |= {key: told[key] for key in ("sha256", "license") if key in told}
+    elif isinstance(file := model.get("weights"), str):  # an earlier version's run
         found = {"name": f"the file {Path(file).name}"}
+    if isinstance(init := fields.get("init"), str):
+        found = {**found, "name": f"another run's, {Path(init).name}"}
     return found

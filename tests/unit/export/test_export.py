@@ -1,6 +1,8 @@
 """A network outside of this package computes what `semisonic.load` does, and what is written says so and is whole."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -138,7 +140,13 @@ def test_outputs_that_differ_leave_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_card_says_what_the_run_s_files_say(tmp_path: Path):
     history = [{"step": 0, "test/top1": 75.0, "test_raw/top1": 50.0}]
-    weights = {"name": "vit.tag", "source": "https://example.org/a_b", "license": "<b>cc</b>"}
+    weights = {
+        "network": "timm/vit",
+        "tag": "in1k",
+        "source": "/home/me/a_b.safetensors",
+        "sha256": "0123456789abcdef0",
+        "license": "<b>cc</b>",
+    }
     run = run_of(tmp_path / "run", "small", classes=["cat", "[x](http://y)", "eel"], history=history, weights=weights)
     summary = {
         "algorithm": "fixmatch",
@@ -156,11 +164,25 @@ def test_the_card_says_what_the_run_s_files_say(tmp_path: Path):
     assert main([str(run), "--to", "safetensors", "--out", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "model_card.md").read_text()
     assert "Accuracy: 75.00 % on 400 test images (95 % interval 70.53 to 78.99 %)" in text
-    assert r"licence: \<b\>cc\</b\>" in text and r"from https\://example\.org/a\_b;" in text
+    assert (
+        r"began: timm/vit\.in1k, from the file a\_b\.safetensors (SHA-256 0123456789abcdef); license: \<b\>cc\</b\>"
+        in text
+    )
     assert r"cat, \[x\](http\://y), eel" in text and "Method: fixmatch, 0 steps" in text
     assert "numbers of images not known" in text  # without split.npz
     assert main([str(run), "--to", "safetensors", "--net", "raw", "--out", str(tmp_path / "raw")]) == 0
     assert "Accuracy: 50.00 %" in (tmp_path / "raw" / "model_card.md").read_text()
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run = run_of(tmp_path / "run", "small")
+    monkeypatch.setattr("semisonic.export.command.sync_file", refused)
+    with pytest.raises(UserError, match="No space left on device; nothing was written"):
+        main([str(run), "--to", "safetensors", "--out", str(tmp_path / "new" / "out")])
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 @pytest.mark.parametrize(
