@@ -20,7 +20,7 @@ NAMED = 5
 def sketch(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module | None:
     """The network that `build` makes, on torch's device `meta`, which has no memory.
 
-    None for a network of a plug-in whose builder looks at values. Raises `UserError` as `build` does. Sketches of timm's
+    None for a network of a plug-in whose builder looks at values. Raises `UserError` as `build` does. Those of timm's
     networks are kept for those who ask again, and are not to be changed.
     """
     if is_timm(cfg.name):  # which takes a fifth of a second, and is the same whatever is registered

@@ -13,6 +13,8 @@ from semisonic.schema import UserError
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 ADVICE = "save a state dict with torch.save(network.state_dict(), FILE), or safetensors"
+CHANNELS = 3
+"""Of images."""
 SHOWN = 10
 """Keys in a message."""
 
@@ -61,8 +63,17 @@ def load_weights(network: nn.Module, path: Path, stem: Literal["auto", "3x3", "7
     missing = [k for k in wanted if k not in given and not k.endswith("num_batches_tracked")]
     extra = [k for k in given if k not in wanted]
     other = [k for k in given if k in wanted and given[k].shape != wanted[k].shape]
+    if len(missing) + len(other) > len(wanted) // 2:
+        raise UserError(
+            f"model.weights: {path} holds weights of another network: it misses {len(missing)} of {len(wanted)} "
+            f"tensors, has {len(extra)} others, and {len(other)} in another shape"
+        )
     problems = []
-    if other and (first := other[0]) == "body.conv1.weight":
+    first = other[0] if other else ""
+    sees_images = bool(first) and given[first].ndim == wanted[first].ndim == 4 and wanted[first].shape[1] == CHANNELS
+    if sees_images and (channels := given[first].shape[1]) != CHANNELS:
+        raise UserError(f"model.weights: {path} is for images of {channels} channels; they have {CHANNELS}")
+    if first == "body.conv1.weight":
         sides = "x".join(map(str, given[first].shape[2:])), "x".join(map(str, wanted[first].shape[2:]))
         problems.append(
             f"model.stem: {path} has a first convolution of {sides[0]} pixels, the network (model.stem={stem}) one of "
