@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from semisonic.models.randomness import RandomLayer
-from semisonic.models.timm_layers import convert_layers
+from semisonic.models.timm_layers import convert_layers, convert_timm_layers
 from semisonic.schema import UserError
 
 GIVEN = "given"
@@ -56,6 +56,7 @@ def build_given(factory: NetworkFactory, classes: int, image_size: int) -> nn.Mo
     module = factory(classes)
     if not isinstance(module, nn.Module):
         raise UserError(f"network: called with {classes}, it returned no nn.Module but {type(module).__name__}")
+    _with_errors_told(convert_timm_layers, module)  # attention that computes otherwise from here on is probed so
     module.eval()
     if _is_ours(module):
         ours: Any = module
@@ -151,8 +152,12 @@ def _find_head(module: nn.Module, classes: int, image_size: int) -> tuple[str, n
 
 
 def _converted(body: nn.Module) -> nn.Module:
+    return _with_errors_told(convert_layers, body)
+
+
+def _with_errors_told(convert: Callable[[nn.Module], nn.Module], module: nn.Module) -> nn.Module:
     try:
-        return convert_layers(body)
+        return convert(module)
     except ValueError as error:
         raise UserError(f"network: {error}") from error
 
