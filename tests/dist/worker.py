@@ -30,7 +30,7 @@ from semisonic.data.sets.registry import load_data_set
 from semisonic.data.sets.splits import make_split
 from semisonic.distributed.engine import Engine, ZeroEngine
 from semisonic.models.norm import BatchNorm2d
-from semisonic.training.build import build_algorithm
+from semisonic.training.build import build_algorithm, initialize
 from semisonic.training.process import start
 from semisonic.training.trainer import Trainer
 from tests.support import random_networks
@@ -93,6 +93,8 @@ class Job:
     """Precision in which DDP sends them."""
     defaults: bool = False
     """Without `ALGORITHM_FIELDS`."""
+    fields: list[str] = field(default_factory=list)
+    """Further ones of the run."""
     steps: int = 10
     resume: str | None = None
     """Checkpoint folder to continue from."""
@@ -165,7 +167,7 @@ def configuration(job: Job) -> RunConfig:
         fields += ["--parallel.deepspeed", str(ROOT / "launch" / "deepspeed" / f"{job.strategy}.json")]
     if job.save:
         fields += ["--out", job.save]
-    return resolve(fields)[1]
+    return resolve(fields + job.fields)[1]
 
 
 def make_trainer(job: Job) -> Trainer:
@@ -181,7 +183,10 @@ def make_trainer(job: Job) -> Trainer:
     torch._dynamo.reset()
     kind = {"fixmatch": Remembering} if job.algorithm == "remembering" else {}
     with patch.dict(ALGORITHMS._entries, kind):
-        algorithm = build_algorithm(cfg, data, split).to(getattr(torch, job.dtype))
+        algorithm = build_algorithm(cfg, data, split)
+    if cfg.init:
+        initialize(algorithm, cfg.init, data.classes)
+    algorithm.to(getattr(torch, job.dtype))
     if job.frozen:
         for module in algorithm.modules():
             if isinstance(module, BatchNorm2d):
@@ -195,7 +200,7 @@ def gradients_of(engine: Engine) -> dict[str, Tensor]:
     from deepspeed.utils import safe_get_full_grad
 
     zero = isinstance(engine, ZeroEngine)
-    found = {name: safe_get_full_grad(p) if zero else p.grad for p, name in engine.names.items()}
+    found = {name: safe_get_full_grad(p) if zero else p.grad for p, name in engine.trained.items()}
     return {name: gradient.clone() for name, gradient in found.items() if gradient is not None}
 
 
