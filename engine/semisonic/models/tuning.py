@@ -75,7 +75,7 @@ def tuning_problems(
     if frozen_part(cfg) == "backbone" and own_task:
         problems.append(f"{field}: a pretext task trains the backbone, which would be frozen; use supervised, or full")
     if frozen_part(cfg) != "none" and not starts_from_weights:
-        problems.append(f"{field}: would keep random weights as they are; give model.weights, or init")
+        problems.append(f"{field}: would keep random weights as they are; give model.weights, model.pretrained or init")
     if frozen_part(cfg) == "backbone" and compile_blocks:
         problems.append(f"compile: no block of a frozen backbone ({field}) is trained; use whole")
     return problems
@@ -86,7 +86,7 @@ def _lora_problems(cfg: ModelConfig, image_size: int, starts_from_weights: bool)
     if cfg.freeze != "none":
         problems.append("model.freeze: lora (model.tune) trains adapters and the head alone; leave out freeze")
     if not starts_from_weights:
-        problems.append("model.tune: lora would keep random weights as they are; give model.weights, or init")
+        problems.append("model.tune: lora would keep random weights as they are; give model.weights, model.pretrained or init")
     if missing := missing_package():
         return [*problems, missing]
     try:
