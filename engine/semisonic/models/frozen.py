@@ -78,7 +78,8 @@ def _stem(network: nn.Module, head: nn.Module) -> list[nn.Module]:
     leaves = [
         (path, module)
         for path, module in network.named_modules()
-        if module not in others and next(module.children(), None) is None
+        # One of timm's normalizations holds the activation that follows it.
+        if module not in others and (next(module.children(), None) is None or isinstance(module, NORMS))
     ]
     first = next((place for place, (_, module) in enumerate(leaves) if isinstance(module, nn.Conv2d)), None)
     if first is None:

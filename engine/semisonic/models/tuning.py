@@ -86,7 +86,9 @@ def _lora_problems(cfg: ModelConfig, image_size: int, starts_from_weights: bool)
     if cfg.freeze != "none":
         problems.append("model.freeze: lora (model.tune) trains adapters and the head alone; leave out freeze")
     if not starts_from_weights:
-        problems.append("model.tune: lora would keep random weights as they are; give model.weights, model.pretrained or init")
+        problems.append(
+            "model.tune: lora would keep random weights as they are; give model.weights, model.pretrained or init"
+        )
     if missing := missing_package():
         return [*problems, missing]
     try:

@@ -27,6 +27,8 @@ STEMS = {
     "resnet18": {"body.conv1.weight", "body.bn1.weight", "body.bn1.bias"},
     "convnext_tiny": {f"body.features.0.{layer}.{part}" for layer in "01" for part in ("weight", "bias")},
     "efficientnet_b0": {"body.features.0.0.weight", "body.features.0.1.weight", "body.features.0.1.bias"},
+    "timm/test_vit": {"body.patch_embed.proj.weight", "body.patch_embed.proj.bias", "body.cls_token", "body.pos_embed"},
+    "timm/efficientnet_b0": {"body.conv_stem.weight", "body.bn1.weight", "body.bn1.bias"},
     "vgg11": {"body.features.0.weight", "body.features.0.bias"},
     "vit_b_32": {"body.conv_proj.weight", "body.conv_proj.bias", "body.class_token", "body.encoder.pos_embedding"},
 }
@@ -39,10 +41,11 @@ def test_the_stem_is_the_first_convolution_with_its_normalization_and_the_positi
         network = build(ModelConfig(name=name), 10, 32)
     freeze(network, "stem")
     assert {key for key, value in network.named_parameters() if not value.requires_grad} == STEMS[name]
-    kept = {key for key, module in network.named_modules() if not module.training}
-    assert kept <= {key.rpartition(".")[0] for key in STEMS[name]} and len(kept) == len(
-        {key.rpartition(".")[0] for key in STEMS[name] if "token" not in key and "pos_" not in key}
-    )
+    layers = {key.rpartition(".")[0] for key in STEMS[name] if key.count(".") > 1 and "encoder" not in key} or {"stem"}
+    evaluating = {key for key, module in network.named_modules() if not module.training}
+    assert layers - {"body"} <= evaluating
+    assert all(key.startswith(tuple(own.split(".")[0] for own in STEMS[name])) for key in evaluating)
+    assert not {"", "body", "head"} & evaluating
 
 
 class Plain(nn.Module):
