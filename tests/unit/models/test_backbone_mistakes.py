@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from semisonic import cli
 from tests.support.command_line import mistakes
+from tests.support.image_folders import write_images
 
 
 def save(network: torch.nn.Module, path: Path) -> Path:
@@ -95,3 +96,26 @@ def test_weights_for_images_of_other_channels(tmp_path: Path, capsys: pytest.Cap
     file = save(theirs, tmp_path / "resnet.safetensors")
     (line,) = trained(capsys, tmp_path / "run", "--model", "resnet18", "--model.weights", file, "--model.stem", "7x7")
     assert line == f"error: model.weights: {file} is for images of {channels} channels; they have 3"
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        (
+            ["1", "-1", "2", "1"],
+            "data.csv: line 3 of {csv} has the weight -1 in its column sure; give a number of 0 or",
+        ),
+        (["0"] * 4, "data.weight_column: every labeled image of {csv} has the weight 0 in its column sure"),
+    ],
+)
+def test_a_table_whose_weights_teach_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], weights: list[str], expected: str
+):
+    write_images(tmp_path, [f"{i}.png" for i in range(4)])
+    csv = tmp_path / "table.csv"
+    csv.write_text("path,label,sure\n" + "".join(f"{i}.png,{'ab'[i % 2]},{w}\n" for i, w in enumerate(weights)))
+    (line,) = trained(
+        capsys, tmp_path / "run", "--data", "folder", "--data.csv", csv, "--data.size", 16, "--data.weight_column", "sure",
+        "--data.test", "none", "--model", "small",
+    )  # fmt: skip
+    assert line.startswith("error: " + expected.format(csv=csv))
