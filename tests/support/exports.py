@@ -19,7 +19,7 @@ def run_of(folder: Path, name: str, size: int = 32, **entries: Any) -> Path:
     from the EMA's. entries: of its state."""
     entries = {"classes": ["cat", "dog", "eel"], "model": ModelConfig(name=name).model_dump(mode="json"), **entries}
     torch.manual_seed(0)
-    model = ModelConfig.model_validate(entries["model"])
+    model = ModelConfig.model_validate({**entries["model"], "name": name, "fingerprint": None})
     network = tuned(build(model, len(entries["classes"]), size), model, size)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):

@@ -21,7 +21,7 @@ def metadata(classifier: Classifier, facts: Facts, normalized: bool, most: int |
         "network": facts.network,
         "classes": classifier.classes,
         "image_size": classifier.image_size,
-        "input": _input(classifier, normalized),
+        "input": _input(classifier, normalized) + ("" if most is None else f"; at most {most:,} at a time"),
         "normalized_inside": normalized,
         "mean": [round(float(value) / 255, 7) for value in classifier.mean.flatten()],
         "std": [round(float(value) / 255, 7) for value in classifier.std.flatten()],

@@ -22,6 +22,7 @@ from semisonic.export.elsewhere import elsewhere
 from semisonic.export.facts import facts_of
 from semisonic.export.programs import NEEDED, Program, Runner, missing_packages, write_onnx, write_pt2
 from semisonic.inference.classifier import Classifier, classifier_of, model_of
+from semisonic.models.wrapped import GIVEN
 from semisonic.plugins import load_plugins
 from semisonic.records.tensors import load_tensors
 from semisonic.schema import ExitCode, UserError
@@ -54,6 +55,8 @@ def main(argv: Sequence[str]) -> int:
     load_plugins(args.plugin)
     begin = time.perf_counter()
     checkpoint = checkpoints.load_checkpoint(path)
+    if checkpoint.state["model"]["name"] == GIVEN:
+        raise UserError(f"{path}: its network was given in Python, where semisonic.load(RUN, network=...) has it")
     classifier = classifier_of(checkpoint, path, args.net)
     facts = facts_of(checkpoint, path, args.net)
     normalized = args.to != "safetensors" if args.normalize is None else args.normalize

@@ -213,10 +213,12 @@ def test_what_cannot_be_is_refused_in_a_line(
     [
         ({"name": "squeezenet1_1"}, "--to safetensors: squeezenet1_1's head is a linear layer here"),
         ({"name": "resnet18", "norm_eps": 0.01}, "model.norm_eps: torchvision's own resnet18 adds 1e-05"),
+        ({"name": "given", "fingerprint": "a"}, "its network was given in Python"),
     ],
 )
-def test_a_network_that_its_library_cannot_hold_is_refused(model: dict, message: str, tmp_path: Path):
-    run = run_of(tmp_path / "run", model["name"], model=ModelConfig(**model).model_dump(mode="json"))
+def test_a_network_that_cannot_be_had_elsewhere_is_refused(model: dict, message: str, tmp_path: Path):
+    name = "small" if model["name"] == "given" else model["name"]
+    run = run_of(tmp_path / "run", name, model=ModelConfig(**model).model_dump(mode="json"))
     with pytest.raises(UserError, match=message):
         main([str(run), "--to", "safetensors", "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
