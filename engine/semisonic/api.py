@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from semisonic.config.command_line import Invocation, assemble
+from semisonic.config.expectations import with_expected
 from semisonic.config.keywords import keyword_arguments
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets import given as given_images
@@ -26,6 +27,7 @@ from semisonic.distributed.variables import check_variables
 from semisonic.inference.classifier import Classifier, load_classifier
 from semisonic.models import wrapped
 from semisonic.models.networks import build
+from semisonic.models.preprocessing import stated_by
 from semisonic.models.wrapped import NetworkFactory, network_fingerprint
 from semisonic.recipes import RECIPES
 from semisonic.runs.run import Outcome, run
@@ -109,7 +111,7 @@ def train(
         given = Given(call.data_set(cfg), call.factory, callback, quiet)
     if call.factory is not None:
         assert given.data is not None
-        cfg = _with_fingerprint(cfg, call.factory, given.data)
+        cfg = _with_network(cfg, call.factory, given.data, resume)
     try:
         outcome = run(Invocation(cfg, resume, extend, verify_data=verify_data), given)
     except Interrupted:
@@ -223,9 +225,14 @@ def _is_count(labels: Any) -> bool:
     return labels is None or isinstance(labels, int | str)
 
 
-def _with_fingerprint(cfg: RunConfig, factory: NetworkFactory, data: DataSet) -> RunConfig:
-    """The configuration, by which a run knows the network again. Raises UserError for a network that does not fit."""
+def _with_network(cfg: RunConfig, factory: NetworkFactory, data: DataSet, resume: bool) -> RunConfig:
+    """The configuration, by which a run knows the network again, with what its weights expect of images (a run that is
+    continued knows that). Raises UserError for a network that does not fit."""
     with torch.random.fork_rng(devices=[]):
         made = build(cfg.model, len(data.classes), data.size, factory)
     model = cfg.model.model_copy(update={"fingerprint": network_fingerprint(made)})
-    return cfg.model_copy(update={"model": model})
+    cfg = cfg.model_copy(update={"model": model})
+    stated = None if resume else stated_by(made)
+    if stated is None and cfg.data.normalize == "weights" and cfg.init is None and not resume:
+        raise UserError("data.normalize: weights, but the network that was given has no pretrained_cfg; use own")
+    return cfg if stated is None else with_expected(cfg, stated)

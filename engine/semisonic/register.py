@@ -17,6 +17,7 @@ from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.add_on import AddOn
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.contract import Preprocessing
 from semisonic.data.sets.base import DataConfig, DataSet
 from semisonic.data.sets.registry import register_data_set
 from semisonic.data.views.registry import Builder, register_view
@@ -55,14 +56,16 @@ def network(
     summary: str,
     blocks: tuple[type[nn.Module], ...] = (),
     blocks_draw: bool = False,
+    preprocessing: Preprocessing | None = None,
 ) -> None:
     """A network, for `--model NAME`.
 
     build: takes (classes), or (cfg, classes, image size in pixels); a network has `features`, `head` and `feature_dim`,
     as semisonic.models.networks describes them. summary: one line. blocks: classes of its repeated blocks, which
-    --recompute and --compile blocks work on; blocks_draw: whether these draw random numbers in training.
+    --recompute and --compile blocks work on; blocks_draw: whether these draw random numbers in training. preprocessing:
+    where it comes with weights, what these expect of images.
     """
-    register_network(name, build, summary, blocks, blocks_draw)
+    register_network(name, build, summary, blocks, blocks_draw, preprocessing)
 
 
 def data_set(

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import nn
 
+from semisonic.contract import Preprocessing
 from semisonic.models import pretrained, shake_shake, small, timm_nets, torchvision_nets, wide_resnet
 from semisonic.models.config import ModelConfig
 from semisonic.models.head import DropoutLinear
@@ -50,6 +51,8 @@ class Network:
     """Whether fields of torchvision's and timm's networks (weights, stem) mean nothing to it."""
     plug_in: bool = False
     """Whether it is a user's, and may bring weights along."""
+    preprocessing: Preprocessing | None = None
+    """What these weights expect of images; None: nothing that is known."""
 
 
 def _wide(cfg: ModelConfig, classes: int, image_size: int) -> nn.Module:
@@ -113,6 +116,7 @@ def register_network(
     summary: str,
     blocks: tuple[type[nn.Module], ...] = (),
     blocks_draw: bool = False,
+    preprocessing: Preprocessing | None = None,
 ) -> None:
     """Adds a network; `build` takes (classes), or (configuration, classes, image size in pixels).
 
@@ -136,7 +140,7 @@ def register_network(
             )
         return network
 
-    NETWORKS.register(name, Network(checked, summary, blocks, blocks_draw, plug_in=True))
+    NETWORKS.register(name, Network(checked, summary, blocks, blocks_draw, plug_in=True, preprocessing=preprocessing))
 
 
 def find(name: str) -> Network | None:
