@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+from torch import nn
 from torchvision import models as zoo
 
+from semisonic.contract import Preprocessing
 from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD
 from semisonic.models import torchvision_nets
-from semisonic.models.networks import ModelConfig
-from semisonic.models.preprocessing import preprocessing_of
+from semisonic.models.networks import NETWORKS, ModelConfig, register_network
+from semisonic.models.preprocessing import preprocessing_of, stated_by
+from semisonic.schema import UserError
 
 
 def test_random_weights_expect_nothing():
@@ -42,3 +45,34 @@ def test_weights_of_one_network_have_one_normalization():
         assert {(tuple(own.mean), tuple(own.std)) for own in published} == {(found.mean, found.std)}
     found = preprocessing_of(ModelConfig(name="efficientnet_v2_l", weights=Path("w.pth")))
     assert found is not None and found.mean == (0.5, 0.5, 0.5)
+
+
+def test_a_plug_in_s_network_states_what_its_weights_expect(monkeypatch: pytest.MonkeyPatch):
+    stated = Preprocessing((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "mine", 24, "bicubic", 0.9)
+    monkeypatch.setattr(NETWORKS, "_entries", dict(NETWORKS))
+    register_network("with-weights", lambda classes: nn.Linear(1, classes), "", preprocessing=stated)
+    register_network("without", lambda classes: nn.Linear(1, classes), "")
+    assert preprocessing_of(ModelConfig(name="with-weights")) == stated
+    assert preprocessing_of(ModelConfig(name="without")) is None
+
+
+def test_a_given_network_states_it_in_timm_s_keys():
+    network = nn.Linear(1, 1)
+    assert stated_by(network) is None
+    keys = {
+        "mean": (0.5,) * 3,
+        "std": (0.25,) * 3,
+        "input_size": (3, 160, 160),
+        "interpolation": "bicubic",
+        "crop_pct": 0.95,
+    }
+    network.pretrained_cfg = keys
+    found = stated_by(network)
+    assert found is not None and found.mean == (0.5,) * 3
+    assert (found.size, found.interpolation, found.crop) == (160, "bicubic", 0.95)
+    network.pretrained_cfg = lambda: keys
+    assert stated_by(network) == found
+    for wrong in ({"mean": (0.5,) * 3}, {**keys, "std": (0.5, 0.5)}, {**keys, "crop_pct": "much"}, 7):
+        network.pretrained_cfg = wrong
+        with pytest.raises(UserError, match="pretrained_cfg"):
+            stated_by(network)

@@ -63,7 +63,7 @@ def decode_center(
     height = fn.cast(params["whole"][0], dtype=DALIDataType.FLOAT)
     rows = fn.stack(height, Constant(np.float32(size)))
     zero = Constant(np.float32(0))
-    options = {"interp_type": FILTERS[interpolation], "antialias": True, "dtype": DALIDataType.FLOAT}
+    options: dict[str, Any] = {"interp_type": FILTERS[interpolation], "antialias": True, "dtype": DALIDataType.FLOAT}
     image = fn.resize(
         image, size=rows, roi_start=fn.stack(zero, first[1]), roi_end=fn.stack(height, last[1]), **options
     )

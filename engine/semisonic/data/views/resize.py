@@ -40,7 +40,8 @@ def center(images_NCHW: Tensor, size: int, crop: float, interpolation: Interpola
 
     On the CPU it is DALI's to the bit.
     """
-    rows, columns = central.axes(*images_NCHW.shape[-2:], size, crop, interpolation)
+    height, width = images_NCHW.shape[-2:]
+    rows, columns = central.axes(height, width, size, crop, interpolation)
     window = images_NCHW[..., rows.start : rows.start + rows.count, columns.start : columns.start + columns.count]
     across = _resampled(window.mT, columns, size, interpolation).mT  # along each row
     return _resampled(across, rows, size, interpolation)
