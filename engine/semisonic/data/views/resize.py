@@ -31,7 +31,8 @@ def resize(images_NCHW: Tensor, size: int, interpolation: Interpolation = "bilin
 def rounded(levels: Tensor, halves: Literal["even", "up"] = "even") -> Tensor:
     """To the nearest of 0, 1, .. 255, with the gradient of the identity."""
     found = levels.detach()
-    found = found.round() if halves == "even" else (found + 0.5).floor()
+    low = found.floor()  # x + 1/2 would itself be rounded, just below 1/2
+    found = found.round() if halves == "even" else low + (found - low >= 0.5)
     return levels + (found.clamp(0, 255) - levels.detach())
 
 
