@@ -155,3 +155,33 @@ def test_a_method_s_labeled_loss_is_weighed(name: str, fields: dict):
     for weights, factor in (((by_class, None), 2), ((None, by_image), 3), ((by_class, by_image), 6)):
         assert labeled_loss_of(name, fields, LabelWeights(*weights)) == pytest.approx(factor * plain, rel=1e-9)
     assert labeled_loss_of(name, fields, LabelWeights(None, torch.tensor([1.0, *[0] * 7]).double())) < plain
+
+
+def test_micro_batches_and_ranks_make_the_loss_of_the_whole_batch():
+    of, by_class, by_image = batch(), torch.rand(CLASSES).double(), torch.rand(8).double()
+    algorithm = weighed(ALGORITHMS["supervised"], by_class, by_image)
+    logits_BC = torch.randn(len(of.y), CLASSES, dtype=torch.float64)
+
+    def loss(rows: slice) -> torch.Tensor:
+        logits = logits_BC[rows]
+        return algorithm.labeled_loss(Seen(logits, logits), of.y[rows], index_B=of.x_index[rows])
+
+    halves = torch.stack([loss(slice(0, 3)), loss(slice(3, 6))])
+    assert torch.allclose(halves.mean(), loss(slice(0, 6)), rtol=1e-12)
+
+
+def test_weights_are_no_reason_to_compile_again():
+    algorithm, graphs = weighed(ALGORITHMS["supervised"], torch.ones(CLASSES), torch.ones(64)).float(), []
+
+    def counted(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    loss = torch.compile(algorithm.labeled_loss, backend=counted, fullgraph=True, dynamic=False)
+    of = batch()
+    for step in range(3):
+        algorithm.label_weights.by_class.fill_(step + 1.0)
+        logits_BC = torch.randn(len(of.y), CLASSES)
+        found = loss(Seen(logits_BC, logits_BC), of.y, index_B=of.x_index.roll(step))
+        assert torch.allclose(found, (step + 1) * torch.nn.functional.cross_entropy(logits_BC, of.y))
+    assert len(graphs) == 1
