@@ -206,10 +206,9 @@ class Trainer:
         return (batch.labeled if views.labeled else 0) + (batch.unlabeled if views.unlabeled else 0) + own
 
     def loader(self) -> Loader:
-        cfg, feedback = self.cfg, self.training_step.feedback
+        cfg, batch, feedback = self.cfg, self.cfg.batch, self.training_step.feedback
         if feedback:
             feedback.restart(self.step)
-        batch = cfg.batch
         sampling = Sampling(cfg.seed, batch.labeled, batch.unlabeled, batch.micro, self.rank, self.step, batch.balanced)
         return Loader(
             self.data, self.split, cfg.views, sampling,
