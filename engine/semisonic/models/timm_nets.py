@@ -156,10 +156,11 @@ class TimmNet(nn.Module):
 
         super().__init__()
         takes = _options(name).takes
-        options = {"drop_path_rate": drop_path, "img_size": image_size, "patch_size": patch_size}
+        # The head's dropout is ours (model.dropout); a few networks would drop a fifth in a function of their own.
+        options = {"drop_path_rate": drop_path, "drop_rate": 0.0, "img_size": image_size, "patch_size": patch_size}
         options = {key: value for key, value in options.items() if key in takes and value is not None}
         self.name = name
-        self.options = {key: value for key, value in options.items() if key != "drop_path_rate"}
+        self.options = {key: value for key, value in options.items() if not key.startswith("drop_")}
         """What timm's constructor was given beside the name and the classes, as far as its outputs depend on it."""
         body = create_model(name.removeprefix(PREFIX), num_classes=classes, in_chans=CHANNELS, **options)
         self.head_path, self.head, self.convolution = _detach_head(body, name, classes)

@@ -125,3 +125,24 @@ def test_names_are_searched():
     assert len(timm_networks("timm/*")) > 1000
     with pytest.raises(UserError, match="timm has no network"):
         timm_networks("timm/nothing_of_this_name*")
+
+
+FAMILIES = {
+    "mobilenetv3_small_050": 224, "regnetx_002": 224, "ghostnet_100": 224, "edgenext_xx_small": 256, "pvt_v2_b0": 224,
+    "coatnet_nano_rw_224": 224, "vit_tiny_patch16_224": 224, "beit_base_patch16_224": 224, "mixer_s32_224": 224,
+    "poolformer_s12": 224, "fastvit_t8": 256, "efficientnet_b0": 224, "dla46_c": 224, "starnet_s1": 224,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_of_timm_are_networks_here_at_their_own_size(name: str):
+    cfg = ModelConfig(name=f"timm/{name}")
+    assert model_problems(cfg, FAMILIES[name]) == []
+    found = outline(cfg, 7, FAMILIES[name])
+    assert found is not None and found["head.weight"].shape[0] == 7
+
+
+@pytest.mark.parametrize("name", ["levit_128", "efficientvit_m0", "crossvit_9_240", "deepseek_vit_412m_enc"])
+def test_networks_that_cannot_be_used_say_why(name: str):
+    (text,) = model_problems(ModelConfig(name=f"timm/{name}"), 224)
+    assert text.startswith(f"model.name: timm/{name}") and "\n" not in text

@@ -164,3 +164,11 @@ def test_networks_without_published_weights_are_told_before_anybody_is_asked():
     assert found == []
     (text,) = model_problems(ModelConfig(name="timm/vit_small_patch16_36x1_224", pretrained=True), SIZE)
     assert "publishes no weights" in text
+
+
+def test_a_network_is_built_without_its_weights(monkeypatch: pytest.MonkeyPatch):
+    """As `semisonic.load` does it, from a checkpoint alone."""
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *args, **named: pytest.fail("the hub was asked"))
+    for fields in ({"pretrained": True}, {"weights": "/nowhere/w.safetensors"}):
+        cfg = ModelConfig.model_validate({"name": "timm/test_vit", **fields})
+        assert model_problems(cfg, SIZE) == [] and isinstance(build(cfg, 5, SIZE), TimmNet)
