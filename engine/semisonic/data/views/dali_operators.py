@@ -61,19 +61,21 @@ def decode_center(
     )  # fmt: skip
     first, last = params["first"], params["last"]
     height = fn.cast(params["whole"][0], dtype=DALIDataType.FLOAT)
-    rows = fn.stack(height, Constant(np.float32(size)))
-    zero = Constant(np.float32(0))
-    options: dict[str, Any] = {"interp_type": FILTERS[interpolation], "antialias": True, "dtype": DALIDataType.FLOAT}
-    image = fn.resize(
-        image, size=rows, roi_start=fn.stack(zero, first[1]), roi_end=fn.stack(height, last[1]), **options
-    )
+    zero, side = Constant(np.float32(0)), Constant(np.float32(size))
+    image = _part(image, (height, side), (zero, first[1]), (height, last[1]), interpolation)
     gain = place(fn.reshape(params["gain_x"], shape=[1, size, 1]), device)
     image = fn.reshape(_bytes(image * gain), layout="HWC")
-    side = Constant(np.float32(size))
-    image = fn.resize(
-        image, size=[size, size], roi_start=fn.stack(first[0], zero), roi_end=fn.stack(last[0], side), **options
-    )
+    image = _part(image, (side, side), (first[0], zero), (last[0], side), interpolation)
     return _bytes(image * place(fn.reshape(params["gain_y"], shape=[size, 1, 1]), device))
+
+
+def _part(image: DataNode, size: Any, first: Any, last: Any, interpolation: str) -> DataNode:
+    """A part of an image, as floats of that size; pairs are y, x."""
+    resized = fn.resize(
+        image, size=fn.stack(*size), roi_start=fn.stack(*first), roi_end=fn.stack(*last),
+        interp_type=FILTERS[interpolation], antialias=True, dtype=DALIDataType.FLOAT,
+    )  # fmt: skip
+    return resized  # type: ignore[return-value]
 
 
 def crop(image: DataNode, start: DataNode | Sequence[int], shape: DataNode | Sequence[int]) -> DataNode:
