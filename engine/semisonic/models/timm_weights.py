@@ -72,7 +72,8 @@ def pretrained_problems(cfg: ModelConfig) -> list[str]:
     stated, name = _stated(cfg.name), cfg.name
     if not stated.has_weights:
         return [f"model.pretrained: timm publishes no weights of {name}; remove it, or give a file (model.weights)"]
-    if not stated.hf_hub_id or stated.custom_load:
+    # What timm reads in a way of its own are the original files (True); on its hub they are .safetensors like the rest.
+    if not stated.hf_hub_id or stated.custom_load == "hf":
         return [
             f"model.pretrained: timm's weights of {name} are in no .safetensors file; convert them with timm, and give "
             "that file (model.weights)"
