@@ -12,9 +12,10 @@ from semisonic.config.command_line import Invocation, resolve
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.registry import load_data_set
 from semisonic.data.sets.splits import make_split
-from semisonic.runs.memory_fit import Trial, with_micro
+from semisonic.runs.memory_fit import Trial
 from semisonic.runs.run import execute
 from semisonic.training.build import build_algorithm
+from semisonic.training.memory_advice import with_micro
 
 pytestmark = pytest.mark.gpu
 

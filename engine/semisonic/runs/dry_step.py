@@ -31,7 +31,8 @@ from semisonic.reporting.reporters import reason
 from semisonic.runs.memory_fit import Trial, agreed, host_group, step_of
 from semisonic.schema import UserError
 from semisonic.training.build import build_algorithm
-from semisonic.training.out_of_memory import FIELDS, out_of_memory, readable_bytes
+from semisonic.training.memory_advice import advice
+from semisonic.training.out_of_memory import out_of_memory, readable_bytes
 from semisonic_kernels import fuse
 
 EVALUATED = 2
@@ -67,7 +68,7 @@ def dry_steps(
             if shortage:
                 raise UserError(
                     f"batch.labeled: a {step_of(run)} does not fit into the memory that is free here, "
-                    f"{readable_bytes(free)} a rank; {FIELDS} ({shortage.cause})"
+                    f"{readable_bytes(free)} a rank; {advice(run)} ({shortage.cause})"
                 )
 
 

@@ -35,9 +35,9 @@ from semisonic.reporting.console import Console
 from semisonic.runs.run_folder import saved_micro
 from semisonic.schema import UserError
 from semisonic.training.build import build_algorithm
+from semisonic.training.memory_advice import advice, larger_counts, with_micro
 from semisonic.training.metrics import evaluation_mode
 from semisonic.training.out_of_memory import (
-    FIELDS,
     first_line,
     free_memory,
     out_of_memory,
@@ -130,18 +130,23 @@ class Trial:
             resident = len(images) * (height + 2 * self.data.pad) * (width + 2 * self.data.pad) * channels
             if resident <= GPU_SHARE * torch.cuda.mem_get_info(self.device)[0]:
                 sizes.append(resident)
-        views = cfg.views
-        labeled, unlabeled = cfg.batch.labeled // self.world_size, cfg.batch.unlabeled // self.world_size
-        largest = max(labeled if views.labeled else 0, unlabeled if views.unlabeled else 0)
-        made = len(views.labeled) * labeled + len(views.unlabeled) * unlabeled
-        for stream in views.streams.values():
-            own = stream.size(cfg.batch.labeled) // self.world_size
-            largest, made = max(largest, own), made + len(stream.views) * own
-        steps = steps_per_call(cfg.data.steps_per_call, largest, side, self.device)
-        return [*sizes, (PREFETCH + 2) * steps * made * 3 * side**2]
+        return [*sizes, queue_bytes(cfg, side, self.world_size, self.device)]
 
     def random_numbers_kept(self) -> AbstractContextManager[None]:
         return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
+
+
+def queue_bytes(cfg: RunConfig, side: int, world_size: int, device: torch.device) -> int:
+    """Bytes of the finished views in DALI's queue, in use, and being finished; side: of an image, in pixels."""
+    views = cfg.views
+    labeled, unlabeled = cfg.batch.labeled // world_size, cfg.batch.unlabeled // world_size
+    largest = max(labeled if views.labeled else 0, unlabeled if views.unlabeled else 0)
+    made = len(views.labeled) * labeled + len(views.unlabeled) * unlabeled
+    for stream in views.streams.values():
+        own = stream.size(cfg.batch.labeled) // world_size
+        largest, made = max(largest, own), made + len(stream.views) * own
+    steps = steps_per_call(cfg.data.steps_per_call, largest, side, device)
+    return (PREFETCH + 2) * steps * made * 3 * side**2
 
 
 def optimizer_bytes(algorithm: Algorithm, optim: OptimConfig) -> int:
@@ -230,31 +235,12 @@ def fitted(cfg: RunConfig, trial: Trial, resumed: bool = False) -> tuple[RunConf
             raise UserError(_impossible(candidate, last))
         if shortage := agreed(lambda: trial.evaluation(candidate), trial, group):
             raise UserError(
-                f"eval.batch: an evaluation of {cfg.eval.batch} images a rank does not fit into {shortage}; lower it, "
-                f"which changes no metric ({shortage.cause})"
+                f"eval.batch: an evaluation of {cfg.eval.batch} images a rank does not fit into {shortage}; use "
+                f"--eval.batch {max(1, cfg.eval.batch // 4)} or less, which changes no metric ({shortage.cause})"
             )
     if trial.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(trial.device)
     return candidate, _change(cfg, candidate, first) if first else ""
-
-
-def larger_counts(cfg: RunConfig, world_size: int) -> list[int]:
-    """The numbers of micro-batches, above the configured one, that every rank's shares and the algorithm allow."""
-    algorithm, composition = cfg.algorithm_class, cfg.composition
-    if composition.couplings():
-        return []
-    labeled, unlabeled = cfg.batch.labeled // world_size, cfg.batch.unlabeled // world_size
-    divisors = [k for k in range(cfg.batch.micro + 1, labeled + 1) if labeled % k == 0 and unlabeled % k == 0]
-
-    def fits(micro: int) -> bool:
-        own = algorithm.problems(cfg.algorithm, labeled // micro, unlabeled // micro)
-        return not own and not composition.stream_problems(cfg.batch.labeled, micro * world_size)
-
-    return [k for k in divisors if fits(k)]
-
-
-def with_micro(cfg: RunConfig, micro: int) -> RunConfig:
-    return cfg.model_copy(update={"batch": cfg.batch.model_copy(update={"micro": micro})})
 
 
 @contextmanager
@@ -322,11 +308,11 @@ def _refusal(cfg: RunConfig, shortage: Shortage, resumed: bool) -> str:
     if resumed:
         return (
             f"batch.micro: a {step_of(cfg)}, as this run has taken them so far, does not fit into {shortage}, and "
-            f"another number would change the run; continue it on more ranks or with more memory ({shortage.cause})"
+            f"another number would change the run; to continue it, {advice(cfg, begun=True)} ({shortage.cause})"
         )
     return (
         f"batch.fit: a {step_of(cfg)} does not fit into {shortage}, and --no-batch.fit forbids to cut it; "
-        f"{FIELDS} ({shortage.cause})"
+        f"{advice(cfg)} ({shortage.cause})"
     )
 
 
@@ -335,10 +321,9 @@ def _impossible(cfg: RunConfig, shortage: Shortage) -> str:
     if cfg.composition.couplings():
         return (
             f"batch.labeled: a {step_of(cfg)} does not fit into {shortage}, and {cfg.algorithm.name} couples all "
-            f"samples of a batch, so that it cannot be cut; lower it or batch.unlabeled_ratio ({shortage.cause})"
+            f"samples of a batch, so that it cannot be cut; {advice(cfg)} ({shortage.cause})"
         )
     return (
-        f"batch.labeled: a {step_of(cfg)} does not fit into {shortage} and cannot be cut further; use a smaller "
-        f"model.name or data.size, precision bf16 or recompute, or lower batch.unlabeled_ratio "
+        f"batch.labeled: a {step_of(cfg)} does not fit into {shortage} and cannot be cut further; {advice(cfg)} "
         f"({shortage.cause})"
     )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sized
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from semisonic.data.sets.splits import split_notes
 from semisonic.reporting.console import Console
 from semisonic.runs.dry_step import explained as explained_step
 from semisonic.runs.memory_fit import fit_steps, optimizer_bytes
+from semisonic.runs.plan_memory import foresee, predicted_row, refuse_what_would_kill, remedies_shown
 from semisonic.runs.run_folder import continued, saved_micro
 from semisonic.schema import UserError
-from semisonic.training.build import build_trainer, draw_split, load
+from semisonic.training.build import build_algorithm, build_trainer, draw_split, load
 from semisonic.training.cuda_graph import WARM_UP, WARM_UP_DDP
 from semisonic.training.given import check_given
 from semisonic.training.layer_rates import rates_line
@@ -88,7 +90,10 @@ def plan(invocation: Invocation) -> int:
     cfg = on_main(accelerator, lambda: continued(asked)) if invocation.resume else asked
     main_run = cfg.model_copy(update={"baseline": False})
     started = invocation.resume and on_main(accelerator, lambda: saved_micro(cfg.run_folder) is not None)
-    with explained_step(cfg, data):
+    build = partial(build_algorithm, data=data, split=split, fresh=False)
+    foreseen = on_main(accelerator, lambda: foresee(main_run, data, split, build, accelerator.device))
+    with remedies_shown(console, foreseen), explained_step(cfg, data):
+        refuse_what_would_kill(foreseen, main_run, accelerator.device)
         cfg, _ = fit_steps(main_run, asked, started, data, split, accelerator, console)
     trainer = build_trainer(cfg, data, split, accelerator, fresh=not started, say=console.print)
     drawn = split_notes(split, data.train.labels, data.classes)
@@ -98,9 +103,12 @@ def plan(invocation: Invocation) -> int:
         cfg, data, split, trainer.rank, trainer.device, cfg.execution.threads,
         rates_line(trainer.training_step.engines),
     )  # fmt: skip
-    with explained_step(cfg, data), explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step):
+    with explained_step(cfg, data), explained(cfg, trainer.rank, trainer.device, lambda: trainer.step):
         measured = measure(trainer, begin)
-    console.rich.print(table("Plan: nothing was written", rows(trainer, measured), ("", "")), highlight=False)
+    console.rich.print(
+        table("Plan: nothing was written", [predicted_row(foreseen), *rows(trainer, measured)], ("", "")),
+        highlight=False,
+    )
     if asked.baseline:
         console.print("The supervised baseline, which the run would train first, is not included")
     if dist.is_initialized():

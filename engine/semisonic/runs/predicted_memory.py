@@ -13,10 +13,16 @@ compiled run this is an upper bound.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
 from torch.utils._pytree import tree_leaves
 
 from semisonic.algorithms.base import Algorithm
@@ -36,8 +42,12 @@ STEPS = 2
 """The optimizer makes its state in the first; the second is as all others."""
 
 
+DEEPSPEED_BUCKET = 500_000_000
+"""Numbers of a bucket of gradients where DeepSpeed's configuration does not say it."""
+
+
 class Unpredictable(Exception):
-    """The step decides by the values of tensors, which stand-ins do not have."""
+    """The step decides by the values of tensors, which stand-ins do not have, or by more than this module knows of."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,46 @@ class Engine(BareEngine):
                 parameter.grad = None
 
 
+class ZeroEngine(Engine):
+    """The same under DeepSpeed's ZeRO-1 or -2: a rank has its share of the optimizer's state and of a flat float32 copy
+    of the parameters. Gradients pass through buckets into the rank's share (2), or stay whole (1)."""
+
+    def __init__(
+        self, module: torch.nn.Module, optim: OptimConfig, live: LiveBytes, section: dict[str, Any], ranks: int
+    ):
+        super().__init__(module, optim, live, kept=False)
+        self.section, self.ranks = section, ranks
+        self.copy = self._share()
+        live.count([self.copy], "optimizer")
+        self.gradients: Tensor | None = None
+        if section["stage"] == 2:
+            for parameter in self.trained:
+                parameter.register_post_accumulate_grad_hook(lambda own: setattr(own, "grad", None))
+
+    def _share(self) -> Tensor:
+        """A number for each of this rank's share of the parameters."""
+        return torch.empty(-(-sum(own.numel() for own in self.trained) // self.ranks))
+
+    def backward(self, loss: Tensor) -> None:
+        size = self.section.get("reduce_bucket_size", DEEPSPEED_BUCKET)
+        count = 2 if self.section.get("overlap_comm") else 1
+        buckets = [torch.empty(size if isinstance(size, int) else DEEPSPEED_BUCKET) for _ in range(count)]
+        if self.gradients is None:
+            self.gradients = self._share()
+        self.live.count([*buckets, self.gradients], "gradients")
+        loss.backward()
+
+    def step(self) -> None:
+        flat = self._share()  # DeepSpeed joins the gradients of its part before the optimizer's step
+        self.live.count([flat], "gradients")
+        if not self.state:
+            self.state = [torch.empty_like(self.copy) for _ in range(self.optim.states)]
+            self.live.count(self.state, "optimizer")
+        self.gradients = None
+        for parameter in self.trained:
+            parameter.grad = None
+
+
 def predict(
     cfg: RunConfig, data: DataSet, split: Split, build: Callable[[RunConfig], Algorithm], world_size: int | None = None
 ) -> Predicted:
@@ -93,6 +143,8 @@ def predict(
     `Unpredictable` for a network or a method that reads values of its tensors on the host.
     """
     ranks = world_size or cfg.execution.world_size
+    if cfg.execution.zero_stage == 3:
+        raise Unpredictable("ZeRO-3 gathers parameters as it goes")
     with torch.random.fork_rng(devices=[]), use_kernels(kernels_for(cfg, compiled=False)):
         with Unwritten():
             algorithm = place(build(cfg), cfg, CPU)
@@ -111,6 +163,8 @@ def stand_ins() -> Iterator[tuple[FakeTensorMode, LiveBytes]]:
             yield mode, live
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
         raise Unpredictable(f"it reads values of tensors ({error.func})") from error
+    except UnsupportedOperatorException as error:
+        raise Unpredictable(f"an operation does not say what it makes ({error.func})") from error
 
 
 def count_state(algorithm: Algorithm, live: LiveBytes) -> None:
@@ -126,10 +180,13 @@ def step_peak(
     """What is alive at the peak of a step, by what it is for."""
     compile_modules(algorithm, "off", cfg.recompute)
     kept = ranks > 1 or cfg.replayed != "off"
-    engines = {
-        role: Engine(algorithm.role_module(role), algorithm.role_optim(role, cfg.optim), live, kept)
-        for role in algorithm.roles
-    }
+    section = (cfg.zero or {}).get("zero_optimization", {})
+
+    def engine(role: str) -> Engine:
+        module, optim = algorithm.role_module(role), algorithm.role_optim(role, cfg.optim)
+        return ZeroEngine(module, optim, live, section, ranks) if section else Engine(module, optim, live, kept)
+
+    engines = {role: engine(role) for role in algorithm.roles}
     batch = synthetic_batch(
         data, split, cfg.views, cfg.loading, cfg.batch.labeled // ranks, cfg.batch.unlabeled // ranks, CPU
     )

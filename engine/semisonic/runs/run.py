@@ -353,7 +353,7 @@ def train(cfg: RunConfig, session: Session, beside: dict[str, Any] | None = None
 def take_steps(trainer: Trainer, session: Session) -> str | None:
     """Trains to the last step; returns why it ended early, or None. What goes wrong is explained and recorded."""
     cfg, console = trainer.cfg, session.console
-    memory_explained = explained(cfg.batch, trainer.rank, trainer.device, lambda: trainer.step)
+    memory_explained = explained(cfg, trainer.rank, trainer.device, lambda: trainer.step)
     with session.watchdog.recording(status_writer(cfg, session.folders)), memory_explained:
         try:
             return trainer.train(console, session.stop, session.given.evaluated if session.main else None)

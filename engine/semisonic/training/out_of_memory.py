@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 import torch
 
-from semisonic.config.run_config import BatchConfig
+from semisonic.config.run_config import RunConfig
 from semisonic.contract import Rank
 from semisonic.schema import UserError
+from semisonic.training.memory_advice import advice
 
 TEXTS = (
     "out of memory",  # torch's allocator, CUDA and HIP themselves, Triton, NCCL
@@ -25,11 +26,6 @@ TEXTS = (
     "std::bad_alloc",
 )
 """Any of these in an error's text, in lower case, means that memory ran out."""
-
-FIELDS = (
-    "raise batch.micro, lower batch.labeled, batch.unlabeled_ratio or data.size, "
-    "or use precision bf16, recompute or a smaller model.name"
-)
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -70,7 +66,7 @@ def readable_bytes(size: float) -> str:
 
 
 @contextmanager
-def explained(batch: BatchConfig, rank: Rank, device: torch.device, step: Callable[[], int]) -> Iterator[None]:
+def explained(cfg: RunConfig, rank: Rank, device: torch.device, step: Callable[[], int]) -> Iterator[None]:
     """Turns running out of memory inside the `with` into a `UserError` with the rank, the step and what to change.
 
     step: the number of the step that a run is in.
@@ -80,12 +76,14 @@ def explained(batch: BatchConfig, rank: Rank, device: torch.device, step: Callab
     except Exception as error:
         if not out_of_memory(error):
             raise
+        batch = cfg.batch
         micro = f" in {batch.micro} micro-batches" if batch.micro > 1 else ""
         memory = readable_bytes(total_memory(device))
         explanation = UserError(
             f"batch.labeled: rank {rank.rank} of {rank.world_size} ran out of memory ({memory} in all) in step "
             f"{step():,}, of {batch.labeled} labeled + {batch.unlabeled} unlabeled images over all "
-            f"ranks{micro}; {FIELDS}. The last checkpoint stands. Cause: {first_line(error)}"
+            f"ranks{micro}. The last checkpoint stands: to go on from it, {advice(cfg, begun=True)}; to begin anew, "
+            f"{advice(cfg)}. Cause: {first_line(error)}"
         )
         explanation.everywhere = True  # the others do not know
         raise explanation from error

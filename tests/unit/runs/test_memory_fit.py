@@ -13,9 +13,10 @@ from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.config.command_line import Invocation, resolve
 from semisonic.config.run_config import RunConfig
 from semisonic.reporting.console import Console
-from semisonic.runs.memory_fit import Trial, fit_steps, fitted, larger_counts, optimizer_bytes, with_micro
+from semisonic.runs.memory_fit import Trial, fit_steps, fitted, optimizer_bytes
 from semisonic.runs.run import execute
 from semisonic.schema import UserError
+from semisonic.training.memory_advice import larger_counts, with_micro
 from semisonic.training.process import start
 from semisonic_kernels import fuse
 from tests.support.memory import configuration

@@ -1,6 +1,7 @@
 """The memory of a step is predicted without taking it, as torch's allocator then counts it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
