@@ -122,6 +122,16 @@ def test_what_convolutions_take_for_themselves(shape: tuple[int, int, int, int])
     assert live.most == pytest.approx(allocated(work), rel=0.1)
 
 
+@pytest.mark.parametrize("stage", [1, 2])
+def test_ranks_of_zero_share_the_optimizer(stage: int):
+    file = Path(__file__).parents[3] / f"launch/deepspeed/zero{stage}.json"
+    found = predicted(settled("--model", "wrn-10-1", "--optim", "adamw", "--parallel.deepspeed", str(file)), 2)
+    one = found.step["parameters"]
+    assert found.step["optimizer"] == pytest.approx(one * (1 + 2) / 2, abs=50)  # a copy of the parameters besides
+    buckets, whole = 2 * 4 * 25_000_000, one if stage == 1 else 0
+    assert buckets + one / 2 - 50 <= found.step["gradients"] <= buckets + one / 2 + whole + one / 4
+
+
 def test_large_weights_take_addresses_only():
     with Unwritten():
         network = build(ModelConfig(name="vit_b_16"), 10, 224)
