@@ -152,6 +152,14 @@ class Evaluated:
         return by_class(self.results[name], self.labeled)
 
 
+def labeled_counts(state: Mapping[str, Any], path: Path) -> list[int] | None:
+    """Labeled images of every class that the run of a checkpoint had, [C]; None where an earlier version wrote it."""
+    counts, classes = state.get("labeled_counts"), len(state["classes"])
+    if counts is not None and len(counts) != classes:
+        raise UserError(f"{path / 'state.json'}: labeled_counts: {len(counts)} numbers of {classes} classes")
+    return counts
+
+
 def evaluate_checkpoint(
     path: Path, weights: tuple[str, ...] = ("ema", "raw"), places: Places = AS_RECORDED, batch: int = 256
 ) -> Evaluated:
@@ -174,7 +182,7 @@ def evaluate_checkpoint(
             raise UserError(f"--root: its classes {data.classes} are not the checkpoint's {tuple(classifier.classes)}")
         with closing(evaluation_slices(source_of(data, device, test=True), batch, Placement(device))) as slices:
             results[name] = evaluate(classifier, slices, len(data.classes))
-    labeled = checkpoint.state.get("labeled_counts")
+    labeled = labeled_counts(checkpoint.state, path)
     return Evaluated(results, data.classes, f"{data.test_count} test images of {data.name}", labeled=labeled)
 
 
@@ -190,7 +198,7 @@ def evaluate_folder(path: Path, images: Path, weights: tuple[str, ...] = ("ema",
     assert found is not None  # there is at least one name
     left_out = f"; {len(found.bad)} files left out" if found.bad else ""
     title = f"{len(found.files)} images of {images}{left_out}"
-    labeled = checkpoint.state.get("labeled_counts")
+    labeled = labeled_counts(checkpoint.state, path)
     return Evaluated(results, tuple(classifier.classes), title, tuple(found.notes), labeled)
 
 

@@ -7,9 +7,9 @@ a method reports, and are kept. Entries of earlier versions are those that may b
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from semisonic.records.reading import (
@@ -219,13 +219,6 @@ class State(Record):
     """Tensors of the network that are written once, as the EMA's: they are never trained."""
     weights: dict[Name, Annotated[str, Field(max_length=4096)]] | None = None
     """What the network started from."""
-
-    @model_validator(mode="after")
-    def _counts_of_all_classes(self) -> Self:
-        if self.labeled_counts is not None and len(self.labeled_counts) != len(self.classes):
-            found = {"found": len(self.labeled_counts), "classes": len(self.classes)}
-            raise PydanticCustomError("no_counts", "labeled_counts: {found} of {classes} classes", found)
-        return self
 
 
 class Info(Record):

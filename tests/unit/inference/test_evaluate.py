@@ -156,3 +156,10 @@ def test_a_picture_that_cannot_be_drawn_is_left_out(
     inference.write_evaluation(inference.Evaluated({"ema": result}, ("$",), "one image", ()), tmp_path / "out")
     assert (tmp_path / "out" / "evaluation.json").exists()
     assert capsys.readouterr().err == "warning: confusion-ema.png is left out: RuntimeError: no font\n"
+
+
+def test_labels_of_other_classes_are_a_line(tmp_path: Path):
+    assert inference.labeled_counts({"classes": ["a", "b"]}, tmp_path) is None
+    assert inference.labeled_counts({"classes": ["a", "b"], "labeled_counts": [5, 1]}, tmp_path) == [5, 1]
+    with pytest.raises(UserError, match="labeled_counts: 1 numbers of 2 classes"):
+        inference.labeled_counts({"classes": ["a", "b"], "labeled_counts": [5]}, tmp_path)
