@@ -38,7 +38,7 @@ BLOCKS = {
 """How torchvision's names begin -> the classes of its blocks."""
 TIMM = (
     "Block", "BlockPostNorm", "Bottleneck", "InvertedResidual", "EdgeResidual", "DepthwiseSeparableConv", "ConvBnAct",
-    "MobileAttention",
+    "MobileAttention", "PreActBasic", "SelectiveKernelBasic", "TransformerLayer",
 )  # fmt: skip
 """How the names of timm's classes of blocks end."""
 OWN = (wide_resnet, shake_shake)

@@ -87,7 +87,7 @@ class _Options:
 @cache
 def _options(name: str) -> _Options:
     body = created(name)
-    kinds = [kind.__init__ for kind in type(body).__mro__ if kind not in (nn.Module, object)]
+    kinds = [kind for kind in type(body).__mro__ if kind not in (nn.Module, object)]
     cuts: Any = getattr(body, "patch_embed", None)
     known = type(cuts).__module__.startswith("timm.layers.patch_embed")
     return _Options(
@@ -157,7 +157,12 @@ class TimmNet(nn.Module):
         super().__init__()
         takes = _options(name).takes
         # The head's dropout is ours (model.dropout); a few networks would drop a fifth in a function of their own.
-        options = {"drop_path_rate": drop_path, "drop_rate": 0.0, "img_size": image_size, "patch_size": patch_size}
+        options: dict[str, Any] = {
+            "drop_path_rate": drop_path,
+            "drop_rate": 0.0,
+            "img_size": image_size,
+            "patch_size": patch_size,
+        }
         options = {key: value for key, value in options.items() if key in takes and value is not None}
         self.name = name
         self.options = {key: value for key, value in options.items() if not key.startswith("drop_")}
