@@ -31,6 +31,11 @@ NAMES: dict[Kind, str] = {
 }  # fmt: skip
 
 
+CPU_SHARE = 0.75
+"""Part of the host's free memory that tensors can take: the system's allocator keeps gaps, and a step's peak is not the
+only moment at which a process grows (`benchmarks/memory.py` shows the resident peaks beside)."""
+
+
 @dataclass(frozen=True)
 class Help:
     """What makes a run need less."""
@@ -95,8 +100,10 @@ def fitting_slice(images: int, own: Predicted, free: int) -> int:
 
 
 def free_memory_of(device: torch.device) -> int:
-    """Bytes that a rank may still take."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_bytes() // local_world_size()
+    """Bytes of tensors that a rank may still take."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(CPU_SHARE * free_bytes()) // local_world_size()
 
 
 def predicted_row(foreseen: Foreseen) -> tuple[str, str]:

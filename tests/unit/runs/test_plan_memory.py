@@ -25,7 +25,7 @@ def foreseen(cfg: RunConfig) -> Foreseen:
 
 
 def have_free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(plan_memory, "free_bytes", lambda: size)
+    monkeypatch.setattr(plan_memory, "free_memory_of", lambda device: size)
 
 
 def test_a_run_that_fits_has_its_row():
@@ -78,6 +78,12 @@ def test_no_step_is_taken_where_it_would_not_fit(
     assert "batch.labeled: a step of 8 + 16 images takes" in shown.err and "it fits with --recompute" in shown.err
     assert "predicted peak" in shown.out and "--recompute" in shown.out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_host_is_not_filled_to_its_last_byte(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(plan_memory, "free_bytes", lambda: 1000)
+    monkeypatch.setattr(plan_memory, "local_world_size", lambda: 3)
+    assert plan_memory.free_memory_of(torch.device("cpu")) == 250
 
 
 def test_what_cannot_be_predicted_is_said(monkeypatch: pytest.MonkeyPatch):
