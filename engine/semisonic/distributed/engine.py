@@ -39,6 +39,8 @@ class Engine:
         self.names: dict[Tensor, str] = {parameter: names[parameter] for parameter in module.parameters()}
         self.trained = {parameter: name for parameter, name in self.names.items() if parameter.requires_grad}
         """Those that the optimizer has; the others are frozen."""
+        self.sizes = sum(p.numel() for p in self.trained), sum(p.numel() for p in self.names)
+        """Numbers that are trained, and numbers in all parameters; taken while each rank has whole ones."""
         self.wrapped, self.optimizer = accelerator.prepare(module, optimizer)
         self.skipped = False
         """Whether the last step was left out because fp16's gradients overflowed, which its scaling allows for."""

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -99,9 +99,10 @@ class Console:
 
     def start_up(
         self, cfg: RunConfig, data: DataSet, split: Split, rank: Rank, device: torch.device, threads: int,
-        rates: str | None = None,
+        trained: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """What will run, before it runs. threads: those on the CPU of a rank. rates: learning rates, if several."""
+        """What will run, before it runs. threads: those on the CPU of a rank. trained: rows on what is trained, where
+        that is not all alike."""
         world_size = rank.world_size
         batch, views = cfg.batch, cfg.views
         epoch, size = (split.unlabeled, batch.unlabeled) if views.unlabeled else (split.labeled, batch.labeled)
@@ -124,6 +125,7 @@ class Console:
             "unlabeled pool": f"{len(split.unlabeled):,}" if views.unlabeled else "not read",
             "algorithm": " ".join(f"{key}={value}" for key, value in cfg.algorithm.model_dump().items()),
             "model": cfg.model.name,
+            **({"starts from": cfg.starting_weights} if cfg.starting_weights else {}),
             "steps": f"{cfg.steps:,}; an epoch of the pool is {math.ceil(len(epoch) / size):,}",
             "global batch": images(batch.labeled, batch.unlabeled),
             "of a rank": images(batch.labeled // share, batch.unlabeled // share),
@@ -138,8 +140,7 @@ class Console:
         }
         if batch.micro > 1:
             rows["BatchNorm"] = "statistics are those of each micro-batch; running momentum 1-(1-m)^(1/k)"
-        if rates:
-            rows["learning rates"] = rates
+        rows |= _labels_count(cfg) | dict(trained or {})
         table = Table(show_header=False, box=None, padding=(0, 1))
         for name, value in rows.items():
             table.add_row(name, Text(printable(value)))
@@ -182,6 +183,17 @@ class Console:
             chosen = summary["held_out_selected"]
             self.print(f"Chosen on the held-out images: step {chosen['step']:,}, test {chosen['test_top1']:.2f} %")
         self.print(f"In {folder}; more metrics: semisonic evaluate {folder}")
+
+
+def _labels_count(cfg: RunConfig) -> dict[str, str]:
+    """How labeled images count and are drawn, where that is not all alike."""
+    weights = cfg.loss.class_weights
+    parts = ["every class is drawn equally often"] if cfg.batch.balanced else []
+    if weights != "none":
+        parts.append(f"class weights {weights if isinstance(weights, str) else ', '.join(f'{w:g}' for w in weights)}")
+    if cfg.data.weight_column is not None:
+        parts.append(f"weights of the column {cfg.data.weight_column}")
+    return {"labels count": "; ".join(parts)} if parts else {}
 
 
 def without_test(summary: dict[str, Any]) -> str:

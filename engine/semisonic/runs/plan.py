@@ -22,6 +22,7 @@ from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import PREFETCH
 from semisonic.data.loading.loader import Loader
 from semisonic.data.sets.splits import split_notes
+from semisonic.models.starting_weights import line as weights_line
 from semisonic.reporting.console import Console
 from semisonic.runs.dry_step import explained as explained_step
 from semisonic.runs.memory_fit import fit_steps, optimizer_bytes
@@ -31,7 +32,7 @@ from semisonic.schema import UserError
 from semisonic.training.build import build_algorithm, build_trainer, draw_split, load
 from semisonic.training.cuda_graph import WARM_UP, WARM_UP_DDP
 from semisonic.training.given import check_given
-from semisonic.training.layer_rates import rates_line
+from semisonic.training.layer_rates import about_training
 from semisonic.training.out_of_memory import explained, readable_bytes, total_memory
 from semisonic.training.process import on_main, peak_memory_bytes, start
 from semisonic.training.short_runs import short_run_notes
@@ -101,8 +102,10 @@ def plan(invocation: Invocation) -> int:
         console.print(note)
     console.start_up(
         cfg, data, split, trainer.rank, trainer.device, cfg.execution.threads,
-        rates_line(trainer.training_step.engines),
+        about_training(trainer.training_step.engines),
     )  # fmt: skip
+    if trainer.weights:
+        console.print(weights_line(trainer.weights))
     with explained_step(cfg, data), explained(cfg, trainer.rank, trainer.device, lambda: trainer.step):
         measured = measure(trainer, begin)
     console.rich.print(

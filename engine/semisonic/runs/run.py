@@ -56,7 +56,7 @@ from semisonic.text import dump_json
 from semisonic.training import replay
 from semisonic.training.build import begun, build_algorithm, build_trainer, draw_split, initialize, load, with_classes
 from semisonic.training.given import NOTHING, Given, check_alike, check_given
-from semisonic.training.layer_rates import rates_line
+from semisonic.training.layer_rates import about_training
 from semisonic.training.out_of_memory import explained
 from semisonic.training.process import of_ranks, on_main, started
 from semisonic.training.short_runs import short_run_notes
@@ -314,7 +314,7 @@ def train(cfg: RunConfig, session: Session, beside: dict[str, Any] | None = None
     trainer.checkpoint_writer.check, session.folders.settle = session.folders.check, trainer.checkpoint_writer.settle
     console.start_up(
         cfg, session.data, session.split, trainer.rank, trainer.device, cfg.execution.threads,
-        rates_line(trainer.training_step.engines),
+        about_training(trainer.training_step.engines),
     )  # fmt: skip
     if latest:
         reach("restore")

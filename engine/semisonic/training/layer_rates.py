@@ -56,6 +56,18 @@ def learning_rates(engines: Mapping[str, Engine]) -> dict[str, float]:
     return found
 
 
+def about_training(engines: Mapping[str, Engine]) -> dict[str, str]:
+    """What the start-up table says of what is trained, where that is not all alike: title -> line."""
+    shares = []
+    for role, engine in engines.items():
+        trained, all_of_it = engine.sizes
+        if trained < all_of_it:
+            share = f"{trained:,} of {all_of_it:,} parameters ({100 * trained / all_of_it:.2g} %)"
+            shares.append(share + (f" ({role})" if len(engines) > 1 else ""))
+    found = {"trained": "; ".join(shares), "learning rates": rates_line(engines)}
+    return {title: line for title, line in found.items() if line}
+
+
 def rates_line(engines: Mapping[str, Engine]) -> str | None:
     """How many parameter groups there are and which learning rates they have at the peak, in a line; None where every
     parameter of a role has the same."""

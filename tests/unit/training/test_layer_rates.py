@@ -16,7 +16,7 @@ from semisonic.models.tuning import tuned
 from semisonic.optim.optimizer import OptimConfig, build_optimizer, set_learning_rate
 from semisonic.reporting.console import Console
 from semisonic.schema import UserError
-from semisonic.training.layer_rates import layer_rates, network_shares, rates_line
+from semisonic.training.layer_rates import about_training, layer_rates, network_shares, rates_line
 from semisonic.training.trainer import Trainer
 from tests.support.trainers import make_trainer, on_the_host
 from tests.support.two_roles import trainer_in
@@ -186,12 +186,12 @@ def test_a_run_logs_and_shows_its_rates(tmp_path: Path, capsys: pytest.CaptureFi
     trainer.training_step(next(trainer.loader()))
     metrics = trainer.read()
     assert metrics["lr"] == pytest.approx(0.2) and metrics["lr_smallest"] == pytest.approx(0.02)
-    line = rates_line(trainer.training_step.engines)
-    Console(main=True).start_up(trainer.cfg, trainer.data, trainer.split, trainer.rank, trainer.device, 1, line)
+    rows = about_training(trainer.training_step.engines)
+    Console(main=True).start_up(trainer.cfg, trainer.data, trainer.split, trainer.rank, trainer.device, 1, rows)
     assert "4 groups, 0.02 to 0.2" in capsys.readouterr().out
     plain = make_trainer(tmp_path / "plain", "--model", "small")
     plain.training_step(next(plain.loader()))
-    assert "lr_smallest" not in plain.read() and rates_line(plain.training_step.engines) is None
+    assert "lr_smallest" not in plain.read() and about_training(plain.training_step.engines) == {}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from torch import Tensor
 import semisonic
 from semisonic.checkpoint import format as checkpoints
 from semisonic.models.networks import ModelConfig, build
+from semisonic.reporting.console import Console
+from semisonic.training.layer_rates import about_training
 from semisonic.training.metrics import evaluation_mode
 from semisonic.training.trainer import Trainer
 from tests.support.trainers import make_trainer
@@ -58,6 +60,22 @@ def test_what_is_loaded_of_adapters_is_the_plain_network_with_the_runs_own_logit
     plain = build(ModelConfig(name="timm/test_vit", patch_size=8), 10, 16)
     assert classifier.network.state_dict().keys() == plain.state_dict().keys()
     assert all(value.requires_grad for value in classifier.network.parameters())
+
+
+def test_the_table_says_what_it_starts_from_what_is_trained_and_how_labels_count(
+    start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    trainer = make_trainer(
+        tmp_path, *LORA, "--init", str(start), "--batch.balanced", "--loss.class-weights", "effective"
+    )
+    rows = about_training(trainer.training_step.engines)
+    Console(main=True).start_up(trainer.cfg, trainer.data, trainer.split, trainer.rank, trainer.device, 1, rows)
+    shown = " ".join(capsys.readouterr().out.split())
+    network = trainer.algorithm.network
+    trained = sum(value.numel() for value in network.parameters() if value.requires_grad)
+    assert f"trained {trained:,} of {sum(value.numel() for value in network.parameters()):,} parameters (" in shown
+    assert "model timm/test_vit starts from" in shown
+    assert "labels count every class is drawn equally often; class weights effective" in shown
 
 
 def test_a_checkpoint_holds_frozen_tensors_once_and_resumes_bit_for_bit(lora: Trainer, start: Path, tmp_path: Path):
