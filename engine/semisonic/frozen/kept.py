@@ -8,6 +8,7 @@ damaged is told, and made anew. The folder may be emptied at any time.
 import hashlib
 import zlib
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.base import DataSet, ImageFiles
 from semisonic.data.sets.cache import cache_folder, locked
 from semisonic.frozen.features import Rows
+from semisonic.models.adapters import is_adapter, plain_name
+from semisonic.models.networks import find
+from semisonic.models.wrapped import GIVEN
 from semisonic.records.tensors import load_tensors
 from semisonic.schema import UserError
 
@@ -33,31 +37,47 @@ NOT_OF_THE_FEATURES = (
     "dropout",
     "drop_path",
     "freeze",
+    "tune",
+    "lora_rank",
+    "lora_alpha",
+    "lora_layers",
     "norm_momentum",
     "norm_start_up",
     "norm_sync",
 )
-"""Fields of the network that change nothing in evaluation mode: the weights themselves are looked at."""
+"""Fields of the network that change nothing in evaluation mode before the first step: the weights themselves are looked
+at, and adapters add nothing yet."""
+LIBRARIES = ("torch", "torchvision", "timm")
+"""Whose code is a part of networks."""
+
+
+def may_be_kept(cfg: RunConfig) -> bool:
+    """Whether a fingerprint says which network it is: of one that was given in Python, nobody knows the code."""
+    return cfg.model.name != GIVEN
 
 
 def fingerprint(cfg: RunConfig, data: DataSet, algorithm: Algorithm, which: str) -> str:
     """Of the features of the "train" or "test" images: all that they are computed from, but for the hardware.
 
-    The head, which is drawn anew for every seed, has no part in it.
+    The head and adapters, which are drawn anew for every seed, have no part in it.
     """
     found = hashlib.blake2b(digest_size=16)
     images = data.train if which == "train" else data.test
     about = {
         "format": FORMAT,
-        "torch": torch.__version__,
+        "libraries": [version(name) for name in LIBRARIES],
         "device": cfg.torch_device,
         "precision": cfg.precision,
         "images": {part: data.fingerprint.get(part) for part in PARTS[which]},
         "transform": transform(data, isinstance(images, ImageFiles)),
         "network": cfg.model.model_dump(mode="json", exclude=set(NOT_OF_THE_FEATURES)),
     }
+    network = find(cfg.model.name)
+    if network is not None and network.plug_in:  # its code is the user's, and may change where its weights do not
+        about["plug-ins"] = [plugin.model_dump(exclude={"path"}) for plugin in cfg.plugins]
     found.update(repr(sorted(about.items())).encode("utf-8", "surrogatepass"))
-    for name, value in sorted(algorithm.network.state_dict().items()):
+    plain = {plain_name(name): value for name, value in algorithm.network.state_dict().items() if not is_adapter(name)}
+    for name, value in sorted(plain.items()):
         if not name.startswith("head."):
             found.update(f"{name} {value.dtype} {list(value.shape)}".encode())
             found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)

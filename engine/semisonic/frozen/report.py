@@ -92,6 +92,8 @@ class Makers:
         return (found if self.work.rank.is_main else None), len(missing)
 
     def _path(self, which: str) -> Path | None:
+        if not kept.may_be_kept(self.cfg):
+            return None
         try:
             return kept.file_of(kept.fingerprint(self.cfg, self.data, self.algorithm, which))
         except UserError as error:  # a user without a home folder

@@ -13,6 +13,10 @@ from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.registry import load_data_set
 from semisonic.frozen import images, kept, learner
 from semisonic.frozen.learner import Learner
+from semisonic.models.networks import NETWORKS
+from semisonic.models.tuning import base_names
+from semisonic.models.wrapped import GIVEN
+from semisonic.plugins import Plugin
 from semisonic.schema import UserError
 from semisonic.training.build import begun, draw_split
 from tests.support.python_data import TINY, digits
@@ -143,3 +147,37 @@ def test_the_key_tells_weights_images_and_transform_apart(first: Path, tmp_path:
     with torch.no_grad():
         next(iter(algorithm.network.parameters())).view(-1)[0].add_(1)
     assert kept.fingerprint(cfg, data, algorithm, "train") != key
+
+
+def test_what_is_trained_later_is_no_part_of_the_key():
+    keys = set()
+    for seed, tune in enumerate(("full", "probe", "lora")):  # the weights of the first
+        model = {"name": "timm/test_vit", "patch_size": 4, "tune": tune}
+        cfg = RunConfig.model_validate({"data": {"name": "digits"}, "model": model, "device": "cpu", "seed": seed})
+        data = load_data_set(cfg.data)
+        algorithm = begun(cfg, data, draw_split(cfg, data))
+        state = algorithm.network.state_dict()
+        if not keys:
+            weights = {name: value.clone() for name, value in state.items()}
+        names = base_names(algorithm.network)
+        algorithm.network.load_state_dict({names[name]: value for name, value in weights.items()}, strict=False)
+        keys.add(kept.fingerprint(cfg, data, algorithm, "train"))
+    assert len(keys) == 1
+
+
+def test_the_code_of_a_plug_in_is_part_of_the_key_and_that_of_a_given_network_is_not_known(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    cfg = RunConfig.model_validate({"data": {"name": "digits"}, "model": {"name": "small"}, "device": "cpu"})
+    data = load_data_set(cfg.data)
+    algorithm = begun(cfg, data, draw_split(cfg, data))
+
+    def key(name: str, sha256: str, path: str = "net.py") -> str:
+        update = {"model": cfg.model.model_copy(update={"name": name}), "plugins": (Plugin(path=path, sha256=sha256),)}
+        return kept.fingerprint(cfg.model_copy(update=update), data, algorithm, "train")
+
+    monkeypatch.setitem(NETWORKS._entries, "mine", replace(NETWORKS["small"], plug_in=True))
+    assert key("mine", "a") == key("mine", "a", "moved/net.py") != key("mine", "b")
+    assert key("small", "a") == key("small", "b")
+    assert kept.may_be_kept(cfg)
+    assert not kept.may_be_kept(cfg.model_copy(update={"model": cfg.model.model_copy(update={"name": GIVEN})}))
