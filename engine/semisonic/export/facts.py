@@ -98,10 +98,11 @@ def _beginning(state: dict[str, Any], fields: dict[str, Any], model: dict[str, A
         name = told.get("network", "not named")
         found["name"] = f"{name}.{tag}" if tag and "." not in name else name
         source = told.get("source", "not named")
-        found["source"] = source if state["model"].get("pretrained") is True else f"the file {Path(source).name}"
+        found["source"] = source if source.startswith("timm's hub") else f"the file {Path(source).name}"
         found |= {key: told[key] for key in ("sha256", "license") if key in told}
     elif isinstance(file := model.get("weights"), str):  # an earlier version's run
         found = {"name": f"the file {Path(file).name}"}
     if isinstance(init := fields.get("init"), str):
-        found = {**found, "name": f"another run's, {Path(init).name}"}
+        own = f"{found['name']}, through " if "name" in found else ""
+        found = {**found, "name": f"{own}another run's, {Path(init).name}"}
     return found

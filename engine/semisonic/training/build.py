@@ -56,8 +56,15 @@ def build_trainer(
     algorithm = begun(cfg, data, split, fresh, say, network)
     trainer = Trainer(cfg, algorithm, data, split, accelerator, activity)
     if fresh:
-        trainer.weights = on_main(accelerator, lambda: record(cfg.model))
+        trainer.weights = on_main(accelerator, lambda: _beginning(cfg))
     return trainer
+
+
+def _beginning(cfg: RunConfig) -> dict[str, str] | None:
+    """Where the run's weights began, for its records. Through `init` those of the run before: their license goes on."""
+    if cfg.init and (before := checkpoints.load_state(checkpoints.find(cfg.init)).get("weights")):
+        return dict(before)
+    return record(cfg.model)
 
 
 def begun(

@@ -78,6 +78,15 @@ def test_the_table_says_what_it_starts_from_what_is_trained_and_how_labels_count
     assert "labels count every class is drawn equally often; class weights effective" in shown
 
 
+def test_the_license_of_weights_goes_on_through_init(tmp_path: Path):
+    about = {"network": "timm/test_vit", "source": "a.safetensors", "tag": "", "sha256": "0", "license": "cc-by-nc-4.0"}
+    first = make_trainer(tmp_path / "first", *VIT)
+    assert first.weights is None
+    first.weights = about
+    saved(first)
+    assert make_trainer(tmp_path / "second", *VIT, "--init", str(tmp_path / "first")).weights == about
+
+
 def test_a_checkpoint_holds_frozen_tensors_once_and_resumes_bit_for_bit(lora: Trainer, start: Path, tmp_path: Path):
     trainer = make_trainer(tmp_path, *LORA, "--init", str(start))
     written = checkpoints.find(lora.run_folder)
