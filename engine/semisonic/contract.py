@@ -4,6 +4,7 @@ Shape suffixes: B labeled batch, U unlabeled batch, C classes, H height, W width
 All batch sizes here are those of one rank and one micro-batch. This module imports torch alone.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -233,6 +234,18 @@ class Preprocessing:
     crop: float | None = None
     """Share of the shorter side that an evaluation shows, around the center. None: as runs from random weights have
     it, 0.875 in whole pixels."""
+
+    def __post_init__(self) -> None:
+        if any(len(part) != 3 or not all(map(math.isfinite, part)) for part in (self.mean, self.std)):
+            raise ValueError(f"Preprocessing: mean {self.mean} and std {self.std} must be three finite numbers each")
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"Preprocessing: std {self.std} must be above 0")
+        if self.crop is not None and not 0 < self.crop <= 1:
+            raise ValueError(f"Preprocessing: crop {self.crop} must be a share above 0, at most 1")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"Preprocessing: size {self.size} must be at least 1 pixel")
+        if self.interpolation not in ("bilinear", "bicubic"):
+            raise ValueError(f"Preprocessing: interpolation {self.interpolation!r} must be bilinear or bicubic")
 
 
 class Engine(Protocol):

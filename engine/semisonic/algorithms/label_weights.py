@@ -20,7 +20,9 @@ from semisonic.contract import Info
 from semisonic.schema import Config, UserError
 
 NAMES = ("none", "balanced", "effective")
-_EXPECTED = f"{', '.join(NAMES)}, or a number of 0 or more for each class, such as 1,1,2.5, not all 0"
+HEAVIEST = 1e6
+"""Of a class: losses are sums in float32."""
+_EXPECTED = f"{', '.join(NAMES)}, or a number of 0 to 1,000,000 for each class, such as 1,1,2.5, not all 0"
 
 
 def _class_weights(value: Any) -> Any:
@@ -34,7 +36,7 @@ def _class_weights(value: Any) -> Any:
         numbers = tuple(float(part) for part in parts)
     except (TypeError, ValueError):
         raise ValueError(_EXPECTED) from None
-    if not any(numbers) or not all(math.isfinite(number) and number >= 0 for number in numbers):
+    if not any(numbers) or not all(0 <= number <= HEAVIEST for number in numbers):
         raise ValueError(_EXPECTED)
     return numbers
 

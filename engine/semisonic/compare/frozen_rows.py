@@ -12,6 +12,7 @@ from typing import Any
 from semisonic.algorithms.registry import BASELINE
 from semisonic.compare.rows import Estimate, Run, interval, label_order
 from semisonic.reporting.frozen_baselines import NAMES, full_name
+from semisonic.text import printable
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def frozen_rows(runs: Sequence[Run]) -> list[FrozenRow]:
             for name in NAMES:
                 own = {seed: entry for seed, entry in by_seed.items() if "test_top1" in entry.get(name, {})}
                 if own:
-                    title = full_name(name) if len(found) == 1 else f"{full_name(name)[:-1]} of {weights})"
+                    title = full_name(name) if len(found) == 1 else f"{full_name(name)[:-1]} of {printable(weights)})"
                     rows.append(_row(title, name, labels, own, supervised))
     return rows
 

@@ -25,7 +25,8 @@ def metadata(classifier: Classifier, facts: Facts, normalized: bool, most: int |
         "normalized_inside": normalized,
         "mean": [round(float(value) / 255, 7) for value in classifier.mean.flatten()],
         "std": [round(float(value) / 255, 7) for value in classifier.std.flatten()],
-        "preprocess": classifier.preprocess,
+        # Without the place of the weights that it is for: paths are the owner's matter.
+        "preprocess": {name: value for name, value in classifier.preprocess.items() if name != "shown_for"},
         "batch_max": most,
         "algorithm": facts.method,
         "step": facts.step,

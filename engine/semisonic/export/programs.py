@@ -56,6 +56,7 @@ def write_pt2(folder: Path, program: Program, most: int | None, about: str) -> R
     path = folder / "model.pt2"
     with _traceable():
         exported = torch.export.export(program, (_example(program, most),), dynamic_shapes=_dynamic(most))
+    _without_places(exported)
     torch.export.save(exported, path, extra_files={ABOUT: about})
     read = torch.export.load(path).module()
     return lambda images: read(images)
@@ -68,11 +69,10 @@ def write_onnx(folder: Path, program: Program, most: int | None, about: str) -> 
     path = folder / "model.onnx"
     weights = sum(value.numel() * value.element_size() for value in program.state_dict().values())
     with _traceable():
-        made = torch.onnx.export(
-            program, (_example(program, most),), dynamo=True, dynamic_shapes=_dynamic(most),
-            input_names=[INPUT], output_names=[OUTPUT], verbose=False,
-        )  # fmt: skip
-    assert made is not None  # as with dynamo=True
+        exported = torch.export.export(program, (_example(program, most),), dynamic_shapes=_dynamic(most))
+        _without_places(exported)
+        made = torch.onnx.export(exported, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
+    assert made is not None  # as of an exported program
     made.model.metadata_props["semisonic"] = about
     made.save(path, external_data=weights > LARGEST)
     options = onnxruntime.SessionOptions()
@@ -80,6 +80,13 @@ def write_onnx(folder: Path, program: Program, most: int | None, about: str) -> 
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
+
+
+def _without_places(exported: torch.export.ExportedProgram) -> None:
+    """Where each operation stands in the code is left out: these are paths of this machine, with its user's name."""
+    for module in exported.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)
 
 
 def _example(program: Program, most: int | None) -> Tensor:

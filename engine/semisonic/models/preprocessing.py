@@ -11,6 +11,7 @@ from semisonic.models.config import ModelConfig
 from semisonic.models.networks import find
 from semisonic.models.timm_nets import is_timm
 from semisonic.schema import UserError
+from semisonic.text import name_of
 
 
 def preprocessing_of(cfg: ModelConfig) -> Preprocessing | None:
@@ -55,19 +56,16 @@ def stated_by(network: nn.Module) -> Preprocessing | None:
         raise UserError("network: its pretrained_cfg must be a dict with mean and std, as timm's are")
     try:
         mean, std = (tuple(float(value) for value in stated[key]) for key in ("mean", "std"))
-        size = stated.get("input_size")
-        crop = min(float(stated.get("crop_pct") or 0.875), 1.0)
-        side = None if size is None else int(size[-1])
-    except (TypeError, ValueError, IndexError) as error:
-        raise UserError(f"network: its pretrained_cfg is not as timm's are: {error}") from error
-    if len(mean) != 3 or len(std) != 3 or not all(0 < value <= 1 for value in std) or not crop > 0:
-        raise UserError(
-            "network: its pretrained_cfg needs three numbers of 0 to 1 as mean and std, and a crop_pct above 0"
-        )
-    return Preprocessing(
-        mean=mean, std=std, source="the network that was given", size=side,
-        interpolation=_known(str(stated.get("interpolation", "bilinear"))), crop=crop,
-    )  # fmt: skip
+        size, crop = stated.get("input_size"), stated.get("crop_pct")
+        if len(mean) != 3 or len(std) != 3 or not all(0 < value <= 1 for value in std):
+            raise ValueError("mean and std are three numbers of 0 to 1 each")
+        return Preprocessing(
+            mean=mean, std=std, source="the network that was given", size=None if size is None else int(size[-1]),
+            interpolation=_known(str(stated.get("interpolation", "bilinear"))),
+            crop=min(float(0.875 if crop is None else crop), 1.0),
+        )  # fmt: skip
+    except (TypeError, ValueError, IndexError, KeyError, OverflowError) as error:
+        raise UserError(f"network: its pretrained_cfg is not as timm's are: {name_of(error)}") from error
 
 
 def _of_torchvision(name: str) -> Preprocessing:

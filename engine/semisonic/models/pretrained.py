@@ -1,5 +1,6 @@
 """Weights of torchvision's networks out of a file that the user has, such as those trained on ImageNet."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +43,12 @@ def read(path: Path) -> dict[str, Tensor]:
     return content
 
 
+def unsound(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    """Names of tensors that hold something else than finite numbers where the network computes with such."""
+    real = (key for key, own in wanted.items() if key in given and own.is_floating_point())
+    return [key for key in real if not (given[key].is_floating_point() and given[key].float().isfinite().all())]
+
+
 def load_weights(network: nn.Module, path: Path, stem: Literal["auto", "3x3", "7x7"]) -> None:
     """Puts the weights of a file in torchvision's own naming into the network; the head stays random where the file's
     has another number of classes. Raises UserError where anything else is missing, left over or of another shape.
@@ -55,7 +62,9 @@ def load_weights(network: nn.Module, path: Path, stem: Literal["auto", "3x3", "7
         given[own] = value
     theirs = {own: head + own.removeprefix("head.") if own.startswith("head.") else own.removeprefix("body.")
               for own in [*given, *wanted]}  # fmt: skip
-    if "head.weight" in given and given["head.weight"].shape[0] != network.head.out_features:
+    classifier = given.get("head.weight")
+    of_head = classifier is not None and classifier.ndim > 1 and classifier.shape[1] == network.head.in_features
+    if classifier is not None and of_head and len(classifier) != network.head.out_features:
         for own in ("head.weight", "head.bias"):
             given.pop(own, None)
             wanted.pop(own, None)
@@ -80,7 +89,8 @@ def load_weights(network: nn.Module, path: Path, stem: Literal["auto", "3x3", "7
             f"{sides[1]}; use 7x7"
         )
         other = other[1:]
-    for keys, text in ((missing, "misses"), (extra, "has, but the network has not,"), (other, "has in another shape")):
+    found = {"misses": missing, "has, but the network has not,": extra, "has in another shape": other}
+    for text, keys in {**found, "has other values than finite numbers in": unsound(given, wanted)}.items():
         if keys:
             names = ", ".join(theirs[key] for key in keys[:SHOWN])
             more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""

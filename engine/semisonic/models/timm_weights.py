@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from semisonic.models.config import ModelConfig
 from semisonic.models.meta import NothingDrawn
+from semisonic.models.pretrained import unsound
 from semisonic.models.timm_nets import CHANNELS, PREFIX, TimmNet, own_state
 from semisonic.records.tensors import load_tensors
 from semisonic.schema import UserError
@@ -150,9 +151,8 @@ def load_timm_weights(network: TimmNet, cfg: ModelConfig) -> None:
     wanted = own_state(network)
     given = _adapted(network, cfg, path, raw, field)
     head = [f"{network.head_path}.weight", f"{network.head_path}.bias"]
-    if any(key in wanted and (key not in given or given[key].shape != wanted[key].shape) for key in head):
+    if not any(key in given for key in head):
         for key in head:
-            given.pop(key, None)
             wanted.pop(key, None)
     if problems := _misfits(wanted, given, strict=cfg.weights is not None):
         raise UserError(f"{field} holds no weights of {cfg.name}: {'; '.join(problems)}")
@@ -174,6 +174,7 @@ def _misfits(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], strict: 
         "they lack": [key for key in wanted if key not in given and not key.endswith(counts)],
         "the network has no": [key for key in given if key not in wanted] if strict else [],
         "of another shape:": other,
+        "other values than finite numbers in": unsound(given, wanted),
     }
     return [f"{text} {_some(keys)}" for text, keys in found.items() if keys]
 
@@ -189,6 +190,7 @@ def _adapted(
     from timm import create_model
 
     stated = _stated(cfg.name)
+    _check_classifier(stated, raw, network, field)
     # Its own path leads to the loading of a file, whatever timm states about other places.
     overlay: dict[str, Any] = {"file": str(path), "custom_load": False, **_classes(stated, raw)}
     first = raw.get(f"{stated.first_conv}.weight") if isinstance(stated.first_conv, str) else None
@@ -210,10 +212,27 @@ def _adapted(
     return given
 
 
+def _classifiers(stated: Any) -> list[str]:
+    """timm's names of the weights of a network's last layers."""
+    layers = [stated.classifier] if isinstance(stated.classifier, str) else list(stated.classifier or ())
+    return [f"{layer}.weight" for layer in layers]
+
+
+def _check_classifier(stated: Any, raw: Mapping[str, Tensor], network: TimmNet, field: str) -> None:
+    """Raises UserError for a file whose last layer is none of this network's, of however many classes."""
+    if not raw:
+        raise UserError(f"{field} holds no tensors")
+    for key in _classifiers(stated):
+        if key in raw and (raw[key].ndim < 2 or raw[key].shape[1] != network.head.in_features):
+            wanted = f"[classes, {network.head.in_features}]"
+            raise UserError(
+                f"{field} holds no weights of {network.name}: {key} is {list(raw[key].shape)}, not {wanted}"
+            )
+
+
 def _classes(stated: Any, raw: Mapping[str, Tensor]) -> dict[str, Any]:
     """What timm is to take for the number of classes of a file: that of its own last layer."""
-    layers = [stated.classifier] if isinstance(stated.classifier, str) else list(stated.classifier or ())
-    rows = [len(raw[f"{layer}.weight"]) for layer in layers if f"{layer}.weight" in raw]
+    rows = [len(raw[key]) for key in _classifiers(stated) if key in raw]
     if not rows:
         return {"num_classes": 0}
     published = rows[0] == stated.num_classes + (stated.label_offset or 0)

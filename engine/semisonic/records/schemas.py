@@ -109,22 +109,29 @@ class Chosen(Record):
     test_top1: Percent | None
 
 
+_MISSING: Any = None
+"""Default of an entry that may be missing, and is never null."""
+
+
 class Frozen(Record):
     """A baseline on frozen features: accuracies, or an error."""
 
-    test_top1: Percent | None = None
-    held_out_top1: Percent | None = None
-    error: str | None = None
-    seconds: Annotated[Number, Field(ge=0)] = 0.0
+    test_top1: Percent = _MISSING
+    held_out_top1: Percent = _MISSING
+    error: str = _MISSING
+    pseudo_label_precision: list[Percent | None] = _MISSING
+    seconds: Annotated[Number, Field(ge=0)]
 
 
 class FrozenReport(Record):
-    """frozen.json, and `frozen` of a summary."""
+    """frozen.json, and `frozen` of a summary. A baseline that had nothing to do is not in it."""
 
-    neighbors: Frozen | None = None
-    logistic: Frozen | None = None
-    self_training: Frozen | None = None
-    features_seconds: Annotated[Number, Field(ge=0)] = 0.0
+    network: Name
+    weights: Name
+    neighbors: Frozen = _MISSING
+    logistic: Frozen = _MISSING
+    self_training: Frozen = _MISSING
+    features_seconds: Annotated[Number, Field(ge=0)]
     seconds: Annotated[Number, Field(ge=0)] = 0.0
 
 

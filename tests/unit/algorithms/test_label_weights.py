@@ -55,9 +55,13 @@ def test_a_list_is_taken_as_it_is(given):
     assert class_weights(LossConfig(class_weights=given), [9, 9, 9]) == [1, 2, 0.5]
 
 
-@pytest.mark.parametrize("given", [[1, -1], [0, 0], "1,nan", [1, math.inf], "", [], "even", None, True, [True, 1], 3.0])
+@pytest.mark.parametrize(
+    "given", [[1, -1], [0, 0], "1,nan", [1, math.inf], "1e308,1", "", [], "even", None, True, [True, 1], 3.0]
+)
 def test_what_is_no_list_of_weights_is_told(given):
-    with pytest.raises(ValidationError, match="none, balanced, effective, or a number of 0 or more for each class"):
+    with pytest.raises(
+        ValidationError, match="none, balanced, effective, or a number of 0 to 1,000,000 for each class"
+    ):
         LossConfig(class_weights=given)
 
 

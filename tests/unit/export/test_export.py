@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -68,12 +70,23 @@ def test_torchvision_s_names_and_shapes_are_its_own(name: str):
     assert {key: value.shape for key, value in found.items()} == {key: value.shape for key, value in own.items()}
 
 
+def paths_in(file: Path) -> set[bytes]:
+    """Of this machine: of the user's own files, of this package and of others."""
+    content = file.read_bytes()
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            content = b"".join(archive.read(name) for name in archive.namelist())
+    return set(re.findall(rb"(?:/[\w.-]+)+\.py|/home/me[\w/.-]*", content))
+
+
 def test_a_program_needs_no_package_and_takes_any_number_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    run, out = run_of(tmp_path / "run", "wrn-10-1"), tmp_path / "out"
+    preprocess = {"view": "whole", "border": 0, "shown_for": "init, /home/me/secret"}
+    run, out = run_of(tmp_path / "run", "wrn-10-1", preprocess=preprocess), tmp_path / "out"
     assert main([str(run), "--to", "pt2", "--out", str(out)]) == 0
     files: dict[str, str] = {ABOUT: ""}
     program = torch.export.load(out / "model.pt2", extra_files=files)
     assert json.loads(files[ABOUT])["normalized_inside"] is True
+    assert not paths_in(out / "model.pt2")
     kinds = {node.target.namespace for node in program.graph.nodes if isinstance(node.target, torch._ops.OpOverload)}
     assert kinds == {"aten"}  # no kernel of this package
     torch.testing.assert_close(as_the_card_says(out, IMAGES, monkeypatch), expected(run), rtol=0, atol=1e-5)
@@ -98,6 +111,7 @@ def test_onnx_computes_the_same_in_onnxruntime(
     assert main([str(run), "--to", "onnx", "--out", str(out), *options]) == 0
     images = normalized(IMAGES, run) if options else IMAGES
     torch.testing.assert_close(as_the_card_says(out, images, monkeypatch), expected(run), rtol=0, atol=1e-4)
+    assert not paths_in(out / "model.onnx")
     properties = {entry.key: entry.value for entry in onnx.load(out / "model.onnx").metadata_props}
     assert json.loads(properties["semisonic"])["classes"] == ["cat", "dog", "eel"]
 

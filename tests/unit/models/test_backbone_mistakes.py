@@ -49,7 +49,7 @@ def trained(capsys: pytest.CaptureFixture[str], run: Path, *fields: object) -> l
         ),
         (
             ["--model", "timm/test_vit", "--model.tune", "lora"],
-            "model.tune: lora would keep random weights as they are; give model.weights, or init",
+            "model.tune: lora would keep random weights as they are; give model.weights, model.pretrained or init",
         ),
         (
             ["--model", "timm/test_resnet", "--optim.layer_decay", "0.5", "--optim.backbone_lr", "0.1"],
@@ -103,7 +103,7 @@ def test_weights_for_images_of_other_channels(tmp_path: Path, capsys: pytest.Cap
     [
         (
             ["1", "-1", "2", "1"],
-            "data.csv: line 3 of {csv} has the weight -1 in its column sure; give a number of 0 or",
+            "data.csv: line 3 of {csv} has the weight -1 in its column sure; give a number of 0 to",
         ),
         (["0"] * 4, "data.weight_column: every labeled image of {csv} has the weight 0 in its column sure"),
     ],

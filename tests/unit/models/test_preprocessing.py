@@ -56,6 +56,18 @@ def test_a_plug_in_s_network_states_what_its_weights_expect(monkeypatch: pytest.
     assert preprocessing_of(ModelConfig(name="without")) is None
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"std": (0.0, 0.5, 0.5)}, {"std": (0.5,)}, {"mean": (float("nan"),) * 3}, {"crop": 0.0}, {"crop": 1.5},
+        {"crop": float("nan")}, {"size": 0}, {"interpolation": "nearest"},
+    ],
+)  # fmt: skip
+def test_what_no_weights_can_expect_is_refused(wrong: dict):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Preprocessing(**{"mean": (0.5,) * 3, "std": (0.5,) * 3, "source": "mine", **wrong})
+
+
 def test_a_given_network_states_it_in_timm_s_keys():
     network = nn.Linear(1, 1)
     assert stated_by(network) is None
@@ -72,7 +84,12 @@ def test_a_given_network_states_it_in_timm_s_keys():
     assert (found.size, found.interpolation, found.crop) == (160, "bicubic", 0.95)
     network.pretrained_cfg = lambda: keys
     assert stated_by(network) == found
-    for wrong in ({"mean": (0.5,) * 3}, {**keys, "std": (0.5, 0.5)}, {**keys, "crop_pct": "much"}, 7):
+    nan, inf = float("nan"), float("inf")
+    for wrong in (
+        {"mean": (0.5,) * 3}, {**keys, "std": (0.5, 0.5)}, {**keys, "crop_pct": "much"}, 7, {**keys, "mean": (nan,) * 3},
+        {**keys, "std": (0.0,) * 3}, {**keys, "std": (58.0,) * 3}, {**keys, "crop_pct": nan}, {**keys, "crop_pct": 0},
+        {**keys, "input_size": (3, inf, inf)}, {**keys, "input_size": {}}, {**keys, "input_size": (3, 0, 0)},
+    ):  # fmt: skip
         network.pretrained_cfg = wrong
         with pytest.raises(UserError, match="pretrained_cfg"):
             stated_by(network)

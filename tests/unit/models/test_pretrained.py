@@ -108,6 +108,20 @@ class Bad:
         return print, ("executed",)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("fc.weight", torch.ones(()), "has in another shape fc.weight"),
+        ("fc.weight", torch.ones(9, 3), "has in another shape fc.weight"),
+        ("bn1.bias", torch.full((64,), torch.inf), "has other values than finite numbers in bn1.bias"),
+        ("bn1.bias", torch.ones(64).int(), "has other values than finite numbers in bn1.bias"),
+    ],
+)
+def test_what_no_training_leaves_is_refused(weights: Path, tmp_path: Path, key: str, value: torch.Tensor, message: str):
+    save_file({**read(weights), key: value}, tmp_path / "x.safetensors")
+    assert refused(tmp_path / "x.safetensors")[0].endswith(message)
+
+
 def test_strange_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture):
     torch.save({"x": Bad()}, tmp_path / "code.pth")
     torch.save({"model": {"x": torch.zeros(1)}}, tmp_path / "nested.pth")

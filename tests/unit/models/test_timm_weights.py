@@ -95,6 +95,15 @@ def test_weights_that_do_not_fit_are_one_line(tmp_path: Path):
     assert "of another shape: norm.weight [3], not [64]" in short
     thin = wrong(tmp_path, lambda tensors: tensors.update({"patch_embed.proj.weight": torch.zeros(64, 1, 16, 16)}))[0]
     assert "images of 1 channels" in thin
+    for shape in ((), (7,), (7, 0)):  # not another number of classes
+        text = wrong(tmp_path, lambda tensors, shape=shape: tensors.update({"head.weight": torch.ones(shape)}))[0]
+        assert f"head.weight is {list(shape)}, not [classes, 64]" in text
+    bias = wrong(tmp_path, lambda tensors: tensors.update({"head.bias": torch.ones(())}))[0]
+    assert "of another shape: head.bias [], not [5]" in bias
+    for value in (torch.full((64,), torch.nan), torch.ones(64).long(), torch.ones(64, dtype=torch.complex64)):
+        text = wrong(tmp_path, lambda tensors, value=value: tensors.update({"norm.weight": value}))[0]
+        assert text.endswith("other values than finite numbers in norm.weight")
+    assert "holds no tensors" in wrong(tmp_path, dict.clear)[0]
     (tmp_path / "broken.safetensors").write_bytes(b"no weights at all")
     with pytest.raises(UserError, match=r"broken\.safetensors"):
         started(tmp_path / "broken.safetensors")

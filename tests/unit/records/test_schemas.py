@@ -21,7 +21,13 @@ SUMMARY = {
     "test_top1_last20_median": None, "images_per_second": 100.0, "pseudo_labels": {"coverage": 0.5, "collapsed_classes": []},
     "versions": {"torch": "2.11"}, "hardware": "a computer", "cpu_threads": 2, "peak_memory_bytes": 3,
 }  # fmt: skip
+FROZEN = {
+    "network": "small", "weights": "w.pth", "features_seconds": 1.5, "seconds": 2.5,
+    "neighbors": {"test_top1": 50.0, "k": 1, "seconds": 0.5}, "logistic": {"error": "a line", "seconds": 0.5},
+    "self_training": {"held_out_top1": 50.0, "pseudo_label_precision": [None, 90.0], "seconds": 0.5},
+}  # fmt: skip
 SUMMARY["baseline"] = {**SUMMARY}
+SUMMARY["frozen"] = FROZEN
 LINE = {"step": 3, "time": 1.5, "kind": "train", "train/loss": 0.5, "train/class_share": [0.5, 0.5]}
 MANIFEST = {name: {"bytes": 3, "crc32": "0123abcd"} for name in ("state.json", "config.yaml")}
 
@@ -33,10 +39,40 @@ def checked_state(path: Path) -> dict[str, Any]:
 READERS: dict[str, tuple[Callable[[Path], Any], Any]] = {
     "status.json": (schemas.status, STATUS),
     "summary.json": (schemas.summary, SUMMARY),
+    "frozen.json": (schemas.frozen, FROZEN),
     "state.json": (checked_state, STATE),
     "manifest.json": (lambda path: schemas.manifest(path, tuple(MANIFEST)), MANIFEST),
 }
+WRONG_FROZEN: dict[str, Any] = {
+    "neighbors: null; an object of named entries is needed": {"neighbors": None},
+    "neighbors.seconds: is missing": {"neighbors": {"test_top1": 50.0}},
+    "neighbors.test_top1: null: input should be a valid number": {"neighbors": {"test_top1": None, "seconds": 1.0}},
+    "neighbors.test_top1: 101: input should be less than or equal to 100": {
+        "neighbors": {"test_top1": 101, "seconds": 1}
+    },
+    "self_training.pseudo_label_precision: 'abc': input should be a valid list": {
+        "self_training": {"pseudo_label_precision": "abc", "seconds": 1}
+    },
+    "weights: 3: input should be a valid string": {"weights": 3},
+    "features_seconds: nan: input should be a finite number": {"features_seconds": float("nan")},
+}
+"""What a comparison would stumble over."""
 WRONG_STATE: dict[str, Any] = {
+    "preprocess.crop: 0.0: input should be greater than 0": {"preprocess": {"view": "plain", "border": 0, "crop": 0.0}},
+    "preprocess.crop: nan: input should be less than or equal to 1": {
+        "preprocess": {"view": "plain", "border": 0, "crop": float("nan")}
+    },
+    "preprocess.crop: 1.5: input should be less than or equal to 1": {
+        "preprocess": {"view": "plain", "border": 0, "crop": 1.5}
+    },
+    "preprocess.interpolation: 'nearest': input should be 'bilinear' or 'bicubic'": {
+        "preprocess": {"view": "plain", "border": 0, "interpolation": "nearest"}
+    },
+    "labeled_counts.0: -1: input should be greater than or equal to 0": {"labeled_counts": [-1, 2]},
+    "weights.sha256: 3: input should be a valid string": {"weights": {"sha256": 3}},
+    "shared: 'x': input should be a valid list": {"shared": "x"},
+    "model.lora_rank: 0: input should be greater than or equal to 1": {"model": {"name": "small", "lora_rank": 0}},
+    "model.lora_alpha: inf: input should be a finite number": {"model": {"name": "small", "lora_alpha": float("inf")}},
     "std.1: 0.0: input should be greater than 0": {"std": [0.5, 0.0, 0.5]},
     "std.0: -1: input should be greater than 0": {"std": [-1, 0.5, 0.5]},
     "std.2: 1e-300: input should be at least 1e-12": {"std": [0.5, 0.5, 1e-300]},
@@ -75,6 +111,15 @@ def test_a_wrong_entry_of_a_state_has_its_line(tmp_path: Path, message: str, ent
     with pytest.raises(UserError) as caught:
         checked_state(path)
     assert caught.value.messages == [f"{path}: {message}"]
+
+
+@pytest.mark.parametrize(("message", "entries"), WRONG_FROZEN.items(), ids=WRONG_FROZEN)
+def test_a_wrong_entry_of_frozen_baselines_has_its_line(tmp_path: Path, message: str, entries: dict[str, Any]):
+    path = tmp_path / "summary.json"
+    path.write_text(json.dumps({**SUMMARY, "frozen": {**FROZEN, **entries}}))
+    with pytest.raises(UserError) as caught:
+        schemas.summary(path)
+    assert caught.value.messages == [f"{path}: frozen.{message}"]
 
 
 @pytest.mark.parametrize("name", READERS)

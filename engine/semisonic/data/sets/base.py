@@ -29,7 +29,7 @@ class ExpectedConfig(Config):
 
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Per channel, on the 0..1 scale."""
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1, 1, 1)
     """Per channel, on the 0..1 scale."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """Of image files."""

@@ -6,7 +6,6 @@ No label is an empty field, and nothing else: `nan`, `None`, `NA`, `unknown` and
 unless `data.classes` lists them or `data.doubts` is warn. Every line has as many fields as the first.
 """
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,8 @@ from semisonic.records.csv_file import Table, check_columns, open_csv
 from semisonic.schema import UserError
 from semisonic.text import name_of
 
+HEAVIEST = 1e6
+"""Weight of an image: losses are sums in float32."""
 LONGEST = 4000
 """Characters of a path or label; no path of a file has more."""
 _PARTS: Mapping[Role | None, str] = {Role.LABELED: "train", Role.TEST: "test"}
@@ -104,7 +105,7 @@ def _weight(text: str) -> float | None:
         weight = float(text.strip() or 1)
     except ValueError:
         return None
-    return weight if math.isfinite(weight) and weight >= 0 else None
+    return weight if 0 <= weight <= HEAVIEST else None
 
 
 def _problem(root: Path, name: str, label: str | None, part: str) -> str | None:
@@ -158,7 +159,7 @@ def _row_problem(rows: _Rows, line: int, fields: list[str]) -> str | None:
     if weight_at is not None and part == "train" and label is not None:
         if (weight := _weight(fields[weight_at])) is None:
             column, found = name_of(rows.columns[weight_at]), name_of(fields[weight_at].strip())
-            return f"has the weight {found} in its column {column}; give a number of 0 or more, or nothing for 1"
+            return f"has the weight {found} in its column {column}; give a number of 0 to 1,000,000, or nothing for 1"
         listing.weights[path] = weight
     (listing.train if part == "train" else listing.test).append((path, label))
     return None

@@ -34,12 +34,12 @@ def test_weights_are_read_by_the_name_of_their_column(tmp_path: Path):
 
 
 def test_what_is_no_weight_is_told_with_its_row(tmp_path: Path):
-    file = table(tmp_path, {"a0": "-1", "a1": "nan", "a2": "inf", "b0": "much", "u0": "-3", "t0": "-3"})
+    file = table(tmp_path, {"a0": "-1", "a1": "nan", "a2": "inf", "b0": "much", "b1": "1e308", "u0": "-3", "t0": "-3"})
     lines = errors_of(None, csv=file, weight_column="trust")
-    begin, end = f"of {file} has the weight", "in its column trust; give a number of 0 or more, or nothing for 1"
+    begin, end = f"of {file} has the weight", "in its column trust; give a number of 0 to 1,000,000, or nothing for 1"
     assert lines == [
         f"data.csv: line {line} {begin} {found} {end}"
-        for line, found in ((2, "-1"), (3, "nan"), (4, "inf"), (5, "much"))
+        for line, found in ((2, "-1"), (3, "nan"), (4, "inf"), (5, "much"), (6, "1e308"))
     ]
 
 
