@@ -15,7 +15,7 @@ from semisonic.data.sets.base import DataConfig, DataSet, Images
 from semisonic.data.sets.layout import read_folder
 from semisonic.data.sets.limits import Limits, open_image, read_regular
 from semisonic.data.sets.manifest import rgb_image
-from semisonic.data.sets.published import absent, damaged, resident, resized, root_of
+from semisonic.data.sets.published import absent, damaged, resident, resized, root_of, too_large
 from semisonic.schema import UserError
 from semisonic.stopping import until_stopped
 
@@ -82,7 +82,10 @@ def _missing(folder: Path, name: str, wanted: int) -> list[str]:
 
 
 def _read(cfg: DataConfig, folder: Path, files: list[tuple[str, int]], size: int) -> Images:
-    pixels = np.empty((len(files), size, size, 3), np.uint8)
+    try:
+        pixels = np.empty((len(files), size, size, 3), np.uint8)
+    except MemoryError as error:
+        raise UserError(too_large(cfg, size)) from error
     bad: list[tuple[Path, Exception]] = []
     for i, picture in enumerate(until_stopped(_decoded([folder / file for file, _ in files], cfg.limits, bad))):
         pixels[i] = resized(picture, size)

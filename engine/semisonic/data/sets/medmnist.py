@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from semisonic.data.sets.base import DataConfig, DataSet, Images
-from semisonic.data.sets.published import absent, damaged, resident, resized, root_of
+from semisonic.data.sets.published import absent, damaged, resident, resized, root_of, too_large
 from semisonic.records.arrays import Archive, open_arrays
 from semisonic.schema import UserError
 from semisonic.stopping import until_stopped
@@ -102,6 +102,8 @@ def load_medmnist(cfg: DataConfig) -> DataSet:
             train, test = (_part(stored, part, len(known.classes), size) for part in _PARTS)
             side = stored.header("train_images").shape[1]
             unused = stored.header("val_labels").shape[:1] if "val_labels" in stored.names else ()
+    except MemoryError as error:
+        raise UserError(too_large(cfg, size)) from error
     except (OSError, ValueError) as error:
         raise damaged(cfg, file, error, SOURCE) from error
     notes = [f"{cfg.name}: read from {file.name}" + ("" if side == size else f", {side} pixels brought to {size}")]

@@ -37,6 +37,11 @@ def damaged(cfg: DataConfig, file: Path, reason: object, source: str, others: in
     )
 
 
+def too_large(cfg: DataConfig, size: int) -> str:
+    """The line on images that this machine's memory cannot hold at a size."""
+    return f"data.size: all images of {cfg.name} at {size} px are more than this machine's memory holds; give less"
+
+
 def resident(
     cfg: DataConfig, classes: tuple[str, ...], size: int, parts: tuple[Images, Images], notes: list[str]
 ) -> DataSet:

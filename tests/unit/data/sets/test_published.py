@@ -156,6 +156,18 @@ def test_images_that_are_the_same_everywhere(tmp_path: Path):
     ]
 
 
+def test_more_images_than_the_memory_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refused(*_: object) -> np.ndarray:
+        raise MemoryError
+
+    np.savez(tmp_path / "tissuemnist.npz", **med("tissuemnist"))
+    write_eurosat(tmp_path / "eurosat", monkeypatch)
+    monkeypatch.setattr(np, "empty", refused)
+    for name, root in (("tissuemnist", tmp_path), ("eurosat", tmp_path / "eurosat")):
+        (line,) = errors_of(name=name, root=root, labels=None, size=4096)
+        assert line.startswith(f"data.size: all images of {name} at 4096 px are more than this machine's memory holds")
+
+
 def test_medmnist_without_an_array(tmp_path: Path):
     arrays = med("tissuemnist")
     del arrays["test_images"]
