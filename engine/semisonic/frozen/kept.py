@@ -63,7 +63,7 @@ def fingerprint(cfg: RunConfig, data: DataSet, algorithm: Algorithm, which: str)
     """
     found = hashlib.blake2b(digest_size=16)
     images = data.train if which == "train" else data.test
-    about = {
+    about: dict[str, Any] = {
         "format": FORMAT,
         "libraries": [version(name) for name in LIBRARIES],
         "device": cfg.torch_device,
