@@ -203,9 +203,11 @@ def _weights_problems(cfg: ModelConfig, own: bool, timm: bool) -> list[str]:
     elif cfg.weights is not None and cfg.weights.suffix not in pretrained.SUFFIXES:
         errors.append(f"model.weights: {cfg.weights} must end in {' or '.join(pretrained.SUFFIXES)}")
     if cfg.pretrained and not timm:
-        errors.append(f"model.pretrained: is for timm's networks (timm/NAME), not for {cfg.name}; remove it")
+        errors.append(f"model.pretrained: is for timm's networks (timm/NAME), not for {cfg.name}; set it to false")
     elif cfg.pretrained and cfg.weights is not None:
-        errors.append("model.pretrained: the weights are those of model.weights already; remove one of the two")
+        errors.append(
+            "model.pretrained: the weights are those of model.weights already; set it to false, or leave those out"
+        )
     elif cfg.pretrained:
         errors += pretrained_problems(cfg)
     return errors

@@ -72,7 +72,9 @@ def pretrained_problems(cfg: ModelConfig) -> list[str]:
     """Why timm's own weights of a network cannot be had, a line each; asks nobody."""
     stated, name = _stated(cfg.name), cfg.name
     if not stated.has_weights:
-        return [f"model.pretrained: timm publishes no weights of {name}; remove it, or give a file (model.weights)"]
+        return [
+            f"model.pretrained: timm publishes no weights of {name}; set it to false, and give a file (model.weights)"
+        ]
     # What timm reads in a way of its own are the original files (True); on its hub they are .safetensors like the rest.
     if not stated.hf_hub_id or stated.custom_load == "hf":
         return [

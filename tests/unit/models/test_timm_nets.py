@@ -105,7 +105,7 @@ def test_blocks_are_known(name: str):
         ({"name": "timm/crossvit_9_240"}, 240, "2 classifiers"),
         ({"name": "timm/test_vit", "stem": "3x3"}, 32, "model.stem"),
         ({"name": "timm/test_vit", "weights": "w.pth"}, 32, "must end in .safetensors"),
-        ({"name": "timm/test_vit", "weights": "w.safetensors", "pretrained": True}, 32, "remove one of the two"),
+        ({"name": "timm/test_vit", "weights": "w.safetensors", "pretrained": True}, 32, "set it to false, or leave those out"),
         ({"name": "resnet18", "drop_path": 0.1}, 32, "model.drop_path"),
         ({"name": "small", "patch_size": 4}, 32, "model.patch_size"),
         ({"name": "small", "pretrained": True}, 32, "model.pretrained"),
