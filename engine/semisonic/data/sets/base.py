@@ -23,13 +23,16 @@ OWN = ("folder", "given")
 """Names of data sets that are the user's own images."""
 
 
+Above0 = Annotated[float, Field(gt=0)]
+
+
 class ExpectedConfig(Config):
     """How the weights that a run starts from expect images, where `data.normalize` lets them say so. Written by a run;
     nobody gives it."""
 
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Per channel, on the 0..1 scale."""
-    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1, 1, 1)
+    std: tuple[Above0, Above0, Above0] = (1.0, 1.0, 1.0)
     """Per channel, on the 0..1 scale."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """Of image files."""
