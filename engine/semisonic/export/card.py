@@ -1,13 +1,12 @@
 """model_card.md: what a file of weights is, how it came to be and how it is used. Text of the run's files is
 escaped."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from semisonic.export.facts import Facts
 from semisonic.inference.classifier import Classifier
-from semisonic.text import markdown_text
+from semisonic.text import dump_json, markdown_text
 from semisonic.version import __version__
 
 NAMED = 100
@@ -110,4 +109,4 @@ def _preprocessing(about: dict[str, Any]) -> str:
 
 
 def dumped(about: dict[str, Any]) -> str:
-    return json.dumps(about)
+    return dump_json(about)

@@ -160,8 +160,8 @@ def build_optimizer(
 
 def set_learning_rate(groups: list[dict[str, Any]], cfg: OptimConfig, step: Tensor, total: int) -> None:
     """Sets the learning rates of a step (0-d integer tensor) in an optimizer's groups, in place."""
-    rate = learning_rate(step, cfg.peak, cfg.schedule, total, cfg.warm_up, cfg.wait)
     own = {id(group["lr"]): (group["lr"], group["lr_scale"]) for group in groups}  # groups may share a tensor
+    rate = learning_rate(step, cfg.peak, cfg.schedule, total, cfg.warm_up, cfg.wait)
     tensors, scales = zip(*own.values(), strict=True)
     torch._foreach_copy_(list(tensors), torch._foreach_mul([rate] * len(own), list(scales)))
 

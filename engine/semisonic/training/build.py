@@ -50,7 +50,7 @@ def build_trainer(
     the launcher nor the data.
     """
     accelerator = accelerator or start(cfg)
-    cfg = cfg if data else with_expected(cfg)
+    cfg = cfg if data or not fresh else with_expected(cfg)
     data = data or load_data_set(cfg.data)
     split = split or draw_split(cfg, data)
     algorithm = begun(cfg, data, split, fresh, say, network)

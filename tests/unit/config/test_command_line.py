@@ -92,7 +92,7 @@ def test_another_optimizer_or_algorithm_than_a_written_configuration_s(tmp_path:
         (["--algorithm.thresh", "1"], "algorithm.thresh: unknown field; did you mean algorithm.threshold?"),
         (["--algorithm.strong", "stronger"], "algorithm.strong: "),
         (["--model", "wrn-27-2"], "model.name"),
-        (["--data", "imagenet"], "data.name"),
+        (["--data", "imagenet-21k"], "data.name"),
         (["--data.labels", "0"], "data.labels"),
         (["--data.labels", "41"], "data.labels"),
         (["--batch.labeled", "30", "--batch.micro", "4"], "batch.labeled: 30 labeled images do not divide"),

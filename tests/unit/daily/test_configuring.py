@@ -27,6 +27,6 @@ def test_mistakes_beside_the_fields_are_told_with_theirs(tmp_path: Path):
     project = project_with(tmp_path)
     with pytest.raises(UserError) as caught:
         begun(project, parse(train_options("--steps", "0", "--init", "x")), CLASSES, "r", tmp_path, ["labels: none"])
-    assert [line.partition(":")[0] for line in caught.value.messages] == ["labels", "--init", "steps"]
+    assert [line.partition(":")[0] for line in caught.value.messages] == ["labels", "--init", "steps", "init"]
     with pytest.raises(UserError, match="labels: none"):
         begun(project, parse(train_options()), CLASSES, "r", None, ["labels: none"])

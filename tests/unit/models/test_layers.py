@@ -9,17 +9,7 @@ from torch import nn
 from semisonic.models.layers import LayerIds, layer_ids, networks_in, no_decay
 from semisonic.models.networks import ModelConfig, build
 from semisonic.models.outline import sketch
-from semisonic.models.wrapped import WrappedNetwork
-
-VIT = ("vit_tiny_patch16_224", {"img_size": 32, "patch_size": 8, "embed_dim": 24, "num_heads": 2})
-"""With its 12 blocks."""
-
-
-def timm_network(name: str, **options: object) -> WrappedNetwork:
-    body = timm.create_model(name, num_classes=5, **options)
-    path = body.pretrained_cfg["classifier"]
-    body.reset_classifier(0)
-    return WrappedNetwork(body, nn.Linear(body.num_features, 5), path)
+from tests.support.timm_networks import VIT, timm_network
 
 
 def drawn(name: str, size: int = 32) -> LayerIds | None:

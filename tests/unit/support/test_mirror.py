@@ -19,6 +19,14 @@ OF_THE_WHOLE = {
     "kernels/test_triton_aot.py": "all Triton kernels, compiled for GPUs that are not there",
     "inference/test_forged_runs.py": "what a run of somebody else has commands read",
     "runs/test_without_test.py": "whole runs without test images, from data to report",
+    "data/sets/test_csv_weights.py": "weights of images, from a column of a CSV to the loss",
+    "frozen/test_frozen_run.py": "whole runs with baselines on frozen features",
+    "inference/test_shown_as_weights_expect.py": "images on their ways to a network with weights, against timm's own",
+    "models/test_backbone_mistakes.py": "mistakes about backbones, through the command line",
+    "recipes/test_backbone_recipes.py": "recipes that start from weights, against their sources",
+    "runs/test_expectations_go_on.py": "what weights expect of images, in runs that go on",
+    "runs/test_imbalanced_run.py": "whole runs on classes of different sizes, from data to report",
+    "training/test_tuning.py": "runs that train a part of a network, and what comes out of them",
     "recipes/test_recipe_values.py": "the values of all recipes and algorithms, in one table",
 }
 """Files that test no module of their own, and what they test."""

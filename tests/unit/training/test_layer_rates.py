@@ -18,9 +18,9 @@ from semisonic.reporting.console import Console
 from semisonic.schema import UserError
 from semisonic.training.layer_rates import about_training, layer_rates, network_shares, rates_line
 from semisonic.training.trainer import Trainer
+from tests.support.timm_networks import VIT, timm_network
 from tests.support.trainers import make_trainer, on_the_host
 from tests.support.two_roles import trainer_in
-from tests.unit.models.test_layers import VIT, timm_network
 
 LAYERED = ("--model", "wrn-10-1", "--optim.layer-decay", "0.5")
 
