@@ -64,6 +64,8 @@ def given_path(name: str, path: str | Path) -> Path:
 
 LARGEST_RATE = 1e20
 """Of a learning rate: whatever diverges, does so below."""
+HEAVIEST = 1e6
+"""Of a class or an image in the loss on labels: losses are sums in float32."""
 
 
 class ExitCode(IntEnum):

@@ -17,11 +17,9 @@ from pydantic import BeforeValidator
 from torch import Tensor, nn
 
 from semisonic.contract import Info
-from semisonic.schema import Config, UserError
+from semisonic.schema import HEAVIEST, Config, UserError
 
 NAMES = ("none", "balanced", "effective")
-HEAVIEST = 1e6
-"""Of a class: losses are sums in float32."""
 _EXPECTED = f"{', '.join(NAMES)}, or a number of 0 to 1,000,000 for each class, such as 1,1,2.5, not all 0"
 
 

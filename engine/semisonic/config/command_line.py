@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from semisonic.algorithms.registry import ALGORITHMS, BASELINE, DEFAULT
 from semisonic.config.checks import find_problems
-from semisonic.config.expectations import sized, with_expected
+from semisonic.config.expectations import sized, started_by_init, with_expected
 from semisonic.config.fields import RECORDED, algorithm_name, describe_fields
 from semisonic.config.hints import close_to, unknown_field, without_recipe
 from semisonic.config.migrations import is_saved, migrated
@@ -161,6 +161,10 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
     problems += more
     if "size" not in _section(own, "data"):
         cfg = sized(cfg, _section(_recipe(name, own), "model").get("name"), args.resume)
+    if "pretrained" not in _section(own, "model"):
+        cfg = started_by_init(cfg)
+    elif cfg.init is not None and cfg.model.pretrained:
+        problems.append("model.pretrained: init takes the place of these weights; give one of the two")
     if args.extend and not args.resume:
         problems.append("--extend: plans the rest of a run anew; give --resume as well, and the new length as --steps")
     if cfg.init and not args.resume and not cfg.init.exists():

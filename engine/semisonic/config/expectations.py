@@ -79,6 +79,14 @@ def sized(cfg: RunConfig, of_recipe: str | None, resume: bool) -> RunConfig:
     return cfg if found is None or found.size is None else with_data(cfg, size=found.size)
 
 
+def started_by_init(cfg: RunConfig) -> RunConfig:
+    """The configuration without `model.pretrained`, as a recipe has it, where `init` takes the place of those weights:
+    nothing is fetched for them."""
+    if cfg.init is None or not cfg.model.pretrained:
+        return cfg
+    return cfg.model_copy(update={"model": cfg.model.model_copy(update={"pretrained": False})})
+
+
 def expectation_problems(cfg: RunConfig) -> list[str]:
     """What is wrong with `data.normalize` for the weights that the run starts from."""
     if cfg.data.normalize in FORCED or cfg.data.expected != DataConfig().expected:

@@ -97,25 +97,25 @@ def file_of(key: str) -> Path:
     return cache_folder() / "features" / f"{key}.safetensors"
 
 
-def read(path: Path, say: Callable[[str], None]) -> Rows | None:
-    """What is kept; None where nothing is, or where it is damaged, which is told."""
+def read(path: Path, say: Callable[[str], None], width: int) -> Rows | None:
+    """What is kept; None where nothing is, or where it is damaged, which is told. width: of the features."""
     if not path.exists():
         return None
     try:
-        return _checked(path)
+        return _checked(path, width)
     except UserError as error:
         say(f"{error}: the kept features are damaged and made anew")
         return None
 
 
-def _checked(path: Path) -> Rows:
+def _checked(path: Path, width: int) -> Rows:
     """The rows of a file. Raises `UserError` where it is none, or another than was written."""
     tensors = load_tensors(path)
     kinds = {"index": torch.int64, "values": torch.float16, "checksum": torch.int64}
     if {name: value.dtype for name, value in tensors.items()} != kinds:
         raise UserError(f"{path}: is no file of features")
     index, values = tensors["index"].numpy(), tensors["values"].numpy()
-    if index.ndim != 1 or values.ndim != 2 or len(index) != len(values) or (np.diff(index) <= 0).any():
+    if index.ndim != 1 or values.shape != (len(index), width) or (np.diff(index) <= 0).any():
         raise UserError(f"{path}: is no file of features")
     if tensors["checksum"].tolist() != [_checksum(index, values)]:
         raise UserError(f"{path}: its checksum differs")
@@ -131,7 +131,7 @@ def keep(path: Path, made: Rows, say: Callable[[str], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path):
-            before = read(path, say)
+            before = read(path, say, made.values.shape[1])
             rows = made if before is None else before.joined(made)
             staged = path.with_name(f".{path.name}.tmp")
             checksum = torch.tensor([_checksum(rows.index, rows.values)])

@@ -77,7 +77,7 @@ class Makers:
         path, found = None, None
         if self.work.rank.is_main:
             path = self._path(which)
-            found = None if path is None else kept.read(path, self.work.say)
+            found = None if path is None else kept.read(path, self.work.say, self.algorithm.network.feature_dim)
         missing = on_main(self.accelerator, lambda: wanted if found is None else wanted[found.places(wanted) < 0])
         if len(missing):
             source = source_of(self.data, self.work.placement.device, missing, test=which == "test")

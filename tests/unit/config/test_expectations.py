@@ -97,3 +97,15 @@ def test_contradictions_are_one_line_each(argv: list[str], expected: str):
         configured(*argv)
     assert [line for line in caught.value.messages if line.startswith(expected)]
     assert len(caught.value.messages) == 1
+
+
+def test_init_takes_the_place_of_weights_that_a_recipe_fetches(tmp_path: Path):
+    """Nothing is fetched for it; that both are asked for is a mistake."""
+    trainer = make_trainer(tmp_path / "before", "--model", "small")
+    trainer.save()
+    trainer.checkpoint_writer.finish()
+    own = ("--recipe", "folder-vit", "--data.root", tmp_path, "--data.size", "28")
+    init = (*own, "--init", tmp_path / "before")
+    assert configured(*own).model.pretrained and not configured(*init).model.pretrained
+    with pytest.raises(UserError, match="init takes the place of these weights; give one of the two"):
+        configured(*init, "--model.pretrained")

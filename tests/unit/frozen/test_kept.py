@@ -9,11 +9,13 @@ import pytest
 from semisonic.frozen import kept
 from semisonic.frozen.features import Rows
 
+WIDTH = 4
+
 
 def rows(*numbers: int) -> Rows:
     """Features that say whose they are."""
     index = np.array(numbers, np.int64)
-    return Rows(index, np.repeat(index[:, None], 4, 1).astype(np.float16))
+    return Rows(index, np.repeat(index[:, None], WIDTH, 1).astype(np.float16))
 
 
 @pytest.fixture
@@ -22,14 +24,14 @@ def path(tmp_path: Path) -> Path:
 
 
 def read(path: Path) -> Rows:
-    found = kept.read(path, print)
+    found = kept.read(path, print, WIDTH)
     assert found is not None
     return found
 
 
 def test_what_is_kept_is_read_and_added_to(path: Path):
     said: list[str] = []
-    assert kept.read(path, said.append) is None
+    assert kept.read(path, said.append, WIDTH) is None
     kept.keep(path, rows(1, 5, 7), said.append)
     kept.keep(path, rows(0, 5, 9), said.append)
     found = read(path)
@@ -53,8 +55,17 @@ def test_a_damaged_file_is_told_and_made_anew(path: Path, damage: str):
     else:
         content = bytearray(b"something else")
     path.write_bytes(content)
-    assert kept.read(path, said.append) is None
+    assert kept.read(path, said.append, WIDTH) is None
     assert len(said) == 1 and str(path) in said[0] and "made anew" in said[0]
+    kept.keep(path, rows(4), said.append)
+    assert read(path).index.tolist() == [4]
+
+
+def test_features_of_another_width_are_told_and_made_anew(path: Path):
+    """As another's file in a shared folder may have, under a checksum that is right."""
+    said: list[str] = []
+    kept.keep(path, Rows(np.arange(2), np.ones((2, WIDTH + 1), np.float16)), said.append)
+    assert kept.read(path, said.append, WIDTH) is None and "is no file of features" in said[0]
     kept.keep(path, rows(4), said.append)
     assert read(path).index.tolist() == [4]
 

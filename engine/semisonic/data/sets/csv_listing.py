@@ -18,11 +18,9 @@ from semisonic.data.sets.listing import Listing, list_classes, shortened
 from semisonic.data.sets.spellings import Role, role_of
 from semisonic.data.sets.walk import count_of, relative, unreadable
 from semisonic.records.csv_file import Table, check_columns, open_csv
-from semisonic.schema import UserError
+from semisonic.schema import HEAVIEST, UserError
 from semisonic.text import name_of
 
-HEAVIEST = 1e6
-"""Weight of an image: losses are sums in float32."""
 LONGEST = 4000
 """Characters of a path or label; no path of a file has more."""
 _PARTS: Mapping[Role | None, str] = {Role.LABELED: "train", Role.TEST: "test"}

@@ -9,6 +9,7 @@ val stays unused. Of the species only the numbers are published.
 from pathlib import Path
 
 from semisonic.data.sets.base import DataConfig, DataSet
+from semisonic.data.sets.checks import repeated
 from semisonic.data.sets.image_folder import files_data_set, scan_listing
 from semisonic.data.sets.listing import Listing
 from semisonic.data.sets.published import absent, file_problems, root_of
@@ -39,6 +40,11 @@ def load_aves(cfg: DataConfig) -> DataSet:
     for name in _needed(cfg):
         items = _read(_lists(root) / f"{name}.txt", labeled=not name.startswith("u_"))
         (listing.test if name == "test" else listing.train).extend(items)
+    labeled = [path for path, label in (*listing.train, *listing.test) if label is not None]
+    if twice := repeated(labeled):
+        raise UserError(
+            f"data.root: the lists in {_lists(root)} label {name_of(twice[0])} twice; get them again from {SOURCE}"
+        )
     notes: list[str] = []
     train, test = scan_listing(cfg, listing, classes, notes, SOURCE)
     return files_data_set(cfg, cfg.size or SIZE, classes, train, test, notes)

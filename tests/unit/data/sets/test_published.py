@@ -232,6 +232,13 @@ def test_semi_aves_lines_that_are_none(tmp_path: Path, line: str):
     assert found.startswith(f"data.root: line 3 of {tmp_path / 'test.txt'} is {line}; a path and a label of 0 to 199")
 
 
+def test_semi_aves_with_an_image_in_two_of_its_lists(tmp_path: Path):
+    write_aves(tmp_path, tmp_path)
+    with (tmp_path / "test.txt").open("a") as lines:
+        lines.write("trainval_images/1/1.jpg 3\n")
+    assert "label trainval_images/1/1.jpg twice" in one_line("semi-aves", tmp_path, "the competition's page")
+
+
 @INPUTS
 def test_no_list_surprises(tmp_path: Path, inputs: int):
     write_aves(tmp_path, tmp_path)
