@@ -45,7 +45,7 @@ def test_every_step_agrees_from_the_same_state(tmp_path: Path):
     assert moved > 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_free_runs_stay_together_for_fifty_steps(tmp_path: Path):
     """Fifty steps without correction, in float64: what parts the two paths in float32 is rounding, and no more."""
     both = trainers(tmp_path)

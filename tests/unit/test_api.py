@@ -243,7 +243,7 @@ def test_importing_the_package_imports_no_torch():
         _ = semisonic.trian
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("nothing_left")
 def test_runs_under_deepspeed_and_without_follow_each_other(tmp_path: Path):
     found = []

@@ -73,6 +73,8 @@ def write_onnx(folder: Path, program: Program, most: int | None, about: str) -> 
         _without_places(exported)
         made = torch.onnx.export(exported, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
     assert made is not None  # as of an exported program
+    for node in made.model.graph.all_nodes():  # torch says there, too, where an operation stands in the code
+        node.metadata_props.clear()
     made.model.metadata_props["semisonic"] = about
     made.save(path, external_data=weights > LARGEST)
     options = onnxruntime.SessionOptions()

@@ -42,7 +42,7 @@ def test_every_call_is_counted_with_the_bytes_of_its_whole_message(counted: dict
     ]
 
 
-@pytest.mark.parametrize("kind", ["eager", pytest.param("compiled", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["eager", pytest.param("compiled", marks=pytest.mark.long)])
 def test_ddp_reduces_every_parameter_once_and_batch_norm_its_statistics(kind: str, counted: dict):
     found, ranks, channels = counted[kind], 2, [16, 32, 64, 96]
     step = found["step"]

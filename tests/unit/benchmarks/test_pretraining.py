@@ -22,7 +22,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretraining, "semisonic", semisonic)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_arm_has_a_row_and_what_is_there_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     file, places = tmp_path / "found.json", ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "found.json")]
     first = pretraining.run(pretraining.parse([*TINY, *places, "--seeds", "0", "--only", "random"]))

@@ -68,7 +68,7 @@ def test_what_is_impossible_is_said_before_anything_starts():
     assert others and all("batch.labeled: 6 labeled images do not divide over 4 ranks" in line for line in others[:1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_scaling_measures_and_writes_everything(tmp_path: Path):
     out, picture = tmp_path / "out.json", tmp_path / "out.png"
     command = [

@@ -65,7 +65,7 @@ def test_throughput_measures_and_writes_everything(tmp_path: Path):
     assert guard.main([str(out), str(out)]) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_data_only_steps_are_measured(tmp_path: Path):
     out = tmp_path / "out.json"
     command = [

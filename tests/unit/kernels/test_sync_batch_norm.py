@@ -199,13 +199,13 @@ def test_batch_norm_of_two_ranks_is_that_of_the_joint_batch(eager_ranks: Ranks, 
     check_case(eager_ranks, case)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("case", COMPILED_CASES)
 def test_compiled_batch_norm_of_two_ranks_is_that_of_the_joint_batch(compiled_ranks: Ranks, case: str) -> None:
     check_case(compiled_ranks, case)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_compiled_forwards_of_two_ranks_have_the_gradients_of_eager_ones(
     eager_ranks: Ranks, compiled_ranks: Ranks
 ) -> None:
