@@ -40,7 +40,7 @@ Results = dict[int, dict[str, dict]]
 
 
 def way(entry: Way) -> object:
-    return pytest.param(entry, id=" ".join(entry), marks=() if entry in QUICK else pytest.mark.slow)
+    return pytest.param(entry, id=" ".join(entry), marks=() if entry in QUICK else pytest.mark.long)
 
 
 def weights(net: str, folder: Path) -> Path:

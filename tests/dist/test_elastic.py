@@ -18,8 +18,8 @@ KILLED = "tests/dist/killed.py"
 """In place of launch/train.py: kills itself."""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("rank", [1, 0])
 def test_a_killed_rank_is_started_again_and_leaves_no_trace(tmp_path: Path, start: Start, launch: Run, rank: int):
     """With the baseline, which the process group outlives."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"

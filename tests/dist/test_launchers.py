@@ -13,7 +13,7 @@ from tests.support.processes import ROOT, Start, wait_for
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=pytest.mark.slow if i < 2 else pytest.mark.long) for i, case in enumerate(CASES)],
+    "case", [pytest.param(case, marks=pytest.mark.slow if i < 1 else pytest.mark.long) for i, case in enumerate(CASES)],
     ids=lambda case: f"{case.launcher}, {case.signal.name}".replace(", ", "-").replace(" ", "-"),
 )  # fmt: skip
 def test_ranks_end_with_a_checkpoint_when_their_launcher_does(tmp_path: Path, start: Start, case: Case):

@@ -80,7 +80,7 @@ def test_torchrun_on_one_node(tmp_path: Path, start: Start):
     trained(start, "torchrun --standalone --nproc_per_node 2 launch/train.py", out=tmp_path / "run", ranks=2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_torchrun_on_two_nodes(tmp_path: Path, start: Start):
     nodes = f"--nnodes 2 --nproc_per_node 1 --rdzv-backend c10d --rdzv-id 1 --rdzv-endpoint localhost:{free_port()}"
     trained(start, *[f"torchrun {nodes} launch/train.py"] * 2, out=tmp_path / "run", ranks=2)

@@ -75,7 +75,8 @@ def results(request: pytest.FixtureRequest, folder: Path) -> Results:
 @pytest.mark.parametrize(
     "name",
     ["training ddp"]
-    + [pytest.param(f"training {s}", marks=pytest.mark.slow) for s in STRATEGIES[1:]]
+    + [pytest.param(f"training {s}", marks=pytest.mark.slow) for s in STRATEGIES[1:3]]
+    + [pytest.param(f"training {s}", marks=pytest.mark.long) for s in STRATEGIES[3:]]
     + [pytest.param(f"adamw {s}", marks=pytest.mark.slow) for s in ("zero2", "zero3")],
 )
 @needs(lambda name: [name, f"{name} to {name.split()[1]}"])

@@ -66,7 +66,7 @@ def run_alone(tmp_path: Path, start: Start, count: int = 1) -> Path:
     return out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_of_two_starts_one_trains(tmp_path: Path, start: Start):
     out, alone = tmp_path / "run", run_alone(tmp_path, start)
     both = [start(*ranks(1), *FIELDS, "--out", out) for _ in range(2)]

@@ -168,7 +168,9 @@ def test_the_compiled_step_equals_the_eager_one(results: Results, world: int):
 @pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
-@pytest.mark.parametrize("problem", ["remembering sgd", "supervised sgd", "fixmatch adamw"])
+@pytest.mark.parametrize(
+    "problem", [pytest.param("remembering sgd", marks=pytest.mark.long), "supervised sgd", "fixmatch adamw"]
+)
 @needs(lambda problem, strategy: [f"{problem} ddp", f"{problem} {strategy}"])
 def test_zero_equals_ddp(results: Results, problem: str, strategy: str, world: int):
     ddp, zero = results[world][f"{problem} ddp"], results[world][f"{problem} {strategy}"]

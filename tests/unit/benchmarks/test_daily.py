@@ -33,7 +33,7 @@ def test_an_image_s_file_does_not_tell_its_class(tmp_path: Path):
     assert sorted(path.name for path in (tmp_path / "day").iterdir()) == sorted(f"{row:05}.png" for row in day.rows)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_short_days(tmp_path: Path):
     source = daily_stream.digits()
     days = daily_stream.days_of(source, 2, 150, new_class=0, first_day=2, seed=3)

@@ -11,7 +11,7 @@ import guard
 from tests.support.processes import ROOT
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kernels_are_compared_with_their_reference_and_with_peers(tmp_path: Path):
     script, out = str(ROOT / "benchmarks" / "kernels.py"), tmp_path / "out.json"
     options = ["--device", "cpu", "--only", "ema, wrn-28-2", "--rounds", "2", "--seconds", "0.01", "--out", str(out)]

@@ -26,7 +26,7 @@ def test_cells_are_added_to_those_that_are_there(tmp_path: Path, monkeypatch: py
     assert stored == [(3, 1), (3, 2), (9, 1), (9, 2)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_margins_find_wrong_labels():
     """Digits, 40 a class, one label in ten wrong: the wrong ones have the smallest margins. A seed that chose nothing."""
     found = label_errors.cell(400, 11)
