@@ -77,7 +77,8 @@ class Makers:
         path, found = None, None
         if self.work.rank.is_main:
             path = self._path(which)
-            found = None if path is None else kept.read(path, self.work.say, self.algorithm.network.feature_dim)
+            width = int(self.algorithm.network.feature_dim)  # type: ignore[arg-type]
+            found = None if path is None else kept.read(path, self.work.say, width)
         missing = on_main(self.accelerator, lambda: wanted if found is None else wanted[found.places(wanted) < 0])
         if len(missing):
             source = source_of(self.data, self.work.placement.device, missing, test=which == "test")
