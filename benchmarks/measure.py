@@ -314,3 +314,14 @@ def commit(folder: Path = Path(__file__).parent) -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def most_allocated(recorded: Any) -> int:
+    """The most bytes that torch's CPU allocator has given out at once, by the memory events of a finished profile."""
+    events = recorded.profiler.kineto_results.events()
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    now = most = 0
+    for _, change in changes:
+        now += change
+        most = max(most, now)
+    return most

@@ -111,15 +111,9 @@ def take_steps(name: str, way: str, labeled: int) -> dict[str, int]:
         batch = synthetic_batch(data, split, cfg.views, cfg.loading, *sizes, torch.device("cpu"))
         for _ in range(STEPS):
             trainer.training_step(batch)
-    events = recorded.profiler.kineto_results.events()
-    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
-    now = most = 0
-    for _, change in changes:
-        now += change
-        most = max(most, now)
     lines = Path("/proc/self/status").read_text().splitlines()
     resident = 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
-    return {"measured_bytes": most, "resident_bytes": resident}
+    return {"measured_bytes": measure.most_allocated(recorded), "resident_bytes": resident}
 
 
 def measured(name: str, way: str, labeled: int) -> dict[str, int]:

@@ -22,3 +22,11 @@ def test_a_failing_variant_hands_its_traceback_to_the_parent():
     with pytest.raises(measure.Failed, match="RuntimeError: cannot build it") as failed:
         measure.Worker("broken", Broken, "it")
     assert failed.value.name == "broken" and failed.value.text.startswith("Traceback")
+
+
+def test_the_most_that_was_allocated_at_once_is_counted():
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as recorded:
+        first, second = torch.empty(1_000_000), torch.empty(500_000)
+        del first
+        third = torch.empty(100)
+    assert measure.most_allocated(recorded) == 4 * 1_500_000 and len(second) > len(third)
