@@ -1,5 +1,6 @@
 """Shared by all tests: which of them run, and what every one of them begins with."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -21,9 +22,16 @@ from tests.support.registries import restored
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # the tests compile too little for a pool of processes
 use_kernels("reference").__enter__()  # for the session: also fixtures of modules are made without a compiler
 
+# A fork has none of its parent's threads: it must not end garbage of theirs, as DALI's pipelines, which would wait for
+# them for ever.
+os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
+
 BEGUN = time.monotonic()
 GPU_SECONDS = 100
 """Time limit of a test on a GPU, where a kernel or a collective that never ends would hold the card."""
+SECONDS = {"long": 7200, "slow": 900}
+"""Time limit of other tests by their marker, of those without one `QUICK_SECONDS`: a test that hangs is named."""
+QUICK_SECONDS = 600
 TIERS = ("long", "slow")
 """Markers of tests that are left out unless an option of that name is given. The first that a test has counts."""
 
@@ -53,12 +61,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
     for item in items:
-        if not item.get_closest_marker("gpu"):  # not a keyword: those hold the names of folders too
-            continue
         if not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(GPU_SECONDS))
-        if not torch.cuda.is_available():
+            item.add_marker(pytest.mark.timeout(time_limit(item)))
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+def time_limit(item: pytest.Item) -> float:
+    """Seconds. A marker is none of the keywords: those hold the names of folders too."""
+    if item.get_closest_marker("gpu"):
+        return GPU_SECONDS
+    return next((seconds for tier, seconds in SECONDS.items() if item.get_closest_marker(tier)), QUICK_SECONDS)
 
 
 @pytest.fixture(scope="session", autouse=True)

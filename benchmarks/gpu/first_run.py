@@ -36,6 +36,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--only", metavar="NAME,...", help="only these parts, of whatever group")
     result.add_argument("--seconds", type=float, default=400, help="for all parts together (default: %(default)g)")
     out = os.environ.get("OUT", "gpu-results")
+    many = "layers and tests at a time; they compile on the CPU, in three threads each (default: %(default)s)"
+    result.add_argument("--at-once", type=int, default=6, metavar="N", help=many)
     result.add_argument("--out", type=Path, default=out, metavar="FOLDER", help="for results, here: %(default)s ($OUT)")
     result.add_argument("--list", action="store_true", help="print the parts and their commands, and run none")
     return result
@@ -100,10 +102,12 @@ def run(args: argparse.Namespace, work: Path) -> int:
     if not facts.exists():
         print("error: nothing can be run on this machine", file=sys.stderr)
         return 2
-    parts = chosen(plan(Machine(out, work, **json.loads(facts.read_text()))), args.groups, args.only)
+    parts = chosen(
+        plan(Machine(out, work, at_once=args.at_once, **json.loads(facts.read_text()))), args.groups, args.only
+    )
     try:
         for group, at_once in AT_ONCE.items():
-            go([part for part in parts if part.group == group], at_once)
+            go([part for part in parts if part.group == group], at_once or args.at_once)
     finally:
         print(f"\n{table(outcomes)}\nlogs: {logs}", flush=True)
     return 0 if all(outcome.state == "passed" for outcome in outcomes) else 1
@@ -113,8 +117,10 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     if args.seconds < LEAST:
         parser().error(f"--seconds {args.seconds:g}: takes at least {LEAST}")
+    if args.at_once < 1:
+        parser().error(f"--at-once {args.at_once}: at least one part runs")
     try:
-        parts = chosen(plan(Machine(args.out, Path("WORK"))), args.groups, args.only)
+        parts = chosen(plan(Machine(args.out, Path("WORK"), at_once=args.at_once)), args.groups, args.only)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

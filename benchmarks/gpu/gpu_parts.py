@@ -6,8 +6,9 @@ from pathlib import Path
 
 from run_parts import Part
 
-AT_ONCE = {"machine": 1, "layers": 6, "speed": 1, "tests": 1, "trials": 1}
-"""The groups, in the order in which they run, and how many parts of each run at a time. What is measured runs alone."""
+AT_ONCE = {"machine": 1, "layers": None, "speed": 1, "tests": 1, "trials": 1}
+"""The groups, in the order in which they run, and how many parts of each run at a time (None: as many as is asked for).
+What is measured runs alone."""
 GROUPS = {
     "layers": "the training command in variants that add one layer each, so that the first that fails names the layer",
     "speed": "the step alone with a trace of its kernels, the step with its data, and every kernel",
@@ -34,6 +35,8 @@ class Machine:
     """Its name, as part of a file name."""
     dali: bool = True
     """Whether data can be loaded."""
+    at_once: int = 6
+    """Layers, and workers of the tests."""
 
     def result(self, name: str) -> str:
         """Where a part writes, with the card's name before the ending: `throughput.json` -> `throughput-CARD.json`."""
@@ -111,7 +114,16 @@ def _speed(machine: Machine) -> list[Part]:
 def _tests(machine: Machine) -> list[Part]:
     # What resumes has run among the layers. Without DALI, files that import it are errors, and the others still run.
     where = ("tests", "--deselect", "tests/gpu/test_resume.py", "--continue-on-collection-errors")
-    more = ("-n", "6", "--dist", "worksteal", "--durations", "15", "--junitxml", str(machine.out / "tests.xml"))
+    more = (
+        "-n",
+        str(machine.at_once),
+        "--dist",
+        "worksteal",
+        "--durations",
+        "15",
+        "--junitxml",
+        str(machine.out / "tests.xml"),
+    )
     command = _python("-m", "pytest", "-m", "gpu", *where, *more, *LIMIT)
     return [Part("pytest", "tests", command, 240, "all that the layers do not touch", 60)]
 

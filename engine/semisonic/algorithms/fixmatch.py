@@ -4,50 +4,30 @@
     L_u = mean over all U of 1[max q >= threshold] * H(argmax q, softmax(f(strong(u))))
     L   = mean_B H(y, softmax(f(weak(x)))) + weight * L_u
 
-All three views go through one forward, so they share BatchNorm statistics. Masked samples count in the mean.
+All three views go through one forward, so they share BatchNorm statistics, unless `weak_pass` separates them. Masked
+samples count in the mean.
 Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
 from typing import Literal
 
-from pydantic import Field
-
-from semisonic.algorithms.add_on import CHANGES
-from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics, seen_by
 from semisonic.algorithms.settings import Changes, Setting
-from semisonic.contract import SEEN, Batch, StepOutput, Views
-from semisonic.schema import Config
+from semisonic.algorithms.weak_strong import WeakStrong, WeakStrongConfig
+from semisonic.contract import Batch, StepOutput
 from semisonic_kernels.losses import consistency_loss
 
 
-class FixMatchConfig(Config):
+class FixMatchConfig(WeakStrongConfig):
     name: Literal["fixmatch"] = "fixmatch"
-    threshold: float = Field(0.95, ge=0, le=2)
-    """Confidence from which a pseudo-label counts; above 1 none does."""
-    weight: float = Field(1.0, ge=0, le=1e6)
-    """Weight of the unlabeled loss."""
-    weak: str = "weak"
-    """Augmentation of the labeled images and of the views that give pseudo-labels."""
-    strong: str = "fixmatch"
-    """Augmentation of the views that are trained on pseudo-labels."""
 
 
-class FixMatch(Algorithm):
+class FixMatch(WeakStrong):
     Config = FixMatchConfig
     cfg: FixMatchConfig
-    open_to = CHANGES
-
-    @classmethod
-    def views(cls, cfg: FixMatchConfig) -> Views:
-        return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak, "strong": cfg.strong})
-
-    @classmethod
-    def sees(cls, cfg: FixMatchConfig) -> tuple[str, ...]:
-        return SEEN
 
     def loss(self, batch: Batch) -> StepOutput:
-        x, weak, strong = self.look(batch.x["weak"], batch.u["weak"], batch.u["strong"])
+        x, weak, strong = self.look_at(batch)
         guess = self.guess_labels(weak, self.cfg.threshold)
 
         labeled = self.labeled_loss(x, batch.y, index_B=batch.x_index)

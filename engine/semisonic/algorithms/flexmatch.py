@@ -10,7 +10,7 @@
 
 A step's thresholds come from the table before the step. With warm-up all start at 0, so that every sample counts
 at first. The table is one for all ranks. Of a sample that is twice in a batch, the last one that reaches tau counts.
-All three views go through one tracking forward, as in FixMatch.
+All three views go through one tracking forward, as in FixMatch, unless `weak_pass` separates them.
 Shape suffixes: B labeled batch, U unlabeled batch, C classes, P pool.
 """
 
@@ -20,16 +20,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semisonic.algorithms.add_on import CHANGES
-from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics, seen_by
 from semisonic.algorithms.settings import Changes, Setting
-from semisonic.contract import SEEN, Batch, Info, StepOutput, Views
-from semisonic.schema import Config
+from semisonic.algorithms.weak_strong import WeakStrong, WeakStrongConfig
+from semisonic.contract import Batch, Info, StepOutput
 from semisonic_kernels.losses import consistency_loss
 
 
-class FlexMatchConfig(Config):
+class FlexMatchConfig(WeakStrongConfig):
     name: Literal["flexmatch"] = "flexmatch"
     threshold: float = Field(0.95, ge=0, le=2)
     """tau: the highest threshold, and the confidence from which a sample counts as learned."""
@@ -37,27 +35,12 @@ class FlexMatchConfig(Config):
     """While most of the pool is not learned, lower all thresholds by how much is."""
     mapping: Literal["convex", "linear", "concave"] = "convex"
     """M: b / (2 - b), b, or log2(1 + b)."""
-    weight: float = Field(1.0, ge=0, le=1e6)
-    """Weight of the unlabeled loss."""
-    weak: str = "weak"
-    """Augmentation of the labeled images and of the views that give pseudo-labels."""
-    strong: str = "fixmatch"
-    """Augmentation of the views that are trained on pseudo-labels."""
 
 
-class FlexMatch(Algorithm):
+class FlexMatch(WeakStrong):
     Config = FlexMatchConfig
     cfg: FlexMatchConfig
-    open_to = CHANGES
     learned: Tensor
-
-    @classmethod
-    def views(cls, cfg: FlexMatchConfig) -> Views:
-        return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak, "strong": cfg.strong})
-
-    @classmethod
-    def sees(cls, cfg: FlexMatchConfig) -> tuple[str, ...]:
-        return SEEN
 
     def setup(self, info: Info) -> None:
         self.register_buffer("learned", torch.full((info.unlabeled,), -1, dtype=torch.int64))
@@ -73,7 +56,7 @@ class FlexMatch(Algorithm):
         return self.cfg.threshold * mapped_C[self.cfg.mapping]
 
     def loss(self, batch: Batch) -> StepOutput:
-        x, weak, strong = self.look(batch.x["weak"], batch.u["weak"], batch.u["strong"])
+        x, weak, strong = self.look_at(batch)
         threshold_C = self.thresholds()
         guess = self.guess_labels(weak, threshold_C)
         learned_U = guess.confidence >= self.cfg.threshold

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms.add_on import LOGITS
+from semisonic.algorithms.alignment import MeanWindow, aligned
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.mixing import block_problems, mixing_partners
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
@@ -60,16 +61,12 @@ class ReMixMatchConfig(Config):
     """Augmentation of the strong views; the paper's is CTAugment."""
 
 
-class ReMixMatch(Algorithm):
+class ReMixMatch(Algorithm, MeanWindow):
     Config = ReMixMatchConfig
     cfg: ReMixMatchConfig
     open_to = LOGITS
     micro_batches = False  # guesses are aligned to the mean of the whole batch
     prior_C: Tensor
-    window_RC: Tensor
-    """Mean predictions of the last batches, in a ring."""
-    batches: Tensor
-    """How many there were in all, 0-d int64."""
 
     @classmethod
     def views(cls, cfg: ReMixMatchConfig) -> Views:
@@ -90,8 +87,7 @@ class ReMixMatch(Algorithm):
         width: Any = self.network.feature_dim
         self.rotation = nn.Linear(width, 4)
         self.register_buffer("prior_C", torch.tensor(info.class_prior))
-        self.register_buffer("window_RC", torch.zeros(max(1, self.cfg.window), info.classes))
-        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+        self.open_window(max(1, self.cfg.window), info.classes)
 
     def loss(self, batch: Batch) -> StepOutput:
         cfg, size = self.cfg, len(batch.y)
@@ -129,18 +125,8 @@ class ReMixMatch(Algorithm):
         p_UC = self.guessed_logits(seen).softmax(-1)
         mean_C = collectives.mean(p_UC.mean(0))
         if self.cfg.window:
-            p_UC = p_UC * (self.prior_C + EPSILON) / (self.running(mean_C) + EPSILON)
-        return sharpen(p_UC / p_UC.sum(-1, keepdim=True), self.cfg.temperature), mean_C
-
-    def running(self, mean_C: Tensor) -> Tensor:
-        """The mean [C] of the last batches' means, this one's included."""
-        return self.extended(mean_C).sum(0) / (self.batches + 1).clamp(max=len(self.window_RC))
-
-    def extended(self, mean_C: Tensor) -> Tensor:
-        """The window [R, C] after this batch, whose mean takes the place of the oldest."""
-        rows_R = torch.arange(len(self.window_RC), device=mean_C.device)
-        newest_R1 = (rows_R == self.batches % len(rows_R))[:, None]
-        return torch.where(newest_R1, mean_C.to(self.window_RC.dtype), self.window_RC)
+            p_UC = aligned(p_UC, self.prior_C, self.running(mean_C), EPSILON)
+        return sharpen(p_UC, self.cfg.temperature), mean_C
 
     def mixed(self, batch: Batch, guess_UC: Tensor) -> tuple[Tensor, Tensor]:
         """All images mixed with a partner [N, 3, H, W], normalized, and their targets [N, C]; labeled ones first."""
@@ -160,8 +146,7 @@ class ReMixMatch(Algorithm):
         )
 
     def update(self, observed: dict[str, Tensor]) -> None:
-        self.window_RC.copy_(self.extended(observed["mean"][0]))  # each rank's row is the global mean
-        self.batches += 1
+        self.push_mean(observed["mean"])
 
     @classmethod
     def paper_settings(cls, setting: Setting) -> Changes:

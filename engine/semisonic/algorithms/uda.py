@@ -9,7 +9,7 @@
 Annealing holds back labeled images that the network has learned already, so that few labels are not overfitted: k
 looks at the probability of the true class, and the number kept is that of all ranks, so that no micro-batches are
 taken. The threshold is compared with the probability before the temperature. All three views go through one forward, so
-they share BatchNorm statistics. Masked samples count in the mean of L_u.
+they share BatchNorm statistics, unless `weak_pass` separates them. Masked samples count in the mean of L_u.
 Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
@@ -21,40 +21,29 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semisonic.algorithms.add_on import LOGITS
-from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics, seen_by
 from semisonic.algorithms.settings import Changes, Setting
-from semisonic.contract import SEEN, Batch, Seen, StepOutput, Views
-from semisonic.schema import Config
+from semisonic.algorithms.weak_strong import WeakStrong, WeakStrongConfig
+from semisonic.contract import Batch, Seen, StepOutput
 from semisonic_kernels import collectives
 from semisonic_kernels.losses import kl_divergence
 
 
-class UDAConfig(Config):
+class UDAConfig(WeakStrongConfig):
     name: Literal["uda"] = "uda"
     threshold: float = Field(0.8, ge=0, le=2)
     """Confidence from which an unlabeled image counts; above 1 none does."""
     temperature: float = Field(0.4, gt=0, le=100)
     """Sharpens the targets; 1 leaves them as they are, near 0 they are FixMatch's."""
-    weight: float = Field(1.0, ge=0, le=1e6)
-    """Weight of the unlabeled loss."""
     annealing: Literal["none", "linear", "exp", "log"] = "none"
     """Training signal annealing: how the probability up to which a labeled image counts rises from 1/C to 1. exp holds
     back longest, for very few labels; log shortest."""
-    weak: str = "weak"
-    """Augmentation of the labeled images and of the views that give targets."""
-    strong: str = "fixmatch"
-    """Augmentation of the views that are trained on the targets."""
 
 
-class UDA(Algorithm):
+class UDA(WeakStrong):
     Config = UDAConfig
     cfg: UDAConfig
     open_to = (*LOGITS, "mask")
-
-    @classmethod
-    def views(cls, cfg: UDAConfig) -> Views:
-        return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak, "strong": cfg.strong})
 
     @classmethod
     def takes_micro_batches(cls, cfg: UDAConfig) -> bool:
@@ -65,12 +54,8 @@ class UDA(Algorithm):
         """Annealing takes the whole run."""
         return 0.0 if cfg.annealing == "none" else steps
 
-    @classmethod
-    def sees(cls, cfg: UDAConfig) -> tuple[str, ...]:
-        return SEEN
-
     def loss(self, batch: Batch) -> StepOutput:
-        x, weak, strong = self.look(batch.x["weak"], batch.u["weak"], batch.u["strong"])
+        x, weak, strong = self.look_at(batch)
         guess = self.guess_labels(weak, self.cfg.threshold)
 
         labeled, kept = self.annealed(x, batch.y, batch.x_index)

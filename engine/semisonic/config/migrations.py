@@ -69,6 +69,7 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "model.drop_path": 0.0,
         "model.patch_size": None,
         "model.pretrained": False,
+        "algorithm.weak_pass": "joint",
     },
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;

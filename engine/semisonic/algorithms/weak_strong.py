@@ -1,0 +1,67 @@
+"""What methods have in common that guess labels from a weak view and train a strong one on them.
+
+Shape suffixes: B labeled batch, U unlabeled batch.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from semisonic.algorithms.add_on import CHANGES
+from semisonic.algorithms.base import Algorithm
+from semisonic.contract import SEEN, Batch, Seen, Views
+from semisonic.schema import Config
+
+
+class WeakStrongConfig(Config):
+    name: str = ""
+    threshold: float = Field(0.95, ge=0, le=2)
+    """Confidence from which a pseudo-label counts; above 1 none does."""
+    weight: float = Field(1.0, ge=0, le=1e6)
+    """Weight of the unlabeled loss."""
+    weak: str = "weak"
+    """Augmentation of the labeled images and of the views that give pseudo-labels."""
+    strong: str = "fixmatch"
+    """Augmentation of the views that are trained on pseudo-labels."""
+    weak_pass: Literal["joint", "separate"] = "joint"
+    """joint: one forward of all views, as in the papers. separate: weak views give their labels in a forward without
+    gradient, beside the labeled images, which moves BatchNorm's running statistics; labeled and strong views then go
+    through one with gradient, which moves none. That is another method, and a cheaper one: weak views have no backward.
+    """
+
+
+class WeakStrong(Algorithm):
+    """Base of those methods: their views, and the forwards in which the network sees them."""
+
+    cfg: WeakStrongConfig
+    open_to: ClassVar[tuple[str, ...]] = CHANGES
+
+    @classmethod
+    def views(cls, cfg: WeakStrongConfig) -> Views:
+        return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak, "strong": cfg.strong})
+
+    @classmethod
+    def sees(cls, cfg: WeakStrongConfig) -> tuple[str, ...]:
+        return SEEN
+
+    def look_at(self, batch: Batch) -> tuple[Seen, Seen, Seen]:
+        """What the network makes of the labeled view [B], the weak view [U] and the strong view [U]."""
+        (x,), weak, (strong,) = self.look_at_views([batch.x["weak"]], batch.u["weak"], [batch.u["strong"]])
+        return x, weak, strong
+
+    def look_at_views(
+        self, labeled: Sequence[Tensor], weak: Tensor, strong: Sequence[Tensor]
+    ) -> tuple[tuple[Seen, ...], Seen, tuple[Seen, ...]]:
+        """The same of several labeled views and several strong ones, as `weak_pass` has it; images are uint8
+        [N, 3, H, W]. Where the weak view has a forward of its own, what is seen of it has no gradient."""
+        count = len(labeled)
+        if self.cfg.weak_pass == "joint":
+            seen = self.look(*labeled, weak, *strong)
+            return seen[:count], seen[count], seen[count + 1 :]
+        with torch.no_grad():
+            *_, guessed = self.look(*labeled, weak)
+        seen = self.look(*labeled, *strong, track=False)
+        return seen[:count], guessed, seen[count:]
