@@ -31,6 +31,8 @@ class WeakStrongConfig(Config):
     gradient, beside the labeled images, which moves BatchNorm's running statistics; labeled and strong views then go
     through one with gradient, which moves none. That is another method, and a cheaper one: weak views have no backward.
     """
+    labeled_view: Literal["weak", "strong"] = "weak"
+    """Which of the two policies the labeled images are seen by; the papers' is the weak one."""
 
 
 class WeakStrong(Algorithm):
@@ -41,7 +43,8 @@ class WeakStrong(Algorithm):
 
     @classmethod
     def views(cls, cfg: WeakStrongConfig) -> Views:
-        return Views(labeled={"weak": cfg.weak}, unlabeled={"weak": cfg.weak, "strong": cfg.strong})
+        policies = {"weak": cfg.weak, "strong": cfg.strong}
+        return Views(labeled={cfg.labeled_view: policies[cfg.labeled_view]}, unlabeled=policies)
 
     @classmethod
     def sees(cls, cfg: WeakStrongConfig) -> tuple[str, ...]:
@@ -49,7 +52,8 @@ class WeakStrong(Algorithm):
 
     def look_at(self, batch: Batch) -> tuple[Seen, Seen, Seen]:
         """What the network makes of the labeled view [B], the weak view [U] and the strong view [U]."""
-        (x,), weak, (strong,) = self.look_at_views([batch.x["weak"]], batch.u["weak"], [batch.u["strong"]])
+        labeled = batch.x[self.cfg.labeled_view]
+        (x,), weak, (strong,) = self.look_at_views([labeled], batch.u["weak"], [batch.u["strong"]])
         return x, weak, strong
 
     def look_at_views(

@@ -70,6 +70,7 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "model.patch_size": None,
         "model.pretrained": False,
         "algorithm.weak_pass": "joint",
+        "algorithm.labeled_view": "weak",
     },
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;

@@ -61,3 +61,16 @@ def test_pseudo_labels_carry_no_gradient():
     given = batch()
     algorithm.loss(given._replace(u={"weak": weak, "strong": given.u["strong"]})).loss.backward()
     assert weak.grad is None or not weak.grad.any()
+
+
+def test_labeled_images_may_be_seen_by_the_strong_policy():
+    """By it alone: the same images under either name give the same step, and unlabeled views stay as they are."""
+    weak, strong = (make(FixMatch, labeled_view=view, threshold=0.3) for view in ("weak", "strong"))
+    views = strong.views(strong.cfg)
+    assert views.labeled == {"strong": "fixmatch"} and weak.views(weak.cfg).labeled == {"weak": "weak"}
+    assert views.unlabeled == weak.views(weak.cfg).unlabeled
+    given = batch()
+    other = given._replace(x={"strong": given.x["weak"]})
+    assert same(gradients(weak, given), gradients(strong, other), 0)
+    moved = given._replace(x={"strong": images(6, 9)})
+    assert not same(gradients(strong, other), gradients(strong, moved))

@@ -161,6 +161,7 @@ LATER = {
     "model.patch_size": (4, Effect.RESULTS),
     "model.pretrained": (4, Effect.RESULTS),
     "algorithm.weak_pass": (4, Effect.RESULTS),
+    "algorithm.labeled_view": (4, Effect.RESULTS),
 }
 """Fields that came after version 0.1.0, with the schema that brought them. A field that is in none of these lists is
 to be decided about: its effect, and what runs did before it was there, in `migrations.ADDED` for every schema below."""
