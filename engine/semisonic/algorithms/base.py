@@ -239,7 +239,13 @@ class Algorithm(AveragedNetwork):
         self, seen: Seen, label_B: Tensor, label_smoothing: float = 0.0, index_B: Tensor | None = None
     ) -> Tensor:
         """Mean weighted cross-entropy of the labeled samples, 0-d. index: their positions in the labeled set."""
-        logits_BC, weights_B = self.labeled_logits(seen), self.labeled_weights(label_B, index_B)
+        return self.labeled_loss_of(self.labeled_logits(seen), label_B, label_smoothing, index_B)
+
+    def labeled_loss_of(
+        self, logits_BC: Tensor, label_B: Tensor, label_smoothing: float = 0.0, index_B: Tensor | None = None
+    ) -> Tensor:
+        """The same of logits that `labeled_logits` has given, or what a method has made of them."""
+        weights_B = self.labeled_weights(label_B, index_B)
         if weights_B is None:
             return F.cross_entropy(logits_BC, label_B, label_smoothing=label_smoothing)
         losses_B = F.cross_entropy(logits_BC, label_B, reduction="none", label_smoothing=label_smoothing)
@@ -266,8 +272,15 @@ class Algorithm(AveragedNetwork):
     @torch.no_grad()
     def guess_labels(self, seen: Seen, threshold: float | Tensor = 0.0) -> Guess:
         """Hard labels, and 1 in the mask where their confidence reaches the threshold (see `pseudo_labels`)."""
-        logits_UC = self.guessed_logits(seen).detach()
+        return self.guess_from(self.guessed_logits(seen), threshold)
+
+    @torch.no_grad()
+    def guess_from(self, logits_UC: Tensor, threshold: float | Tensor = 0.0, weights_U: Tensor | None = None) -> Guess:
+        """The same from logits that `guessed_logits` has given, or what a method has made of them. weights: how much
+        each guess counts, in place of the threshold's mask."""
+        logits_UC = logits_UC.detach()
         label_U, confidence_U, mask_U = pseudo_labels(logits_UC, threshold)
+        mask_U = mask_U if weights_U is None else weights_U
         guess = Guess(logits_UC, confidence_U, label_U, mask_U, targets=label_U)
         for addon in self._that("mask"):
             guess = guess._replace(mask=addon.mask(guess))

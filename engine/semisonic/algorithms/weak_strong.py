@@ -16,10 +16,10 @@ from semisonic.contract import SEEN, Batch, Seen, Views
 from semisonic.schema import Config
 
 
-class WeakStrongConfig(Config):
+class WeakStrongViews(Config):
+    """Of methods that have no threshold of their own, too."""
+
     name: str = ""
-    threshold: float = Field(0.95, ge=0, le=2)
-    """Confidence from which a pseudo-label counts; above 1 none does."""
     weight: float = Field(1.0, ge=0, le=1e6)
     """Weight of the unlabeled loss."""
     weak: str = "weak"
@@ -35,19 +35,24 @@ class WeakStrongConfig(Config):
     """Which of the two policies the labeled images are seen by; the papers' is the weak one."""
 
 
+class WeakStrongConfig(WeakStrongViews):
+    threshold: float = Field(0.95, ge=0, le=2)
+    """Confidence from which a pseudo-label counts; above 1 none does."""
+
+
 class WeakStrong(Algorithm):
     """Base of those methods: their views, and the forwards in which the network sees them."""
 
-    cfg: WeakStrongConfig
+    cfg: WeakStrongViews
     open_to: ClassVar[tuple[str, ...]] = CHANGES
 
     @classmethod
-    def views(cls, cfg: WeakStrongConfig) -> Views:
+    def views(cls, cfg: WeakStrongViews) -> Views:
         policies = {"weak": cfg.weak, "strong": cfg.strong}
         return Views(labeled={cfg.labeled_view: policies[cfg.labeled_view]}, unlabeled=policies)
 
     @classmethod
-    def sees(cls, cfg: WeakStrongConfig) -> tuple[str, ...]:
+    def sees(cls, cfg: WeakStrongViews) -> tuple[str, ...]:
         return SEEN
 
     def look_at(self, batch: Batch) -> tuple[Seen, Seen, Seen]:
