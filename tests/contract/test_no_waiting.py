@@ -31,6 +31,7 @@ def test_waiting_is_noticed(wrong):
 
 FIELDS: dict[str, list[dict[str, object]]] = {
     "policy-mixmatch": [{"policy": name} for name in ("staged", "percentile-held-out", "manual", "mixed")],
+    "refixmatch": [{}, {"thresholds": "flexmatch"}],
     "supervised": [{}, {"mix": "mixup"}, {"mix": "cutmix"}],
     "uda": [{"annealing": name} for name in ("linear", "exp", "log")],
 }

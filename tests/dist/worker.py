@@ -40,6 +40,7 @@ ROOT = Path(__file__).parent.parent.parent
 TOTAL = 20
 """Steps of the schedule; jobs run fewer."""
 ALGORITHM_FIELDS: dict[str, list[str]] = {
+    "defixmatch": ["--algorithm.threshold", "0.19"],
     "enaet": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
     # With warm-up the thresholds of so few steps are below every confidence.
     "flexmatch": ["--algorithm.threshold", "0.2", "--algorithm.warm-up", "false"],
@@ -49,6 +50,7 @@ ALGORITHM_FIELDS: dict[str, list[str]] = {
                         "--algorithm.normalizer", "kept"],
     "mpl": ["--algorithm.threshold", "0.25", "--algorithm.wait", "1", "--algorithm.baseline", "0.1",
             "--algorithm.warm-up", "0", "--algorithm.strong", "fixmatch", "--algorithm.teacher-lr", "0.02"],
+    "refixmatch": ["--algorithm.threshold", "0.2", "--algorithm.thresholds", "flexmatch", "--algorithm.warm-up", "false"],
     "remixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2", "--algorithm.window", "3"],
     "uda": ["--algorithm.annealing", "linear", "--algorithm.threshold", "0.19"],
     "pseudo-label": ["--algorithm.threshold", "0.19"],

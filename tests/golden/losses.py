@@ -42,6 +42,7 @@ COMMON: Fields = {
 }
 START: dict[str, Fields] = {"fixmatch": {"algorithm.threshold": 0.3}}
 FULL: dict[str, Fields] = {
+    "defixmatch": {"algorithm.threshold": 0.14},
     # So steep that the decoders' weights are at their most from the second step on; at the first they are always 0.
     "enaet": {"algorithm.ramp": 0, "algorithm.slopes": "1e6,1e6,1e6,1e6,1e6"},
     "fixmatch": {"algorithm.threshold": 0.14},
@@ -55,6 +56,7 @@ FULL: dict[str, Fields] = {
     # The accuracy of the last epoch sets the threshold: epochs of two steps, and no floor that nothing reaches.
     "policy-mixmatch": {"algorithm.ramp": 0, "algorithm.floor": 0, "algorithm.epoch_steps": 2},
     "pseudo-label": {"algorithm.ramp": 0, "algorithm.threshold": 0.14},
+    "refixmatch": {"algorithm.threshold": 0.14},
     "remixmatch": {"algorithm.ramp": 0},
     # Only an image that was seen before has a target: four steps are a pass over the pool.
     "temporal-ensembling": {"algorithm.ramp": 0, "batch.unlabeled_ratio": 45},

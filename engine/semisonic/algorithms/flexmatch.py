@@ -23,7 +23,7 @@ from torch import Tensor
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics, seen_by
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.algorithms.weak_strong import WeakStrong, WeakStrongConfig
-from semisonic.contract import Batch, Info, StepOutput
+from semisonic.contract import Batch, Guess, Info, StepOutput
 from semisonic_kernels.losses import consistency_loss
 
 
@@ -62,17 +62,22 @@ class FlexMatch(WeakStrong):
         learned_U = guess.confidence >= self.cfg.threshold
 
         labeled = self.labeled_loss(x, batch.y, index_B=batch.x_index)
-        unlabeled = consistency_loss(self.trained_logits(strong), guess.targets, guess.mask)
+        unlabeled, further = self.unlabeled_loss(self.trained_logits(strong), guess)
         loss = labeled + self.cfg.weight * unlabeled
 
         metrics = {
             **loss_metrics(labeled, unlabeled, x.logits, batch.y),
             "threshold": threshold_C.float(),
             "learned": (self.learned >= 0).float().mean(),
+            **further,
             **pseudo_label_metrics(guess.labels, guess.mask, batch.u_true, self.info.classes),
         }
         observed = {"index": batch.u_index, "label": torch.where(learned_U, guess.labels, -1)}
         return StepOutput(loss, metrics, observed, seen_by(x, batch.y, weak, strong, guess))
+
+    def unlabeled_loss(self, logits_UC: Tensor, guess: Guess) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_u, 0-d, of the strong views' logits, and further metrics."""
+        return consistency_loss(logits_UC, guess.targets, guess.mask), {}
 
     def update(self, observed: dict[str, Tensor]) -> None:
         index_U, label_U = observed["index"], observed["label"]

@@ -2,6 +2,7 @@
 registers its own."""
 
 from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.defixmatch import DeFixMatch
 from semisonic.algorithms.enaet import EnAET
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.flexmatch import FlexMatch
@@ -13,6 +14,7 @@ from semisonic.algorithms.pi_model import PiModel
 from semisonic.algorithms.policy_mixmatch import PolicyMixMatch
 from semisonic.algorithms.pretext import Pretext
 from semisonic.algorithms.pseudo_label import PseudoLabel
+from semisonic.algorithms.refixmatch import ReFixMatch
 from semisonic.algorithms.remixmatch import ReMixMatch
 from semisonic.algorithms.rotnet import RotNet
 from semisonic.algorithms.simclr import SimCLR
@@ -25,6 +27,7 @@ from semisonic.registry import Registry
 ALGORITHMS: Registry[type[Algorithm]] = Registry(
     "algorithm",
     {
+        "defixmatch": DeFixMatch,
         "enaet": EnAET,
         "fixmatch": FixMatch,
         "flexmatch": FlexMatch,
@@ -35,6 +38,7 @@ ALGORITHMS: Registry[type[Algorithm]] = Registry(
         "pi-model": PiModel,
         "policy-mixmatch": PolicyMixMatch,
         "pseudo-label": PseudoLabel,
+        "refixmatch": ReFixMatch,
         "remixmatch": ReMixMatch,
         "rotnet": RotNet,
         "simclr": SimCLR,

@@ -98,6 +98,7 @@ RESULTS = [
     "eval.every",
 ]
 ALGORITHMS_FIELDS = {
+    "defixmatch": "name threshold weight weak strong",
     "enaet": "name weight ramp temperature alpha views lam block weak slopes most consistency shift quarter_turns degrees translate scale shear enhance patch",
     "fixmatch": "name threshold weight weak strong",
     "flexmatch": "name threshold warm_up mapping weight weak strong",
@@ -108,6 +109,7 @@ ALGORITHMS_FIELDS = {
     "pi-model": "name weight ramp statistics weak",
     "policy-mixmatch": "name weight ramp temperature alpha views lam block weak policy threshold floor fall stage epoch_steps loss confidence rejected normalizer",
     "pseudo-label": "name threshold weight ramp statistics weak",
+    "refixmatch": "name threshold thresholds temperature warm_up mapping weight weak strong",
     "remixmatch": "name temperature alpha strong_views w_m w_kl w_rot ramp window block weak strong",
     "rotnet": "name view weak",
     "simclr": "name temperature dimensions view weak",
