@@ -15,7 +15,7 @@ from pydantic import Field
 
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics, seen_by
 from semisonic.algorithms.settings import Changes, Setting
-from semisonic.algorithms.weak_strong import WeakStrong, WeakStrongConfig
+from semisonic.algorithms.weak_strong import WeakStrong, WeakStrongConfig, WeakStrongViews
 from semisonic.contract import Batch, StepOutput, Views
 from semisonic_kernels.losses import consistency_loss
 
@@ -24,6 +24,8 @@ class DeFixMatchConfig(WeakStrongConfig):
     name: Literal["defixmatch"] = "defixmatch"
     weight: float = Field(0.5, ge=0, le=1e6)
     """Weight of the unlabeled loss, and of the labeled images' share in it that is subtracted."""
+    labeled_view: Literal["both"] = "both"  # type: ignore[assignment]
+    """The labeled images are seen by both policies."""
 
 
 class DeFixMatch(WeakStrong):
@@ -31,7 +33,7 @@ class DeFixMatch(WeakStrong):
     cfg: DeFixMatchConfig
 
     @classmethod
-    def views(cls, cfg: DeFixMatchConfig) -> Views:
+    def views(cls, cfg: WeakStrongViews) -> Views:
         both = {"weak": cfg.weak, "strong": cfg.strong}
         return Views(labeled=both, unlabeled=both)
 
