@@ -5,6 +5,7 @@ from typing import Any
 
 from semisonic.config.run_config import RunConfig
 from semisonic.config.sections import section_model
+from semisonic.data.views.registry import grows
 from semisonic.schema import Config, Effect
 
 
@@ -32,8 +33,9 @@ def steps_planned_by(cfg: RunConfig) -> dict[str, object]:
     composition = cfg.composition
     sections: dict[str, tuple[Any, Any]] = {"algorithm": (composition.kind, composition.cfg)}
     sections |= {f"addons.{addon.name}": (addon.kind, addon.cfg) for addon in composition.addons}
+    growing = [spec for spec in composition.views.specs if grows(spec)]
     return schedule | {
         f"{section}.{name}": getattr(own, name)
         for section, (kind, own) in sections.items()
-        for name in kind.depends_on_steps(own)
+        for name in (*kind.depends_on_steps(own), *(name for name, value in own if value in growing))
     }

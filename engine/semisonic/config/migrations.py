@@ -14,7 +14,7 @@ Adding a field: raise `dump.SCHEMA`, and give the field a line under every older
 Changing a default: the same, with a line in `CHANGED`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,8 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
 those of the algorithm hold for every algorithm with such a field."""
 CHANGED: Mapping[int, Mapping[str, Any]] = {1: {"ema.start_up": "none"}, 3: {"data.normalize": "own"}}
 """Schema -> dotted fields whose default changed after it, with the default that they had."""
+VIEWS: Mapping[int, tuple[str, str]] = {3: ("randaugment(", "randaugment-signed(")}
+"""Schema -> how an augmentation's spec began, and how what it meant then begins since."""
 ENTRIES_OF_0 = frozenset({
     "out", "seed", "steps", "baseline", "device", "precision", "compile", "recompute", "kernels", "replay",
     "deterministic", "threads", "max_hours", "init", "data", "batch", "model", "algorithm", "auxiliary", "optim", "ema",
@@ -100,6 +102,8 @@ class Saved:
     """Dotted fields that its version did not have, with what it did."""
     former: dict[str, Any] = field(default_factory=dict)
     """Dotted fields that it has as its version's default was, which has changed since."""
+    respelled: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Dotted fields with an augmentation that is called otherwise now: its name now, and the one it had."""
 
     @property
     def unlike_today(self) -> dict[str, tuple[Any, Any]]:
@@ -114,7 +118,8 @@ class Saved:
     @property
     def notes(self) -> list[str]:
         """A line on fields that mean something else than today's default, or none."""
-        fields = ", ".join(f"{name}={value}" for name, (value, _) in self.unlike_today.items())
+        unlike = self.respelled | self.unlike_today
+        fields = ", ".join(f"{name}={value}" for name, (value, _) in unlike.items())
         note = f"Begun by an earlier version (schema {self.schema}), and going on as it was: {fields}"
         return [note] if fields else []
 
@@ -138,8 +143,31 @@ def migrated(content: Mapping[str, Any], where: str = "config.yaml") -> Saved:
     if field_value(fields, "data.name") == "folder" and _has(fields, "data.pad"):
         _put(fields, "data.pad", None)  # which never had an effect on image files
     changed = since(CHANGED, schema).items()
-    former = {name: value for name, value in changed if name in there and field_value(fields, name) == value}
-    return Saved(fields, schema, {name: content[name] for name in RECORDS[1:] if name in content}, filled, former)
+    as_before = [name for name, value in changed if name in there and field_value(fields, name) == value]
+    respelled = _respell(fields, schema)
+    former = {name: field_value(fields, name) for name in as_before}
+    records = {name: content[name] for name in RECORDS[1:] if name in content}
+    return Saved(fields, schema, records, filled, former, respelled)
+
+
+def _respell(fields: dict[str, Any], schema: int) -> dict[str, tuple[str, str]]:
+    """Brings augmentations under their present names; dotted field -> the spec as it is called now, and as before."""
+    found = {}
+    for former, present in (VIEWS[old] for old in sorted(VIEWS) if old >= schema):
+        for name, value in _leaves({name: fields.get(name) for name in ("algorithm", "addons")}):
+            if isinstance(value, str) and value.strip().startswith(former):
+                found[name] = present + value.strip().removeprefix(former), value
+                _put(fields, name, found[name][0])
+    return found
+
+
+def _leaves(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of nested fields."""
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from list(_leaves(value, f"{prefix}{name}."))
+        else:
+            yield f"{prefix}{name}", value
 
 
 def migrated_section(name: str, kind: type[Config], content: Mapping[str, Any], schema: int) -> dict[str, Any]:

@@ -74,12 +74,13 @@ def saved_micro(folder: Path) -> int | None:
 
 def as_begun(cfg: RunConfig) -> RunConfig:
     """`cfg` as the version meant it that began the run in its folder: fields that this version did not have are what it
-    did, where `cfg` has today's default; and with the classes that the run has settled, where `cfg` lists none, and
-    with what its weights expected. So the command that a run was started with continues it."""
+    did, where `cfg` has today's default; its augmentations, where their names mean another thing now; with the classes
+    that the run has settled, where `cfg` lists none, and with what its weights expected. So the command that a run was
+    started with continues it."""
     if not (cfg.run_folder / "config.yaml").is_file():
         return cfg
     given, saved = cfg.model_dump(mode="json"), read_saved(cfg.run_folder)
-    for name, (then, now) in saved.unlike_today.items():
+    for name, (then, now) in (*saved.unlike_today.items(), *saved.respelled.items()):
         if field_value(given, name) == now:
             cfg = _with_field(cfg, name, then)
     if not cfg.data.classes and (classes := field_value(saved.fields, "data.classes")):

@@ -209,7 +209,9 @@ class Trainer:
         cfg, batch, feedback = self.cfg, self.cfg.batch, self.training_step.feedback
         if feedback:
             feedback.restart(self.step)
-        sampling = Sampling(cfg.seed, batch.labeled, batch.unlabeled, batch.micro, self.rank, self.step, batch.balanced)
+        sampling = Sampling(
+            cfg.seed, batch.labeled, batch.unlabeled, batch.micro, self.rank, self.step, batch.balanced, cfg.steps
+        )
         return Loader(
             self.data, self.split, cfg.views, sampling,
             Placement.of(cfg.loading, self.device, cfg.execution.threads), feedback,

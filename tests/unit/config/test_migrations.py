@@ -77,7 +77,6 @@ def test_a_margin_that_image_files_never_had_is_none():
 
 
 @pytest.mark.usefixtures("a_version_on")
-@pytest.mark.usefixtures("a_version_on")
 def test_an_older_schema_s_line_beats_a_later_one_s():
     assert added_since(0)["ema.start_up"] == "tf" and added_since(0)["model.dropout"] == 0.25
     assert added_since(SCHEMA)["ema.start_up"] == "mean_teacher" and added_since(SCHEMA + 1) == {}
@@ -98,6 +97,18 @@ def test_a_file_of_the_user_s_own_is_in_today_s_language(tmp_path: Path):
     assert config("--config", file).model.dropout == 0.0 and config("--config", file).ema.start_up == "tf"  # a recipe's
     assert not is_saved({"seed": 1, "data": {}}) and is_saved({"schema": 1})
     assert is_saved(dict.fromkeys(ENTRIES_OF_0)) and not is_saved(dict.fromkeys(ENTRIES_OF_0 - {"auxiliary"}))
+
+
+def test_an_augmentation_whose_name_means_another_thing_now_is_called_otherwise():
+    algorithm = {"name": "mpl", "weak": "weak", "strong": " randaugment(2,16)"}
+    content = {"schema": 3, "algorithm": algorithm, "addons": {"auxiliary": {"rotation_view": "randaugment(1,2)"}}}
+    found = migrated(content)
+    assert found.fields["algorithm"] == algorithm | {"strong": "randaugment-signed(2,16)"}
+    assert found.fields["addons"]["auxiliary"]["rotation_view"] == "randaugment-signed(1,2)"
+    assert algorithm["strong"] == " randaugment(2,16)"  # what was given stays as it is
+    assert "going on as it was: algorithm.strong=randaugment-signed(2,16), " in found.notes[0]
+    assert migrated(found.fields | {"schema": 3}).fields == found.fields
+    assert migrated(content | {"schema": 4}).fields["algorithm"] == algorithm
 
 
 @pytest.mark.parametrize("schema", [0, 1])

@@ -148,6 +148,19 @@ def test_more_steps_where_something_depends_on_their_number(tmp_path: Path):
     check_same(changed(cfg, steps=40), tmp_path, longer=True, extend=True)
 
 
+def test_a_growing_magnitude_depends_on_the_number_of_steps(tmp_path: Path):
+    """Where a view of it is in use: others of such a spec are not."""
+    cfg = begun(tmp_path / "run", "--steps", 30, "--algorithm.strong", "randaugment(2,1..9)", step=20)
+    (line,) = refused(changed(cfg, steps=40), tmp_path / "run", longer=True)
+    assert "planned for 30, on which it depends by algorithm.strong=randaugment(2,1..9); --extend plans" in line
+    unused = begun(tmp_path / "unused", "--steps", 30, "--addons.auxiliary.view", "randaugment(2,1..9)", step=20)
+    check_same(changed(unused, steps=40), tmp_path / "unused", longer=True)
+    used = begun(tmp_path / "used", "--steps", 30, "--addons.auxiliary.rotation", 0.5,
+                 "--addons.auxiliary.rotation-view", "randaugment(2,9..1)", step=20)  # fmt: skip
+    (line,) = refused(changed(used, steps=40), tmp_path / "used", longer=True)
+    assert "by addons.auxiliary.rotation_view=randaugment(2,9..1)" in line
+
+
 def test_what_a_longer_run_notes(tmp_path: Path):
     cfg = begun(tmp_path, "--steps", 30, "--optim.schedule", "cosine", step=20)
     assert lengthen(cfg, extend=True) == []

@@ -111,6 +111,22 @@ def test_a_default_that_changed_since_is_no_obstacle(recipe: str, tmp_path: Path
         check_resumable(continued(config(*command, "--ema.start-up", "mean_teacher")), resume=True)
 
 
+def test_an_augmentation_that_is_called_otherwise_now_is_what_it_was(tmp_path: Path):
+    """A run of schema 3 keeps the factors that its RandAugment had, with the command that it was begun with."""
+    command = ["--no-baseline", "--algorithm.strong", "randaugment(2,9)", "--out", tmp_path]
+    asked = config(*command)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(yaml.safe_load(asked.dump()) | {"schema": 3}))
+    cfg = continued(asked)
+    assert cfg.algorithm.strong == "randaugment-signed(2,9)" and check_resumable(cfg, resume=True)
+    assert config("--resume", "--out", tmp_path).algorithm.strong == cfg.algorithm.strong
+    with pytest.raises(UserError, match=r"algorithm\.strong: 'randaugment\(2,8\)', but"):
+        check_resumable(
+            continued(config("--no-baseline", "--algorithm.strong", "randaugment(2,8)", "--out", tmp_path)), True
+        )
+    (tmp_path / "config.yaml").write_text(asked.dump())
+    assert continued(asked).algorithm.strong == "randaugment(2,9)"
+
+
 def test_another_split_in_the_place_of_a_run_s_is_refused(tmp_path: Path):
     cfg = config("--no-baseline", "--out", tmp_path)
     data = load_data_set(cfg.data)

@@ -81,6 +81,8 @@ class Sampling:
     start: int = 0
     balanced: bool = False
     """Whether the labeled images are drawn by class, every one equally often."""
+    steps: int | None = None
+    """Of the whole run, over which growing views grow; None: they stay as they begin."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class Loader:
             for name, plan in self.plans.items():
                 source = source_of(data, self.device, plan.indices, self.resident)
                 tables = feedback.table if feedback else None
-                extras = Extras(partial(self._columns, name), views.params, tables)
+                extras = Extras(partial(self._columns, name), views.params, tables, sampling.steps)
                 steps = StepRange(sampling.start)
                 self.streams[name] = Stream(
                     self.draws[name], source, plan.views, self.samplers[name], placement, steps, extras

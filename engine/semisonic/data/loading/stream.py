@@ -116,6 +116,14 @@ class Extras:
     """Views whose augmentation parameters go to the device too."""
     tables: Callable[[int], np.ndarray] | None = None
     """What the adaptive views of a step draw by; None: their first table."""
+    run: int | None = None
+    """Steps of the whole run, over which growing views grow; None: they stay as they begin."""
+
+    def view_of(self, view: View, step: int) -> View:
+        """A view as a step draws it."""
+        if view.adaptive and self.tables is not None:
+            return view.with_table(self.tables(step))
+        return view.at(min(1.0, step / max(1, self.run - 1))) if view.grows and self.run is not None else view
 
 
 NOTHING_MORE = Extras()
@@ -254,11 +262,12 @@ class Stream:
     def _params(
         self, view: View, steps: range, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None
     ) -> dict[str, np.ndarray]:
-        if not view.adaptive or self.extras.tables is None:
+        extras = self.extras
+        if not (view.adaptive and extras.tables is not None) and not (view.grows and extras.run is not None):
             return view.params(uniforms_NK, shapes_N2)
         shapes = [None] * len(steps) if shapes_N2 is None else np.split(shapes_N2, len(steps))
         parts = [
-            view.with_table(self.extras.tables(step)).params(uniforms, own)
+            extras.view_of(view, step).params(uniforms, own)
             for step, uniforms, own in zip(steps, np.split(uniforms_NK, len(steps)), shapes, strict=True)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -3,7 +3,9 @@
 Shape suffixes: N samples, K uniforms of one sample, L levels of operations, O operations of a policy.
 """
 
+import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +26,8 @@ class RandAugment(View):
     def __init__(self, geometry: Geometry, policy: Policy, equalize: str = "dali", operations: str = "dali"):
         self.geometry, self.policy, self.equalize = geometry, policy, equalize
         self.weak = Weak(geometry)
+        self.last: float | None = None
+        """Strength at the run's last step, where it grows."""
         self.uniforms = self.weak.uniforms + 4 * policy.levels + 4 * (policy.cutout is not None)
         names = list(policy.operations)
         self.branches: list[str] = []
@@ -39,6 +43,23 @@ class RandAugment(View):
         self.warps = policy.probability < 1 or min(codes, default=WARPED) < 0
         self.extended = bool(self.kernel_params) and max(codes, default=0) > EQUALIZE
         self._code_O = np.array([*codes, none], np.int32)  # operation -1 is the last
+
+    def growing_to(self, last: View) -> View:
+        end = last.policy if isinstance(last, RandAugment) else self.policy
+        if end.fixed is None or replace(end, fixed=self.policy.fixed) != self.policy:
+            raise ValueError("only M grows over a run, e.g. randaugment(2,1..9)")
+        other = copy.copy(self)
+        other.last, other.grows = end.fixed, True
+        return other
+
+    def at(self, share: float) -> View:
+        first, last = self.policy.fixed, self.last
+        if first is None or last is None:
+            return self
+        other = copy.copy(self)
+        # So that both ends are exact, and equal ones give a constant.
+        other.policy = replace(self.policy, fixed=last if share >= 1 else first + share * (last - first))
+        return other
 
     def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
         first, levels = self.weak.uniforms, self.policy.levels

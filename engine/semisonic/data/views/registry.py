@@ -5,7 +5,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from semisonic.data.views.augmix import LEAST, AugMix
 from semisonic.data.views.ctaugment import CTAugment
@@ -45,11 +45,19 @@ def _weak(geometry: Geometry, arguments: list[float], equalize: str, operations:
 
 
 def _policy(name: str) -> Builder:
-    return lambda geometry, arguments, equalize, operations: RandAugment(geometry, POLICIES[name], equalize, operations)
+    def build(geometry: Geometry, arguments: list[float], equalize: str, operations: str) -> View:
+        policy = POLICIES[name]
+        if policy.cutout is not None:
+            policy = replace(policy, cutout=policy.cutout.of(arguments))
+        return RandAugment(geometry, policy, equalize, operations)
+
+    return build
 
 
-def _randaugment(geometry: Geometry, arguments: list[float], equalize: str, operations: str) -> View:
-    return RandAugment(geometry, randaugment_policy(arguments), equalize, operations)
+def _randaugment(signed: bool) -> Builder:
+    return lambda geometry, arguments, equalize, operations: RandAugment(
+        geometry, randaugment_policy(arguments, signed), equalize, operations
+    )
 
 
 def _ctaugment(probe: bool, cutout: bool) -> Builder:
@@ -71,10 +79,10 @@ def _simclr(geometry: Geometry, arguments: list[float], equalize: str, operation
 
 
 def _cutout(geometry: Geometry, arguments: list[float], equalize: str, operations: str) -> View:
-    if not arguments or not 1 <= arguments[0] == int(arguments[0]):
-        raise ValueError("write the side in whole pixels, e.g. cutout(16)")
-    policy = Policy({"identity": None}, levels=0, cutout=Cutout(pixels=int(arguments[0])))
-    return RandAugment(geometry, policy, equalize, operations)
+    hole = Cutout().of(arguments) if arguments and arguments[0] >= 1 else None
+    if hole is None:
+        raise ValueError("write the side in whole pixels, then maybe a color, e.g. cutout(16) or cutout(16,127)")
+    return RandAugment(geometry, Policy({"identity": None}, levels=0, cutout=hole), equalize, operations)
 
 
 def _noise(geometry: Geometry, arguments: list[float], equalize: str, operations: str) -> View:
@@ -96,15 +104,22 @@ VIEWS: Registry[ViewKind] = Registry(
         ),
         "fixmatch": ViewKind(
             _policy("fixmatch"),
-            "weak, 2 operations of the paper's list, uniform magnitudes, Cutout of up to half the width",
+            "weak, 2 operations of the paper's list, uniform magnitudes, Cutout of up to half the width in the mean "
+            "color, or fixmatch(SIDE,COLOR): below 1 a share of the width, else pixels; one gray value or three",
+            arguments=4,
             example="fixmatch",
         ),
         "usb": ViewKind(
-            _policy("usb"), "as fixmatch with 3 operations, Cutout filled with (125, 123, 114)", example="usb"
+            _policy("usb"),
+            "as fixmatch with 3 operations, Cutout filled with (125, 123, 114), or usb(SIDE,COLOR)",
+            arguments=4,
+            example="usb",
         ),
         "kekmodel": ViewKind(
             _policy("kekmodel"),
-            "weak, 2 operations each with p = 0.5 at 9 magnitudes, a 16-pixel Cutout filled with 127",
+            "weak, 2 operations each with p = 0.5 at 9 magnitudes, a 16-pixel Cutout filled with 127, or "
+            "kekmodel(SIDE,COLOR)",
+            arguments=4,
             example="kekmodel",
         ),
         "mpl": ViewKind(
@@ -113,11 +128,18 @@ VIEWS: Registry[ViewKind] = Registry(
             example="mpl",
         ),
         "randaugment": ViewKind(
-            _randaugment,
-            "weak, N operations at global magnitude M of 0..30, no Cutout",
+            _randaugment(signed=False),
+            "weak, N operations at global magnitude M of 0..30, factors 0.1 + 0.18 M; M may grow over the run, "
+            "randaugment(2,1..9); no Cutout, or that of randaugment(N,M,SIDE,COLOR)",
             form="randaugment(N,M)",
             arguments=None,
             example="randaugment(2,9)",
+        ),
+        "randaugment-signed": ViewKind(
+            _randaugment(signed=True),
+            "as randaugment with factors 1 +- 0.09 M, from 0 on: what randaugment once was",
+            form="randaugment-signed(N,M)",
+            arguments=None,
         ),
         "ctaugment": ViewKind(
             _ctaugment(probe=False, cutout=True),
@@ -147,9 +169,9 @@ VIEWS: Registry[ViewKind] = Registry(
         ),
         "cutout": ViewKind(
             _cutout,
-            "weak, then a square hole of that side in the data set's mean color",
+            "weak, then a square hole of that side in the data set's mean color, or in that of cutout(PIXELS,COLOR)",
             form="cutout(PIXELS)",
-            arguments=1,
+            arguments=4,
             example="cutout(16)",
         ),
         "noise": ViewKind(
@@ -205,10 +227,21 @@ def build_view(spec: str, geometry: Geometry, equalize: str = "dali", operations
     kind = VIEWS.get(name)
     if kind is None or (kind.arguments is not None and len(arguments) > kind.arguments):
         raise _unknown(spec)
+    first, last = ([numbers[end] for numbers in arguments] for end in (0, -1))
     try:
-        return kind.build(geometry, arguments, equalize, operations)
+        view = kind.build(geometry, first, equalize, operations)
+        return view.growing_to(kind.build(geometry, last, equalize, operations)) if _grows(arguments) else view
     except ValueError as error:
         raise UserError(f"augmentation {spec!r}: {error}") from error
+
+
+def grows(spec: str) -> bool:
+    """Whether this view changes over the run, such as "randaugment(2,1..9)". UserError for an unknown spec."""
+    return _grows(_parse(spec)[1])
+
+
+def _grows(arguments: list[list[float]]) -> bool:
+    return any(len(numbers) > 1 for numbers in arguments)
 
 
 def single_operation(
@@ -219,13 +252,14 @@ def single_operation(
     return RandAugment(geometry, policy, equalize, operations)
 
 
-def _parse(spec: str) -> tuple[str, list[float]]:
-    """ "noise(0.2)" -> ("noise", [0.2])."""
+def _parse(spec: str) -> tuple[str, list[list[float]]]:
+    """ "noise(0.2)" -> ("noise", [[0.2]]); "randaugment(2,1..9)" -> ("randaugment", [[2], [1, 9]])."""
     match = re.fullmatch(r"\s*([a-z0-9_-]+)\s*(?:\(([^()]*)\))?\s*", spec)
     if match is None:
         raise _unknown(spec)
     try:
-        return match[1], [float(argument) for argument in match[2].split(",")] if match[2] else []
+        arguments = match[2].split(",") if match[2] else []
+        return match[1], [[float(number) for number in argument.split("..", 1)] for argument in arguments]
     except ValueError:
         raise _unknown(spec) from None
 

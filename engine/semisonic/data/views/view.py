@@ -66,6 +66,18 @@ class View(ABC):
         """An adaptive view that draws by another table; it starts with the first one."""
         return self
 
+    grows: bool = False
+    """Whether its draws depend on how far the run is: see `at`."""
+
+    def growing_to(self, last: "View") -> "View":
+        """A view that is this one at the run's first step, another of its kind at its last step, and in between
+        between. Raises ValueError where there is no such."""
+        raise ValueError("nothing of it grows over a run; of randaugment M does, e.g. randaugment(2,1..9)")
+
+    def at(self, share: float) -> "View":
+        """A growing view as it is after this share of the run, 0..1; by itself it is that of the first step."""
+        return self
+
     @abstractmethod
     def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
         """The parameters of a batch, float32 or int32 arrays with leading N; empty for a resident "plain".

@@ -11,12 +11,15 @@ from torch.utils._pytree import tree_map
 from semisonic.contract import ALONE, OwnStream, Rank, Samples, Views
 from semisonic.data.loading import resident
 from semisonic.data.loading.calls import Placement
+from semisonic.data.loading.draws import Draws
 from semisonic.data.loading.image_source import source_of
 from semisonic.data.loading.loader import Loader, Sampling, evaluation_slices
 from semisonic.data.sets.base import DataSet, ImageFiles
 from semisonic.data.sets.splits import Split
+from semisonic.data.views.registry import build_view
 from tests.support.data import CPU, data_set, split
 from tests.support.loaders import VIEWS, loader
+from tests.support.views import geometry
 
 
 def collect(source: Loader, steps: int) -> dict[str, torch.Tensor]:
@@ -77,6 +80,48 @@ def test_params_are_those_of_the_step():
         for view in single:
             assert_same(several[view], single[view])
     assert not torch.equal(batches[0][0]["weak"]["window"], batches[0][1]["weak"]["window"])
+
+
+def growing(last: int = 9, per_call: int = 1, operations: str = "kernel", **sampling) -> Loader:
+    """The strong views of a run of 9 steps, whose magnitude grows from 1 on."""
+    views = Views(unlabeled={"strong": f"randaugment(2,1..{last})"}, params=("strong",))
+    placement = Placement(CPU, operations=operations, steps_per_call=per_call)
+    return Loader(data_set(), split(), views, Sampling(7, 4, 8, **{"steps": 9} | sampling), placement)
+
+
+def strong(source: Loader, steps: int) -> torch.Tensor:
+    return torch.cat([next(source).u["strong"] for _ in range(steps)])
+
+
+@pytest.mark.parametrize("operations", ["dali", "kernel"])
+def test_a_growing_magnitude_is_that_of_the_batch_s_step(operations: str):
+    """However far ahead batches are drawn, on every number of ranks, and after a restart."""
+    whole = strong(growing(operations=operations), 9)
+    for magnitude, step in ((1, 0), (5, 4), (9, 8)):
+        views = Views(unlabeled={"strong": f"randaugment(2,{magnitude})"})
+        constant = Loader(
+            data_set(), split(), views, Sampling(7, 4, 8, start=step), Placement(CPU, operations=operations)
+        )
+        assert torch.equal(strong(constant, 1), whole[8 * step : 8 * step + 8])
+    assert not torch.equal(whole[8:], strong(growing(last=1, operations=operations), 9)[8:])
+    for per_call, start in ((3, 0), (4, 5), (2, 1)):
+        found = strong(growing(per_call=per_call, start=start, operations=operations), 9 - start)
+        assert torch.equal(found, whole[8 * start :])
+    ranks = [growing(rank=Rank(rank, 2), per_call=2, operations=operations) for rank in (0, 1)]
+    assert torch.equal(torch.cat([strong(rank, 1) for _ in range(9) for rank in ranks]), whole)
+
+
+def test_a_growing_magnitude_stays_at_its_last_value_and_by_itself_at_its_first():
+    for start in (2, 7):  # the last step of three, and one beyond it
+        found, first = (next(growing(last=last, start=start, steps=3)).params["strong"] for last in (9, 1))
+        assert not torch.equal(found["values"], first["values"])
+        view = build_view("randaugment(2,9)", geometry(16), operations="kernel")
+        numbers = np.arange(8 * start, 8 * start + 8)
+        expected = view.params(Draws(7, "unlabeled").uniforms("view", "strong", numbers, view.uniforms), None)
+        np.testing.assert_array_equal(found["values"], expected["values"])
+    batch = next(growing(start=5, steps=None)).params["strong"]["values"]
+    assert torch.equal(batch, next(growing(last=1, start=5)).params["strong"]["values"])
+    assert torch.equal(next(growing(steps=1, last=1)).u["strong"], next(growing(steps=1)).u["strong"])
 
 
 def test_views_of_one_image_differ_and_belong_to_its_label():

@@ -64,7 +64,7 @@ def test_magnitudes_of_kekmodel():
 
 def test_magnitudes_of_randaugment():
     drawn, _ = draws_by_name("randaugment(2,10)")
-    expected = dict.fromkeys(ENHANCE, (0.1, 1.9)) | {"solarize": [0], "posterize": [4], "rotate": [-30, 30]}
+    expected = dict.fromkeys(ENHANCE, 1.9) | {"solarize": [0], "posterize": [4], "rotate": [-30, 30]}
     expected |= {"shear_x": [-0.3, 0.3], "translate_y": [-0.3125, 0.3125]}
     for name, values in expected.items():
         np.testing.assert_allclose(np.unique(drawn[name].round(9)), values, err_msg=name)
@@ -74,7 +74,47 @@ def test_magnitudes_of_randaugment():
     for code, name in enumerate(name for name in view.policy.operations if name not in operations.MATRICES):
         values = set(params["value0"][params["code0"] == code])
         assert values == {"posterize": {128}, "solarize": {0}}.get(name, values)
-        assert name not in ENHANCE or values == {0, np.float32(3.7)}
+        assert name not in ENHANCE or values == {np.float32(5.5)}
+
+
+@pytest.mark.parametrize("magnitude", [0, 1, 5, 9, 16, 22.5])
+def test_factors_of_randaugment_rise_with_its_magnitude(magnitude):
+    """0.1 + 0.18 M as in the sources: none is 0, which makes an image one flat color; those that once were, by name."""
+    drawn, _ = draws_by_name(f"randaugment(2,{magnitude})", count=2000)
+    signed, _ = draws_by_name(f"randaugment-signed(2,{magnitude})", count=2000)
+    for name in ENHANCE:
+        np.testing.assert_allclose(np.unique(drawn[name]), 0.1 + 0.18 * magnitude)
+        spread = 0.09 * magnitude
+        np.testing.assert_allclose(np.unique(signed[name].round(9)), sorted({1 - spread, 1 + spread}))
+    for name in drawn.keys() - set(ENHANCE):
+        np.testing.assert_array_equal(drawn[name], signed[name])
+
+
+CUTOUTS = {
+    "fixmatch": (0.5, None, None),
+    "fixmatch(0.5,127)": (0.5, None, (127, 127, 127)),
+    "fixmatch(16,127)": (0.5, 16, (127, 127, 127)),
+    "fixmatch(0.25)": (0.25, None, None),
+    "usb": (0.5, None, (125, 123, 114)),
+    "usb(16)": (0.5, 16, (125, 123, 114)),
+    "kekmodel(1,1,2,3)": (0.5, 1, (1, 2, 3)),
+    "randaugment(2,9,0.5,0)": (0.5, None, (0, 0, 0)),
+    "randaugment(2,9,8)": (0.5, 8, None),
+    "cutout(9,255)": (0.5, 9, (255, 255, 255)),
+}
+
+
+@pytest.mark.parametrize("spec", CUTOUTS)
+def test_side_and_color_of_cutout_are_those_of_the_spec(spec):
+    cutout = build_view(spec, geometry()).policy.cutout
+    assert (cutout.share, cutout.pixels, cutout.fill) == CUTOUTS[spec]
+    start, stop = pools.draw_hole(cutout, np.random.default_rng(0).random((5000, 4)), 32)
+    assert (stop - start).max() == (cutout.pixels or 32 * cutout.share)
+
+
+def test_a_side_of_0_is_no_hole():
+    for spec in ("fixmatch(0)", "usb(0)", "randaugment(2,9,0)", "randaugment(2,9)"):
+        assert build_view(spec, geometry()).policy.cutout is None
 
 
 def test_cutout_draws():

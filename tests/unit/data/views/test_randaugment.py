@@ -20,7 +20,9 @@ def run_alike(spec, **changes):
 
 
 def test_randaugment_at_magnitude_0_is_weak():
-    view, weak = build_view("randaugment(3,0)", geometry()), build_view("weak", geometry())
+    """Where no operation is drawn that has no magnitude; of the authors' factors none is 1 at M = 0."""
+    spec = "randaugment-signed(3,0)"
+    view, weak = build_view(spec, geometry()), build_view("weak", geometry())
     values = uniforms(view, 300)
     names = list(view.policy.operations)
     drawn = np.stack([pools.draw_operations(view.policy, values[:, 4 + 4 * k : 8 + 4 * k])[0] for k in range(3)])
@@ -32,7 +34,9 @@ def test_randaugment_at_magnitude_0_is_weak():
 
 
 @pytest.mark.parametrize("where", ["dali", "kernel"])
-@pytest.mark.parametrize("spec", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)"])
+@pytest.mark.parametrize(
+    "spec", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)", "fixmatch(0.5,127)", "usb(16)", "randaugment(2,9,8)"]
+)
 def test_policy_equals_pillow_end_to_end(spec, where):
     """Weak, the drawn operations, Cutout. A rotated pixel may differ, and later operations spread it."""
     view, weak = build_view(spec, geometry(), equalize="pil", operations=where), build_view("weak", geometry())
@@ -49,9 +53,11 @@ def test_policy_equals_pillow_end_to_end(spec, where):
                     magnitude = int(magnitude * 32) / 32
                 expected[n] = pil_reference.apply(name, expected[n], magnitude)
     if view.policy.cutout is not None:
-        fill = {"fixmatch": FILL, "usb": (125, 123, 114), "kekmodel": (127, 127, 127)}[spec]
+        usb, gray = (125, 123, 114), (127, 127, 127)
+        fill = {"usb": usb, "usb(16)": usb, "kekmodel": gray, "fixmatch(0.5,127)": gray}.get(spec, FILL)
+        fixed = {"kekmodel": 16, "usb(16)": 16, "randaugment(2,9,8)": 8}.get(spec)
         for n, (size, y, x) in enumerate(values[:, -4:-1]):
-            side = 16 if spec == "kekmodel" else int(size * 16 + 0.5)
+            side = fixed or int(size * 16 + 0.5)
             expected[n] = pil_reference.cutout(expected[n], side, (int(y * 32), int(x * 32)), fill)
     same = (ours == expected).all(axis=(1, 2, 3))
     assert same.mean() > 0.9
@@ -60,8 +66,12 @@ def test_policy_equals_pillow_end_to_end(spec, where):
 
 @pytest.mark.parametrize("size", [32, 33])
 @pytest.mark.parametrize(
-    "spec", ["fixmatch", "usb", "kekmodel", "randaugment(2,9)", "randaugment(4,30)", "mpl", "cutout(9)"]
-)
+    "spec",
+    [
+        "fixmatch", "usb", "kekmodel", "randaugment(2,9)", "randaugment(4,30)", "mpl", "cutout(9)",
+        "fixmatch(0.25,127)", "usb(16,1,2,3)", "randaugment-signed(2,9)", "randaugment(2,9,8,127)",
+    ],
+)  # fmt: skip
 def test_kernel_equals_dali(spec, size):
     np.testing.assert_array_equal(*run_alike(spec, size=size))
 
@@ -125,3 +135,24 @@ def test_cutout_is_weak_with_a_hole(where):
     for n, (_, y, x, _) in enumerate(values[:, 4:]):
         expected[n] = pil_reference.cutout(expected[n], 10, (int(y * 32), int(x * 32)), FILL)
     np.testing.assert_array_equal(run_weak(view, images, values), expected)
+
+
+def test_a_growing_magnitude_is_the_first_one_then_between_then_the_last_one():
+    view = build_view("randaugment(2,1..9)", geometry())
+    values = uniforms(view, 200)
+    assert view.grows and not build_view("randaugment(2,9)", geometry()).grows
+    for share, magnitude in {0.0: 1, 0.25: 3, 0.5: 5, 1.0: 9}.items():
+        expected = build_view(f"randaugment(2,{magnitude})", geometry()).params(values, None)
+        grown = view.at(share).params(values, None)
+        assert grown.keys() == expected.keys()
+        for name, array in grown.items():
+            np.testing.assert_allclose(array, expected[name], rtol=1e-6, atol=1e-5, err_msg=name)
+            if share in (0.0, 1.0):
+                np.testing.assert_array_equal(array, expected[name])
+    by_itself, constant = view.params(values, None), build_view("randaugment(2,4.7..4.7)", geometry())
+    np.testing.assert_array_equal(by_itself["value0"], view.at(0.0).params(values, None)["value0"])
+    for share in (0.0, 0.3, 1.0):
+        np.testing.assert_array_equal(
+            constant.at(share).params(values, None)["value1"],
+            build_view("randaugment(2,4.7)", geometry()).params(values, None)["value1"],
+        )

@@ -40,11 +40,35 @@ def test_unknown_spec_lists_the_valid_ones(spec):
         "cutout(1.5)",
         "cutout(nan)",
         "randaugment(nan,1)",
+        "randaugment(2,9,0.5,256)",
+        "randaugment(2,1..31)",
+        "fixmatch(-1)",
+        "fixmatch(1.5)",
+        "fixmatch(nan)",
+        "fixmatch(0.5,1,2)",
+        "usb(16,0.5)",
+        "usb(inf)",
+        "cutout(16,-1)",
     ],
 )
 def test_arguments_out_of_range(spec):
     with pytest.raises(UserError, match=spec.split("(")[0]):
         build_view(spec, geometry())
+
+
+@pytest.mark.parametrize(
+    "spec", ["randaugment(1..2,9)", "randaugment(2,9,8..16)", "kekmodel(8..16)", "noise(0.1..0.2)", "augmix(1..3)"]
+)
+def test_what_cannot_grow_is_refused_with_what_can(spec):
+    with pytest.raises(UserError, match=r"grows over a run.*randaugment\(2,1\.\.9\)"):
+        build_view(spec, geometry())
+    with pytest.raises(UserError, match="unknown"):
+        build_view("randaugment(2,1..)", geometry())
+
+
+def test_a_spec_that_grows_is_told():
+    assert augment.grows("randaugment(2,1..9)") and augment.grows(" randaugment( 2, 9 .. 1 )")
+    assert not augment.grows("randaugment(2,9)") and not augment.grows("weak")
 
 
 def test_equalize_option_is_checked():
