@@ -26,6 +26,7 @@ WITH: dict[str, dict[str, Any]] = {
     "auxiliary": {"rotation": 1.0, "simclr": 1.0},
     "ctaugment": {"lag": 2},
     "aum": {"record": "on"},
+    "prior": {"kind": "align", "window": 3},
     **{key: {"weight": 1.0} for key in THROW_AWAY},
 }
 added = pytest.mark.parametrize("name", WITH)
@@ -132,7 +133,9 @@ def test_labeled_weights_weigh_the_labeled_loss(kind: type[Algorithm]):
 
 @added
 def test_with_weight_0_the_run_has_no_such_add_on(name: str):
-    off = {"aum": {"record": "off"}, "ctaugment": {"lag": 3}}.get(name, dict.fromkeys(WITH[name], 0.0))
+    off = {"aum": {"record": "off"}, "ctaugment": {"lag": 3}, "prior": {"kind": "none"}}.get(
+        name, dict.fromkeys(WITH[name], 0.0)
+    )
     made = composition(ALGORITHMS["fixmatch"], **{name: off})
     assert made.addons == () and made.views == ALGORITHMS["fixmatch"].views(made.cfg)
 

@@ -30,6 +30,7 @@ def test_waiting_is_noticed(wrong):
 
 
 FIELDS: dict[str, list[dict[str, object]]] = {
+    "freematch": [{}, {"quantile": 0.8}],
     "policy-mixmatch": [{"policy": name} for name in ("staged", "percentile-held-out", "manual", "mixed")],
     "refixmatch": [{}, {"thresholds": "flexmatch"}],
     "supervised": [{}, {"mix": "mixup"}, {"mix": "cutmix"}],
@@ -51,7 +52,10 @@ def test_a_step_never_waits(name: str, fields: dict, micro: int):
 
 @pytest.mark.kernels("eager")
 def test_a_step_with_all_add_ons_never_waits():
-    addons = {"auxiliary": {"rotation": 1.0, "simclr": 1.0}, "ctaugment": {"lag": 1}, "aum": {"record": "on"}}
+    addons = {
+        "auxiliary": {"rotation": 1.0, "simclr": 1.0}, "ctaugment": {"lag": 1}, "aum": {"record": "on"},
+        "prior": {"kind": "align", "window": 2},
+    }  # fmt: skip
     algorithm = composed(ALGORITHMS["fixmatch"], {"strong": "ctaugment"}, **addons).float()
     batch = batch_for(algorithm)
     run = Runner(algorithm)

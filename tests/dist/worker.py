@@ -44,6 +44,7 @@ ALGORITHM_FIELDS: dict[str, list[str]] = {
     "enaet": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
     # With warm-up the thresholds of so few steps are below every confidence.
     "flexmatch": ["--algorithm.threshold", "0.2", "--algorithm.warm-up", "false"],
+    "freematch": ["--algorithm.momentum", "0.5", "--algorithm.fairness", "1"],
     "ict": ["--algorithm.block", "2"],
     "mixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
     "policy-mixmatch": ["--algorithm.block", "2", "--algorithm.epoch-steps", "1", "--algorithm.floor", "0",
@@ -65,6 +66,7 @@ ADDONS = {
     "ctaugment": ["--algorithm.strong", "ctaugment", "--addons.ctaugment.lag", "4"],
     "auxiliary": ["--addons.auxiliary.rotation", "1", "--addons.auxiliary.simclr", "1"],
     "aum": ["--addons.aum.record", "on"],
+    "prior": ["--addons.prior.kind", "align", "--addons.prior.window", "3"],
     **{name: [f"--addons.{name}.weight", "1"] for name in THROW_AWAY},
 }
 """Fields of the add-on of a job."""

@@ -48,6 +48,8 @@ FULL: dict[str, Fields] = {
     "fixmatch": {"algorithm.threshold": 0.14},
     # Without the warm-up the class that the first images are learned in has its whole threshold at once.
     "flexmatch": {"algorithm.warm_up": "false", "algorithm.threshold": 0.7},
+    # Thresholds that follow the network at once, and a penalty that counts.
+    "freematch": {"algorithm.momentum": 0.5, "algorithm.fairness": 1},
     "ict": {"algorithm.ramp": 0},
     "mean-teacher": {"algorithm.ramp": 0},
     "mixmatch": {"algorithm.ramp": 0},

@@ -3,6 +3,7 @@
 from semisonic.addons.aum import AUM
 from semisonic.addons.auxiliary import Auxiliary
 from semisonic.addons.ctaugment import CTAugment
+from semisonic.addons.prior import Prior
 from semisonic.algorithms.add_on import AddOn
 from semisonic.registry import Registry
 
@@ -12,5 +13,6 @@ ADD_ONS: Registry[type[AddOn]] = Registry(
         "auxiliary": Auxiliary,
         "ctaugment": CTAugment,
         "aum": AUM,
+        "prior": Prior,
     },
 )

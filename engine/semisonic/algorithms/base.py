@@ -122,6 +122,11 @@ class Algorithm(AveragedNetwork):
         return cls.micro_batches
 
     @classmethod
+    def aligns(cls, cfg: Any) -> bool:
+        """Whether the method aligns the distribution of its guesses itself, as configured."""
+        return False
+
+    @classmethod
     def ramped(cls, cfg: Any, steps: int) -> float:
         """The step, of so many, from which on no weight, threshold or other setting of the method still ramps.
 

@@ -6,6 +6,7 @@ from semisonic.algorithms.defixmatch import DeFixMatch
 from semisonic.algorithms.enaet import EnAET
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.flexmatch import FlexMatch
+from semisonic.algorithms.freematch import FreeMatch
 from semisonic.algorithms.ict import ICT
 from semisonic.algorithms.mean_teacher import MeanTeacher
 from semisonic.algorithms.mixmatch import MixMatch
@@ -31,6 +32,7 @@ ALGORITHMS: Registry[type[Algorithm]] = Registry(
         "enaet": EnAET,
         "fixmatch": FixMatch,
         "flexmatch": FlexMatch,
+        "freematch": FreeMatch,
         "ict": ICT,
         "mean-teacher": MeanTeacher,
         "mixmatch": MixMatch,

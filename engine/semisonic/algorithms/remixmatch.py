@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semisonic.algorithms.add_on import LOGITS
-from semisonic.algorithms.alignment import MeanWindow, aligned
+from semisonic.algorithms.alignment import EPSILON, MeanWindow, aligned
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.mixing import block_problems, mixing_partners
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
@@ -30,8 +30,6 @@ from semisonic_kernels import collectives
 from semisonic_kernels.losses import consistency_loss, one_hot, sharpen
 from semisonic_kernels.mixup import mixup
 from semisonic_kernels.rotate import rotate
-
-EPSILON = 1e-6
 
 
 class ReMixMatchConfig(Config):

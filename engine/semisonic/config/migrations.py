@@ -70,6 +70,10 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "model.patch_size": None,
         "model.pretrained": False,
         "algorithm.weak_pass": "joint",
+        "addons.prior.kind": "none",
+        "addons.prior.momentum": 0.999,
+        "addons.prior.target": "labeled",
+        "addons.prior.window": 128,
         "algorithm.labeled_view": "weak",
     },
 }

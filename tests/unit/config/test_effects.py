@@ -102,6 +102,7 @@ ALGORITHMS_FIELDS = {
     "enaet": "name weight ramp temperature alpha views lam block weak slopes most consistency shift quarter_turns degrees translate scale shear enhance patch",
     "fixmatch": "name threshold weight weak strong",
     "flexmatch": "name threshold warm_up mapping weight weak strong",
+    "freematch": "name threshold weight weak strong momentum quantile fairness",
     "ict": "name weight ramp shape alpha lam dominant mix_labeled targets loss block weak",
     "mean-teacher": "name weight ramp statistics weak",
     "mixmatch": "name weight ramp temperature alpha views lam block weak",
@@ -163,6 +164,10 @@ LATER = {
     "model.patch_size": (4, Effect.RESULTS),
     "model.pretrained": (4, Effect.RESULTS),
     "algorithm.weak_pass": (4, Effect.RESULTS),
+    "addons.prior.kind": (4, Effect.RESULTS),
+    "addons.prior.momentum": (4, Effect.RESULTS),
+    "addons.prior.target": (4, Effect.RESULTS),
+    "addons.prior.window": (4, Effect.RESULTS),
     "algorithm.labeled_view": (4, Effect.RESULTS),
 }
 """Fields that came after version 0.1.0, with the schema that brought them. A field that is in none of these lists is
