@@ -81,7 +81,7 @@ format: $(VENV)/.ready
 	$(BIN)/ruff format .
 
 accuracy: $(VENV)/.ready
-	$(BIN)/python launch/compare.py --algorithms supervised,fixmatch --seeds 0,1,2 --processes 1 --out runs/accuracy $(ARGS)
+	$(BIN)/python launch/compare.py --algorithms supervised,fixmatch --seeds 0,1,2 --processes 1 --precision fp32 --out runs/accuracy $(ARGS)
 
 daily: $(VENV)/.ready
 	$(BIN)/python benchmarks/daily.py $(ARGS)

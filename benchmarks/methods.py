@@ -102,7 +102,7 @@ def finish(result: dict[str, Any], plans: dict[str, Any], args: argparse.Namespa
         "model": cfg.model.name,
         "image_size": plan.image_size,
         "classes": plan.classes,
-        "precision": cfg.precision,
+        "precision": cfg.arithmetic.name,
         "compiled": cfg.compiled,
         "replayed": {name: own.replayed for name, (_, own) in plans.items()},
         "deterministic": cfg.deterministic,

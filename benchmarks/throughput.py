@@ -118,7 +118,7 @@ def precisions(args: argparse.Namespace, cfg: Any) -> list[str]:
     """At which precisions the conventional loop is measured; none where it is not written for the algorithm."""
     from conventional import ALGORITHMS
 
-    wanted = list(dict.fromkeys(["fp32", cfg.precision])) if args.conventional else []
+    wanted = list(dict.fromkeys(["fp32", cfg.arithmetic.name])) if args.conventional else []
     return wanted if cfg.algorithm.name in ALGORITHMS else []
 
 
@@ -274,7 +274,7 @@ def describe_work(plan: Plan, cfg: Any) -> dict[str, Any]:
         "labeled": cfg.batch.labeled,
         "unlabeled_ratio": cfg.batch.unlabeled_ratio,
         "rows": rows_per_step(cfg),
-        "precision": cfg.precision,
+        "precision": cfg.arithmetic.name,
         "compiled": cfg.compiled,
         "replayed": cfg.replayed,
         "deterministic": cfg.deterministic,

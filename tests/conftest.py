@@ -14,6 +14,7 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton kernels on CPU tensors; read when a kernel is defined
 
+from semisonic.config import execution
 from semisonic_kernels.fuse import use_kernels
 from tests.support.processes import ROOT, Run, Start, starting
 from tests.support.record import record
@@ -21,6 +22,9 @@ from tests.support.registries import restored
 
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # the tests compile too little for a pool of processes
 use_kernels("reference").__enter__()  # for the session: also fixtures of modules are made without a compiler
+
+# What `precision auto` comes to is the same in tests on every CPU; commands that tests start name theirs, or a recipe.
+execution.multiply_bf16 = lambda: False
 
 # A fork has none of its parent's threads: it must not end garbage of theirs, as DALI's pipelines, which would wait for
 # them for ever.

@@ -32,6 +32,7 @@ REDRAWN = ("mpl",)
 Fields = dict[str, object]
 COMMON: Fields = {
     "device": "cpu",
+    "precision": "fp32",
     "threads": 1,
     "batch.labeled": 8,
     "batch.unlabeled_ratio": 2,

@@ -37,3 +37,24 @@ def test_the_quota_of_a_group_and_of_those_around_it(
     assert cpus.quota() == expected
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     assert cpus.usable_cpus() == (8 if math.isinf(expected) else math.ceil(expected))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("processor : 0\nflags\t\t: fpu avx512_bf16\nvmx flags : x\n", True),
+        ("flags : amx_bf16 amx_tile\nflags : avx512_bf16\n", True),
+        ("flags : avx512_bf16\nflags : avx512f\n", False),
+        ("flags : avx512f avx512_vnni\n", False),
+        ("model name : avx512_bf16\n", False),
+        ("Features : asimd bf16\n", False),
+        (None, False),
+    ],
+)
+def test_every_cpu_has_the_instructions_or_none_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, expected: bool
+):
+    monkeypatch.setattr(cpus, "INFO", tmp_path / "cpuinfo")
+    if text is not None:
+        (tmp_path / "cpuinfo").write_text(text)
+    assert cpus.multiply_bf16() is expected

@@ -39,7 +39,7 @@ they are not given."""
 RUN = (
     "--data", "digits", "--model", "wrn-10-1", "--device", "cpu", "--threads", "1", "--steps", "20", "--no-baseline",
     "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--batch.micro", "1", "--compile", "off", "--optim", "sgd",
-    "--optim.lr", "0.01", "--log.trackers", "none",
+    "--optim.lr", "0.01", "--precision", "fp32", "--log.trackers", "none",
 )  # fmt: skip
 PROPERTIES: dict[str, tuple[Callable[[Subject], Any], Kernels]] = {
     "output follows the contract": (properties.output_follows_the_contract, "reference"),

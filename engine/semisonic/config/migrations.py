@@ -79,7 +79,10 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;
 those of the algorithm hold for every algorithm with such a field."""
-CHANGED: Mapping[int, Mapping[str, Any]] = {1: {"ema.start_up": "none"}, 3: {"data.normalize": "own"}}
+CHANGED: Mapping[int, Mapping[str, Any]] = {
+    1: {"ema.start_up": "none"},
+    3: {"data.normalize": "own", "precision": "fp32"},
+}
 """Schema -> dotted fields whose default changed after it, with the default that they had."""
 VIEWS: Mapping[int, tuple[str, str]] = {3: ("randaugment(", "randaugment-signed(")}
 """Schema -> how an augmentation's spec began, and how what it meant then begins since."""

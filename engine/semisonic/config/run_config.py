@@ -14,7 +14,7 @@ from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.label_weights import LossConfig
 from semisonic.algorithms.registry import ALGORITHMS, BASELINE, DEFAULT, is_pretext
 from semisonic.config.dump import written
-from semisonic.config.execution import Execution, Surroundings, settle
+from semisonic.config.execution import Execution, Precision, Surroundings, settle, settle_precision
 from semisonic.config.sections import addon_sections, addons_model, algorithm_section
 from semisonic.contract import Views
 from semisonic.data.sets.base import DataConfig
@@ -26,7 +26,7 @@ from semisonic.optim.optimizer import OptimConfig
 from semisonic.plugins import Plugin
 from semisonic.schema import Config, Effect, UserPath
 
-SETTLED = frozenset({"surroundings", "zero", "execution", "loading"})
+SETTLED = frozenset({"surroundings", "zero", "execution", "loading", "arithmetic"})
 """What a configuration remembers beside its fields."""
 AlgorithmConfig = Annotated[SerializeAsAny[Any], PlainValidator(algorithm_section)]
 AddOnConfigs = Annotated[SerializeAsAny[Any], PlainValidator(addon_sections)]
@@ -94,9 +94,10 @@ class RunConfig(Config):
     """First train the supervised baseline on the same labels for as many steps, into OUT/supervised, and compare."""
     device: Annotated[Literal["auto", "cpu", "cuda"], Effect.FREE] = "auto"
     """auto = cuda where there is a GPU."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast of the network; weights, statistics and losses stay in fp32. On a GPU, fp32 means
-    TF32 products."""
+    TF32 products. auto = bf16 where the hardware of all ranks has instructions for it (GPUs from Ampere on, CPUs with
+    AVX512-BF16 or AMX), but for `small` and Wide ResNets of depth 10; the run keeps what it comes to."""
     compile: Annotated[Literal["auto", "whole", "blocks", "off"], Effect.FREE] = "auto"
     """whole = forward and loss as one graph. blocks = each residual block as a graph of its own, shared by blocks of
     equal structure: large networks compile sooner, and their gradients are reduced over the ranks while the backward
@@ -195,6 +196,11 @@ class RunConfig(Config):
         return settle(self, self.surroundings, self.zero)
 
     @cached_property
+    def arithmetic(self) -> Precision:
+        """What `precision` comes to in this process. A run has its ranks agree, and says so in `precision`."""
+        return settle_precision(self.precision, self.execution.device, self.model.name)
+
+    @cached_property
     def loading(self) -> DataConfig:
         """`data` with its choice of where RandAugment's operations run."""
         return self.data.model_copy(update={"operations": self.execution.operations})
@@ -231,7 +237,7 @@ class RunConfig(Config):
 
     @property
     def autocast(self) -> torch.dtype | None:
-        return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+        return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.arithmetic.name]
 
     def dump(self, records: Mapping[str, Any] | None = None) -> str:
         """YAML that `--config` reads back, in this version's language; records: what the run notes about itself."""

@@ -67,7 +67,7 @@ def fingerprint(cfg: RunConfig, data: DataSet, algorithm: Algorithm, which: str)
         "format": FORMAT,
         "libraries": [version(name) for name in LIBRARIES],
         "device": cfg.torch_device,
-        "precision": cfg.precision,
+        "precision": cfg.arithmetic.name,
         "images": {part: data.fingerprint.get(part) for part in PARTS[which]},
         "transform": transform(data, isinstance(images, ImageFiles)),
         "network": cfg.model.model_dump(mode="json", exclude=set(NOT_OF_THE_FEATURES)),

@@ -23,7 +23,6 @@ def adapted(labels: int, pool: int) -> dict[str, Any]:
     steps = 30 * pool // BATCH
     return {
         "steps": steps,
-        "precision": "bf16",
         "baseline": True,
         "data": {"name": "folder", "size": 224, "labels": labels},
         "batch": {"labeled": BATCH, "unlabeled_ratio": 1},

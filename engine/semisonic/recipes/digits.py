@@ -11,6 +11,7 @@ def digits() -> dict[str, Any]:
     """
     return {
         "steps": 600,
+        "precision": "fp32",
         "baseline": True,
         "data": {"name": "digits", "labels": 40},
         "batch": {"labeled": 32, "unlabeled_ratio": 7},

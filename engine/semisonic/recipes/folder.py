@@ -118,7 +118,7 @@ def _fine_tuned(network: str, lr: float, layer_decay: float, drop_path: float) -
     recipe = usb(data, network, lr, layer_decay, drop_path)
     return recipe | {
         "steps": 30_000,
-        "precision": "bf16",
+        "precision": "auto",
         "ema": EMA,
         "optim": recipe["optim"] | {"warm_up": 750},
     }

@@ -11,6 +11,7 @@ def mnist() -> dict[str, Any]:
     """
     return {
         "steps": 3000,
+        "precision": "fp32",
         "data": {"name": "mnist", "labels": 40},
         "batch": {"labeled": 64, "unlabeled_ratio": 7},
         "model": {"name": "small"},

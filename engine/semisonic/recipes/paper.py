@@ -9,7 +9,6 @@ from typing import Any
 
 PAPER: dict[str, Any] = {
     "steps": 2**20,
-    "precision": "bf16",
     "batch": {"labeled": 64, "unlabeled_ratio": 7},
     "optim": {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 5e-4, "schedule": "fixmatch"},
     "algorithm": {"name": "fixmatch"},

@@ -7,9 +7,10 @@ them has been run to the end here. Costs are estimates: operations of all steps 
 
 As there: AdamW, weight decay 5e-4, 5,120 steps of warm-up, cos(7 pi t / 16 T), layer-wise learning rates, evaluation of
 the network itself (an average of decay 0), drop-path in every forward, three operations of RandAugment and Cutout as
-strong view. USB's networks start from weight files of its own, which timm does not have, and all of these errors are
-with them: `--model.weights FILE.safetensors` takes such a file with timm's names of tensors. Otherwise timm's weights
-of the same network are fetched, and resized to the patches of the recipe; other errors are to be expected with them.
+strong view, float32. USB's networks start from weight files of its own, which timm does not have, and all of these
+errors are with them: `--model.weights FILE.safetensors` takes such a file with timm's names of tensors. Otherwise
+timm's weights of the same network are fetched, and resized to the patches of the recipe; other errors are to be
+expected with them.
 Their weak views of satellite and medical images are also flipped upside down, which is left out here.
 """
 
@@ -23,6 +24,7 @@ def usb(
     patches = {} if patch_size is None else {"patch_size": patch_size}
     return {
         "steps": 204_800,
+        "precision": "fp32",
         "data": data,
         "batch": {"labeled": 8, "unlabeled_ratio": 1},
         "model": {"name": f"timm/{network}", "pretrained": True, "drop_path": drop_path, **patches},

@@ -99,10 +99,10 @@ class Console:
 
     def start_up(
         self, cfg: RunConfig, data: DataSet, split: Split, rank: Rank, device: torch.device, threads: int,
-        trained: Mapping[str, str] | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """What will run, before it runs. threads: those on the CPU of a rank. trained: rows on what is trained, where
-        that is not all alike."""
+        """What will run, before it runs. threads: those on the CPU of a rank. more: rows in place of those that follow
+        from `cfg`, and further ones."""
         world_size = rank.world_size
         batch, views = cfg.batch, cfg.views
         epoch, size = (split.unlabeled, batch.unlabeled) if views.unlabeled else (split.labeled, batch.labeled)
@@ -132,7 +132,7 @@ class Console:
             "ranks": f"{world_size}, each with {batch.micro} micro-batch{'es' if batch.micro > 1 else ''} a step"
             + (f"; DeepSpeed ZeRO-{stage}" if stage else "; DDP" if world_size > 1 else ""),
             "device": f"{device.type}, {threads} CPU {'thread' if threads == 1 else 'threads'} a rank",
-            "precision": cfg.precision,
+            "precision": cfg.arithmetic.text,
             "compile": compiled[cfg.graphs],
             "activations": "of each block computed again in the backward" if cfg.recompute else "kept",
             "CUDA graph": {"step": "the whole step", "backward": "forward and backward", "off": "off"}[cfg.replayed],
@@ -140,7 +140,7 @@ class Console:
         }
         if batch.micro > 1:
             rows["BatchNorm"] = "statistics are those of each micro-batch; running momentum 1-(1-m)^(1/k)"
-        rows |= _labels_count(cfg) | dict(trained or {})
+        rows |= _labels_count(cfg) | dict(more or {})
         table = Table(show_header=False, box=None, padding=(0, 1))
         for name, value in rows.items():
             table.add_row(name, Text(printable(value)))

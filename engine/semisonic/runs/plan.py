@@ -27,6 +27,7 @@ from semisonic.reporting.console import Console
 from semisonic.runs.dry_step import explained as explained_step
 from semisonic.runs.memory_fit import fit_steps, optimizer_bytes
 from semisonic.runs.plan_memory import foresee, predicted_row, refuse_what_would_kill, remedies_shown
+from semisonic.runs.precision import with_precision
 from semisonic.runs.run_folder import continued, saved_micro
 from semisonic.schema import UserError
 from semisonic.training.build import build_algorithm, build_trainer, draw_split, load
@@ -89,6 +90,7 @@ def plan(invocation: Invocation) -> int:
     data = load(asked, accelerator, invocation.verify_data)
     split = draw_split(asked, data)
     cfg = on_main(accelerator, lambda: continued(asked)) if invocation.resume else asked
+    cfg, precision = with_precision(cfg, asked.precision)
     main_run = cfg.model_copy(update={"baseline": False})
     started = invocation.resume and on_main(accelerator, lambda: saved_micro(cfg.run_folder) is not None)
     build = partial(build_algorithm, data=data, split=split, fresh=False)
@@ -102,7 +104,7 @@ def plan(invocation: Invocation) -> int:
         console.print(note)
     console.start_up(
         cfg, data, split, trainer.rank, trainer.device, cfg.execution.threads,
-        about_training(trainer.training_step.engines),
+        {"precision": precision.text, **about_training(trainer.training_step.engines)},
     )  # fmt: skip
     if trainer.weights:
         console.print(weights_line(trainer.weights))

@@ -15,6 +15,7 @@ from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint import snapshots
 from semisonic.checkpoint.atomic_files import write_text, writing
 from semisonic.config.command_line import Invocation
+from semisonic.config.execution import Precision
 from semisonic.config.migrations import read_saved
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.base import DataSet
@@ -40,6 +41,7 @@ from semisonic.runs.frozen_baselines import on_frozen_features
 from semisonic.runs.known_data import adopt_data, check_data, check_ranks_alike
 from semisonic.runs.memory_fit import Trial, fit_steps
 from semisonic.runs.ownership import RunFolders
+from semisonic.runs.precision import with_precision
 from semisonic.runs.run_folder import (
     as_begun,
     check_resumable,
@@ -76,6 +78,7 @@ class Session:
     watchdog: Watchdog
     given: Given
     folders: RunFolders
+    precision: Precision
     baseline: RunConfig | None = None
     """The supervised baseline's configuration, where there is to be one."""
     extend: bool = False
@@ -141,6 +144,7 @@ def _run(
     on_main(accelerator, lambda: folders.begin(asked, resume))
     if resume:
         asked = on_main(accelerator, lambda: as_begun(asked))
+    asked, precision = with_precision(asked, invocation.cfg.precision)
     cfg = on_main(accelerator, lambda: continued(asked)) if resume else asked
     if cfg.batch.micro != asked.batch.micro:
         console.print(f"batch.micro: the run goes on with its {cfg.batch.micro} micro-batches a step")
@@ -176,7 +180,7 @@ def _run(
             return preemption.received or ("max_hours" if late else None)
 
         session = Session(
-            accelerator, console, data, split, stop, watchdog, given, folders, baseline, invocation.extend
+            accelerator, console, data, split, stop, watchdog, given, folders, precision, baseline, invocation.extend
         )
         outcome = train_with_baseline(cfg, session)
     if outcome.summary:
@@ -314,7 +318,7 @@ def train(cfg: RunConfig, session: Session, beside: dict[str, Any] | None = None
     trainer.checkpoint_writer.check, session.folders.settle = session.folders.check, trainer.checkpoint_writer.settle
     console.start_up(
         cfg, session.data, session.split, trainer.rank, trainer.device, cfg.execution.threads,
-        about_training(trainer.training_step.engines),
+        {"precision": session.precision.text, **about_training(trainer.training_step.engines)},
     )  # fmt: skip
     if latest:
         reach("restore")

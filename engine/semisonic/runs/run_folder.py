@@ -74,15 +74,17 @@ def saved_micro(folder: Path) -> int | None:
 
 def as_begun(cfg: RunConfig) -> RunConfig:
     """`cfg` as the version meant it that began the run in its folder: fields that this version did not have are what it
-    did, where `cfg` has today's default; its augmentations, where their names mean another thing now; with the classes
-    that the run has settled, where `cfg` lists none, and with what its weights expected. So the command that a run was
-    started with continues it."""
+    did, where `cfg` has today's default; its augmentations, where their names mean another thing now; and with what the
+    run has settled: its classes, where `cfg` lists none, what its weights expected, and its precision. So the command
+    that a run was started with continues it, on other hardware too."""
     if not (cfg.run_folder / "config.yaml").is_file():
         return cfg
     given, saved = cfg.model_dump(mode="json"), read_saved(cfg.run_folder)
     for name, (then, now) in (*saved.unlike_today.items(), *saved.respelled.items()):
         if field_value(given, name) == now:
             cfg = _with_field(cfg, name, then)
+    if cfg.precision == "auto" and (precision := field_value(saved.fields, "precision")):
+        cfg = _with_field(cfg, "precision", precision)
     if not cfg.data.classes and (classes := field_value(saved.fields, "data.classes")):
         cfg = _with_field(cfg, "data.classes", tuple(classes))
     if cfg.data.expected.source is None and (expected := field_value(saved.fields, "data.expected")):

@@ -105,7 +105,7 @@ def _candidates(cfg: RunConfig) -> Iterator[Remedy]:
         yield Remedy(f"--parallel.deepspeed {ZERO_2}", _with_zero_2(cfg), True)
     for micro in _spread(cfg.batch.micro, larger_counts(cfg, world_size)):
         yield Remedy(f"--batch.micro {micro}", with_micro(cfg, micro), False)
-    if cfg.precision == "fp32":
+    if cfg.arithmetic.name == "fp32":
         yield Remedy("--precision bf16", cfg.model_copy(update={"precision": "bf16"}), False)
     if cfg.model.tune == "full":
         model = cfg.model.model_copy(update={"tune": "lora"})

@@ -87,7 +87,7 @@ def test_another_optimizer_or_algorithm_than_a_written_configuration_s(tmp_path:
         (["--algorithm", "supervised", "--baseline"], "baseline: a supervised run is its own baseline"),
         (["--steps", "many"], "steps: 'many' is not valid; expected a whole number"),
         (["--steps", "0"], "steps: '0' is not valid"),
-        (["--precision", "fp8"], "precision: 'fp8' is not valid; expected 'fp32', 'bf16' or 'fp16'"),
+        (["--precision", "fp8"], "precision: 'fp8' is not valid; expected 'auto', 'fp32', 'bf16' or 'fp16'"),
         (["--algorithm", "fixmach"], "algorithm.name: 'fixmach' is unknown; did you mean fixmatch? One of"),
         (["--algorithm.thresh", "1"], "algorithm.thresh: unknown field; did you mean algorithm.threshold?"),
         (["--algorithm.strong", "stronger"], "algorithm.strong: "),

@@ -70,7 +70,7 @@ def test_a_copy_is_settled_anew():
 
 def test_another_process_settles_for_itself():
     cfg = config("--no-baseline", "--device", "cpu")
-    assert cfg.loading and cfg.__dict__.keys() >= SETTLED
+    assert cfg.loading and cfg.arithmetic and cfg.__dict__.keys() >= SETTLED
     sent = pickle.loads(pickle.dumps(cfg))
     assert sent == cfg and not sent.__dict__.keys() & SETTLED
     assert copy.deepcopy(cfg).graphs == cfg.graphs

@@ -42,7 +42,7 @@ from tests.support.command_line import config, mistakes
          "folder --data.root ./my-images; "),
         (["--recipe", "cifra10"], "--recipe cifra10: unknown; did you mean cifar10? One of digits, "),
         (["--model", "resnet-50"], "model.name: no network resnet-50; did you mean resnet50? "),
-        (["--precision", "bf-16"], "precision: 'bf-16' is not valid; expected 'fp32', 'bf16' or 'fp16'; did you mean "
+        (["--precision", "bf-16"], "precision: 'bf-16' is not valid; expected 'auto', 'fp32', 'bf16' or 'fp16'; did you mean "
          "bf16?"),
         (["--ema.start-up", "TF"], "ema.start_up: 'TF' is not valid; expected 'none', 'tf' or 'mean_teacher'; did you "
          "mean tf?"),

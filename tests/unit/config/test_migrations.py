@@ -120,7 +120,7 @@ def test_a_default_that_changed_is_not_the_run_s(schema: int):
     assert found.fields["ema"]["start_up"] == "none" and found.fields["model"]["norm_start_up"] == 0
     assert found.unlike_today["ema.start_up"] == ("none", "tf") and "ema.start_up" not in found.filled
     assert found.unlike_today["model.norm_start_up"] == (0.0, ModelConfig().norm_start_up)
-    assert found.notes[0].endswith("model.norm_start_up=0.0, ema.start_up=none")
+    assert found.notes[0].endswith("model.norm_start_up=0.0, precision=fp32, ema.start_up=none")
     content["ema"]["start_up"] = "mean_teacher"  # as it was asked for
     assert "ema.start_up" not in migrated(content).unlike_today
     content["ema"]["start_up"] = "none"

@@ -88,7 +88,7 @@ def test_the_command_that_an_older_run_was_started_with_continues_it(tmp_path: P
     data = load_data_set(cfg.data)
     split = make_split(cfg.data, data.train.labels, 10, cfg.seed)
     assert begin_run(cfg, split, data) == [
-        "Begun by an earlier version (schema 0), and going on as it was: ema.buffers=averaged",
+        "Begun by an earlier version (schema 0), and going on as it was: ema.buffers=averaged, precision=fp32",
         "data: the version that began this run kept no fingerprint of its images; from now on the run has that of today's",
     ]
     assert as_begun(config("--no-baseline", "--out", tmp_path / "new")).ema.buffers == "copied"
