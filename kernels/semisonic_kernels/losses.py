@@ -52,6 +52,17 @@ def kl_divergence_reference(logits_p_NC: Tensor, logits_q_NC: Tensor) -> Tensor:
     return F.kl_div(log_q_NC, log_p_NC, reduction="none", log_target=True).sum(-1)
 
 
+def shrunk_cross_entropy_reference(logits_NC: Tensor, targets_NC: Tensor, threshold: float) -> Tensor:
+    """`shrunk_cross_entropy` with each sample's logits in the order of its targets, by torch's cross-entropy."""
+    logits_NC = _wide(logits_NC)
+    targets_NC, order_NC = targets_NC.detach().to(logits_NC.dtype).sort(dim=-1, descending=True, stable=True)
+    first_N1, tails_NC = targets_NC[:, :1], targets_NC.flip(-1).cumsum(-1).flip(-1)
+    place_C = torch.arange(logits_NC.shape[1], device=logits_NC.device)
+    short_NC = first_N1 / (first_N1 + tails_NC) < threshold
+    ordered_NC = logits_NC.gather(1, order_NC).masked_fill((place_C > 0) & (short_NC | (place_C == 1)), -torch.inf)
+    return first_N1[:, 0] * F.cross_entropy(ordered_NC, torch.zeros_like(order_NC[:, 0]), reduction="none")
+
+
 def probability_mse_reference(logits_NC: Tensor, targets_NC: Tensor) -> Tensor:
     """`probability_mse` by torch's mean squared error."""
     probabilities_NC = F.softmax(_wide(logits_NC), -1)
@@ -112,6 +123,10 @@ def _check_pair(name: str, first: Tensor, second: Tensor, what: str) -> None:
 
 def _check_soft(logits_NC: Tensor, targets_NC: Tensor) -> None:
     _check_pair("soft_cross_entropy", logits_NC, targets_NC, "targets")
+
+
+def _check_shrunk(logits_NC: Tensor, targets_NC: Tensor, threshold: float) -> None:
+    _check_pair("shrunk_cross_entropy", logits_NC, targets_NC, "targets")
 
 
 def _check_kl(logits_p_NC: Tensor, logits_q_NC: Tensor) -> None:
@@ -189,6 +204,28 @@ def soft_cross_entropy(logits_NC: Tensor, targets_NC: Tensor) -> Tensor:
     """
     log_p_NC = F.log_softmax(_wide(logits_NC), -1)
     return -(targets_NC.to(log_p_NC.dtype) * log_p_NC).sum(-1)
+
+
+@fused(shrunk_cross_entropy_reference, _check_shrunk)
+def shrunk_cross_entropy(logits_NC: Tensor, targets_NC: Tensor, threshold: float) -> Tensor:
+    """H(most probable class, softmax(logits)) among fewer classes, times that class's probability: of each sample [N]
+    (ShrinkMatch, arXiv 2308.06777).
+
+    targets: probabilities, floating [N, C]. In their order, q_0 >= q_1 >= ..., the classes 1 .. c-1 are left out, with
+    the smallest c of 2 .. C-1 for which q_0 / (q_0 + q_c + ... + q_(C-1)) reaches the threshold. 0 where there is none.
+    The gradient goes to the logits of the classes that are left alone. Raises ValueError where shapes or dtypes do not
+    fit.
+    """
+    with torch.no_grad():
+        q_NC, order_NC = targets_NC.to(_wide_dtype(logits_NC)).sort(dim=-1, descending=True, stable=True)
+        first_N1, tails_NC = q_NC[:, :1], q_NC.flip(-1).cumsum(-1).flip(-1)
+        place_C = torch.arange(q_NC.shape[1], device=q_NC.device)
+        # Tails shrink, so that all classes from the first c on reach the threshold, too.
+        kept_NC = ((first_N1 / (first_N1 + tails_NC) >= threshold) & (place_C > 1)) | (place_C == 0)
+        kept_NC = torch.zeros_like(kept_NC).scatter(1, order_NC, kept_NC)
+    log_p_NC = F.log_softmax(_wide(logits_NC).masked_fill(~kept_NC, -torch.inf), -1)
+    # With no class but the first the loss and its gradient are 0.
+    return first_N1.squeeze(1) * F.nll_loss(log_p_NC, order_NC[:, 0], reduction="none")
 
 
 @fused(kl_divergence_reference, _check_kl)

@@ -33,6 +33,7 @@ FIELDS: dict[str, list[dict[str, object]]] = {
     "freematch": [{}, {"quantile": 0.8}],
     "policy-mixmatch": [{"policy": name} for name in ("staged", "percentile-held-out", "manual", "mixed")],
     "refixmatch": [{}, {"thresholds": "flexmatch"}],
+    "shrinkmatch": [{}, {"window": 0}],
     "supervised": [{}, {"mix": "mixup"}, {"mix": "cutmix"}],
     "uda": [{"annealing": name} for name in ("linear", "exp", "log")],
 }

@@ -53,6 +53,7 @@ ALGORITHM_FIELDS: dict[str, list[str]] = {
             "--algorithm.warm-up", "0", "--algorithm.strong", "fixmatch", "--algorithm.teacher-lr", "0.02"],
     "refixmatch": ["--algorithm.threshold", "0.2", "--algorithm.thresholds", "flexmatch", "--algorithm.warm-up", "false"],
     "remixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2", "--algorithm.window", "3"],
+    "shrinkmatch": ["--algorithm.threshold", "0.19", "--algorithm.window", "3"],
     "uda": ["--algorithm.annealing", "linear", "--algorithm.threshold", "0.19"],
     "pseudo-label": ["--algorithm.threshold", "0.19"],
     # A pool so small that images come again, within a batch too.

@@ -61,6 +61,7 @@ FULL: dict[str, Fields] = {
     "pseudo-label": {"algorithm.ramp": 0, "algorithm.threshold": 0.14},
     "refixmatch": {"algorithm.threshold": 0.14},
     "remixmatch": {"algorithm.ramp": 0},
+    "shrinkmatch": {"algorithm.threshold": 0.14},
     # Only an image that was seen before has a target: four steps are a pass over the pool.
     "temporal-ensembling": {"algorithm.ramp": 0, "batch.unlabeled_ratio": 45},
     "uda": {"algorithm.annealing": "none", "algorithm.threshold": 0.13},

@@ -18,6 +18,7 @@ from semisonic.algorithms.pseudo_label import PseudoLabel
 from semisonic.algorithms.refixmatch import ReFixMatch
 from semisonic.algorithms.remixmatch import ReMixMatch
 from semisonic.algorithms.rotnet import RotNet
+from semisonic.algorithms.shrinkmatch import ShrinkMatch
 from semisonic.algorithms.simclr import SimCLR
 from semisonic.algorithms.supervised import Supervised
 from semisonic.algorithms.temporal_ensembling import TemporalEnsembling
@@ -43,6 +44,7 @@ ALGORITHMS: Registry[type[Algorithm]] = Registry(
         "refixmatch": ReFixMatch,
         "remixmatch": ReMixMatch,
         "rotnet": RotNet,
+        "shrinkmatch": ShrinkMatch,
         "simclr": SimCLR,
         "supervised": Supervised,
         "temporal-ensembling": TemporalEnsembling,

@@ -154,6 +154,14 @@ class BatchNorm2d(nn.BatchNorm2d):
         )
 
 
+class BatchNorm1d(BatchNorm2d):
+    """The same of features [N, C]."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() != 2:
+            raise ValueError(f"BatchNorm1d takes features [N, C], not {list(input.shape)}")
+
+
 def is_fresh(layer: nn.BatchNorm2d) -> bool:
     """Whether a layer has running statistics, and these are a new layer's. Reads them on the host."""
     mean, var = layer.running_mean, layer.running_var

@@ -113,6 +113,7 @@ ALGORITHMS_FIELDS = {
     "refixmatch": "name threshold thresholds temperature warm_up mapping weight weak strong",
     "remixmatch": "name temperature alpha strong_views w_m w_kl w_rot ramp window block weak strong",
     "rotnet": "name view weak",
+    "shrinkmatch": "name threshold targets window shrink momentum weight weak strong",
     "simclr": "name temperature dimensions view weak",
     "supervised": "name view label_smoothing mix mix_alpha block",
     "temporal-ensembling": "name momentum weight ramp statistics weak",

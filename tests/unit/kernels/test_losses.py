@@ -1,5 +1,6 @@
 """Losses and targets against torch's own: value, gradient, determinism, and what they refuse."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from semisonic_kernels.losses import (
     probability_mse,
     pseudo_labels,
     sharpen,
+    shrunk_cross_entropy,
     soft_cross_entropy,
     soft_labels,
 )
@@ -75,6 +77,7 @@ LOSSES: dict[str, tuple[Callable, Callable[[Data], tuple], tuple[int, ...]]] = {
     "soft": (consistency_loss, lambda d: (d.logits, d.probabilities), (0,)),
     "soft, weighted": (consistency_loss, lambda d: (d.logits, d.probabilities, d.weights), (0,)),
     "soft_cross_entropy": (soft_cross_entropy, lambda d: (d.logits, d.probabilities), (0, 1)),
+    "shrunk_cross_entropy": (shrunk_cross_entropy, lambda d: (d.logits, d.probabilities, 0.8), (0,)),
     "kl_divergence": (kl_divergence, lambda d: (d.logits, d.other), (0, 1)),
     "probability_mse": (probability_mse, lambda d: (d.logits, d.probabilities), (0,)),
 }
@@ -215,6 +218,48 @@ def test_samples_of_weight_zero_count_in_the_mean_and_get_no_gradient() -> None:
     assert logits.grad.any(-1).tolist() == [True, False, True, False]
 
 
+def shrunk_by_a_loop(logits_NC: Tensor, targets_NC: Tensor, threshold: float) -> tuple[Tensor, list[list[int]]]:
+    """Sample by sample and class by class; also the classes that are left out."""
+    losses_N, left_out = [], []
+    for logits_C, q_C in zip(logits_NC, targets_NC, strict=True):
+        order = sorted(range(len(q_C)), key=lambda c, q_C=q_C: -q_C[c].item())
+        first, losses_N = order[0], [*losses_N, 0 * logits_C.sum()]
+        left_out.append(order[1:])
+        for c in range(2, len(order)):
+            if q_C[first] / (q_C[first] + q_C[order[c:]].sum()) >= threshold:
+                kept = logits_C[[first, *order[c:]]]
+                losses_N[-1] = q_C[first] * (kept.logsumexp(0) - kept[0])
+                left_out[-1] = order[1:c]
+                break
+    return torch.stack(losses_N), left_out
+
+
+@pytest.mark.parametrize("call", [shrunk_cross_entropy.__wrapped__, losses.shrunk_cross_entropy_reference])
+@pytest.mark.parametrize("classes", [3, 4, 10, 100])
+def test_fewer_classes_equal_a_loop_over_samples_and_classes(call: Callable, classes: int) -> None:
+    """ShrinkMatch, (c): classes that are left out get no gradient."""
+    given, reached = data((64, classes), torch.float64), 0
+    for threshold in (0.5, 0.8, 0.95):
+        logits = (given.logits / 4).requires_grad_()
+        found = call(logits, given.probabilities, threshold)
+        expected, left_out = shrunk_by_a_loop(logits, given.probabilities, threshold)
+        assert (found - expected).abs().max() < 1e-15
+        reached += int((found > 0).sum())
+        gradients = [torch.autograd.grad(value.sum(), logits)[0] for value in (found, expected)]
+        assert (gradients[0] - gradients[1]).abs().max() < 1e-15
+        assert not any(gradients[0][i, classes].any() for i, classes in enumerate(left_out))
+    assert 64 < reached <= 192
+
+
+def test_fewer_classes_of_known_samples() -> None:
+    q, logits = torch.tensor([[0.15, 0.5, 0.05, 0.3]]), torch.zeros(1, 4)
+    for threshold, expected in ((0.7, 0.5 * math.log(3)), (0.9, 0.5 * math.log(2)), (0.95, 0.0)):
+        assert shrunk_cross_entropy.__wrapped__(logits, q, threshold).item() == pytest.approx(expected, abs=1e-7)
+    for threshold in (0.0, 0.5, 0.99):  # of two classes none can be left out
+        assert shrunk_cross_entropy.__wrapped__(logits[:, :2], q[:, :2], threshold).item() == 0
+        assert shrunk_cross_entropy.__wrapped__(logits[:, :1], q[:, :1], threshold).item() == 0
+
+
 def test_thresholds_by_class_are_those_of_the_label() -> None:
     logits = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7], [0.4, 0.6]]).log()
     found = pseudo_labels.__wrapped__(logits, torch.tensor([0.5, 0.65]))
@@ -292,6 +337,7 @@ BAD: list[tuple[Callable[[Data], object], str]] = [
     (lambda d: consistency_loss(d.logits, d.probabilities.t()), r"not torch.float32 \[4, 6\]"),
     (lambda d: consistency_loss(d.logits, d.labels, d.thresholds), r"weights must be real \[6\], not"),
     (lambda d: soft_cross_entropy(d.logits, d.labels), r"targets must be floating \[6, 4\]"),
+    (lambda d: shrunk_cross_entropy(d.logits, d.labels, 0.9), r"targets must be floating \[6, 4\]"),
     (lambda d: kl_divergence(d.logits, d.other[:3]), r"second logits must be floating \[6, 4\]"),
     (lambda d: probability_mse(d.logits, d.probabilities[:, :2]), r"targets must be floating \[6, 4\]"),
     (lambda d: pseudo_labels(d.logits, d.weights), r"0-d, \[4\] by class, \[6, 1\] by sample or \[6, 4\], not"),

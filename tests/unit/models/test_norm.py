@@ -14,6 +14,7 @@ from semisonic.models.blocks import use_blocks
 from semisonic.models.ema import shadow_of
 from semisonic.models.networks import ModelConfig, build
 from semisonic.models.norm import (
+    BatchNorm1d,
     BatchNorm2d,
     StartUp,
     batch_statistics,
@@ -33,6 +34,15 @@ def test_running_statistics_are_those_of_evaluation():
         found = network(pixels)
     assert torch.equal(found, network.eval()(pixels)) and torch.equal(network.norm.running_mean, kept)
     assert not torch.equal(network.train()(pixels), found)
+
+
+def test_batch_norm_of_features_is_torch_s():
+    ours, theirs, x = BatchNorm1d(5, slope=0.1), nn.BatchNorm1d(5), torch.randn(8, 5)
+    torch.testing.assert_close(ours(x), F.leaky_relu(theirs(x), 0.1))
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    with pytest.raises(ValueError, match=r"takes features \[N, C\], not \[8, 5, 1, 1\]"):
+        ours(x[..., None, None])
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
