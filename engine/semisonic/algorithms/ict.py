@@ -22,7 +22,7 @@ from torch import Tensor
 
 from semisonic.algorithms.add_on import LOGITS
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.mixing import block_first, block_problems, mixing_partners
+from semisonic.algorithms.mixing import Lam, betas_of, block_problems, mixing_partners, mixing_weights
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.ramps import linear_ramp, sigmoid_ramp
 from semisonic.algorithms.settings import GRAY_RECIPES, Changes, Setting
@@ -42,8 +42,8 @@ class ICTConfig(Config):
     """Of the ramp: exp(-5 (1 - t/T)^2), or t/T."""
     alpha: float = Field(1.0, gt=0, le=1000)
     """Of the Beta(alpha, alpha) distribution of the mixing weight; the paper takes 1 for CIFAR-10, 0.1 for SVHN."""
-    lam: Literal["sample", "block"] = "sample"
-    """A mixing weight for each image, or one for the images of a block (one for each stream)."""
+    lam: Lam = "sample"
+    """A mixing weight for each image, one for the images of a block (one for each stream), or a number for all."""
     dominant: bool = False
     """max(lam, 1 - lam) in place of lam."""
     mix_labeled: bool = True
@@ -70,7 +70,7 @@ class ICT(Algorithm):
             unlabeled={"weak": cfg.weak},
             draws={"lam": 1, "partner": 1},
             labeled_draws={"labeled_lam": 1, "labeled_partner": 1},
-            betas={"lam": cfg.alpha, "labeled_lam": cfg.alpha},
+            betas=betas_of(cfg.lam, cfg.alpha, "lam", "labeled_lam"),
         )
 
     @classmethod
@@ -113,8 +113,7 @@ class ICT(Algorithm):
 
     def mix(self, images: Tensor, targets_NC: Tensor, key_N: Tensor, lam_N: Tensor, blocks: int) -> tuple[Tensor, ...]:
         """One stream's images, normalized, and its targets, mixed with partners from the same stream."""
-        if self.cfg.lam == "block":
-            lam_N = block_first(lam_N, len(lam_N), blocks)
+        lam_N = mixing_weights(self.cfg.lam, lam_N, blocks)
         partner_N = mixing_partners([key_N], blocks)
         return mixup(
             images, targets_NC, partner_N, lam_N, self.pixel_mean, self.pixel_scale, dominant=self.cfg.dominant

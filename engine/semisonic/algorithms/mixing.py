@@ -1,10 +1,35 @@
-"""Who is mixed with whom: random partners inside blocks of the global batch, which no rank or micro-batch cuts."""
+"""Who is mixed with whom, and by which share: random partners inside blocks of the global batch, which no rank or
+micro-batch cuts."""
 
 import math
 from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import BeforeValidator, Field
 from torch import Tensor
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _named(*names: str) -> BeforeValidator:
+    """One of these names or a share, also as text; a ValueError says what would be valid."""
+
+    def read(value: Any) -> Any:
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if value not in names and not 0 <= number <= 1:
+            raise ValueError(f"{', '.join(names)} or a number of 0 to 1")
+        return value if value in names else number
+
+    return BeforeValidator(read)
+
+
+Lam = Annotated[Literal["sample", "block"] | Share, _named("sample", "block")]
+"""A mixing weight for each image, one for the images of a block, or a number for all: what an image itself counts."""
+SampleLam = Annotated[Literal["sample"] | Share, _named("sample")]
 
 
 def mixing_partners(keys: Sequence[Tensor], blocks: int, kept: Sequence[Tensor] | None = None) -> Tensor:
@@ -29,6 +54,18 @@ def mixing_partners(keys: Sequence[Tensor], blocks: int, kept: Sequence[Tensor] 
         keys_KN = keys_KN.masked_fill(out_KN, torch.inf)
     partners_KN = rows_KN.gather(1, keys_KN.argsort(dim=1, stable=True))
     return torch.empty_like(rows_KN.flatten()).scatter(0, homes_KN.flatten(), partners_KN.flatten())
+
+
+def betas_of(lam: Lam, alpha: float, *names: str) -> dict[str, float]:
+    """Which of these draws follow Beta(alpha, alpha): none where a number stands in their place."""
+    return {} if isinstance(lam, float) else dict.fromkeys(names, alpha)
+
+
+def mixing_weights(lam: Lam, drawn_N: Tensor, blocks: int) -> Tensor:
+    """Those of a group's images [N], from one draw for each."""
+    if lam == "block":
+        return block_first(drawn_N, len(drawn_N), blocks)
+    return drawn_N if lam == "sample" else torch.full_like(drawn_N, lam)
 
 
 def block_first(values: Tensor, count: int, blocks: int) -> Tensor:

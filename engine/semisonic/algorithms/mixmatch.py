@@ -25,7 +25,7 @@ from torch import Tensor
 
 from semisonic.algorithms.add_on import LOGITS
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.mixing import block_first, block_problems, mixing_partners
+from semisonic.algorithms.mixing import Lam, betas_of, block_first, block_problems, mixing_partners, mixing_weights
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.settings import ADAM, ONE_TO_ONE, Changes, Setting
@@ -50,8 +50,9 @@ class MixMatchConfig(Config):
     """Of the Beta(alpha, alpha) distribution of the mixing weight."""
     views: int = Field(2, ge=1, le=64)
     """Views of an unlabeled image whose predictions are averaged, and which are all trained on (K)."""
-    lam: Literal["sample", "block"] = "sample"
-    """A mixing weight for each image, or one for all images of a block."""
+    lam: Lam = "sample"
+    """A mixing weight for each image, one for all images of a block, or a number for all, 0 to 1. As lam' is at least
+    1/2, 0.1 and 0.9 are the same."""
     block: int = Field(8, ge=1, le=2**20)
     """Labeled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
     weak: str = "weak"
@@ -75,7 +76,7 @@ class MixMatch(Algorithm):
             unlabeled=dict.fromkeys(view_names(cfg), cfg.weak),
             draws={"lam": cfg.views, "partner": cfg.views},
             labeled_draws={"labeled_lam": 1, "labeled_partner": 1},
-            betas={"lam": cfg.alpha, "labeled_lam": cfg.alpha},
+            betas=betas_of(cfg.lam, cfg.alpha, "lam", "labeled_lam"),
         )
 
     @classmethod
@@ -138,10 +139,11 @@ class MixMatch(Algorithm):
         lams = [batch.draws["labeled_lam"][:, 0], *batch.draws["lam"].unbind(1)]
         blocks = len(batch.y) // self.cfg.block
         kept = None if kept_U is None else [torch.ones_like(batch.y, dtype=torch.bool), *[kept_U] * len(views)]
-        if self.cfg.lam == "block":
+        if self.cfg.lam == "block":  # one for all groups
             lams = [block_first(lams[0], len(lam), blocks) for lam in lams]
+        lam_N = torch.cat([mixing_weights(self.cfg.lam, lam, blocks) for lam in lams])
         images = torch.cat([batch.x["weak"], *views])
-        return images, mixing_partners(keys, blocks, kept), torch.cat(lams)
+        return images, mixing_partners(keys, blocks, kept), lam_N
 
     @classmethod
     def paper_settings(cls, setting: Setting) -> Changes:

@@ -2,7 +2,8 @@
 
     c   = max over classes of the guess (or of the sharpened guess), for each unlabeled image
     m   = 1[c >= tau]
-    L_u = mean over KU of m * l(softmax(f(u')), q')         l: squared error, a mean over classes, or cross-entropy
+    L_u = mean over KU of m * l(softmax(f(u')), q')         l: squared error, a mean over classes, or cross-entropy, or
+                                                            the one up to a step and from it on the other
 
     none                 tau = 0; ramp
     fixed                tau = threshold
@@ -57,10 +58,15 @@ class PolicyMixMatchConfig(MixMatchConfig):
     """Training accuracy of an epoch that ends the first stage of staged."""
     epoch_steps: int | None = Field(None, ge=1, le=10**9)
     """Steps of an epoch, after which its training accuracy is used; null = one pass over the labeled set."""
-    loss: Literal["mse", "ce"] = "mse"
-    """Unlabeled loss: squared error of the probabilities, or cross-entropy with soft targets."""
+    loss: Literal["mse", "ce", "mse-to-ce"] = "mse"
+    """Unlabeled loss: squared error of the probabilities, or cross-entropy with soft targets, or mse and then ce."""
+    loss_switch: float = Field(0.5, ge=0, le=1e9)
+    """Step from which mse-to-ce is ce; up to 1, a share of the run."""
     weight: float | None = Field(None, ge=0, le=1e6)  # type: ignore[assignment]
-    """Weight of the unlabeled loss; null = 150 for mse (with 10 classes: a mean over them), 1 for ce."""
+    """Weight of the unlabeled loss; null = 150 for mse (with 10 classes: a mean over them), 1 for ce. In mse-to-ce that
+    of mse."""
+    ce_weight: float | None = Field(None, ge=0, le=1e6)
+    """In mse-to-ce the weight of ce; null = 1."""
     ramp: float | None = Field(None, ge=0, le=1e9)  # type: ignore[assignment]
     """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start;
     null = 16,000 for the policies none and mixed, but at most 0.4 of the run; 0 for the others."""
@@ -94,13 +100,15 @@ class PolicyMixMatch(MixMatch):
     @classmethod
     def ramped(cls, cfg: PolicyMixMatchConfig, steps: int) -> float:
         fall = ramp_length(cfg.fall, steps) if cfg.policy == "manual" else 0.0
-        return max(ramp_length(cls.ramp_of(cfg, steps), steps), fall)
+        switch = ramp_length(cfg.loss_switch, steps) if cfg.loss == "mse-to-ce" else 0.0
+        return max(ramp_length(cls.ramp_of(cfg, steps), steps), fall, switch)
 
     @classmethod
     def depends_on_steps(cls, cfg: PolicyMixMatchConfig) -> list[str]:
         ramp = cfg.ramp is None and cfg.policy in ("none", "mixed")
         fall = shares_of_the_run(cfg, "fall") if cfg.policy == "manual" else []
-        return shares_of_the_run(cfg, "ramp") + ["ramp"] * ramp + fall
+        switch = shares_of_the_run(cfg, "loss_switch") if cfg.loss == "mse-to-ce" else []
+        return shares_of_the_run(cfg, "ramp") + ["ramp"] * ramp + fall + switch
 
     def setup(self, info: Info) -> None:
         steps = self.cfg.epoch_steps or -(-info.labeled // info.labeled_batch)
@@ -109,7 +117,9 @@ class PolicyMixMatch(MixMatch):
             self.register_buffer(name, torch.zeros(2, dtype=torch.int64))
         self.register_buffer("second_stage", torch.zeros((), dtype=torch.bool))
         self.ramp = self.ramp_of(self.cfg, info.steps)
-        self.weight = {"mse": 150.0, "ce": 1.0}[self.cfg.loss] if self.cfg.weight is None else self.cfg.weight
+        own, later = self.cfg.weight, self.cfg.ce_weight
+        self.weight = (1.0 if self.cfg.loss == "ce" else 150.0) if own is None else own
+        self.ce_weight = 1.0 if later is None else later
 
     def loss(self, batch: Batch) -> StepOutput:
         cfg, guess_UC = self.cfg, self.guess(batch)
@@ -122,7 +132,8 @@ class PolicyMixMatch(MixMatch):
 
         labeled = self.mixed_labeled_loss(x, y_BC, batch.y, batch.x_index)
         unlabeled = self.unlabeled(self.trained_logits(u), q_NC, kept_U.to(q_NC.dtype))
-        loss = labeled + self.weight * linear_ramp(self.step, self.ramp, self.info.steps) * unlabeled
+        weight = torch.where(self.switched, self.ce_weight, self.weight) if self.switches else self.weight
+        loss = labeled + weight * linear_ramp(self.step, self.ramp, self.info.steps) * unlabeled
 
         correct_B = x.logits.argmax(-1).eq(batch.y)
         metrics = {
@@ -140,9 +151,20 @@ class PolicyMixMatch(MixMatch):
             loss = consistency_loss(logits_NC, q_NC, kept_N)
         else:
             loss = (kept_N * (logits_NC.softmax(-1) - q_NC).square().mean(-1)).mean()
+        if self.switches:
+            loss = torch.where(self.switched, consistency_loss(logits_NC, q_NC, kept_N), loss)
         if self.cfg.normalizer == "kept":
             loss = loss / collectives.mean(kept_U.mean()).clamp(min=1 / self.info.unlabeled_batch)
         return loss
+
+    @property
+    def switches(self) -> bool:
+        return self.cfg.loss == "mse-to-ce"
+
+    @property
+    def switched(self) -> Tensor:
+        """Of mse-to-ce, whether this step's loss is ce: 0-d bool."""
+        return self.step >= ramp_length(self.cfg.loss_switch, self.info.steps)
 
     def threshold(self, confidence_U: Tensor) -> Tensor:
         """The least confidence that counts in this step, the same on all ranks: 0-d."""

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from semisonic.algorithms.add_on import LOGITS
 from semisonic.algorithms.alignment import EPSILON, MeanWindow, aligned
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.mixing import block_problems, mixing_partners
+from semisonic.algorithms.mixing import SampleLam, betas_of, block_problems, mixing_partners, mixing_weights
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.settings import ONE_TO_ONE, Changes, Setting
@@ -38,6 +38,8 @@ class ReMixMatchConfig(Config):
     """Sharpens the guessed labels; 1 leaves them as they are."""
     alpha: float = Field(0.75, gt=0, le=1000)
     """MixUp's lambda follows Beta(alpha, alpha)."""
+    lam: SampleLam = "sample"
+    """A mixing weight for each image, or a number for all, 0 to 1; 0.1 and 0.9 are the same."""
     strong_views: int = Field(2, ge=1, le=64)
     """Strongly augmented views of each unlabeled image (K); the paper's CIFAR-10 results have 8."""
     w_m: float = Field(1.5, ge=0, le=1e6)
@@ -74,7 +76,7 @@ class ReMixMatch(Algorithm, MeanWindow):
             unlabeled={"weak": cfg.weak, **strong},
             draws={"lam_u": cfg.strong_views + 1, "partner_u": cfg.strong_views + 1, "turns": 1},
             labeled_draws={"lam_x": 1, "partner_x": 1},
-            betas={"lam_u": cfg.alpha, "lam_x": cfg.alpha},
+            betas=betas_of(cfg.lam, cfg.alpha, "lam_u", "lam_x"),
         )
 
     @classmethod
@@ -128,7 +130,7 @@ class ReMixMatch(Algorithm, MeanWindow):
 
     def mixed(self, batch: Batch, guess_UC: Tensor) -> tuple[Tensor, Tensor]:
         """All images mixed with a partner [N, 3, H, W], normalized, and their targets [N, C]; labeled ones first."""
-        count, draws = self.cfg.strong_views, batch.draws
+        cfg, count, draws = self.cfg, self.cfg.strong_views, batch.draws
         views = [*(batch.u[f"strong_{k}"] for k in range(count)), batch.u["weak"]]
         labels_BC = one_hot(batch.y, self.info.classes).to(guess_UC.dtype)
         blocks = len(batch.y) // self.cfg.block
@@ -137,7 +139,7 @@ class ReMixMatch(Algorithm, MeanWindow):
             torch.cat([batch.x["weak"], *views]),
             torch.cat([labels_BC, *[guess_UC] * len(views)]),
             partners_N,
-            torch.cat([draws["lam_x"][:, 0], *draws["lam_u"].unbind(1)]),
+            mixing_weights(cfg.lam, torch.cat([draws["lam_x"][:, 0], *draws["lam_u"].unbind(1)]), blocks),
             self.pixel_mean,
             self.pixel_scale,
             dominant=True,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from semisonic.algorithms.add_on import LABELED
 from semisonic.algorithms.base import Algorithm
-from semisonic.algorithms.mixing import block_problems, mixing_partners
+from semisonic.algorithms.mixing import SampleLam, betas_of, block_problems, mixing_partners, mixing_weights
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, StepOutput, Views
 from semisonic.schema import Config
@@ -35,6 +35,8 @@ class SupervisedConfig(Config):
     """What mixes pairs of images: nothing, MixUp or CutMix."""
     mix_alpha: float = Field(1.0, gt=0, le=1000)
     """Of the Beta(alpha, alpha) distribution of the mixing weight."""
+    mix_lam: SampleLam = "sample"
+    """A mixing weight for each image, or a number for all, 0 to 1: what an image itself counts."""
     block: int = Field(8, ge=1, le=2**20)
     """Labeled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
 
@@ -49,7 +51,7 @@ class Supervised(Algorithm):
         if cfg.mix == "none":
             return Views(labeled={"weak": cfg.view})
         draws = {"partner": 1, "lam": 1} | ({"center": 2} if cfg.mix == "cutmix" else {})
-        return Views(labeled={"weak": cfg.view}, labeled_draws=draws, betas={"lam": cfg.mix_alpha})
+        return Views(labeled={"weak": cfg.view}, labeled_draws=draws, betas=betas_of(cfg.mix_lam, cfg.mix_alpha, "lam"))
 
     @classmethod
     def problems(cls, cfg: SupervisedConfig, labeled: int, unlabeled: int) -> list[str]:
@@ -78,8 +80,9 @@ class Supervised(Algorithm):
         dtype = self.pixel_mean.dtype
         targets_BC = (1 - smoothing) * one_hot(batch.y, self.info.classes).to(dtype) + smoothing / self.info.classes
         targets_BC = self.weighed(targets_BC, batch.x_index)
-        partner_B = mixing_partners([draws["partner"][:, 0]], len(batch.y) // self.cfg.block)
-        lam_B = draws["lam"][:, 0]
+        blocks = len(batch.y) // self.cfg.block
+        partner_B = mixing_partners([draws["partner"][:, 0]], blocks)
+        lam_B = mixing_weights(self.cfg.mix_lam, draws["lam"][:, 0], blocks)
         if self.cfg.mix == "mixup":
             return mixup(images, targets_BC, partner_B, lam_B, self.pixel_mean, self.pixel_scale)
         boxes_B4 = cutmix_boxes(lam_B, draws["center"], images.shape[2], images.shape[3])

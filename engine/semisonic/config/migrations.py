@@ -74,6 +74,10 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "addons.prior.momentum": 0.999,
         "addons.prior.target": "labeled",
         "addons.prior.window": 128,
+        "algorithm.ce_weight": None,
+        "algorithm.lam": "sample",
+        "algorithm.loss_switch": 0.5,
+        "algorithm.mix_lam": "sample",
         "algorithm.labeled_view": "weak",
     },
 }

@@ -68,6 +68,14 @@ def by_hand(algorithm: Algorithm, given: Batch) -> Tensor:
     return labeled + 100 * 0.5 * torch.stack(errors).mean()
 
 
+@pytest.mark.parametrize("lam", [0.1, 0.5, 0.9])
+def test_a_number_stands_in_place_of_the_draws(lam: float):
+    found, given = gradients(ict(lam=lam), mixing_batch()), mixing_batch(lam=lam)
+    assert same(found, gradients(ict(), given), tolerance=0)
+    assert lam == 0.5 or not same(found, gradients(ict(lam=1 - lam), given), tolerance=1e-6)  # it is not folded
+    assert ICT.views(ICT.Config(lam=lam)).betas == {}
+
+
 @pytest.mark.parametrize(
     "fields", [{}, {"targets": "logits"}, {"loss": "ce"}, {"dominant": True}, {"mix_labeled": False}], ids=str
 )

@@ -11,7 +11,9 @@ from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.mixing import block_first, block_problems
 from semisonic.algorithms.mixmatch import MixMatch
 from semisonic.algorithms.ramps import linear_ramp, sigmoid_ramp
+from semisonic.config.command_line import resolve
 from semisonic.contract import Batch
+from semisonic.schema import UserError
 from tests.support.algorithms import CLASSES, frozen, gradients, make, mixing_batch, mixmatch, same
 
 
@@ -180,3 +182,26 @@ def test_one_weight_for_a_block():
         assert (lam_N[block] == given.draws["labeled_lam"][first]).all()
     assert lam_N.unique().numel() == 2
     assert torch.equal(block_first(torch.arange(6.0), 4, 2), torch.tensor([0.0, 0, 3, 3]))
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_a_number_stands_in_place_of_the_draws(lam: float):
+    given, other = mixing_batch(lam=lam), mixing_batch()
+    assert same(gradients(mixmatch(lam=lam), other), gradients(mixmatch(), given), tolerance=0)
+    assert same(gradients(mixmatch(lam=1 - lam), other), gradients(mixmatch(lam=lam), other), tolerance=1e-6)
+    views = MixMatch.views(MixMatch.Config(lam=lam))
+    assert views.betas == {} and MixMatch.views(MixMatch.Config()).betas == {"lam": 0.75, "labeled_lam": 0.75}
+
+
+def test_a_mixing_weight_is_a_name_or_a_number_of_0_to_1():
+    for name, field, other in (("mixmatch", "lam", "sample, block"), ("policy-mixmatch", "lam", "sample, block"),
+                               ("enaet", "lam", "sample, block"), ("ict", "lam", "sample, block"),
+                               ("remixmatch", "lam", "sample"), ("supervised", "mix_lam", "sample")):  # fmt: skip
+        option = f"--algorithm.{field.replace('_', '-')}"
+        cfg = resolve(["--algorithm", name, option, "0.3", "--device", "cpu"])[1].algorithm
+        assert getattr(cfg, field) == 0.3 and cfg.model_validate(cfg.model_dump()) == cfg
+        for wrong in ("1.1", "-0.1", "nan", "true", "each"):
+            with pytest.raises(UserError) as caught:
+                resolve(["--algorithm", name, option, wrong, "--device", "cpu"])
+            (line,) = caught.value.messages
+            assert line == f"algorithm.{field}: {wrong!r} is not valid; expected {other} or a number of 0 to 1"

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.policy_mixmatch import NONE_COUNTS, PolicyMixMatch
@@ -163,6 +164,48 @@ def test_only_none_and_mixed_ramp_and_end_at_step_16000(labeled: int):
     assert weight("fixed", 0, loss="ce") == pytest.approx(1, rel=1e-6)
     assert [weight("none", t, steps=1000) for t in (200, 400)] == pytest.approx([75, 150], rel=1e-6)
     assert weight("fixed", 0, ramp=100.0) == 0 and weight("fixed", 0, weight=7.0) == pytest.approx(7)
+
+
+# From squared error to cross-entropy
+
+
+@pytest.mark.parametrize("normalizer", ["batch", "kept"])
+@pytest.mark.parametrize(("switch", "at"), [(0.3, 30), (1.0, 100), (40.0, 40), (0.0, 0)])
+def test_mse_to_ce_is_the_one_before_its_step_and_the_other_from_it_on(switch: float, at: int, normalizer: str):
+    """To the bit, with the weight of each, whether the step is a share of the run's 100 or a number."""
+    given, fields = mixing_batch(), {"threshold": 0.3, "normalizer": normalizer, "ramp": 0.0}
+    passing = policy("fixed", loss="mse-to-ce", loss_switch=switch, **fields | {"weight": None})
+    for step in {0, max(0, at - 1), at, at + 1, 150}:
+        loss = "mse" if step < at else "ce"
+        for own, weights in ((passing, {"weight": None}), (None, {"weight": 33.3, "ce_weight": 0.7})):
+            own = own or policy("fixed", loss="mse-to-ce", loss_switch=switch, **fields | weights)
+            alone = {"weight": 0.7} if weights["weight"] and loss == "ce" else {"weight": weights["weight"]}
+            one = policy("fixed", loss=loss, **fields | alone)
+            own.step.fill_(step), one.step.fill_(step)
+            assert same(gradients(own, given), gradients(one, given), tolerance=0)
+            found, expected = own.loss(given), one.loss(given)
+            assert torch.equal(found.loss, expected.loss) and found.metrics["coverage"] > 0
+            assert torch.equal(found.metrics["loss_unlabeled"], expected.metrics["loss_unlabeled"])
+
+
+def test_mse_to_ce_compiles_once_for_both():
+    algorithm, given = policy("fixed", loss="mse-to-ce", loss_switch=40.0, threshold=0.0), mixing_batch()
+    algorithm.step.fill_(39)
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    compiled = torch.compile(lambda batch: algorithm.loss(batch).metrics["loss_unlabeled"], backend=counter)
+    before = compiled(given)
+    algorithm.step.fill_(40)
+    assert compiled(given) > 2 * before and counter.frame_count == 1
+
+
+def test_mse_to_ce_depends_on_the_run_s_length_where_its_step_is_a_share():
+    cfg = PolicyMixMatch.Config(loss="mse-to-ce", loss_switch=0.75, policy="fixed")
+    assert PolicyMixMatch.depends_on_steps(cfg) == ["loss_switch"] and PolicyMixMatch.ramped(cfg, 400) == 300
+    number = cfg.model_copy(update={"loss_switch": 120.0})
+    assert PolicyMixMatch.depends_on_steps(number) == [] and PolicyMixMatch.ramped(number, 400) == 120
+    other = cfg.model_copy(update={"loss": "ce"})
+    assert PolicyMixMatch.depends_on_steps(other) == [] and PolicyMixMatch.ramped(other, 400) == 0
 
 
 # What becomes of the images

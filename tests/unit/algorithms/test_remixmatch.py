@@ -223,3 +223,11 @@ def test_micro_batches_and_blocks_that_do_not_divide_are_refused():
         resolve([*fields, "--algorithm.block", "5"])
     views = ReMixMatch.views(resolve([*fields, "--algorithm.strong-views", "8"])[1].algorithm)
     assert len(views.unlabeled) == 9 and views.draws["lam_u"] == 9 and views.betas["lam_x"] == 0.75
+
+
+@pytest.mark.parametrize("lam", [0.1, 0.9])
+def test_a_number_stands_in_place_of_the_draws(lam: float):
+    fixed = given()
+    fixed.draws["lam_u"].fill_(lam), fixed.draws["lam_x"].fill_(lam)
+    assert same(gradients(make(lam=lam), given()), gradients(make(), fixed), tolerance=0)
+    assert ReMixMatch.views(ReMixMatch.Config(lam=lam)).betas == {}

@@ -128,3 +128,13 @@ def test_blocks_make_mixing_independent_of_micro_batches(mix: str):
     assert Supervised.problems(Supervised.Config(mix=mix), 12, 0)[0].startswith("algorithm.block")
     other = copy.deepcopy(batch)._replace(draws=batch.draws | {"partner": batch.draws["partner"].flip(0)})
     assert not torch.equal(algorithm.loss(other).loss, whole)
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+@pytest.mark.parametrize("lam", [0.1, 0.5, 0.9])
+def test_a_number_stands_in_place_of_the_draws(mix: str, lam: float):
+    fixed, drawn = mixing(mix=mix, mix_lam=lam), mixing(mix=mix)
+    given = mixing_batch(drawn)
+    alike = mixing_batch(drawn, torch.full((len(given.y),), lam))
+    assert same(gradients(fixed, given), gradients(drawn, alike), tolerance=0)
+    assert Supervised.views(fixed.cfg).betas == {}

@@ -169,6 +169,10 @@ LATER = {
     "addons.prior.momentum": (4, Effect.RESULTS),
     "addons.prior.target": (4, Effect.RESULTS),
     "addons.prior.window": (4, Effect.RESULTS),
+    "algorithm.ce_weight": (4, Effect.RESULTS),
+    "algorithm.lam": (4, Effect.RESULTS),  # of remixmatch
+    "algorithm.loss_switch": (4, Effect.RESULTS),
+    "algorithm.mix_lam": (4, Effect.RESULTS),
     "algorithm.labeled_view": (4, Effect.RESULTS),
 }
 """Fields that came after version 0.1.0, with the schema that brought them. A field that is in none of these lists is
