@@ -1,5 +1,7 @@
 """What every registered algorithm keeps, whatever it computes."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -55,6 +57,29 @@ def test_state_round_trips(kind: type[Algorithm]):
 @each
 def test_one_graph_and_no_recompile_from_step_two_on(kind: type[Algorithm]):
     assert properties.is_one_graph(Subject(kind)) == GRAPHS.get(kind.Config().name, 1)
+
+
+@pytest.mark.parametrize("name", ["fixmatch", "flexmatch"])
+@pytest.mark.parametrize(
+    "keeps",
+    [
+        properties.output_follows_the_contract,
+        properties.sees_only_its_views,
+        properties.loss_writes_no_state,
+        properties.every_parameter_gets_a_gradient,
+        properties.resumes_bit_for_bit,
+        properties.micro_batches_mean_the_batch,
+        properties.truth_is_never_learned,
+        properties.stays_finite_at_extremes,
+    ],
+    ids=lambda keeps: keeps.__name__,
+)
+def test_weak_views_with_a_forward_of_their_own_keep_it_all(name: str, keeps: Callable[[Subject], object]):
+    keeps(Subject(ALGORITHMS[name], {"weak_pass": "separate"}))
+
+
+def test_both_forwards_are_in_one_graph():
+    assert properties.is_one_graph(Subject(ALGORITHMS["flexmatch"], {"weak_pass": "separate"})) == 1
 
 
 @pytest.mark.slow

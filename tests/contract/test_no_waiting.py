@@ -30,6 +30,7 @@ def test_waiting_is_noticed(wrong):
 
 
 FIELDS: dict[str, list[dict[str, object]]] = {
+    "fixmatch": [{}, {"weak_pass": "separate"}],
     "freematch": [{}, {"quantile": 0.8}],
     "policy-mixmatch": [{"policy": name} for name in ("staged", "percentile-held-out", "manual", "mixed")],
     "refixmatch": [{}, {"thresholds": "flexmatch"}],

@@ -20,6 +20,7 @@ WORLDS = [1, 2, pytest.param(4, marks=pytest.mark.long)]
 CLOSELY = ["supervised", "fixmatch", "remembering"]
 """Held to all combinations; the other algorithms, whose parts are the same, to one each."""
 
+SEPARATE = "weak views separate"
 EXACT = [
     Job(
         f"{algorithm} {'frozen' if frozen else 'training'} micro {micro}",
@@ -48,6 +49,7 @@ EXACT += [
     )
     for name in ADDONS
 ]
+EXACT += [Job(SEPARATE, dtype="float64", dropout=0.2, micro=2, steps=4, fields=["--algorithm.weak-pass", "separate"])]
 EXACT += [Job("rates by layers", dtype="float64", dropout=0.2, layer_decay=0.7, clip=0.5, steps=4)]
 EXACT += [
     Job(model, "mixmatch", model=model, dtype="float64", steps=4)
@@ -105,6 +107,7 @@ QUICK = {
     "fixmatch frozen micro 2",
     "remembering training micro 2",
     "rates by layers",
+    SEPARATE,
     random_networks.MBCONV,
 }
 """Of the combinations; every other algorithm has its one job. ZeRO is slow: DeepSpeed compiles before its first step."""

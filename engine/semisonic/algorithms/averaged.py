@@ -9,11 +9,12 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from semisonic.algorithms.row_keys import row_keys
 from semisonic.contract import Info, Rank, Seen
 from semisonic.models.ema import Averages, EmaConfig, averaged_parameters, ema_decay, shadow_of, share_frozen
-from semisonic.models.frozen import frozen_modules
+from semisonic.models.frozen import frozen_modules, is_frozen
 from semisonic.models.norm import StartUp, batch_statistics
 from semisonic.models.randomness import RandomLayer, drawn_by, may_draw, number_layers
 
@@ -34,6 +35,8 @@ class AveragedNetwork(nn.Module):
     """Rank and number of ranks, int64 [2]."""
     pixel_mean: Tensor
     pixel_scale: Tensor
+    by_batch: bool
+    """Whether a layer of the network that is not frozen normalizes by the images of its batch."""
 
     def __init__(self, network: nn.Module, info: Info, ema: EmaConfig, autocast: torch.dtype | None):
         super().__init__()
@@ -148,8 +151,10 @@ class AveragedNetwork(nn.Module):
         self._draws = any(isinstance(layer, RandomLayer) for layer in self.modules())
 
     def find_frozen(self) -> None:
-        """Finds the modules that are not trained, once all are there."""
+        """Finds the modules that are not trained, once all are there, and whether another normalizes by batches."""
         self._frozen = tuple(frozen_modules(self))
+        norms = [module for module in self.network.modules() if isinstance(module, _NormBase)]
+        self.by_batch = any(not is_frozen(module) for module in norms)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

@@ -30,7 +30,7 @@ class WeakStrongViews(Config):
     """joint: one forward of all views, as in the papers. separate: weak views give their labels in a forward without
     gradient, beside the labeled images, which moves BatchNorm's running statistics; labeled and strong views then go
     through one with gradient, which moves none. That is another method, and a cheaper one: weak views have no backward.
-    """
+    Without BatchNorm it is the same method, and labeled images go through the second forward alone."""
     labeled_view: Literal["weak", "strong"] = "weak"
     """Which of the two policies the labeled images are seen by; the papers' is the weak one."""
 
@@ -70,7 +70,8 @@ class WeakStrong(Algorithm):
         if self.cfg.weak_pass == "joint":
             seen = self.look(*labeled, weak, *strong)
             return seen[:count], seen[count], seen[count + 1 :]
+        beside = labeled if self.by_batch else ()
         with torch.no_grad():
-            *_, guessed = self.look(*labeled, weak)
+            *_, guessed = self.look(*beside, weak)
         seen = self.look(*labeled, *strong, track=False)
         return seen[:count], guessed, seen[count:]

@@ -144,10 +144,18 @@ def test_recomputation_inside_one_graph(counter: CompileCounterWithBackend):
     assert counter.frame_count == 1
 
 
-@pytest.mark.parametrize("recompute", [(), ("--recompute",)])
-def test_a_compiled_run_equals_the_eager_one(counter: CompileCounterWithBackend, tmp_path: Path, recompute: tuple):
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("--recompute",),
+        pytest.param(("--recompute", "--algorithm.weak-pass", "separate"), marks=pytest.mark.slow),
+    ],
+    ids=["blocks", "recompute", "weak views separate"],
+)
+def test_a_compiled_run_equals_the_eager_one(counter: CompileCounterWithBackend, tmp_path: Path, more: tuple):
     """No graph is compiled from the second step on; evaluation, EMA and checkpoints see nothing of compiled blocks."""
-    fields = ("--model", "wrn-10-1", "--algorithm.threshold", "0.12", "--data.held-out", "20", *recompute)
+    fields = ("--model", "wrn-10-1", "--algorithm.threshold", "0.12", "--data.held-out", "20", *more)
     both = {way: make_trainer(tmp_path / way, "--compile", way, *fields) for way in ("off", "blocks")}
     for trainer in both.values():
         loader, trainer.losses = trainer.loader(), []

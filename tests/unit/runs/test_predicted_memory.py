@@ -63,6 +63,7 @@ CASES = {
     "micro-batches": ["--model", "small", "--batch.micro", "4"],
     "AdamW, bf16": ["--model", "small", "--optim", "adamw", "--precision", "bf16"],
     "recomputed": ["--model", "wrn-10-1", "--recompute", "--optim.clip", "1"],
+    "weak views separate": ["--model", "wrn-10-1", "--algorithm.weak-pass", "separate"],
     "several optimizers": ["--model", "small", "--algorithm", "mpl", "--kernels", "reference"],
 }
 
@@ -96,7 +97,12 @@ def test_what_saves_memory_is_predicted_to():
     fields = ["--model", "wrn-10-1", "--batch.labeled", "16", "--eval.batch", "16"]
     plain = predicted(settled(*fields))
     kept = plain.step["activations"]
-    for more in (["--recompute"], ["--batch.micro", "4"], ["--precision", "bf16"]):
+    for more in (
+        ["--recompute"],
+        ["--batch.micro", "4"],
+        ["--precision", "bf16"],
+        ["--algorithm.weak-pass", "separate"],
+    ):
         assert predicted(settled(*fields, *more)).step["activations"] < 0.9 * kept, more
     of_two = predicted(settled(*fields), world_size=2)
     assert of_two.step["activations"] < 0.6 * kept and of_two.step["parameters"] == plain.step["parameters"]
