@@ -75,6 +75,16 @@ def timed(
     return time.perf_counter() - begin, calls
 
 
+def window(action: Callable[[], object], device: torch.device, seconds: float, warm_up: int = 1) -> Reading:
+    """As `timed`, with the CPU seconds that all threads of this process have spent: what a step costs on a machine that
+    others share, where each process has one thread."""
+    for _ in range(warm_up):
+        action()
+    begin = time.process_time()
+    elapsed, steps = timed(action, device, seconds, warm_up=0)
+    return {"seconds": elapsed, "steps": steps, "cpu_seconds": time.process_time() - begin}
+
+
 # Processes.
 
 

@@ -2,6 +2,7 @@
 
     python benchmarks/throughput.py [OPTIONS] [FIELDS]
     python benchmarks/throughput.py --algorithm all|NAME,NAME,... [OPTIONS] [FIELDS]
+    python benchmarks/throughput.py --weak-pass [OPTIONS] [FIELDS]
 
 Measured in turn, over and over, each in a process of its own that is idle while the others measure:
   bare          the forward and backward passes that a step needs, alone, on resident random images: the ceiling. They
@@ -13,6 +14,8 @@ Measured in turn, over and over, each in a process of its own that is idle while
                 differs. Its loader and its step are also measured alone: how much of its own limit it reaches
                 shows that it is no straw man.
 Of several algorithms, one after the other, bare and step; each with its own batch, if none is given.
+With --weak-pass, bare, step and end to end with weak views in the joint forward, beside the same with a forward of
+their own (algorithm.weak_pass), and the memory of both steps.
 Images are labeled + unlabeled images of a step, each counted once whatever the number of its views.
 FIELDS are those of launch/train.py. Without --data NAME the images are synthetic: their content changes no speed.
 """
@@ -31,7 +34,8 @@ from rich.table import Table
 import breakdown
 import measure
 import methods
-from variants import Bare, Conventional, Engine, Plan, configuration, images_per_step, rows_per_step
+import weak_pass
+from variants import Bare, Conventional, Engine, Plan, configuration, describe_work, images_per_step
 from without_dali import dali_is_installed
 
 SCHEDULE = 2**20
@@ -75,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     result.add_argument("--seconds", type=float, default=3.0, help="of each window, from 3 steps (default: 3)")
     result.add_argument("--conventional", action=switch, default=True, help="measure the conventional loop as well")
+    result.add_argument("--weak-pass", action="store_true", help="measure algorithm.weak_pass: joint against separate")
     result.add_argument(
         "--no-data", action="store_true", help="load nothing: leaves out what reads data; runs without DALI"
     )
@@ -119,7 +124,8 @@ def precisions(args: argparse.Namespace, cfg: Any) -> list[str]:
     from conventional import ALGORITHMS
 
     wanted = list(dict.fromkeys(["fp32", cfg.arithmetic.name])) if args.conventional else []
-    return wanted if cfg.algorithm.name in ALGORITHMS else []
+    joint = getattr(cfg.algorithm, "weak_pass", "joint") == "joint"
+    return wanted if cfg.algorithm.name in ALGORITHMS and joint else []
 
 
 def measurements(plan: Plan, cfg: Any, conventional: Sequence[str]) -> list[Measurement]:
@@ -264,26 +270,6 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def describe_work(plan: Plan, cfg: Any) -> dict[str, Any]:
-    """What was measured: what two results must share to be compared."""
-    return {
-        "algorithm": cfg.algorithm.name,
-        "model": cfg.model.name,
-        "image_size": plan.image_size,
-        "classes": plan.classes,
-        "labeled": cfg.batch.labeled,
-        "unlabeled_ratio": cfg.batch.unlabeled_ratio,
-        "rows": rows_per_step(cfg),
-        "precision": cfg.arithmetic.name,
-        "compiled": cfg.compiled,
-        "replayed": cfg.replayed,
-        "deterministic": cfg.deterministic,
-        "data": "none" if not plan.with_data else cfg.data.name if not plan.images else "synthetic",
-        "workers": plan.workers,
-        "seed": cfg.seed,
-    }
-
-
 def with_defaults(args: argparse.Namespace, several: bool) -> argparse.Namespace:
     """Batch and ratio where the command line has none: of several algorithms on a GPU their own."""
     on_gpu = torch.cuda.is_available()
@@ -295,7 +281,12 @@ def with_defaults(args: argparse.Namespace, several: bool) -> argparse.Namespace
 
 def execute(args: argparse.Namespace, rest: Sequence[str], workers: dict[str, measure.Worker]) -> None:
     several = args.algorithm == "all" or "," in args.algorithm
+    if several and args.weak_pass:
+        raise measure.Mistake(["--weak-pass: is for one algorithm; name one"])
     args = with_defaults(args, several)
+    if args.weak_pass:
+        weak_pass.execute(args, rest, workers, make_plan)
+        return
     if several:
         methods.execute(args, rest, workers, make_plan)
         return

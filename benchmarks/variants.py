@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._pytree import tree_map
 
-from measure import Reading, environment, timed
+from measure import Reading, environment, most_allocated, peak_memory, timed, window
 from without_dali import do_without_dali
 
 
@@ -73,6 +74,28 @@ def rows_per_step(cfg: Any) -> int:
     return cfg.batch.labeled * len(views.labeled) + cfg.batch.unlabeled * len(views.unlabeled)
 
 
+def describe_work(plan: Plan, cfg: Any) -> dict[str, Any]:
+    """What was measured: what two results must share to be compared."""
+    separate = getattr(cfg.algorithm, "weak_pass", "joint") != "joint"
+    return {
+        "algorithm": cfg.algorithm.name,
+        "model": cfg.model.name,
+        "image_size": plan.image_size,
+        "classes": plan.classes,
+        "labeled": cfg.batch.labeled,
+        "unlabeled_ratio": cfg.batch.unlabeled_ratio,
+        "rows": rows_per_step(cfg),
+        "precision": cfg.arithmetic.name,
+        "compiled": cfg.compiled,
+        "replayed": cfg.replayed,
+        "deterministic": cfg.deterministic,
+        "data": "none" if not plan.with_data else cfg.data.name if not plan.images else "synthetic",
+        "workers": plan.workers,
+        "seed": cfg.seed,
+        **({"weak_pass": "separate"} if separate else {}),
+    }
+
+
 class Bare:
     """The forward and backward passes that a step needs, on resident random inputs, and nothing else: the ceiling.
 
@@ -104,8 +127,7 @@ class Bare:
         self.info: dict[str, Any] = {"environment": environment(self.device), "passes": described}
 
     def measure(self, what: str, seconds: float) -> Reading:
-        elapsed, steps = timed(self.run, self.device, seconds)
-        return {"seconds": elapsed, "steps": steps}
+        return window(self.run, self.device, seconds)
 
 
 def counted_passes(plan: Plan, cfg: Any) -> tuple[Any, list[Any], torch.device]:
@@ -165,15 +187,23 @@ class Engine:
 
     def measure(self, what: str, seconds: float) -> Reading:
         if what == "step":
-            elapsed, steps = timed(self.step, self.device, seconds)
-            return {"seconds": elapsed, "steps": steps}
+            return window(self.step, self.device, seconds)
         if what == "end_to_end":
             assert self.loader is not None
             timed(self.end_to_end, self.device, 0.0, warm_up=0, least=self.ahead)
             waited = self.loader.wait_seconds
-            elapsed, steps = timed(self.end_to_end, self.device, seconds, warm_up=0)
-            return {"seconds": elapsed, "steps": steps, "data_wait": (self.loader.wait_seconds - waited) / elapsed}
-        return self.profile()
+            found = window(self.end_to_end, self.device, seconds, warm_up=0)
+            return found | {"data_wait": (self.loader.wait_seconds - waited) / found["seconds"]}
+        return self.memory() if what == "memory" else self.profile()
+
+    def memory(self) -> Reading:
+        """The most bytes that torch's allocator has given out: on the CPU in a step, beside what was there before it;
+        on the GPU since the process began, since a recorded graph keeps its own."""
+        if self.device.type == "cuda":
+            return {"step_bytes": peak_memory(self.device)}
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+            self.step()
+        return {"step_bytes": most_allocated(recorded)}
 
     def profile(self) -> Reading:
         """Also writes a chrome trace."""
@@ -183,8 +213,6 @@ class Engine:
 
 def profiled(action: Callable[[], object], device: torch.device, trace: Path | None = None, steps: int = 5) -> Reading:
     """Milliseconds a step of each operator (CPU) or kernel (GPU), without those that it calls."""
-    from torch.profiler import ProfilerActivity, profile
-
     on_gpu = device.type == "cuda"
     timed(action, device, 0.0)
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as found:

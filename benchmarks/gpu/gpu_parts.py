@@ -145,6 +145,8 @@ def _trials(machine: Machine) -> list[Part]:
         Part("scaling-zero2", "trials", _python(*scaling, *zero), 270, "the same under ZeRO-2", 60),
         _throughput(machine, "methods", "trials", 270, 120, "the step of every algorithm", "--algorithm", "all", *bf16,
                     "--rounds", "3", "--seconds", "0.5"),
+        _throughput(machine, "weak-pass", "trials", 270, 60, "what a forward of their own for weak views brings",
+                    "--weak-pass", *bf16, *brief),
         Part("backbones", "trials", networks, 270, "memory and time of ResNet-50, whole, by blocks, recomputed", 90),
         _throughput(machine, "eager", "trials", 270, 30, "what compilation brings", *bf16, "--no-compile",
                     "--no-conventional", *brief),

@@ -73,6 +73,15 @@ def test_no_pass_of_a_step_is_missed(name: str, monkeypatch: pytest.MonkeyPatch)
         assert [one.describe() for one in found if one.images] == KNOWN[name]
 
 
+def test_weak_views_with_a_forward_of_their_own_have_no_backward():
+    """Of 8 + 16 images: the features and the head of labeled and weak views, then of labeled and strong ones."""
+    algorithm, found = counted("fixmatch", "--algorithm.weak-pass", "separate")
+    assert [one.describe() for one in found if one.images] == ["24 forward", "24 forward + backward"]
+    assert [(one.gradient, one.track) for one in found if one.images] == [("none", True), ("parameters", False)]
+    bare = passes.Passes(algorithm, found, None, torch.device("cpu"))
+    assert rows_of_stems(algorithm, bare) == 48
+
+
 class Own(nn.Module):
     """A network with a head of the method's own, a forward whose result is detached, and one that tracks nothing."""
 
