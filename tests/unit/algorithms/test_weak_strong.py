@@ -44,11 +44,12 @@ each = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.Config().nam
 
 
 def separate(kind: type[WeakStrong] = FixMatch, **fields: object) -> Any:
-    return make(kind, weak_pass="separate", **({"threshold": THRESHOLD} | fields))
+    return joint(kind, weak_pass="separate", **fields)
 
 
 def joint(kind: type[WeakStrong] = FixMatch, **fields: object) -> Any:
-    return make(kind, **({"threshold": THRESHOLD} | fields))
+    own = {"threshold": THRESHOLD} if "threshold" in kind.Config.model_fields else {}
+    return make(kind, **(own | fields))
 
 
 def on(network: Callable[[], nn.Module], autocast: torch.dtype | None = None, **fields: object) -> Any:
@@ -87,7 +88,8 @@ def test_the_fields_and_their_defaults_are_those_of_before():
 @each
 def test_its_views_are_the_configured_ones(kind: type[WeakStrong]):
     views = kind.views(kind.Config(weak="noise(0.1)", strong="randaugment(2,5)"))
-    assert views.unlabeled == {"weak": "noise(0.1)", "strong": "randaugment(2,5)"} and views.labeled["weak"]
+    assert views.unlabeled["weak"] == views.labeled["weak"] == "noise(0.1)"
+    assert {spec for name, spec in views.unlabeled.items() if name != "weak"} == {"randaugment(2,5)"}
 
 
 def test_there_are_two_ways_and_no_third():
@@ -99,9 +101,10 @@ def test_there_are_two_ways_and_no_third():
 @each
 def test_the_forwards_of_both_ways(kind: type[WeakStrong]):
     one, two = joint(kind), separate(kind)
-    found, expected = forwards(two), forwards(one)
-    one.loss(batch()), two.loss(batch())
-    assert expected == [(30, True)] and found == [(18, False), (18, True)]
+    found, expected, given = forwards(two), forwards(one), batch_for(one)
+    one.loss(given), two.loss(given)
+    labeled, strong = 6 * len(given.x), 12 * (len(given.u) - 1)
+    assert expected == [(labeled + 12 + strong, True)] and found == [(labeled + 12, False), (labeled + strong, True)]
 
 
 def test_guesses_have_no_gradient_and_all_else_has():
@@ -113,10 +116,10 @@ def test_guesses_have_no_gradient_and_all_else_has():
 
 @each
 def test_running_statistics_move_as_by_one_forward_of_labeled_and_weak_views(kind: type[WeakStrong]):
-    algorithm, given = separate(kind), batch()
-    plain, ema = copy.deepcopy(algorithm.network), statistics(algorithm.ema)
+    algorithm = separate(kind)
+    given, plain, ema = batch_for(algorithm), copy.deepcopy(algorithm.network), statistics(algorithm.ema)
     with torch.no_grad():
-        plain(algorithm.normalize(torch.cat([given.x["weak"], given.u["weak"]])))
+        plain(algorithm.normalize(torch.cat([*given.x.values(), given.u["weak"]])))
     algorithm.loss(given).loss.backward()
     assert same(statistics(algorithm.network), statistics(plain), 0)
     assert plain.norm.num_batches_tracked == 1 and same(statistics(algorithm.ema), ema, 0)
@@ -140,7 +143,8 @@ def test_statistics_that_start_afresh_do_so_by_the_first_forward():
 
 @each
 def test_with_frozen_statistics_both_ways_are_one(kind: type[WeakStrong]):
-    one, two, given = frozen(joint(kind)), frozen(separate(kind)), batch()
+    one, two = frozen(joint(kind)), frozen(separate(kind))
+    given = batch_for(one)
     assert same(gradients(one, given), gradients(two, given))
     found, expected = two.loss(given), one.loss(given)
     torch.testing.assert_close(found.loss, expected.loss, rtol=1e-13, atol=0)
