@@ -1,6 +1,6 @@
 """Meta Pseudo Labels: a teacher that learns from its student's progress (Pham et al. 2020, arXiv 2003.10580).
 
-    y_u    = argmax T(strong(u))                                     the teacher T's pseudo-labels
+    y_u    = argmax T(strong(u)), or drawn from softmax(T(strong(u)))       the teacher T's pseudo-labels
     S     <- S - lr grad mean_U H(y_u, S(strong(u)))                 a step of the student S on them
     h      = L_old - L_new,  L = mean_B H(y, S(weak(x)))             before and after it: > 0 where the labels helped
     L_MPL  = h mean_U H(y_u, T(strong(u)))                           reinforces labels that helped
@@ -8,11 +8,14 @@
     L_UDA  = r(t) mean_U 1[max q >= threshold] H(q, T(strong(u))),   q = softmax(T(weak(u)) / temperature)
     T     <- T - lr grad (L_sup + weight L_UDA + L_MPL),             r(t) = min(1, (t+1) / uda_steps)
 
-h stands for lr grad L(S') . grad L_u(S), which makes h grad H(y_u, T) an estimate of the gradient of L_new by the
-teacher (times the number of unlabeled images). So h is old minus new, and both networks use the same hard labels: with
-soft ones of the teacher itself, grad L_MPL would vanish. Both L are means over all ranks on the labeled images alone,
-without dropout or other random numbers, so that a student that does not move gives h = 0. Labels are smoothed in the
-student's loss and L_sup.
+Where labels are drawn (`labels=sampled`, the paper's derivation), the expectation of grad L_MPL is exactly the gradient
+of the expected L_new by the teacher, divided by the number of unlabeled images of all ranks, as L_MPL is a mean over
+them; any L_old that does not depend on the labels leaves it so, and this one makes h small: h = lr grad L(S') . grad
+L_u(S) to first order. The most probable label, the default, is no draw: it has no such expectation, and the step is a
+heuristic with the same sign. So h is old minus new, and both networks use the same hard labels: with soft ones of the
+teacher itself, grad L_MPL would vanish. Both L are means over all ranks on the labeled images alone, without dropout or
+other random numbers, so that a student that does not move gives h = 0. Labels are smoothed in the student's loss and
+L_sup.
 Variants: "uda" as above; "plain" without L_sup and L_UDA; "reduced", where a small network on stored predictions of a
 large, trained teacher takes the teacher's place, without both as well.
 
@@ -55,6 +58,9 @@ class MPLConfig(Config):
     variant: Literal["uda", "plain", "reduced"] = "uda"
     """uda = the teacher also learns from the labels and by UDA; plain = from the student's progress alone; reduced = a
     small network on stored `predictions` in place of the teacher."""
+    labels: Literal["argmax", "sampled"] = "argmax"
+    """The teacher's pseudo-labels: its most probable class, as in public implementations, or one drawn from its
+    prediction, as the paper derives it."""
     predictions: Annotated[UserPath | None, Effect.CONTENT] = None
     """reduced: a large teacher's probabilities on this run's pool, from predict.py --pool (.npy or .safetensors)."""
     label_smoothing: float = Field(0.15, ge=0, lt=1)
@@ -75,14 +81,18 @@ class MPLConfig(Config):
     """Steps before the student begins to learn; default: a hundredth of all, 3,000 of 300,000."""
     warm_up: int | None = Field(None, ge=0, le=10**9)
     """The student's steps of linear warm-up after that; default: a sixtieth of all, 5,000 of 300,000."""
+    teacher_warm_up: int | None = Field(None, ge=0, le=10**9)
+    """The teacher's steps of linear warm-up, from its first one; default: as many as the student's; 0 leaves it
+    `optim.warm_up`."""
     teacher_lr: float | None = Field(None, gt=0, le=LARGEST_RATE)
     """The teacher's peak learning rate; default: `optim.lr`, which is the student's."""
     teacher_weight_decay: float | None = Field(None, ge=0, le=100)
     """The teacher's; default: `optim.weight_decay`."""
     weak: str = "weak"
     """Augmentation of the labeled images and of the views that give UDA's targets."""
-    strong: str = "randaugment(2,16)"
-    """Augmentation of the views that get pseudo-labels."""
+    strong: str = "mpl"
+    """Augmentation of the views that get pseudo-labels: that of the public CIFAR-10 command line, whose magnitude of 16
+    is another than that of `randaugment(2,16)`, which turns every seventh view into one flat color."""
 
 
 class Lesson(NamedTuple):
@@ -108,7 +118,8 @@ class MPL(Algorithm):
     @classmethod
     def views(cls, cfg: MPLConfig) -> Views:
         weak = {"weak": cfg.weak} if cfg.variant == "uda" else {}
-        return Views(labeled={"weak": cfg.weak}, unlabeled={**weak, "strong": cfg.strong})
+        draws = {"label": 1} if cfg.labels == "sampled" else {}
+        return Views(labeled={"weak": cfg.weak}, unlabeled={**weak, "strong": cfg.strong}, draws=draws)
 
     @classmethod
     def problems(cls, cfg: MPLConfig, labeled: int, unlabeled: int) -> list[str]:
@@ -118,9 +129,10 @@ class MPL(Algorithm):
 
     @classmethod
     def ramped(cls, cfg: MPLConfig, steps: int) -> float:
-        """The student's wait and warm-up, and the weight of the teacher's UDA."""
+        """The student's wait and warm-up, the teacher's warm-up, and the weight of its UDA."""
         student = steps_of(cfg.wait, WAIT, steps) + steps_of(cfg.warm_up, WARM_UP, steps)
-        return max(student, steps_of(cfg.uda_steps, UDA_STEPS, steps) if cfg.variant == "uda" else 0)
+        teacher = steps_of(cfg.uda_steps, UDA_STEPS, steps) if cfg.variant == "uda" else 0
+        return max(student, teacher, cfg.teacher_warm_up or 0)
 
     @classmethod
     def depends_on_steps(cls, cfg: MPLConfig) -> list[str]:
@@ -155,7 +167,9 @@ class MPL(Algorithm):
         if role == "student":
             change = {"wait": self.steps_of(cfg.wait, WAIT), "warm_up": self.steps_of(cfg.warm_up, WARM_UP)}
         else:
-            change = {"lr": cfg.teacher_lr, "weight_decay": cfg.teacher_weight_decay}
+            warm_up = self.steps_of(cfg.warm_up, WARM_UP) if cfg.teacher_warm_up is None else cfg.teacher_warm_up
+            # 0: the run's own, which is what runs did before the teacher warmed up.
+            change = {"lr": cfg.teacher_lr, "weight_decay": cfg.teacher_weight_decay, "warm_up": warm_up or None}
         return optim.model_copy(update={name: value for name, value in change.items() if value is not None})
 
     def train_step(self, batch: Batch, run: Runner) -> StepOutput:
@@ -216,13 +230,20 @@ class MPL(Algorithm):
         return loss, loss_metrics(self.label_loss(logits_BC, batch), loss, logits_BC, batch.y)
 
     def label(self, batch: Batch) -> Tensor:
-        return self.taught(batch, track=False)["strong"].argmax(-1)
+        return self.labels_of(self.taught(batch, track=False)["strong"], batch)
+
+    @torch.no_grad()
+    def labels_of(self, strong_UC: Tensor, batch: Batch) -> Tensor:
+        """Pseudo-labels [U] of the teacher's logits [U, C]; the same whichever forward the logits are of."""
+        if self.cfg.labels == "argmax":
+            return strong_UC.argmax(-1)
+        return drawn(strong_UC.softmax(-1), batch.draws["label"][:, 0])
 
     def teach(self, batch: Batch, label_U: Tensor | None) -> Lesson:
         """label_U: the labels that the student learns; None takes those of this forward."""
         cfg, logits = self.cfg, self.taught(batch)
         strong_UC = logits["strong"]
-        label_U = strong_UC.argmax(-1) if label_U is None else label_U
+        label_U = self.labels_of(strong_UC, batch) if label_U is None else label_U
         metrics = pseudo_label_metrics(label_U, torch.ones_like(label_U), batch.u_true, self.info.classes)
         loss = torch.zeros_like(strong_UC[0, 0])
         if cfg.variant == "uda":
@@ -270,3 +291,11 @@ class MPL(Algorithm):
             "optim": {"name": "sgd", "lr": 0.05, "schedule": "cosine"},
             "ema": {"decay": 0.995},
         }
+
+
+def drawn(p_UC: Tensor, uniform_U: Tensor) -> Tensor:
+    """A class of each sample [U], drawn from its probabilities [U, C] by a number in [0, 1): the first one below whose
+    cumulated probability the number lies. Never one of probability 0."""
+    edges_UC = p_UC.cumsum(-1)
+    # Of the sum as it was rounded, so that a number just below 1 is below the last edge.
+    return (edges_UC <= (uniform_U.to(p_UC.dtype) * edges_UC[:, -1])[:, None]).sum(-1)

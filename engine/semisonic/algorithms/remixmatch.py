@@ -2,7 +2,8 @@
 
     p   = softmax(f(weak(u))), no gradient;   p_run = mean of the last 128 batches' mean p, this one's included
     q   = sharpen_T(normalize(p * p_lab / p_run)), p_lab the class frequencies of the labeled set
-    mixed = MixUp of {weak(x), strong_1..K(u), weak(u)} with targets {y, q, .., q}; lam = max(lam, 1 - lam), Beta(a, a)
+    mixed = MixUp of {weak(x), strong_1..K(u), weak(u)} with targets {y, q, .., q}; lam = max(lam, 1 - lam), Beta(a, a);
+            strong(x) in the paper's algorithm 1: see `labeled`
     L   = H(y', f(x')) + w_m r H(q', f(u')) + w_kl r H(q, f(strong_1(u))) + w_rot H(k, g(rot_k(strong_1(u))))
 
 H are means over samples, r(t) ramps up linearly, g is a rotation head on the features, k a random quarter turn.
@@ -55,8 +56,11 @@ class ReMixMatchConfig(Config):
     block: int = Field(8, ge=1, le=2**20)
     """Labeled images, with their share of unlabeled ones, among which mixing partners are drawn; must divide a
     rank's labeled batch."""
+    labeled: Literal["weak", "strong"] = "weak"
+    """Which augmentation the labeled images get: weak, as in TorchSSL and USB, whose errors are quoted; strong, as in
+    the paper's algorithm 1."""
     weak: str = "weak"
-    """Augmentation of the labeled images and of the views that are guessed from."""
+    """Augmentation of the views that are guessed from, and of the labeled images unless `labeled` is strong."""
     strong: str = "fixmatch"
     """Augmentation of the strong views; the paper's is CTAugment."""
 
@@ -72,7 +76,7 @@ class ReMixMatch(Algorithm, MeanWindow):
     def views(cls, cfg: ReMixMatchConfig) -> Views:
         strong = {f"strong_{k}": cfg.strong for k in range(cfg.strong_views)}
         return Views(
-            labeled={"weak": cfg.weak},
+            labeled={cfg.labeled: getattr(cfg, cfg.labeled)},
             unlabeled={"weak": cfg.weak, **strong},
             draws={"lam_u": cfg.strong_views + 1, "partner_u": cfg.strong_views + 1, "turns": 1},
             labeled_draws={"lam_x": 1, "partner_x": 1},
@@ -136,7 +140,7 @@ class ReMixMatch(Algorithm, MeanWindow):
         blocks = len(batch.y) // self.cfg.block
         partners_N = mixing_partners([draws["partner_x"][:, 0], *draws["partner_u"].unbind(1)], blocks)
         return mixup(
-            torch.cat([batch.x["weak"], *views]),
+            torch.cat([batch.x[self.cfg.labeled], *views]),
             torch.cat([labels_BC, *[guess_UC] * len(views)]),
             partners_N,
             mixing_weights(cfg.lam, torch.cat([draws["lam_x"][:, 0], *draws["lam_u"].unbind(1)]), blocks),

@@ -79,15 +79,19 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "algorithm.loss_switch": 0.5,
         "algorithm.mix_lam": "sample",
         "algorithm.labeled_view": "weak",
+        "algorithm.labels": "argmax",
+        "algorithm.labeled": "weak",
+        "algorithm.teacher_warm_up": 0,
     },
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;
 those of the algorithm hold for every algorithm with such a field."""
 CHANGED: Mapping[int, Mapping[str, Any]] = {
     1: {"ema.start_up": "none"},
-    3: {"data.normalize": "own", "precision": "fp32"},
+    3: {"data.normalize": "own", "precision": "fp32", "mpl:algorithm.strong": "randaugment(2,16)"},
 }
-"""Schema -> dotted fields whose default changed after it, with the default that they had."""
+"""Schema -> dotted fields whose default changed after it, with the default that they had; ALGORITHM:FIELD for a field
+of one algorithm."""
 VIEWS: Mapping[int, tuple[str, str]] = {3: ("randaugment(", "randaugment-signed(")}
 """Schema -> how an augmentation's spec began, and how what it meant then begins since."""
 ENTRIES_OF_0 = frozenset({
@@ -153,7 +157,7 @@ def migrated(content: Mapping[str, Any], where: str = "config.yaml") -> Saved:
         _put(fields, name, value)
     if field_value(fields, "data.name") == "folder" and _has(fields, "data.pad"):
         _put(fields, "data.pad", None)  # which never had an effect on image files
-    changed = since(CHANGED, schema).items()
+    changed = changed_since(schema, field_value(fields, "algorithm.name")).items()
     as_before = [name for name, value in changed if name in there and field_value(fields, name) == value]
     respelled = _respell(fields, schema)
     former = {name: field_value(fields, name) for name in as_before}
@@ -197,6 +201,12 @@ def migrated_section(name: str, kind: type[Config], content: Mapping[str, Any], 
 def added_since(schema: int) -> dict[str, Any]:
     """The dotted fields that later schemas brought, with what runs of this one did."""
     return since(ADDED, schema)
+
+
+def changed_since(schema: int, algorithm: Any) -> dict[str, Any]:
+    """The dotted fields of a run with this algorithm whose default has changed since, with the former default."""
+    parts = [(*name.rpartition(":"), value) for name, value in since(CHANGED, schema).items()]
+    return {name: value for of, _, name, value in parts if of in ("", algorithm)}
 
 
 def since(table: Mapping[int, Mapping[str, Any]], schema: int) -> dict[str, Any]:

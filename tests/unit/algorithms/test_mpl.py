@@ -2,7 +2,7 @@
 
 import copy
 import math
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semisonic.algorithms.mpl import MPL
+from semisonic.algorithms.mpl import MPL, drawn
 from semisonic.algorithms.uda import UDA
+from semisonic.config.migrations import migrated
+from semisonic.config.run_config import RunConfig
 from semisonic.contract import Batch
 from semisonic.models.ema import EmaConfig
 from semisonic.models.head import DropoutLinear
@@ -19,6 +21,7 @@ from semisonic.optim.optimizer import OptimConfig
 from semisonic.optim.schedules import learning_rate
 from semisonic.schema import UserError
 from tests.support.algorithms import CLASSES, batch, frozen, info, make, same, tiny_network
+from tests.support.command_line import config
 from tests.support.meta_pseudo_labels import FIELDS, part, step
 from tests.support.runner import Runner
 
@@ -105,6 +108,68 @@ def test_the_expected_gradient_is_that_of_the_student_s_new_loss():
     probabilities_C = teacher_logits(algorithm, given.u["strong"]).softmax(-1)[0]
     exact = gradients_of((probabilities_C * torch.stack(news)).sum(), algorithm.teacher, "teacher")
     assert same(expected, exact, tolerance=1e-12) and max(float(g.abs().max()) for g in exact.values()) > 1e-6
+
+
+def chosen(probabilities_UC: Tensor, labels: tuple[int, ...]) -> Tensor:
+    """Numbers [U, 1] in the middles of the intervals from which these labels are drawn."""
+    edges_UC = probabilities_UC.cumsum(-1)
+    middles_UC = edges_UC - probabilities_UC / 2
+    return torch.stack([row[label] for row, label in zip(middles_UC, labels, strict=True)])[:, None]
+
+
+def test_the_expected_gradient_of_drawn_labels_is_that_of_the_new_loss_divided_by_their_number():
+    """Over all pairs of labels that two images can be given, by the draws that give them."""
+    given = batch()
+    given = given._replace(u={name: view[:2] for name, view in given.u.items()}, u_true=given.u_true[:2])
+    expected: dict[str, Tensor] = {}
+    loss, total = torch.zeros((), dtype=torch.float64), 0.0
+    exact_from = mpl(variant="plain", labels="sampled")
+    probabilities_UC = teacher_logits(exact_from, given.u["strong"]).softmax(-1)
+    for labels in product(range(CLASSES), repeat=2):
+        algorithm, seen = mpl(variant="plain", labels="sampled"), []
+        study = algorithm.study
+        algorithm.study = lambda batch, y, study=study, seen=seen: (seen.append(y.tolist()), study(batch, y))[1]
+        now = given._replace(draws={"label": chosen(probabilities_UC.detach(), labels)})
+        found = part(step(algorithm, 0.1, now).gradients, "teacher")
+        assert seen == [list(labels)]
+        chance = probabilities_UC[0, labels[0]] * probabilities_UC[1, labels[1]]
+        loss, total = loss + chance * labeled_loss(algorithm, given).detach(), total + chance.item()
+        for name, value in found.items():
+            expected[name] = expected.get(name, 0) + chance.detach() * value
+    assert total == pytest.approx(1, abs=1e-12)
+    exact = {name: value / 2 for name, value in gradients_of(loss, exact_from.teacher, "teacher").items()}
+    assert same(expected, exact, tolerance=1e-12) and max(float(g.abs().max()) for g in exact.values()) > 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_labels_are_drawn_by_their_probabilities(dtype: torch.dtype):
+    p_C = torch.tensor([0.0, 0.3, 0.0, 0.6, 0.1, 0.0], dtype=dtype)
+    numbers = torch.cat([torch.linspace(0, 1, 10_001)[:-1], torch.tensor([1 - 2**-24])])
+    labels = drawn(p_C.expand(len(numbers), -1), numbers)
+    shares = torch.bincount(labels, minlength=6) / len(numbers)
+    assert shares.tolist() == pytest.approx(p_C.tolist(), abs=2e-4) and labels[-1] == 4
+    assert (shares[p_C == 0] == 0).all()
+    rounded = torch.full((1, 1000), 1 / 1000, dtype=dtype)  # whose sum is not 1
+    assert drawn(rounded, torch.tensor([1 - 2**-24])) == 999
+
+
+def test_the_label_of_every_step_is_another_draw_and_the_teacher_s_the_student_s():
+    algorithm, given = mpl(labels="sampled"), batch()
+    assert algorithm.views(algorithm.cfg).draws == {"label": 1} and MPL.views(MPL.Config()).draws == {}
+    seen: dict[str, Tensor] = {}
+    study, teach = algorithm.study, algorithm.teach
+    algorithm.study = lambda batch, labels: (seen.update(student=labels), study(batch, labels))[1]
+    algorithm.teach = lambda batch, labels: (lesson := teach(batch, labels), seen.update(teacher=lesson.labels))[0]
+    draws = torch.rand(len(given.u_index), 1, generator=torch.Generator().manual_seed(0))
+    logits = teacher_logits(algorithm, given.u["strong"]).detach()
+    step(algorithm, given=given._replace(draws={"label": draws}), progress=1.0)
+    assert torch.equal(seen["student"], seen["teacher"]) and not torch.equal(seen["student"], logits.argmax(-1))
+    assert torch.equal(seen["student"], drawn(logits.softmax(-1), draws[:, 0]))
+    plain = mpl(labels="sampled", variant="plain")
+    response = F.cross_entropy(teacher_logits(plain, given.u["strong"]), seen["student"])
+    expected = gradients_of(response, plain.teacher, "teacher")
+    found = step(plain, given=given._replace(draws={"label": draws}), progress=1.0)
+    assert same(part(found.gradients, "teacher"), expected)
 
 
 # What the teacher and the student learn
@@ -196,14 +261,16 @@ def test_progress_weights_the_teacher_s_own_labels_and_comes_from_all_ranks():
     assert same(part(run.gradients, "teacher"), expected) and run.output.metrics["progress"] == pytest.approx(0.7)
 
 
-def test_micro_batches_drop_what_the_whole_batch_does():
+@pytest.mark.parametrize("labels", ["argmax", "sampled"])
+def test_micro_batches_drop_what_the_whole_batch_does(labels: str):
     """The labels too: those of a forward of their own are those of the forward that learns."""
     found = []
+    draws = {"label": torch.rand(12, 1, generator=torch.Generator().manual_seed(3))}
     for dropout, micro in ((0.5, 1), (0.5, 2), (0.0, 1)):
-        algorithm = mpl(dropout=dropout, uda_steps=0).double()
+        algorithm = mpl(dropout=dropout, uda_steps=0, labels=labels).double()
         algorithm.training = algorithm.dropout.training = True  # and not BatchNorm
         run = Runner(algorithm, micro=micro)
-        found.append((algorithm.train_step(batch(), run).loss.item(), run.gradients))
+        found.append((algorithm.train_step(batch(draws=draws), run).loss.item(), run.gradients))
     (whole, whole_gradients), (parts, part_gradients), (none, _) = found
     assert parts == pytest.approx(whole, rel=1e-12) and whole != pytest.approx(none, rel=1e-3)
     for name, value in whole_gradients.items():
@@ -264,7 +331,7 @@ def test_the_student_waits_and_warms_up():
     optim = OptimConfig(schedule="cosine", lr=0.05)
     student, teacher = (algorithm.role_optim(role, optim) for role in algorithm.roles)
     assert (student.wait, student.warm_up, algorithm.steps_of(None, 60)) == (3000, 5000, 5000)
-    assert (teacher.wait, teacher.warm_up, teacher.lr, teacher.weight_decay) == (0, 0, 0.05, 5e-4)
+    assert (teacher.wait, teacher.warm_up, teacher.lr, teacher.weight_decay) == (0, 5000, 0.05, 5e-4)
 
     def rate(at: int) -> float:
         return float(learning_rate(torch.tensor(at), 0.05, "cosine", 300_000, student.warm_up, student.wait))
@@ -275,10 +342,31 @@ def test_the_student_waits_and_warms_up():
 
 
 def test_the_teacher_has_fields_of_its_own():
-    algorithm = make(MPL, teacher_lr=0.2, teacher_weight_decay=0.0, wait=3, warm_up=4)
+    fields = {"teacher_lr": 0.2, "teacher_weight_decay": 0.0, "wait": 3, "warm_up": 4}
+    algorithm = make(MPL, **fields)
     student, teacher = (algorithm.role_optim(role, OptimConfig(lr=0.1)) for role in algorithm.roles)
-    assert (teacher.lr, teacher.weight_decay, teacher.wait) == (0.2, 0.0, 0)
+    assert (teacher.lr, teacher.weight_decay, teacher.wait, teacher.warm_up) == (0.2, 0.0, 0, 4)
     assert (student.lr, student.weight_decay, student.wait, student.warm_up) == (0.1, 5e-4, 3, 4)
+    own = make(MPL, **fields, teacher_warm_up=9)
+    assert [own.role_optim(role, OptimConfig()).warm_up for role in own.roles] == [4, 9]
+    assert MPL.ramped(own.cfg, 100) == 9 and MPL.ramped(algorithm.cfg, 100) == 7
+
+
+def test_runs_from_before_the_teacher_warmed_up_go_on_as_they_were():
+    """Also their strong view, and with a warm-up of the whole run's optimizer."""
+    content = config("--algorithm", "mpl", "--algorithm.strong", "randaugment(2,16)").model_dump(mode="json")
+    for name in ("labels", "teacher_warm_up"):
+        del content["algorithm"][name]
+    found = migrated(content | {"schema": 3})
+    assert found.unlike_today["algorithm.strong"] == ("randaugment(2,16)", "mpl") == (
+        found.fields["algorithm"]["strong"], MPL.Config().strong,
+    )  # fmt: skip
+    cfg = RunConfig.model_validate(found.fields).algorithm
+    assert (cfg.labels, cfg.teacher_warm_up, cfg.strong) == ("argmax", 0, "randaugment(2,16)")
+    algorithm = make(MPL, teacher_warm_up=0, warm_up=4)
+    assert [algorithm.role_optim("teacher", OptimConfig(warm_up=many)).warm_up for many in (0, 7)] == [0, 7]
+    other = config("--algorithm.strong", "randaugment(2,16)").model_dump(mode="json") | {"schema": 3}
+    assert "algorithm.strong" not in migrated(other).unlike_today  # FixMatch's default has not changed
 
 
 def test_a_student_that_would_wait_for_ever_is_refused():

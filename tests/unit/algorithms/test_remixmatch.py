@@ -231,3 +231,14 @@ def test_a_number_stands_in_place_of_the_draws(lam: float):
     fixed.draws["lam_u"].fill_(lam), fixed.draws["lam_x"].fill_(lam)
     assert same(gradients(make(lam=lam), given()), gradients(make(), fixed), tolerance=0)
     assert ReMixMatch.views(ReMixMatch.Config(lam=lam)).betas == {}
+
+
+def test_labeled_images_are_strong_where_asked_for():
+    """As in the paper's algorithm 1; by default weak, as in the code whose errors are quoted."""
+    weak, strong = make(strong="usb"), make(strong="usb", labeled="strong")
+    assert weak.views(weak.cfg).labeled == {"weak": "weak"} and strong.views(strong.cfg).labeled == {"strong": "usb"}
+    of = given()
+    same_pixels = given(x={"strong": of.x["weak"]})
+    assert same(gradients(weak, of), gradients(strong, same_pixels))
+    others = given(x={"strong": images(6, 9)})
+    assert not same(gradients(make(labeled="strong"), others), gradients(make(), of))
