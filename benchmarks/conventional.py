@@ -171,11 +171,15 @@ def learning_rate_factor(step: int, cfg: Any, total: int) -> float:
         return warm_up * max(0.0, math.cos(7 * math.pi * step / (16 * total)))
     if cfg.schedule == "cosine":
         return warm_up * (1 + math.cos(math.pi * min(1.0, step / total))) / 2
+    if cfg.schedule == "ict":
+        return warm_up * (1 + math.cos(8 * math.pi / 9 * min(1.0, step / total))) / 2
     return warm_up
 
 
 def build_optimizer(network: nn.Module, cfg: Any) -> torch.optim.Optimizer:
     """The configured optimizer in the form torch chooses by itself; biases and BatchNorm do not decay."""
+    if cfg.name == "lars":
+        raise ValueError("optim.name: torch has no lars to compare with; use sgd or adamw")
     parameters = list(network.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1 or cfg.decay_all], "weight_decay": cfg.weight_decay},

@@ -50,6 +50,7 @@ EXACT += [
     for name in ADDONS
 ]
 EXACT += [Job(SEPARATE, dtype="float64", dropout=0.2, micro=2, steps=4, fields=["--algorithm.weak-pass", "separate"])]
+EXACT += [Job("lars", dtype="float64", dropout=0.2, optim="lars", rate=2.0, steps=4)]
 EXACT += [Job("rates by layers", dtype="float64", dropout=0.2, layer_decay=0.7, clip=0.5, steps=4)]
 EXACT += [
     Job(model, "mixmatch", model=model, dtype="float64", steps=4)
@@ -106,6 +107,7 @@ QUICK = {
     "fixmatch frozen micro 1",
     "fixmatch frozen micro 2",
     "remembering training micro 2",
+    "lars",
     "rates by layers",
     SEPARATE,
     random_networks.MBCONV,

@@ -10,7 +10,8 @@ lam H(y, .) + (1 - lam) H(y[partner], .).
 
 Two forwards in training mode: the EMA's of the unmixed images, which uses their batch statistics and moves none, and
 the network's of all mixed images, which tracks. The EMA is the run's (`ema.decay`, 0.999 in the paper); the authors
-average with start-up correction, which is `ema.start_up=mean_teacher`. They train with SGD, rate 0.1 and a cosine to 0.
+average with start-up correction, which is `ema.start_up=mean_teacher`. They train with SGD without Nesterov's momentum,
+weight decay 1e-4, rate 0.1, and a cosine that would reach 0 after 450 epochs but ends after 400 (`optim.schedule=ict`).
 Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
@@ -135,7 +136,7 @@ class ICT(Algorithm):
         return {
             "steps": 293_000 if setting.recipe == "svhn" else 200_000,
             "batch": {"labeled": 100, "unlabeled_ratio": 1},
-            "optim": {"name": "sgd", "lr": 0.1, "schedule": "cosine"},
+            "optim": {"name": "sgd", "lr": 0.1, "nesterov": False, "weight_decay": 1e-4, "schedule": "ict"},
             "ema": {"start_up": "mean_teacher"},
             "algorithm": alpha | setting.block(100),
         }

@@ -90,6 +90,8 @@ def _engine_problems(cfg: RunConfig, plan: Execution) -> list[str]:
     path = deepspeed_config.deepspeed_file(cfg.parallel)
     assert path is not None
     problems = deepspeed_config.deepspeed_problems(plan.zero, path, cfg.optim.clip, cfg.batch.micro)
+    if cfg.optim.name == "lars":
+        problems.append("optim.name: lars takes norms of whole layers, which DeepSpeed cuts; use sgd or adamw, or DDP")
     if cfg.precision == "fp16":
         problems.append("precision: fp16 is not for DeepSpeed here; use bf16 or fp32")
     if cfg.replay not in ("auto", "off"):

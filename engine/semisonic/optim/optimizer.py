@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from semisonic.optim.lars import LARS, MOMENTUM
 from semisonic.optim.schedules import learning_rate
 from semisonic.schema import LARGEST_RATE, Config, UserError
 from semisonic.text import name_of
@@ -16,21 +17,23 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimConfig(Config):
-    name: Literal["sgd", "adamw"] = "sgd"
+    name: Literal["sgd", "adamw", "lars"] = "sgd"
+    """lars: for batches of thousands; see `optim/lars.py`."""
     lr: float | None = Field(None, gt=0, le=LARGEST_RATE)
-    """Peak learning rate, whatever the world size, since batch sizes are global; default 0.03 (sgd), 1e-3 (adamw)."""
+    """Peak learning rate, whatever the world size, since batch sizes are global; default 0.03 (sgd), 1e-3 (adamw), 1
+    (lars)."""
     momentum: float = Field(0.9, ge=0, lt=1)
-    """SGD only."""
+    """SGD and LARS."""
     nesterov: bool = True
     """SGD only."""
     betas: tuple[Share, Share] = (0.9, 0.999)
     """AdamW only."""
     weight_decay: float = Field(5e-4, ge=0, le=100)
-    """On weights of convolutions and linear layers; coupled (L2) in SGD, decoupled in AdamW."""
+    """On weights of convolutions and linear layers; coupled (L2) in SGD and LARS, decoupled in AdamW."""
     decay_all: bool = False
     """Decay biases and normalization parameters as well."""
-    schedule: Literal["fixmatch", "cosine", "constant"] = "fixmatch"
-    """fixmatch = cos(7 pi t / 16 T); cosine = half a cosine down to 0."""
+    schedule: Literal["fixmatch", "cosine", "ict", "constant"] = "fixmatch"
+    """fixmatch = cos(7 pi t / 16 T); cosine = half a cosine down to 0; ict = the same of a run 450/400 as long."""
     warm_up: int = Field(0, ge=0, le=10**9)
     """Steps of linear warm-up."""
     wait: int = Field(0, ge=0, le=10**9)
@@ -54,12 +57,12 @@ class OptimConfig(Config):
     @property
     def states(self) -> int:
         """Tensors of a parameter's shape that the optimizer keeps for it."""
-        return {"sgd": 1 if self.momentum else 0, "adamw": 2}[self.name]
+        return {"sgd": 1 if self.momentum else 0, "adamw": 2, "lars": 1}[self.name]
 
     @property
     def peak(self) -> float:
         """The peak learning rate."""
-        return self.lr if self.lr is not None else {"sgd": 0.03, "adamw": 1e-3}[self.name]
+        return self.lr if self.lr is not None else {"sgd": 0.03, "adamw": 1e-3, "lars": 1.0}[self.name]
 
 
 @dataclass(frozen=True)
@@ -75,23 +78,29 @@ class LayerRates:
 def parameter_groups(module: nn.Module, cfg: OptimConfig, rates: LayerRates | None = None) -> list[dict]:
     """For each share of the learning rate (`lr_scale`) two groups, decayed and not, the largest share first.
 
-    Tensors with one dimension (biases, BatchNorm) do not decay.
+    Tensors with one dimension (biases, BatchNorm) do not decay, and have no rate of their own in LARS (`adapted`).
     """
     rates = rates or LayerRates()
-    found: dict[tuple[float, bool], list[Tensor]] = {}
+    found: dict[tuple[float, bool, bool], list[Tensor]] = {}
     for parameter in module.parameters():
         if parameter.requires_grad:
-            decays = cfg.decay_all or (parameter.ndim > 1 and parameter not in rates.undecayed)
-            found.setdefault((rates.scales.get(parameter, 1.0), decays), []).append(parameter)
+            weight = parameter.ndim > 1 and parameter not in rates.undecayed
+            decays, adapted = cfg.decay_all or weight, cfg.name == "lars" and weight
+            found.setdefault((rates.scales.get(parameter, 1.0), decays, adapted), []).append(parameter)
     return [
-        {"params": found[scale, decays], "weight_decay": cfg.weight_decay if decays else 0.0, "lr_scale": scale}
-        for scale, decays in sorted(found, reverse=True)
+        {
+            "params": found[scale, decays, adapted],
+            "weight_decay": cfg.weight_decay if decays else 0.0,
+            "lr_scale": scale,
+            "adapted": adapted,
+        }
+        for scale, decays, adapted in sorted(found, reverse=True)
     ]
 
 
 STEP = "step"
-KEPT = {"sgd": ("momentum_buffer",), "adamw": (STEP, "exp_avg", "exp_avg_sq")}
-"""What torch's optimizers keep of each parameter: tensors of its shape, and Adam's number of steps."""
+KEPT = {"sgd": ("momentum_buffer",), "adamw": (STEP, "exp_avg", "exp_avg_sq"), "lars": (MOMENTUM,)}
+"""What the optimizers keep of each parameter: tensors of its shape, and Adam's number of steps."""
 
 
 class AveragingSGD(torch.optim.SGD):
@@ -135,8 +144,8 @@ def build_optimizer(
     on_host: bool = False,
     rates: LayerRates | None = None,
 ) -> torch.optim.Optimizer:
-    """The optimizer of a module's parameters, in torch's fused form; its learning rates are tensors on their device,
-    one for all groups of the same `lr_scale`.
+    """The optimizer of a module's parameters, torch's own in its fused form; its learning rates are tensors on their
+    device, one for all groups of the same `lr_scale`.
 
     averages, weight: parameter -> its moving average, and a function for the weight of the next update; with them the
     optimizer is an `AveragingSGD` (cfg.name must be sgd). captured: its steps will be part of a CUDA graph. on_host:
@@ -152,6 +161,8 @@ def build_optimizer(
         group["lr"] = own[group["lr_scale"]]
     if cfg.name == "adamw":
         return torch.optim.AdamW(groups, betas=cfg.betas, fused=True, capturable=captured)
+    if cfg.name == "lars":
+        return LARS(groups, cfg.momentum)
     sgd: dict[str, Any] = {"momentum": cfg.momentum, "nesterov": cfg.nesterov and cfg.momentum > 0}
     if averages is not None and weight is not None:
         return AveragingSGD(groups, averages, weight, **sgd)

@@ -36,6 +36,9 @@ def test_settings_that_depend_on_the_data_set():
     assert changed("ict", "svhn")["algorithm"] == {"alpha": 0.1, "block": 25}
     assert changed("temporal-ensembling", "svhn")["algorithm"] == {"weight": 100.0}
     assert [changed("enaet", data)["algorithm"]["weight"] for data in PAPER_RECIPES] == [75, 150, 250, 50]
+    ict, simclr = changed("ict", "cifar10")["optim"], changed("simclr", "cifar10")["optim"]
+    assert (ict["weight_decay"], ict["nesterov"], ict["schedule"]) == (1e-4, False, "ict")
+    assert (simclr["name"], simclr["lr"], simclr["weight_decay"]) == ("lars", 2.0, 1e-6)
     mpl = changed("mpl", "cifar10")
     assert (mpl["steps"], mpl["batch"]["labeled"], mpl["optim"]["lr"]) == (300_000, 128, 0.05)
     assert mpl["ema"] == {"decay": 0.995}

@@ -49,7 +49,7 @@ def test_networks_that_differ_are_refused():
 
 
 def test_the_learning_rate_is_the_engines():
-    for schedule in ("fixmatch", "cosine", "constant"):
+    for schedule in ("fixmatch", "cosine", "ict", "constant"):
         cfg = SimpleNamespace(schedule=schedule, warm_up=3)
         for step in (0, 1, 5, 99):
             expected = float(learning_rate(torch.tensor(step), 1.0, schedule, 100, 3))

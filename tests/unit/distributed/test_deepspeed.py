@@ -63,6 +63,7 @@ def test_nothing_is_left_for_accelerate_to_fill_in():
     ("fields", "message"),
     [
         (["--precision", "fp16"], "precision: fp16 is not for DeepSpeed"),
+        (["--optim", "lars"], "optim.name: lars takes norms of whole layers"),
         (["--replay", "step"], "replay: step cannot record DeepSpeed's step"),
         (["--compile", "whole"], "compile: whole cannot hold ZeRO-3"),
         (["--parallel.gradients", "bf16"], "parallel.gradients: is for DDP"),

@@ -18,6 +18,10 @@ def test_schedules_begin_at_the_peak_and_end_where_their_papers_say():
     assert rate(100, "fixmatch") == pytest.approx(2 * math.cos(7 * math.pi / 16), rel=1e-12)
     assert rate(50, "cosine") == pytest.approx(1, rel=1e-12) and rate(100, "cosine") == pytest.approx(0, abs=1e-15)
     assert rate(150, "cosine") == pytest.approx(0, abs=1e-15)  # and it does not rise again
+    assert [rate(epoch, "ict", 400) for epoch in (100, 225, 400)] == pytest.approx(
+        [rate(epoch, "cosine", 450) for epoch in (100, 225, 400)]
+    )
+    assert rate(1000, "ict", 400) == pytest.approx(rate(400, "ict", 400), rel=1e-12) == pytest.approx(0.0603, abs=1e-4)
     assert {rate(step, "constant") for step in (0, 50, 100, 1000)} == {2}
 
 

@@ -63,8 +63,9 @@ def test_metrics_after_a_resume_are_those_of_the_run_that_was_not_stopped(tmp_pa
     assert [results(line) for line in stopped] == [results(line) for line in whole]
 
 
-def test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimizers(tmp_path: Path):
-    whole, half = trainer_in(tmp_path / "whole"), trainer_in(tmp_path / "half")
+@pytest.mark.parametrize("fields", [(), ("--algorithm.labels", "sampled", "--optim", "lars")], ids=["sgd", "lars"])
+def test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimizers(tmp_path: Path, fields: tuple[str, ...]):
+    whole, half = trainer_in(tmp_path / "whole", *fields), trainer_in(tmp_path / "half", *fields)
     losses = train(whole, 6)
     assert train(half, 3) == losses[:3]
     half.save()
@@ -74,7 +75,7 @@ def test_a_resumed_run_goes_on_bit_for_bit_with_both_networks_and_optimizers(tmp
         names = {f"{role}/{net}.{name}/momentum_buffer" for name, _ in getattr(half.algorithm, net).named_parameters()}
         assert {name for name in checkpoint.optimizer if name.startswith(f"{role}/")} == names
         assert any(checkpoint.optimizer[name].any() for name in names)
-    resumed = trainer_in(tmp_path / "resumed", "--seed", "0")
+    resumed = trainer_in(tmp_path / "resumed", "--seed", "0", *fields)
     with torch.no_grad():
         for parameter in resumed.algorithm.parameters():
             parameter += 1  # whatever is not restored stays wrong
