@@ -7,9 +7,10 @@
     L   = L_x + weight * L_u
 
 Annealing holds back labeled images that the network has learned already, so that few labels are not overfitted: k
-looks at the probability of the true class, and the number kept is that of all ranks, so that no micro-batches are
-taken. The threshold is compared with the probability before the temperature. All three views go through one forward, so
-they share BatchNorm statistics, unless `weak_pass` separates them. Masked samples count in the mean of L_u.
+looks at the probability of the true class, which counts as equal to eta where only rounding tells them apart. The
+number kept is that of all ranks, so that no micro-batches are taken. The threshold is compared with the probability
+before the temperature. All three views go through one forward, so they share BatchNorm statistics, unless `weak_pass`
+separates them. Masked samples count in the mean of L_u.
 Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
@@ -27,6 +28,9 @@ from semisonic.algorithms.weak_strong import WeakStrong, WeakStrongConfig
 from semisonic.contract import Batch, Seen, StepOutput
 from semisonic_kernels import collectives
 from semisonic_kernels.losses import kl_divergence
+
+ROUNDING = 16
+"""Units of rounding by which exp(-H(y, p)) may be above p_y; it is 4 for uniform predictions of 2 to 20,000 classes."""
 
 
 class UDAConfig(WeakStrongConfig):
@@ -77,7 +81,9 @@ class UDA(WeakStrong):
         if self.cfg.annealing == "none":
             losses_B = losses_B if weights_B is None else weights_B * losses_B
             return losses_B.mean(), torch.ones_like(losses_B[0])
-        kept_B = ((-losses_B.detach()).exp() <= self.ceiling()).to(losses_B.dtype)
+        # A network that knows nothing gives each class 1/C, which is eta(0): rounding must not hold its images back.
+        ceiling = self.ceiling() * (1 + ROUNDING * torch.finfo(losses_B.dtype).eps)
+        kept_B = ((-losses_B.detach()).exp() <= ceiling).to(losses_B.dtype)
         # A rank's share of a mean over the global number: the mean over the ranks of the quotients is that mean.
         kept = collectives.mean(kept_B.sum()).clamp(min=1 / collectives.ranks())
         counted_B = kept_B if weights_B is None else kept_B * weights_B

@@ -1,6 +1,7 @@
 """The properties that UDA's equations promise."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -114,6 +115,25 @@ def test_annealing_holds_back_what_is_learned(schedule: str, step: int):
     output = algorithm.loss(given)
     torch.testing.assert_close(output.loss, -p_B.log()[kept].sum() / kept.sum())
     torch.testing.assert_close(output.metrics["labeled_kept"], kept.double().mean())
+
+
+@pytest.mark.parametrize("schedule", ["linear", "log"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("classes", [3, 7, 10, 100, 10_000])
+def test_a_network_that_knows_nothing_learns_from_every_image_at_the_start(
+    classes: int, dtype: torch.dtype, schedule: str
+):
+    """p_y = 1/C is not above eta(0) = 1/C, although what is computed of it may be; a little more is."""
+    algorithm = make(UDA, annealing=schedule)
+    algorithm.info = replace(algorithm.info, classes=classes)
+    for level in (0.0, 0.1, -7.3, 31.7):
+        logits = torch.full((8, classes), level, dtype=dtype)
+        logits = logits if dtype == torch.float64 else logits.float()  # as the head gives them under autocast
+        label = torch.arange(8) % classes
+        loss, kept = algorithm.annealed(Seen(logits, logits), label)
+        assert kept == 1 and float(loss) == pytest.approx(math.log(classes), rel=1e-5)
+        logits[torch.arange(8), label] += 1e-4
+        assert algorithm.annealed(Seen(logits, logits), label)[1] == 0
 
 
 def test_at_the_end_of_the_linear_schedule_all_count():
