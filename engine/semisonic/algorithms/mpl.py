@@ -91,8 +91,7 @@ class MPLConfig(Config):
     weak: str = "weak"
     """Augmentation of the labeled images and of the views that give UDA's targets."""
     strong: str = "mpl"
-    """Augmentation of the views that get pseudo-labels: that of the public CIFAR-10 command line, whose magnitude of 16
-    is another than that of `randaugment(2,16)`, which turns every seventh view into one flat color."""
+    """Augmentation of the views that get pseudo-labels; the default is that of the public CIFAR-10 command line."""
 
 
 class Lesson(NamedTuple):

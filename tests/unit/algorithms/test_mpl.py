@@ -358,11 +358,10 @@ def test_runs_from_before_the_teacher_warmed_up_go_on_as_they_were():
     for name in ("labels", "teacher_warm_up"):
         del content["algorithm"][name]
     found = migrated(content | {"schema": 3})
-    assert found.unlike_today["algorithm.strong"] == ("randaugment(2,16)", "mpl") == (
-        found.fields["algorithm"]["strong"], MPL.Config().strong,
-    )  # fmt: skip
+    strong = "randaugment-signed(2,16)"  # as it is called by now
+    assert found.unlike_today["algorithm.strong"] == (strong, MPL.Config().strong) == (strong, "mpl")
     cfg = RunConfig.model_validate(found.fields).algorithm
-    assert (cfg.labels, cfg.teacher_warm_up, cfg.strong) == ("argmax", 0, "randaugment(2,16)")
+    assert (cfg.labels, cfg.teacher_warm_up, cfg.strong) == ("argmax", 0, strong)
     algorithm = make(MPL, teacher_warm_up=0, warm_up=4)
     assert [algorithm.role_optim("teacher", OptimConfig(warm_up=many)).warm_up for many in (0, 7)] == [0, 7]
     other = config("--algorithm.strong", "randaugment(2,16)").model_dump(mode="json") | {"schema": 3}
