@@ -103,7 +103,9 @@ def test_an_augmentation_whose_name_means_another_thing_now_is_called_otherwise(
     algorithm = {"name": "mpl", "weak": "weak", "strong": " randaugment(2,16)"}
     content = {"schema": 3, "algorithm": algorithm, "addons": {"auxiliary": {"rotation_view": "randaugment(1,2)"}}}
     found = migrated(content)
-    assert found.fields["algorithm"] == algorithm | {"strong": "randaugment-signed(2,16)"}
+    assert {name: found.fields["algorithm"][name] for name in algorithm} == algorithm | {
+        "strong": "randaugment-signed(2,16)"
+    }
     assert found.fields["addons"]["auxiliary"]["rotation_view"] == "randaugment-signed(1,2)"
     assert algorithm["strong"] == " randaugment(2,16)"  # what was given stays as it is
     assert "going on as it was: algorithm.strong=randaugment-signed(2,16), " in found.notes[0]
