@@ -40,6 +40,7 @@ ROOT = Path(__file__).parent.parent.parent
 TOTAL = 20
 """Steps of the schedule; jobs run fewer."""
 ALGORITHM_FIELDS: dict[str, list[str]] = {
+    "adamatch": ["--algorithm.ramp", "2", "--algorithm.momentum", "0.5", "--algorithm.window", "3"],
     "defixmatch": ["--algorithm.threshold", "0.19"],
     "enaet": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
     # With warm-up the thresholds of so few steps are below every confidence.
@@ -55,6 +56,7 @@ ALGORITHM_FIELDS: dict[str, list[str]] = {
     "refixmatch": ["--algorithm.threshold", "0.2", "--algorithm.thresholds", "flexmatch", "--algorithm.warm-up", "false"],
     "remixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2", "--algorithm.window", "3"],
     "shrinkmatch": ["--algorithm.threshold", "0.19", "--algorithm.window", "3"],
+    "softmatch": ["--algorithm.momentum", "0.5"],
     "uda": ["--algorithm.annealing", "linear", "--algorithm.threshold", "0.19"],
     "pseudo-label": ["--algorithm.threshold", "0.19"],
     # A pool so small that images come again, within a batch too.

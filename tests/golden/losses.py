@@ -43,6 +43,7 @@ COMMON: Fields = {
 }
 START: dict[str, Fields] = {"fixmatch": {"algorithm.threshold": 0.3}}
 FULL: dict[str, Fields] = {
+    "adamatch": {"algorithm.ramp": 0, "algorithm.momentum": 0.5, "algorithm.window": 3},
     "defixmatch": {"algorithm.threshold": 0.14},
     # So steep that the decoders' weights are at their most from the second step on; at the first they are always 0.
     "enaet": {"algorithm.ramp": 0, "algorithm.slopes": "1e6,1e6,1e6,1e6,1e6"},
@@ -62,6 +63,7 @@ FULL: dict[str, Fields] = {
     "refixmatch": {"algorithm.threshold": 0.14},
     "remixmatch": {"algorithm.ramp": 0},
     "shrinkmatch": {"algorithm.threshold": 0.14},
+    "softmatch": {"algorithm.momentum": 0.5},
     # Only an image that was seen before has a target: four steps are a pass over the pool.
     "temporal-ensembling": {"algorithm.ramp": 0, "batch.unlabeled_ratio": 45},
     "uda": {"algorithm.annealing": "none", "algorithm.threshold": 0.13},

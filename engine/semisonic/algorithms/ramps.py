@@ -1,5 +1,7 @@
 """Ramps: how the weight of a loss rises from 0 to 1 over the first steps of a run."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,14 @@ def linear_ramp(step: Tensor, over: float, steps: int | None = None) -> Tensor:
     """
     over = ramp_length(over, steps)
     return (step / over).clamp(max=1).float() if over else torch.ones_like(step, dtype=torch.float32)
+
+
+def cosine_ramp(step: Tensor, over: float, steps: int | None = None) -> Tensor:
+    """(1 - cos(pi t / T)) / 2 up to step T = `over`, then 1: 0-d float32 (AdaMatch, arXiv 2106.04732).
+
+    With `steps`, those of the run, an `over` of up to 1 is a share of them.
+    """
+    return (1 - (math.pi * linear_ramp(step, over, steps)).cos()) / 2
 
 
 def sigmoid_ramp(step: Tensor, over: float, steps: int | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """Every algorithm by its name on the command line. Adding one is adding its file and one line here; a plug-in
 registers its own."""
 
+from semisonic.algorithms.adamatch import AdaMatch
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.defixmatch import DeFixMatch
 from semisonic.algorithms.enaet import EnAET
@@ -20,6 +21,7 @@ from semisonic.algorithms.remixmatch import ReMixMatch
 from semisonic.algorithms.rotnet import RotNet
 from semisonic.algorithms.shrinkmatch import ShrinkMatch
 from semisonic.algorithms.simclr import SimCLR
+from semisonic.algorithms.softmatch import SoftMatch
 from semisonic.algorithms.supervised import Supervised
 from semisonic.algorithms.temporal_ensembling import TemporalEnsembling
 from semisonic.algorithms.uda import UDA
@@ -29,6 +31,7 @@ from semisonic.registry import Registry
 ALGORITHMS: Registry[type[Algorithm]] = Registry(
     "algorithm",
     {
+        "adamatch": AdaMatch,
         "defixmatch": DeFixMatch,
         "enaet": EnAET,
         "fixmatch": FixMatch,
@@ -46,6 +49,7 @@ ALGORITHMS: Registry[type[Algorithm]] = Registry(
         "rotnet": RotNet,
         "shrinkmatch": ShrinkMatch,
         "simclr": SimCLR,
+        "softmatch": SoftMatch,
         "supervised": Supervised,
         "temporal-ensembling": TemporalEnsembling,
         "uda": UDA,

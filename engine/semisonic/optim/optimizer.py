@@ -32,8 +32,9 @@ class OptimConfig(Config):
     """On weights of convolutions and linear layers; coupled (L2) in SGD and LARS, decoupled in AdamW."""
     decay_all: bool = False
     """Decay biases and normalization parameters as well."""
-    schedule: Literal["fixmatch", "cosine", "ict", "constant"] = "fixmatch"
-    """fixmatch = cos(7 pi t / 16 T); cosine = half a cosine down to 0; ict = the same of a run 450/400 as long."""
+    schedule: Literal["fixmatch", "adamatch", "cosine", "ict", "constant"] = "fixmatch"
+    """fixmatch = cos(7 pi t / 16 T), down to 0.195; adamatch = cos(arccos(1/4) t / T), down to 0.25; cosine = half a
+    cosine down to 0; ict = the same of a run 450/400 as long."""
     warm_up: int = Field(0, ge=0, le=10**9)
     """Steps of linear warm-up."""
     wait: int = Field(0, ge=0, le=10**9)

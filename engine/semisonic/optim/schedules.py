@@ -13,6 +13,11 @@ def fixmatch_cosine(step: Tensor, total: int) -> Tensor:
     return torch.cos(7 * math.pi * step.double() / (16 * total)).clamp(min=0)
 
 
+def adamatch_cosine(step: Tensor, total: int) -> Tensor:
+    """cos(arccos(1/4) t / T), from 1 down to 0.25 at t = T (AdaMatch, arXiv 2106.04732, as its code has it)."""
+    return torch.cos(math.acos(0.25) * (step.double() / total).clamp(max=1))
+
+
 def half_cosine(step: Tensor, total: int) -> Tensor:
     """(1 + cos(pi t / T)) / 2, from 1 down to 0 (SGDR, arXiv 1608.03983)."""
     return (1 + torch.cos(math.pi * (step.double() / total).clamp(max=1))) / 2
@@ -27,7 +32,13 @@ def constant(step: Tensor, total: int) -> Tensor:
     return torch.ones_like(step, dtype=torch.float64)
 
 
-LEARNING_RATE = {"fixmatch": fixmatch_cosine, "cosine": half_cosine, "ict": longer_cosine, "constant": constant}
+LEARNING_RATE = {
+    "fixmatch": fixmatch_cosine,
+    "adamatch": adamatch_cosine,
+    "cosine": half_cosine,
+    "ict": longer_cosine,
+    "constant": constant,
+}
 
 
 def learning_rate(step: Tensor, base: float, schedule: str, total: int, warm_up: int, wait: int = 0) -> Tensor:

@@ -98,6 +98,7 @@ RESULTS = [
     "eval.every",
 ]
 ALGORITHMS_FIELDS = {
+    "adamatch": "name threshold weight weak strong interpolate ramp momentum window",
     "defixmatch": "name threshold weight weak strong",
     "enaet": "name weight ramp temperature alpha views lam block weak slopes most consistency shift quarter_turns degrees translate scale shear enhance patch",
     "fixmatch": "name threshold weight weak strong",
@@ -115,6 +116,7 @@ ALGORITHMS_FIELDS = {
     "rotnet": "name view weak",
     "shrinkmatch": "name threshold targets window shrink momentum weight weak strong",
     "simclr": "name temperature dimensions view weak",
+    "softmatch": "name weight weak strong momentum width align",
     "supervised": "name view label_smoothing mix mix_alpha block",
     "temporal-ensembling": "name momentum weight ramp statistics weak",
     "uda": "name threshold temperature weight annealing weak strong",

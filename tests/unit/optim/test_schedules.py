@@ -16,6 +16,8 @@ def test_schedules_begin_at_the_peak_and_end_where_their_papers_say():
     assert all(rate(0, schedule) == 2 for schedule in LEARNING_RATE)
     assert rate(50, "fixmatch") == pytest.approx(2 * math.cos(7 * math.pi / 32), rel=1e-12)
     assert rate(100, "fixmatch") == pytest.approx(2 * math.cos(7 * math.pi / 16), rel=1e-12)
+    assert rate(50, "adamatch") == pytest.approx(2 * 0.7906, abs=1e-4)
+    assert rate(100, "adamatch") == pytest.approx(0.5, rel=1e-12) == rate(150, "adamatch")
     assert rate(50, "cosine") == pytest.approx(1, rel=1e-12) and rate(100, "cosine") == pytest.approx(0, abs=1e-15)
     assert rate(150, "cosine") == pytest.approx(0, abs=1e-15)  # and it does not rise again
     assert [rate(epoch, "ict", 400) for epoch in (100, 225, 400)] == pytest.approx(
