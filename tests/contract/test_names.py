@@ -12,8 +12,8 @@ WHERE_NAMES_BELONG = ("algorithms", "addons", "recipes", "data/views")
 """Recipes choose algorithms, and policies of views are called after the methods that they come from."""
 OTHER_MEANINGS = {
     "config/migrations.py": {"auxiliary"},  # a section of version 0.1.0
-    "optim/optimizer.py": {"adamatch", "fixmatch"},  # schedules, called after their papers
-    "optim/schedules.py": {"adamatch", "fixmatch"},
+    "optim/optimizer.py": {"adamatch", "fixmatch", "ict"},  # schedules, called after their papers
+    "optim/schedules.py": {"adamatch", "fixmatch", "ict"},
     "config/run_config.py": {"supervised"},  # the folder of the baseline
     "daily/defaults.py": {"fixmatch"},  # a recipe, too, for a labeling project
     "daily/given.py": {"aum"},  # a column, called after the score that it holds
