@@ -56,6 +56,7 @@ ALGORITHM_FIELDS: dict[str, list[str]] = {
     "refixmatch": ["--algorithm.threshold", "0.2", "--algorithm.thresholds", "flexmatch", "--algorithm.warm-up", "false"],
     "remixmatch": ["--algorithm.block", "2", "--algorithm.ramp", "2", "--algorithm.window", "3"],
     "shrinkmatch": ["--algorithm.threshold", "0.19", "--algorithm.window", "3"],
+    "simmatch": ["--algorithm.threshold", "0.19", "--algorithm.window", "2", "--algorithm.projectors", "3"],
     "softmatch": ["--algorithm.momentum", "0.5"],
     "uda": ["--algorithm.annealing", "linear", "--algorithm.threshold", "0.19"],
     "pseudo-label": ["--algorithm.threshold", "0.19"],

@@ -21,6 +21,7 @@ from semisonic.algorithms.remixmatch import ReMixMatch
 from semisonic.algorithms.rotnet import RotNet
 from semisonic.algorithms.shrinkmatch import ShrinkMatch
 from semisonic.algorithms.simclr import SimCLR
+from semisonic.algorithms.simmatch import SimMatch
 from semisonic.algorithms.softmatch import SoftMatch
 from semisonic.algorithms.supervised import Supervised
 from semisonic.algorithms.temporal_ensembling import TemporalEnsembling
@@ -49,6 +50,7 @@ ALGORITHMS: Registry[type[Algorithm]] = Registry(
         "rotnet": RotNet,
         "shrinkmatch": ShrinkMatch,
         "simclr": SimCLR,
+        "simmatch": SimMatch,
         "softmatch": SoftMatch,
         "supervised": Supervised,
         "temporal-ensembling": TemporalEnsembling,

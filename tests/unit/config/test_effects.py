@@ -116,6 +116,7 @@ ALGORITHMS_FIELDS = {
     "rotnet": "name view weak",
     "shrinkmatch": "name threshold targets window shrink momentum weight weak strong",
     "simclr": "name temperature dimensions view weak",
+    "simmatch": "name threshold own_share temperature dimensions projectors window weight instance_weight momentum wait weak strong",
     "softmatch": "name weight weak strong momentum width align",
     "supervised": "name view label_smoothing mix mix_alpha block",
     "temporal-ensembling": "name momentum weight ramp statistics weak",

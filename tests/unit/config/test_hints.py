@@ -36,7 +36,7 @@ from tests.support.command_line import config, mistakes
         (["--dataset", "cifar10"], "dataset: unknown field; that is data (--data cifar10)"),
         (["--num-workers", "3"], "num-workers: unknown field; that is threads, and data.workers for "),
         (["--train.batch-size", "3"], "train.batch-size: unknown field; the labeled images of a step are "),
-        (["--algorithm", "fixmach"], "algorithm.name: 'fixmach' is unknown; did you mean fixmatch? One of enaet, "),
+        (["--algorithm", "fixmach"], "algorithm.name: 'fixmach' is unknown; did you mean fixmatch? One of "),
         (["--data", "cifra10"], "data.name: there is no data set 'cifra10'; did you mean cifar10? "),
         (["--data", "./my-images"], "data.name: there is no data set './my-images'; for a folder of images give --data "
          "folder --data.root ./my-images; "),
