@@ -41,6 +41,8 @@ TOTAL = 20
 """Steps of the schedule; jobs run fewer."""
 ALGORITHM_FIELDS: dict[str, list[str]] = {
     "adamatch": ["--algorithm.ramp", "2", "--algorithm.momentum", "0.5", "--algorithm.window", "3"],
+    "comatch": ["--algorithm.threshold", "0.19", "--algorithm.window", "2", "--algorithm.queue", "1",
+                "--algorithm.graph-threshold", "0.15"],
     "defixmatch": ["--algorithm.threshold", "0.19"],
     "enaet": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
     # With warm-up the thresholds of so few steps are below every confidence.

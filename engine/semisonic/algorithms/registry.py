@@ -3,6 +3,7 @@ registers its own."""
 
 from semisonic.algorithms.adamatch import AdaMatch
 from semisonic.algorithms.base import Algorithm
+from semisonic.algorithms.comatch import CoMatch
 from semisonic.algorithms.defixmatch import DeFixMatch
 from semisonic.algorithms.enaet import EnAET
 from semisonic.algorithms.fixmatch import FixMatch
@@ -33,6 +34,7 @@ ALGORITHMS: Registry[type[Algorithm]] = Registry(
     "algorithm",
     {
         "adamatch": AdaMatch,
+        "comatch": CoMatch,
         "defixmatch": DeFixMatch,
         "enaet": EnAET,
         "fixmatch": FixMatch,

@@ -99,6 +99,7 @@ RESULTS = [
 ]
 ALGORITHMS_FIELDS = {
     "adamatch": "name threshold weight weak strong interpolate ramp momentum window",
+    "comatch": "name threshold own_share temperature dimensions projectors window weight graph_weight graph_threshold queue weak strong",
     "defixmatch": "name threshold weight weak strong",
     "enaet": "name weight ramp temperature alpha views lam block weak slopes most consistency shift quarter_turns degrees translate scale shear enhance patch",
     "fixmatch": "name threshold weight weak strong",

@@ -1,4 +1,4 @@
-"""NT-Xent: the paper's formula, its limits, the shares of ranks, and what it and quarter turns refuse."""
+"""NT-Xent and CoMatch's graphs: the papers' formulas, their limits, the shares of ranks; what they and turns refuse."""
 
 import math
 
@@ -7,7 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semisonic_kernels.contrastive import contrastive_loss, nt_xent, nt_xent_reference
+from semisonic_kernels.contrastive import (
+    contrastive_loss,
+    graph_loss,
+    graph_xent,
+    graph_xent_reference,
+    label_graph,
+    nt_xent,
+    nt_xent_reference,
+)
 from semisonic_kernels.rotate import rotate, rotate_reference, rotations
 from tests.support.algorithms import images
 from tests.support.pretext import xent_by_hand
@@ -23,6 +31,14 @@ def test_compiled_kernels_equal_their_references():
     torch.testing.assert_close(*losses)
     sum(losses).backward()
     torch.testing.assert_close(one.grad, two.grad)
+    pairs = [(views(4).requires_grad_(), views(8, seed=1).requires_grad_()) for _ in range(2)]
+    losses = [
+        call(*pair, edges(4, 8), 0.3) for call, pair in zip((graph_xent, graph_xent_reference), pairs, strict=True)
+    ]
+    torch.testing.assert_close(*losses)
+    sum(losses).backward()
+    for fused, reference in zip(*pairs, strict=True):
+        torch.testing.assert_close(fused.grad, reference.grad)
 
 
 def test_kernels_refuse_what_does_not_fit():
@@ -41,11 +57,24 @@ def test_kernels_refuse_what_does_not_fit():
     ):
         with pytest.raises(ValueError, match=message):
             nt_xent(*wrong)
+    for wrong, message in (
+        ((unit, unit[:, :2], edges(4, 4)), "views must be floating"),
+        ((unit, unit, edges(4, 3)), r"edges must be floating \[4, 4\]"),
+        ((unit, unit, edges(4, 4), 0.0), "temperature must be positive"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            graph_xent(*wrong)
 
 
 def views(count: int, width: int = 5, seed: int = 0) -> Tensor:
     bits = torch.Generator().manual_seed(seed)
     return F.normalize(torch.randn(count, width, dtype=torch.float64, generator=bits), dim=1)
+
+
+def edges(rows: int, columns: int) -> Tensor:
+    """Some of them 0."""
+    drawn = torch.rand(rows, columns, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    return torch.where(drawn < 0.4, 0.0, drawn) + torch.eye(rows, columns)
 
 
 @pytest.mark.parametrize("call", [nt_xent.__wrapped__, nt_xent_reference])
@@ -82,3 +111,50 @@ def test_the_ranks_shares_add_up_to_the_whole(call):
     torch.testing.assert_close(sum(losses) / 2, call(alone, alone, 0, 0.4))
     (sum(losses) / 2).backward()
     torch.testing.assert_close(shared.grad, alone.grad)
+
+
+@pytest.mark.parametrize("call", [graph_xent.__wrapped__, graph_xent_reference])
+def test_graph_xent_is_the_paper_s_formula(call):
+    pairs = [(views(4).requires_grad_(), views(6, seed=1).requires_grad_()) for _ in range(2)]
+    loss = call(*pairs[0], edges(4, 6), 0.3)
+    first, second = pairs[1]
+    expected = torch.zeros((), dtype=torch.float64)
+    for i in range(4):
+        weights = edges(4, 6)[i] / edges(4, 6)[i].sum()
+        scores = torch.stack([(first[i] @ second[j] / 0.3).exp() for j in range(6)])
+        expected = expected - sum(weights[j] * (scores[j] / scores.sum()).log() for j in range(6)) / 4
+    torch.testing.assert_close(loss, expected)
+    loss.backward(), expected.backward()
+    for one, two in zip(*pairs, strict=True):
+        torch.testing.assert_close(one.grad, two.grad)
+
+
+def test_graphs_of_labels_have_a_loop_at_every_sample_and_no_weak_edges():
+    labels = torch.tensor([[0.9, 0.1], [1.0, 0.0], [0.5, 0.5], [0.0, 1.0]], dtype=torch.float64)
+    expected = torch.tensor([[1.0, 0.9, 0, 0], [0.9, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=torch.float64)
+    torch.testing.assert_close(label_graph(labels, labels, 0, 0.8), expected)
+    torch.testing.assert_close(label_graph(labels[2:], labels, 2, 0.8), expected[2:])
+
+
+def test_of_orthogonal_labels_the_graph_s_loss_is_info_nce():
+    """CoMatch (b): the graph is the identity."""
+    labels, first, second = torch.eye(5, dtype=torch.float64), views(5), views(5, seed=1)
+    assert torch.equal(label_graph(labels, labels, 0, 0.8), labels)
+    expected = F.cross_entropy(first @ second.T / 0.2, torch.arange(5))
+    torch.testing.assert_close(graph_loss(first, second, labels), expected)
+
+
+def test_the_ranks_shares_of_a_graph_add_up_to_the_whole():
+    """Two ranks against one; value, and gradient as summed by the gather."""
+    labels = (4 * views(6, 3, seed=2)).softmax(-1)
+    (first, second), (alone_first, alone_second) = ([views(6, seed=k).requires_grad_() for k in range(2)] for _ in "ab")
+    whole = graph_loss(alone_first, alone_second, labels, 0.2, 0.5)
+    whole.backward()
+    halves = [
+        graph_xent(first[rank : rank + 3], second, label_graph(labels[rank : rank + 3], labels, rank, 0.5), 0.2)
+        for rank in (0, 3)
+    ]
+    torch.testing.assert_close(sum(halves) / 2, whole)
+    (sum(halves) / 2).backward()
+    torch.testing.assert_close(first.grad, alone_first.grad)
+    torch.testing.assert_close(second.grad, alone_second.grad)
