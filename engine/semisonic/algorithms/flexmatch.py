@@ -88,10 +88,10 @@ class FlexMatch(WeakStrong):
 
     @classmethod
     def paper_settings(cls, setting: Setting) -> Changes:
-        """FlexMatch: FixMatch's settings, thresholds by class. On SVHN its low thresholds hurt.
+        """FlexMatch: FixMatch's settings, thresholds by class, TorchSSL's strong view. On SVHN low thresholds hurt.
 
         Cost: 1. Error [T]: CIFAR-10 4.97 +- 0.06 (40), 4.98 (250), 4.19 (4,000); CIFAR-100 39.94 +- 1.62 (400), 26.49
-        (2,500), 21.90 (10,000); SVHN 8.19 +- 3.2 (40), 6.59 (250), 6.72 (1,000); STL-10 5.77 (1,000). Pre-trained
-        transformers, as [U], with USB's strong view: the recipes usb-*.
+        (2,500), 21.90 (10,000); SVHN (extra) 8.19 +- 3.2 (40), 6.59 (250), 6.72 (1,000); STL-10 5.77 (1,000).
+        Pre-trained transformers, as [U]: the recipes usb-*.
         """
-        return {"algorithm": {"strong": "usb"}} if setting.usb else {}
+        return {"algorithm": {"strong": "usb"}} if setting.usb or setting.paper else {}

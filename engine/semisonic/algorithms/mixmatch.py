@@ -11,9 +11,12 @@
 Since lam' is at least 1/2, the first B mixed images match the labeled targets, and so on.
 
 Two forwards in training mode: the K views of the guess, which moves no running statistics, and all mixed images, which
-tracks. The paper's interleaving gives each sub-batch of B images a share of all groups; here one batch holds all.
-The paper trains with Adam at a constant rate of 0.002 and decoupled weight decay (0.02 times the rate), as `optim` can
-be set, and evaluates the EMA (0.999). Weights of the paper: 75 CIFAR-10, 150 CIFAR-100, 250 SVHN, 50 STL-10.
+tracks. The paper trains with Adam at a constant rate of 0.002 and decoupled weight decay (0.02 times the rate), as
+`optim` can be set, and evaluates the EMA (0.999). Its weights: 75 CIFAR-10, 150 CIFAR-100, 250 SVHN, 50 STL-10.
+What differs from it: its interleaving gives each sub-batch of B images a share of all groups, of which the first alone
+moves the running statistics, and here one batch holds all. Partners come from an image's own block of the global batch
+(`block`) and not from all of it, so that ranks change nothing. Each image has a lam of its own, as in their code.
+Their errors are medians of the last 20 checkpoints; a run here reports its last one.
 Shape suffixes: B labeled batch, U unlabeled batch, K views, N = B + KU all images, C classes.
 """
 
@@ -149,9 +152,8 @@ class MixMatch(Algorithm):
     def paper_settings(cls, setting: Setting) -> Changes:
         """MixMatch: 64 + 64 images, Adam 0.002, weight 75 (CIFAR-100 150, SVHN 250, STL-10 50), ramp of 16,000 steps.
 
-        Cost: 0.24. Error: CIFAR-10 47.54 +- 11.50 (40), 11.05 +- 0.86 (250), 6.42 +- 0.10 (4,000) [F]; CIFAR-100 67.61+
-        (400), 39.94+ (2,500), 28.31+ (10,000) [F]; SVHN 42.55+ (40), 3.98+ (250), 3.50+ (1,000) [F], 3.78 (250), 3.27
-        (1,000) [M]; STL-10 10.41 (1,000) [F].
+        Cost: 0.24. Error [M]: CIFAR-10 11.08 +- 0.87 (250), 6.24 +- 0.06 (4,000); SVHN 3.78 (250), 3.27 (1,000);
+        STL-10 10.18 +- 1.46 (1,000). FixMatch's authors and TorchSSL have SGD, alpha 0.5 and weight 100.
         """
         own = {"weight": UNLABELED_WEIGHTS.get(setting.recipe, 75.0)} | setting.ramp() | setting.block()
         return (ONE_TO_ONE | ADAM if setting.paper else {}) | {"algorithm": own}

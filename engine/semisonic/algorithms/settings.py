@@ -8,9 +8,16 @@ batch and optimizer stay, and ramps that the papers state in steps are cut to 0.
 What the docstrings of `paper_settings` quote:
 Costs are estimated from the images that a step sends forward and backward, as shares of FixMatch's on the same network
 (with WRN-28-2 at 32 px 617 G multiply-adds a step, 1.3e18 operations in 2^20 steps); `--plan` measures. Errors are in
-per cent, with the number of labels in brackets. Sources: [F] the FixMatch paper, table 2; [T] TorchSSL's tables (best
-accuracy of the run); [U] USB's classic_cv tables; [M] the MixMatch paper; others are named. + marks numbers that were
-quoted from memory.
+per cent, with the number of labels in brackets, and stand beside the settings that they belong to. Sources: [F] the
+FixMatch paper, table 2; [T] TorchSSL's tables and [U] USB's classic_cv ones, both of the best accuracy of a run; [M]
+the MixMatch paper, as EnAET's repository gives its numbers; others are named. + marks numbers quoted from memory.
+
+What belongs to all settings of a source:
+* [T] and [U] have `usb` as strong view: three operations, and Cutout in a fixed color.
+* SVHN: [F] and [M] train without the extra images, as the recipe does. [T] and [U] train with them, and with flips,
+  which digits do not survive: --data.svhn-extra true --data.flip true. "(extra)" marks their errors.
+* All train in float32, whatever the hardware: --precision fp32.
+* The unlabeled images of STL-10 hold copies of test images, which flatter every method.
 Command: accelerate launch launch/train.py --data DATA --algorithm NAME --data.labels N
 """
 

@@ -104,7 +104,7 @@ class UDA(WeakStrong):
         """Unsupervised data augmentation: FixMatch's batch and optimizer, threshold 0.8, temperature 0.4, no annealing.
 
         Cost: 1. Error [F]: CIFAR-10 29.05 +- 5.93 (40), 8.82 +- 1.08 (250), 4.88 +- 0.18 (4,000); CIFAR-100 59.28
-        (400), 33.13 (2,500), 24.50+ (10,000); SVHN 52.63+ (40), 5.69+ (250), 2.46+ (1,000); STL-10 7.66 (1,000). [T]:
-        CIFAR-10 10.62, 5.16, 4.29.
+        (400), 33.13 (2,500), 24.50+ (10,000); SVHN 52.63+ (40), 5.69+ (250), 2.46+ (1,000); STL-10 7.66 (1,000). With
+        --algorithm.strong usb [T]: CIFAR-10 10.62 (40), 5.16 (250), 4.29 (4,000).
         """
         return {}

@@ -1,6 +1,7 @@
 """What a paper changes of a recipe: documented, by data set, and shortened for short runs."""
 
 import inspect
+import math
 import re
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.algorithms.settings import PAPER_RECIPES, Setting
+from semisonic.algorithms.vat import EPS, PAPER_SVHN
 from tests.support.recipes import chosen
 
 pytestmark = pytest.mark.usefixtures("no_files")
@@ -34,7 +36,7 @@ def test_settings_that_depend_on_the_data_set():
     assert changed("ict", "cifar10")["batch"] == {"labeled": 100, "unlabeled_ratio": 1}
     assert changed("ict", "cifar10")["algorithm"] == {"block": 25}
     assert changed("ict", "svhn")["algorithm"] == {"alpha": 0.1, "block": 25}
-    assert changed("temporal-ensembling", "svhn")["algorithm"] == {"weight": 100.0}
+    assert changed("temporal-ensembling", "svhn")["algorithm"] == {"statistics": "labeled", "weight": 100.0}
     assert [changed("enaet", data)["algorithm"]["weight"] for data in PAPER_RECIPES] == [75, 150, 250, 50]
     ict, simclr = changed("ict", "cifar10")["optim"], changed("simclr", "cifar10")["optim"]
     assert (ict["weight_decay"], ict["nesterov"], ict["schedule"]) == (1e-4, False, "ict")
@@ -42,6 +44,45 @@ def test_settings_that_depend_on_the_data_set():
     mpl = changed("mpl", "cifar10")
     assert (mpl["steps"], mpl["batch"]["labeled"], mpl["optim"]["lr"]) == (300_000, 128, 0.05)
     assert mpl["ema"] == {"decay": 0.995}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_errors_stand_beside_the_settings_that_they_belong_to(name: str):
+    """Those of TorchSSL and USB: its strong view, running statistics of labeled images alone, SVHN with extra images."""
+    text = inspect.getdoc(ALGORITHMS[name].paper_settings) or ""
+    if (
+        not (quoted := re.search(r"Error[^.:]* \[[TU]\][^:]*: (.*)", text, re.DOTALL))
+        or "recipes usb-*." in text[: quoted.end()]
+    ):
+        return
+    cfg = chosen("cifar10", name).algorithm
+    assert getattr(cfg, "strong", "usb") == "usb" and getattr(cfg, "statistics", "labeled") == "labeled"
+    assert "SVHN" not in quoted[1] or "SVHN (extra)" in quoted[1]
+
+
+def test_statistics_are_those_of_the_code_whose_errors_are_quoted():
+    for name in ("pi-model", "pseudo-label", "mean-teacher", "temporal-ensembling", "vat"):
+        for data in PAPER_RECIPES:
+            assert chosen(data, name).algorithm.statistics == "labeled", name
+        if name != "vat":
+            assert chosen("digits", name).algorithm.statistics == "all"
+
+
+def test_svhn_has_its_extra_images_where_its_authors_had():
+    """FixMatch's had none."""
+    cfg = chosen("svhn", "fixmatch")
+    assert (cfg.data.svhn_extra, cfg.data.flip) == (False, None)
+    assert all(not chosen("svhn", name).data.svhn_extra for name in ALGORITHMS)  # one split for all that are compared
+
+
+def test_perturbations_have_a_length_for_each_data_set():
+    assert {data: chosen(data, "vat").algorithm.eps for data in (*PAPER_RECIPES, "digits")} == EPS
+    assert EPS == {"cifar10": 6.0, "cifar100": 6.0, "svhn": 6.0, "stl10": 6.0, "digits": 3.0}
+    # The paper's own for SVHN, on pixels from -1/2 to 1/2, in deviations of the engine's images.
+    deviation = math.dist((0, 0, 0), TORCHVISION_SETS["svhn"].std) / 3**0.5
+    assert (
+        (3.5 / deviation, 2.5 / deviation) == pytest.approx(PAPER_SVHN, rel=1e-3) == pytest.approx((20, 14.2), abs=0.1)
+    )
 
 
 def test_short_runs_have_short_ramps():
