@@ -53,6 +53,10 @@ class ShrinkMatch(WeakStrong, MeanWindow):
     share: Tensor
     """e_t after the last step, 0-d."""
 
+    @classmethod
+    def aligns(cls, cfg: ShrinkMatchConfig) -> bool:
+        return cfg.window > 0
+
     def setup(self, info: Info) -> None:
         width: Any = self.network.feature_dim
         self.auxiliary = auxiliary_head(width, info.classes)

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from semisonic.algorithms.adamatch import USB, AdaMatch, interpolated
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.ramps import cosine_ramp
+from semisonic.check import properties
+from semisonic.check.tiny import Subject
 from semisonic.contract import Batch
 from semisonic_kernels import collectives
 from tests.support.algorithms import batch, frozen, gradients, images, make, same
@@ -210,6 +212,7 @@ def test_separate_weak_views_leave_the_equations_as_they_are():
     """With frozen statistics it makes no difference which forward a view is in."""
     joint, separate = skewed(ramp=0.0), skewed(ramp=0.0, weak_pass="separate")
     assert same(gradients(joint, of()), gradients(separate, of()))
+    properties.loss_writes_no_state(Subject(AdaMatch, {"weak_pass": "separate"}))
 
 
 def test_usb_s_variant_has_one_labeled_view_and_no_draws():
