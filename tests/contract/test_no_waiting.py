@@ -32,6 +32,7 @@ def test_waiting_is_noticed(wrong):
 FIELDS: dict[str, list[dict[str, object]]] = {
     "fixmatch": [{}, {"weak_pass": "separate"}],
     "freematch": [{}, {"quantile": 0.8}],
+    "dash": [{"rule": name} for name in ("official", "usb")],
     "policy-mixmatch": [{"policy": name} for name in ("staged", "percentile-held-out", "manual", "mixed")],
     "refixmatch": [{}, {"thresholds": "flexmatch"}],
     "shrinkmatch": [{}, {"window": 0}],

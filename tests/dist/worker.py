@@ -43,6 +43,8 @@ ALGORITHM_FIELDS: dict[str, list[str]] = {
     "adamatch": ["--algorithm.ramp", "2", "--algorithm.momentum", "0.5", "--algorithm.window", "3"],
     "comatch": ["--algorithm.threshold", "0.19", "--algorithm.window", "2", "--algorithm.queue", "1",
                 "--algorithm.graph-threshold", "0.15"],
+    "dash": ["--algorithm.epoch", "1.25", "--algorithm.warm-up", "0.8", "--algorithm.fall-every", "0.25",
+             "--algorithm.floor", "1.66"],
     "defixmatch": ["--algorithm.threshold", "0.19"],
     "enaet": ["--algorithm.block", "2", "--algorithm.ramp", "2"],
     # With warm-up the thresholds of so few steps are below every confidence.

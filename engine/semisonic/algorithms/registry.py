@@ -4,6 +4,7 @@ registers its own."""
 from semisonic.algorithms.adamatch import AdaMatch
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.comatch import CoMatch
+from semisonic.algorithms.dash import Dash
 from semisonic.algorithms.defixmatch import DeFixMatch
 from semisonic.algorithms.enaet import EnAET
 from semisonic.algorithms.fixmatch import FixMatch
@@ -35,6 +36,7 @@ ALGORITHMS: Registry[type[Algorithm]] = Registry(
     {
         "adamatch": AdaMatch,
         "comatch": CoMatch,
+        "dash": Dash,
         "defixmatch": DeFixMatch,
         "enaet": EnAET,
         "fixmatch": FixMatch,

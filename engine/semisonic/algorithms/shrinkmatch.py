@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from semisonic.algorithms.add_on import LOGITS
-from semisonic.algorithms.alignment import MeanWindow
+from semisonic.algorithms.alignment import MeanWindow, alignment, mean_prediction
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics, seen_by
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.algorithms.weak_strong import WeakStrong, WeakStrongConfig
@@ -30,6 +30,9 @@ from semisonic.contract import Batch, Guess, Info, Seen, StepOutput
 from semisonic.models.norm import BatchNorm1d
 from semisonic_kernels import collectives
 from semisonic_kernels.losses import consistency_loss, shrunk_cross_entropy
+
+SMALLEST = 1e-30
+"""Of what a logarithm is taken, where a class has no probability at all."""
 
 
 class ShrinkMatchConfig(WeakStrongConfig):
@@ -90,10 +93,10 @@ class ShrinkMatch(WeakStrong, MeanWindow):
     def guess(self, weak: Seen) -> tuple[Guess, Tensor]:
         """The guess, whose softmax is q, and the global batch's mean prediction [C] before its alignment."""
         logits_UC = self.guessed_logits(weak).detach()
-        mean_C = collectives.mean(logits_UC.softmax(-1).mean(0))
+        mean_C = mean_prediction(logits_UC)
         if self.cfg.window:
-            running_C = self.running(mean_C)
-            logits_UC = logits_UC - running_C.clamp(min=torch.finfo(running_C.dtype).tiny).log()
+            uniform_C = torch.full_like(mean_C, 1 / self.info.classes)
+            logits_UC = logits_UC + alignment(uniform_C, self.running(mean_C), SMALLEST)
         guess = self.guess_from(logits_UC, self.cfg.threshold)
         return (guess._replace(targets=logits_UC.softmax(-1)) if self.cfg.targets == "soft" else guess), mean_C
 

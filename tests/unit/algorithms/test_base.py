@@ -73,6 +73,9 @@ RAMPS: list[tuple[str, dict[str, object], float]] = [
     ("policy-mixmatch", {"policy": "mixed", "ramp": 0.1}, 100),
     ("policy-mixmatch", {"policy": "manual", "fall": 0.5}, 500),
     ("policy-mixmatch", {"policy": "fixed", "fall": 0.5}, 0),
+    ("dash", {"epoch": 0.001}, 1 + 9 * 20),
+    ("dash", {"epoch": 2, "rule": "usb", "warm_up": 5, "fall_every": 3, "gamma": 10}, 2 * (5 + 3 * 2)),
+    ("dash", {"epoch": 2, "gamma": 1}, 20),
     ("mpl", {}, 10 + 16),
     ("mpl", {"uda_steps": 500}, 500),
     ("mpl", {"uda_steps": 500, "variant": "plain", "wait": 3, "warm_up": 4}, 7),
@@ -90,5 +93,5 @@ def test_an_algorithm_says_when_its_ramps_are_over(name: str, fields: dict[str, 
 def test_every_field_of_a_ramp_is_known_to_what_says_when_it_is_over():
     """A new algorithm with one of these fields states `ramped`, or has it from the field `ramp`."""
     for name, kind in ALGORITHMS.items():
-        fields = {"fall", "wait", "annealing", "uda_steps"} & kind.Config.model_fields.keys()
+        fields = {"fall", "fall_every", "wait", "annealing", "uda_steps"} & kind.Config.model_fields.keys()
         assert not fields or "ramped" in vars(kind), f"{name}: {fields}"

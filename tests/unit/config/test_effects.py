@@ -100,6 +100,7 @@ RESULTS = [
 ALGORITHMS_FIELDS = {
     "adamatch": "name threshold weight weak strong interpolate ramp momentum window",
     "comatch": "name threshold own_share temperature dimensions projectors window weight graph_weight graph_threshold queue weak strong",
+    "dash": "name rule epoch warm_up fall_every gamma floor temperature weight weak strong",
     "defixmatch": "name threshold weight weak strong",
     "enaet": "name weight ramp temperature alpha views lam block weak slopes most consistency shift quarter_turns degrees translate scale shear enhance patch",
     "fixmatch": "name threshold weight weak strong",
@@ -232,6 +233,8 @@ def test_what_runs_did_before_a_field_was_there_is_decided():
         (["--algorithm", "mean-teacher", "--algorithm.ramp", "40"], []),
         (["--algorithm", "uda"], []),
         (["--algorithm", "uda", "--algorithm.annealing", "exp"], ["algorithm.annealing"]),
+        (["--algorithm", "dash", "--algorithm.epoch", "0.01"], ["algorithm.epoch"]),
+        (["--algorithm", "dash", "--algorithm.epoch", "40"], []),
         (["--algorithm", "mpl", "--algorithm.uda-steps", "null"], ["algorithm.uda_steps", "algorithm.wait", "algorithm.warm_up"]),
         (["--algorithm", "mpl", "--algorithm.wait", "1", "--algorithm.warm-up", "1", "--algorithm.uda-steps", "1"], []),
         (["--algorithm", "enaet"], ["algorithm.slopes"]),
