@@ -45,7 +45,7 @@ START: dict[str, Fields] = {"fixmatch": {"algorithm.threshold": 0.3}}
 FULL: dict[str, Fields] = {
     "adamatch": {"algorithm.ramp": 0, "algorithm.momentum": 0.5, "algorithm.window": 3},
     # After a warm-up of one step the threshold falls so far that the labels are hard in the end.
-    "dash": {"algorithm.epoch": 1.25, "algorithm.warm_up": 0.8, "algorithm.floor": 1.8},
+    "dash": {"algorithm.epoch": 1.25, "algorithm.warm_up": 0.8, "algorithm.fall_every": 0.25, "algorithm.floor": 1.8},
     "defixmatch": {"algorithm.threshold": 0.14},
     # So steep that the decoders' weights are at their most from the second step on; at the first they are always 0.
     "enaet": {"algorithm.ramp": 0, "algorithm.slopes": "1e6,1e6,1e6,1e6,1e6"},
@@ -64,7 +64,7 @@ FULL: dict[str, Fields] = {
     "pseudo-label": {"algorithm.ramp": 0, "algorithm.threshold": 0.14},
     "refixmatch": {"algorithm.threshold": 0.14},
     "remixmatch": {"algorithm.ramp": 0},
-    "shrinkmatch": {"algorithm.threshold": 0.14},
+    "shrinkmatch": {"algorithm.threshold": 0.12},
     "softmatch": {"algorithm.momentum": 0.5},
     # Only an image that was seen before has a target: four steps are a pass over the pool.
     "temporal-ensembling": {"algorithm.ramp": 0, "batch.unlabeled_ratio": 45},
