@@ -46,7 +46,7 @@ class Rank(Engine):
 
     def measure(self, what: str, seconds: float) -> Reading:
         if what == "count":
-            return {"count": count_step(self.trainer, self.batch) | {"images_per_step": self.trainer.images_per_step}}
+            return {"count": count_step(self.trainer, self.batch) | {"images_per_step": self.trainer.images.largest}}
         if what == "all_reduce":
             return {"all_reduce": self.all_reduce_times(seconds)}
         action = self.step if what == "step" else self.end_to_end

@@ -68,6 +68,10 @@ class Auxiliary(AddOn):
     def takes_micro_batches(cls, cfg: AuxiliaryConfig) -> bool:
         return not cfg.simclr  # the negatives are those of the whole batch
 
+    @classmethod
+    def takes_growing_batches(cls, cfg: AuxiliaryConfig) -> bool:
+        return not cfg.simclr  # and their number is part of the task
+
     def setup(self, algorithm: Algorithm, info: Info) -> None:
         width: Any = algorithm.network.feature_dim
         if self.cfg.rotation:

@@ -46,6 +46,13 @@ class Composition:
             f"addons.{addon.name}" for addon in self.addons if not addon.kind.takes_micro_batches(addon.cfg)
         ]
 
+    def bound_to_a_size(self) -> list[str]:
+        """What keeps the unlabeled batch from growing, by the names of what it belongs to."""
+        found = [] if self.kind.takes_growing_batches(self.cfg) else [str(self.cfg.name)]
+        return found + [
+            f"addons.{addon.name}" for addon in self.addons if not addon.kind.takes_growing_batches(addon.cfg)
+        ]
+
     def problems(self) -> list[str]:
         """What speaks against these add-ons, one line each naming its field."""
         problems = list(self.refused)

@@ -100,6 +100,11 @@ class AddOn(nn.Module):
         return True
 
     @classmethod
+    def takes_growing_batches(cls, cfg: Any) -> bool:
+        """False where state or a loss of its own depends on how many unlabeled images a step has."""
+        return True
+
+    @classmethod
     def depends_on_steps(cls, cfg: Any) -> list[str]:
         """Fields by which, as configured, a step depends on the number of steps of the whole run."""
         return shares_of_the_run(cfg, "ramp")

@@ -39,6 +39,9 @@ class Algorithm(AveragedNetwork):
     """Parts with an optimizer of their own. `role_module(name)` is what the trainer wraps."""
     micro_batches: ClassVar[bool] = True
     """False where a loss couples all samples of the batch, so that slices of it mean something else."""
+    growing_batches: ClassVar[bool] = True
+    """False where state or a loss depends on how many unlabeled images a step has, so that they may not grow in number
+    over the run."""
     inner_gradients: ClassVar[bool] = False
     """True where a loss takes a gradient itself (`gradients.input_gradient`), inside which no graph may be cut."""
     own_task: ClassVar[bool] = False
@@ -125,6 +128,11 @@ class Algorithm(AveragedNetwork):
     def aligns(cls, cfg: Any) -> bool:
         """Whether the method aligns the distribution of its guesses itself, as configured."""
         return False
+
+    @classmethod
+    def takes_growing_batches(cls, cfg: Any) -> bool:
+        """Whether the number of unlabeled images of a step may grow over the run, as configured."""
+        return cls.growing_batches
 
     @classmethod
     def ramped(cls, cfg: Any, steps: int) -> float:

@@ -43,6 +43,7 @@ class SimCLR(Pretext):
     Config = SimCLRConfig
     cfg: SimCLRConfig
     micro_batches = False  # the negatives are those of the whole batch
+    growing_batches = False  # their number is part of the task
 
     @classmethod
     def views(cls, cfg: SimCLRConfig) -> Views:

@@ -12,6 +12,7 @@ from semisonic.config.execution import Execution, settle
 from semisonic.config.expectations import expectation_problems
 from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import CALLS_AHEAD, steps_per_call
+from semisonic.data.loading.sizes import MOST_STAGES
 from semisonic.data.sets import registry as data_sets
 from semisonic.data.views.registry import build_view
 from semisonic.data.views.view import Geometry
@@ -70,6 +71,25 @@ def _batch_problems(cfg: RunConfig, world_size: int) -> list[str]:
                 f"{field}: {size} {images} images do not divide over {world_size} ranks x {cfg.batch.micro} "
                 f"micro-batches; take a multiple of {share}"
             )
+    return problems or _growth_problems(cfg, world_size)
+
+
+def _growth_problems(cfg: RunConfig, world_size: int) -> list[str]:
+    """What speaks against an unlabeled batch that grows."""
+    if cfg.batch.unlabeled_schedule == "constant":
+        return []
+    problems = [
+        f"batch.unlabeled_schedule: {name} depends on how many unlabeled images a step has; use constant"
+        for name in cfg.composition.bound_to_a_size()
+    ]
+    unlabeled, stages, share = cfg.batch.unlabeled, cfg.batch.unlabeled_stages, world_size * cfg.batch.micro
+    if unlabeled % (stages * share):
+        fitting = [str(n) for n in range(2, MOST_STAGES + 1) if unlabeled % (n * share) == 0]
+        parts = f"{world_size} ranks x {cfg.batch.micro} micro-batches"
+        problems.append(
+            f"batch.unlabeled_stages: {unlabeled} unlabeled images in {stages} equal stages do not divide over {parts}; "
+            + (f"take {' or '.join(fitting)}" if fitting else "use batch.unlabeled_schedule=constant")
+        )
     return problems
 
 
@@ -165,7 +185,9 @@ def _algorithm_problems(cfg: RunConfig, world_size: int, shares_known: bool) -> 
     if cfg.batch.micro > 1 and (couplings := cfg.composition.couplings()):
         problems.append(f"batch.micro: {couplings[0]} couples all samples of a batch; use 1")
     elif shares_known:
-        problems += algorithm.problems(cfg.algorithm, cfg.batch.labeled // share, cfg.batch.unlabeled // share)
+        sizes = cfg.unlabeled_sizes.sizes
+        found = [algorithm.problems(cfg.algorithm, cfg.batch.labeled // share, size // share) for size in sizes]
+        problems += dict.fromkeys(line for lines in found for line in lines)
     if algorithm.reads_held_out(cfg.algorithm) and not cfg.data.held_out:
         problems.append(
             f"data.held_out: {cfg.algorithm.name} as configured reads the accuracy on held-out images, of which there "

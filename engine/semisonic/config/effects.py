@@ -29,7 +29,8 @@ def steps_planned_by(cfg: RunConfig) -> dict[str, object]:
 
     Without any, a run of more steps begins as one of fewer steps does.
     """
-    schedule = {} if cfg.optim.schedule == "constant" else {"optim.schedule": cfg.optim.schedule}
+    schedules = {"optim.schedule": cfg.optim.schedule, "batch.unlabeled_schedule": cfg.batch.unlabeled_schedule}
+    schedule: dict[str, object] = {name: value for name, value in schedules.items() if value != "constant"}
     composition = cfg.composition
     sections: dict[str, tuple[Any, Any]] = {"algorithm": (composition.kind, composition.cfg)}
     sections |= {f"addons.{addon.name}": (addon.kind, addon.cfg) for addon in composition.addons}

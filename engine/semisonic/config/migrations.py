@@ -82,6 +82,9 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "algorithm.labels": "argmax",
         "algorithm.labeled": "weak",
         "algorithm.teacher_warm_up": 0,
+        "batch.unlabeled_bend": 0.7,
+        "batch.unlabeled_schedule": "constant",
+        "batch.unlabeled_stages": 8,
     },
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;

@@ -17,6 +17,7 @@ from semisonic.config.dump import written
 from semisonic.config.execution import Execution, Precision, Surroundings, settle, settle_precision
 from semisonic.config.sections import addon_sections, addons_model, algorithm_section
 from semisonic.contract import Views
+from semisonic.data.loading.sizes import MOST_STAGES, Sizes
 from semisonic.data.sets.base import DataConfig
 from semisonic.distributed.deepspeed import ParallelConfig, read_deepspeed
 from semisonic.distributed.watchdog import HealthConfig
@@ -36,7 +37,15 @@ class BatchConfig(Config):
     labeled: int = Field(64, ge=1, le=2**20)
     """Labeled images of a step, over all ranks together."""
     unlabeled_ratio: int | float = Field(7, ge=1, le=10_000)
-    """Unlabeled images of a step for each labeled one (mu); as 2.5, where that makes a whole number of images."""
+    """Unlabeled images of a step for each labeled one (mu); as 2.5, where that makes a whole number of images. Of a batch
+    that grows, those of its last steps."""
+    unlabeled_schedule: Literal["constant", "growing"] = "constant"
+    """constant: every step has as many unlabeled images. growing: the first steps have few, and ever later ones more, up
+    to `unlabeled_ratio`; a run of as many steps reads fewer images."""
+    unlabeled_stages: int = Field(8, ge=2, le=MOST_STAGES)
+    """Sizes of a growing batch, evenly spaced: the first is this part of the last. Each is compiled by itself."""
+    unlabeled_bend: float = Field(0.7, ge=0, le=0.99)
+    """How late a growing batch grows: 0 = evenly over the run; 0.7 = over all its steps 0.31 of the largest batch."""
     micro: int = Field(1, ge=1, le=2**20)
     """Micro-batches a step is split into (gradient accumulation); each takes its share of all streams."""
     balanced: bool = False
@@ -48,8 +57,14 @@ class BatchConfig(Config):
 
     @property
     def unlabeled(self) -> int:
-        """Unlabeled images of a step, over all ranks together."""
+        """Unlabeled images of a step, over all ranks together; of a batch that grows the most."""
         return round(self.labeled * self.unlabeled_ratio)
+
+    def unlabeled_sizes(self, steps: int) -> Sizes:
+        """Unlabeled images of every step of a run of so many, over all ranks together."""
+        if self.unlabeled_schedule == "constant":
+            return Sizes.constant(self.unlabeled)
+        return Sizes.growing(self.unlabeled, self.unlabeled_stages, self.unlabeled_bend, steps)
 
 
 class EvalConfig(Config):
@@ -178,6 +193,28 @@ class RunConfig(Config):
     def views(self) -> Views:
         """Everything that is read of the images in a step, for the algorithm and its add-ons."""
         return self.composition.views
+
+    @property
+    def unlabeled_sizes(self) -> Sizes:
+        """Unlabeled images of every step, over all ranks together."""
+        return self.batch.unlabeled_sizes(self.steps)
+
+    @property
+    def largest_steps(self) -> "RunConfig":
+        """The same run with every step as large as its largest."""
+        return self.model_copy(update={"batch": self.batch.model_copy(update={"unlabeled_schedule": "constant"})})
+
+    @property
+    def image_sizes(self) -> Sizes:
+        """Images that every step reads of all streams, over all ranks together; each once, whatever views it has."""
+        views, batch, grown = self.views, self.batch, self.unlabeled_sizes
+        labeled = batch.labeled if views.labeled else 0
+        others = labeled + sum(stream.size(batch.labeled) for stream in views.streams.values())
+        return (
+            Sizes(grown.starts, tuple(others + size for size in grown.sizes))
+            if views.unlabeled
+            else Sizes.constant(others)
+        )
 
     # What is settled once: these look at the process and at a file when they are asked first, and not again.
 

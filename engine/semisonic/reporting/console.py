@@ -19,6 +19,7 @@ from rich.text import Text
 from semisonic.checkpoint.atomic_files import write_bytes
 from semisonic.config.run_config import RunConfig
 from semisonic.contract import Rank
+from semisonic.data.loading.sizes import Sizes
 from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.shown import description
 from semisonic.data.sets.splits import Split
@@ -106,10 +107,12 @@ class Console:
         world_size = rank.world_size
         batch, views = cfg.batch, cfg.views
         epoch, size = (split.unlabeled, batch.unlabeled) if views.unlabeled else (split.labeled, batch.labeled)
-        share = world_size * batch.micro
+        share, grown = world_size * batch.micro, cfg.unlabeled_sizes
+        grows = len(grown.sizes) > 1 and bool(views.unlabeled)
 
-        def images(labeled: int, unlabeled: int) -> str:
-            return f"{labeled} labeled" + (f" + {unlabeled} unlabeled" if views.unlabeled else "")
+        def images(share: int) -> str:
+            unlabeled = f"{grown.smallest // share} to " * grows + f"{grown.largest // share}"
+            return f"{batch.labeled // share} labeled" + (f" + {unlabeled} unlabeled" if views.unlabeled else "")
 
         compiled = {
             "whole": "one graph (the first steps compile)",
@@ -126,9 +129,11 @@ class Console:
             "algorithm": " ".join(f"{key}={value}" for key, value in cfg.algorithm.model_dump().items()),
             "model": cfg.model.name,
             **({"starts from": cfg.starting_weights} if cfg.starting_weights else {}),
-            "steps": f"{cfg.steps:,}; an epoch of the pool is {math.ceil(len(epoch) / size):,}",
-            "global batch": images(batch.labeled, batch.unlabeled),
-            "of a rank": images(batch.labeled // share, batch.unlabeled // share),
+            "steps": f"{cfg.steps:,}; an epoch of the pool is {math.ceil(len(epoch) / size):,}"
+            + (f" of the last, {math.ceil(len(epoch) / grown.smallest):,} of the first" if grows else ""),
+            "global batch": images(1),
+            "of a rank": images(share),
+            **({"batch grows": _growth(cfg, grown)} if grows else {}),
             "ranks": f"{world_size}, each with {batch.micro} micro-batch{'es' if batch.micro > 1 else ''} a step"
             + (f"; DeepSpeed ZeRO-{stage}" if stage else "; DDP" if world_size > 1 else ""),
             "device": f"{device.type}, {threads} CPU {'thread' if threads == 1 else 'threads'} a rank",
@@ -183,6 +188,14 @@ class Console:
             chosen = summary["held_out_selected"]
             self.print(f"Chosen on the held-out images: step {chosen['step']:,}, test {chosen['test_top1']:.2f} %")
         self.print(f"In {folder}; more metrics: semisonic evaluate {folder}")
+
+
+def _growth(cfg: RunConfig, sizes: Sizes) -> str:
+    """How the unlabeled batch grows, and what that costs at start-ups."""
+    stages = ", ".join(f"{size} from step {start:,}" for start, size in zip(sizes.starts, sizes.sizes, strict=True))
+    read = f"{sizes.before(cfg.steps) / (cfg.steps * sizes.largest):.0%} of the images that a constant one would read"
+    each = [name for name, there in (("compiled", cfg.compiled), ("recorded", cfg.replayed != "off")) if there]
+    return f"{stages}; {read}" + (f"; each size is {' and '.join(each)} when its steps begin" if each else "")
 
 
 def _labels_count(cfg: RunConfig) -> dict[str, str]:

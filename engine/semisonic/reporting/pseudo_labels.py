@@ -44,10 +44,10 @@ class PseudoLabelMonitor:
 
     def __init__(self, cfg: RunConfig, classes: Sequence[str], prior: Sequence[float]):
         self.limit, self.least_coverage = cfg.log.collapse, cfg.log.collapse_coverage
-        self.images_per_step, self.window = cfg.batch.unlabeled, max(LEAST_STEPS, cfg.steps // 100)
+        self.sizes, self.window = cfg.unlabeled_sizes, max(LEAST_STEPS, cfg.steps // 100)
         self.classes, self.prior_C = classes, np.asarray(prior)
-        self.readings: deque[tuple[int, np.ndarray]] = deque()
-        """(steps, share of the unlabeled images that each class got in them [C]), oldest first."""
+        self.readings: deque[tuple[int, int, np.ndarray]] = deque()
+        """(steps, their unlabeled images, the share of these that each class got [C]), oldest first."""
         self.collapsed_C = np.zeros(len(prior), bool)
         self.step = 0
 
@@ -94,13 +94,14 @@ class PseudoLabelMonitor:
 
     def _judge(self, step: int, shares_C: Sequence[float]) -> None:
         """Adds a reading to the window, and judges which classes have collapsed where there is enough to go by."""
-        self.readings.append((step - self.step, np.asarray(shares_C)))
+        images = self.sizes.before(step) - self.sizes.before(self.step)
+        self.readings.append((step - self.step, images, np.asarray(shares_C)))
         self.step = step
-        covered = sum(steps for steps, _ in self.readings)
+        covered = sum(steps for steps, _, _ in self.readings)
         while covered - self.readings[0][0] >= self.window:
             covered -= self.readings.popleft()[0]
-        counts_C = self.images_per_step * np.sum([steps * shares for steps, shares in self.readings], axis=0)
-        passing, images = counts_C.sum(), self.images_per_step * covered
+        counts_C = np.sum([images * shares for _, images, shares in self.readings], axis=0)
+        passing, images = counts_C.sum(), sum(images for _, images, _ in self.readings)
         if not self.limit or covered < self.window or passing < self.least_coverage * images:
             return
         expected_C = self.prior_C * passing

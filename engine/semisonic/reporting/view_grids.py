@@ -49,6 +49,9 @@ class SameImages:
 
     share: int
 
+    def shares(self, step: int, count: int) -> list[int]:
+        return [self.share] * count
+
     def numbers(self, step: int, count: int = 1) -> np.ndarray:
         return np.arange(step * self.share, (step + count) * self.share)
 

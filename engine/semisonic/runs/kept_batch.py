@@ -27,10 +27,10 @@ class Place(NamedTuple):
     """Whether only its first axis is known: parameters of a view."""
 
 
-def load_batch(path: Path, cfg: RunConfig, info: Info, world_size: int) -> Batch:
-    """The batch of one rank, which has the tensors that the run's algorithm reads. Raises `UserError`."""
+def load_batch(path: Path, cfg: RunConfig, info: Info, world_size: int, step: int = 0) -> Batch:
+    """The batch of one rank in the step after so many, which has the tensors that the run's algorithm reads. Raises `UserError`."""
     tensors = load_tensors(path)
-    places, groups = dict(_places(cfg, info, world_size)), [f"params/{view}/" for view in cfg.views.params]
+    places, groups = dict(_places(cfg, info, world_size, step)), [f"params/{view}/" for view in cfg.views.params]
     for name in tensors:
         if (group := next((group for group in groups if name.startswith(group)), None)) and name.count("/") == 2:
             stream = "x" if group.split("/")[1] in cfg.views.labeled else "u"
@@ -40,11 +40,11 @@ def load_batch(path: Path, cfg: RunConfig, info: Info, world_size: int) -> Batch
     return read_batch(tensors)
 
 
-def _places(cfg: RunConfig, info: Info, world_size: int) -> Iterator[tuple[str, Place]]:
+def _places(cfg: RunConfig, info: Info, world_size: int, step: int) -> Iterator[tuple[str, Place]]:
     """Every tensor of a rank's batch, by its name in the file, without the parameters of views."""
     views, side, whole = cfg.views, info.image_size, torch.int64
     b = cfg.batch.labeled // world_size if views.labeled else 0
-    u = cfg.batch.unlabeled // world_size if views.unlabeled else 0
+    u = cfg.unlabeled_sizes.of(step) // world_size if views.unlabeled else 0
     for name in views.labeled:
         yield f"x/{name}", Place((b, 3, side, side), torch.uint8)
     for name in views.unlabeled:

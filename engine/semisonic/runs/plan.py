@@ -98,7 +98,8 @@ def plan(invocation: Invocation) -> int:
     with remedies_shown(console, foreseen), explained_step(cfg, data):
         refuse_what_would_kill(foreseen, main_run, accelerator.device)
         cfg, _ = fit_steps(main_run, asked, started, data, split, accelerator, console)
-    trainer = build_trainer(cfg, data, split, accelerator, fresh=not started, say=console.print)
+    # The steps that are measured are as large as the run's largest.
+    trainer = build_trainer(cfg.largest_steps, data, split, accelerator, fresh=not started, say=console.print)
     drawn = split_notes(split, data.train.labels, data.classes)
     for note in (*data.notes, *drawn, *cfg.composition.notes, *short_run_notes(cfg, trainer.algorithm)):
         console.print(note)
@@ -111,7 +112,7 @@ def plan(invocation: Invocation) -> int:
     with explained_step(cfg, data), explained(cfg, trainer.rank, trainer.device, lambda: trainer.step):
         measured = measure(trainer, begin)
     console.rich.print(
-        table("Plan: nothing was written", [predicted_row(foreseen), *rows(trainer, measured)], ("", "")),
+        table("Plan: nothing was written", [predicted_row(foreseen), *rows(cfg, trainer, measured)], ("", "")),
         highlight=False,
     )
     if asked.baseline:
@@ -286,9 +287,10 @@ class Estimate:
 
 
 def estimate(cfg: RunConfig, measured: Measured, test: int, held_out: int, world_size: int) -> Estimate:
-    """What a run takes in all; `test` and `held_out` are numbers of images."""
+    """What a run takes in all; `test` and `held_out` are numbers of images. Smaller steps than those that were measured
+    are taken to be faster in proportion."""
     # The mean, not the median: a step that waits for data has its part in the run's time.
-    steps = cfg.steps * statistics.fmean(measured.steps)
+    steps = cfg.image_sizes.before(cfg.steps) / cfg.image_sizes.largest * statistics.fmean(measured.steps)
     evaluations = math.ceil(cfg.steps / cfg.eval.every)
     each = sum(
         len(WEIGHTS) * (measured.evaluation + slice_count(images, cfg, world_size) * measured.per_slice)
@@ -306,9 +308,9 @@ def estimate(cfg: RunConfig, measured: Measured, test: int, held_out: int, world
     )
 
 
-def rows(trainer: Trainer, measured: Measured) -> list[tuple[str, str]]:
-    """The lines of the table: what, and how much."""
-    cfg, split, views = trainer.cfg, trainer.split, trainer.cfg.views
+def rows(cfg: RunConfig, trainer: Trainer, measured: Measured) -> list[tuple[str, str]]:
+    """The lines of the table: what, and how much, of the run that `cfg` is. The trainer took its largest steps."""
+    split, views = trainer.split, cfg.views
     whole = estimate(cfg, measured, trainer.data.test_count, len(split.held_out), trainer.rank.world_size)
     mean, median = statistics.fmean(measured.steps), statistics.median(measured.steps)
     worst_rank = " of the worst rank" if trainer.rank.world_size > 1 else ""
@@ -326,12 +328,12 @@ def rows(trainer: Trainer, measured: Measured) -> list[tuple[str, str]]:
     size = measured.checkpoint
     images = [f"{cfg.steps * cfg.batch.labeled:,} labeled, {epochs(cfg.steps * cfg.batch.labeled, split.labeled)}"]
     if views.unlabeled:
-        seen = cfg.steps * cfg.batch.unlabeled
+        seen = cfg.unlabeled_sizes.before(cfg.steps)
         images.append(f"{seen:,} unlabeled, {epochs(seen, split.unlabeled)}")
     return [
         ("peak memory", peak),
         ("step", f"{milliseconds(median)} (median of {len(measured.steps)}: {milliseconds(min(measured.steps))} to "
-                 f"{milliseconds(max(measured.steps))}), {trainer.images_per_step / mean:,.0f} images/s"),
+                 f"{milliseconds(max(measured.steps))}), {cfg.image_sizes.largest / mean:,.0f} images/s"),
         ("waiting for data", f"{measured.data_wait:.0%} of a step"),
         ("start-up", f"{measured.start_up:.1f} s, then {measured.first_steps:.1f} s of first steps"
                      + (" with the compilation" if cfg.compiled else "")),

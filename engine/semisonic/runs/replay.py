@@ -119,7 +119,9 @@ def replay(folder: Path, device: str = "auto", plugins: Sequence[str] = ()) -> R
     if cfg.model.name == wrapped.GIVEN:
         raise UserError(f"{folder}: the network of this run was given in Python and cannot be built here")
     about = Info(**{name: info[name] for name in schemas.Info.model_fields})
-    whole = joined([load_batch(path, cfg, about, state["world_size"]) for path in batches], cfg.batch.micro)
+    whole = joined(
+        [load_batch(path, cfg, about, state["world_size"], state["step"]) for path in batches], cfg.batch.micro
+    )
     with started(cfg) as accelerator:
         algorithm = _algorithm(cfg, about, "label_weights.by_image" in checkpoint.model)
         fill(algorithm, checkpoint.model, f"{folder}: model.safetensors")

@@ -79,7 +79,7 @@ def summarize(trainer: Trainer) -> dict[str, Any]:
 def speed_of(readings: Sequence[dict[str, Any]], trainer: Trainer) -> dict[str, float | None]:
     """How fast the run was, by its readings; where all of them were lost, by its time, evaluations included."""
     if not readings:
-        return {"images_per_second": trainer.images_per_step * trainer.step / trainer.elapsed, "data_wait": None}
+        return {"images_per_second": trainer.images.before(trainer.step) / trainer.elapsed, "data_wait": None}
     return {
         "images_per_second": statistics.median(line["images_per_second"] for line in readings),
         "data_wait": statistics.fmean(line["data_wait"] for line in readings),

@@ -1,5 +1,8 @@
 """A step recorded once as a CUDA graph and replayed: no kernel is launched by the host any more, only the graph.
 
+Where the batch grows over the run, every size is recorded once, as its steps begin; the graph of the size before is
+given up then, with the memory that it holds.
+
 What is recorded must work on tensors with fixed addresses, in place, and must not read the device. The first calls
 run as usual, so that everything is compiled, tuned and allocated before it is recorded.
 """
@@ -45,7 +48,7 @@ class CudaGraph:
     """
 
     def __init__(self) -> None:
-        self.graph = torch.cuda.CUDAGraph()
+        self.graph: torch.cuda.CUDAGraph | None = None
         self.stream = torch.cuda.Stream()
 
     def warm_up(self, action: Callable[[], Any]) -> Any:
@@ -58,6 +61,9 @@ class CudaGraph:
 
     def capture(self, action: Callable[[], Any]) -> Any:
         succeeded = False
+        torch.cuda.synchronize()
+        self.graph = None  # gives back its memory, before a larger one asks for more
+        self.graph = torch.cuda.CUDAGraph()
         try:
             # "thread_local": the threads of DALI may call CUDA meanwhile.
             with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
@@ -68,24 +74,32 @@ class CudaGraph:
         return result
 
     def replay(self) -> None:
+        assert self.graph is not None, "nothing was captured"
         self.graph.replay()
 
 
 class GraphedFunction(Generic[Result]):
     """Calls `action(batch)`; from call `warm_up` on by copying the batch into fixed tensors and replaying a graph.
 
-    batch: a nested structure of tensors, of the same shapes each time. The result's tensors are detached and, once
+    batch: a nested structure of tensors, of at most `sizes` shapes, one after the other: with each all begins anew. The
+    result's tensors are detached and, once
     replayed, the same ones every time: read them before the next call. Raises UserError where the action cannot be
     recorded.
     """
 
-    def __init__(self, action: Callable[[Any], Result], recorder: Recorder, warm_up: int = WARM_UP):
-        self.action, self.recorder, self.warm_up = action, recorder, warm_up
+    def __init__(self, action: Callable[[Any], Result], recorder: Recorder, warm_up: int = WARM_UP, sizes: int = 1):
+        self.action, self.recorder, self.warm_up, self.sizes = action, recorder, warm_up, sizes
         self.calls = 0
+        self.seen: list[list[torch.Size]] = []
+        """Shapes of the batches so far, size after size."""
         self.batch: Any = None
         self.result: Any = None
 
     def __call__(self, batch: Any) -> Result:
+        shapes = [value.shape for value in tree_leaves(batch)]
+        if self.seen[-1:] != [shapes] and len(self.seen) < self.sizes:
+            self.seen.append(shapes)
+            self.calls, self.batch, self.result = 0, None, None
         self.calls += 1
         if self.calls <= self.warm_up:
             return self.recorder.warm_up(lambda: self.action(batch))

@@ -4,6 +4,7 @@ Each piece of advice is a configuration that is checked as any other, so that no
 fields as they are given on the command line. What a run has already is not advised.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,11 +88,13 @@ def larger_counts(cfg: RunConfig, world_size: int) -> list[int]:
     algorithm, composition = cfg.algorithm_class, cfg.composition
     if composition.couplings():
         return []
-    labeled, unlabeled = cfg.batch.labeled // world_size, cfg.batch.unlabeled // world_size
-    divisors = [k for k in range(cfg.batch.micro + 1, labeled + 1) if labeled % k == 0 and unlabeled % k == 0]
+    labeled = cfg.batch.labeled // world_size
+    shares = [size // world_size for size in cfg.unlabeled_sizes.sizes]
+    every = math.gcd(labeled, *shares)
+    divisors = [k for k in range(cfg.batch.micro + 1, labeled + 1) if every % k == 0]
 
     def fits(micro: int) -> bool:
-        own = algorithm.problems(cfg.algorithm, labeled // micro, unlabeled // micro)
+        own = any(algorithm.problems(cfg.algorithm, labeled // micro, share // micro) for share in shares)
         return not own and not composition.stream_problems(cfg.batch.labeled, micro * world_size)
 
     return [k for k in divisors if fits(k)]

@@ -97,10 +97,10 @@ class Meter:
 class Throughput:
     """Images a second and the share of time spent waiting for data, since the last reading and without pauses."""
 
-    def __init__(self, images_per_step: int):
-        self.images_per_step = images_per_step
+    def __init__(self) -> None:
         self.mark = (time.perf_counter(), 0.0)
-        self.steps = 0
+        self.images = 0
+        """That were read since then."""
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -114,10 +114,10 @@ class Throughput:
         now = time.perf_counter()
         seconds = now - self.mark[0]
         result = {
-            "images_per_second": self.images_per_step * self.steps / seconds,
+            "images_per_second": self.images / seconds,
             "data_wait": (wait_seconds - self.mark[1]) / seconds,
         }
-        self.mark, self.steps = (now, wait_seconds), 0
+        self.mark, self.images = (now, wait_seconds), 0
         return result
 
 

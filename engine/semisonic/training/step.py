@@ -27,6 +27,10 @@ from semisonic.training.metrics import Meter
 from semisonic_kernels.fuse import Kernels, use_kernels
 
 
+USUAL_LIMIT = 8
+"""Graphs of one function that torch compiles by default, before it says that something changes from step to step."""
+
+
 class TrainingStep:
     """`training_step(batch)` takes an optimizer step on the rank's share of a global batch.
 
@@ -61,7 +65,7 @@ class TrainingStep:
         if graph and replayed == "backward":
             self._train = self.replaying_backward(graph)
         elif graph:
-            self._on_device = GraphedFunction(self.device_step, graph)
+            self._on_device = GraphedFunction(self.device_step, graph, sizes=len(cfg.unlabeled_sizes.sizes))
             for engine in self.engines.values():
                 engine.keeps_gradients = True
 
@@ -143,7 +147,7 @@ class TrainingStep:
             engine.zero_grad()
             return self.algorithm.train_step(batch, run)
 
-        replayed = GraphedFunction(gradients, graph, WARM_UP_DDP)
+        replayed = GraphedFunction(gradients, graph, WARM_UP_DDP, len(self.cfg.unlabeled_sizes.sizes))
 
         def train(batch: Batch) -> StepOutput:
             output = replayed(batch)
@@ -185,11 +189,23 @@ def compile_modules(algorithm: Algorithm, graphs: str, recompute: bool) -> None:
         module.forward = forward
 
 
+def compile_for_each_of(sizes: int) -> None:
+    """Lets torch compile as many graphs as before for each of so many batch sizes; `dynamic=False` makes it one a size.
+
+    More would mean that something else changes from step to step, which stays an error.
+    """
+    if sizes > 1:
+        limit = torch._dynamo.config.recompile_limit
+        torch._dynamo.config.recompile_limit = max(limit, USUAL_LIMIT * sizes)
+
+
 def build_engines(
     cfg: RunConfig, algorithm: Algorithm, accelerator: Accelerator, graph: Recorder | None
 ) -> dict[str, Engine]:
     """Every role's module, compiled and wrapped for the ranks, with its optimizer."""
     compile_modules(algorithm, cfg.graphs, cfg.recompute)
+    if cfg.compiled:
+        compile_for_each_of(len(cfg.unlabeled_sizes.sizes))
     zero = cfg.execution.zero
     names: dict[Tensor, str] = {parameter: name for name, parameter in algorithm.named_parameters()}
     engines: dict[str, Engine] = {}

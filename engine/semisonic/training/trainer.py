@@ -71,7 +71,7 @@ class Trainer:
         self.training_step = TrainingStep(cfg, algorithm, accelerator)
         self.cfg, self.algorithm, self.data, self.split = cfg, algorithm, data, split
         self.accelerator, self.device, self.rank = accelerator, accelerator.device, self.training_step.rank
-        self.run_folder = cfg.run_folder
+        self.run_folder, self.images = cfg.run_folder, cfg.image_sizes
         self.elapsed, self.activity = 0.0, activity or Activity()
         # The ranks agree on stopping over the host, where asking costs no wait for the device.
         self.next_vote, self.last_vote, self.voted_at = 0, 0, time.monotonic()
@@ -100,7 +100,7 @@ class Trainer:
         begin, before = time.perf_counter(), self.elapsed
         self.next_vote = self.last_vote = self.step
         self.voted_at = time.monotonic()
-        throughput = Throughput(self.images_per_step)
+        throughput = Throughput()
         stragglers = Stragglers(self.rank, self.host_group, self.device, self.step)
         reporters = Reporters()
         tracker, pseudo_labels = self.observers(console, reporters)
@@ -116,7 +116,7 @@ class Trainer:
                 logged = last or (self.step + 1) % cfg.log.every == 0
                 self.training_step.measured = logged
                 self.training_step(batch)
-                throughput.steps += 1
+                throughput.images += self.images.of(self.step - 1)
                 progress.stepped(self.step)
                 self.elapsed = before + time.perf_counter() - begin
                 if logged:
@@ -199,19 +199,14 @@ class Trainer:
         if allowed:
             tracker.send(self.step, metrics)
 
-    @property
-    def images_per_step(self) -> int:
-        views, batch = self.cfg.views, self.cfg.batch
-        own = sum(stream.size(batch.labeled) for stream in views.streams.values())
-        return (batch.labeled if views.labeled else 0) + (batch.unlabeled if views.unlabeled else 0) + own
-
     def loader(self) -> Loader:
         cfg, batch, feedback = self.cfg, self.cfg.batch, self.training_step.feedback
         if feedback:
             feedback.restart(self.step)
         sampling = Sampling(
-            cfg.seed, batch.labeled, batch.unlabeled, batch.micro, self.rank, self.step, batch.balanced, cfg.steps
-        )
+            cfg.seed, batch.labeled, batch.unlabeled, batch.micro, self.rank, self.step, batch.balanced, cfg.steps,
+            cfg.unlabeled_sizes,
+        )  # fmt: skip
         return Loader(
             self.data, self.split, cfg.views, sampling,
             Placement.of(cfg.loading, self.device, cfg.execution.threads), feedback,

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from semisonic.data.loading.sizes import Sizes
 from semisonic.runs.summary import LAST, past_ramps, speed_of
 from tests.support.command_line import config
 
@@ -48,7 +49,7 @@ def test_the_quick_recipe_of_the_digits_has_its_median(algorithm: str):
 
 
 def test_a_run_whose_readings_are_lost_has_the_speed_of_its_whole_time():
-    trainer = SimpleNamespace(images_per_step=24, step=100, elapsed=60.0)
+    trainer = SimpleNamespace(images=Sizes.constant(24), step=100, elapsed=60.0)
     readings = [{"images_per_second": speed, "data_wait": 0.25} for speed in (10.0, 50.0, 60.0)]
     assert speed_of(readings, trainer) == {"images_per_second": 50.0, "data_wait": 0.25}
     assert speed_of([], trainer) == {"images_per_second": 40.0, "data_wait": None}

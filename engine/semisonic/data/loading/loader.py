@@ -20,6 +20,7 @@ from semisonic.data.loading.feedback import Feedback
 from semisonic.data.loading.image_source import ImageSource, geometry_of, source_of
 from semisonic.data.loading.resident import ResidentImages, upload
 from semisonic.data.loading.sampler import BalancedSampler, EvaluationSampler, TrainingSampler
+from semisonic.data.loading.sizes import Sizes
 from semisonic.data.loading.stream import Extras, Stream, StreamBatch
 from semisonic.data.sets.base import DataSet, Images
 from semisonic.data.sets.splits import Split
@@ -74,7 +75,7 @@ class Sampling:
     labeled: int
     """Labeled images of a step, over all ranks together."""
     unlabeled: int
-    """Unlabeled images of a step, over all ranks together."""
+    """Unlabeled images of a step, over all ranks together; of a batch that grows the most."""
     micro: int = 1
     """Micro-batches of a step."""
     rank: Rank = ALONE
@@ -83,6 +84,8 @@ class Sampling:
     """Whether the labeled images are drawn by class, every one equally often."""
     steps: int | None = None
     """Of the whole run, over which growing views grow; None: they stay as they begin."""
+    sizes: Sizes | None = None
+    """Unlabeled images by step, where their number grows."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +97,17 @@ class Plan:
     indices: np.ndarray
     """Of its images among the training images, int64."""
     batch: int
-    """Samples of a step, over all ranks together."""
+    """Samples of a step, over all ranks together; at most."""
     balanced: bool = False
+    sizes: Sizes | None = None
+    """By step, where their number grows."""
 
 
 def plans_of(views: Views, split: Split, sampling: Sampling) -> dict[str, Plan]:
     """Every stream that has a view, by its name."""
     plans = {
         "labeled": Plan(views.labeled, views.labeled_draws, split.labeled, sampling.labeled, sampling.balanced),
-        "unlabeled": Plan(views.unlabeled, views.draws, split.unlabeled, sampling.unlabeled),
+        "unlabeled": Plan(views.unlabeled, views.draws, split.unlabeled, sampling.unlabeled, sizes=sampling.sizes),
     }
     for name, own in views.streams.items():
         indices = split.labeled if own.pool == "labeled" else split.unlabeled
@@ -162,7 +167,7 @@ class Loader:
         self._none = torch.empty(0, dtype=torch.int64, device=self.device)
 
     def _sampler(self, name: str, plan: "Plan", sampling: Sampling) -> TrainingSampler:
-        arguments = (self.draws[name], len(plan.indices), plan.batch, sampling.rank, sampling.micro)
+        arguments = (self.draws[name], len(plan.indices), plan.batch, sampling.rank, sampling.micro, plan.sizes)
         if not plan.balanced:
             return TrainingSampler(*arguments)
         return BalancedSampler(*arguments, labels=self.labels[plan.indices])

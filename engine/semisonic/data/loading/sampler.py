@@ -2,7 +2,8 @@
 
 The training samples of a stream stand in one global order: epoch after epoch, each a fresh shuffle of all of them
 without replacement. Step t reads positions t*batch to (t+1)*batch - 1, cut into micro-batches, of each of which rank r
-takes the r-th share: a micro-batch holds the same samples at every world size.
+takes the r-th share: a micro-batch holds the same samples at every world size. Of a batch that grows, step t reads as
+many as `sizes` say, after those of all steps before it.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import numpy as np
 
 from semisonic.contract import ALONE, Rank
 from semisonic.data.loading.draws import Draws
+from semisonic.data.loading.sizes import Sizes
 
 
 class Sampler(Protocol):
@@ -21,18 +23,22 @@ class Sampler(Protocol):
 
     @property
     def share(self) -> int:
-        """Samples of this rank in a step."""
+        """Samples of this rank in a step, at most."""
+        ...
+
+    def shares(self, step: int, count: int) -> list[int]:
+        """Samples of this rank in each of `count` steps."""
         ...
 
     def numbers(self, step: int, count: int = 1) -> np.ndarray:
         """Global numbers of the rank's samples of `count` steps, which key their random numbers: they ascend.
 
-        int64 [count * share].
+        int64 [samples of these steps].
         """
         ...
 
     def indices(self, step: int, count: int = 1) -> np.ndarray:
-        """Positions of the rank's samples of `count` steps among the stream's images: int64 [count * share]."""
+        """Positions of the rank's samples of `count` steps among the stream's images: int64, as many."""
         ...
 
 
@@ -44,10 +50,12 @@ class TrainingSampler:
     size: int
     """Number of images of an epoch."""
     batch: int
-    """Global batch size."""
+    """Global batch size; of one that grows the largest."""
     rank: Rank = ALONE
     micro: int = 1
     """Micro-batches of a step."""
+    sizes: Sizes | None = None
+    """Global batch sizes by step; None: always `batch`."""
     _order: Callable[[int], np.ndarray] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -60,10 +68,23 @@ class TrainingSampler:
     def share(self) -> int:
         return self.batch // self.rank.world_size
 
+    def shares(self, step: int, count: int) -> list[int]:
+        return [size // self.rank.world_size for _, steps, size in self._sizes.runs(step, count) for _ in range(steps)]
+
     def numbers(self, step: int, count: int = 1) -> np.ndarray:
         """Micro-batch after micro-batch."""
-        part = self.share // self.micro
-        steps = np.arange(step, step + count)[:, None, None] * self.batch
+        sizes = self._sizes
+        runs = [self._numbers(sizes.before(first), steps, size) for first, steps, size in sizes.runs(step, count)]
+        return runs[0] if len(runs) == 1 else np.concatenate(runs)
+
+    @property
+    def _sizes(self) -> Sizes:
+        return self.sizes or Sizes.constant(self.batch)
+
+    def _numbers(self, first: int, count: int, batch: int) -> np.ndarray:
+        """The same of steps of one size, of which the first one's samples begin with this number."""
+        part = batch // self.rank.world_size // self.micro
+        steps = first + np.arange(count)[:, None, None] * batch
         parts = (np.arange(self.micro)[:, None] * self.rank.world_size + self.rank.rank) * part
         return (steps + parts + np.arange(part)).ravel()
 
@@ -128,6 +149,9 @@ class EvaluationSampler:
     def steps(self) -> int:
         """After which every image was read."""
         return -(-self.size // (self.share * self.rank.world_size))
+
+    def shares(self, step: int, count: int) -> list[int]:
+        return [self.share] * count
 
     def numbers(self, step: int, count: int = 1) -> np.ndarray:
         steps = np.arange(step, step + count)[:, None] * self.rank.world_size + self.rank.rank

@@ -152,7 +152,7 @@ class Stream:
         extras: Extras = NOTHING_MORE,
     ):
         self.draws, self.source, self.sampler, self.steps, self.extras = draws, source, sampler, steps, extras
-        self.step, self.device, self.samples = steps.start, placement.device, sampler.share
+        self.step, self.device = steps.start, placement.device
         self.steps_per_call = placement.steps_per_call or 1
         images, geometry = source.images, source.geometry
         self.resident = source.resident
@@ -192,7 +192,7 @@ class Stream:
             self.feed_params,
             sum(map(len, self._fed.values())),
             [(view, self._fed[name]) for name, view in self.views.items()],
-            batch_size=self.samples * self.steps_per_call,
+            batch_size=self.sampler.share * self.steps_per_call,
             num_threads=threads,
             device_id=(self.device.index or 0) if self.device.type == "cuda" else None,
             prefetch_queue_depth=PREFETCH,
@@ -265,10 +265,11 @@ class Stream:
         extras = self.extras
         if not (view.adaptive and extras.tables is not None) and not (view.grows and extras.run is not None):
             return view.params(uniforms_NK, shapes_N2)
-        shapes = [None] * len(steps) if shapes_N2 is None else np.split(shapes_N2, len(steps))
+        cuts = np.cumsum(self.sampler.shares(steps.start, len(steps)))[:-1]
+        shapes = [None] * len(steps) if shapes_N2 is None else np.split(shapes_N2, cuts)
         parts = [
             extras.view_of(view, step).params(uniforms, own)
-            for step, uniforms, own in zip(steps, np.split(uniforms_NK, len(steps)), shapes, strict=True)
+            for step, uniforms, own in zip(steps, np.split(uniforms_NK, cuts), shapes, strict=True)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -311,8 +312,9 @@ class Stream:
             views[name] = images_NHWC.permute(0, 3, 1, 2)
             if view.noise_std:
                 # Step by step, for the sake of memory: noise is made as floats from 64-bit integers.
-                keys = arrays["noise", name, "keys"].split(self.samples)
-                for part, keys_N in zip(views[name].split(self.samples), keys, strict=True):
+                shares = self._shares(number)
+                keys = arrays["noise", name, "keys"].split(shares)
+                for part, keys_N in zip(views[name].split(shares), keys, strict=True):
                     part.copy_(gaussian_noise(part, keys_N, self._deviation[name]))
         return Received(views, arrays)
 
@@ -322,6 +324,10 @@ class Stream:
             return error
         fed = [call.result().rows for call in self._calls.values() if call.done() and not call.exception()]
         return name_undecodable(error, self.source.images, np.concatenate(fed))
+
+    def _shares(self, number: int) -> list[int]:
+        """Samples of each step of a call."""
+        return self.sampler.shares(self.steps.start + number * self.steps_per_call, self.steps_per_call)
 
     def _next_call(self, number: int) -> Received:
         if self._receiver is None:
@@ -344,7 +350,9 @@ class Stream:
         number, offset = divmod(self.step - self.steps.start, self.steps_per_call)
         if offset == 0 or self._received is None:
             self._received = self._next_call(number)
-        rows = slice(offset * self.samples, (offset + 1) * self.samples)
+        shares = self._shares(number)
+        first = sum(shares[:offset])
+        rows = slice(first, first + shares[offset])
         part = StreamBatch({name: images[rows] for name, images in self._received.views.items()}, {}, {})
         for (kind, view, name), array in self._received.arrays.items():
             if kind == "column":

@@ -199,6 +199,9 @@ class Listed:
     def __init__(self, listen=lambda step: None):
         self.listen = listen
 
+    def shares(self, step: int, count: int) -> list[int]:
+        return [self.share] * count
+
     def numbers(self, step: int, count: int = 1) -> np.ndarray:
         return np.arange(4 * step, 4 * (step + count))
 
