@@ -17,8 +17,9 @@ FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.
 
 
 def fields_for(processes: int) -> list[str]:
-    """Several ranks train the baseline as well: the process group must outlive it."""
-    return FIELDS if processes > 1 else [*FIELDS, "--no-baseline"]
+    """Several ranks train the baseline as well: the process group must outlive it. One has a batch that grows."""
+    growing = ["--batch.unlabeled-schedule", "growing", "--batch.unlabeled-bend", "0"]
+    return FIELDS if processes > 1 else [*FIELDS, "--no-baseline", *growing]
 
 
 # Two ranks, killed, that resume are in test_elastic.py as well, with the baseline.

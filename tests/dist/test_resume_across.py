@@ -20,6 +20,8 @@ ACROSS = list(permutations(STRATEGIES, 2))
 HALF = 5
 LAYERS = 0.7
 """`optim.layer_decay` of the jobs with many groups."""
+GROWING = ["--batch.unlabeled-schedule", "growing", "--batch.unlabeled-bend", "0"]
+"""Sizes 2 to 16, another one every few steps."""
 Results = dict[str, dict]
 
 
@@ -43,10 +45,11 @@ def results(request: pytest.FixtureRequest, folder: Path) -> Results:
     def whole(name: str, strategy: str = "ddp", dtype: str = "float32", **more: object) -> Job:
         return job(name, strategy, dtype, save=str(folder / name), **more)
 
-    one = [whole("one float64", dtype="float64")]
+    grown = {"dtype": "float64", "fields": GROWING}
+    one = [whole("one float64", **grown)]
     two = [
-        whole("two float64", dtype="float64"),
-        job("one to two", dtype="float64", resume=saved("one float64")),
+        whole("two float64", **grown),
+        job("one to two", resume=saved("one float64"), **grown),
         # With many groups of parameters: DeepSpeed lays each out anew for its number of ranks.
         *(whole(strategy, strategy, layer_decay=LAYERS) for strategy in STRATEGIES),
         *(job(f"{old} to {new}", new, resume=saved(old), layer_decay=LAYERS) for old, new in ACROSS),
@@ -60,7 +63,7 @@ def results(request: pytest.FixtureRequest, folder: Path) -> Results:
         ),
     ]
     last = [
-        job("two to one", dtype="float64", resume=saved("two float64")),
+        job("two to one", resume=saved("two float64"), **grown),
         *(job(f"{s} to one", resume=saved(s), layer_decay=LAYERS) for s in ("zero2", "zero3")),
     ]
     names = needed(request)[1]

@@ -17,6 +17,9 @@ from tests.support import random_networks
 from tests.support.runs import compare, difference
 
 WORLDS = [1, 2, pytest.param(4, marks=pytest.mark.long)]
+GROWING = ["--batch.unlabeled-schedule", "growing", "--batch.unlabeled-stages", "2", "--batch.unlabeled-bend", "0",
+           "--batch.unlabeled-ratio", "4"]  # fmt: skip
+"""Of 16 and 32 images, which 4 ranks with 2 micro-batches can share; the second from step 15 on."""
 CLOSELY = ["supervised", "fixmatch", "remembering"]
 """Held to all combinations; the other algorithms, whose parts are the same, to one each."""
 
@@ -51,6 +54,10 @@ EXACT += [
 ]
 EXACT += [Job(SEPARATE, dtype="float64", dropout=0.2, micro=2, steps=4, fields=["--algorithm.weak-pass", "separate"])]
 EXACT += [Job("lars", dtype="float64", dropout=0.2, optim="lars", rate=2.0, steps=4)]
+EXACT += [
+    Job(f"growing micro {micro}", dtype="float64", dropout=0.2, steps=16, micro=micro, fields=GROWING)
+    for micro in (1, 2)
+]
 EXACT += [Job("rates by layers", dtype="float64", dropout=0.2, layer_decay=0.7, clip=0.5, steps=4)]
 EXACT += [
     Job(model, "mixmatch", model=model, dtype="float64", steps=4)
@@ -108,6 +115,7 @@ QUICK = {
     "fixmatch frozen micro 2",
     "remembering training micro 2",
     "lars",
+    "growing micro 2",
     "rates by layers",
     SEPARATE,
     random_networks.MBCONV,

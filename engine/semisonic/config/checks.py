@@ -85,9 +85,9 @@ def _growth_problems(cfg: RunConfig, world_size: int) -> list[str]:
     unlabeled, stages, share = cfg.batch.unlabeled, cfg.batch.unlabeled_stages, world_size * cfg.batch.micro
     if unlabeled % (stages * share):
         fitting = [str(n) for n in range(2, MOST_STAGES + 1) if unlabeled % (n * share) == 0]
-        parts = f"{world_size} ranks x {cfg.batch.micro} micro-batches"
         problems.append(
-            f"batch.unlabeled_stages: {unlabeled} unlabeled images in {stages} equal stages do not divide over {parts}; "
+            f"batch.unlabeled_stages: {unlabeled} unlabeled images in {stages} equal stages do not divide over "
+            f"{world_size} ranks x {cfg.batch.micro} micro-batches; "
             + (f"take {' or '.join(fitting)}" if fitting else "use batch.unlabeled_schedule=constant")
         )
     return problems

@@ -37,15 +37,16 @@ class BatchConfig(Config):
     labeled: int = Field(64, ge=1, le=2**20)
     """Labeled images of a step, over all ranks together."""
     unlabeled_ratio: int | float = Field(7, ge=1, le=10_000)
-    """Unlabeled images of a step for each labeled one (mu); as 2.5, where that makes a whole number of images. Of a batch
-    that grows, those of its last steps."""
+    """Unlabeled images of a step for each labeled one (mu); as 2.5, where that makes a whole number of images. Of a
+    growing batch, those of its last steps."""
     unlabeled_schedule: Literal["constant", "growing"] = "constant"
-    """constant: every step has as many unlabeled images. growing: the first steps have few, and ever later ones more, up
-    to `unlabeled_ratio`; a run of as many steps reads fewer images."""
+    """constant: every step has as many unlabeled images. growing: the first steps have few, and later ones more, up to
+    `unlabeled_ratio`; a run of as many steps reads fewer images."""
     unlabeled_stages: int = Field(8, ge=2, le=MOST_STAGES)
     """Sizes of a growing batch, evenly spaced: the first is this part of the last. Each is compiled by itself."""
     unlabeled_bend: float = Field(0.7, ge=0, le=0.99)
-    """How late a growing batch grows: 0 = evenly over the run; 0.7 = over all its steps 0.31 of the largest batch."""
+    """How late a growing batch grows. 0 = evenly: in 8 stages, the run's steps have half of the largest batch in the
+    mean; 0.7 = a third."""
     micro: int = Field(1, ge=1, le=2**20)
     """Micro-batches a step is split into (gradient accumulation); each takes its share of all streams."""
     balanced: bool = False

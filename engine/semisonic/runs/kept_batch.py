@@ -28,7 +28,10 @@ class Place(NamedTuple):
 
 
 def load_batch(path: Path, cfg: RunConfig, info: Info, world_size: int, step: int = 0) -> Batch:
-    """The batch of one rank in the step after so many, which has the tensors that the run's algorithm reads. Raises `UserError`."""
+    """The batch of one rank in the step after so many, which has the tensors that the run's algorithm reads.
+
+    Raises `UserError`.
+    """
     tensors = load_tensors(path)
     places, groups = dict(_places(cfg, info, world_size, step)), [f"params/{view}/" for view in cfg.views.params]
     for name in tensors:

@@ -26,7 +26,6 @@ from semisonic.training.layer_rates import layer_rates
 from semisonic.training.metrics import Meter
 from semisonic_kernels.fuse import Kernels, use_kernels
 
-
 USUAL_LIMIT = 8
 """Graphs of one function that torch compiles by default, before it says that something changes from step to step."""
 

@@ -31,6 +31,33 @@ def test_the_model_is_checked_at_the_data_set_s_size(monkeypatch: pytest.MonkeyP
     assert any(line.startswith("model.name") for line in mistakes("--data", "cifar10", "--model", "inception_v3"))
 
 
+GROWING = ("--batch.unlabeled-schedule", "growing")
+
+
+def test_a_growing_batch_divides_at_every_size(monkeypatch: pytest.MonkeyPatch):
+    twelve = (*GROWING, "--batch.labeled", "4", "--batch.unlabeled-ratio", "3")
+    (line,) = mistakes(*twelve)
+    assert (
+        line.startswith("batch.unlabeled_stages: 12 unlabeled images in 8 equal stages") and "2 or 3 or 4 or 6" in line
+    )
+    assert config(*twelve, "--batch.unlabeled-stages", "6").unlabeled_sizes.smallest == 2
+    (line,) = mistakes(*twelve, "--batch.unlabeled-stages", "6", "--batch.micro", "4")
+    assert "1 ranks x 4 micro-batches; take 3" in line
+    (line,) = mistakes(*GROWING, "--batch.labeled", "8", "--batch.unlabeled-ratio", "1", "--batch.micro", "8")
+    assert "use batch.unlabeled_schedule=constant" in line
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert config(*GROWING, "--batch.labeled", "16", "--batch.unlabeled-ratio", "1").unlabeled_sizes.smallest == 2
+
+
+def test_what_depends_on_the_number_of_images_lets_it_not_grow():
+    """All mistakes are told together."""
+    (line,) = mistakes(*GROWING, "--algorithm", "simclr")
+    assert line == ("batch.unlabeled_schedule: simclr depends on how many unlabeled images a step has; use constant")
+    found = mistakes(*GROWING, "--addons.auxiliary.simclr", "1", "--batch.unlabeled-stages", "3", "--precision", "fp16")
+    assert [line.split(":")[0] for line in found] == ["batch.unlabeled_schedule", "batch.unlabeled_stages", "precision"]
+    assert "addons.auxiliary" in found[0]
+
+
 def test_a_share_that_does_not_divide_over_the_ranks(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert any("3 ranks" in line for line in mistakes("--batch.labeled", "32"))

@@ -139,7 +139,7 @@ def test_a_resumed_run_takes_up_the_alarm_where_it_was(tmp_path: Path):
     between.restore(path, 170, 150)
     figures, line = between.read(200, reading(*shares[3]))
     assert ({"step": 200, **figures}, line) == (lines[4], said[3])
-    assert [steps for steps, _ in between.readings][-1] == 50
+    assert [steps for steps, _, _ in between.readings][-1] == 50
     fresh = usage()
     fresh.restore(tmp_path / "nothing", 0)
     assert not fresh.readings

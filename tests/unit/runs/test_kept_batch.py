@@ -43,16 +43,23 @@ WRONG: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def load(folder: Path, tensors: dict[str, Tensor], *fields: str) -> Any:
+def load(folder: Path, tensors: dict[str, Tensor], *fields: str, step: int = 0) -> Any:
     sizes = ["--batch.labeled", "3", "--batch.unlabeled-ratio", "2", "--device", "cpu", "--model", "small"]
     cfg = resolve(["--data", "digits", *sizes, *fields])[1]
     write_tensors(folder / "batch-0.safetensors", tensors)
-    return load_batch(folder / "batch-0.safetensors", cfg, INFO, 1)
+    return load_batch(folder / "batch-0.safetensors", cfg, INFO, 1, step)
 
 
 def test_a_batch_of_the_run_is_read(tmp_path: Path):
     batch = load(tmp_path, VALID)
     assert batch.y.tolist() == [1, 2, 3] and set(batch.u) == {"weak", "strong"} and batch.draws == {}
+
+
+def test_a_batch_that_grows_is_as_large_as_its_step_s(tmp_path: Path):
+    growing = ("--batch.unlabeled-schedule", "growing", "--batch.unlabeled-stages", "2", "--steps", "10")
+    with pytest.raises(UserError, match=r"u/weak: torch.uint8 \[6, 3, 8, 8\], where torch.uint8 \[3, 3, 8, 8\]"):
+        load(tmp_path, VALID, *growing)
+    assert len(load(tmp_path, VALID, *growing, step=9).u_index) == 6
 
 
 @pytest.mark.parametrize(("problem", "change"), WRONG.items(), ids=WRONG)

@@ -9,10 +9,12 @@ import pytest
 from semisonic import cli
 from semisonic.checkpoint.format import latest
 from semisonic.config.command_line import Invocation, resolve
+from semisonic.contract import Batch
 from semisonic.runs.plan import Measured, duration, estimate, slice_count, timed_checkpoint, timed_slices, timed_steps
 from semisonic.runs.run import execute
 from semisonic.schema import UserError
 from semisonic.training.build import build_trainer
+from semisonic.training.step import TrainingStep
 from semisonic.training.trainer import Trainer
 
 FIELDS = ["--device", "cpu", "--threads", "1", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2", "--eval.batch", "64",
@@ -59,6 +61,25 @@ def test_a_plan_prints_the_run_and_writes_nothing(tmp_path: Path, capfd: pytest.
     assert files(tmp_path) == before
 
 
+def test_a_plan_of_a_growing_batch_takes_its_largest_steps(
+    tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    sizes, take = [], TrainingStep.__call__
+
+    def noted(step: TrainingStep, batch: Batch) -> object:
+        sizes.append(len(batch.u_index))
+        return take(step, batch)
+
+    monkeypatch.setattr(TrainingStep, "__call__", noted)
+    assert (
+        cli.main([*FIELDS, "--no-baseline", "--steps", "1000", "--batch.unlabeled-schedule", "growing", "--plan"]) == 0
+    )
+    found = capfd.readouterr().out
+    assert set(sizes) == {16} and "8 labeled + 2 to 16 unlabeled" in found
+    assert "8,000 labeled, 200.0 epochs of 40; 5,2" in table(found)["images seen"]  # a third of 16,000
+
+
 def measured(**changes: object) -> Measured:
     values: dict = {
         "start_up": 10.0, "first_steps": 50.0, "steps": [0.1, 0.1, 0.1, 0.1, 0.6], "data_wait": 0.5, "allocated": 1, "reserved": 1,
@@ -77,6 +98,10 @@ def test_the_estimate_adds_up():
     assert found.total == pytest.approx(60 + 200 + 40 + 6)
     more = estimate(cfg, measured(), test=1000, held_out=10, world_size=2)
     assert more.evaluations - found.evaluations == pytest.approx(4 * 2 * 1.5) and more.kept == 3
+    grown = resolve([*FIELDS, "--steps", "1000", "--batch.unlabeled-schedule", "growing"])[1]
+    part = grown.image_sizes.before(1000) / (1000 * grown.image_sizes.largest)
+    assert 0.5 < part < 0.6  # 8 labeled images and a third of 16
+    assert estimate(grown, measured(), test=0, held_out=0, world_size=1).steps == pytest.approx(200 * part)
     assert duration(59.96) == "60.0 s" and duration(90061) == "1 day, 1:01:01"
 
 

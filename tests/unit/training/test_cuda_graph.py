@@ -43,3 +43,14 @@ def test_what_cannot_be_recorded_says_what_to_change():
 
     with pytest.raises(UserError, match=r"--replay off .*not permitted"):
         GraphedFunction(lambda batch: batch, Refuses(), warm_up=0)({"x": torch.zeros(1)})
+
+
+def test_a_batch_that_grows_has_a_graph_for_each_size():
+    recorder, found = OnTheHost(), []
+    replay = GraphedFunction(lambda batch: found.append(batch["x"].sum().item()), recorder, warm_up=1, sizes=2)
+    for size in (2, 2, 2, 4, 4, 4):
+        replay({"x": torch.ones(size)})
+    assert recorder.events == ["warm-up", "capture", "replay", "replay"] * 2
+    assert found == [2.0] * 3 + [4.0] * 3 and len(replay.seen) == 2
+    with pytest.raises(RuntimeError, match="size"):
+        replay({"x": torch.ones(6)})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from semisonic import cli
@@ -46,6 +47,41 @@ def test_a_step_needs_nothing_but_its_batch_and_fixed_tensors(
     expected, found = plain.algorithm.state_dict(), replayed.algorithm.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
     assert plain.read() == replayed.read() and int(found["step"]) == 6
+
+
+GROWING = ("--batch.unlabeled-schedule", "growing", "--batch.unlabeled-bend", "0")
+
+
+def test_a_growing_batch_is_recorded_once_for_each_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """And the run is the one that is not replayed."""
+    fields = (*GROWING, "--batch.unlabeled-stages", "4", "--steps", "28", "--algorithm.threshold", "0.12")
+    plain, replayed = (make_trainer(tmp_path / name, *fields, "--model", "small") for name in ("plain", "replayed"))
+    replayed.training_step = on_the_host(replayed, "step", monkeypatch)
+    sizes = []
+    for trainer in (plain, replayed):
+        with trainer.loader() as loader:
+            for _ in range(28):
+                batch = next(loader)
+                trainer.training_step(batch)
+                sizes.append(len(batch.u_index))
+    assert sizes[:28] == sizes[28:] == [4] * 11 + [8] * 6 + [12] * 7 + [16] * 4
+    assert replayed.training_step._on_device.recorder.events.count("capture") == 4
+    expected = plain.algorithm.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in replayed.algorithm.state_dict().items())
+    assert plain.read() == replayed.read()
+
+
+@pytest.mark.slow
+def test_a_growing_batch_is_compiled_once_for_each_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    counter, compile = CompileCounterWithBackend("eager"), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda forward, **options: compile(forward, **options, backend=counter))
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
+    fields = (*GROWING, "--batch.unlabeled-stages", "4", "--steps", "8", "--compile", "whole", "--model", "small")
+    trainer = make_trainer(tmp_path, *fields)
+    with trainer.loader() as loader:
+        for _ in range(8):
+            trainer.training_step(next(loader))
+    assert counter.frame_count == 4
 
 
 def test_the_learning_rate_follows_the_step_on_the_device(tmp_path: Path):

@@ -12,6 +12,7 @@ from semisonic.config.command_line import resolve
 from semisonic.reporting.console import Console
 from semisonic.reporting.metrics_file import read_metrics, results
 from semisonic.training.build import build_trainer, initialize
+from semisonic.training.metrics import Throughput
 from semisonic.training.trainer import Trainer
 from tests.support.trainers import make_trainer
 from tests.support.two_roles import train, trainer_in
@@ -44,8 +45,23 @@ def test_the_pace_is_that_of_the_steps_since_the_last_vote(trainer: Trainer):
     assert trainer.agree("SIGTERM") == "SIGTERM"
 
 
-def test_metrics_after_a_resume_are_those_of_the_run_that_was_not_stopped(tmp_path: Path):
-    fields = ["--steps", "8", "--log.every", "3", "--checkpoint.every", "5", "--eval.every", "4", "--model", "small",
+GROWING = ["--batch.unlabeled-schedule", "growing", "--batch.unlabeled-stages", "4", "--batch.unlabeled-bend", "0"]
+
+
+@pytest.mark.parametrize(("more", "read"), [([], [72, 72, 48]), (GROWING, [36, 52, 44])], ids=["constant", "growing"])
+def test_metrics_after_a_resume_are_those_of_the_run_that_was_not_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], read: list[int]
+):
+    """A growing batch is stopped inside a stage; the speed counts the images that were read."""
+    counted = []
+
+    class Counted(Throughput):
+        def read(self, wait_seconds: float) -> dict[str, float]:
+            counted.append(self.images)
+            return super().read(wait_seconds)
+
+    monkeypatch.setattr("semisonic.training.trainer.Throughput", Counted)
+    fields = [*more, "--steps", "8", "--log.every", "3", "--checkpoint.every", "5", "--eval.every", "4", "--model", "small",
               "--eval.batch", "512", "--algorithm.threshold", "0.2", "--log.collapse-coverage", "0.01"]  # fmt: skip
     ended = []
     for name, stop_at in (("whole", 8), ("stopped", 4)):
@@ -53,14 +69,16 @@ def test_metrics_after_a_resume_are_those_of_the_run_that_was_not_stopped(tmp_pa
         (tmp_path / name).mkdir()
         trainer.train(Console(False), lambda made=trainer, last=stop_at: "SIGTERM" if made.step == last else None)
         ended.append(trainer.step)
-    assert ended == [8, 4]
+    assert ended == [8, 4] and counted == [*read, read[0]]
     resumed = make_trainer(tmp_path / "stopped", *fields)
     resumed.restore(checkpoints.load_checkpoint(tmp_path / "stopped"))
+    counted.clear()
     assert resumed.unread == 1  # of the reading at step 6, the steps 5 and 6 are still to come
     resumed.train(Console(False), lambda: None)
     whole, stopped = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "stopped"))
     assert [line["step"] for line in whole] == [3, 4, 6, 8, 8]
     assert [results(line) for line in stopped] == [results(line) for line in whole]
+    assert counted[1] == read[2]
 
 
 @pytest.mark.parametrize("fields", [(), ("--algorithm.labels", "sampled", "--optim", "lars")], ids=["sgd", "lars"])

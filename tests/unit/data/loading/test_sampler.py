@@ -7,6 +7,7 @@ from semisonic.contract import ALONE, Rank
 from semisonic.data.loading import draws
 from semisonic.data.loading.draws import Draws
 from semisonic.data.loading.sampler import BalancedSampler, EvaluationSampler, Sampler, TrainingSampler
+from semisonic.data.loading.sizes import Sizes
 
 PINNED = [[45, 38, 26, 30, 24, 13, 18, 34], [7, 23, 0, 3, 36, 15, 11, 16]]
 
@@ -128,3 +129,39 @@ def test_balanced_draws_are_shared_by_ranks_as_others_are(micro: int):
     for step in (0, 5):
         parts = [rank.indices(step).reshape(micro, -1) for rank in ranks]
         np.testing.assert_array_equal(np.concatenate(parts, 1).ravel(), whole.indices(step))
+
+
+GROWN = Sizes((0, 3, 7), (4, 8, 16))
+
+
+def growing(rank: Rank = ALONE, micro: int = 1) -> TrainingSampler:
+    return TrainingSampler(Draws(3, "unlabeled"), 50, 16, rank, micro, GROWN)
+
+
+def test_a_batch_that_grows_goes_on_where_the_step_before_ended():
+    """So its samples are those of a constant batch, in the same order, whatever the step that one begins at."""
+    own, order = growing(), numbers(sampler(3, "unlabeled", 50, 1), 100)
+    found = [own.indices(step) for step in range(9)]
+    assert [len(part) for part in found] == own.shares(0, 9) == [4, 4, 4, 8, 8, 8, 8, 16, 16]
+    np.testing.assert_array_equal(np.concatenate(found), order[: sum(own.shares(0, 9))])
+    again = growing()  # remembers nothing, and is asked for a late step first
+    np.testing.assert_array_equal(again.indices(8), found[8])
+    np.testing.assert_array_equal(again.indices(3), found[3])
+
+
+@pytest.mark.parametrize("micro", [1, 2])
+def test_a_batch_that_grows_is_shared_by_ranks_as_others_are(micro: int):
+    whole, ranks = growing(micro=micro), [growing(Rank(rank, 2), micro) for rank in (0, 1)]
+    for step in (0, 2, 3, 6, 7, 20):
+        parts = [rank.indices(step).reshape(micro, -1) for rank in ranks]
+        np.testing.assert_array_equal(np.concatenate(parts, 1).ravel(), whole.indices(step))
+
+
+@pytest.mark.parametrize(("step", "count"), [(0, 9), (2, 2), (1, 3), (7, 4)])
+def test_several_steps_of_several_sizes_at_once_are_these_steps(step: int, count: int):
+    own = growing(Rank(1, 2), 2)
+    assert own.shares(step, count) == [len(own.numbers(s)) for s in range(step, step + count)]
+    for method in (own.numbers, own.indices):
+        singly = np.concatenate([method(s) for s in range(step, step + count)])
+        np.testing.assert_array_equal(method(step, count), singly)
+    assert (np.diff(own.numbers(step, count)) > 0).all()
