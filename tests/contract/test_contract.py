@@ -7,8 +7,8 @@ import torch
 
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.registry import ALGORITHMS
-from semisonic.check import properties
-from semisonic.check.tiny import Subject
+from semisonic.check import properties, tiny
+from semisonic.check.tiny import Runner, Subject, batch_for
 
 GRAPHS = {"mpl": 3}
 """Graphs of a compiled step, one for each role and phase of it; 1 where nothing is said."""
@@ -52,6 +52,21 @@ def test_every_parameter_gets_a_gradient(kind: type[Algorithm]):
 @each
 def test_state_round_trips(kind: type[Algorithm]):
     properties.state_round_trips(Subject(kind))
+
+
+@each
+def test_the_unlabeled_batch_may_grow_or_is_refused(kind: type[Algorithm], monkeypatch: pytest.MonkeyPatch):
+    """State knows nothing of its size, and a step of any gives a finite loss."""
+    algorithm = Subject(kind).make()
+    if not kind.takes_growing_batches(algorithm.cfg):
+        pytest.skip("depends on the number of unlabeled images, and refuses a growing one")
+    run, shapes = Runner(algorithm), {name: value.shape for name, value in algorithm.state_dict().items()}
+    for count in (6, 12):
+        monkeypatch.setattr(tiny, "UNLABELED", count)
+        assert kind.problems(algorithm.cfg, tiny.LABELED, count) == []
+        batch = batch_for(algorithm)
+        assert len(batch.u_index) in (0, count) and run.step(batch).loss.isfinite()
+    assert shapes == {name: value.shape for name, value in algorithm.state_dict().items()}
 
 
 @each

@@ -42,6 +42,27 @@ def test_a_replayed_run_is_the_run_where_blocks_that_draw_are_computed_again():
     check_that_replay_changes_nothing("step", *fields)
 
 
+@pytest.mark.parametrize("compiled", ["off", "whole"])
+def test_a_growing_batch_is_replayed_at_every_size(compiled: str):
+    """Each size is compiled and recorded anew, and the run is the one that is not replayed."""
+    growing = ("--batch.unlabeled-schedule", "growing", "--batch.unlabeled-stages", "2", "--batch.unlabeled-bend", "0")
+    fields = ("--deterministic", "--compile", compiled, "--steps", "17", "--algorithm.threshold", "0.12", *growing)
+    found = []
+    for replay in ("off", "step"):
+        trainer = make_trainer("--replay", replay, *fields)
+        with trainer.loader() as loader:
+            sizes = []
+            for _ in range(17):
+                batch = next(loader)
+                trainer.training_step(batch)
+                sizes.append(len(batch.u_index))
+        assert sizes == [8] * 12 + [16] * 5
+        found.append((trainer.read(), trainer.algorithm.state_dict()))
+    assert len(trainer.training_step._on_device.seen) == 2
+    (metrics, plain), (others, replayed) = found
+    assert metrics == others and all(torch.equal(value, replayed[name]) for name, value in plain.items())
+
+
 def test_sgd_moves_the_ema_in_its_own_launch():
     step = make_trainer("--optim", "sgd").training_step
     assert isinstance(step.engines["network"].optimizer.optimizer, AveragingSGD) and not step.averages_parameters

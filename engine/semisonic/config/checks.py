@@ -185,9 +185,9 @@ def _algorithm_problems(cfg: RunConfig, world_size: int, shares_known: bool) -> 
     if cfg.batch.micro > 1 and (couplings := cfg.composition.couplings()):
         problems.append(f"batch.micro: {couplings[0]} couples all samples of a batch; use 1")
     elif shares_known:
-        sizes = cfg.unlabeled_sizes.sizes
-        found = [algorithm.problems(cfg.algorithm, cfg.batch.labeled // share, size // share) for size in sizes]
-        problems += dict.fromkeys(line for lines in found for line in lines)
+        labeled, sizes = cfg.batch.labeled // share, reversed(cfg.unlabeled_sizes.sizes)
+        found = (algorithm.problems(cfg.algorithm, labeled, size // share) for size in sizes)
+        problems += next(filter(None, found), [])
     if algorithm.reads_held_out(cfg.algorithm) and not cfg.data.held_out:
         problems.append(
             f"data.held_out: {cfg.algorithm.name} as configured reads the accuracy on held-out images, of which there "

@@ -71,6 +71,9 @@ def test_the_compiled_step_is_tried_before_the_step_is_cut():
 def test_counts_divide_all_shares_and_please_the_algorithm(monkeypatch: pytest.MonkeyPatch):
     cfg = configuration("--batch.labeled", "24", "--batch.unlabeled-ratio", "3", "--batch.micro", "2")
     assert larger_counts(cfg, 1) == [3, 4, 6, 8, 12, 24] and larger_counts(cfg, 2) == [3, 4, 6, 12]
+    growing = ("--batch.unlabeled-schedule", "growing", "--batch.unlabeled-stages")
+    grown = configuration("--batch.labeled", "24", "--batch.unlabeled-ratio", "3", *growing, "6")
+    assert larger_counts(grown, 1) == [2, 3, 4, 6, 12] and larger_counts(grown, 2) == [2, 3, 6]  # from 12 images on
     monkeypatch.setattr(FixMatch, "problems", classmethod(lambda kind, cfg, b, u: [] if b % 4 == 0 else ["no"]))
     assert larger_counts(cfg, 1) == [3, 6]
     monkeypatch.setattr(FixMatch, "micro_batches", False)

@@ -303,21 +303,21 @@ def test_labeled_images_are_drawn_by_class_on_any_ranks_and_after_a_restart():
     assert set(drawn[drawn < 7].tolist()) == set(range(7))  # eight draws of class 0, of every image before one again
 
 
-def growing(start: int = 0, rank: Rank = ALONE, steps_per_call: int = 1) -> Loader:
+def grown(start: int = 0, rank: Rank = ALONE, steps_per_call: int = 1) -> Loader:
     return loader(steps=steps_per_call, rank=rank, start=start, sizes=Sizes((0, 2, 3), (4, 8, 16)))
 
 
 def test_a_growing_batch_is_the_same_on_ranks_after_a_restart_and_in_calls_of_several_steps():
     """With views that are finished step by step, labels and draws; labeled images know nothing of it."""
-    whole, constant = ([next(own) for _ in range(5)] for own in (growing(), loader()))
+    whole, constant = ([next(own) for _ in range(5)] for own in (grown(), loader()))
     assert [len(batch.u_index) for batch in whole] == [4, 4, 8, 16, 16]
     order = torch.cat([batch.u_index for batch in whole])
     assert torch.equal(order, torch.cat([batch.u_index for batch in constant])[: len(order)])
     for batch, other in zip(whole, constant, strict=True):
         assert_same(batch.x, other.x)
         assert len(batch.u["noisy"]) == len(batch.draws["lam"]) == len(batch.u_index)
-    together, later = [next(own) for own in [growing(steps_per_call=3)] for _ in range(5)], growing(start=2)
-    ranks = [[next(own) for _ in range(5)] for own in (growing(rank=Rank(0, 2)), growing(rank=Rank(1, 2)))]
+    together, later = [next(own) for own in [grown(steps_per_call=3)] for _ in range(5)], grown(start=2)
+    ranks = [[next(own) for _ in range(5)] for own in (grown(rank=Rank(0, 2)), grown(rank=Rank(1, 2)))]
     for step, batch in enumerate(whole):
         joined = tree_map(lambda *parts: torch.cat(parts), *(rank[step].u for rank in ranks))
         for found in (together[step].u, joined, *([next(later).u] if step >= 2 else [])):
