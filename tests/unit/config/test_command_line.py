@@ -82,7 +82,7 @@ def test_another_optimizer_or_algorithm_than_a_written_configuration_s(tmp_path:
         (["--lr", "1"], "lr: unknown field; did you mean optim.lr?"),
         (
             ["--algorithm", "supervised", "--algorithm.threshold", "1"],
-            "algorithm.threshold: supervised has no such field; fixmatch, flexmatch, ",
+            "algorithm.threshold: supervised has no such field; ",
         ),
         (["--algorithm", "supervised", "--baseline"], "baseline: a supervised run is its own baseline"),
         (["--steps", "many"], "steps: 'many' is not valid; expected a whole number"),
