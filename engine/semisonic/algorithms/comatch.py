@@ -43,6 +43,7 @@ class CoMatchConfig(NeighborsConfig):
 class CoMatch(Neighbors):
     Config = CoMatchConfig
     cfg: CoMatchConfig
+    growing_batches = False  # the queue has room for so many steps of one size
 
     @classmethod
     def views(cls, cfg: WeakStrongViews) -> Views:

@@ -75,6 +75,10 @@ class Dash(WeakStrong):
         return cfg.rule == "usb"
 
     @classmethod
+    def takes_growing_batches(cls, cfg: DashConfig) -> bool:
+        return cfg.rule == "usb"  # the official rule counts the losses of an epoch of batches of one size
+
+    @classmethod
     def depends_on_steps(cls, cfg: DashConfig) -> list[str]:
         return shares_of_the_run(cfg, "epoch")
 

@@ -53,6 +53,9 @@ def test_what_depends_on_the_number_of_images_lets_it_not_grow():
     """All mistakes are told together."""
     (line,) = mistakes(*GROWING, "--algorithm", "simclr")
     assert line == ("batch.unlabeled_schedule: simclr depends on how many unlabeled images a step has; use constant")
+    for fields in (("comatch",), ("dash", "--algorithm.rule", "official")):
+        assert any("use constant" in line for line in mistakes(*GROWING, "--algorithm", *fields))
+    assert config(*GROWING, "--algorithm", "dash", "--algorithm.rule", "usb").batch.unlabeled_schedule == "growing"
     found = mistakes(*GROWING, "--addons.auxiliary.simclr", "1", "--batch.unlabeled-stages", "3", "--precision", "fp16")
     assert [line.split(":")[0] for line in found] == ["batch.unlabeled_schedule", "batch.unlabeled_stages", "precision"]
     assert "addons.auxiliary" in found[0]
