@@ -142,8 +142,8 @@ class AdaMatch(WeakStrong):
         Cost: 0.08: 640 images a step in place of 960, and 131,072 steps. There are no published errors of the authors'
         settings on these data sets. Error [U], best of the run on the test images, of USB's variant (FixMatch's batch,
         optimizer and strong view, and the fields that are named on top of the file): CIFAR-10 5.05 (40), 5.01 (250),
-        4.29 (4,000); SVHN 2.32, 2.14 (250), 2.04 (1,000); CIFAR-100, on WRN-28-2, 47.82 (400), 33.26 (2,500), 27.53
-        (10,000).
+        4.29 (4,000); SVHN (extra) 2.32 (40), 2.14 (250), 2.04 (1,000); CIFAR-100, on WRN-28-2, 47.82 (400), 33.26
+        (2,500), 27.53 (10,000).
         """
         if setting.usb:
             return {"algorithm": {"strong": "usb", **USB}}

@@ -94,4 +94,4 @@ class FlexMatch(WeakStrong):
         (2,500), 21.90 (10,000); SVHN (extra) 8.19 +- 3.2 (40), 6.59 (250), 6.72 (1,000); STL-10 5.77 (1,000).
         Pre-trained transformers, as [U]: the recipes usb-*.
         """
-        return {"algorithm": {"strong": "usb"}} if setting.usb or setting.paper else {}
+        return {"algorithm": setting.quoted_view}

@@ -276,7 +276,8 @@ class MPL(Algorithm):
         """Meta Pseudo Labels with UDA: 300,000 steps of 128 + 896 images, SGD 0.05 for both networks, EMA 0.995.
 
         The student waits 3,000 steps and warms up over 5,000, as the teacher does at once; other numbers of steps keep
-        these shares. Cost: 3.1 a step, 0.9 of FixMatch's run. Error, of the public CIFAR-10 command line with its view
+        these shares.
+        Cost: 3.1 a step, 0.9 of FixMatch's run. Error, of the public CIFAR-10 command line with its view
         `mpl`: CIFAR-10 3.99 (4,000), 3.92 after finetuning; in that code h is new minus old, and the weak view's labels
         teach the student. The paper's 3.89 +- 0.07 and SVHN's 1.99 +- 0.07 (1,000, with the extra images) are of the
         authors' own code and view.

@@ -65,6 +65,11 @@ class Setting:
         """Whether the recipe's setting is USB's for pre-trained transformers."""
         return self.recipe in FINE_TUNED_RECIPES
 
+    @property
+    def quoted_view(self) -> Changes:
+        """The strong view of TorchSSL and USB, for methods whose errors are theirs, on the data sets that have any."""
+        return {"strong": "usb"} if self.usb or self.paper else {}
+
     def teacher(self) -> Changes:
         """An average for those that learn from one, where the recipe has none: USB's evaluate the network itself."""
         return {"ema": {"decay": 0.999, "start_up": "tf"}} if self.recipe in USB_RECIPES else {}
