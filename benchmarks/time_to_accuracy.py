@@ -1,0 +1,389 @@
+"""Seconds until the EMA network holds a test error: the engine, a conventional loop and a plain loop over tensors.
+
+    python benchmarks/time_to_accuracy.py --choose [--tasks digits fashion] [--out FILE]     # seeds 10, 11, 12
+    python benchmarks/time_to_accuracy.py [--tasks digits fashion] [--seeds 0 1 2 3 4] [--processes 2] [--out FILE]
+
+FixMatch with 40 labels on the network `small`, in fp32, one thread and one core for a training: on the embedded digits,
+and on Fashion-MNIST. Each of these is trained with every seed: (i) one recipe in the engine and in the conventional
+loop, (ii) both with the recipe that is best for them, (iii) the plain loop over tensors (`tensor_loop.py`) with its
+best.
+What is best was chosen by `--choose`, on other seeds: of `CANDIDATES` the one with the fewest CPU seconds to a moment
+from which on the mean error and its deviation over the seeds are together at most the target. On Fashion-MNIST the
+target itself is chosen so: the error that (i) ends with in the engine and two deviations over the seeds, up to a whole.
+
+The clock is the training's alone. It stands while the weights of the EMA are copied, twenty times a training, and the
+networks are evaluated when the training is over, in all loops alike. What comes before the first step (imports,
+compilation of kernels) is told beside it.
+
+Met: the error of a training at a moment is the mean of its last three evaluations, so it is held for a tenth of the
+training. At each moment a one-sided t-test over the seeds asks whether the mean error of this recipe is below the
+target (labels, initial weights, order and views are drawn anew by each; the test images are the same). The target is
+met at the first moment from which on p < 0.01 in every test. As they are gone through from the end of the training
+until the first that fails, all of them together are wrong once in a hundred times: a fixed sequence needs no
+correction.
+
+The cells go round the loops, so that a load of the machine is shared alike; a cell that FILE has is not made again.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from scipy import stats
+
+import measure
+from accuracy_arms import run
+from semisonic.config.command_line import resolve
+from semisonic.config.run_config import RunConfig
+
+RESULTS = Path(__file__).parent / "results"
+LEVEL = 0.01
+EVALUATIONS = 20
+HELD = 3
+"""Evaluations whose mean is the error at a moment."""
+CHOOSING = (10, 11, 12)
+MARGIN = 2
+"""Deviations over the seeds that a target of the benchmark's own is above what the engine reaches."""
+COMMON = (
+    "--no-baseline", "--device", "cpu", "--threads", "1", "--precision", "fp32", "--log.trackers", "none", "--model",
+    "small", "--data.labels", "40", "--algorithm", "fixmatch", "--optim.lr", "0.1", "--ema.decay", "0.99",
+)  # fmt: skip
+SAME = "same"
+
+
+@dataclass(frozen=True)
+class Task:
+    fields: tuple[str, ...]
+    target: float | None
+    """Test error in per cent; None: chosen."""
+    most: int | None
+    """Test images that count, the first ones; None: all."""
+    recipes: dict[str, tuple[str, ...]]
+
+
+def shape(steps: int, labeled: int, ratio: int, *others: str) -> tuple[str, ...]:
+    return ("--steps", str(steps), "--batch.labeled", str(labeled), "--batch.unlabeled-ratio", str(ratio), *others)
+
+
+SEPARATE = ("--algorithm.weak-pass", "separate")
+# Nothing corrects the running statistics of the loops' own layers.
+PLAIN = ("--model.norm-start-up", "0")
+TASKS: dict[str, Task] = {
+    "digits": Task(
+        ("--data", "digits"), 3.5, None,
+        {
+            SAME: shape(400, 32, 7, *PLAIN),
+            "200 steps": shape(200, 32, 7),
+            "16 + 112": shape(400, 16, 7),
+            "16 + 112, 200 steps": shape(200, 16, 7),
+            "separate, 200 steps": shape(200, 32, 7, *SEPARATE),
+            "separate, 16 + 112": shape(400, 16, 7, *SEPARATE),
+        },
+    ),
+    "fashion": Task(
+        ("--data", "fashion-mnist", "--data.root", "/usr/share/datasets/fashion-mnist"), None, 1_000,
+        {
+            SAME: shape(150, 16, 7, *PLAIN),
+            "100 steps": shape(100, 16, 7),
+            "16 + 48": shape(150, 16, 3),
+            "separate": shape(150, 16, 7, *SEPARATE),
+        },
+    ),
+}  # fmt: skip
+CANDIDATES = {
+    "digits": {
+        "engine": (SAME, "200 steps", "16 + 112", "16 + 112, 200 steps", "separate, 200 steps", "separate, 16 + 112"),
+        "conventional": ("200 steps", "16 + 112, 200 steps"),
+        "tensors": ("200 steps", "16 + 112", "16 + 112, 200 steps"),
+    },
+    "fashion": {
+        "engine": (SAME, "100 steps", "16 + 48", "separate"),
+        "conventional": ("100 steps", "16 + 48"),
+        "tensors": (SAME, "100 steps", "16 + 48"),
+    },
+}  # fmt: skip
+"""Task -> loop -> recipes that are tried for it."""
+BOTH = ("engine", "conventional")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training."""
+
+    task: str
+    arm: str
+    recipe: str
+    seed: int
+    evaluations: int = EVALUATIONS
+
+    @property
+    def fields(self) -> list[str]:
+        task = TASKS[self.task]
+        return [*COMMON, *task.fields, *task.recipes[self.recipe], "--seed", str(self.seed)]
+
+    def configuration(self, folder: str) -> RunConfig:
+        return resolve([*self.fields, "--out", folder])[1]
+
+    @property
+    def key(self) -> dict[str, Any]:
+        return {"task": self.task, "arm": self.arm, "recipe": self.recipe, "seed": self.seed, "fields": self.fields}
+
+    def made(self) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            return self.key | run(self.arm, self.configuration(folder), self.evaluations, TASKS[self.task].most)
+
+
+# Statistics.
+
+
+def held(errors: Sequence[float]) -> list[float]:
+    """The mean of each `HELD` evaluations in a row; infinite before there are so many."""
+    return [math.inf] * (HELD - 1) + [
+        statistics.fmean(errors[last - HELD : last]) for last in range(HELD, len(errors) + 1)
+    ]
+
+
+def p_value(errors: Sequence[float], target: float) -> float:
+    """Of the one-sided t-test that the mean of the seeds' errors is below the target."""
+    mean = statistics.fmean(errors)
+    if len(errors) < 2 or math.isinf(mean):
+        return 1.0
+    deviation = statistics.stdev(errors)
+    if deviation == 0:
+        return 0.0 if mean < target else 1.0
+    return float(stats.t.cdf((mean - target) / (deviation / math.sqrt(len(errors))), len(errors) - 1))
+
+
+def first_held(fine: Sequence[bool]) -> int | None:
+    """The first moment from which on it is fine at all, of those gone through from the end."""
+    found = None
+    for moment in reversed(range(len(fine))):
+        if not fine[moment]:
+            break
+        found = moment
+    return found
+
+
+def table_of(cells: Sequence[dict[str, Any]]) -> list[list[float]]:
+    """The errors of the trainings of one recipe in per cent, by moment and seed."""
+    runs = [held([100 * wrong / cell["images"] for wrong in cell["errors"]]) for cell in cells]
+    return [list(moment) for moment in zip(*runs, strict=True)]
+
+
+def met(cells: Sequence[dict[str, Any]], target: float) -> dict[str, Any]:
+    """What the trainings of one loop and recipe, a seed each, have come to."""
+    moments = table_of(cells)
+    ps = [p_value(errors, target) for errors in moments]
+    at = first_held([p < LEVEL for p in ps])
+    seconds = None if at is None else [cell["seconds"][at] for cell in cells]
+    return {
+        "runs": len(cells),
+        "error": statistics.fmean(moments[-1]),
+        "errors": moments[-1],
+        "p": ps[-1],
+        "step": None if at is None else cells[0]["steps"][at],
+        "p_when_met": None if at is None else ps[at],
+        "seconds": seconds,
+        "cpu_seconds": None if at is None else [cell["cpu_seconds"][at] for cell in cells],
+        "seconds_of_all_steps": [cell["seconds"][-1] for cell in cells],
+        "start_up": max(cell["start_up"] for cell in cells),
+    }
+
+
+def reached(cells: Sequence[dict[str, Any]], target: float) -> float:
+    """CPU seconds, the mean over seeds, to where mean and deviation of the error are together at most the target from
+    then on; infinite where they never are."""
+    fine = [statistics.fmean(errors) + statistics.stdev(errors) <= target if math.isfinite(errors[0]) else False
+            for errors in table_of(cells)]  # fmt: skip
+    at = first_held(fine)
+    return math.inf if at is None else statistics.fmean(cell["cpu_seconds"][at] for cell in cells)
+
+
+# What is trained.
+
+
+def of(cells: Sequence[dict[str, Any]], task: str, arm: str, recipe: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """The trainings of a loop and recipe with these seeds, as the recipe is now."""
+    wanted = [Cell(task, arm, recipe, seed).key for seed in seeds]
+    return [cell for key in wanted for cell in cells if {name: cell[name] for name in key} == key]
+
+
+def choice_of(cells: Sequence[dict[str, Any]], task: str) -> dict[str, Any]:
+    """The target, the best recipe of every loop, and what all have come to, of the trainings for choosing."""
+    target = TASKS[task].target
+    if target is None:
+        ends = table_of(of(cells, task, "engine", SAME, CHOOSING))[-1]
+        target = math.ceil(statistics.fmean(ends) + MARGIN * statistics.stdev(ends))
+    tried: dict[str, dict[str, Any]] = {}
+    for arm, recipes in CANDIDATES[task].items():
+        for recipe in recipes:
+            if found := of(cells, task, arm, recipe, CHOOSING):
+                seconds = reached(found, target)
+                tried.setdefault(arm, {})[recipe] = {
+                    "cpu_seconds": None if math.isinf(seconds) else seconds,
+                    "errors": table_of(found)[-1],
+                    "cpu_seconds_of_all_steps": statistics.fmean(cell["cpu_seconds"][-1] for cell in found),
+                }
+    best = {
+        arm: min(rows, key=lambda name: (rows[name]["cpu_seconds"] or math.inf, statistics.fmean(rows[name]["errors"])))
+        for arm, rows in tried.items()
+    }
+    return {"target": target, "best": best, "tried": tried}
+
+
+def plan(args: argparse.Namespace, choices: dict[str, Any]) -> Iterator[Cell]:
+    """The trainings, loop after loop with each seed."""
+    for task in args.tasks:
+        for seed in args.seeds:
+            if args.choose:
+                pairs = [(arm, recipe) for arm, recipes in CANDIDATES[task].items() for recipe in recipes]
+            else:
+                pairs = [*((arm, SAME) for arm in BOTH), *choices[task]["best"].items()]
+            yield from (Cell(task, arm, recipe, seed, args.evaluations) for arm, recipe in dict.fromkeys(pairs))
+
+
+def pin(cores: Any) -> None:
+    """Gives a worker process a core of its own."""
+    os.sched_setaffinity(0, {cores.get()})
+
+
+def make_all(cells: Sequence[Cell], processes: int, done: Callable[[dict[str, Any]], None]) -> None:
+    """Trains them, as many at a time as there are processes, each on a core of its own."""
+    if processes == 1:
+        for cell in cells:
+            done(cell.made())
+        return
+    context = multiprocessing.get_context("spawn")
+    cores = context.Queue()
+    for core in sorted(os.sched_getaffinity(0))[:processes]:
+        cores.put(core)
+    with ProcessPoolExecutor(processes, context, initializer=pin, initargs=(cores,)) as pool:
+        for future in as_completed([pool.submit(cell.made) for cell in cells]):
+            done(future.result())
+
+
+def execute(args: argparse.Namespace) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
+    result |= {"kind": "time-to-accuracy", "environment": measure.environment(torch.device("cpu"))}
+    cells: list[dict[str, Any]] = result.setdefault("cells", [])
+    choices = {} if args.choose else choices_in(args.choice, args.tasks)
+    wanted = [cell for cell in plan(args, choices) if not of(cells, cell.task, cell.arm, cell.recipe, [cell.seed])]
+    console = Console(stderr=True)
+
+    def done(cell: dict[str, Any]) -> None:
+        cells.append(cell)
+        name = f"{cell['task']}, {cell['arm']}, {cell['recipe']}, seed {cell['seed']}"
+        error = 100 * cell["errors"][-1] / cell["images"]
+        console.print(f"{name}: {error:.2f} % after {cell['seconds'][-1]:.1f} s", highlight=False)
+        measure.write_json(args.out, result)
+
+    make_all(wanted, args.processes, done)
+    if args.choose:
+        result["tasks"] = result.get("tasks", {}) | {task: choice_of(cells, task) for task in args.tasks}
+    else:
+        found = {task: summary_of(cells, task, choices[task], args.seeds) for task in args.tasks}
+        result["tasks"] = result.get("tasks", {}) | found
+    measure.write_json(args.out, result)
+    return result
+
+
+def choices_in(file: Path, tasks: Sequence[str]) -> dict[str, Any]:
+    """What --choose has written. Raises `measure.Mistake` where it is not there."""
+    choices: dict[str, Any] = json.loads(file.read_text())["tasks"] if file.exists() else {}
+    if missing := [task for task in tasks if task not in choices]:
+        raise measure.Mistake([f"{file}: nothing was chosen for {' and '.join(missing)}; run it with --choose first"])
+    return choices
+
+
+def summary_of(cells: Sequence[dict[str, Any]], task: str, choice: dict[str, Any], seeds: Sequence[int]) -> Any:
+    pairs = {(arm, SAME): "i" for arm in BOTH}
+    for arm, recipe in choice["best"].items():
+        part = "ii" if arm in BOTH else "iii"
+        pairs[arm, recipe] = "i, ii" if (arm, recipe) in pairs else part
+    rows = [
+        {"part": part, "arm": arm, "recipe": recipe, **met(of(cells, task, arm, recipe, seeds), choice["target"])}
+        for (arm, recipe), part in pairs.items()
+    ]
+    best = {row["arm"]: row for row in rows if row["recipe"] == choice["best"].get(row["arm"])}
+    same = {row["arm"]: row for row in rows if row["recipe"] == SAME}
+    ratios = {}
+    for name, above, below in (
+        ("(i) conventional / engine", same.get("conventional"), same.get("engine")),
+        ("(ii) conventional / engine", best.get("conventional"), best.get("engine")),
+        ("(iii) tensors / engine", best.get("tensors"), best.get("engine")),
+    ):
+        if above and below and above["seconds"] and below["seconds"]:
+            ratios[name] = measure.ratio(above["seconds"], below["seconds"])
+        if above and below and name.startswith("(i)"):  # the same steps, whatever they lead to
+            ratios["(i) all steps"] = measure.ratio(above["seconds_of_all_steps"], below["seconds_of_all_steps"])
+    return {"target": choice["target"], "rows": rows, "ratios": ratios}
+
+
+def show(result: dict[str, Any], choosing: bool) -> None:
+    console = Console(width=max(120, Console().width))
+    for task, found in result["tasks"].items():
+        table = Table(title=f"{task}: {found['target']:g} % error, 40 labels", title_justify="left")
+        head = ("loop", "recipe", "error, %", "CPU s" if choosing else "seconds", *(() if choosing else ("step", "p")))
+        for column in head:
+            table.add_column(column, justify="left" if column in ("loop", "recipe") else "right")
+        for row in [] if choosing else found["rows"]:
+            seconds = row["seconds"]
+            time = "not met" if seconds is None else f"{statistics.fmean(seconds):.1f} +- {half_width(seconds):.1f}"
+            error = f"{row['error']:.2f} +- {half_width(row['errors']):.2f}"
+            p = row["p"] if row["p_when_met"] is None else row["p_when_met"]
+            step = "" if row["step"] is None else str(row["step"])
+            table.add_row(f"({row['part']}) {row['arm']}", row["recipe"], error, time, step, f"{p:.4f}")
+        for arm, rows in found["tried"].items() if choosing else ():
+            for recipe, row in rows.items():
+                chosen = " (chosen)" if found["best"][arm] == recipe else ""
+                time = "not reached" if row["cpu_seconds"] is None else f"{row['cpu_seconds']:.1f}"
+                table.add_row(arm, recipe + chosen, f"{statistics.fmean(row['errors']):.2f}", time)
+        console.print(table)
+        for name, ratio in found.get("ratios", {}).items():
+            line = f"{name}: {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
+            console.print(line, highlight=False)
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Of a 95 % interval of the mean."""
+    if len(values) < 2:
+        return math.inf
+    return float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--choose", action="store_true", help="try the candidates on other seeds and choose")
+    add("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS), help="default: both")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="default: %(default)s")
+    add("--evaluations", type=int, default=EVALUATIONS, help="moments of a training (default: %(default)s)")
+    add("--processes", type=int, default=2, help="trainings at a time, a core each (default: %(default)s)")
+    add("--choice", type=Path, default=RESULTS / "time-to-accuracy-choice.json", help="default: %(default)s")
+    add("--out", type=Path, metavar="FILE", help="JSON to read and to add to (default: of benchmarks/results)")
+    args = parser.parse_args(argv)
+    args.seeds = list(CHOOSING) if args.choose else args.seeds
+    args.out = args.out or (args.choice if args.choose else RESULTS / "time-to-accuracy-cpu.json")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    return measure.exit_code(lambda: show(execute(args), args.choose))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
