@@ -118,7 +118,7 @@ class Dash(WeakStrong):
 
         metrics = {
             **loss_metrics(labeled, unlabeled, x.logits, batch.y),
-            "rho": rho,
+            "threshold": (-rho).exp().clamp(max=1).float(),  # as a confidence
             **pseudo_label_metrics(guess.labels, guess.mask, batch.u_true, self.info.classes),
         }
         if self.cfg.rule == "usb":

@@ -116,9 +116,10 @@ def test_b_an_infinite_threshold_keeps_all_and_none_keeps_what_has_no_loss(rule:
 def test_in_the_official_warm_up_all_count_and_in_usb_s_none():
     official, usb = (at(9, 0.01, rule=rule) for rule in RULES)
     assert official.threshold()[0] == ALL and usb.threshold()[0] == NONE
-    assert official.loss(batch()).metrics["coverage"] == 1
+    metrics = official.loss(batch()).metrics
+    assert (metrics["coverage"], metrics["threshold"]) == (1, 0)
     output = usb.loss(batch())
-    assert output.metrics["coverage"] == 0 and output.metrics["loss_unlabeled"] == 0
+    assert [output.metrics[name] for name in ("coverage", "loss_unlabeled", "threshold")] == [0, 0, 1]
     torch.testing.assert_close(output.loss, F.cross_entropy(logits_of(usb, batch().x["weak"]), batch().y))
 
 
