@@ -78,6 +78,10 @@ class Setting:
         """A ramp of 0.4 of the run, in steps, where the paper's would not end in it."""
         return {} if self.paper else {"ramp": max(1.0, 0.4 * self.steps)}
 
+    def averages(self) -> Changes:
+        """Running averages that look back over a quarter of the run, where the papers' 1,000 steps are more."""
+        return {} if self.paper or self.usb else {"momentum": round(min(0.999, max(0.0, 1 - 4 / self.steps)), 6)}
+
     def block(self, usual: int | None = None) -> Changes:
         """Blocks of mixing that divide the labeled batch, where the default ones do not.
 

@@ -95,6 +95,14 @@ def test_short_runs_have_short_ramps():
     assert chosen("digits", "mixmatch", "--steps", "1").algorithm.ramp == 1
 
 
+@pytest.mark.parametrize("method", ["freematch", "softmatch", "adamatch"])
+def test_short_runs_have_short_averages(method: str):
+    assert chosen("digits", method, "--steps", "400").algorithm.momentum == 0.99
+    assert chosen("digits", method, "--steps", "1").algorithm.momentum == 0
+    assert chosen("digits", method, "--steps", "100000").algorithm.momentum == 0.999
+    assert chosen("cifar10", method, "--steps", "400").algorithm.momentum == 0.999
+
+
 @pytest.mark.parametrize("labeled", [20, 30, 32, 64, 100, 7])
 def test_blocks_divide_the_batch(labeled: int):
     block = Setting("folder", None, 10, labeled).block().get("block", 8)
