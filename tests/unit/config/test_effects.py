@@ -235,6 +235,7 @@ def test_what_runs_did_before_a_field_was_there_is_decided():
         (["--algorithm", "mean-teacher", "--algorithm.ramp", "0"], []),
         (["--algorithm", "mean-teacher", "--algorithm.ramp", "40"], []),
         (["--algorithm", "uda"], []),
+        (["--batch.unlabeled-schedule", "growing"], ["batch.unlabeled_schedule"]),
         (["--algorithm", "uda", "--algorithm.annealing", "exp"], ["algorithm.annealing"]),
         (["--algorithm", "dash", "--algorithm.epoch", "0.01"], ["algorithm.epoch"]),
         (["--algorithm", "dash", "--algorithm.epoch", "40"], []),

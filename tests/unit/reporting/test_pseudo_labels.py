@@ -107,6 +107,17 @@ def test_a_class_of_which_few_pseudo_labels_are_due_is_not_judged():
     assert names(usage(prior=(0.5, 0.496, 0.002, 0.002)), 100, 0.5, 0.5, 0, 0)[0] == ["cat", "dog"]
 
 
+def test_a_batch_that_grows_counts_by_the_images_that_were_read():
+    """A class of a thousandth is due 20 pseudo-labels at 200 images a step, too few to judge; it is not due them in
+    smaller steps. What a reading says counts by its images, so that later ones weigh more."""
+    growing = ("--batch.unlabeled-schedule", "growing", "--batch.unlabeled-stages", "4", "--batch.unlabeled-bend", "0")
+    of_one, whole = usage(prior=(0.5, 0.496, 0.002, 0.002)), usage(*growing, prior=(0.5, 0.496, 0.002, 0.002))
+    assert names(of_one, 100, 0.5, 0.5, 0, 0)[0] == ["cat", "dog"]  # 40 are due of 20,000 images
+    assert names(whole, 100, 0.5, 0.5, 0, 0) == ([], None)  # 10 of 5,000
+    assert [images for _, images, _ in whole.readings] == [100 * 50]
+    assert names(whole, 950, 0.5, 0.5, 0, 0)[0] == ["cat", "dog"]
+
+
 def test_a_class_at_the_limit_does_not_flicker():
     made = usage()
     assert names(made, 100, 0.4, 0.2, 0.2, 0.018)[0] == ["dog"]  # 0.088 of its share
