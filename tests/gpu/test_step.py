@@ -31,7 +31,7 @@ def test_no_algorithm_synchronizes(algorithm: str):
     check_that_nothing_waits(make_trainer("--algorithm", algorithm, "--precision", "bf16"))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
 @pytest.mark.parametrize("replay", ["step", "backward"])
 def test_a_replayed_run_is_the_run(replay: str, optimizer: str):
     check_that_replay_changes_nothing(replay, "--optim", optimizer, "--algorithm.threshold", "0.12")
