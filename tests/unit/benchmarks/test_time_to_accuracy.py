@@ -27,11 +27,11 @@ def cell(
 
 
 def test_a_target_is_met_from_where_on_every_test_agrees():
-    runs = [cell("engine", "400 steps", seed, [9, 2, 2, 2, 9, 2, 2, 2 + seed % 2, 2]) for seed in range(5)]
+    runs = [cell("engine", "800 steps, cosine", seed, [9, 2, 2, 2, 9, 2, 2, 2 + seed % 2, 2]) for seed in range(5)]
     found = met(runs, 3.5)
     assert found["step"] == 8, "the target was passed and lost again"
     assert found["seconds"] == [8.0] * 5 and found["p_when_met"] < 0.01 and found["error"] == pytest.approx(32 / 15)
-    noisy = [cell("engine", "400 steps", seed, [3 + 3 * (seed % 2)] * 5) for seed in range(5)]
+    noisy = [cell("engine", "800 steps, cosine", seed, [3 + 3 * (seed % 2)] * 5) for seed in range(5)]
     assert met(noisy, 4.5)["seconds"] is None and met(noisy, 4.5)["p"] > 0.01
 
 
@@ -39,28 +39,28 @@ def test_the_best_recipe_has_the_least_cost_to_where_the_target_holds():
     def runs(arm: str, recipe: str, errors: list[int], pace: float = 1.0) -> list[dict[str, Any]]:
         return [cell(arm, recipe, seed, errors, pace) for seed in bench.CHOOSING]
 
-    fast = runs("engine", "400 steps, cosine, separate", [9, 4, 2, 2, 2, 2], 0.5)
-    known = runs("engine", "600 steps, cosine", [9, 4, 2, 2, 2, 2])
-    lost = runs("engine", "400 steps", [2, 2, 2, 9, 9, 9], 0.1)
-    quick = runs("tensors", "400 steps, cosine", [9, 4, 2, 2, 2, 2])
-    few = runs("tensors", "600 steps of 16 + 112, cosine", [9, 9, 4, 2, 2, 2])
+    fast = runs("engine", "800 steps, cosine, separate", [9, 4, 2, 2, 2, 2], 0.5)
+    known = runs("engine", "1600 steps of 16 + 112, cosine", [9, 4, 2, 2, 2, 2])
+    lost = runs("engine", "800 steps, cosine", [2, 2, 2, 9, 9, 9], 0.1)
+    quick = runs("tensors", "800 steps, cosine", [9, 4, 2, 2, 2, 2])
+    few = runs("tensors", "1000 steps of 16 + 112, cosine", [9, 9, 4, 2, 2, 2])
     assert reached(fast, 3.5) == 3 and reached(lost, 3.5) is None
     found = choice_of([*fast, *known, *lost, *quick, *few], "digits")
-    assert found["target"] == 3.5 and found["same"] == "600 steps, cosine"
+    assert found["target"] == 3.5 and found["same"] == "1600 steps of 16 + 112, cosine"
     assert found["best"] == {
-        "engine": "400 steps, cosine, separate",
-        "tensors": "400 steps, cosine",
-        "conventional": "600 steps of 16 + 112, cosine",  # 5 steps of 128 images, in place of 4 of 256
+        "engine": "800 steps, cosine, separate",
+        "tensors": "800 steps, cosine",
+        "conventional": "1000 steps of 16 + 112, cosine",  # 5 steps of 128 images, in place of 4 of 256
     }
-    assert found["tried"]["engine"]["400 steps"]["cpu_seconds"] is None
-    measured = [cell("engine", "400 steps, cosine", seed, [2] * 6) for seed in range(5)]
+    assert found["tried"]["engine"]["800 steps, cosine"]["cpu_seconds"] is None
+    measured = [cell("engine", "800 steps, cosine", seed, [2] * 6) for seed in range(5)]
     assert choice_of([*fast, *known, *lost, *quick, *few, *measured], "digits") == found
 
 
 def test_what_varies_over_the_seeds_is_not_chosen():
     """Five seeds of this spread would not show that the target is met."""
     assert stats.t.ppf(0.99, 4) / math.sqrt(5) == pytest.approx(bench.NEEDED, abs=0.05)
-    runs = [cell("engine", "400 steps", seed, [2 + number] * 4) for number, seed in enumerate(bench.CHOOSING)]
+    runs = [cell("engine", "800 steps, cosine", seed, [2 + number] * 4) for number, seed in enumerate(bench.CHOOSING)]
     assert reached(runs, 3.5) is None and reached(runs, 4.7) == 2
     assert bench.cheapest({"a": {"x": None, "errors": [3]}, "b": {"x": None, "errors": [2]}}, "x") == "b"
 
