@@ -2,6 +2,7 @@
 them a forward of their own, without gradient."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ def execute(args: argparse.Namespace, rest: Sequence[str], workers: dict[str, me
     say, console = Console(stderr=True), Console(width=max(140, Console().width))
     plans = {way: plan(args, [*rest, "--algorithm.weak-pass", way]) for way in WAYS}
     own, cfg = plans["joint"]
+    load = os.getloadavg()[0]
     start_workers({way: found for way, (found, _) in plans.items()}, workers, say)
     kinds = [kind for kind in KINDS if own.with_data or kind != "end_to_end"]
     readings = run_rounds(kinds, workers, args.rounds, args.seconds, say)
@@ -35,6 +37,7 @@ def execute(args: argparse.Namespace, rest: Sequence[str], workers: dict[str, me
         "images_per_step": images_per_step(cfg),
         "rounds": args.rounds,
         "seconds": args.seconds,
+        "load": {"before": load, "after": os.getloadavg()[0]},
         "passes": {way: info[way]["passes"] for way in WAYS},
         **summarize(readings, memory, images_per_step(cfg)),
         "config": cfg.model_dump(mode="json", exclude={"out"}),
@@ -108,6 +111,10 @@ def show(result: dict[str, Any], console: Console) -> None:
         console.print(f"{name}: {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})", highlight=False)
     for way, passes in result["passes"].items():
         console.print(f"{way}: {'; '.join(passes)}", highlight=False)
+    before, after = result["load"].values()
+    if max(before, after) > 2 * measure.cores():
+        shared = f"note: others had the cores too (load {before:.0f} before, {after:.0f} after)"
+        console.print(f"{shared}: take the ratios of CPU seconds", highlight=False)
     for note in result["notes"]:
         console.print(f"note: {note}", highlight=False)
 

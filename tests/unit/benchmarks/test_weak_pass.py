@@ -76,4 +76,5 @@ def test_both_ways_are_measured_and_written(tmp_path: Path, capsys: pytest.Captu
         f"{way} {kind}" for kind in ("bare", "step", "end_to_end") for way in ("joint", "separate")
     ]
     taken = [found["measurements"][f"{way} step"]["step_bytes"] for way in ("joint", "separate")]
-    assert taken[0] > taken[1] > 0 and guard.main([str(out), str(out)]) == 0
+    assert taken[0] > taken[1] > 0 and set(found["load"]) == {"before", "after"}
+    assert guard.main([str(out), str(out)]) == 0
