@@ -31,7 +31,8 @@ def test_another_algorithm_starts_from_its_own_defaults(tmp_path: Path):
     file.write_text("algorithm: {name: fixmatch, threshold: 0.8}\n")
     assert config("--config", file).algorithm.threshold == 0.8
     assert config("--config", file, "--algorithm", "supervised").algorithm.model_dump() == {
-        "name": "supervised", "view": "weak", "label_smoothing": 0.0, "mix": "none", "mix_alpha": 1.0, "block": 8,
+        "name": "supervised", "view": "weak", "label_smoothing": 0.0, "mix": "none", "mix_alpha": 1.0,
+        "mix_lam": "sample", "block": 8,
     }  # fmt: skip
 
 
