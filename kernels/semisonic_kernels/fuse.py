@@ -21,7 +21,8 @@ _kernels: Kernels = "fused"
 class use_kernels:
     """Inside `with use_kernels(which):` the kernels of this process use that implementation. Outside of any: "fused".
 
-    fused: every kernel's own. eager: the reference for those that torch would compile, for runs without a compiler.
+    fused: every kernel's own. eager: for runs without a compiler, the reference of those that torch would compile, or a
+    form of their own for it.
     reference: plain torch for all. A compiled graph that holds such functions is compiled anew for each.
     It holds for all threads, as a backward on a GPU runs in one of autograd's.
     """
@@ -47,10 +48,13 @@ def plain() -> bool:
     return _kernels == "reference"
 
 
-def fused(reference: Callable[P, R], check: Callable[P, None]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def fused(
+    reference: Callable[P, R], check: Callable[P, None], eager: Callable[P, R] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorator of a function of tensors and numbers that is to run as one compiled kernel.
 
     reference: the same function in plain torch, called instead where `use_kernels` says so.
+    eager: what is called in its place where nothing is compiled; None: the reference.
     check: takes the same arguments and raises where they do not fit; reads no value of a tensor.
 
     Called while a graph is compiled, the function becomes part of that graph. Called from eager code, it runs a
@@ -69,7 +73,7 @@ def fused(reference: Callable[P, R], check: Callable[P, None]) -> Callable[[Call
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             check(*args, **kwargs)
             if _kernels != "fused":
-                return reference(*args, **kwargs)
+                return (reference if _kernels == "reference" or eager is None else eager)(*args, **kwargs)
             if torch.compiler.is_compiling():
                 return function(*args, **kwargs)
             batch = args[0] if args else kwargs[first]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from semisonic_kernels.fuse import fused
-from semisonic_kernels.images import described, laid_out_like
+from semisonic_kernels.images import channel_row, described, from_rows, in_rows, laid_out_like
 
 
 def mixup_reference(
@@ -57,7 +57,30 @@ def _check(
             )
 
 
-@fused(mixup_reference, _check)
+def mixup_in_place(
+    images: Tensor,
+    targets_NC: Tensor,
+    partner_N: Tensor,
+    lam_N: Tensor,
+    mean: Tensor | None = None,
+    scale: Tensor | None = None,
+    dominant: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """`mixup` without a compiler: the partners are gathered, and all else is done in place where they lie."""
+    if torch.is_grad_enabled() and any(value.requires_grad for value in (images, targets_NC, lam_N)):
+        return mixup_reference(images, targets_NC, partner_N, lam_N, mean, scale, dominant)
+    lam_N1 = (torch.maximum(lam_N, 1 - lam_N) if dominant else lam_N).view(-1, 1)
+    y_NC = targets_NC.to(torch.promote_types(targets_NC.dtype, torch.float32))
+    y_NC = y_NC.index_select(0, partner_N).lerp_(y_NC, lam_N1.to(y_NC.dtype))
+    x = laid_out_like(images.to(torch.promote_types(_image_dtype(images, mean), torch.float32)), images)
+    rows = in_rows(x)
+    rows = rows.index_select(0, partner_N).lerp_(rows, lam_N1.to(x.dtype))
+    if mean is not None and scale is not None:
+        rows.sub_(channel_row(mean.to(x.dtype), x)).mul_(channel_row(scale.to(x.dtype), x))
+    return from_rows(rows, x).to(_image_dtype(images, mean)), y_NC.to(targets_NC.dtype)
+
+
+@fused(mixup_reference, _check, mixup_in_place)
 def mixup(
     images: Tensor,
     targets_NC: Tensor,

@@ -65,7 +65,7 @@ def test_a_growing_batch_is_replayed_at_every_size(compiled: str):
 
 def test_sgd_moves_the_ema_in_its_own_launch():
     step = make_trainer("--optim", "sgd").training_step
-    assert isinstance(step.engines["network"].optimizer.optimizer, AveragingSGD) and not step.averages_parameters
+    assert isinstance(step.engines["network"].optimizer, AveragingSGD) and not step.averages_parameters
 
 
 def test_the_fast_path_follows_the_plain_one():

@@ -17,6 +17,7 @@ from semisonic.models.ema import Averages, EmaConfig, averaged_parameters, ema_d
 from semisonic.models.frozen import frozen_modules, is_frozen
 from semisonic.models.norm import StartUp, batch_statistics
 from semisonic.models.randomness import RandomLayer, drawn_by, may_draw, number_layers
+from semisonic_kernels.images import normalized
 
 
 class AveragedNetwork(nn.Module):
@@ -48,6 +49,7 @@ class AveragedNetwork(nn.Module):
         self._averages: Averages | None = None
         self._draws = False
         self._frozen: tuple[nn.Module, ...] = ()
+        self._trained: tuple[nn.Module, ...] = ()
         self.register_buffer("ema_updates", torch.zeros((), dtype=torch.int64))
         self.register_buffer("draw_key", torch.zeros((), dtype=torch.int64), persistent=False)
         self.register_buffer("rank_share", torch.tensor([0, 1]), persistent=False)
@@ -58,7 +60,15 @@ class AveragedNetwork(nn.Module):
         """uint8 [N, 3, H, W] -> float32 with the data set's mean 0 and deviation 1; float images pass unchanged."""
         if images.dtype != torch.uint8:
             return images
-        return (images.to(self.pixel_mean.dtype) - self.pixel_mean) * self.pixel_scale
+        return normalized(images, self.pixel_mean, self.pixel_scale)
+
+    def joined(self, views: Sequence[Tensor]) -> Tensor:
+        """All views in one batch, normalized; bytes are a quarter of what there is to copy."""
+        if len(views) == 1:
+            return self.normalize(views[0])
+        if all(view.dtype == torch.uint8 for view in views):
+            return self.normalize(torch.cat(list(views)))
+        return torch.cat([self.normalize(view) for view in views])  # a method may give mixed or perturbed ones
 
     def classify(self, *views: Tensor, module: str = "network", track: bool = True) -> tuple[Tensor, ...]:
         """Logits [N, C] (float32) of each view [N, 3, H, W], from one forward over all views.
@@ -67,9 +77,8 @@ class AveragedNetwork(nn.Module):
         interleaving would change nothing. Exactly one call a step has `track=True` and moves the running statistics;
         the EMA uses batch statistics in training mode and never moves its own. All views need the same H and W.
         """
-        images = [self.normalize(view) for view in views]  # each: a method may give mixed or perturbed ones
         sizes = [len(view) for view in views]
-        return torch.split(self.infer(torch.cat(images), module, track, rows=sizes), sizes)
+        return torch.split(self.infer(self.joined(views), module, track, rows=sizes), sizes)
 
     def infer(
         self,
@@ -93,7 +102,7 @@ class AveragedNetwork(nn.Module):
 
         `self.head(features)` gives the logits; heads of the method's own take the same features.
         """
-        images = torch.cat([self.normalize(view) for view in views])
+        images = self.joined(views)
         function: Any = self.get_submodule(module).features
         sizes = [len(view) for view in views]
         found = self._run(function, images, track and module != "ema", rows=rows or sizes)
@@ -108,7 +117,7 @@ class AveragedNetwork(nn.Module):
         rows: Sequence[int] | None = None,
     ) -> tuple[Seen, ...]:
         """Logits and features of each view, from one forward over all views; otherwise as `classify`."""
-        images = torch.cat([self.normalize(view) for view in views])
+        images = self.joined(views)
         function: Any = self.get_submodule(module).features
         sizes = [len(view) for view in views]
         features = self._run(function, images, track and module != "ema", autocast, rows or sizes)
@@ -155,12 +164,19 @@ class AveragedNetwork(nn.Module):
         self._frozen = tuple(frozen_modules(self))
         norms = [module for module in self.network.modules() if isinstance(module, _NormBase)]
         self.by_batch = any(not is_frozen(module) for module in norms)
+        frozen = set(self._frozen)
+        self._trained = tuple(module for module in self.modules() if module not in frozen)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         for module in self._frozen:
             module.training = False
         return self
+
+    def ready_to_train(self) -> Self:
+        """`train`, but only where a module is not as that leaves it: walking through all of them costs each step."""
+        ready = all(module.training for module in self._trained) and not any(m.training for m in self._frozen)
+        return self if ready and self._trained else self.train()
 
     def _row_keys(self, rows: Sequence[int]) -> Tensor | None:
         """What the layers of the next forward draw from."""

@@ -27,7 +27,7 @@ from semisonic.algorithms.mixing import Lam, betas_of, block_problems, mixing_pa
 from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.ramps import linear_ramp, sigmoid_ramp
 from semisonic.algorithms.settings import GRAY_RECIPES, Changes, Setting
-from semisonic.contract import Batch, StepOutput, Views
+from semisonic.contract import Batch, StepOutput, Views, parted
 from semisonic.schema import Config
 from semisonic_kernels.losses import consistency_loss, one_hot, probability_mse
 from semisonic_kernels.mixup import mixup
@@ -83,41 +83,46 @@ class ICT(Algorithm):
         return () if cfg.mix_labeled else ("labeled",)
 
     def loss(self, batch: Batch) -> StepOutput:
-        cfg, blocks = self.cfg, len(batch.y) // self.cfg.block
-        draws = {name: draw[:, 0] for name, draw in batch.draws.items()}
-        x, u, y_BC = batch.x["weak"], batch.u["weak"], one_hot(batch.y, self.info.classes).to(self.pixel_mean.dtype)
-        y_BC = self.weighed(y_BC, batch.x_index)
+        cfg, u, size = self.cfg, batch.u["weak"], len(batch.y)
+        y_BC = self.weighed(one_hot(batch.y, self.info.classes).to(self.pixel_mean.dtype), batch.x_index)
         with torch.no_grad():
             teacher_UC = self.guessed_logits(self.look(u, module="ema")[0])
             p_UC = teacher_UC.softmax(-1)
-        if cfg.mix_labeled:
-            x, y_BC = self.mix(x, y_BC, draws["labeled_partner"], draws["labeled_lam"], blocks)
-        if cfg.targets == "probabilities":
-            u, q_UC = self.mix(u, p_UC, draws["partner"], draws["lam"], blocks)
-        else:
-            u, q_UC = self.mix(u, teacher_UC, draws["partner"], draws["lam"], blocks)
-            q_UC = q_UC.softmax(-1)
-        seen_x, seen_u = self.look(x, u)
+        probabilities = cfg.targets == "probabilities"
+        images, targets_NC = self.mixed(batch, torch.cat([y_BC, p_UC if probabilities else teacher_UC]))
+        x, mixed_u = parted(self.look(images, rows=[size, len(u)])[0], size)
+        y_BC, q_UC = targets_NC[:size], targets_NC[size:]
+        q_UC = q_UC if probabilities else q_UC.softmax(-1)
 
-        labeled = self.mixed_labeled_loss(seen_x, y_BC, batch.y)
-        unlabeled = (probability_mse if cfg.loss == "mse" else consistency_loss)(self.trained_logits(seen_u), q_UC)
+        labeled = self.mixed_labeled_loss(x, y_BC, batch.y)
+        unlabeled = (probability_mse if cfg.loss == "mse" else consistency_loss)(self.trained_logits(mixed_u), q_UC)
         ramp = sigmoid_ramp if cfg.shape == "sigmoid" else linear_ramp
         loss = labeled + cfg.weight * ramp(self.step, cfg.ramp, self.info.steps) * unlabeled
 
         label_U = p_UC.argmax(-1)
         metrics = {
-            **loss_metrics(labeled, unlabeled, seen_x.logits, y_BC.argmax(-1)),
+            **loss_metrics(labeled, unlabeled, x.logits, y_BC.argmax(-1)),
             **pseudo_label_metrics(label_U, torch.ones_like(label_U), batch.u_true, self.info.classes),
         }
-        seen = {} if cfg.mix_labeled else {"labeled": seen_x._replace(targets=batch.y)}
+        seen = {} if cfg.mix_labeled else {"labeled": x._replace(targets=batch.y)}
         return StepOutput(loss, metrics, {}, seen)
 
-    def mix(self, images: Tensor, targets_NC: Tensor, key_N: Tensor, lam_N: Tensor, blocks: int) -> tuple[Tensor, ...]:
-        """One stream's images, normalized, and its targets, mixed with partners from the same stream."""
-        lam_N = mixing_weights(self.cfg.lam, lam_N, blocks)
-        partner_N = mixing_partners([key_N], blocks)
+    def mixed(self, batch: Batch, targets_NC: Tensor) -> tuple[Tensor, Tensor]:
+        """The images of both streams [N, 3, H, W], labeled ones first, normalized, and their targets [N, C], each mixed
+        with a partner from its own stream, in one pass."""
+        cfg, draws, blocks = self.cfg, batch.draws, len(batch.y) // self.cfg.block
+        partner_B, partner_U = (mixing_partners([draws[name][:, 0]], blocks) for name in ("labeled_partner", "partner"))
+        lam_B, lam_U = (mixing_weights(cfg.lam, draws[name][:, 0], blocks) for name in ("labeled_lam", "lam"))
+        if not cfg.mix_labeled:
+            lam_B = torch.ones_like(lam_B)
         return mixup(
-            images, targets_NC, partner_N, lam_N, self.pixel_mean, self.pixel_scale, dominant=self.cfg.dominant
+            torch.cat([batch.x["weak"], batch.u["weak"]]),
+            targets_NC,
+            torch.cat([partner_B, len(lam_B) + partner_U]),
+            torch.cat([lam_B, lam_U]),
+            self.pixel_mean,
+            self.pixel_scale,
+            dominant=cfg.dominant,
         )
 
     @classmethod

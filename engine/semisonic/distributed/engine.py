@@ -41,7 +41,7 @@ class Engine:
         """Those that the optimizer has; the others are frozen."""
         self.sizes = sum(p.numel() for p in self.trained), sum(p.numel() for p in self.names)
         """Numbers that are trained, and numbers in all parameters; taken while each rank has whole ones."""
-        self.wrapped, self.optimizer = accelerator.prepare(module, optimizer)
+        self.wrapped, self.optimizer = self.prepare(module, optimizer)
         self.skipped = False
         """Whether the last step was left out because fp16's gradients overflowed, which its scaling allows for."""
         self.overflowed = False
@@ -53,6 +53,11 @@ class Engine:
         """Whether the norm of the next gradients is taken before the optimizer's step."""
         self.gradient_norm: Tensor | float | None = None
         """Of all gradients together, over the ranks, before clipping; of the last step that took it."""
+
+    def prepare(self, module: nn.Module, optimizer: Any) -> tuple[Any, Any]:
+        """The module wrapped for the ranks, and the optimizer as it is stepped."""
+        # torch's own: Accelerate's would add nothing to a step but a search for packages, which small steps feel.
+        return self.accelerator.prepare(module, optimizer)[0], optimizer
 
     def __call__(self, *args: Any) -> Any:
         # DDP and DeepSpeed expect a backward after each forward; without gradients there is none.
@@ -154,6 +159,10 @@ class ZeroEngine(Engine):
         accelerator.deepspeed_plugin.deepspeed_config |= of_a_role(optim.clip, micro, images, accelerator.num_processes)
         super().__init__(accelerator, module, optimizer, scaler, optim, names)
         self.partitioned = self.wrapped.zero_optimization_stage() == 3
+
+    def prepare(self, module: nn.Module, optimizer: Any) -> tuple[Any, Any]:
+        wrapped, prepared = self.accelerator.prepare(module, optimizer)
+        return wrapped, prepared
 
     @property
     def base(self) -> torch.optim.Optimizer:

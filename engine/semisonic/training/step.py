@@ -28,6 +28,8 @@ from semisonic_kernels.fuse import Kernels, use_kernels
 
 USUAL_LIMIT = 8
 """Graphs of one function that torch compiles by default, before it says that something changes from step to step."""
+KEYS_AT_ONCE = 64
+"""Steps whose keys are made together."""
 
 
 class TrainingStep:
@@ -42,6 +44,8 @@ class TrainingStep:
         self.algorithm = place(algorithm, cfg, self.device)
         self.algorithm.draw_from(int(sample_keys(cfg.seed, purpose("layers"), np.array([0]))[0]), self.rank)
         self.number = 0
+        self._keys: tuple[int, np.ndarray] | None = None
+        """Number of a block of steps, and their keys."""
         self.first_bad_step = torch.full((), -1, dtype=torch.int64, device=self.device)
         """The first step whose loss was not finite, or -1."""
         self.meter = Meter()
@@ -73,8 +77,7 @@ class TrainingStep:
         for engine in self.engines.values():
             engine.measured = self.measured and not engine.keeps_gradients
         # The engine's own layers draw from a counter. For those of users, seeded here, the checkpoint needs no state.
-        key = sample_keys(self.cfg.seed, purpose("step", self.rank.rank), np.array([self.number]))[0]
-        torch.manual_seed(int(key))
+        seed_torch(self.step_key())
         with use_kernels(self.kernels):
             output = self._on_device(batch)
         self.number += 1
@@ -86,13 +89,21 @@ class TrainingStep:
             self.feedback.send(self.number)
         return output
 
+    def step_key(self) -> int:
+        """What torch's generators are seeded with in this step: one of those of a block of steps, made together."""
+        block, place = divmod(self.number, KEYS_AT_ONCE)
+        if self._keys is None or self._keys[0] != block:
+            numbers = np.arange(block * KEYS_AT_ONCE, (block + 1) * KEYS_AT_ONCE)
+            self._keys = block, sample_keys(self.cfg.seed, purpose("step", self.rank.rank), numbers)
+        return int(self._keys[1][place])
+
     def replay_no_graphs(self) -> None:
         """Has the next steps take no CUDA graph, so that their optimizer may be given other tensors."""
         self._train, self._on_device = self._eager, self.device_step
 
     def device_step(self, batch: Batch) -> StepOutput:
         """All that a step does on the device, from tensors on the device alone, so that a CUDA graph can hold it."""
-        algorithm, engines = self.algorithm.train(), self.engines.values()
+        algorithm, engines = self.algorithm.ready_to_train(), self.engines.values()
         for engine in engines:
             set_learning_rate(engine.optimizer.param_groups, engine.optim, algorithm.step, self.cfg.steps)
             if engine.keeps_gradients:
@@ -154,6 +165,13 @@ class TrainingStep:
             return output
 
         return train
+
+
+def seed_torch(key: int) -> None:
+    """`torch.manual_seed` of the devices in use: for those that are not it formats a stack trace, at each call."""
+    torch.default_generator.manual_seed(key)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(key)
 
 
 def kernels_for(cfg: RunConfig, compiled: bool) -> Kernels:
@@ -239,4 +257,4 @@ def can_average(cfg: RunConfig, algorithm: Algorithm, module: nn.Module, optim: 
 
 
 def averages(engine: Engine) -> bool:
-    return isinstance(engine.optimizer.optimizer, AveragingSGD)
+    return isinstance(engine.optimizer, AveragingSGD)

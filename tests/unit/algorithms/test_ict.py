@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semisonic.algorithms import ict as module
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.ict import ICT
 from semisonic.contract import Batch
@@ -66,6 +67,21 @@ def by_hand(algorithm: Algorithm, given: Batch) -> Tensor:
         q = q if cfg.targets == "probabilities" else q.softmax(-1)
         errors.append((log_p.exp() - q).square().mean() if cfg.loss == "mse" else -(q * log_p).sum())
     return labeled + 100 * 0.5 * torch.stack(errors).mean()
+
+
+@pytest.mark.parametrize("fields", [{}, {"mix_labeled": False}, {"targets": "logits"}], ids=str)
+def test_all_pixels_are_mixed_by_one_call(fields: dict, monkeypatch: pytest.MonkeyPatch):
+    """Of both streams, none of which meets the other, and labeled images that are not to be mixed stay."""
+    calls, mixup = [], module.mixup
+    monkeypatch.setattr(module, "mixup", lambda *given, **how: calls.append(given) or mixup(*given, **how))
+    algorithm, given = ict(**fields), mixing_batch()
+    algorithm.loss(given)
+    ((images, targets_NC, partner_N, lam_N, *_),) = calls
+    assert torch.equal(images, torch.cat([given.x["weak"], given.u["weak"]])) and len(targets_NC) == 18
+    assert sorted(partner_N[:6].tolist()) == list(range(6)) and sorted(partner_N[6:].tolist()) == list(range(6, 18))
+    drawn = torch.cat([given.draws["labeled_lam"][:, 0], given.draws["lam"][:, 0]])
+    drawn[:6] = drawn[:6] if algorithm.cfg.mix_labeled else 1
+    assert torch.equal(lam_N, drawn)
 
 
 @pytest.mark.parametrize("lam", [0.1, 0.5, 0.9])

@@ -53,6 +53,14 @@ def test_reference_kernels_replace_the_fused_ones_and_come_back() -> None:
         _doubled(x.long())
 
 
+def test_without_a_compiler_a_form_of_its_own_stands_in_for_the_reference() -> None:
+    call = fused(lambda x: x + 1, lambda x: None, lambda x: x + 2)(lambda x: x + 3)
+    x = torch.zeros(3)
+    for which, expected in (("reference", 1), ("eager", 2), ("fused", 3)):
+        with use_kernels(which):
+            assert (call(x) == expected).all()
+
+
 def test_a_compiled_graph_follows_the_switch() -> None:
     call = torch.compile(lambda x: _doubled(x) + 1, fullgraph=True, backend="eager")
     x = torch.tensor([3.0, 4.0])

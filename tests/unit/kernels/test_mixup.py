@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from semisonic_kernels.fuse import use_kernels
-from semisonic_kernels.mixup import mixup, mixup_reference
+from semisonic_kernels.mixup import mixup, mixup_in_place, mixup_reference
 from tests.support.devices import DEVICES
 
 pytestmark = pytest.mark.kernels("fused")
@@ -74,7 +74,7 @@ def check(call: Any, given: dict[str, Any], dominant: bool = False) -> tuple[Ten
     return images, targets
 
 
-@pytest.mark.parametrize("call", [plain, mixup_reference], ids=["kernel", "reference"])
+@pytest.mark.parametrize("call", [plain, mixup_in_place, mixup_reference], ids=["kernel", "in place", "reference"])
 @pytest.mark.parametrize("dominant", [False, True])
 @pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "strided"])
@@ -91,7 +91,7 @@ def test_odd_shapes(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     check(plain, inputs(shape, dtype, normalized=dtype == torch.uint8))
 
 
-@pytest.mark.parametrize("call", [plain, mixup_reference], ids=["kernel", "reference"])
+@pytest.mark.parametrize("call", [plain, mixup_in_place, mixup_reference], ids=["kernel", "in place", "reference"])
 def test_gradients_of_images_targets_and_lam_are_exact(call: Any) -> None:
     given = inputs((4, 2, 2, 3, 3), torch.float64, normalized=True)
     given["lam_N"], given["partner_N"] = given["lam_N"].double(), torch.tensor([2, 2, 0, 3])  # 2 is taken twice
@@ -102,6 +102,19 @@ def test_gradients_of_images_targets_and_lam_are_exact(call: Any) -> None:
         return call(images, targets, given["partner_N"], lam, given["mean"], given["scale"])
 
     assert torch.autograd.gradcheck(of, leaves)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
+def test_without_a_compiler_what_is_given_stays_as_it_is(dtype: torch.dtype, layout: str) -> None:
+    given = inputs(dtype=dtype, layout=layout, normalized=True)
+    before = {name: value.clone() for name, value in given.items()}
+    with use_kernels("eager"):
+        found = mixup(**given)
+    assert all(torch.equal(value, before[name]) for name, value in given.items())
+    assert all(torch.equal(a, b) for a, b in zip(found, mixup_in_place(**given), strict=True))
+    with use_kernels("reference"):
+        assert torch.equal(mixup(**given)[0], mixup_reference(**given)[0])
 
 
 def test_ends() -> None:

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from semisonic import cli
+from semisonic.data.loading.draws import purpose, sample_keys
+from semisonic.training.step import seed_torch
 from semisonic_kernels import fuse
 from tests.support.runs import QUICK
 from tests.support.trainers import Reads, make_trainer, on_the_host
@@ -84,6 +87,42 @@ def test_a_growing_batch_is_compiled_once_for_each_size(tmp_path: Path, monkeypa
     assert counter.frame_count == 4
 
 
+def test_each_step_seeds_torch_by_its_own_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As `torch.manual_seed` does, with the key that the step's number has whichever step came before it."""
+    trainer = make_trainer(tmp_path)
+    step, seed = trainer.training_step, trainer.cfg.seed
+    for number in (0, 1, 63, 64, 65, 1000, 2):
+        step.number = number
+        (key,) = sample_keys(seed, purpose("step", 0), np.array([number]))
+        assert step.step_key() == key
+        seed_torch(step.step_key())
+        drawn = torch.rand(3)
+        torch.manual_seed(int(key))
+        assert torch.equal(torch.rand(3), drawn)
+    monkeypatch.setattr(torch, "manual_seed", None)
+    step.number = 0
+    step(next(trainer.loader()))  # nor does it ask for the devices that are not in use
+
+
+def test_a_step_walks_through_no_modules_unless_one_is_not_in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trainer = make_trainer(tmp_path)
+    algorithm, loader, calls = trainer.algorithm, trainer.loader(), []
+    trainer.training_step(next(loader))
+    train = type(algorithm).train
+    monkeypatch.setattr(type(algorithm), "train", lambda self, mode=True: calls.append(mode) or train(self, mode))
+    trainer.training_step(next(loader))
+    assert calls == []
+    inner = next(module for module in algorithm.network.modules() if not list(module.children()))
+    inner.eval()
+    trainer.training_step(next(loader))
+    assert calls == [True] and all(module.training for module in algorithm.modules())
+
+
+def test_an_optimizer_s_step_is_torch_s_own(tmp_path: Path):
+    """Accelerate's searches for packages each time."""
+    assert type(make_trainer(tmp_path).training_step.engines["network"].optimizer) is torch.optim.SGD
+
+
 def test_the_learning_rate_follows_the_step_on_the_device(tmp_path: Path):
     trainer = make_trainer(tmp_path, "--steps", "100", "--optim.lr", "0.5", "--optim.schedule", "cosine")
     group, loader = trainer.training_step.engines["network"].optimizer.param_groups[0], trainer.loader()
@@ -154,7 +193,7 @@ def test_only_a_measured_step_takes_the_norm_of_its_gradients(
     with Norms() as norms:
         step(next(loader))
     assert norms.count == 0 and "train/gradient_norm" not in trainer.read()
-    taken, optimizer = [], step.engines["network"].optimizer.optimizer
+    taken, optimizer = [], step.engines["network"].optimizer
     optimizer.register_step_pre_hook(
         lambda *_: taken.append(torch.cat([p.grad.flatten() for p in trainer.algorithm.network.parameters()]).norm())
     )
