@@ -79,7 +79,11 @@ class Setting:
         return {} if self.paper else {"ramp": max(1.0, 0.4 * self.steps)}
 
     def averages(self) -> Changes:
-        """Running averages that look back over a quarter of the run, where the papers' 1,000 steps are more."""
+        """Running averages that look back over a quarter of the run, where the papers' 1,000 steps are more.
+
+        Chosen on the digits, 40 labels, 400 steps, seeds 10 and 11, where the errors are the same: with the papers' 0.999
+        tau ends at 0.35 and every image counts in all steps, with 0.99 at 0.96.
+        """
         return {} if self.paper or self.usb else {"momentum": round(min(0.999, max(0.0, 1 - 4 / self.steps)), 6)}
 
     def block(self, usual: int | None = None) -> Changes:
