@@ -113,8 +113,8 @@ class FreeMatch(WeakStrong):
 
         Cost: 1. Error [U]: CIFAR-10 4.97 (40), 4.85 (250), 4.14 (4,000); SVHN (extra) 3.79 (40), 4.09 (250), 4.31
         (1,000); CIFAR-100, on WRN-28-2, 49.24 (400), 32.79 (2,500), 27.17 (10,000).
-        The average of short runs was chosen on the digits, 400 steps, seeds 10 and 11, with an error of 3.25 % for momentum
-        0.99 and for 0.999.
+        The average of short runs was chosen on the digits, 400 steps, seeds 10 and 11, with an error of 3.25 % for
+        momentum 0.99 and for 0.999.
         """
         highest = {"threshold": 0.95} if setting.recipe == "svhn" else {}
         return {"algorithm": setting.quoted_view | setting.averages() | highest}

@@ -102,7 +102,7 @@ class SoftMatch(WeakStrong):
 
         Cost: 1. Error [U]: CIFAR-10 5.06 (40), 4.84 (250), 4.27 (4,000); SVHN (extra) 2.31 (40), 2.15 (250), 2.08
         (1,000); CIFAR-100, on WRN-28-2, 49.64 (400), 33.05 (2,500), 27.26 (10,000).
-        The average of short runs was chosen on the digits, 400 steps, seeds 10 and 11, with an error of 3.1 % for momentum
-        0.99 and 3.25 % for 0.999.
+        The average of short runs was chosen on the digits, 400 steps, seeds 10 and 11, with an error of 3.1 % for
+        momentum 0.99 and 3.25 % for 0.999.
         """
         return {"algorithm": setting.quoted_view | setting.averages()}
