@@ -95,7 +95,7 @@ def test_short_runs_have_short_ramps():
     assert chosen("digits", "mixmatch", "--steps", "1").algorithm.ramp == 1
 
 
-@pytest.mark.parametrize("method", ["freematch", "softmatch", "adamatch"])
+@pytest.mark.parametrize("method", ["freematch", "shrinkmatch", "softmatch", "adamatch"])
 def test_short_runs_have_short_averages(method: str):
     assert chosen("digits", method, "--steps", "400").algorithm.momentum == 0.99
     assert chosen("digits", method, "--steps", "1").algorithm.momentum == 0
