@@ -172,7 +172,10 @@ class Dash(WeakStrong):
 
         Cost: 1. On SVHN a learning rate of 0.06, as in the authors' script. Error, of a third party's listing:
         CIFAR-10 13.22 (40), 4.56 (250), 4.08 (4,000); CIFAR-100 44.76 (400), 27.18 (2,500). USB's are left out: their
-        threshold is taken from the test images.
+        threshold is taken from the test images. Other runs have the same shares of their steps as the authors' 1,024
+        epochs; on the digits (400 steps, seeds 10 and 11) an epoch of 1/256 was no better: 4.0 and 3.0 for 3.5 and 3.2.
         """
+        if setting.usb:
+            return {}
         changes: Changes = {"optim": {"lr": 0.06}} if setting.recipe == "svhn" else {}
-        return changes if setting.paper else {"algorithm": {"epoch": 1 / 256}}
+        return changes if setting.paper else {"algorithm": {"epoch": 1 / 1024}}
