@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("registries")
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "--algorithm: name one; one of enaet"),
+        ([], "--algorithm: name one; one of adamatch"),
         (["--algorithm", "fixmach"], "--algorithm: 'fixmach' is unknown; did you mean fixmatch?"),
         (["--algorithm", "fixmatch", "--steps", "3"], "--steps: check takes fields of the algorithm alone"),
         (["--algorithm", "fixmatch", "--algorithm.threshold", "high"], "algorithm.threshold: 'high' is not valid"),
@@ -68,7 +68,7 @@ def test_an_outcome_is_a_line_and_what_there_is_to_say():
 def test_an_error_in_the_algorithm_is_told_with_its_line():
     found = outcome_of("own", lambda: FixMatch.views(None), FixMatch, False)  # type: ignore[arg-type]
     assert found.verdict == "FAILED" and found.text.startswith("AttributeError: ")
-    assert "(fixmatch.py, line " in found.text
+    assert "(weak_strong.py, line " in found.text
     with pytest.raises(AttributeError):
         outcome_of("own", lambda: FixMatch.views(None), FixMatch, True)  # type: ignore[arg-type]
 
