@@ -78,10 +78,10 @@ def explained(cfg: RunConfig, rank: Rank, device: torch.device, step: Callable[[
             raise
         batch = cfg.batch
         micro = f" in {batch.micro} micro-batches" if batch.micro > 1 else ""
-        memory = readable_bytes(total_memory(device))
+        memory, unlabeled = readable_bytes(total_memory(device)), cfg.unlabeled_sizes.of(step())
         explanation = UserError(
             f"batch.labeled: rank {rank.rank} of {rank.world_size} ran out of memory ({memory} in all) in step "
-            f"{step():,}, of {batch.labeled} labeled + {batch.unlabeled} unlabeled images over all "
+            f"{step():,}, of {batch.labeled} labeled + {unlabeled} unlabeled images over all "
             f"ranks{micro}. The last checkpoint stands: to go on from it, {advice(cfg, begun=True)}; to begin anew, "
             f"{advice(cfg)}. Cause: {first_line(error)}"
         )
