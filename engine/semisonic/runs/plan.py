@@ -109,7 +109,7 @@ def plan(invocation: Invocation) -> int:
     )  # fmt: skip
     if trainer.weights:
         console.print(weights_line(trainer.weights))
-    with explained_step(cfg, data), explained(cfg, trainer.rank, trainer.device, lambda: trainer.step):
+    with explained_step(cfg, data), explained(trainer.cfg, trainer.rank, trainer.device, lambda: trainer.step):
         measured = measure(trainer, begin)
     console.rich.print(
         table("Plan: nothing was written", [predicted_row(foreseen), *rows(cfg, trainer, measured)], ("", "")),
