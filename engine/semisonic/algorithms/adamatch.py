@@ -8,10 +8,10 @@
     L_u = mean over all U of 1[max q~ >= threshold * mean max p_x] * H(argmax q~, p(strong(u)))
     L   = 1/2 mean_B [H(y, p(weak(x))) + H(y, p(strong(x)))] + weight * w(t) * L_u
 
-w(t) rises from 0 to 1 as half a cosine over the first half of the run. E_x is an exponential average that begins at
-1 / C, E_u the mean of the last batches (of so many as there are); both have this batch in them. Running statistics move
-with f'' alone. Threshold and means are those of all ranks, and so no micro-batches are taken. USB's variant has
-`labeled_view` weak, `interpolate` off, `ramp` 0, `window` 0 and a threshold of 0.95.
+w(t) rises from 0 to 1 as half a cosine over the first half of the run. E_x is an exponential average, E_u the mean of
+the last `window` batches; both begin at 1 / C, so that nothing is aligned at first, and have this batch in them.
+Running statistics move with f'' alone. Threshold and means are those of all ranks, and so no micro-batches are taken.
+USB's variant has `labeled_view` weak, `interpolate` off, `ramp` 0, `window` 0 and a threshold of 0.95.
 Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
@@ -81,7 +81,7 @@ class AdaMatch(WeakStrong):
 
     def setup(self, info: Info) -> None:
         self.labeled_mean = RunningMean(0, self.cfg.momentum, info.classes)
-        self.unlabeled_mean = RunningMean(self.cfg.window, self.cfg.momentum, info.classes)
+        self.unlabeled_mean = RunningMean(self.cfg.window, self.cfg.momentum, info.classes, full=True)
 
     def loss(self, batch: Batch) -> StepOutput:
         views = [batch.x[name] for name in self.views(self.cfg).labeled]

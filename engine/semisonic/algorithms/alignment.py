@@ -41,10 +41,13 @@ class MeanWindow(nn.Module):
     batches: Tensor
     """How many there were in all, 0-d int64."""
 
-    def open_window(self, rows: int, classes: int) -> None:
-        """Registers the buffers, to be called by `setup`; rows: at least one."""
-        self.register_buffer("window_RC", torch.zeros(rows, classes))
-        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+    def open_window(self, rows: int, classes: int, full: bool = False) -> None:
+        """Registers the buffers, to be called by `setup`; rows: at least one.
+
+        full: it begins with R batches that had all classes alike, and not empty.
+        """
+        self.register_buffer("window_RC", torch.full((rows, classes), 1 / classes if full else 0.0))
+        self.register_buffer("batches", torch.full((), rows if full else 0, dtype=torch.int64))
 
     def running(self, mean_C: Tensor) -> Tensor:
         """The mean [C] of the last batches' means, this one's included; of fewer than R batches, of those."""
@@ -71,12 +74,13 @@ class RunningMean(MeanWindow):
     average_C: Tensor
     """In place of a window."""
 
-    def __init__(self, rows: int, momentum: float, classes: int):
-        """rows: batches of the window; 0 = an average that begins at 1 / C and keeps `momentum` of itself in a step."""
+    def __init__(self, rows: int, momentum: float, classes: int, full: bool = False):
+        """rows: batches of the window; 0 = an average that begins at 1 / C and keeps `momentum` of itself in a step.
+        full: whether a window begins at 1 / C, too, or empty (`open_window`)."""
         super().__init__()
         self.rows, self.momentum = rows, momentum
         if rows:
-            self.open_window(rows, classes)
+            self.open_window(rows, classes, full)
         else:
             self.register_buffer("average_C", torch.full((classes,), 1 / classes))
 

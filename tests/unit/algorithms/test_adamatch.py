@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -69,7 +70,7 @@ def by_hand(algorithm: AdaMatch, given: Batch, running: dict[str, Tensor]) -> tu
 def test_the_loss_equals_its_equation_step_after_step(window: int):
     algorithm = skewed(interpolate=False, ramp=0.0, momentum=0.8, window=window, threshold=0.95, weight=2.0)
     average = {name: torch.full((4,), 0.25, dtype=torch.float64) for name in "xu"}
-    seen: list[Tensor] = []
+    seen = window * [average["u"]]  # both means begin with all classes alike
     for seed in range(4):
         given = of()._replace(u={"weak": images(12, 10 + seed), "strong": images(12, 20 + seed)})
         means = {
@@ -84,6 +85,49 @@ def test_the_loss_equals_its_equation_step_after_step(window: int):
         torch.testing.assert_close(output.loss, loss)
         assert 0 < mask.mean() < 1 and output.metrics["coverage"] == pytest.approx(mask.mean().item())
         algorithm.update(output.observed)
+
+
+def test_at_first_nothing_is_aligned():
+    """As the authors' means begin: after one batch both are within a share of the window of 1 / C."""
+    algorithm = skewed(interpolate=False, momentum=1.0, window=10**5)
+    seen = algorithm.loss(of()).seen["guessed"]
+    assert torch.equal(seen.targets, logits_of(algorithm, of().u["weak"]).argmax(-1))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    p = np.exp(logits - logits.max(-1, keepdims=True))
+    return p / p.sum(-1, keepdims=True)
+
+
+def test_the_loss_equals_its_equation_with_labeled_logits_between_two_forwards():
+    """In training mode, where the two forwards differ; and its gradient goes through both."""
+    algorithm, given = make(AdaMatch, ramp=0.0, momentum=0.8, window=2, threshold=0.9, weight=2.0), of()
+    algorithm.labeled_logits = lambda seen: seen  # type: ignore[method-assign,assignment]
+    ones = torch.ones(6, 4, dtype=torch.float64)
+    shares = np.stack([s.numpy() for s in algorithm.labeled(2 * [ones], 2 * [0 * ones], given)])
+    del algorithm.labeled_logits
+    alone = algorithm.look(given.x["weak"], given.x["strong"], track=False)
+    *x, weak, strong = algorithm.look(*given.x.values(), *given.u.values(), track=False)
+    f1, f2 = (np.stack([seen.logits.detach().numpy() for seen in views]) for views in (alone, x))
+    x_VBC, y = f2 + shares * (f1 - f2), given.y.numpy()
+    p_x, q = softmax(x_VBC[0]), softmax(weak.logits.detach().numpy())
+    running = (0.8 * 0.25 + 0.2 * p_x.mean(0) + 1e-6) / ((0.25 + q.mean(0)) / 2 + 1e-6)
+    aligned = q * running / (q * running).sum(-1, keepdims=True)
+    mask = aligned.max(-1) >= 0.9 * p_x.max(-1).mean()
+    label, p_s = aligned.argmax(-1), softmax(strong.logits.detach().numpy())
+    labeled = -np.log(softmax(x_VBC)[:, np.arange(6), y]).mean()
+    expected = labeled + 2 * (mask * -np.log(p_s[np.arange(12), label])).mean()
+    assert 0 < mask.mean() < 1
+    assert algorithm.loss(given).loss.item() == pytest.approx(expected, rel=1e-12)
+
+    found = gradients(algorithm, given)
+    algorithm.zero_grad()
+    between = torch.stack([t.logits + torch.from_numpy(s) * (a.logits - t.logits)
+                           for a, t, s in zip(alone, x, shares, strict=True)])  # fmt: skip
+    loss = sum(F.cross_entropy(logits, given.y) for logits in between) / 2
+    unlabeled = F.cross_entropy(strong.logits, torch.from_numpy(label), reduction="none")
+    (loss + 2 * (torch.from_numpy(mask) * unlabeled).mean()).backward()
+    assert same(found, {name: p.grad for name, p in algorithm.named_parameters()})
 
 
 def test_equal_running_means_leave_guesses_as_they_are():

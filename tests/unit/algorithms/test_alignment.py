@@ -37,6 +37,17 @@ def test_a_window_has_this_batch_and_the_last_ones_in_it():
     assert mean.batches == 5
 
 
+def test_a_window_that_begins_full_begins_uniform():
+    """As an average does: its first batches count by their share of the window."""
+    mean, given = RunningMean(3, 0.9, 3, full=True).double(), means(5)
+    rows = [torch.full((3,), 1 / 3, dtype=torch.float64)] * 3
+    for new in given:
+        rows = [*rows[1:], new]
+        torch.testing.assert_close(mean.running(new), torch.stack(rows).mean(0), atol=1e-7, rtol=0)
+        mean.push_mean(new[None])
+    torch.testing.assert_close(mean.window_RC.sum(0), torch.stack(given[2:]).sum(0))
+
+
 def test_an_average_begins_uniform_and_has_this_batch_in_it():
     mean, expected = RunningMean(0, 0.9, 3).double(), torch.full((3,), 1 / 3, dtype=torch.float64)
     for new in means(4):
