@@ -33,12 +33,17 @@ FIELDS: dict[str, list[dict[str, object]]] = {
     "fixmatch": [{}, {"weak_pass": "separate"}],
     "freematch": [{}, {"quantile": 0.8}],
     "dash": [{"rule": name} for name in ("official", "usb")],
-    "policy-mixmatch": [{"policy": name} for name in ("staged", "percentile-held-out", "manual", "mixed")],
+    "ict": [{}, {"lam": 0.3}],
+    "mpl": [{}, {"labels": "sampled"}],
+    "policy-mixmatch": [
+        *({"policy": name} for name in ("staged", "percentile-held-out", "manual", "mixed")), {"loss": "mse-to-ce"},
+    ],
     "refixmatch": [{}, {"thresholds": "flexmatch"}],
     "shrinkmatch": [{}, {"window": 0}],
+    "simmatch": [{}, {"projectors": 3, "wait": 0.0}],
     "supervised": [{}, {"mix": "mixup"}, {"mix": "cutmix"}],
     "uda": [{"annealing": name} for name in ("linear", "exp", "log")],
-}
+}  # fmt: skip
 """Settings that take other ways through a step; without an entry the defaults."""
 
 
