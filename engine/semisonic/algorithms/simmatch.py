@@ -106,8 +106,8 @@ class SimMatch(Neighbors):
         Cost: 1. Error [U], with a bank that is normalized over the batch: CIFAR-10 5.18 (40), 4.99 (250), 4.51 (4,000);
         SVHN (extra) 3.19 (40), 2.26 (250), 2.08 (1,000); CIFAR-100, on WRN-28-2, 48.82 (400), 32.54 (2,500), 26.42
         (10,000). Of the method itself, as ShrinkMatch's repository lists it: CIFAR-10 5.61 (40); CIFAR-100 37.81 (400),
-        on WRN-28-8. With --algorithm.projectors 3 it is EPASS's, of which no error is known on these sets. On the digits
-        and Fashion-MNIST the method's fields are CIFAR-10's; none was chosen anew.
+        on WRN-28-8. With --algorithm.projectors 3 it is EPASS's, of which no error is known on these sets. On the
+        digits and Fashion-MNIST the method's fields are CIFAR-10's; none was chosen anew.
         """
         own: Changes = {"wait": 1024.0} if setting.paper else {}
         own |= {"temperature": 0.2} if setting.recipe == "cifar100" or setting.usb else {}
