@@ -66,18 +66,24 @@ def mixup_in_place(
     scale: Tensor | None = None,
     dominant: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """`mixup` without a compiler: the partners are gathered, and all else is done in place where they lie."""
+    """`mixup_reference` to the bit, without a compiler: rows of memory, in place where they are not the caller's."""
     if torch.is_grad_enabled() and any(value.requires_grad for value in (images, targets_NC, lam_N)):
         return mixup_reference(images, targets_NC, partner_N, lam_N, mean, scale, dominant)
     lam_N1 = (torch.maximum(lam_N, 1 - lam_N) if dominant else lam_N).view(-1, 1)
-    y_NC = targets_NC.to(torch.promote_types(targets_NC.dtype, torch.float32))
-    y_NC = y_NC.index_select(0, partner_N).lerp_(y_NC, lam_N1.to(y_NC.dtype))
+    y_NC = _mixed(targets_NC.to(torch.promote_types(targets_NC.dtype, torch.float32)), partner_N, lam_N1)
     x = laid_out_like(images.to(torch.promote_types(_image_dtype(images, mean), torch.float32)), images)
     rows = in_rows(x)
-    rows = rows.index_select(0, partner_N).lerp_(rows, lam_N1.to(x.dtype))
     if mean is not None and scale is not None:
-        rows.sub_(channel_row(mean.to(x.dtype), x)).mul_(channel_row(scale.to(x.dtype), x))
+        mean_row, scale_row = channel_row(mean.to(x.dtype), x), channel_row(scale.to(x.dtype), x)
+        rows = (rows - mean_row if x is images else rows.sub_(mean_row)).mul_(scale_row)
+    rows = _mixed(rows, partner_N, lam_N1)
     return from_rows(rows, x).to(_image_dtype(images, mean)), y_NC.to(targets_NC.dtype)
+
+
+def _mixed(rows: Tensor, partner_N: Tensor, lam_N1: Tensor) -> Tensor:
+    """lam * row + (1 - lam) * row[partner]; a `lerp` would round otherwise than the reference does."""
+    lam_N1 = lam_N1.to(rows.dtype)
+    return rows.index_select(0, partner_N).mul_(1 - lam_N1).add_(rows * lam_N1)
 
 
 @fused(mixup_reference, _check, mixup_in_place)

@@ -104,17 +104,21 @@ def test_gradients_of_images_targets_and_lam_are_exact(call: Any) -> None:
     assert torch.autograd.gradcheck(of, leaves)
 
 
-@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
-def test_without_a_compiler_what_is_given_stays_as_it_is(dtype: torch.dtype, layout: str) -> None:
-    given = inputs(dtype=dtype, layout=layout, normalized=True)
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "strided"])
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_without_a_compiler_it_is_the_reference_to_the_bit(dtype: torch.dtype, normalized: bool, layout: str) -> None:
+    """As runs of earlier versions go on; and what is given stays as it is."""
+    given = inputs((5, 4, 3, 6, 7), dtype, layout=layout, normalized=normalized)
     before = {name: value.clone() for name, value in given.items()}
-    with use_kernels("eager"):
-        found = mixup(**given)
+    for dominant in (False, True):
+        with use_kernels("eager"):
+            found = mixup(**given, dominant=dominant)
+        with use_kernels("reference"):
+            expected = mixup(**given, dominant=dominant)
+        for one, other in zip(found, expected, strict=True):
+            assert torch.equal(one, other) and one.dtype == other.dtype and one.stride() == other.stride()
     assert all(torch.equal(value, before[name]) for name, value in given.items())
-    assert all(torch.equal(a, b) for a, b in zip(found, mixup_in_place(**given), strict=True))
-    with use_kernels("reference"):
-        assert torch.equal(mixup(**given)[0], mixup_reference(**given)[0])
 
 
 def test_ends() -> None:
