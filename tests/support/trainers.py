@@ -43,6 +43,9 @@ class OnTheHost:
         self.events.append("replay")
         self.action()
 
+    def release(self) -> None:
+        self.events.append("release")
+
 
 def on_the_host(trainer: Trainer, part: str, monkeypatch: pytest.MonkeyPatch) -> TrainingStep:
     """The trainer's step anew, with a part that is replayed without a CUDA graph."""

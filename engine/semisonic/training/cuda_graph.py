@@ -37,6 +37,10 @@ class Recorder(Protocol):
         """Does what was recorded."""
         ...
 
+    def release(self) -> None:
+        """Gives up what was recorded, with the memory that it holds."""
+        ...
+
 
 class CudaGraph:
     """A `Recorder` on the current device. Warm-up and capture share a stream of their own, as autograd asks for.
@@ -61,8 +65,6 @@ class CudaGraph:
 
     def capture(self, action: Callable[[], Any]) -> Any:
         succeeded = False
-        torch.cuda.synchronize()
-        self.graph = None  # gives back its memory, before a larger one asks for more
         self.graph = torch.cuda.CUDAGraph()
         try:
             # "thread_local": the threads of DALI may call CUDA meanwhile.
@@ -77,14 +79,17 @@ class CudaGraph:
         assert self.graph is not None, "nothing was captured"
         self.graph.replay()
 
+    def release(self) -> None:
+        torch.cuda.synchronize()  # the last replay may be under way
+        self.graph = None
+
 
 class GraphedFunction(Generic[Result]):
     """Calls `action(batch)`; from call `warm_up` on by copying the batch into fixed tensors and replaying a graph.
 
-    batch: a nested structure of tensors, of at most `sizes` shapes, one after the other: with each all begins anew. The
-    result's tensors are detached and, once
-    replayed, the same ones every time: read them before the next call. Raises UserError where the action cannot be
-    recorded.
+    batch: a nested structure of tensors, of at most `sizes` shapes, one after the other: with each all begins anew,
+    without what the last one's graph holds. The result's tensors are detached and, once replayed, the same ones every
+    time: read them before the next call. Raises UserError where the action cannot be recorded.
     """
 
     def __init__(self, action: Callable[[Any], Result], recorder: Recorder, warm_up: int = WARM_UP, sizes: int = 1):
@@ -98,6 +103,8 @@ class GraphedFunction(Generic[Result]):
     def __call__(self, batch: Any) -> Result:
         shapes = [value.shape for value in tree_leaves(batch)]
         if self.seen[-1:] != [shapes] and len(self.seen) < self.sizes:
+            if self.seen:
+                self.recorder.release()  # before the first steps of the next size, which need more memory than a graph
             self.seen.append(shapes)
             self.calls, self.batch, self.result = 0, None, None
         self.calls += 1
