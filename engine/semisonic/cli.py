@@ -280,6 +280,8 @@ def dispatch(argv: Sequence[str]) -> int:
     if name == "--version":
         print(f"semisonic {__version__}")
         return ExitCode.OK
+    if name.startswith("-") and name not in ("-h", "--help"):
+        raise UserError(f"{name}: options follow a command, as in semisonic train {name}; one of {', '.join(COMMANDS)}")
     if name not in ("-h", "--help", "help"):
         close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}? One of " if close else "one of "

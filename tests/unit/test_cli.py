@@ -72,6 +72,8 @@ def test_python_m_semisonic_runs_the_same_commands(capfd: pytest.CaptureFixture)
     assert cli.dispatch(["--version"]) == 0 and capfd.readouterr().out == f"semisonic {__version__}\n"
     assert cli.dispatch(["trian"]) == 2
     assert "trian: no such command; did you mean train? One of train, " in capfd.readouterr().err
+    assert cli.dispatch(["--list"]) == 2
+    assert "--list: options follow a command, as in semisonic train --list; one of" in capfd.readouterr().err
     assert cli.dispatch(["nonsense"]) == 2 and "nonsense: no such command; one of" in capfd.readouterr().err
     done = subprocess.run([sys.executable, "-m", "semisonic", "views", "--plan"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "error: --plan: is for semisonic train\n")

@@ -1,5 +1,6 @@
-"""Distribution alignment for any method that guesses labels from a view of its own (Berthelot et al. 2020, arXiv
-1911.09785, section 3.1): with FixMatch it is the FixMatch paper's variant with alignment (2001.07685).
+"""Distribution alignment of guessed labels (Berthelot et al. 2020, arXiv 1911.09785, section 3.1).
+
+For any method that guesses labels from a view of its own; FixMatch with it is that paper's variant (2001.07685).
 
     q <- normalize(q * (target + 1e-6) / (p^ + 1e-6)),   q = softmax(f(weak(u)))
 

@@ -1,5 +1,6 @@
-"""AdaMatch: a threshold relative to the labeled images, and guesses aligned to them (Berthelot et al. 2022, arXiv
-2106.04732, for semi-supervised learning).
+"""AdaMatch: a relative threshold, and guesses aligned to the labeled images (Berthelot et al. 2022, arXiv 2106.04732).
+
+Of the paper's settings the semi-supervised one.
 
     f'  = the network on weak(x) and strong(x) alone,   f'' = on these and weak(u) and strong(u) together
     f   = f'' + U (f' - f''),   U uniform in (0, 1], another one for each logit;   of u: f = f''

@@ -1,5 +1,4 @@
-"""FreeMatch: thresholds that follow what the network is sure of, and a penalty on uneven predictions (Wang et al. 2023,
-arXiv 2205.07246).
+"""FreeMatch: thresholds that rise with the network's confidence, and fair guesses (Wang et al. 2023, arXiv 2205.07246).
 
     tau <- m tau + (1 - m) mean max q         (or, in place of the mean, a quantile)
     p~  <- m p~  + (1 - m) mean q

@@ -18,7 +18,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 class OptimConfig(Config):
     name: Literal["sgd", "adamw", "lars"] = "sgd"
-    """lars: for batches of thousands; see `optim/lars.py`."""
+    """lars: SGD with a rate for each layer, by the norms of its weights and gradient; for batches of thousands."""
     lr: float | None = Field(None, gt=0, le=LARGEST_RATE)
     """Peak learning rate, whatever the world size, since batch sizes are global; default 0.03 (sgd), 1e-3 (adamw), 1
     (lars)."""

@@ -193,7 +193,8 @@ class Console:
 def _growth(cfg: RunConfig, sizes: Sizes) -> str:
     """How the unlabeled batch grows, and what that costs at start-ups."""
     stages = ", ".join(f"{size} from step {start:,}" for start, size in zip(sizes.starts, sizes.sizes, strict=True))
-    read = f"{sizes.before(cfg.steps) / (cfg.steps * sizes.largest):.0%} of the images that a constant one would read"
+    share = 100 * sizes.before(cfg.steps) / (cfg.steps * sizes.largest)
+    read = f"{share:.0f} % of the unlabeled images that a constant one would read"
     each = [name for name, there in (("compiled", cfg.compiled), ("recorded", cfg.replayed != "off")) if there]
     return f"{stages}; {read}" + (f"; each size is {' and '.join(each)} when its steps begin" if each else "")
 

@@ -326,14 +326,15 @@ def rows(cfg: RunConfig, trainer: Trainer, measured: Measured) -> list[tuple[str
             f"out of the host's {readable_bytes(measured.memory)}"
         )
     size = measured.checkpoint
+    largest = " of the largest batch" if len(cfg.image_sizes.sizes) > 1 else ""
     images = [f"{cfg.steps * cfg.batch.labeled:,} labeled, {epochs(cfg.steps * cfg.batch.labeled, split.labeled)}"]
     if views.unlabeled:
         seen = cfg.unlabeled_sizes.before(cfg.steps)
         images.append(f"{seen:,} unlabeled, {epochs(seen, split.unlabeled)}")
     return [
         ("peak memory", peak),
-        ("step", f"{milliseconds(median)} (median of {len(measured.steps)}: {milliseconds(min(measured.steps))} to "
-                 f"{milliseconds(max(measured.steps))}), {cfg.image_sizes.largest / mean:,.0f} images/s"),
+        ("step", f"{milliseconds(median)}{largest} (median of {len(measured.steps)}: "
+                 f"{milliseconds(min(measured.steps))} to {milliseconds(max(measured.steps))}), {cfg.image_sizes.largest / mean:,.0f} images/s"),
         ("waiting for data", f"{measured.data_wait:.0%} of a step"),
         ("start-up", f"{measured.start_up:.1f} s, then {measured.first_steps:.1f} s of first steps"
                      + (" with the compilation" if cfg.compiled else "")),

@@ -1,13 +1,16 @@
 """Help and lists: they fit a terminal, name what there is, and end quietly."""
 
+import inspect
 import itertools
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import pytest
 from rich.console import Console
 
 from semisonic import cli
+from semisonic.addons.registry import ADD_ONS
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.help import show_lists, table
 from semisonic.recipes import RECIPES
@@ -58,6 +61,13 @@ def test_lists_show_recipes_and_what_algorithms_change(capsys: pytest.CaptureFix
     for name in itertools.chain(RECIPES, ALGORITHMS):
         assert name in shown
     assert "What they change of a recipe" in shown
+
+
+@pytest.mark.parametrize("names", [RECIPES, ALGORITHMS, ADD_ONS], ids=["recipes", "algorithms", "add-ons"])
+def test_a_line_of_the_lists_is_a_whole_sentence(names: Mapping[str, object]):
+    things = [thing if names is RECIPES else inspect.getmodule(thing) for thing in names.values()]
+    lines = [(inspect.getdoc(thing) or "").partition("\n")[0] for thing in things]
+    assert [line for line in lines if not line.endswith(".")] == []
 
 
 def shown(capfd: pytest.CaptureFixture, *argv: str) -> str:

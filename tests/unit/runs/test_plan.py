@@ -77,7 +77,10 @@ def test_a_plan_of_a_growing_batch_takes_its_largest_steps(
     )
     found = capfd.readouterr().out
     assert set(sizes) == {16} and "8 labeled + 2 to 16 unlabeled" in found
-    assert "8,000 labeled, 200.0 epochs of 40; 5,2" in table(found)["images seen"]  # a third of 16,000
+    rows = table(found)
+    assert "8,000 labeled, 200.0 epochs of 40; 5,2" in rows["images seen"]  # a third of 16,000
+    assert "of the largest batch (median of 5" in rows["step"]
+    assert "33 % of the unlabeled images that a constant one would read" in " ".join(found.split())
 
 
 def measured(**changes: object) -> Measured:
