@@ -197,7 +197,8 @@ def notes_of(runs: Sequence[Run]) -> list[str]:
         "steps": lambda run: run.cfg["steps"],
         "data sets": lambda run: run.cfg["data"]["name"],
         "models": lambda run: run.cfg["model"]["name"],
-        "global batches": lambda run: "{labeled} x (1 + {unlabeled_ratio})".format(**run.cfg["batch"]),
+        "global batches": lambda run: _batch(**run.cfg["batch"]),
+        "precision": lambda run: run.cfg["precision"],
         "hardware": lambda run: (run.summary or {}).get("hardware"),
         "CPU threads": lambda run: (run.summary or {}).get("cpu_threads"),
     }
@@ -211,6 +212,11 @@ def notes_of(runs: Sequence[Run]) -> list[str]:
             found = "; ".join(f"{value}: {', '.join(entries)}" for value, entries in values.items())
             notes.append(f"The runs differ in {name} ({found})")
     return notes
+
+
+def _batch(labeled: int, unlabeled_ratio: float, unlabeled_schedule: str = "constant", **others: Any) -> str:
+    """Images of a step, as text."""
+    return f"{labeled} x (1 + {unlabeled_ratio}{', growing' if unlabeled_schedule == 'growing' else ''})"
 
 
 # As text.

@@ -235,14 +235,20 @@ def recipe_of(args: Arguments) -> tuple[str, dict[str, Any]]:
 
 
 def _is_switch(name: str) -> bool:
-    """Whether a dotted field is a boolean (or `compile`, which --no-compile turns off)."""
+    """Whether a dotted field is a boolean, of any algorithm (or `compile`, which --no-compile turns off)."""
     model: Any = RunConfig
     *sections, leaf = current().fields.get(name, name).split(".")
+    if sections == ["algorithm"]:
+        return any(_has_switch(kind.Config, leaf) for kind in ALGORITHMS.values())
     for section in sections:
         known = section in getattr(model, "model_fields", {}) and section != "algorithm"
         model = section_model(model, section, DEFAULT) if known else None
+    return name == "compile" or _has_switch(model, leaf)
+
+
+def _has_switch(model: Any, leaf: str) -> bool:
     info = getattr(model, "model_fields", {}).get(leaf)
-    return name == "compile" or (info is not None and (info.annotation is bool or bool in get_args(info.annotation)))
+    return info is not None and (info.annotation is bool or bool in get_args(info.annotation))
 
 
 def _read_file(path: Path | None) -> tuple[dict[str, Any], list[str], list[str]]:

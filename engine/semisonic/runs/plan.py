@@ -334,7 +334,8 @@ def rows(cfg: RunConfig, trainer: Trainer, measured: Measured) -> list[tuple[str
     return [
         ("peak memory", peak),
         ("step", f"{milliseconds(median)}{largest} (median of {len(measured.steps)}: "
-                 f"{milliseconds(min(measured.steps))} to {milliseconds(max(measured.steps))}), {cfg.image_sizes.largest / mean:,.0f} images/s"),
+                 f"{milliseconds(min(measured.steps))} to {milliseconds(max(measured.steps))}), "
+                 f"{cfg.image_sizes.largest / mean:,.0f} images/s"),
         ("waiting for data", f"{measured.data_wait:.0%} of a step"),
         ("start-up", f"{measured.start_up:.1f} s, then {measured.first_steps:.1f} s of first steps"
                      + (" with the compilation" if cfg.compiled else "")),

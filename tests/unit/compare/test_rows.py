@@ -56,6 +56,13 @@ def test_the_report_says_where_runs_differ(comparison: Path):
     path.write_text(yaml.safe_dump({**cfg, "steps": cfg["steps"] + 1}))
     found = notes_of(discover(comparison))
     assert found == ["The runs differ in steps (600: fixmatch (threshold=0.5), fixmatch, supervised; 601: fixmatch)"]
+    batch = {**cfg["batch"], "unlabeled_schedule": "growing"}
+    path.write_text(yaml.safe_dump({**cfg, "batch": batch, "precision": "bf16"}))
+    others = "fixmatch (threshold=0.5), fixmatch, supervised"
+    assert notes_of(discover(comparison)) == [
+        f"The runs differ in global batches (32 x (1 + 7): {others}; 32 x (1 + 7, growing): fixmatch)",
+        f"The runs differ in precision (fp32: {others}; bf16: fixmatch)",
+    ]
 
 
 def test_a_row_has_a_median_where_each_of_its_runs_has_one(comparison: Path):

@@ -41,6 +41,8 @@ def test_forms_of_the_command_line():
         "--seed=3", "--no-baseline", "--algorithm.threshold", "0.9", "--log.trackers", "none", "--ema.start-up", "tf"
     )
     assert (cfg.seed, cfg.baseline, cfg.algorithm.threshold, cfg.log.trackers) == (3, False, 0.9, ())
+    softmatch = [config("--algorithm", "softmatch", switch) for switch in ("--algorithm.align", "--no-algorithm.align")]
+    assert [own.algorithm.align for own in softmatch] == [True, False]
     assert config("--deterministic").deterministic and config("--no-compile").compile == "off"
     assert config("--data.labels", "null").data.labels is None
     assert config("--optim.betas", "0.8,0.9").optim.betas == (0.8, 0.9)
