@@ -6,6 +6,7 @@ import re
 import pytest
 
 from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.algorithms.weak_strong import WeakStrong
 from semisonic.config.fields import describe_fields
 from tests.conftest import ROOT
 
@@ -93,6 +94,18 @@ def test_the_readme_lists_every_algorithm_once():
     table = README.partition("\n## Algorithms\n")[2].partition("\n## ")[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert sorted(name for cell in cells[1:] for name in re.findall(r"`([\w-]+)`", cell)) == sorted(ALGORITHMS)
+
+
+def test_what_goes_with_a_method_is_as_its_page_says():
+    table = PAGES["docs/algorithms.md"].partition("\n## Which one\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| `")]
+    written = {row[0].strip("`"): tuple(cell.startswith("yes") for cell in row[3:]) for row in rows}
+    kinds = {name: kind for name, kind in ALGORITHMS.items() if issubclass(kind, WeakStrong)}
+    assert written == {
+        name: (not kind.aligns(cfg), kind.takes_micro_batches(cfg), kind.takes_growing_batches(cfg))
+        for name, kind in kinds.items()
+        for cfg in [kind.Config()]
+    }
 
 
 @pytest.mark.parametrize(
