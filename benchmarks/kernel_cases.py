@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from semisonic.models.networks import ModelConfig, build
 from semisonic_kernels import losses
 from semisonic_kernels.compile_caches import private_caches
-from semisonic_kernels.contrastive import nt_xent, nt_xent_reference
+from semisonic_kernels.contrastive import graph_xent, graph_xent_reference, label_graph, nt_xent, nt_xent_reference
 from semisonic_kernels.ema import MovingAverage, ema_update_reference
 from semisonic_kernels.mixup import mixup, mixup_reference
 from semisonic_kernels.rotate import rotate, rotate_reference
@@ -166,6 +166,28 @@ def soft_loss(name: str, rows: int, classes: int, device: torch.device) -> dict[
     }
 
 
+def shrunk(rows: int, classes: int, device: torch.device) -> dict[str, Action]:
+    """ShrinkMatch's loss among each sample's own classes, with its gradient. Peers: class after class is left out until
+    no sample needs it, for which every one is read back from the device."""
+    logits, guesses = (3 * torch.randn(rows, classes, device=device) for _ in range(2))
+    targets, threshold = guesses.softmax(-1), 0.95
+
+    def peers(logits: Tensor) -> Tensor:
+        q, order = targets.sort(dim=1, descending=True)
+        ordered, total = logits.gather(1, order), torch.zeros((), device=device)
+        for sample, own in enumerate(q):
+            tails = own.flip(0).cumsum(0).flip(0)
+            kept = (own[0] / (own[0] + tails[2:]) >= threshold).nonzero()
+            if len(kept):
+                row = torch.cat([ordered[sample, :1], ordered[sample, 2 + int(kept[0]) :]])
+                total = total - own[0] * F.log_softmax(row, dim=0)[0]
+        return total
+
+    call = losses.shrunk_cross_entropy, losses.shrunk_cross_entropy_reference
+    ours, reference = (with_gradient(function, logits, rest=(targets, threshold)) for function in call)
+    return {"ours": ours, "reference": reference, "peers": with_gradient(peers, logits)}
+
+
 def sharpening(rows: int, classes: int, device: torch.device) -> dict[str, Action]:
     probabilities = torch.randn(rows, classes, device=device).softmax(-1)
 
@@ -233,6 +255,22 @@ def contrast(rows: int, width: int, device: torch.device) -> dict[str, Action]:
     }
 
 
+def graph_contrast(rows: int, width: int, device: torch.device) -> dict[str, Action]:
+    """CoMatch's contrastive loss by the graph of 10 classes, with its gradient. Peers: the logarithm of a softmax."""
+    first, second = (F.normalize(torch.randn(rows, width, device=device), dim=1) for _ in range(2))
+    labels = (3 * torch.randn(rows, 10, device=device)).softmax(-1)
+    edges = label_graph(labels, labels, 0, 0.8)
+
+    def peers(first: Tensor, second: Tensor) -> Tensor:
+        similarity = torch.exp(first @ second.T / 0.2)
+        shares = similarity / similarity.sum(1, keepdim=True)
+        return -(torch.log(shares + 1e-7) * (edges / edges.sum(1, keepdim=True))).sum(1).mean()
+
+    functions = {"ours": graph_xent, "reference": graph_xent_reference}
+    found = {name: with_gradient(call, first, second, rest=(edges, 0.2)) for name, call in functions.items()}
+    return found | {"peers": with_gradient(peers, first, second)}
+
+
 def norm_and_activation(rows: int, channels: int, size: int, device: torch.device) -> dict[str, Action]:
     """BatchNorm and leaky ReLU in training: forward and backward. Ours compiled, channels_last; peers eager, NCHW."""
     images = torch.randn(rows, channels, size, size, device=device)
@@ -274,11 +312,14 @@ CASES: dict[str, Builder] = {
         for name in ("soft_cross_entropy", "kl_divergence", "probability_mse")
         for rows, classes in ((448, 10), (5120, 1000))
     },
+    "shrunk_cross_entropy, 448 x 10": partial(shrunk, 448, 10),
+    "shrunk_cross_entropy, 448 x 100": partial(shrunk, 448, 100),
     "sharpen, 448 x 10": partial(sharpening, 448, 10),
     "sharpen, 5120 x 1000": partial(sharpening, 5120, 1000),
     "mixup, 512 x 32 px": partial(mixing, 512, 32),
     "rotate, 448 x 32 px": partial(turning, 448, 32),
     "nt_xent, 2 x 448 x 128": partial(contrast, 448, 128),
+    "graph_xent, 448 x 64": partial(graph_contrast, 448, 64),
     "batch norm + leaky relu, 120 x 32 x 32 px": partial(norm_and_activation, 120, 32, 32),
     "batch norm + leaky relu, 960 x 32 x 32 px": partial(norm_and_activation, 960, 32, 32),
 }
