@@ -384,13 +384,13 @@ def check_all(call: Callable, given: Data) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in found.items()} | {"gradient": slope}
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_part_of_a_larger_graph_that_is_compiled_once(dtype: torch.dtype) -> None:
+def test_part_of_a_larger_graph_that_is_compiled_once() -> None:
+    """Of float32; bfloat16 is in the graphs that the real compiler makes, below."""
     torch._dynamo.reset()
     call = torch.compile(all_kernels, fullgraph=True, dynamic=True, backend="aot_eager")
-    check_all(call, data((12, 7), dtype))
+    check_all(call, data((12, 7)))
     with torch._dynamo.config.patch(error_on_recompile=True):
-        check_all(call, data((9, 5), dtype))
+        check_all(call, data((9, 5)))
 
 
 @pytest.mark.slow
