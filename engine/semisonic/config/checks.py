@@ -71,11 +71,11 @@ def _batch_problems(cfg: RunConfig, world_size: int) -> list[str]:
                 f"{field}: {size} {images} images do not divide over {world_size} ranks x {cfg.batch.micro} "
                 f"micro-batches; take a multiple of {share}"
             )
-    return problems or _growth_problems(cfg, world_size)
+    return problems + _growth_problems(cfg, world_size, whole=not problems)
 
 
-def _growth_problems(cfg: RunConfig, world_size: int) -> list[str]:
-    """What speaks against an unlabeled batch that grows."""
+def _growth_problems(cfg: RunConfig, world_size: int, whole: bool) -> list[str]:
+    """What speaks against an unlabeled batch that grows; whole: whether the largest one divides over the ranks."""
     if cfg.batch.unlabeled_schedule == "constant":
         return []
     problems = [
@@ -83,7 +83,7 @@ def _growth_problems(cfg: RunConfig, world_size: int) -> list[str]:
         for name in cfg.composition.bound_to_a_size()
     ]
     unlabeled, stages, share = cfg.batch.unlabeled, cfg.batch.unlabeled_stages, world_size * cfg.batch.micro
-    if unlabeled % (stages * share):
+    if whole and unlabeled % (stages * share):
         fitting = [str(n) for n in range(2, MOST_STAGES + 1) if unlabeled % (n * share) == 0]
         problems.append(
             f"batch.unlabeled_stages: {unlabeled} unlabeled images in {stages} equal stages do not divide over "

@@ -64,3 +64,12 @@ def test_what_depends_on_the_number_of_images_lets_it_not_grow():
 def test_a_share_that_does_not_divide_over_the_ranks(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert any("3 ranks" in line for line in mistakes("--batch.labeled", "32"))
+
+
+def test_what_keeps_a_batch_from_growing_is_told_beside_what_does_not_divide():
+    growing = ["--batch.unlabeled-schedule", "growing", "--batch.micro", "5", "--no-baseline"]
+    with pytest.raises(UserError) as caught:
+        resolve(["--algorithm", "comatch", *growing])
+    fields = [message.partition(":")[0] for message in caught.value.messages]
+    assert fields.count("batch.unlabeled_schedule") == 1 and "batch.labeled" in fields
+    assert "batch.unlabeled_stages" not in fields  # nobody knows yet
