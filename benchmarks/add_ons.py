@@ -28,6 +28,7 @@ FIELDS: dict[str, list[str]] = {
     "aum": ["--addons.aum.record", "on"],
     "ctaugment": ["--addons.aum.record", "off", "--algorithm.strong", "ctaugment"],
     "auxiliary": ["--addons.aum.record", "off", "--addons.auxiliary.rotation", "1"],
+    "prior": ["--addons.aum.record", "off", "--addons.prior.kind", "align"],
 }
 """A variant's own fields. CTAugment also draws other strong views."""
 
