@@ -164,11 +164,18 @@ def outcome_of(title: str, action: Callable[[], Any], kind: type[Algorithm], deb
     except Exception as error:
         if debug:
             raise
-        file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
-        line = line_in(file, error)
-        where = f" ({Path(file).name}, line {line})" if line else ""
+        where = place_of(kind, error)
         known = isinstance(error, (Failed, UserError))
         return outcome("FAILED", f"{'' if known else type(error).__name__ + ': '}{error}{where}")
+
+
+def place_of(kind: type[Algorithm], error: Exception) -> str:
+    """Where an algorithm's own code raised an error, or what it inherits from methods of its kind; "" elsewhere."""
+    for one in kind.__mro__[: kind.__mro__.index(Algorithm)]:
+        file = getattr(sys.modules.get(one.__module__), "__file__", None) or ""
+        if line := line_in(file, error):
+            return f" ({Path(file).name}, line {line})"
+    return ""
 
 
 def line_of(outcome: Outcome, width: int) -> Text:
