@@ -144,7 +144,7 @@ def test_the_network_that_is_loaded_has_the_names_of_the_plain_one(results: Resu
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("name", ZERO[1:])
 @needs(lambda name: [ZERO[0], name])

@@ -51,7 +51,7 @@ def test_outcomes_are_kept_and_done_again_where_they_were_not_fine(tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", FEW)
+@pytest.mark.parametrize("world", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_run_survives_a_few_of_the_faults(tmp_path: Path, world: int):
     campaign = Campaign(tmp_path)
     outcome = Outcome(Trial("", world, "fixmatch"))

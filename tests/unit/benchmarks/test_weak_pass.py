@@ -64,7 +64,7 @@ def test_no_conventional_loop_has_a_forward_of_its_own():
     assert "weak_pass" not in throughput.describe_work(*throughput.make_plan(args, rest[:-2]))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_both_ways_are_measured_and_written(tmp_path: Path, capsys: pytest.CaptureFixture):
     out = tmp_path / "out.json"
     argv = ["--weak-pass", "--model", "small", "--image-size", "16", "--batch", "2", "--ratio", "2", "--no-compile",
