@@ -39,9 +39,7 @@ class ReFixMatch(FlexMatch):
         """T, float64 [C]."""
         if self.cfg.thresholds == "flexmatch":
             return super().thresholds()
-        return torch.full(
-            (self.info.classes,), self.cfg.threshold, dtype=torch.float64, device=self.learned.device
-        )  # fmt: skip
+        return self.learned.new_full((self.info.classes,), self.cfg.threshold, dtype=torch.float64)
 
     def unlabeled_loss(self, logits_UC: Tensor, guess: Guess) -> tuple[Tensor, dict[str, Tensor]]:
         hard = consistency_loss(logits_UC, guess.targets, guess.mask)

@@ -74,9 +74,8 @@ class ShrinkMatch(WeakStrong, MeanWindow):
 
         labeled = self.labeled_loss(x, batch.y, index_B=batch.x_index)
         unlabeled = consistency_loss(self.trained_logits(strong), guess.targets, guess.mask)
-        among_fewer_U = shrunk_cross_entropy(
-            self.head(strong.features, "auxiliary"), guess.logits.softmax(-1), cfg.threshold
-        )  # fmt: skip
+        auxiliary_UC = self.head(strong.features, "auxiliary")
+        among_fewer_U = shrunk_cross_entropy(auxiliary_UC, guess.logits.softmax(-1), cfg.threshold)
         shrunk = ((1 - guess.mask) * among_fewer_U).mean()
         loss = labeled + cfg.weight * unlabeled + cfg.shrink * share * shrunk
 
