@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from semisonic.schema import UserError
+from semisonic.training.fixed_batch import FixedBatch
 from semisonic_kernels.multi_tensor import finish_capture
 
 WARM_UP = 3
@@ -85,7 +86,7 @@ class CudaGraph:
 
 
 class GraphedFunction(Generic[Result]):
-    """Calls `action(batch)`; from call `warm_up` on by copying the batch into fixed tensors and replaying a graph.
+    """Calls `action(batch)`; after `warm_up` calls by copying the batch into fixed tensors and replaying a graph.
 
     batch: a nested structure of tensors, of at most `sizes` shapes, one after the other: with each all begins anew,
     without what the last one's graph holds. The result's tensors are detached and, once replayed, the same ones every
@@ -97,7 +98,7 @@ class GraphedFunction(Generic[Result]):
         self.calls = 0
         self.seen: list[list[torch.Size]] = []
         """Shapes of the batches so far, size after size."""
-        self.batch: Any = None
+        self.fixed: FixedBatch | None = None
         self.result: Any = None
 
     def __call__(self, batch: Any) -> Result:
@@ -106,21 +107,21 @@ class GraphedFunction(Generic[Result]):
             if self.seen:
                 self.recorder.release()  # before the first steps of the next size, which need more memory than a graph
             self.seen.append(shapes)
-            self.calls, self.batch, self.result = 0, None, None
+            self.calls, self.fixed, self.result = 0, None, None
         self.calls += 1
         if self.calls <= self.warm_up:
             return self.recorder.warm_up(lambda: self.action(batch))
         if self.result is None:
             self._capture(batch)
-        for fixed, value in zip(tree_leaves(self.batch), tree_leaves(batch), strict=True):
-            fixed.copy_(value, non_blocking=True)
+        assert self.fixed is not None
+        self.fixed.fill(batch)
         self.recorder.replay()
         return self.result
 
     def _capture(self, batch: Any) -> None:
-        self.batch = tree_map(lambda value: value.clone(), batch)
+        self.fixed = fixed = FixedBatch(batch)
         try:
-            result = self.recorder.capture(lambda: self.action(self.batch))
+            result = self.recorder.capture(lambda: self.action(fixed.batch))
         except (RuntimeError, torch.AcceleratorError) as error:
             # Ending a capture that failed raises an error of its own, which hides the first.
             cause = error.__context__ or error
