@@ -33,7 +33,7 @@ import measure  # noqa: E402
 from run_parts import Outcome, run_parts, table  # noqa: E402
 from run_parts import Part as Command  # noqa: E402
 
-PARTS: dict[str, str] = {}
+PARTS = {"step": "aot.step", "overlap": "aot.overlap"}
 """Name of a part -> its module."""
 RESULTS = HERE / "results"
 LIMIT = 3600.0
@@ -119,14 +119,18 @@ def child(part: str, only: Sequence[str], into: Path) -> tuple[str, ...]:
     return (sys.executable, str(HERE / "without_gpu.py"), "--one", part, "--results", str(into), *cases)
 
 
-def environment() -> dict[str, str]:
-    """Of every part: one thread, this checkout's packages, no interpreter of Triton's and no launcher's variables."""
+def environment(caches: Path) -> dict[str, str]:
+    """Of every part: one thread, this checkout's packages, no interpreter of Triton's and no launcher's variables.
+
+    caches: a folder for compiled code, empty, so that a table never rests on what was compiled before.
+    """
     own = [str(folder) for folder in (ROOT / "engine", ROOT / "kernels", HERE)]
     launcher = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     kept = {name: value for name, value in os.environ.items() if name not in (*launcher, "TRITON_INTERPRET")}
     paths = os.pathsep.join([*own, *filter(None, [kept.get("PYTHONPATH")])])
     return kept | {
         "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1",
+        "TRITON_CACHE_DIR": str(caches / "triton"), "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
     }  # fmt: skip
 
 
@@ -141,7 +145,7 @@ def run_all(parts: Sequence[str], only: Sequence[str], jobs: int, into: Path) ->
             print(log.read_text(errors="replace")[-4000:] if log.exists() else outcome.line, file=sys.stderr)
 
     commands = [Command(part, "", child(part, only, into), module_of(part).SECONDS) for part in parts]
-    run_parts(commands, jobs, time.monotonic() + LIMIT, into / "log", environment(), ROOT, done)
+    run_parts(commands, jobs, time.monotonic() + LIMIT, into / "log", environment(into), ROOT, done)
     return outcomes
 
 
