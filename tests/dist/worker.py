@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -95,6 +96,8 @@ class Job:
     """BatchNorm in evaluation mode throughout."""
     micro: int = 1
     compile: str = "off"
+    merged: bool = True
+    """Whether compiled steps have tiny launches merged, as every run has."""
     model: str = "wrn-10-1"
     dropout: float = 0.0
     """Before the head."""
@@ -205,7 +208,8 @@ def make_trainer(job: Job) -> Trainer:
             if isinstance(module, BatchNorm2d):
                 module.train = lambda mode=True, own=module: own  # type: ignore[method-assign,misc]
                 module.training = False
-    return Trainer(cfg, algorithm, data, split, accelerator)
+    with nullcontext() if job.merged else patch("semisonic.training.step.compile_options", dict):
+        return Trainer(cfg, algorithm, data, split, accelerator)
 
 
 def gradients_of(engine: Engine) -> dict[str, Tensor]:

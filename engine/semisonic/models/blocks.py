@@ -74,7 +74,7 @@ def blocks_of(module: nn.Module) -> list[nn.Module]:
     return [block for child in module.children() for block in blocks_of(child)]
 
 
-def use_blocks(module: nn.Module, recompute: bool, compiled: bool) -> int:
+def use_blocks(module: nn.Module, recompute: bool, compiled: bool, options: dict[str, Any] | None = None) -> int:
     """Has the blocks inside a module computed again in the backward (recompute), each compiled as a graph of its own
     (compiled), or both; in training mode only. Returns how many blocks there are; raises ValueError for none.
 
@@ -82,7 +82,7 @@ def use_blocks(module: nn.Module, recompute: bool, compiled: bool) -> int:
     random numbers, running statistics untouched. Inside a compiled graph the compiler does it. Where BatchNorm is
     synchronized, its all-reduces run again as well, in the backward's order, which is the same on every rank.
     compiled: blocks of one structure share one compiled graph. More graphs for one structure than torch's
-    `recompile_limit` are an error.
+    `recompile_limit` are an error. options: those of `torch.compile`.
     """
     blocks = blocks_of(module)
     if not blocks:
@@ -94,7 +94,7 @@ def use_blocks(module: nn.Module, recompute: bool, compiled: bool) -> int:
         if compiled:
             key = again, structure(block)
             if key not in shared:
-                shared[key] = counting(_compiled(run, len(shared)), again)
+                shared[key] = counting(_compiled(run, len(shared), options), again)
             run = shared[key]
         block.forward = _bound(block, run)
     return len(blocks)
@@ -145,7 +145,7 @@ def _bound(block: nn.Module, run: Forward) -> Forward:
     return call
 
 
-def _compiled(run: Forward, number: int) -> Forward:
+def _compiled(run: Forward, number: int, options: dict[str, Any] | None) -> Forward:
     """A compiled copy. Dynamo counts recompilations by code object, so structures must not share one."""
 
     def block_forward(block: nn.Module, *args: Any, **named: Any) -> Any:
@@ -153,7 +153,7 @@ def _compiled(run: Forward, number: int) -> Forward:
 
     code = block_forward.__code__.replace(co_name=f"block_forward_{number}")
     copy = types.FunctionType(code, globals(), code.co_name, None, block_forward.__closure__)
-    return torch.compile(copy, fullgraph=True, dynamic=False)
+    return torch.compile(copy, fullgraph=True, dynamic=False, options=options)
 
 
 def counting(compiled: Forward, recompute: bool) -> Forward:

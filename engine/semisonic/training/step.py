@@ -21,6 +21,7 @@ from semisonic.distributed.engine import Accelerator, Engine, ForwardBackward, Z
 from semisonic.faults import reach
 from semisonic.models.blocks import counting, use_blocks
 from semisonic.optim.optimizer import AveragingSGD, OptimConfig, build_optimizer, set_learning_rate
+from semisonic.training.compile_options import compile_options
 from semisonic.training.cuda_graph import WARM_UP_DDP, CudaGraph, GraphedFunction, Recorder
 from semisonic.training.layer_rates import layer_rates
 from semisonic.training.metrics import Meter
@@ -192,14 +193,15 @@ def compile_modules(algorithm: Algorithm, graphs: str, recompute: bool) -> None:
 
     recompute: activations of each block are computed again in the backward.
     """
+    options = compile_options() if graphs in ("whole", "blocks") else None
     if recompute or graphs == "blocks":
-        use_blocks(algorithm, recompute, graphs == "blocks")
+        use_blocks(algorithm, recompute, graphs == "blocks", options)
     if graphs != "whole":
         return
     for role in algorithm.roles:
         module = algorithm.role_module(role)
         # The bound method, not the module: keys stay clean, and DDP and DeepSpeed wrap it from outside.
-        forward = counting(torch.compile(module.forward, fullgraph=True, dynamic=False), recompute)
+        forward = counting(torch.compile(module.forward, fullgraph=True, dynamic=False, options=options), recompute)
         if algorithm.inner_gradients:
             # Under DDP the compiler cuts the graph where buckets of gradients end: not inside an inner gradient.
             forward = torch._dynamo.config.patch(optimize_ddp=False)(forward)

@@ -1,0 +1,73 @@
+"""What torch's compiler is told about a step's graphs, beyond what it does by default."""
+
+import inspect
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from torch.fx import Graph
+
+from semisonic.training import small_reductions
+from semisonic.training.merged_launches import merge_tiny_launches
+
+GraphPass = Callable[[Graph], None]
+
+PASSES: tuple[GraphPass, ...] = (merge_tiny_launches,)
+"""What is done, in this order, to the graph of a forward and of a backward, once each is known by itself."""
+
+
+def compile_options(passes: tuple[GraphPass, ...] = PASSES, small: bool = True) -> dict[str, Any]:
+    """The `options` of `torch.compile` for the modules of a step; they change no number on a CPU.
+
+    passes: others in place of `PASSES`. small: whether small reductions are made in fewer launches, where this version
+    of torch allows for it.
+    """
+    options: dict[str, Any] = {}
+    if small and small_reductions.possible():
+        passes = (small_reductions.leave_small_reductions_whole, *passes)
+        options["_post_fusion_custom_pass"] = _joining()
+    if passes:
+        options["post_grad_custom_post_pass"] = in_order(passes)
+    return options
+
+
+@cache
+def in_order(passes: tuple[GraphPass, ...]) -> Any:
+    """The passes as one of Inductor's; the same object each time, so that code compiled with it is found again."""
+    from torch._inductor.custom_graph_pass import CustomGraphPass
+
+    class InOrder(CustomGraphPass):
+        def __init__(self) -> None:
+            self.passes = passes
+
+        def __call__(self, graph: Graph) -> None:
+            for one in passes:
+                one(graph)
+
+        def uuid(self) -> bytes:
+            return _name(passes)
+
+    return InOrder()
+
+
+@cache
+def _joining() -> Any:
+    from torch._inductor.custom_graph_pass import CustomSchedulerPass
+
+    class Joining(CustomSchedulerPass):
+        def __call__(self, nodes: list[Any]) -> list[Any]:
+            return small_reductions.join_tiny_reductions(nodes)
+
+        def uuid(self) -> bytes:
+            return _name((small_reductions.join_tiny_reductions,))
+
+    return Joining()
+
+
+def _name(functions: tuple[Callable[..., Any], ...]) -> bytes:
+    """What code compiled with these functions is kept under in caches: where their sources change, it is made anew."""
+    from torch._inductor.custom_graph_pass import get_hash_for_files
+
+    files = sorted({str(Path(inspect.getfile(function)).resolve()) for function in functions})
+    return get_hash_for_files((__file__, *files), extra=",".join(function.__qualname__ for function in functions))
