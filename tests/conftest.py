@@ -15,6 +15,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton kernels on CPU tensors; read when a kernel is defined
 
 from semisonic.config import execution
+from semisonic.data.sets import cache
 from semisonic_kernels.fuse import use_kernels
 from tests.support.processes import ROOT, Run, Start, starting
 from tests.support.record import record
@@ -25,6 +26,8 @@ use_kernels("reference").__enter__()  # for the session: also fixtures of module
 
 # What `precision auto` comes to is the same in tests on every CPU; commands that tests start name theirs, or a recipe.
 execution.multiply_bf16 = lambda: False
+# A trial of a step that has passed in one test, or in an earlier session, is none that another may go by.
+cache.trials_folder = lambda: None
 
 # A fork has none of its parent's threads: it must not end garbage of theirs, as DALI's pipelines, which would wait for
 # them for ever.

@@ -40,7 +40,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     return [results(line) for line in lines]
 
 
-TIMED = {"images_per_second", "data_wait", "wall_seconds", "peak_memory_bytes"}
+TIMED = {"images_per_second", "data_wait", "wall_seconds", "peak_memory_bytes", "start_up"}
 PLACES = {"folder", "data"}
 """What differs in summary.json: the folder's name, and that of its images."""
 

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from semisonic import start_up
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint import snapshots
 from semisonic.checkpoint.atomic_files import advice, sync_file
@@ -91,7 +92,8 @@ class CheckpointWriter:
             if metrics.exists():
                 reach("metrics.fsync")
                 sync_file(metrics)  # a run continues its metrics where its checkpoint stands
-            checkpoints.save(self.folder, step, taken, self.keep, best)
+            with start_up.once(start_up.CHECKPOINT):
+                checkpoints.save(self.folder, step, taken, self.keep, best)
             self._written.append(step)
 
         self._start(f"checkpoint of step {step:,}", write, partial(self._refused, step))

@@ -39,7 +39,7 @@ from semisonic.schema import ExitCode, UserError
 BUSY = 76
 """Exit code of a run's process that found another one at work on the run."""
 PRELOADED = (
-    "semisonic.runs.run", "semisonic.cli", "nvidia.dali", "nvidia.dali.fn", "sklearn.datasets", "torch._dynamo",
+    "semisonic.runs.run", "semisonic.cli", "nvidia.dali", "nvidia.dali.fn", "scipy.special", "torch._dynamo",
     "matplotlib.figure", "matplotlib.backends.backend_agg", "torch.utils.tensorboard",
 )  # fmt: skip
 TAIL = 2**16

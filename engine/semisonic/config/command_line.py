@@ -26,6 +26,7 @@ from semisonic.plugins import Plugin, load_plugins, plugin_files, require_plugin
 from semisonic.recipes import RECIPES, method_changes
 from semisonic.records.yaml_text import read_yaml
 from semisonic.schema import UserError, expanded
+from semisonic.start_up import StartClock
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Invocation:
     """Tracebacks of users' mistakes too."""
     verify_data: bool = False
     """Read every image file again, whatever its size and times say."""
+    clock: StartClock | None = None
+    """What times the start, where it began before this; otherwise the run has one of its own."""
 
 
 @dataclass

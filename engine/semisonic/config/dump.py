@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-SCHEMA = 4
+SCHEMA = 5
 """Of what this version writes."""
 
 

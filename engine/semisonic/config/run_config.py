@@ -135,6 +135,10 @@ class RunConfig(Config):
     """Only deterministic GPU kernels, so that a resumed GPU run is equal bit for bit; the CPU always is."""
     threads: Annotated[int, Effect.FREE] = Field(0, ge=0, le=4096)
     """CPU threads of a rank, for DALI and, on the CPU, for torch; 0 = its share of the cores."""
+    trial: Annotated[Literal["auto", "on", "off"], Effect.FREE] = "auto"
+    """Take a step that is thrown away before the run's folder is made: what fails in the first step is one line then,
+    and nothing was written. auto = unless an equal run has passed it, as the user's cache says, and as much memory is
+    free now; off = never, also on a GPU, where `batch.fit` needs it."""
     max_hours: Annotated[float | None, Effect.FREE] = Field(None, gt=0, le=1e6)
     """Write a checkpoint and end this process after so many hours; --resume continues."""
     init: Annotated[UserPath | None, Effect.CONTENT] = None

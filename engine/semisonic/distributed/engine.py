@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
 from semisonic.distributed.deepspeed import of_a_role
@@ -56,6 +57,9 @@ class Engine:
 
     def prepare(self, module: nn.Module, optimizer: Any) -> tuple[Any, Any]:
         """The module wrapped for the ranks, and the optimizer as it is stepped."""
+        # One process has nothing to wrap. Accelerate would import the compiler, a second, to see whether it was used.
+        if self.accelerator.distributed_type == DistributedType.NO:
+            return module, optimizer
         # torch's own: Accelerate's would add nothing to a step but a search for packages, which small steps feel.
         return self.accelerator.prepare(module, optimizer)[0], optimizer
 

@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semisonic.optim.without_compiler import Bookkeeping
+
 TRUST = 0.001
 """Of a layer's norm, how much a step of rate 1 changes; the same in both papers."""
 MOMENTUM = "momentum_buffer"
 
 
-class LARS(torch.optim.Optimizer):
+class LARS(Bookkeeping, torch.optim.Optimizer):
     """`adapted` of a group says whether its parameters have rates of their own; `lr` is a 0-d tensor on their device.
 
     Nothing waits for the device, so that a step may be part of a CUDA graph.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from semisonic.optim.lars import LARS, MOMENTUM
 from semisonic.optim.schedules import learning_rate
+from semisonic.optim.without_compiler import SGD, AdamW
 from semisonic.schema import LARGEST_RATE, Config, UserError
 from semisonic.text import name_of
 
@@ -161,13 +162,13 @@ def build_optimizer(
     for group in groups:
         group["lr"] = own[group["lr_scale"]]
     if cfg.name == "adamw":
-        return torch.optim.AdamW(groups, betas=cfg.betas, fused=True, capturable=captured)
+        return AdamW(groups, betas=cfg.betas, fused=True, capturable=captured)
     if cfg.name == "lars":
         return LARS(groups, cfg.momentum)
     sgd: dict[str, Any] = {"momentum": cfg.momentum, "nesterov": cfg.nesterov and cfg.momentum > 0}
     if averages is not None and weight is not None:
         return AveragingSGD(groups, averages, weight, **sgd)
-    return torch.optim.SGD(groups, fused=True, **sgd)
+    return SGD(groups, fused=True, **sgd)
 
 
 def set_learning_rate(groups: list[dict[str, Any]], cfg: OptimConfig, step: Tensor, total: int) -> None:

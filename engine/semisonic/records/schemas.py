@@ -149,6 +149,7 @@ class Summary(Record):
     test_by_class: dict[str, Percent] | None = None
     evaluations_past_ramps: Count = 0
     wall_seconds: Annotated[Number, Field(ge=0)]
+    start_up: dict[str, dict[str, Number]] = {}
     images_per_second: Annotated[Number, Field(ge=0)]
     peak_memory_bytes: Annotated[Number, Field(ge=0)] | None = None
     data_wait: Number | None = None

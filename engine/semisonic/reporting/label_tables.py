@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import pyarrow
-from pyarrow import parquet
 from torch import Tensor
 
 from semisonic.checkpoint.atomic_files import write_bytes, writing
@@ -20,6 +18,9 @@ def write_label_table(path: Path, columns: Mapping[str, Tensor], data: DataSet, 
     Bytes of a path that are not UTF-8 are written as \\xff (`text.utf8_text`). Raises `UserError` where it cannot be
     written.
     """
+    import pyarrow  # for runs with such tables alone
+    from pyarrow import parquet
+
     table: dict[str, object] = {"index": split.labeled}
     if isinstance(data.train, ImageFiles):
         table["path"] = [utf8_text(data.train.paths[index]) for index in split.labeled]

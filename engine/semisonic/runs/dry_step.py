@@ -132,13 +132,13 @@ def memory_limited() -> Iterator[int]:
 
 def data_bytes() -> int:
     """What the process has of memory that it can write, touched or not."""
-    return _kilobytes(PROC / "self/status", "VmData:", UNKNOWN)
+    return kilobytes(PROC / "self/status", "VmData:", UNKNOWN)
 
 
 def free_bytes() -> int:
     """Memory that this process and others may still take before the system kills one."""
     meminfo = PROC / "meminfo"
-    free = _kilobytes(meminfo, "MemAvailable:", UNKNOWN) + _kilobytes(meminfo, "SwapFree:", 0)
+    free = kilobytes(meminfo, "MemAvailable:", UNKNOWN) + kilobytes(meminfo, "SwapFree:", 0)
     try:
         limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
         cached = next(
@@ -149,7 +149,7 @@ def free_bytes() -> int:
     return free if limit == "max" else min(free, max(0, int(limit) - int(used) + int(cached)))
 
 
-def _kilobytes(file: Path, name: str, otherwise: int) -> int:
+def kilobytes(file: Path, name: str, otherwise: int) -> int:
     """The bytes of a line of /proc; `otherwise` where it is not there, as under a kernel of another kind."""
     with suppress(OSError, ValueError, IndexError, StopIteration):
         line = next(line for line in file.read_text().splitlines() if line.startswith(name))

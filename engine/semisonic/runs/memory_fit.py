@@ -181,11 +181,12 @@ def fit_steps(
     console: Console,
     kind: type[Trial] | None = None,
     network: NetworkFactory | None = None,
+    known: bool = False,
 ) -> tuple[RunConfig, RunConfig | None]:
     """The main run's and the baseline's configurations, with as many micro-batches as their steps need to fit.
 
     The baseline's step is smaller: it has the number of micro-batches that was asked for, unless that does not fit by
-    itself. What a folder says of either is kept.
+    itself. What a folder says of either is kept. known: nothing is tried, and both are as they are.
     """
     baseline, kept = asked.supervised_baseline() if cfg.baseline else None, None
     if baseline:
@@ -195,7 +196,7 @@ def fit_steps(
         baseline = with_micro(baseline, kept)
     device = accelerator.device
     kind = kind or (Trial if device.type == "cuda" else None)
-    if kind is None:
+    if kind is None or known:
         return cfg, baseline
     build = partial(build_algorithm, data=data, split=split, fresh=False, factory=network)
     trial = kind(build, data, split, device, optimizer_share(accelerator))

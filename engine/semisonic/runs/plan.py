@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from semisonic import start_up
 from semisonic.checkpoint import format as checkpoints
 from semisonic.config.command_line import Invocation
 from semisonic.config.help import table
@@ -25,14 +26,15 @@ from semisonic.data.sets.splits import split_notes
 from semisonic.models.starting_weights import line as weights_line
 from semisonic.reporting.console import Console
 from semisonic.runs.dry_step import explained as explained_step
-from semisonic.runs.memory_fit import fit_steps, optimizer_bytes
+from semisonic.runs.first_step import try_first_step
+from semisonic.runs.memory_fit import optimizer_bytes
 from semisonic.runs.plan_memory import foresee, predicted_row, refuse_what_would_kill, remedies_shown
 from semisonic.runs.precision import with_precision
 from semisonic.runs.run_folder import continued, saved_micro
 from semisonic.schema import UserError
 from semisonic.training.build import build_algorithm, build_trainer, draw_split, load
 from semisonic.training.cuda_graph import WARM_UP, WARM_UP_DDP
-from semisonic.training.given import check_given
+from semisonic.training.given import NOTHING, check_given
 from semisonic.training.layer_rates import about_training
 from semisonic.training.out_of_memory import explained, readable_bytes, total_memory
 from semisonic.training.process import on_main, peak_memory_bytes, start
@@ -51,10 +53,12 @@ WRITTEN = 2**28
 class Measured:
     """What the steps showed; of several ranks the slowest's time and the largest memory. Seconds and bytes."""
 
-    start_up: float
-    """From joining the process group to the first step."""
+    phases: dict[str, float]
+    """Of the start, from the process's to the first batch."""
+    first_step: float
+    """With its batch and, where the run compiles, the compilation."""
     first_steps: float
-    """From the first step to the first that was measured: compilation, tuning, recording of a CUDA graph."""
+    """From there to the first step that was measured: tuning, recording of a CUDA graph, what DALI has made ahead."""
     steps: list[float]
     data_wait: float
     """Share of the measured steps' time."""
@@ -77,15 +81,21 @@ class Measured:
     write: float
     """To the file system of the run's folder, synced."""
 
+    @property
+    def start_up(self) -> float:
+        return sum(self.phases.values())
+
 
 def plan(invocation: Invocation) -> int:
     """Prints what the run that the command line describes would take; returns the process's exit code.
 
     Built as the run would be; a folder in use is left as it is. To be called by all ranks.
     """
-    asked, begin = invocation.cfg, time.perf_counter()
+    asked = invocation.cfg
+    start_up.begin(invocation.clock)
     check_given(asked)
     accelerator = start(asked)
+    start_up.mark(start_up.RANKS)
     console = Console(accelerator.is_main_process)
     data = load(asked, accelerator, invocation.verify_data)
     split = draw_split(asked, data)
@@ -94,10 +104,14 @@ def plan(invocation: Invocation) -> int:
     main_run = cfg.model_copy(update={"baseline": False})
     started = invocation.resume and on_main(accelerator, lambda: saved_micro(cfg.run_folder) is not None)
     build = partial(build_algorithm, data=data, split=split, fresh=False)
+    start_up.mark(start_up.DATA)
     foreseen = on_main(accelerator, lambda: foresee(main_run, data, split, build, accelerator.device))
     with remedies_shown(console, foreseen), explained_step(cfg, data):
         refuse_what_would_kill(foreseen, main_run, accelerator.device)
-        cfg, _ = fit_steps(main_run, asked, started, data, split, accelerator, console)
+        start_up.clock().leave_out()  # what a run does not do
+        tried = try_first_step(main_run, asked, started, data, split, accelerator, console, NOTHING, keep=False)
+        cfg = tried.cfg
+        start_up.mark(start_up.TRIAL)
     # The steps that are measured are as large as the run's largest.
     trainer = build_trainer(cfg.largest_steps, data, split, accelerator, fresh=not started, say=console.print)
     drawn = split_notes(split, data.train.labels, data.classes)
@@ -110,11 +124,9 @@ def plan(invocation: Invocation) -> int:
     if trainer.weights:
         console.print(weights_line(trainer.weights))
     with explained_step(cfg, data), explained(trainer.cfg, trainer.rank, trainer.device, lambda: trainer.step):
-        measured = measure(trainer, begin)
-    console.rich.print(
-        table("Plan: nothing was written", [predicted_row(foreseen), *rows(cfg, trainer, measured)], ("", "")),
-        highlight=False,
-    )
+        measured = measure(trainer)
+    lines = [predicted_row(foreseen), *rows(cfg, trainer, measured, tried.answer)]
+    console.rich.print(table("Plan: nothing was written", lines, ("", "")), highlight=False)
     if asked.baseline:
         console.print("The supervised baseline, which the run would train first, is not included")
     if dist.is_initialized():
@@ -122,25 +134,29 @@ def plan(invocation: Invocation) -> int:
     return 0
 
 
-def measure(trainer: Trainer, begin: float) -> Measured:
+def measure(trainer: Trainer) -> Measured:
     """Takes the first steps of the run, evaluates a few slices and tries how fast a checkpoint is written."""
-    start_up = time.perf_counter() - begin
+    start_up.mark(start_up.NETWORK)
     with trainer.loader() as loader:
-        times, first_steps, data_wait = timed_steps(trainer, loader)
+        start_up.mark(start_up.PIPELINES, last=True)
+        times, first_step, first_steps, data_wait = timed_steps(trainer, loader)
     evaluation, per_slice = timed_slices(trainer)
     size, copy, write = timed_checkpoint(trainer)
     gpu = trainer.device.type == "cuda"
     total = total_memory(trainer.device)
     in_use = total - torch.cuda.mem_get_info(trainer.device)[0] if gpu else 0
     reserved = torch.cuda.max_memory_reserved(trainer.device) if gpu else 0
+    taken = [took.seconds for took in start_up.clock().phases.values()]
     own = [
-        start_up, first_steps, data_wait, evaluation, per_slice, copy, write,
-        peak_memory_bytes(trainer.device), reserved, in_use, *times,
+        first_step, first_steps, data_wait, evaluation, per_slice, copy, write,
+        peak_memory_bytes(trainer.device), reserved, in_use, *times, *taken,
     ]  # fmt: skip
-    start_up, first_steps, data_wait, evaluation, per_slice, copy, write, *sizes = worst(trainer, own)
+    first_step, first_steps, data_wait, evaluation, per_slice, copy, write, *sizes = worst(trainer, own)
     allocated, reserved, in_use = map(int, sizes[:3])
+    steps, taken = sizes[3 : -len(taken)], sizes[-len(taken) :]
     return Measured(
-        start_up=start_up, first_steps=first_steps, steps=sizes[3:], data_wait=data_wait, allocated=allocated,
+        phases=dict(zip(start_up.clock().phases, taken, strict=True)), first_step=first_step,
+        first_steps=first_steps, steps=steps, data_wait=data_wait, allocated=allocated,
         reserved=reserved, in_use=in_use, memory=total, evaluation=evaluation, per_slice=per_slice,
         checkpoint=size, copy=copy, write=write,
     )  # fmt: skip
@@ -154,9 +170,9 @@ def worst(trainer: Trainer, values: list[float]) -> list[float]:
     return tensor.tolist()
 
 
-def timed_steps(trainer: Trainer, loader: Loader) -> tuple[list[float], float, float]:
-    """Seconds of each measured step, seconds of those before, and the share of the measured time spent on waiting for
-    data. On a GPU by the device's clock, so that the host runs ahead as in a run."""
+def timed_steps(trainer: Trainer, loader: Loader) -> tuple[list[float], float, float, float]:
+    """Seconds of each measured step, of the first step, of those between, and the share of the measured time spent on
+    waiting for data. On a GPU by the device's clock, so that the host runs ahead as in a run."""
     a_call = loader.steps_per_call
     recorded = {"off": WARM_UP, "step": WARM_UP + 1, "backward": WARM_UP_DDP + 1}[trainer.cfg.replayed]
     # Long enough that nothing of what DALI made during the compilation is left.
@@ -164,17 +180,20 @@ def timed_steps(trainer: Trainer, loader: Loader) -> tuple[list[float], float, f
     count = math.ceil(STEPS / a_call) * a_call
     clock = Clock(trainer.device)
     begin = time.perf_counter()
-    for _ in range(before):
+    trainer.training_step(next(loader))
+    clock.synchronize()
+    first_step = time.perf_counter() - begin
+    for _ in range(before - 1):
         trainer.training_step(next(loader))
     clock.synchronize()
-    first_steps = time.perf_counter() - begin
+    first_steps = time.perf_counter() - begin - first_step
     waited = loader.wait_seconds
     clock.mark()
     for _ in range(count):
         trainer.training_step(next(loader))
         clock.mark()
     times = clock.seconds()
-    return times, first_steps, (loader.wait_seconds - waited) / sum(times)
+    return times, first_step, first_steps, (loader.wait_seconds - waited) / sum(times)
 
 
 class Clock:
@@ -304,12 +323,13 @@ def estimate(cfg: RunConfig, measured: Measured, test: int, held_out: int, world
         evaluation_count=evaluations if test or held_out else 0,
         checkpoint_count=checkpoints,
         kept=min(cfg.checkpoint.keep, checkpoints) + (1 if held_out else 0),
-        total=measured.start_up + measured.first_steps + sum(parts),
+        total=measured.start_up + measured.first_step + measured.first_steps + sum(parts),
     )
 
 
-def rows(cfg: RunConfig, trainer: Trainer, measured: Measured) -> list[tuple[str, str]]:
-    """The lines of the table: what, and how much, of the run that `cfg` is. The trainer took its largest steps."""
+def rows(cfg: RunConfig, trainer: Trainer, measured: Measured, trial: str) -> list[tuple[str, str]]:
+    """The lines of the table: what, and how much, of the run that `cfg` is. The trainer took its largest steps. trial:
+    how it was known that the first one works."""
     split, views = trainer.split, cfg.views
     whole = estimate(cfg, measured, trainer.data.test_count, len(split.held_out), trainer.rank.world_size)
     mean, median = statistics.fmean(measured.steps), statistics.median(measured.steps)
@@ -337,8 +357,10 @@ def rows(cfg: RunConfig, trainer: Trainer, measured: Measured) -> list[tuple[str
                  f"{milliseconds(min(measured.steps))} to {milliseconds(max(measured.steps))}), "
                  f"{cfg.image_sizes.largest / mean:,.0f} images/s"),
         ("waiting for data", f"{measured.data_wait:.0%} of a step"),
-        ("start-up", f"{measured.start_up:.1f} s, then {measured.first_steps:.1f} s of first steps"
-                     + (" with the compilation" if cfg.compiled else "")),
+        ("start-up", f"{measured.start_up:.1f} s: {phases_shown(measured.phases, trial)}"),
+        ("first steps", f"{measured.first_step:.1f} s{' with the compilation' if cfg.compiled else ''}, then "
+                        f"{measured.first_steps:.1f} s until they are as the others"),
+        ("first checkpoint", f"{measured.copy:.2f} s to the host, {measured.write:.2f} s to the disk"),
         ("all steps", f"{duration(whole.steps)} for {cfg.steps:,}"),
         ("evaluations", f"{duration(whole.evaluations)} for {whole.evaluation_count:,}"),
         ("checkpoints", f"{duration(whole.checkpoints)} for {whole.checkpoint_count:,} of {readable_bytes(size)}; "
@@ -346,6 +368,14 @@ def rows(cfg: RunConfig, trainer: Trainer, measured: Measured) -> list[tuple[str
         ("images seen", "; ".join(images)),
         ("whole run", f"{duration(whole.total)}, {whole.total / 3600:,.2f} hours"),
     ]  # fmt: skip
+
+
+def phases_shown(phases: dict[str, float], trial: str) -> str:
+    """What the start went into; trial: what became of the trial of a step."""
+    shown = {name: f"{name} {seconds:.2f} s" for name, seconds in phases.items()}
+    if trial != "taken" and start_up.TRIAL in shown:
+        shown[start_up.TRIAL] += f" ({trial})"
+    return ", ".join(shown.values())
 
 
 def epochs(seen: int, images: Sized) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from semisonic import start_up
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint import snapshots
 from semisonic.checkpoint.atomic_files import write_text, writing
@@ -30,16 +31,14 @@ from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import StatusWriter, Watchdog
 from semisonic.faults import arm, reach
 from semisonic.frozen.features import Halted
-from semisonic.models.starting_weights import fetch
 from semisonic.models.starting_weights import line as weights_line
 from semisonic.records import schemas
 from semisonic.reporting.console import Console
 from semisonic.runs.continuing import drawn_anew, extensions, lengthen
-from semisonic.runs.dry_step import dry_steps
-from semisonic.runs.dry_step import explained as explained_step
+from semisonic.runs.first_step import try_first_step
 from semisonic.runs.frozen_baselines import on_frozen_features
 from semisonic.runs.known_data import adopt_data, check_data, check_ranks_alike
-from semisonic.runs.memory_fit import Trial, fit_steps
+from semisonic.runs.memory_fit import Trial
 from semisonic.runs.ownership import RunFolders
 from semisonic.runs.precision import with_precision
 from semisonic.runs.run_folder import (
@@ -56,7 +55,7 @@ from semisonic.schema import ExitCode, UserError, exit_code
 from semisonic.stopping import raise_if_stopped
 from semisonic.text import dump_json
 from semisonic.training import replay
-from semisonic.training.build import begun, build_algorithm, build_trainer, draw_split, initialize, load, with_classes
+from semisonic.training.build import begun, build_trainer, draw_split, load, with_classes
 from semisonic.training.given import NOTHING, Given, check_alike, check_given
 from semisonic.training.layer_rates import about_training
 from semisonic.training.out_of_memory import explained
@@ -115,6 +114,7 @@ def execute(invocation: Invocation, trial: type[Trial] | None = None) -> int:
 def run(invocation: Invocation, given: Given = NOTHING, trial: type[Trial] | None = None) -> Outcome:
     """Trains what a command line or a call in Python asked for, and leaves the process as it was."""
     arm()
+    start_up.begin(invocation.clock)
     check_given(invocation.cfg, given)
     with (
         Launcher() as launcher,
@@ -137,6 +137,7 @@ def _run(
     trial: type[Trial] | None,
 ) -> Outcome:
     asked, begin = invocation.cfg, time.monotonic()
+    start_up.mark(start_up.RANKS)
     console = Console(accelerator.is_main_process and not given.quiet)
     folders.say = console.print
     check_alike(asked, accelerator)
@@ -156,13 +157,13 @@ def _run(
         on_main(accelerator, lambda: check_data(cfg.run_folder, data))
     cfg, asked = with_classes(cfg, data), with_classes(asked, data)
     split = draw_split(cfg, data)
-    if not begun:  # refuses what does not fit, before anything is written
-        on_main(accelerator, lambda: fetch(cfg.model))
-        _try_out(cfg, data, split, accelerator, given, dry=accelerator.device.type == "cpu" and trial is None)
     if begun:
         on_main(accelerator, lambda: check_split(cfg, split))
-    with explained_step(cfg, data):
-        cfg, baseline = fit_steps(cfg, asked, begun, data, split, accelerator, console, trial, given.network)
+    start_up.mark(start_up.DATA)
+    # Refuses what does not fit, before anything is written.
+    tried = try_first_step(cfg, asked, begun, data, split, accelerator, console, given, trial)
+    cfg, baseline = tried.cfg, tried.baseline
+    start_up.mark(start_up.TRIAL)
     reach("begin")
     raise_if_stopped()
     of_ranks(None)  # what one rank alone refuses, or is stopped by, leaves nothing behind either
@@ -182,19 +183,11 @@ def _run(
         session = Session(
             accelerator, console, data, split, stop, watchdog, given, folders, precision, baseline, invocation.extend
         )
+        start_up.mark(start_up.FOLDER)
         outcome = train_with_baseline(cfg, session)
     if outcome.summary:
         console.result(outcome.summary, cfg.run_folder)
     return outcome
-
-
-def _try_out(cfg: RunConfig, data: DataSet, split: Split, accelerator: Accelerator, given: Given, dry: bool) -> None:
-    """Builds the run's algorithm, which is thrown away. dry: and takes a step with it."""
-    built = build_algorithm(cfg, data, split, factory=given.network)
-    if cfg.init:
-        initialize(built, cfg.init, data.classes)
-    if dry:
-        dry_steps(cfg, built, data, split, accelerator, given.network)
 
 
 def status_writer(cfg: RunConfig, folders: RunFolders) -> StatusWriter:
@@ -357,6 +350,7 @@ def train(cfg: RunConfig, session: Session, beside: dict[str, Any] | None = None
 def take_steps(trainer: Trainer, session: Session) -> str | None:
     """Trains to the last step; returns why it ended early, or None. What goes wrong is explained and recorded."""
     cfg, console = trainer.cfg, session.console
+    start_up.mark(start_up.NETWORK)
     memory_explained = explained(cfg, trainer.rank, trainer.device, lambda: trainer.step)
     with session.watchdog.recording(status_writer(cfg, session.folders)), memory_explained:
         try:

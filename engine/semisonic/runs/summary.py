@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from semisonic import start_up
 from semisonic.config.run_config import RunConfig
 from semisonic.reporting import pseudo_labels
 from semisonic.reporting.metrics_file import TRAIN, read_metrics
@@ -71,6 +72,7 @@ def summarize(trainer: Trainer) -> dict[str, Any]:
             **speed_of([line for line in lines if line["kind"] == TRAIN], trainer),
             "peak_memory_bytes": peak_memory_bytes(trainer.device),
             "wall_seconds": trainer.elapsed,
+            "start_up": start_up.clock().report(),
             **environment(trainer.accelerator),
         }
     )

@@ -93,9 +93,7 @@ def settings_restored() -> Iterator[None]:
     of warnings, and the state of torch's generator on the CPU, which training seeds."""
     variables, threads = dict(os.environ), torch.get_num_threads()
     products, tuned = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
-    deterministic, only_warned = (
-        torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    )  # fmt: skip
+    deterministic = _deterministic()
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         try:
             yield
@@ -107,10 +105,16 @@ def settings_restored() -> Iterator[None]:
             if torch.get_float32_matmul_precision() != products:
                 torch.set_float32_matmul_precision(products)
             torch.backends.cudnn.benchmark = tuned
-            torch.use_deterministic_algorithms(deterministic, warn_only=only_warned)
+            if _deterministic() != deterministic:  # a call imports Inductor, which takes a second
+                torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
             inductor = sys.modules.get("torch._inductor.config")
-            if not deterministic and getattr(inductor, "deterministic", False):
+            if not deterministic[0] and getattr(inductor, "deterministic", False):
                 inductor.deterministic = False  # type: ignore[union-attr]
+
+
+def _deterministic() -> tuple[bool, bool]:
+    """Whether torch takes deterministic algorithms alone, and only warns of others."""
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 def start(cfg: RunConfig) -> Accelerator:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from semisonic import start_up
 from semisonic.algorithms.base import Algorithm
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint import snapshots
@@ -107,15 +108,18 @@ class Trainer:
         reason = None
         with closing(tracker), self.loader() as loader, console.progress(cfg.steps, self.step) as progress:
             console.print(f"Batches: {loader.describe()}")
+            start_up.mark(start_up.PIPELINES)
             while self.step < cfg.steps and reason is None:
                 self.activity.enter(Phase.DATA, self.step)
                 batch = next(loader)
+                start_up.mark(start_up.BATCH)
                 self.activity.enter(Phase.STEP)
                 reach("step")
                 last = self.step + 1 == cfg.steps
                 logged = last or (self.step + 1) % cfg.log.every == 0
                 self.training_step.measured = logged
                 self.training_step(batch)
+                start_up.mark(start_up.STEP, last=True)
                 throughput.images += self.images.of(self.step - 1)
                 progress.stepped(self.step)
                 self.elapsed = before + time.perf_counter() - begin
@@ -159,12 +163,11 @@ class Trainer:
 
     def observers(self, console: Console, reporters: Reporters) -> tuple[Tracker, PseudoLabelMonitor]:
         """What writes metrics down, and what looks at pseudo-labels; both go on from what is there."""
-        tracker = Tracker(
-            self.accelerator, self.cfg, self.run_folder, self.step, self.data.classes, self.history, reporters
-        )  # fmt: skip
+        cfg, classes = self.cfg, self.data.classes
+        tracker = Tracker(self.accelerator, cfg, self.run_folder, self.step, classes, self.history, reporters)
         tracker.ours = self.checkpoint_writer.ours
         self.checkpoint_writer.say = console.print
-        pseudo_labels = PseudoLabelMonitor(self.cfg, self.data.classes, self.algorithm.info.class_prior)
+        pseudo_labels = PseudoLabelMonitor(cfg, classes, self.algorithm.info.class_prior)
         if self.rank.is_main:
             pseudo_labels.restore(tracker.path, self.step, self.step - self.unread)
         for note in tracker.notes:

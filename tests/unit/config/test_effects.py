@@ -185,6 +185,7 @@ LATER = {
     "batch.unlabeled_bend": (4, Effect.RESULTS),
     "batch.unlabeled_schedule": (4, Effect.RESULTS),
     "batch.unlabeled_stages": (4, Effect.RESULTS),
+    "trial": (5, Effect.FREE),
 }
 """Fields that came after version 0.1.0, with the schema that brought them. A field that is in none of these lists is
 to be decided about: its effect, and what runs did before it was there, in `migrations.ADDED` for every schema below."""

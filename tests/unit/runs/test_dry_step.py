@@ -11,7 +11,7 @@ from torch import nn
 
 import semisonic
 from semisonic import cli
-from semisonic.runs import dry_step, run
+from semisonic.runs import dry_step, first_step
 from semisonic.runs.dry_step import data_bytes, free_bytes, generators_kept, memory_limited
 from semisonic.schema import UserError
 from tests.support.runs import QUICK, tensors
@@ -56,7 +56,7 @@ def test_a_network_of_the_user_s_own_that_fails_is_named_with_its_line(tmp_path:
 def test_the_run_is_the_same_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fields = [*FIELDS, "--model", "small", "--out"]
     assert cli.main([*fields, str(tmp_path / "with")]) == 0
-    monkeypatch.setattr(run, "dry_steps", lambda *_: None)
+    monkeypatch.setattr(first_step, "dry_steps", lambda *_: None)
     assert cli.main([*fields, str(tmp_path / "without")]) == 0
     assert tensors(tmp_path / "with", 2) == tensors(tmp_path / "without", 2)
 

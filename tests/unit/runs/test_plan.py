@@ -1,6 +1,7 @@
 """`--plan`: real steps, honest sums, and nothing written."""
 
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,16 @@ from semisonic import cli
 from semisonic.checkpoint.format import latest
 from semisonic.config.command_line import Invocation, resolve
 from semisonic.contract import Batch
-from semisonic.runs.plan import Measured, duration, estimate, slice_count, timed_checkpoint, timed_slices, timed_steps
+from semisonic.runs.plan import (
+    Measured,
+    duration,
+    estimate,
+    phases_shown,
+    slice_count,
+    timed_checkpoint,
+    timed_slices,
+    timed_steps,
+)
 from semisonic.runs.run import execute
 from semisonic.schema import UserError
 from semisonic.training.build import build_trainer
@@ -57,8 +67,19 @@ def test_a_plan_prints_the_run_and_writes_nothing(tmp_path: Path, capfd: pytest.
         assert "for 10 of" in rows["checkpoints"] and "3 kept" in rows["checkpoints"]
         assert "8,000 labeled, 200.0 epochs of 40; 16,000 unlabeled, 11.9 epochs of 1,347" in rows["images seen"]
         assert rows["whole run"].endswith("hours")
+        for phase in ("imports", "configuration", "data", "trial step", "network", "pipelines"):
+            assert re.search(rf"\b{phase} \d+\.\d\d s", rows["start-up"]), phase
+        assert "process" not in rows["start-up"]  # which is older than the start, here
+        assert re.fullmatch(r"\d+\.\d s, then \d+\.\d s until they are as the others", rows["first steps"])
+        assert re.fullmatch(r"\d+\.\d\d s to the host, \d+\.\d\d s to the disk", rows["first checkpoint"])
         assert "supervised baseline, which the run would train first, is not included" in found
     assert files(tmp_path) == before
+
+
+def test_a_plan_says_what_became_of_the_trial_of_a_step():
+    phases = {"data": 1.0, "trial step": 0.25}
+    assert phases_shown(phases, "taken") == "data 1.00 s, trial step 0.25 s"
+    assert phases_shown(phases, "passed before") == "data 1.00 s, trial step 0.25 s (passed before)"
 
 
 def test_a_plan_of_a_growing_batch_takes_its_largest_steps(
@@ -85,7 +106,7 @@ def test_a_plan_of_a_growing_batch_takes_its_largest_steps(
 
 def measured(**changes: object) -> Measured:
     values: dict = {
-        "start_up": 10.0, "first_steps": 50.0, "steps": [0.1, 0.1, 0.1, 0.1, 0.6], "data_wait": 0.5, "allocated": 1, "reserved": 1,
+        "phases": {"imports": 9.0, "data": 1.0}, "first_step": 30.0, "first_steps": 20.0, "steps": [0.1, 0.1, 0.1, 0.1, 0.6], "data_wait": 0.5, "allocated": 1, "reserved": 1,
         "in_use": 1, "memory": 2, "evaluation": 1.0, "per_slice": 0.5, "checkpoint": 1000, "copy": 1.0, "write": 2.0,
     }  # fmt: skip
     return Measured(**(values | changes))
@@ -120,7 +141,7 @@ def test_whole_calls_of_dali_are_measured(trainer: Trainer, monkeypatch, a_call:
     taken: list[int] = []
     loader = SimpleNamespace(steps_per_call=a_call, wait_seconds=0.0)
     monkeypatch.setattr(trainer, "training_step", lambda batch: taken.append(batch))
-    times, _, data_wait = timed_steps(trainer, Endless(loader))
+    times, _, _, data_wait = timed_steps(trainer, Endless(loader))
     assert len(times) == count and len(taken) == count + before and before % a_call == 0 and data_wait == 0
 
 

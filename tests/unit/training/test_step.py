@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from semisonic import cli
 from semisonic.data.loading.draws import purpose, sample_keys
+from semisonic.optim.without_compiler import SGD
 from semisonic.training.step import seed_torch
 from semisonic_kernels import fuse
 from tests.support.runs import QUICK
@@ -120,7 +121,7 @@ def test_a_step_walks_through_no_modules_unless_one_is_not_in_training(tmp_path:
 
 def test_an_optimizer_s_step_is_torch_s_own(tmp_path: Path):
     """Accelerate's searches for packages each time."""
-    assert type(make_trainer(tmp_path).training_step.engines["network"].optimizer) is torch.optim.SGD
+    assert type(make_trainer(tmp_path).training_step.engines["network"].optimizer) is SGD
 
 
 def test_the_learning_rate_follows_the_step_on_the_device(tmp_path: Path):

@@ -10,7 +10,6 @@ from typing import Self
 
 import numpy as np
 import torch
-from scipy.special import betaincinv
 from torch import Tensor
 
 from semisonic.contract import ALONE, Batch, OwnStream, Rank, Samples, Views
@@ -234,6 +233,8 @@ class Loader:
         for draw, width in plan.draws.items():
             uniforms_NK = self.draws[name].uniforms("draw", draw, numbers_N, -(-width // 4) * 4)
             if draw in self.views.betas and name not in self.views.streams:
+                from scipy.special import betaincinv  # 0.1 s to import, for methods that mix images
+
                 uniforms_NK = betaincinv(self.views.betas[draw], self.views.betas[draw], uniforms_NK)
             # The nearest float32 below 1, so that rounding keeps [0, 1) half open.
             columns[f"draw/{draw}"] = np.minimum(uniforms_NK[:, :width], 1 - 2.0**-24).astype(np.float32)

@@ -25,6 +25,14 @@ def cache_folder() -> Path:
         raise UserError("data.root: this user has no home folder to keep data in; name one, or set HOME") from error
 
 
+def trials_folder() -> Path | None:
+    """Where a run notes that its first step works; None for a user without a home folder."""
+    try:
+        return cache_folder() / "trials"
+    except UserError:
+        return None
+
+
 def manifest_files(root: Path, write_inside: bool = True) -> tuple[Path, Path | None]:
     """Where to read and where to write the manifest of the image folder `root`.
 

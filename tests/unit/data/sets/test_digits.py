@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+import pytest
 
 from semisonic.data.sets import digits
 from semisonic.data.sets.base import DataConfig
@@ -21,6 +22,13 @@ def test_digits():
     assert np.bincount(data.train.labels).tolist() == list(digits.COUNTS)
     assert (data.train.pixels[..., 0] == data.train.pixels[..., 2]).all()
     assert data.train.pixels.max() > 250  # the scale is 0..255, not the original 0..16
+
+
+def test_they_are_those_that_scikit_learn_loads(monkeypatch: pytest.MonkeyPatch):
+    images, labels = digits._stored()
+    monkeypatch.setattr(digits, "FILE", ("elsewhere",))  # as in a version that has moved it
+    loaded = digits._stored()
+    assert np.array_equal(images, loaded[0]) and np.array_equal(labels, loaded[1]) and len(labels) == 1797
 
 
 def test_digits_keep_the_same_test_images_whatever_the_seed():
