@@ -18,8 +18,6 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-import semisonic
-import semisonic_kernels
 from semisonic.checkpoint.atomic_files import write_text
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets import cache
@@ -34,6 +32,7 @@ from semisonic.runs.continuing import contents
 from semisonic.schema import UserError
 from semisonic.text import dump_json
 from semisonic.training.given import Given
+from semisonic_kernels import fuse
 
 FORMAT = 1
 MOST = 200
@@ -42,6 +41,8 @@ SPARE = 2**29
 """Bytes on the CPU that must be free beside twice what a trial took, where less is free than there was."""
 NOT_OF_THE_STEP = frozenset({"out", "max_hours", "frozen", "log", "checkpoint", "health", "trial"})
 """Fields and sections by which no first step fails."""
+SOURCES = (Path(__file__).parents[1], Path(fuse.__file__).parent)
+"""Folders of the engine's own code: this package and the kernels."""
 LIBRARIES = (
     "accelerate", "deepspeed", "numpy", "nvidia-dali-cuda120", "nvidia-dali-cuda130", "peft", "timm", "torch",
     "torchvision", "triton",
@@ -162,7 +163,7 @@ def _version(library: str) -> str | None:
 
 def _source() -> Iterator[tuple[str, int, int]]:
     """The engine's own files: a version number stays while they are worked on."""
-    for package in (semisonic, semisonic_kernels):
-        for file in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+    for package in SOURCES:
+        for file in sorted(package.rglob("*.py")):
             status = file.stat()
             yield str(file), status.st_size, status.st_mtime_ns
