@@ -1,4 +1,4 @@
-"""Where data and manifests are kept, and how processes of one machine take turns in writing them."""
+"""Where data, manifests and trials that have passed are kept, and how processes of a machine take turns in writing."""
 
 import fcntl
 import functools
