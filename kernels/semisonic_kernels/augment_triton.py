@@ -29,8 +29,11 @@ _HOLE = tl.constexpr(codes.HOLE)
 _RESCALE = tl.constexpr(codes.RESCALE)
 _RED, _GREEN, _BLUE = (tl.constexpr(weight) for weight in codes.GRAY)
 _CHECKPOINT = tl.constexpr(codes.CHECKPOINT)
+_REGISTERS = 128
+"""Of a thread, at most. Without a number the assembler aims for more programs at a time, and some forms spill,
+others on each generation of GPUs and with each version of it."""
 _TILE = tl.constexpr(256)
-"""Pixels of a tile of the color operations: 8 values a thread. With 32 a thread, registers spill."""
+"""Pixels of a tile of the color operations: 4 values a thread. With 8 a thread, some forms spill registers."""
 _CHANNEL_TILE = tl.constexpr(1024)
 """The same for one channel alone."""
 _SIDE = tl.constexpr(32)
@@ -63,7 +66,7 @@ def augment_launch(
             source, target, operations, values, matrices, holes, table,
             level, int(level >= levels - 1), height, width, 1 / (height * width), *fill,
             LEVELS=levels, HOLES=holes is not None, PILLOW=pillow_equalize, EXTENDED=extended,
-            num_warps=4, enable_fp_fusion=False,
+            num_warps=8, maxnreg=_REGISTERS, enable_fp_fusion=False,
         )  # fmt: skip
         source = target
     return source
@@ -238,11 +241,12 @@ def _ring(source, offsets, mask, pixels, image, height, width):
     y, x = pixels // width, pixels % width
     inner = mask & (y > 1) & (y < height - 2) & (x > 1) & (x < width - 2)
     total = tl.zeros(mask.shape, tl.int32)
-    for neighbor in range(25):
-        row, column = neighbor // 5 - 2, neighbor % 5 - 2
-        on_ring = (row * row == 4) | (column * column == 4)
-        shift = 3 * (row * width + column)
-        total += tl.load(source + offsets + shift, mask=inner & on_ring, other=0).to(tl.int32)
+    # As many rows as the compiler cannot tell: unrolled, they would need more registers than there are.
+    for row in range(tl.minimum(5, 5 * height)):
+        for column in tl.static_range(5):
+            on_ring = row * (row - 4) * column * (column - 4) == 0
+            shift = 3 * ((row - 2) * width + column - 2)
+            total += tl.load(source + offsets + shift, mask=inner & on_ring, other=0).to(tl.int32)
     return tl.where(inner, (total + 8) >> 4, image)
 
 
