@@ -33,7 +33,10 @@ import measure  # noqa: E402
 from run_parts import Outcome, run_parts, table  # noqa: E402
 from run_parts import Part as Command  # noqa: E402
 
-PARTS = {"step": "aot.step", "overlap": "aot.overlap"}
+PARTS = {
+    "kernels": "aot.triton_kernels", "step": "aot.step", "overlap": "aot.overlap",
+    "dali": "aot.dali_graphs", "messages": "aot.messages",
+}  # fmt: skip
 """Name of a part -> its module."""
 RESULTS = HERE / "results"
 LIMIT = 3600.0

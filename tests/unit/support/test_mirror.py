@@ -16,7 +16,6 @@ OF_THE_WHOLE = {
     "test_without_dali.py": "what the engine answers where DALI is not installed",
     "daily/test_days.py": "a whole day of a project, through its commands",
     "daily/test_bad_input.py": "bad input of all kinds, through the commands of a project",
-    "kernels/test_triton_aot.py": "all Triton kernels, compiled for GPUs that are not there",
     "inference/test_forged_runs.py": "what a run of somebody else has commands read",
     "runs/test_without_test.py": "whole runs without test images, from data to report",
     "data/sets/test_csv_weights.py": "weights of images, from a column of a CSV to the loss",

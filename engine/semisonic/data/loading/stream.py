@@ -90,20 +90,36 @@ def dali_version() -> str:
 
 
 @pipeline_def(enable_conditionals=True)
-def _graph(
+def view_graphs(
     images: Callable[[int], Any],
     images_options: dict[str, Any],
     params: Callable[[int], tuple[np.ndarray, ...]],
     count: int,
     views: list[tuple[View, list[str]]],
 ):
-    """`params` gives `count` arrays in all, those that the views name, in their order."""
+    """A stream's pipeline, one output a view. `images_options`: of `feeding`.
+
+    `params` gives `count` arrays in all, those that the views name (by `fed_params`), in their order.
+    """
     source = fn.external_source(source=images, batch=True, **images_options)
     rest = list(fn.external_source(source=params, num_outputs=count, batch=True)) if count else []
     outputs = []
     for view, names in views:
         outputs.append(view.graph(source, {name: rest.pop(0) for name in names}))
     return tuple(outputs)
+
+
+def feeding(geometry: Geometry, stream: Any) -> dict[str, Any]:
+    """How DALI is fed images. stream: the CUDA stream of images that are on the GPU; None: they are not there."""
+    options: dict[str, Any] = {} if geometry.encoded else {"layout": "HWC"}
+    # DALI copies what it is fed, in the order of this stream, and its own stream waits for that copy: so the
+    # gathered rows may be freed, and their memory used again on this stream, as soon as they are fed.
+    return options if stream is None else options | {"device": "gpu", "cuda_stream": stream}
+
+
+def fed_params(view: View, params: Collection[str]) -> list[str]:
+    """Those of a view's parameters that its graph reads."""
+    return sorted({*params} - {*view.kernel_params, *view.loss_params})
 
 
 @dataclass(frozen=True)
@@ -179,16 +195,10 @@ class Stream:
     def _build(self, threads: int) -> Any:
         """DALI's pipeline, for the parameters that the first call's views have."""
         for name, params in self._call(0).params.items():
-            view = self.views[name]
-            self._fed[name] = sorted(params.keys() - {*view.kernel_params, *view.loss_params})
-        options: dict[str, Any] = {} if self.source.geometry.encoded else {"layout": "HWC"}
-        if self.resident is not None and self.resident.on_gpu:
-            # DALI copies what it is fed, in the order of this stream, and its own stream waits for that copy: so the
-            # gathered rows may be freed, and their memory used again on this stream, as soon as they are fed.
-            options |= {"device": "gpu", "cuda_stream": self.resident.stream}
-        pipeline = _graph(
+            self._fed[name] = fed_params(self.views[name], params)
+        pipeline = view_graphs(
             self.feed_images,
-            options,
+            feeding(self.source.geometry, self.resident.stream if self.resident is not None else None),
             self.feed_params,
             sum(map(len, self._fed.values())),
             [(view, self._fed[name]) for name, view in self.views.items()],
