@@ -110,15 +110,15 @@ def unknown(cfg: RunConfig, given: Given) -> bool:
     """Whether a first step depends on what no fingerprint here knows: code of others, weights, faults that are asked
     for."""
     network = find(cfg.model.name)
-    kinds = [cfg.composition.kind, *(addon.kind for addon in cfg.composition.addons)]
-    kinds += [kind.build for kind in VIEWS.values()]
+    homes = [cfg.composition.kind.__module__, *(addon.kind.__module__ for addon in cfg.composition.addons)]
+    homes += [kind.build.__module__ for kind in VIEWS.values()]
     return (
         given.data is not None
         or given.network is not None
         or network is None
         or network.plug_in
         or bool(loaded_plugins())
-        or not all(kind.__module__.startswith("semisonic.") for kind in kinds)
+        or not all(home.startswith("semisonic.") for home in homes)
         or cfg.starting_weights is not None
         or "SEMISONIC_FAULT" in os.environ
     )
