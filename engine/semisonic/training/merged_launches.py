@@ -33,20 +33,22 @@ TRANSPOSES = (aten.permute.default, aten.t.default, aten.transpose.int)
 def merge_tiny_launches(graph: Graph) -> None:
     """Merges what there are at least two of, in place; `graph` is functional, with its copies to inputs at the end."""
     nodes = list(graph.nodes)
-    first = next((node for node in nodes if node.op != "placeholder"), None)
-    if first is None:
-        return
-    casts = [node for node in nodes if _is_cast(node)]
-    _merge_casts(graph, [node for node in casts if _casts_weight(node)], first)
-    _merge_counts(graph, [node for node in nodes if _counts(node)], first)
-    _merge_casts(graph, [node for node in casts if _casts_gradient(node)], next(iter(reversed(graph.nodes))))
+    weights, counts, gradients = ([n for n in nodes if kind(n)] for kind in (_casts_weight, _counts, _casts_gradient))
+    _merge_casts(graph, weights, at_end=False)
+    _merge_counts(graph, counts)
+    _merge_casts(graph, gradients, at_end=True)
     graph.lint()
 
 
-def _merge_casts(graph: Graph, casts: list[Node], place: Node) -> None:
-    """Casts to one dtype by one operation each, before `place`, where all that they read is known."""
+def _place(graph: Graph, at_end: bool) -> Node:
+    """Before which all inputs are known, or all results; anew each time, since merging erases nodes."""
+    return next(reversed(graph.nodes) if at_end else (node for node in graph.nodes if node.op != "placeholder"))
+
+
+def _merge_casts(graph: Graph, casts: list[Node], at_end: bool) -> None:
+    """Casts from one dtype to another by one operation."""
     for group in _groups(casts, lambda node: (_value(node).dtype, _value(node.args[0]).dtype, _value(node).device)):
-        with graph.inserting_before(place):
+        with graph.inserting_before(_place(graph, at_end)):
             targets = []
             for node in group:
                 value = _value(node)
@@ -58,9 +60,9 @@ def _merge_casts(graph: Graph, casts: list[Node], place: Node) -> None:
         _take_over(graph, group, merged)
 
 
-def _merge_counts(graph: Graph, counts: list[Node], place: Node) -> None:
+def _merge_counts(graph: Graph, counts: list[Node]) -> None:
     for group in _groups(counts, lambda node: (node.args[1], _value(node).dtype, _value(node).device)):
-        with graph.inserting_before(place):
+        with graph.inserting_before(_place(graph, at_end=False)):
             merged = graph.call_function(
                 aten._foreach_add.Scalar, ([node.args[0] for node in group], group[0].args[1])
             )  # fmt: skip
@@ -91,14 +93,18 @@ def _is_cast(node: Node) -> bool:
     """Whether it casts a floating tensor, not a large one, to another floating type."""
     if node.target is not prims.convert_element_type.default:
         return False
-    value, source = _value(node), _value(node.args[0])
+    value, source = node.meta.get("val"), getattr(node.args[0], "meta", {}).get("val")
+    if not isinstance(value, Tensor) or not isinstance(source, Tensor):
+        return False
     return value.is_floating_point() and source.is_floating_point() and prod(value.shape) <= LARGEST
 
 
 def _casts_weight(node: Node) -> bool:
     """Whether it casts an input of the graph for nothing but products, and maybe to be kept for the backward."""
+    if not _is_cast(node) or not node.users:
+        return False
     source = node.args[0]
-    return isinstance(source, Node) and source.op == "placeholder" and bool(node.users) and _read_from_memory(node)
+    return isinstance(source, Node) and source.op == "placeholder" and _read_from_memory(node)
 
 
 def _read_from_memory(node: Node) -> bool:
@@ -116,11 +122,12 @@ def _read_from_memory(node: Node) -> bool:
 
 def _casts_gradient(node: Node) -> bool:
     """Whether it casts what a product has left in memory, and is a result of the graph, read by nothing in it."""
+    if not _is_cast(node) or any(user.op != "output" for user in node.users):
+        return False
     source = node.args[0]
     while isinstance(source, Node) and (source.target in TRANSPOSES or source.target is operator.getitem):
         source = source.args[0]
-    from_product = isinstance(source, Node) and source.target in PRODUCTS
-    return from_product and bool(node.users) and all(user.op == "output" for user in node.users)
+    return isinstance(source, Node) and source.target in PRODUCTS
 
 
 def _counts(node: Node) -> bool:

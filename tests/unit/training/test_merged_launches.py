@@ -101,14 +101,39 @@ def test_casts_and_counts_are_merged(both):
     (_, (forward, backward)), (_, (merged_forward, merged_backward)) = both
     before, after = operations(forward), operations(merged_forward)
     assert MERGED_CASTS not in before and after.count(MERGED_CASTS) == after.count(MERGED_COUNTS) == 1
-    casts = [node for node in forward.nodes if merged_launches._is_cast(node)]
     # Two convolutions, a matrix and its bias. The convolution's bias is no kernel of its own.
-    assert before.count(CAST) - after.count(CAST) == sum(map(merged_launches._casts_weight, casts)) == 4
+    assert before.count(CAST) - after.count(CAST) == sum(map(merged_launches._casts_weight, forward.nodes)) == 4
     assert before.count("aten.add.Tensor") - after.count("aten.add.Tensor") == 2
     before, after = operations(backward), operations(merged_backward)
     assert MERGED_CASTS not in before and after.count(MERGED_CASTS) == 1
     # On the CPU the convolution's backward gives its bias's gradient too. The matrix's bias has a sum's.
     assert before.count(CAST) - after.count(CAST) == 4
+
+
+def test_what_is_erased_is_no_place_to_insert():
+    """A graph that begins with casts to two dtypes, before it counts."""
+
+    def products(a: Tensor, b: Tensor, c: Tensor, d: Tensor, x: Tensor, counts: list[Tensor]) -> list[Tensor]:
+        one = x.bfloat16() @ a.bfloat16() @ b.bfloat16()
+        two = x.half() @ c.half() @ d.half()
+        for count in counts:
+            count.add_(1)
+        return [one, two]
+
+    from torch._inductor.decomposition import select_decomp_table
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    given = [torch.eye(3) * number for number in range(1, 6)]
+    counts = [torch.tensor(number) for number in range(2)]
+    module = make_fx(torch.func.functionalize(products), select_decomp_table(), tracing_mode="fake")(*given, counts)
+    module.graph.eliminate_dead_code()  # as the compiler does
+    merge_tiny_launches(module.graph)
+    module.recompile()
+    found = operations(module.graph)
+    assert found.count(MERGED_CASTS) == 2 and found.count(MERGED_COUNTS) == 1 and CAST not in found
+    one, two = module(*given, counts)
+    assert one.equal(torch.eye(3).bfloat16() * 10) and two.equal(torch.eye(3).half() * 60)
+    assert counts == [torch.tensor(1), torch.tensor(2)]
 
 
 def test_large_weights_are_left_alone(monkeypatch):

@@ -52,8 +52,12 @@ def test_the_choices_of_others_are_left_alone():
         assert type(V.choices) is Theirs
 
 
-def test_nothing_is_joined_on_a_cpu():
+def test_nothing_is_joined_of_nothing():
     assert join_tiny_reductions([]) == []
+
+
+@pytest.mark.slow
+def test_nothing_is_joined_on_a_cpu():
     found: list[int] = []
 
     def counted(nodes: list[Any]) -> list[Any]:
@@ -84,7 +88,7 @@ print(json.dumps(counts))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_step_has_fewer_launches(tmp_path: Path):
     """The code for a GPU: 7 BatchNorms and 9 weights, of which the backward gives 9 gradients in bf16."""
     counts = run_script(SCRIPT, tmp_path, 600)
