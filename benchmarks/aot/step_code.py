@@ -196,13 +196,27 @@ def inside_ddp(bucket: int | None) -> Iterator[None]:
     """As inside the forward of DDP, by whose buckets Dynamo cuts the graph; None: without it."""
     from torch.nn.parallel import DistributedDataParallel
 
+    from semisonic.distributed.buckets import cut_at
+
     if bucket is None:
         yield
         return
     if not hasattr(DistributedDataParallel, "_active_ddp_module"):
         raise fake_cuda.Missing(f"torch {torch.__version__}: DDP has no _active_ddp_module")
-    with mock.patch.object(DistributedDataParallel, "_active_ddp_module", SimpleNamespace(bucket_bytes_cap=bucket)):
+    active = SimpleNamespace(bucket_bytes_cap=bucket)
+    with mock.patch.object(DistributedDataParallel, "_active_ddp_module", active), cut_at(bucket):
         yield
+
+
+def bucket_of(cfg: Any, module: nn.Module, ranks: int) -> int | None:
+    """Bytes of DDP's buckets around a role's module, as the engine has them; None without DDP."""
+    from semisonic.distributed.buckets import bucket_cap
+
+    if ranks == 1 or cfg.execution.zero_stage:
+        return None
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    sizes = [parameter.numel() * parameter.element_size() for parameter in trained]
+    return bucket_cap(sizes, cfg.parallel.bucket_mb * 2**20)
 
 
 def join(ranks: int) -> None:
@@ -275,10 +289,11 @@ def run_step(cfg: Any, algorithm: Any, batch: Any, recorder: Recorder, mode: Any
     from semisonic_kernels.fuse import use_kernels
 
     eager = {role: algorithm.role_module(role).forward for role in algorithm.roles}
-    compile_modules(algorithm, cfg.graphs, cfg.recompute)
-    bucket = cfg.parallel.bucket_mb * 2**20 if ranks > 1 and not cfg.execution.zero_stage else None
+    compile_modules(algorithm, cfg.graphs, cfg.recompute, cfg.parallel.overlap)
+    modules = {role: algorithm.role_module(role) for role in algorithm.roles}
     engines = {
-        role: Traced(role, algorithm.role_module(role), eager[role], mode, recorder, bucket) for role in algorithm.roles
+        role: Traced(role, module, eager[role], mode, recorder, bucket_of(cfg, module, ranks))
+        for role, module in modules.items()
     }
     with ExitStack() as stack:
         stack.enter_context(use_kernels(kernels_for(cfg, cfg.compiled)))

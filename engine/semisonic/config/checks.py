@@ -52,7 +52,18 @@ def find_problems(cfg: RunConfig) -> list[str]:
     problems += expectation_problems(cfg)
     if world_size > 1 and cfg.model.residual == "port":
         problems.append("model.residual: port leaves parameters without gradient, which ranks cannot reduce; use tf")
+    problems += _group_problems(cfg, world_size)
     return problems + tracker_problems(cfg.log.trackers)
+
+
+def _group_problems(cfg: RunConfig, world_size: int) -> list[str]:
+    groups = cfg.model.norm_groups
+    if groups > 1 and not cfg.model.norm_sync:
+        return ["model.norm_groups: with norm_sync=false each rank is by itself; leave one of the two out"]
+    if world_size % groups:
+        ranks = "1 rank does" if world_size == 1 else f"{world_size} ranks do"
+        return [f"model.norm_groups: {ranks} not divide into {groups} equal groups; take a divisor of {world_size}"]
+    return []
 
 
 def _batch_problems(cfg: RunConfig, world_size: int) -> list[str]:

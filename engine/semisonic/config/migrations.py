@@ -86,7 +86,7 @@ ADDED: Mapping[int, Mapping[str, Any]] = {
         "batch.unlabeled_schedule": "constant",
         "batch.unlabeled_stages": 8,
     },
-    4: {"trial": "auto"},
+    4: {"trial": "auto", "model.norm_groups": 1, "parallel.overlap": False},
 }
 """Schema -> dotted fields that came after it, with what its runs did. Lines for fields that are not there are unused;
 those of the algorithm hold for every algorithm with such a field."""

@@ -41,12 +41,12 @@ def equal_tensors(module: nn.Module, parameters: bool = True) -> dict[str, Tenso
     """Parameters and buffers that every rank must hold alike, by name.
 
     parameters=False leaves parameters out, where ranks hold parts of them. Running statistics are left out where each
-    rank normalizes by its own, and so is which rank it is.
+    rank, or group of ranks, normalizes by its own, and so is which rank it is.
     """
     own = {
         f"{name}.{buffer}"
         for name, layer in module.named_modules()
-        if isinstance(layer, BatchNorm2d) and not layer.sync
+        if isinstance(layer, BatchNorm2d) and (not layer.sync or layer.groups > 1)
         for buffer in ("running_mean", "running_var")
     } | {"rank_share"}
     found: dict[str, Tensor] = dict(module.named_parameters()) if parameters else {}

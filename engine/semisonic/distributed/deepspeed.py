@@ -20,7 +20,11 @@ class ParallelConfig(Config):
     gradients: Literal["fp32", "bf16"] = "fp32"
     """DDP: precision in which gradients travel between ranks; bf16 halves the traffic and rounds them."""
     bucket_mb: int = Field(25, ge=1, le=100_000)
-    """DDP: gradients travel in buckets of so many MiB, each as soon as it is full."""
+    """DDP: gradients travel in buckets of at most about so many MiB, each as soon as it is full; they are cut so that
+    the last one, which nothing is left to hide, is small."""
+    overlap: bool = True
+    """Compiled steps: BatchNorm's messages travel while weight gradients are computed, and those that are ready
+    together as one. False = each where its layer is, and waited for at once."""
     join_minutes: float = Field(10, gt=0, le=10_000)
     """How long ranks wait for each other at the start."""
 

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
+from semisonic.distributed.buckets import bucket_cap, cut_at
 from semisonic.distributed.deepspeed import of_a_role
 from semisonic.faults import reach
 from semisonic.optim.optimizer import KEPT, OptimConfig, load_optimizer_state, optimizer_state
@@ -42,6 +43,8 @@ class Engine:
         """Those that the optimizer has; the others are frozen."""
         self.sizes = sum(p.numel() for p in self.trained), sum(p.numel() for p in self.names)
         """Numbers that are trained, and numbers in all parameters; taken while each rank has whole ones."""
+        self.bucket: int | None = None
+        """Bytes from which on a bucket of DDP's is sent; None without it."""
         self.wrapped, self.optimizer = self.prepare(module, optimizer)
         self.skipped = False
         """Whether the last step was left out because fp16's gradients overflowed, which its scaling allows for."""
@@ -61,11 +64,30 @@ class Engine:
         if self.accelerator.distributed_type == DistributedType.NO:
             return module, optimizer
         # torch's own: Accelerate's would add nothing to a step but a search for packages, which small steps feel.
-        return self.accelerator.prepare(module, optimizer)[0], optimizer
+        with self._last_bucket_small():
+            return self.accelerator.prepare(module, optimizer)[0], optimizer
+
+    @contextmanager
+    def _last_bucket_small(self) -> Iterator[None]:
+        """Inside, DDP is told the size of buckets by which the last one is small."""
+        handler = self.accelerator.ddp_handler
+        if handler is None:
+            yield
+            return
+        sizes = [parameter.numel() * parameter.element_size() for parameter in self.trained]
+        self.bucket = bucket_cap(sizes, int(handler.bucket_cap_mb * 2**20))
+        asked, handler.bucket_cap_mb = handler.bucket_cap_mb, self.bucket / 2**20
+        try:
+            yield
+        finally:
+            handler.bucket_cap_mb = asked  # of the next role
 
     def __call__(self, *args: Any) -> Any:
         # DDP and DeepSpeed expect a backward after each forward; without gradients there is none.
-        return self.wrapped(*args) if torch.is_grad_enabled() else self.module(*args)
+        if not torch.is_grad_enabled():
+            return self.module(*args)
+        with nullcontext() if self.bucket is None else cut_at(self.bucket):
+            return self.wrapped(*args)
 
     def accumulate(self, last: bool) -> AbstractContextManager[None]:
         """Around forward and backward of a micro-batch: gradients are reduced over the ranks with the last one."""

@@ -44,6 +44,7 @@ NOT_OF_THE_FEATURES = (
     "norm_momentum",
     "norm_start_up",
     "norm_sync",
+    "norm_groups",
 )
 """Fields of the network that change nothing in evaluation mode before the first step: the weights themselves are looked
 at, and adapters add nothing yet."""

@@ -45,6 +45,11 @@ class ModelConfig(Config):
     than `norm_momentum`. Not for loaded weights (`init`, `weights`). 0 = none."""
     norm_sync: bool = True
     """Normalize by the statistics of all ranks' batches. False = each rank by its own share."""
+    norm_groups: int = Field(1, ge=1, le=100_000)
+    """Equal groups of consecutive ranks, each of which normalizes by the statistics of its own batches: 1 = all ranks
+    together. That is another problem than 1, as its statistics are those of a smaller batch: in return, messages stay
+    among few ranks, as those of a node. It must divide the ranks, here and on every resume: so each group holds the
+    same share of the batch on any number of ranks. Running statistics that are saved are the first group's."""
     freeze: Literal["none", "stem", "backbone"] = "none"
     """What of the network stays as its weights have it: stem = its first convolution or its patch embedding, with
     positions; backbone = all but the head. A frozen BatchNorm normalizes by its running statistics, and frozen layers

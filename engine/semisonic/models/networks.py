@@ -233,7 +233,8 @@ def build(cfg: ModelConfig, classes: int, image_size: int, factory: NetworkFacto
         convert_timm_layers(network)
     except ValueError as error:
         raise UserError(f"model.name: {cfg.name}: {error}") from error
-    return convert_batch_norm(convert_dropout(network), cfg.norm_momentum, cfg.norm_eps, cfg.norm_sync)
+    convert_dropout(network)
+    return convert_batch_norm(network, cfg.norm_momentum, cfg.norm_eps, cfg.norm_sync, cfg.norm_groups)
 
 
 def _unknown(name: str) -> str:

@@ -1,8 +1,9 @@
 """BatchNorm over the global batch; only the tracking forward of a step moves its running statistics."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -97,6 +98,32 @@ class computed_again:
         _track, _again, _start_up = self.outside.pop()
 
 
+_groups: dict[int, tuple[dist.ProcessGroup | None, dist.ProcessGroup]] = {}
+"""Number of groups -> the ranks that they divide, and this rank's. A layer that kept its own could not be copied."""
+
+
+def make_groups(count: int, timeout: timedelta | None = None) -> None:
+    """Makes `count` equal groups of consecutive ranks, for layers with so many `groups`; every rank must call it.
+
+    timeout: of their messages; None is torch's. Raises ValueError where they do not divide the ranks.
+    """
+    size, rest = divmod(dist.get_world_size(), count)
+    if rest:
+        raise ValueError(f"{dist.get_world_size()} ranks do not divide into {count} equal groups")
+    made: list[Any] = [dist.new_group(range(first, first + size), timeout) for first in range(0, count * size, size)]
+    _groups[count] = dist.group.WORLD, made[dist.get_rank() // size]
+
+
+def group_of(count: int) -> dist.ProcessGroup | None:
+    """This rank's of so many groups; all ranks for 1. Raises RuntimeError where `make_groups` was not called."""
+    if count == 1:
+        return dist.group.WORLD
+    world, group = _groups.get(count, (None, None))
+    if group is None or world is not dist.group.WORLD:
+        raise RuntimeError(f"a BatchNorm of {count} groups of ranks: make_groups({count}) was not called")
+    return group
+
+
 class BatchNorm2d(nn.BatchNorm2d):
     """`nn.BatchNorm2d` with the same state_dict, normalizing by the statistics of all ranks' batches.
 
@@ -106,6 +133,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     """
 
     sync: bool = True
+    groups: int = 1
+    """Groups of ranks, each with statistics of its own."""
     start_up: bool = False
     """Whether its running statistics start afresh, so that `batch_statistics` may say how much a batch counts."""
     momentum: float
@@ -149,7 +178,7 @@ class BatchNorm2d(nn.BatchNorm2d):
             momentum,
             self.eps,
             training,
-            dist.group.WORLD if self.sync and training and dist.is_initialized() else None,
+            group_of(self.groups) if self.sync and training and dist.is_initialized() else None,
             self.slope,
         )
 
@@ -169,18 +198,18 @@ def is_fresh(layer: nn.BatchNorm2d) -> bool:
 
 
 def convert_batch_norm(
-    module: nn.Module, momentum: float | None = None, eps: float | None = None, sync: bool = True
+    module: nn.Module, momentum: float | None = None, eps: float | None = None, sync: bool = True, groups: int = 1
 ) -> nn.Module:
     """Replaces every nn.BatchNorm2d inside by ours, in place, with the same tensors and state_dict keys.
 
-    momentum, eps: None keeps each layer's own. sync: as in `BatchNorm2d`. Returns the module, or its
+    momentum, eps: None keeps each layer's own. sync, groups: as in `BatchNorm2d`. Returns the module, or its
     replacement where it is itself a layer. Raises ValueError for a layer with momentum None (cumulative
     average), whose weight would change every step, and for a kind of BatchNorm2d with a forward of its own.
     """
     if isinstance(module, nn.BatchNorm2d):
-        return _converted(module, momentum, eps, sync)
+        return _converted(module, momentum, eps, sync, groups)
     layers = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
-    replacements = {layer: _converted(layer, momentum, eps, sync) for layer in layers}
+    replacements = {layer: _converted(layer, momentum, eps, sync, groups) for layer in layers}
     for parent in list(module.modules()):
         for name, child in parent._modules.items():
             if isinstance(child, nn.BatchNorm2d):
@@ -202,7 +231,9 @@ def taken_over(layer: nn.BatchNorm2d, kind: type[Layer]) -> Layer:
     return made
 
 
-def _converted(layer: nn.BatchNorm2d, momentum: float | None, eps: float | None, sync: bool) -> BatchNorm2d:
+def _converted(
+    layer: nn.BatchNorm2d, momentum: float | None, eps: float | None, sync: bool, groups: int
+) -> BatchNorm2d:
     momentum = layer.momentum if momentum is None else momentum
     if momentum is None:
         raise ValueError("a BatchNorm2d has momentum None (cumulative average); give it a number")
@@ -210,6 +241,6 @@ def _converted(layer: nn.BatchNorm2d, momentum: float | None, eps: float | None,
         if type(layer).forward is not nn.BatchNorm2d.forward:
             raise ValueError(f"{type(layer).__name__} is a BatchNorm2d with a forward of its own, which is not known")
         layer = taken_over(layer, BatchNorm2d)
-    layer.momentum, layer.sync = momentum, sync
+    layer.momentum, layer.sync, layer.groups = momentum, sync, groups
     layer.eps = layer.eps if eps is None else eps
     return layer

@@ -75,7 +75,7 @@ class Trial:
         """Forward and backward of a whole step of this rank, eagerly or as the compiler makes it."""
         with self.random_numbers_kept(), use_kernels(kernels_for(cfg, compiled)):
             algorithm, aside = self.prepared(cfg)
-            compile_modules(algorithm, cfg.graphs if compiled else "off", cfg.recompute)
+            compile_modules(algorithm, cfg.graphs if compiled else "off", cfg.recompute, cfg.parallel.overlap)
             labeled, unlabeled = cfg.batch.labeled // self.world_size, cfg.batch.unlabeled // self.world_size
             views = cfg.views
             batch = synthetic_batch(self.data, self.split, views, cfg.loading, labeled, unlabeled, self.device)

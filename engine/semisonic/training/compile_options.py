@@ -6,27 +6,37 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from torch.fx import Graph
 
 from semisonic.training import small_reductions
 from semisonic.training.merged_launches import merge_tiny_launches
+from semisonic_kernels.joined_messages import join_messages
+from semisonic_kernels.overlapped_messages import in_overlapping_order, split_weight_gradients
 
-GraphPass = Callable[[Graph], None]
+GraphPass = Callable[[Graph], Any]
 
 PASSES: tuple[GraphPass, ...] = (merge_tiny_launches,)
 """What is done, in this order, to the graph of a forward and of a backward, once each is known by itself."""
+MESSAGES: tuple[GraphPass, ...] = (join_messages, split_weight_gradients)
+"""What is done after that to graphs of several ranks."""
 
 
-def compile_options(passes: tuple[GraphPass, ...] = PASSES, small: bool = True) -> dict[str, Any]:
+def compile_options(overlap: bool = True, passes: tuple[GraphPass, ...] = PASSES, small: bool = True) -> dict[str, Any]:
     """The `options` of `torch.compile` for the modules of a step; they change no number on a CPU.
 
-    passes: others in place of `PASSES`. small: whether small reductions are made in fewer launches, where this version
-    of torch allows for it.
+    overlap: whether several ranks' messages are joined and overlapped, which may round sums of more than two ranks
+    otherwise. passes: others in place of `PASSES`. small: whether small reductions are made in fewer launches, where
+    this version of torch allows for it.
     """
     options: dict[str, Any] = {}
     if small and small_reductions.possible():
         passes = (small_reductions.leave_small_reductions_whole, *passes)
         options["_post_fusion_custom_pass"] = _joining()
+    if overlap and dist.is_initialized() and dist.get_world_size() > 1:
+        passes = (*passes, *MESSAGES)
+        options["reorder_for_compute_comm_overlap"] = True
+        options["reorder_for_compute_comm_overlap_passes"] = [in_overlapping_order]
     if passes:
         options["post_grad_custom_post_pass"] = in_order(passes)
     return options

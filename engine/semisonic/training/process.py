@@ -34,6 +34,7 @@ from semisonic.distributed.rendezvous import check_launcher, join
 from semisonic.distributed.variables import world_size
 from semisonic.distributed.watchdog import collective_timeout
 from semisonic.faults import reach
+from semisonic.models.norm import make_groups
 from semisonic.schema import UserError
 from semisonic_kernels.compile_caches import UnsafeFolder, private_caches, private_extensions
 
@@ -172,6 +173,8 @@ def start(cfg: RunConfig) -> Accelerator:
         raise UserError(
             f"device: {cfg.torch_device}, but the launcher says {accelerator.device.type}; say so with --device"
         )
+    if cfg.model.norm_groups > 1 and dist.is_initialized():
+        make_groups(cfg.model.norm_groups, timedelta(seconds=collective_timeout(cfg.health)))
     return accelerator
 
 

@@ -188,12 +188,12 @@ def place(algorithm: Algorithm, cfg: RunConfig, device: torch.device) -> Algorit
     return algorithm
 
 
-def compile_modules(algorithm: Algorithm, graphs: str, recompute: bool) -> None:
+def compile_modules(algorithm: Algorithm, graphs: str, recompute: bool, overlap: bool = True) -> None:
     """Compiles every role's module as a whole, or each block, or nothing (graphs: whole, blocks, off).
 
-    recompute: activations of each block are computed again in the backward.
+    recompute: activations of each block are computed again in the backward. overlap: as in `compile_options`.
     """
-    options = compile_options() if graphs in ("whole", "blocks") else None
+    options = compile_options(overlap) if graphs in ("whole", "blocks") else None
     if recompute or graphs == "blocks":
         use_blocks(algorithm, recompute, graphs == "blocks", options)
     if graphs != "whole":
@@ -222,7 +222,7 @@ def build_engines(
     cfg: RunConfig, algorithm: Algorithm, accelerator: Accelerator, graph: Recorder | None
 ) -> dict[str, Engine]:
     """Every role's module, compiled and wrapped for the ranks, with its optimizer."""
-    compile_modules(algorithm, cfg.graphs, cfg.recompute)
+    compile_modules(algorithm, cfg.graphs, cfg.recompute, cfg.parallel.overlap)
     if cfg.compiled:
         compile_for_each_of(len(cfg.unlabeled_sizes.sizes))
     zero = cfg.execution.zero

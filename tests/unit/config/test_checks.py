@@ -73,3 +73,15 @@ def test_what_keeps_a_batch_from_growing_is_told_beside_what_does_not_divide():
     fields = [message.partition(":")[0] for message in caught.value.messages]
     assert fields.count("batch.unlabeled_schedule") == 1 and "batch.labeled" in fields
     assert "batch.unlabeled_stages" not in fields  # nobody knows yet
+
+
+def test_groups_of_ranks_divide_the_ranks(monkeypatch: pytest.MonkeyPatch):
+    (line,) = mistakes("--model.norm-groups", "2")
+    assert line == "model.norm_groups: 1 rank does not divide into 2 equal groups; take a divisor of 1"
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert config("--model.norm-groups", "2").model.norm_groups == 2
+    (line,) = mistakes("--model.norm-groups", "3")
+    assert line == "model.norm_groups: 4 ranks do not divide into 3 equal groups; take a divisor of 4"
+    (line,) = mistakes("--model.norm-groups", "2", "--model.norm-sync", "false")
+    assert line == "model.norm_groups: with norm_sync=false each rank is by itself; leave one of the two out"

@@ -132,6 +132,8 @@ LATER = {
     "data.fingerprint": (1, Effect.RESULTS),
     "model.fingerprint": (1, Effect.RESULTS),
     "model.norm_start_up": (2, Effect.RESULTS),
+    "model.norm_groups": (5, Effect.RESULTS),
+    "parallel.overlap": (5, Effect.FREE),
     "plugins": (1, Effect.FREE),
     "data.classes": (2, Effect.RESULTS),
     "data.duplicates": (2, Effect.RESULTS),

@@ -19,10 +19,13 @@ from semisonic.models.norm import (
     StartUp,
     batch_statistics,
     convert_batch_norm,
+    group_of,
     is_fresh,
+    make_groups,
     running_statistics,
 )
 from tests.support.algorithms import tiny_network
+from tests.support.ranks import fake_ranks
 
 
 def test_running_statistics_are_those_of_evaluation():
@@ -358,3 +361,23 @@ def test_blocks_that_are_compiled_start_up(recompute: bool, monkeypatch: pytest.
     expected, compile = run_starting(blocks=True), torch.compile
     monkeypatch.setattr(torch, "compile", lambda function, **options: compile(function, **options, backend="aot_eager"))
     assert_close(run_starting("aot_eager", blocks=True, recompute=recompute), expected)
+
+
+def test_groups_of_ranks_are_made_once_for_a_process_group():
+    with fake_ranks(6):
+        with pytest.raises(RuntimeError, match=r"make_groups\(2\) was not called"):
+            group_of(2)
+        with pytest.raises(ValueError, match="6 ranks do not divide into 4 equal groups"):
+            make_groups(4)
+        make_groups(2)
+        make_groups(3)
+        sizes = [torch.distributed.get_world_size(group_of(count)) for count in (1, 2, 3)]
+        assert sizes == [6, 3, 2]
+    with fake_ranks(6), pytest.raises(RuntimeError, match="was not called"):
+        group_of(2)  # those that are there are of other ranks
+
+
+def test_layers_are_given_their_groups():
+    network = build(ModelConfig(name="small", norm_groups=3), 10, 8)
+    assert {layer.groups for layer in network.modules() if isinstance(layer, BatchNorm2d)} == {3}
+    assert copy.deepcopy(network) is not network  # an EMA's is one
