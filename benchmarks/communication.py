@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from unittest import mock
 
@@ -119,6 +120,8 @@ class Counter(TorchDispatchMode):
 
 # A step of the engine.
 
+MOST_JOINED = 4
+"""Messages of norms that compiled steps send as one: of a shortcut, or of several forwards."""
 PURPOSES = (
     "gradients", "parameters", "BatchNorm forward", "BatchNorm backward", "algorithm state", "optimizer checks",
     "meter", "vote", "other",
@@ -134,7 +137,7 @@ def purpose(call: Call, channels: Iterable[int]) -> str:
     if call.functional and len(call.shapes) == 1:
         # Told apart wherever they run: an inner gradient or a checkpoint moves them between phases.
         (shape,) = call.shapes
-        if len(shape) == 1 and shape[0] // 2 in set(channels) and call.kind in (GATHER, REDUCE):
+        if len(shape) == 1 and shape[0] // 2 in sums(channels) and call.kind in (GATHER, REDUCE):
             return "BatchNorm forward" if call.kind == GATHER else "BatchNorm backward"
     if call.phase not in ("forward", "backward", "optimizer") or call.functional:
         return "other"
@@ -145,6 +148,19 @@ def purpose(call: Call, channels: Iterable[int]) -> str:
     if call.phase == "forward":
         return "other"
     return "gradients" if call.phase == "backward" else "optimizer checks"
+
+
+@cache
+def _sums(widths: frozenset[int]) -> frozenset[int]:
+    found = {0}
+    for _ in range(MOST_JOINED):
+        found |= {total + width for total in found for width in widths}
+    return frozenset(found - {0})
+
+
+def sums(channels: Iterable[int]) -> frozenset[int]:
+    """Widths of norms, and what up to `MOST_JOINED` of them have together: messages that are ready together are one."""
+    return _sums(frozenset(channels))
 
 
 def summary(calls: Sequence[Call], ranks: int, channels: Iterable[int]) -> dict[str, dict[str, Any]]:

@@ -3,23 +3,32 @@
     step(R)      = compute(images / R) + gradients + BatchNorm + state + data
     compute(b)   = fixed + per_image * b                                   forward, backward, optimizer, EMA of one GPU
     gradients    = (1 - overlap) * all_reduce(bytes of the parameters)
-    BatchNorm    = layers forward * all_gather(R * 2C * 4 bytes) + layers backward * all_reduce(2C * 4 bytes)
+    BatchNorm    = messages forward * all_gather(R * 2C * 4 bytes) + what is not hidden of the messages backward
+    a message backward = all_reduce(2C * 4 bytes), less the time of the weight gradient that is computed meanwhile
     state        = all_gather(what the algorithm observed)
     data         = waiting * images / R                                      what a step end to end takes longer
     all_reduce(n) = latency(R) + 2 (R - 1) / R * n / bandwidth(R);     all_gather(n) has half of the second term
     latency(R)   = latency in a node + latency between nodes * log2(nodes)
 
-Nothing hides BatchNorm's messages: the next layer needs each of them.
+Nothing hides BatchNorm's messages forward: the next layer needs each of them. (In Wide ResNets, three of 25 travel
+while a shortcut's convolution is computed, which is short.) Backward, weight gradients do, in compiled steps: they are
+taken to be a third of the work on images, as forward, input gradient and weight gradient of a convolution multiply
+equally often, and equally long behind each message. Messages meet no other traffic.
+A forward of weak views of their own (weak_pass separate) has messages of its own: as many again, or, joined with those
+of the other forward, none but more bytes. Its work is taken to be that of (labeled + weak) forward and (labeled +
+strong) forward and backward, a forward being a third of the work on an image.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 WORLDS = (8, 64, 512)
+FORWARD, WEIGHTS = 1 / 3, 1 / 3
+"""Shares of a forward and of the weight gradients in the work on an image."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,16 @@ class Fitted:
 
 
 @dataclass(frozen=True)
+class Hidden:
+    """What a step hides of its messages."""
+
+    gradients: float = 0.0
+    """Part of the gradients' time."""
+    covered: float = 0.0
+    """Part of BatchNorm's backward messages that have a weight gradient between being sent and being waited for."""
+
+
+@dataclass(frozen=True)
 class Inputs:
     """What a step costs and communicates, as measured and counted."""
 
@@ -127,10 +146,19 @@ class Inputs:
     forward_calls: int
     backward_calls: int
     channels: int
-    """Of all synchronized BatchNorm forwards of a step together."""
+    """Of all synchronized BatchNorm backwards of a step together, and of its forwards where nothing else is said."""
+    forward_channels: int = 0
+    """Of the forwards, where they are others."""
     state_bytes: float = 0.0
     """Gathered from `images`."""
     state_calls: int = 0
+    weights: float = WEIGHTS
+    """What part of the work on images weight gradients are."""
+
+    @property
+    def gathered(self) -> int:
+        """Channels of all forwards."""
+        return self.forward_channels or self.channels
 
 
 def inputs_of(result: dict[str, Any]) -> Inputs:
@@ -154,25 +182,45 @@ def inputs_of(result: dict[str, Any]) -> Inputs:
         gradient_calls=int(of("calls", *weights)),
         forward_calls=int(of("calls", "BatchNorm forward")),
         backward_calls=int(of("calls", "BatchNorm backward")),
-        channels=int(of("bytes", "BatchNorm forward")) // (ranks * 2 * 4),
+        channels=int(of("bytes", "BatchNorm backward")) // (2 * 4),
+        forward_channels=int(of("bytes", "BatchNorm forward")) // (ranks * 2 * 4),
         state_bytes=of("bytes", "algorithm state") * result["images_per_step"] / count["images_per_step"],
         state_calls=int(of("calls", "algorithm state")),
     )
 
 
+def separate_pass(inputs: Inputs, unlabeled: int, joined: bool) -> Inputs:
+    """The same step with a forward of their own for weak views, without gradient; of inputs that have a joint one.
+
+    unlabeled: images of the weak view, over all ranks, and of the strong one. joined: whether the forwards' messages
+    travel together.
+    """
+    first, second = inputs.labeled + unlabeled, inputs.labeled + unlabeled
+    work = FORWARD * first + second
+    return replace(
+        inputs,
+        compute=replace(inputs.compute, slope=inputs.compute.slope * work / inputs.images),
+        weights=WEIGHTS * second / work,
+        forward_calls=inputs.forward_calls * (1 if joined else 2),
+        forward_channels=2 * inputs.channels,
+    )
+
+
 def step_parts(
-    inputs: Inputs, ranks: int, images: float, network: Network | Fitted, overlap: float
+    inputs: Inputs, ranks: int, images: float, network: Network | Fitted, hidden: Hidden = Hidden()
 ) -> dict[str, float]:
     """Seconds of the parts of a step of `ranks` GPUs with `images` each."""
     one_rank = 2 * 4 * inputs.channels
     gradients = network.all_reduce(inputs.gradient_bytes, ranks, inputs.gradient_calls)
-    rows = network.all_gather(ranks * one_rank, ranks, inputs.forward_calls)
+    rows = network.all_gather(ranks * 2 * 4 * inputs.gathered, ranks, inputs.forward_calls)
     sums = network.all_reduce(one_rank, ranks, inputs.backward_calls)
+    cover = inputs.weights * inputs.compute.slope * images
+    travels = min(sums, cover) * hidden.covered
     state = inputs.state_bytes * images * ranks / inputs.images
     parts = {
         "compute": inputs.compute(images),
-        "gradients": (1 - overlap) * gradients,
-        "BatchNorm": rows + sums,
+        "gradients": (1 - hidden.gradients) * gradients,
+        "BatchNorm": rows + sums - travels,
         "state": network.all_gather(state, ranks, inputs.state_calls),
         "data": inputs.data * images,
     }
@@ -181,24 +229,32 @@ def step_parts(
     return parts
 
 
-def project(inputs: Inputs, network: Network, overlap: float, worlds: Sequence[int] = WORLDS) -> list[dict[str, Any]]:
+def hidden_seconds(inputs: Inputs, ranks: int, images: float, network: Network | Fitted, hidden: Hidden) -> float:
+    """What weight gradients hide of BatchNorm's messages in a step."""
+    bare = step_parts(inputs, ranks, images, network, replace(hidden, covered=0.0))
+    return bare["BatchNorm"] - step_parts(inputs, ranks, images, network, hidden)["BatchNorm"]
+
+
+def project(
+    inputs: Inputs, network: Network, hidden: Hidden = Hidden(), worlds: Sequence[int] = WORLDS
+) -> list[dict[str, Any]]:
     """Rows of the table: each world size with the global batch as measured, and with it growing with the ranks.
 
     "seconds" is None where the labeled images of the global batch do not divide over the ranks.
     """
     rows: list[dict[str, Any]] = []
-    alone = inputs.images / sum(step_parts(inputs, 1, inputs.images, network, overlap).values())
+    alone = inputs.images / sum(step_parts(inputs, 1, inputs.images, network, hidden).values())
     for mode in ("strong", "weak"):
         for ranks in worlds:
             share = inputs.images / ranks if mode == "strong" else float(inputs.images)
             row: dict[str, Any] = {"mode": mode, "ranks": ranks, "images": share, "seconds": None}
             row["labeled"] = inputs.labeled / ranks if mode == "strong" else float(inputs.labeled)
             if mode == "weak" or inputs.labeled % ranks == 0:
-                row["parts"] = step_parts(inputs, ranks, share, network, overlap)
+                row["parts"] = step_parts(inputs, ranks, share, network, hidden)
+                row["hidden"] = hidden_seconds(inputs, ranks, share, network, hidden)
                 row["seconds"] = sum(row["parts"].values())
                 row["images_per_second"] = share * ranks / row["seconds"]
                 row["efficiency"] = row["images_per_second"] / (ranks * alone)
-                row["row_bytes"] = ranks * 2 * 4 * inputs.channels
             rows.append(row)
     return rows
 
@@ -219,7 +275,7 @@ def notes(inputs: Inputs, rows: Sequence[dict[str, Any]]) -> list[str]:
     for row in strong:
         if row["seconds"] is None:
             lines.append(f"{inputs.labeled} labeled images do not divide over {row['ranks']} GPUs: refused.")
-    per_rank = 2 * 4 * inputs.channels
+    per_rank = 2 * 4 * inputs.gathered
     if per_rank and inputs.gradient_bytes:
         equal = math.ceil(2 * inputs.gradient_bytes / per_rank)  # an all-reduce sends its bytes twice
         lines.append(
@@ -230,13 +286,15 @@ def notes(inputs: Inputs, rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 CHANGES = (
-    "SyncBatchNorm in groups of one node's GPUs keeps its messages on NVLink and their size constant; it changes the "
-    "statistics from those of the global batch to those of a group, so it is another optimization problem.",
+    "SyncBatchNorm in groups of one node's GPUs (model.norm_groups) keeps its messages on NVLink and their size "
+    "constant; it changes the statistics from those of the global batch to those of a group, so it is another "
+    "optimization problem.",
     "A larger batch for each GPU (batch.labeled times the GPUs, with the learning rate and steps to match) is what "
     "makes many GPUs pay; more GPUs on the published batch do not.",
-    "compile=whole hands all gradients over at the end of the backward: overlap 0. Compiled by blocks, DDP's buckets "
-    "leave while the backward runs; a bf16 all-reduce halves their bytes; a hierarchical one (within nodes, then "
-    "between them) sends 1 / GPUs-per-node of them over the slower links.",
+    "compile=whole hands the gradients of a graph over at its end: all of DDP's buckets but the last leave while the "
+    "backward runs, and the last has about 1 MiB. Compiled by blocks, they leave block after block; a bf16 all-reduce "
+    "halves their bytes; a hierarchical one (within nodes, then between them) sends 1 / GPUs-per-node of them over the "
+    "slower links.",
     "Beyond the step: a manifest or a packed copy of the images on every node's own disk, since hundreds of ranks that "
     "open small files meet the file system's metadata server; checkpoints written by one rank stay small for these "
     "networks, a sharded optimizer (ZeRO) wants one file a rank; one lost GPU in 512 stops all: see resuming.",

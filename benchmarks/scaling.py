@@ -90,6 +90,12 @@ def parser() -> argparse.ArgumentParser:
     add("--node-latency-us", type=float, help=f"added by each doubling of nodes (default: {network.node_latency_us:g})")
     add("--node-bandwidth-gb", type=float, help=f"of a GPU between nodes (default: {network.node_bandwidth_gb:g})")
     add("--overlap", type=float, default=0.0, help="part of the gradients' time that the backward hides (default: 0)")
+    add(
+        "--covered",
+        type=float,
+        help="part of BatchNorm's backward messages with a weight gradient between being sent and being waited for "
+        f"(default: of compiled results {report.COVERED:g}, as of WRN-28-2; else 0)",
+    )
     add("--plot", type=Path, metavar="FILE", help="write a picture of efficiency and communication")
     add("--out", type=Path, metavar="FILE", help="write the results as JSON")
     result.set_defaults(deterministic=False, workers=0, profile=None)
@@ -243,7 +249,7 @@ def execute(args: argparse.Namespace, rest: Sequence[str], groups: dict[str, Gro
     result["notes"] = metrics.remarks(result, readings)
     report.show(result, console)
     if "compute" in result and counts:
-        report.show_projection(result, network_of(args), args.overlap, console)
+        report.show_projection(result, network_of(args), args.overlap, args.covered, console)
     if args.plot:
         report.plot(result, args.plot)
     if args.out:
@@ -287,6 +293,7 @@ def network_of(args: argparse.Namespace) -> projection.Network:
     ]
     wrong += ["--gpus-per-node: must be 1 or more"] if args.gpus_per_node < 1 else []
     wrong += ["--overlap: must lie between 0 and 1"] if not 0 <= args.overlap <= 1 else []
+    wrong += ["--covered: must lie between 0 and 1"] if not 0 <= (args.covered or 0) <= 1 else []
     if wrong:
         raise UserError(wrong)
     return projection.Network(args.gpus_per_node, **{name: value for name, value in given.items() if value is not None})
@@ -298,7 +305,7 @@ def project(args: argparse.Namespace) -> None:
     if args.counts:
         result["communication"] = counts_of(args.counts, result["configuration"])
     try:
-        report.show_projection(result, network_of(args), args.overlap, console)
+        report.show_projection(result, network_of(args), args.overlap, args.covered, console)
     except ValueError as error:
         raise UserError(f"--project {args.project}: {error}") from error
 

@@ -12,6 +12,11 @@ import projection
 
 Result = dict[str, Any]
 
+COVERED = 23 / 25
+"""Part of WRN-28-2's BatchNorm messages backward that have a convolution's weight gradient between being sent and being
+waited for, in the generated code of 8 ranks: all but that of the last norm, behind which is no convolution, and that of
+the norm where the graph is cut for DDP (`without_gpu.py overlap`)."""
+
 
 def table(*columns: str) -> Table:
     made = Table()
@@ -101,7 +106,7 @@ def show_counts(counts: Sequence[Result], console: Console) -> None:
 # The projection.
 
 
-def check_rows(result: Result, inputs: projection.Inputs, overlap: float) -> list[str]:
+def check_rows(result: Result, inputs: projection.Inputs, hidden: projection.Hidden) -> list[str]:
     """The formula, given the network that was measured, against the steps that were: where ranks had a core each."""
     lines = []
     for key, row in result["groups"].items():
@@ -113,7 +118,7 @@ def check_rows(result: Result, inputs: projection.Inputs, overlap: float) -> lis
         slope = 1 / (times["bandwidth_gb"] * 1e9) if times["bandwidth_gb"] else 0.0
         network = projection.Fitted(projection.Fit(times["latency_us"] / 1e6, slope, times["error"]))
         share = row["images_per_step"] / row["ranks"]
-        parts = projection.step_parts(inputs, row["ranks"], share, network, overlap)
+        parts = projection.step_parts(inputs, row["ranks"], share, network, hidden)
         predicted = 1000 * (sum(parts.values()) - parts["data"])
         seen = row["step"]["milliseconds"]["median"]
         lines.append(
@@ -122,9 +127,13 @@ def check_rows(result: Result, inputs: projection.Inputs, overlap: float) -> lis
     return lines
 
 
-def show_projection(result: Result, network: projection.Network, overlap: float, console: Console) -> None:
+def show_projection(
+    result: Result, network: projection.Network, overlap: float, covered: float | None, console: Console
+) -> None:
+    """covered: as `projection.Hidden` has it; None: that of how the result was compiled."""
     inputs = projection.inputs_of(result)
-    rows = projection.project(inputs, network, overlap)
+    compiled = result["configuration"].get("compiled", False)
+    hidden = projection.Hidden(overlap, (COVERED if compiled else 0.0) if covered is None else covered)
 
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True, markup=False)
@@ -135,22 +144,46 @@ def show_projection(result: Result, network: projection.Network, overlap: float,
         f"{1000 * inputs.compute.slope:.3f} ms an image (median error {inputs.compute.error:.0%}), data "
         f"{1000 * inputs.data:.4f} ms an image"
     )
-    say(
-        f"counted: {size(inputs.gradient_bytes)} of gradients and parameters in {inputs.gradient_calls} calls; "
-        f"BatchNorm {inputs.forward_calls} calls forward with R x {size(8 * inputs.channels)}, "
-        f"{inputs.backward_calls} backward with {size(8 * inputs.channels)}; "
-        f"state {inputs.state_calls} calls, {size(inputs.state_bytes)}"
-    )
+    say(f"counted: {counted_text(inputs)}")
     say(
         f"assumed: {network.gpus} GPUs a node, {network.latency_us:g} us and {network.bandwidth_gb:g} GB/s in a node, "
         f"{network.node_latency_us:g} us for each doubling of nodes and {network.node_bandwidth_gb:g} GB/s between "
-        f"them, overlap {overlap:.0%}"
+        f"them, overlap {overlap:.0%}; {hidden.covered:.0%} of BatchNorm's messages backward have a weight gradient to "
+        f"travel under, all of which are {inputs.weights:.0%} of the work on images"
     )
     if result["device"] == "cpu":
         say("note: compute was measured on a CPU: this is that machine's compute behind the network of a GPU cluster")
+    rows = projection.project(inputs, network, hidden)
+    console.print(projected(rows))
+    if (other := other_pass(result, inputs, compiled)) is not None:
+        say(f"with weak_pass separate, derived from the above: {counted_text(other)}")
+        console.print(projected(projection.project(other, network, hidden)))
+    for line in check_rows(result, inputs, hidden):
+        say(f"check: {line}")
+    for line in projection.notes(inputs, rows):
+        say(f"- {line}")
+
+
+def counted_text(inputs: projection.Inputs) -> str:
+    return (
+        f"{size(inputs.gradient_bytes)} of gradients and parameters in {inputs.gradient_calls} calls; "
+        f"BatchNorm {inputs.forward_calls} calls forward with R x {size(8 * inputs.gathered)}, "
+        f"{inputs.backward_calls} backward with {size(8 * inputs.channels)}; "
+        f"state {inputs.state_calls} calls, {size(inputs.state_bytes)}"
+    )
+
+
+def other_pass(result: Result, inputs: projection.Inputs, compiled: bool) -> projection.Inputs | None:
+    """The inputs of the same step with weak views in a forward of their own, where it was measured with a joint one."""
+    if result.get("config", {}).get("algorithm", {}).get("weak_pass") != "joint":
+        return None
+    return projection.separate_pass(inputs, (inputs.images - inputs.labeled) // 2, joined=compiled)
+
+
+def projected(rows: Sequence[dict[str, Any]]) -> Table:
     made = table(
-        "", "GPUs", "images each", "labeled", "compute", "gradients", "BatchNorm", "data", "step ms", "images/s",
-        "efficiency",
+        "", "GPUs", "images each", "labeled", "compute", "gradients", "BatchNorm", "hidden", "data", "step ms",
+        "images/s", "efficiency",
     )  # fmt: skip
     for row in rows:
         mode = "batch fixed" if row["mode"] == "strong" else "batch grows"
@@ -158,14 +191,11 @@ def show_projection(result: Result, network: projection.Network, overlap: float,
         if row["seconds"] is None:
             made.add_row(*shown, "does not divide")
             continue
-        parts = [1000 * row["parts"][name] for name in ("compute", "gradients", "BatchNorm", "data")]
-        shown += [f"{part:,.2f}" for part in parts] + [f"{1000 * row['seconds']:,.2f}"]
+        parts = [row["parts"][name] for name in ("compute", "gradients", "BatchNorm")]
+        parts += [row["hidden"], row["parts"]["data"], row["seconds"]]
+        shown += [f"{1000 * part:,.2f}" for part in parts]
         made.add_row(*shown, f"{row['images_per_second']:,.0f}", f"{row['efficiency']:.0%}")
-    console.print(made)
-    for line in check_rows(result, inputs, overlap):
-        say(f"check: {line}")
-    for line in projection.notes(inputs, rows):
-        say(f"- {line}")
+    return made
 
 
 # The picture.

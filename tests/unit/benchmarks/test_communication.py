@@ -83,6 +83,8 @@ def call(phase: str, operation: str, kind: str, *shape: int) -> Call:
             "BatchNorm forward",
         ),  # recomputed
         (call("forward", "_c10d_functional::all_reduce", "all_reduce", 32), "BatchNorm backward"),  # an inner gradient
+        (call("forward", "_c10d_functional::all_gather_into_tensor", "all_gather", 160), "BatchNorm forward"),  # joined
+        (call("backward", "_c10d_functional::all_reduce_", "all_reduce", 160), "BatchNorm backward"),
         (call("forward", "_c10d_functional::all_reduce", "all_reduce", 10), "other"),  # an algorithm's own
         (call("state", "c10d::_allgather_base_", "all_gather", 64), "algorithm state"),
         (call("vote", "c10d::allreduce_", "all_reduce", 2), "vote"),

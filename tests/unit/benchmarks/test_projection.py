@@ -31,13 +31,44 @@ NETWORK = projection.Network(8, latency_us=20, bandwidth_gb=400, node_latency_us
 
 
 def test_the_formula_by_hand():
-    parts = projection.step_parts(INPUTS, 64, 8, NETWORK, overlap=0.25)
+    parts = projection.step_parts(INPUTS, 64, 8, NETWORK, projection.Hidden(gradients=0.25))
     latency, ring, speed = 50e-6, 2 * 63 / 64, 50e9  # 64 GPUs are 8 nodes: three doublings
     assert parts["compute"] == pytest.approx(0.0028) and parts["data"] == pytest.approx(8e-6)
     assert parts["gradients"] == pytest.approx(0.75 * (2 * latency + ring * 8e6 / speed))
     assert parts["BatchNorm"] == pytest.approx(50 * latency + ring * (64 * 8000 / 2 + 8000) / speed)
-    alone = projection.step_parts(INPUTS, 1, 512, NETWORK, 0.0)
+    alone = projection.step_parts(INPUTS, 1, 512, NETWORK)
     assert alone["gradients"] == alone["BatchNorm"] == 0 and alone["compute"] == pytest.approx(0.0532)
+
+
+def test_weight_gradients_hide_messages_backward_up_to_their_own_time():
+    plain = projection.step_parts(INPUTS, 64, 8, NETWORK)["BatchNorm"]
+    backward = 25 * 50e-6 + 2 * 63 / 64 * 8000 / 50e9
+    cover = 8e-4 / 3  # a third of the work on 8 images
+    for images, seconds in ((8, cover), (800, backward)):
+        for covered in (0.0, 0.96):
+            hidden = projection.Hidden(covered=covered)
+            parts = projection.step_parts(INPUTS, 64, images, NETWORK, hidden)
+            assert parts["BatchNorm"] == pytest.approx(plain - covered * seconds)
+            assert projection.hidden_seconds(INPUTS, 64, images, NETWORK, hidden) == pytest.approx(covered * seconds)
+    one = projection.Hidden(covered=1.0)
+    assert projection.step_parts(INPUTS, 1, 8, NETWORK, one)["BatchNorm"] == 0
+    row = projection.project(INPUTS, NETWORK, one)[0]
+    assert row["hidden"] > 0 and row["seconds"] == pytest.approx(sum(row["parts"].values()))
+
+
+def test_a_forward_of_their_own_for_weak_views_brings_messages_unless_they_are_joined():
+    alone, together = (projection.separate_pass(INPUTS, 224, joined) for joined in (False, True))
+    assert (alone.forward_calls, together.forward_calls) == (50, 25)
+    for inputs in (alone, together):
+        assert inputs.gathered == 2000 and (inputs.channels, inputs.backward_calls) == (1000, 25)
+        # 288 images forward alone, 288 forward and backward, in place of 512 forward and backward
+        assert inputs.compute.slope == pytest.approx(1e-4 * (288 / 3 + 288) / 512)
+        assert inputs.compute.constant == INPUTS.compute.constant
+        assert inputs.weights * inputs.compute.slope == pytest.approx(1e-4 * 288 / 3 / 512)
+    parts = [projection.step_parts(inputs, 8, 64, NETWORK)["BatchNorm"] for inputs in (INPUTS, together, alone)]
+    assert parts[1] - parts[0] == pytest.approx(7 / 8 * 8 * 8000 / 400e9) and parts[2] - parts[1] == pytest.approx(
+        25 * 20e-6
+    )
 
 
 def test_inside_a_node_its_own_links_count():
@@ -46,7 +77,7 @@ def test_inside_a_node_its_own_links_count():
 
 
 def test_the_table_refuses_what_does_not_divide_and_knows_the_limit():
-    rows = projection.project(INPUTS, NETWORK, 0.0)
+    rows = projection.project(INPUTS, NETWORK)
     strong = {row["ranks"]: row for row in rows if row["mode"] == "strong"}
     weak = {row["ranks"]: row for row in rows if row["mode"] == "weak"}
     assert strong[512]["seconds"] is None and strong[64]["labeled"] == 1 and strong[64]["images"] == 8

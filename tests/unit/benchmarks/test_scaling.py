@@ -22,11 +22,33 @@ def test_a_stored_result_is_projected_with_the_users_network(tmp_path: Path, cap
     path.write_text("{}")
     assert scaling.main(["--project", str(path)]) == 2
     assert capsys.readouterr().err.strip() == f"error: --project {path}: no result of scaling.py of kind scaling"
-    assert scaling.main(["--project", str(path), "--latency-us", "0", "--overlap", "2"]) == 2
+    assert scaling.main(["--project", str(path), "--latency-us", "0", "--overlap", "2", "--covered", "-1"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "error: --latency-us: must be positive",
         "error: --overlap: must lie between 0 and 1",
+        "error: --covered: must lie between 0 and 1",
     ]
+
+
+@pytest.mark.parametrize(("compiled", "given", "shown"), [(True, None, 92), (False, None, 0), (True, 0.5, 50)])
+def test_what_weight_gradients_hide_is_projected_and_so_is_a_pass_of_weak_views(
+    compiled: bool, given: float | None, shown: int, tmp_path: Path, capsys
+):
+    result = scaling_result()
+    result["configuration"]["compiled"] = compiled
+    result["config"] = {"algorithm": {"weak_pass": "joint"}}
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(result))
+    assert scaling.main(["--project", str(path), *(["--covered", str(given)] if given else [])]) == 0
+    said = capsys.readouterr().out
+    assert f"{shown}% of BatchNorm's messages backward have a weight gradient to travel under" in said
+    # Joined, both forwards send as many messages as one, with twice the bytes; eager ones send each its own.
+    own = 4 if compiled else 8
+    assert "with weak_pass separate, derived from the above" in said
+    assert f"BatchNorm {own} calls forward with R x 1.5 KiB, 4 backward with 768 B" in said
+    result["config"]["algorithm"]["weak_pass"] = "separate"
+    path.write_text(json.dumps(result))
+    assert scaling.main(["--project", str(path)]) == 0 and "derived from" not in capsys.readouterr().out
 
 
 def test_one_gpu_that_counted_nothing_is_projected_with_counts_of_elsewhere(tmp_path: Path, capsys):
