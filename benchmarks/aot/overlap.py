@@ -12,7 +12,7 @@ from aot.step import Case
 
 ABOUT = "messages inside the generated code of a step on 8 ranks, and which of them a convolution hides"
 VERSIONS = ("torch", "triton")
-SECONDS = 600.0
+SECONDS = 1500.0
 RANKS = 8
 TABLE = {
     "fixmatch, wrn-28-2": Case("fixmatch"),

@@ -5,9 +5,10 @@
   A convolution's backward counts once, whether it gives one gradient or two.
 * casts: launches that do nothing but convert a dtype. copies: launches that do nothing but copy, and ATen's `copy_`.
   transposes: launches over a grid with a y dimension, by which Inductor reads in one order and writes in another.
-* tiny: launches that read and write less than 256 KiB together (`Launch.bytes`), by what they are, the first that fits:
-  casts of weights (read inputs of a forward), casts of weight gradients (write outputs of a backward), counter
-  additions (of int64 alone), second stages of reductions (reduce what another launch has reduced in part), others.
+* by kind: what a launch is, the first that fits: casts of weights (read inputs of a forward), casts of weight gradients
+  (write outputs of a backward), counter additions (of int64 alone), second stages of reductions (reduce what another
+  launch has reduced in part; a third stage, too), others.
+* tiny: launches that read and write less than 256 KiB together (`Launch.bytes`), by the same kinds.
 * messages: collectives that are sent, by operation. One is overlapped if a convolution, or a convolution's backward, is
   called between its send and its wait.
 """
@@ -135,7 +136,7 @@ def only(launch: Launch, operations: Iterable[str]) -> bool:
 
 
 def kind_of(launch: Launch, backward: bool, reduced: set[str]) -> str:
-    """What a tiny launch is; reduced: the nodes that earlier launches have reduced."""
+    """What a launch is; reduced: the nodes that earlier launches have reduced."""
     if only(launch, CONVERSIONS) and not backward and launch.from_inputs:
         return "casts of weights"
     if only(launch, CONVERSIONS) and backward and launch.to_outputs:
@@ -145,14 +146,18 @@ def kind_of(launch: Launch, backward: bool, reduced: set[str]) -> str:
     return "second stages of reductions" if launch.reductions & reduced else "others"
 
 
-def tiny(graph: Graph) -> list[tuple[str, Launch]]:
-    """The tiny launches of a graph in order, each with what it is."""
+def kinds(graph: Graph) -> list[tuple[str, Launch]]:
+    """The launches of a graph in order, each with what it is."""
     found, reduced = list[tuple[str, Launch]](), set[str]()
     for launch in graph.launches:
-        if launch.bytes < TINY:
-            found.append((kind_of(launch, graph.kind == "backward", reduced), launch))
+        found.append((kind_of(launch, graph.kind == "backward", reduced), launch))
         reduced |= launch.reductions
     return found
+
+
+def tiny(graph: Graph) -> list[tuple[str, Launch]]:
+    """Those that are tiny."""
+    return [(kind, launch) for kind, launch in kinds(graph) if launch.bytes < TINY]
 
 
 def count(graph: Graph) -> dict[str, Any]:
@@ -168,7 +173,7 @@ def count(graph: Graph) -> dict[str, Any]:
     )
     products = sum(calls.pop(name, 0) for name in PRODUCTS)
     copies = len(re.findall(r"\.copy_\(", code)) + sum(only(launch, COPIES) for launch in graph.launches)
-    small = Counter(kind for kind, _ in tiny(graph))
+    every, small = (Counter(kind for kind, _ in own) for own in (kinds(graph), tiny(graph)))
     sent = messages(graph.code)
     return {
         "launches": len(runs),
@@ -180,6 +185,7 @@ def count(graph: Graph) -> dict[str, Any]:
         "casts": sum(only(launch, CONVERSIONS) for launch in graph.launches),
         "copies": copies,
         "transposes": sum("ynumel" in kernels[name] for name in runs),
+        "by kind": {kind: every[kind] for kind in KINDS},
         "tiny": {kind: small[kind] for kind in KINDS},
         "messages": dict(sorted(Counter(message.operation for message in sent).items())),
         "messages overlapped": sum(message.overlapped for message in sent),

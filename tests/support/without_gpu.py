@@ -10,7 +10,7 @@ from typing import Any
 from tests.support.processes import ROOT
 
 
-def run_script(script: str, folder: Path, seconds: float = 300) -> Any:
+def run_script(script: str, folder: Path, seconds: float = 800) -> Any:
     """What a script prints as its last line, JSON; its process has the checkout's packages and empty compiler caches."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment |= {

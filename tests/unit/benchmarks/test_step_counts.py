@@ -54,6 +54,7 @@ def test_a_graph_is_counted():
         "casts": 0,
         "copies": 1,
         "transposes": 1,
+        "by kind": {kind: 3 if kind == "others" else 0 for kind in step_counts.KINDS},
         "tiny": {kind: 3 if kind == "others" else 0 for kind in step_counts.KINDS},
         "messages": {},
         "messages overlapped": 0,
@@ -88,6 +89,7 @@ def test_tiny_launches_are_told_apart():
     large = launch(size=step_counts.TINY, operations=(CAST,), from_inputs=True)
     graph = Graph("network", "", "forward", "", [first, *cases.values(), large])
     assert step_counts.tiny(graph) == list(cases.items())
+    assert step_counts.kinds(graph) == [("others", first), *cases.items(), ("casts of weights", large)]
     gradient = launch(operations=(CAST,), to_outputs=True)
     activation = launch(operations=(CAST,))
     found = step_counts.tiny(Graph("network", "", "backward", "", [gradient, activation]))
