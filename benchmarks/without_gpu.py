@@ -35,7 +35,7 @@ from run_parts import Part as Command  # noqa: E402
 
 PARTS = {
     "kernels": "aot.triton_kernels", "step": "aot.step", "other-steps": "aot.other_steps", "overlap": "aot.overlap",
-    "dali": "aot.dali_graphs", "messages": "aot.messages",
+    "recording": "aot.recording", "dali": "aot.dali_graphs", "messages": "aot.messages",
 }  # fmt: skip
 """Name of a part -> its module."""
 RESULTS = HERE / "results"
