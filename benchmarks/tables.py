@@ -5,8 +5,9 @@
 
 400 steps of 32 + 224 images with 40 labels on the network `small`, in fp32, a core a run; what a method's recipe says
 of its batch stays. On Fashion-MNIST three methods have both ways of their weak views. It runs `semisonic compare` in
-FOLDER/NAME and stops it after so many hours, with checkpoints; the same command goes on. Once all runs are finished, the tables are stored as benchmarks/results/compare-NAME.csv, a line
-for each method (error, difference to supervised, intervals, cost, coverage, precision), and compare-NAME-runs.csv.
+FOLDER/NAME and stops it after so many hours, with checkpoints; the same command goes on. Once all runs are finished,
+the tables are stored as benchmarks/results/compare-NAME.csv, a line for each method (error, difference to supervised,
+intervals, cost, coverage, precision), and compare-NAME-runs.csv.
 """
 
 import argparse
