@@ -68,3 +68,6 @@ def test_the_last_bit_of_a_figure_counts_where_it_must():
     assert differences(expected, other, nearly(1e-4, percent=2.5)) == []
     assert len(differences(expected, other, nearly(1e-4, percent=1))) == 1
     assert len(differences(expected, Seen({}, {}), nearly(0.5, percent=50))) == 2
+    nowhere = Seen({}, {"precision": ["nan"]})
+    assert differences(nowhere, nowhere, nearly(1e-4, percent=1)) == []
+    assert len(differences(nowhere, Seen({}, {"precision": [(0.5).hex()]}), nearly(0.5, percent=50))) == 1
