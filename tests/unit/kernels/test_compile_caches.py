@@ -72,6 +72,7 @@ def test_what_torch_has_set_by_itself_is_not_the_user_s(monkeypatch: pytest.Monk
     if "compiled" not in cache_dir_utils.default_cache_dir():
         assert default == os.path.abspath(cache_dir_utils.default_cache_dir())
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv(INDUCTOR, default)
     monkeypatch.setenv(TRITON, f"{default}/triton/0")
     private_caches(compiles=False)

@@ -55,6 +55,11 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
         cache_folder()
 
 
+def test_tests_and_the_commands_that_they_start_leave_the_user_s_cache_alone(tmp_path_factory: pytest.TempPathFactory):
+    own = Path(os.environ["XDG_CACHE_HOME"])  # which commands inherit
+    assert own.is_relative_to(tmp_path_factory.getbasetemp()) and cache_folder() == own / "semisonic"
+
+
 @pytest.mark.parametrize("home", ["none", "read-only"])
 def test_where_nothing_can_be_kept_the_images_are_read_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[str], home: str
