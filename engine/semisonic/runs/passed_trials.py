@@ -9,6 +9,7 @@ be emptied at any time.
 import hashlib
 import os
 import platform
+import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -52,6 +53,9 @@ VARIABLES = ("ACCELERATE", "ATEN", "CUBLAS", "CUDA", "DALI", "DNNL", "KMP", "LD_
 """How the variables begin that a step may depend on."""
 OTHERS = ("TORCHELASTIC", "TORCHINDUCTOR_CACHE_DIR", "TORCH_EXTENSIONS_DIR", "TRITON_CACHE_DIR")
 """But for these: a launcher's own, and where compiled code is kept."""
+
+DRIVER = Path("/proc/driver/nvidia/version")
+"""The kernel's module for GPUs, in words."""
 
 
 class Entry(Record):
@@ -125,12 +129,14 @@ def unknown(cfg: RunConfig, given: Given) -> bool:
 
 
 def device_in_words(device: torch.device) -> str:
-    """What a rank computes on, and how much memory that has."""
+    """What a rank computes on, how much memory that has, and how much of the host's the process may take."""
+    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
     if device.type == "cuda":
         own = torch.cuda.get_device_properties(device)
-        return f"{own.name} {own.major}.{own.minor} {own.total_memory} driver {torch.version.cuda}"
+        driver = DRIVER.read_text() if DRIVER.is_file() else ""
+        return f"{own.name} {own.major}.{own.minor} {own.total_memory} {torch.version.cuda} {driver} {limits}"
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return f"{platform.machine()} {platform.release()} {torch.backends.cpu.get_cpu_capability()} {pages}"
+    return f"{platform.machine()} {platform.release()} {torch.backends.cpu.get_cpu_capability()} {pages} {limits}"
 
 
 def _parts(cfg: RunConfig, data: DataSet, split: Split, devices: Sequence[str]) -> Iterator[object]:

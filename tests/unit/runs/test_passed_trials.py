@@ -1,8 +1,10 @@
 """What a first step depends on is in its fingerprint, and what no fingerprint knows has none."""
 
 import os
+import resource
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,7 +114,21 @@ def test_the_oldest_notes_go(folder: Path, monkeypatch: pytest.MonkeyPatch):
     assert place.read() == Entry(format=1, free=5, took=3)
 
 
-def test_a_device_is_told_with_its_memory():
+def test_a_device_is_told_with_its_memory_and_the_process_s_limits(monkeypatch: pytest.MonkeyPatch):
     words = device_in_words(torch.device("cpu"))
     assert str(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) in words
     assert torch.backends.cpu.get_cpu_capability() in words
+    # `ulimit -v`, of which nothing is seen in what the system has free.
+    limits = {resource.RLIMIT_AS: 2**33}
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (limits.get(kind, resource.RLIM_INFINITY),) * 2)
+    assert device_in_words(torch.device("cpu")) != words
+
+
+def test_a_gpu_is_told_with_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    own = SimpleNamespace(name="a GPU", major=9, minor=0, total_memory=2**36)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: own)
+    monkeypatch.setattr(passed_trials, "DRIVER", tmp_path / "version")
+    without = device_in_words(torch.device("cuda", 0))
+    assert "a GPU 9.0" in without and str(2**36) in without
+    (tmp_path / "version").write_text("NVRM version: 570")
+    assert "570" in device_in_words(torch.device("cuda", 0)) != without
