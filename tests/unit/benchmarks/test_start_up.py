@@ -35,11 +35,14 @@ def test_a_run_that_fails_says_why(tmp_path: Path):
         start_up.started(ROOT, [*start_up.DIGITS, "--model", "nowhere"], 1, tmp_path, tmp_path)
 
 
-@pytest.mark.slow
-def test_both_checkouts_start_and_every_phase_is_there():
-    found = start_up.run(start_up.parse(["--against", str(ROOT), "--rounds", "1"]))
+@pytest.mark.parametrize(
+    "against", [pytest.param([], marks=pytest.mark.slow), pytest.param(["against"], marks=pytest.mark.long)]
+)
+def test_every_checkout_starts_and_every_phase_is_there(against: list[str]):
+    other = ["--against", str(ROOT)] if against else []
+    found = start_up.run(start_up.parse([*other, "--rounds", "1"]))
     assert found["ratios"].keys() == {
-        f"{name}, {what}" for name in ("this, trial taken", "against") for what in ("seconds", "cpu seconds")
+        f"{name}, {what}" for name in ("this, trial taken", *against) for what in ("seconds", "cpu seconds")
     }
     for phase in (*start_up.PHASES, start_up.WHOLE):
         for name, own in found["seconds"][f"{phase}, seconds"].items():
