@@ -16,7 +16,7 @@ if not torch.cuda.is_available():
 
 from semisonic.config import execution
 from semisonic.data.sets import cache
-from semisonic_kernels.compile_caches import private_caches
+from semisonic_kernels.compile_caches import EXTENSIONS, own_folder, private_caches
 from semisonic_kernels.fuse import use_kernels
 from tests.support.processes import ROOT, Run, Start, starting
 from tests.support.record import record
@@ -85,8 +85,9 @@ def time_limit(item: pytest.Item) -> float:
 @pytest.fixture(scope="session", autouse=True)
 def own_state_and_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What runs note for later commands of their user, and keep for later runs, goes where the tests are; but for
-    compiled code, which every session would make anew."""
-    private_caches(compiles=False)  # in the user's own cache, or where the user wants it
+    compiled code, which every session would make anew: it stays in the user's cache, or where the user wants it."""
+    private_caches(compiles=False)
+    os.environ.setdefault(EXTENSIONS, str(own_folder() / "extensions" / f"tests_torch{torch.__version__}"))
     for name in ("STATE", "CACHE"):
         os.environ[f"XDG_{name}_HOME"] = str(tmp_path_factory.mktemp(name.lower()))
 
