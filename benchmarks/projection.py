@@ -137,7 +137,7 @@ class Inputs:
     data: float
     """Seconds that waiting for data adds for each image of one rank."""
     images: int
-    """Of a step, over all ranks."""
+    """Of a step, over all ranks, each counted once whatever the number of its views."""
     labeled: int
     """Of these; ranks must divide it."""
     gradient_bytes: float
@@ -189,17 +189,18 @@ def inputs_of(result: dict[str, Any]) -> Inputs:
     )
 
 
-def separate_pass(inputs: Inputs, unlabeled: int, joined: bool) -> Inputs:
+def separate_pass(inputs: Inputs, joined: bool) -> Inputs:
     """The same step with a forward of their own for weak views, without gradient; of inputs that have a joint one.
 
-    unlabeled: images of the weak view, over all ranks, and of the strong one. joined: whether the forwards' messages
-    travel together.
+    Labeled images have one view, the others a weak and a strong one. joined: whether the forwards' messages travel
+    together.
     """
-    first, second = inputs.labeled + unlabeled, inputs.labeled + unlabeled
+    unlabeled = inputs.images - inputs.labeled
+    first, second, joint = inputs.labeled + unlabeled, inputs.labeled + unlabeled, inputs.labeled + 2 * unlabeled
     work = FORWARD * first + second
     return replace(
         inputs,
-        compute=replace(inputs.compute, slope=inputs.compute.slope * work / inputs.images),
+        compute=replace(inputs.compute, slope=inputs.compute.slope * work / joint),
         weights=WEIGHTS * second / work,
         forward_calls=inputs.forward_calls * (1 if joined else 2),
         forward_channels=2 * inputs.channels,

@@ -177,7 +177,7 @@ def other_pass(result: Result, inputs: projection.Inputs, compiled: bool) -> pro
     """The inputs of the same step with weak views in a forward of their own, where it was measured with a joint one."""
     if result.get("config", {}).get("algorithm", {}).get("weak_pass") != "joint":
         return None
-    return projection.separate_pass(inputs, (inputs.images - inputs.labeled) // 2, joined=compiled)
+    return projection.separate_pass(inputs, joined=compiled)
 
 
 def projected(rows: Sequence[dict[str, Any]]) -> Table:

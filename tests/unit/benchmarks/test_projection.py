@@ -57,14 +57,14 @@ def test_weight_gradients_hide_messages_backward_up_to_their_own_time():
 
 
 def test_a_forward_of_their_own_for_weak_views_brings_messages_unless_they_are_joined():
-    alone, together = (projection.separate_pass(INPUTS, 224, joined) for joined in (False, True))
+    alone, together = (projection.separate_pass(INPUTS, joined) for joined in (False, True))
     assert (alone.forward_calls, together.forward_calls) == (50, 25)
     for inputs in (alone, together):
         assert inputs.gathered == 2000 and (inputs.channels, inputs.backward_calls) == (1000, 25)
-        # 288 images forward alone, 288 forward and backward, in place of 512 forward and backward
-        assert inputs.compute.slope == pytest.approx(1e-4 * (288 / 3 + 288) / 512)
+        # 64 + 448 views forward alone, 64 + 448 forward and backward, in place of 64 + 448 + 448 forward and backward
+        assert inputs.compute.slope == pytest.approx(1e-4 * (512 / 3 + 512) / 960)
         assert inputs.compute.constant == INPUTS.compute.constant
-        assert inputs.weights * inputs.compute.slope == pytest.approx(1e-4 * 288 / 3 / 512)
+        assert inputs.weights * inputs.compute.slope == pytest.approx(1e-4 * 512 / 3 / 960)
     parts = [projection.step_parts(inputs, 8, 64, NETWORK)["BatchNorm"] for inputs in (INPUTS, together, alone)]
     assert parts[1] - parts[0] == pytest.approx(7 / 8 * 8 * 8000 / 400e9) and parts[2] - parts[1] == pytest.approx(
         25 * 20e-6
