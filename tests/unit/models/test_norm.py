@@ -381,3 +381,18 @@ def test_layers_are_given_their_groups():
     network = build(ModelConfig(name="small", norm_groups=3), 10, 8)
     assert {layer.groups for layer in network.modules() if isinstance(layer, BatchNorm2d)} == {3}
     assert copy.deepcopy(network) is not network  # an EMA's is one
+
+
+def test_one_graph_has_messages_of_its_group_alone():
+    found: list[object] = []
+
+    def backend(module: torch.fx.GraphModule, inputs: object) -> object:
+        found.extend(node.args[1:] for node in module.graph.nodes if "all_gather" in str(node.target))
+        return module.forward
+
+    layer = BatchNorm2d(3)
+    layer.groups = 2
+    with fake_ranks(6):
+        make_groups(2)
+        torch.compile(layer.forward, fullgraph=True, dynamic=False, backend=backend)(torch.randn(2, 3, 4, 4))
+        assert found == [(3, group_of(2).group_name)]
