@@ -1,7 +1,7 @@
 """What torch's compiler is told about a step's graphs, beyond what it does by default."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ PASSES: tuple[GraphPass, ...] = (merge_tiny_launches,)
 MESSAGES: tuple[GraphPass, ...] = (join_messages, split_weight_gradients)
 """What is done after that to graphs of several ranks."""
 
+CHECK = "aten_distributed_optimizations.spmd_check"
+"""Has ranks compare their graphs, by a message, where a graph is compiled whose messages are put in another order. That
+waits forever for a rank that finds its code in a cache; torch 2.12 does it by default, versions before it never do."""
+
 
 def compile_options(overlap: bool = True, passes: tuple[GraphPass, ...] = PASSES, small: bool = True) -> dict[str, Any]:
     """The `options` of `torch.compile` for the modules of a step; they change no number on a CPU.
@@ -37,9 +41,19 @@ def compile_options(overlap: bool = True, passes: tuple[GraphPass, ...] = PASSES
         passes = (*passes, *MESSAGES)
         options["reorder_for_compute_comm_overlap"] = True
         options["reorder_for_compute_comm_overlap_passes"] = [in_overlapping_order]
+        if CHECK in inductor_options():
+            options[CHECK] = False
     if passes:
         options["post_grad_custom_post_pass"] = in_order(passes)
     return options
+
+
+def inductor_options() -> Collection[str]:
+    """Names of all options of this version of the compiler."""
+    from torch._inductor import config
+
+    names: Collection[str] = config.get_config_copy()
+    return names
 
 
 @cache
@@ -71,6 +85,10 @@ def _joining() -> Any:
 
         def uuid(self) -> bytes:
             return _name((small_reductions.join_tiny_reductions,))
+
+        def __reduce__(self) -> Any:
+            """Caches pickle it for their keys; one that cannot be pickled keeps all code out of them."""
+            return _joining, ()
 
     return Joining()
 

@@ -3,13 +3,26 @@
 import re
 from functools import partial
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
+from torch._inductor import config
+from torch._inductor.codecache import compiled_fx_graph_hash
+from torch._inductor.fx_passes.post_grad import post_grad_passes
 from torch._inductor.graph import GraphLowering
 from torch.fx import Graph
+from torch.fx.experimental.proxy_tensor import make_fx
 
-from semisonic.training.compile_options import MESSAGES, PASSES, compile_options, in_order
+from semisonic.training.compile_options import (
+    CHECK,
+    MESSAGES,
+    PASSES,
+    GraphPass,
+    compile_options,
+    in_order,
+    inductor_options,
+)
 from tests.dist.overlap_worker import SHAPE, Residual, Wide, network
 from tests.support.ranks import fake_ranks
 
@@ -33,6 +46,18 @@ def test_code_is_kept_under_the_passes():
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_code_is_found_in_caches_again(ranks: int):
+    """The compiler passes its caches over, with a warning, where it cannot make a key of its options."""
+
+    def key(passes: tuple[GraphPass, ...]) -> str:
+        with config.patch(compile_options(passes=passes)):
+            return compiled_fx_graph_hash(torch.fx.GraphModule({}, Graph()), [], {}, [])[0]
+
+    with fake_ranks(ranks):
+        assert key(PASSES) == key(PASSES) != key((one,))
+
+
 def test_no_passes_leave_the_compiler_alone():
     nothing = compile_options(passes=(), small=False)
     assert nothing == {}
@@ -48,6 +73,21 @@ def test_messages_are_for_several_ranks_that_want_it():
         options = bare()
         assert options == bare() and options["reorder_for_compute_comm_overlap"] is True
     assert torch.compile(lambda x: x + 1, options=options, dynamic=False) is not None
+
+
+@pytest.mark.skipif(CHECK not in inductor_options(), reason="this torch has ranks compare no graphs")
+@pytest.mark.parametrize(("changed", "compared"), [({}, False), ({CHECK: True}, True)])
+def test_no_rank_waits_for_another_to_compile(changed: dict[str, bool], compared: bool):
+    """Another may have found its code in a cache."""
+    with (
+        fake_ranks(2),
+        config.patch({CHECK: True}),  # the default of torch 2.12
+        mock.patch("torch._inductor.fx_passes.spmd_check.spmd_check") as check,
+    ):
+        module = make_fx(lambda x: [x + 1], tracing_mode="fake")(torch.ones(2))
+        with config.patch(compile_options(passes=(), small=False) | changed):
+            post_grad_passes(module, is_inference=True)
+    assert check.called == compared
 
 
 class Generated(Exception):
