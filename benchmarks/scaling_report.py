@@ -132,7 +132,8 @@ def show_projection(
 ) -> None:
     """covered: as `projection.Hidden` has it; None: that of how the result was compiled."""
     inputs = projection.inputs_of(result)
-    compiled = result["configuration"].get("compiled", False)
+    overlapped = result.get("config", {}).get("parallel", {}).get("overlap", True)
+    compiled = result["configuration"].get("compiled", False) and overlapped
     hidden = projection.Hidden(overlap, (COVERED if compiled else 0.0) if covered is None else covered)
 
     def say(text: str) -> None:

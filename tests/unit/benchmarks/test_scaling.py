@@ -46,6 +46,11 @@ def test_what_weight_gradients_hide_is_projected_and_so_is_a_pass_of_weak_views(
     own = 4 if compiled else 8
     assert "with weak_pass separate, derived from the above" in said
     assert f"BatchNorm {own} calls forward with R x 1.5 KiB, 4 backward with 768 B" in said
+    result["config"]["parallel"] = {"overlap": False}
+    path.write_text(json.dumps(result))
+    assert scaling.main(["--project", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert " 0% of BatchNorm's messages backward" in said and "BatchNorm 8 calls forward" in said
     result["config"]["algorithm"]["weak_pass"] = "separate"
     path.write_text(json.dumps(result))
     assert scaling.main(["--project", str(path)]) == 0 and "derived from" not in capsys.readouterr().out
