@@ -208,7 +208,7 @@ def make_trainer(job: Job) -> Trainer:
             if isinstance(module, BatchNorm2d):
                 module.train = lambda mode=True, own=module: own  # type: ignore[method-assign,misc]
                 module.training = False
-    with nullcontext() if job.merged else patch("semisonic.training.step.compile_options", dict):
+    with nullcontext() if job.merged else patch("semisonic.training.step.compile_options", lambda _: {}):
         return Trainer(cfg, algorithm, data, split, accelerator)
 
 

@@ -78,7 +78,7 @@ from semisonic.training.compile_options import compile_options
 
 counts = {}
 for name, options in (("as ever", compile_options(passes=(), small=False)), ("merged", compile_options())):
-    step.compile_options = lambda: options
+    step.compile_options = lambda overlap: options
     graphs = step_code.generate(
         ["--algorithm", "supervised", "--model", "wrn-10-1", "--precision", "bf16", "--batch.labeled", "512"]
     )
