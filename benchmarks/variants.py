@@ -106,14 +106,16 @@ class Bare:
         cfg = configuration(plan)
         from passes import Passes
         from semisonic.models.blocks import counting, use_blocks
+        from semisonic.training.compile_options import compile_options
         from semisonic.training.cuda_graph import CudaGraph
 
         algorithm, found, self.device = counted_passes(plan, cfg)
+        options = compile_options() if cfg.compiled else None  # as the engine's, or it would be no ceiling
         if cfg.recompute or cfg.graphs == "blocks":
-            use_blocks(algorithm, cfg.recompute, cfg.graphs == "blocks")
+            use_blocks(algorithm, cfg.recompute, cfg.graphs == "blocks", options)
         run = Passes(algorithm, found, cfg.autocast, self.device)
         if cfg.graphs == "whole":
-            compiled = torch.compile(run.objective, fullgraph=True, dynamic=False)
+            compiled = torch.compile(run.objective, fullgraph=True, dynamic=False, options=options)
             run.objective = counting(compiled, cfg.recompute)
         self.run: Callable[[], None] = run
         if cfg.replayed == "step":
