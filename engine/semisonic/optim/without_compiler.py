@@ -11,14 +11,11 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-# inspect.unwrap: the function that a decorator was put around, which functools.wraps has noted.
-_SGD_STEP: Any = inspect.unwrap(torch.optim.SGD.step)
-_ADAMW_STEP: Any = inspect.unwrap(torch.optim.AdamW.step)
-
 
 class Bookkeeping:
     """What an optimizer does beside its steps, to stand before torch's class among its bases."""
 
+    # inspect.unwrap: the function that a decorator was put around, which functools.wraps has noted.
     add_param_group: Any = inspect.unwrap(Optimizer.add_param_group)
     load_state_dict: Any = inspect.unwrap(Optimizer.load_state_dict)
     state_dict: Any = inspect.unwrap(Optimizer.state_dict)
@@ -26,16 +23,8 @@ class Bookkeeping:
 
 
 class SGD(Bookkeeping, torch.optim.SGD):
-    """`torch.optim.SGD`, whose step takes no closure."""
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        _SGD_STEP(self)
+    step: Any = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
 
 
 class AdamW(Bookkeeping, torch.optim.AdamW):
-    """`torch.optim.AdamW`, whose step takes no closure."""
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        _ADAMW_STEP(self)
+    step: Any = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
