@@ -24,7 +24,7 @@ def test_a_row_without_graphs_or_with_errors_is_wrong():
 @pytest.mark.slow
 def test_some_graphs_can_be_written_out_and_a_misspelt_argument_is_found():
     table, misspelt = made(("dali", "", SOME), ("dali", "misspelt", ["view weak"]))
-    assert wrong("dali", table) == [] and list(table["rows"]) == SOME
+    assert wrong("dali", table) == [] and table["rows"].keys() == {*SOME}
     lines = [line for line in wrong("dali", misspelt) if " of files" in line]
     assert len(lines) == 6 and all("horizonal" in line for line in lines)
 
@@ -32,4 +32,4 @@ def test_some_graphs_can_be_written_out_and_a_misspelt_argument_is_found():
 @pytest.mark.long
 def test_every_graph_can_be_written_out():
     (table,) = made(("dali", "", list(CASES)), seconds=3600)
-    assert wrong("dali", table) == [] and list(table["rows"]) == list(CASES)
+    assert wrong("dali", table) == [] and table["rows"].keys() == {*CASES}

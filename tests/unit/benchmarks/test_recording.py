@@ -36,7 +36,7 @@ def test_nothing_compiles_or_waits_in_a_recording_and_what_does_is_found():
     table, compiles, waits = made(
         ("recording", "", SOME), ("recording", "compiles", ["fixmatch"]), ("recording", "waits", ["fixmatch"])
     )
-    assert wrong("recording", table) == [] and list(table["rows"]) == SOME
+    assert wrong("recording", table) == [] and table["rows"].keys() == {*SOME}
     assert all(row["graphs"] > 0 for row in table["rows"].values())
     assert any("compiled in the recording" in line for line in wrong("recording", compiles))
     (line,) = wrong("recording", waits)

@@ -35,9 +35,8 @@ def test_a_run_that_fails_says_why(tmp_path: Path):
         start_up.started(ROOT, [*start_up.DIGITS, "--model", "nowhere"], 1, tmp_path, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "against", [pytest.param([], marks=pytest.mark.slow), pytest.param(["against"], marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("against", [[], ["against"]])
 def test_every_checkout_starts_and_every_phase_is_there(against: list[str]):
     other = ["--against", str(ROOT)] if against else []
     found = start_up.run(start_up.parse([*other, "--rounds", "1"]))

@@ -7,7 +7,7 @@ import torch
 
 from tests.support.without_gpu import run_script
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 FIELDS = ["--algorithm", "fixmatch", "--model", "small", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2",
           "--precision", "bf16"]  # fmt: skip
