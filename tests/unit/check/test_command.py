@@ -81,10 +81,8 @@ def test_the_contract_alone_takes_seconds(tmp_path: Path, capfd: pytest.CaptureF
     assert sum("  ok  " in line for line in lines) == len(lines) - 1 == 11
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "code"), [pytest.param("own-freematch", 0, marks=pytest.mark.long), ("local-freematch", 1)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "code"), [("own-freematch", 0), ("local-freematch", 1)])
 def test_a_statistic_of_one_rank_is_found_in_two_minutes(
     name: str, code: int, tmp_path: Path, capfd: pytest.CaptureFixture
 ):
