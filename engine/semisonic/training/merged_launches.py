@@ -42,7 +42,7 @@ def merge_tiny_launches(graph: Graph) -> None:
 
 def _place(graph: Graph, at_end: bool) -> Node:
     """Before which all inputs are known, or all results; anew each time, since merging erases nodes."""
-    return next(reversed(graph.nodes) if at_end else (node for node in graph.nodes if node.op != "placeholder"))
+    return graph.output_node() if at_end else next(node for node in graph.nodes if node.op != "placeholder")
 
 
 def _merge_casts(graph: Graph, casts: list[Node], at_end: bool) -> None:
