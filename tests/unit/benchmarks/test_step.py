@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import without_gpu
-from aot import step
+from aot import other_steps, step
 from tests.support.processes import Start
 
 triton = pytest.importorskip("triton")
@@ -57,3 +57,12 @@ def test_what_was_counted_before_is_stored():
     assert kinds["casts of weights"] + kinds["casts of weight gradients"] == 59 and kinds["counter additions"] == 25
     assert 180 < sum(kinds.values()) - kinds["others"] < 190 and sum(tiny.values()) == row["together"]["tiny together"]
     assert step.broken("before", row | {"in local memory": []}) == []
+
+
+def test_one_kernel_of_mpl_may_spill_as_it_does_and_no_other():
+    one = {"kernel": f"{other_steps.SPILLING}_27", "first": True, "configuration": "", "registers": 32, "stack": 8,
+           "local": 0, "spills": 2}  # fmt: skip
+    row = {"graphs of each": {"teacher teach forward": 1}, "in local memory": [one]}
+    assert other_steps.broken("mpl", row) == [] != step.broken("mpl", row)
+    for more in ([one, dict(one)], [one | {"spills": 3}], [one | {"kernel": "another"}]):
+        assert other_steps.broken("mpl", row | {"in local memory": more}) != []
