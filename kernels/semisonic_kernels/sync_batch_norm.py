@@ -111,7 +111,10 @@ class _Normalize(torch.autograd.Function):
         count: int,
         slope: float | None,
     ) -> Tensor:
-        return activated(_scaled(x, weight, bias, mean, inv), slope).to(x.dtype)
+        y = activated(_scaled(x, weight, bias, mean, inv), slope)
+        # A conversion that converts nothing would cut the gradient off in a graph: torch 2.11 takes its result, which is
+        # the tensor itself, for one that nothing is differentiated through.
+        return y if y.dtype == x.dtype else y.to(x.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
