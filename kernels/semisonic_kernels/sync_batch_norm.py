@@ -112,8 +112,8 @@ class _Normalize(torch.autograd.Function):
         slope: float | None,
     ) -> Tensor:
         y = activated(_scaled(x, weight, bias, mean, inv), slope)
-        # A conversion that converts nothing would cut the gradient off in a graph: its result is the tensor itself, which
-        # torch 2.11 takes for one that nothing is differentiated through.
+        # A conversion that converts nothing would cut the gradient off in a graph: its result is the tensor itself,
+        # which torch 2.11 takes for one that nothing is differentiated through.
         return y if y.dtype == x.dtype else y.to(x.dtype)
 
     @staticmethod
