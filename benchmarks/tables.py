@@ -1,4 +1,4 @@
-"""The tables of docs/comparing.md: every method on the digits, some on Fashion-MNIST, compared over seeds.
+"""The tables of docs/use/comparing.md: every method on the digits, some on Fashion-MNIST, compared over seeds.
 
     python benchmarks/tables.py digits [--hours 1] [--processes 2] [--folder runs/tables]
     python benchmarks/tables.py fashion

@@ -15,7 +15,7 @@ TABLE = {f"{name}, wrn-28-2": Case(name) for name in ("mixmatch", "mpl", "flexma
 CASES = tuple(TABLE)
 SPILLING = "teacher teach forward: triton_per_fused__log_softmax__to_copy_eq_ge_mean_mul_nll_loss_forward"
 """A kernel of MPL's that spills: the compiler's own, of one program that ends the teacher's loss, with two values of a
-thread in local memory. It takes microseconds; told in docs/gpu.md."""
+thread in local memory. It takes microseconds; told in docs/measured/gpu.md."""
 
 
 def rows(names: Sequence[str]) -> dict[str, Row]:

@@ -97,7 +97,7 @@ def test_the_readme_lists_every_algorithm_once():
 
 
 def test_what_goes_with_a_method_is_as_its_page_says():
-    table = PAGES["docs/algorithms.md"].partition("\n## Which one\n")[2].partition("\n## ")[0]
+    table = PAGES["docs/use/algorithms.md"].partition("\n## Which one\n")[2].partition("\n## ")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| `")]
     written = {row[0].strip("`"): tuple(cell.startswith("yes") for cell in row[3:]) for row in rows}
     kinds = {name: kind for name, kind in ALGORITHMS.items() if issubclass(kind, WeakStrong)}
@@ -117,7 +117,7 @@ def test_python_on_a_page_is_python(page: str, code: str):
 
 
 def test_the_tree_is_the_folders_that_there_are():
-    tree = PAGES["docs/development.md"].partition("## How it is built")[2].partition("**The step**")[0]
+    tree = PAGES["docs/extend/development.md"].partition("## How it is built")[2].partition("**The step**")[0]
     rooms = re.findall(r"^      ([\w/]+(?:\.py|/))", tree, re.MULTILINE)
     engine = ROOT / "engine" / "semisonic"
     assert all((engine / room).exists() for room in rooms)

@@ -1,4 +1,4 @@
-"""The commands of docs/clusters.md, as written there, with ranks on the CPU in place of GPUs."""
+"""The commands of docs/use/clusters.md, as written there, with ranks on the CPU in place of GPUs."""
 
 import json
 import os

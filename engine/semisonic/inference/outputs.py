@@ -114,7 +114,7 @@ def best(probabilities_NC: np.ndarray, top: int) -> Best:
 
 
 def columns_of(names: Sequence[str], outputs: Outputs, classes: Sequence[str], wanted: Wanted) -> dict[str, Any]:
-    """The columns of a table: lists of text and float32 arrays. What they are is said in docs/predicting.md."""
+    """The columns of a table: lists of text and float32 arrays. What they are is said in docs/use/predicting.md."""
     order, values = best(outputs.probabilities, min(wanted.top, len(classes)))
     columns: dict[str, Any] = {
         "path": list(names),
