@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -60,26 +61,34 @@ print("done", semisonic.__file__)
 """
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the wheel, and beside it what this one has, but not what is installed as editable."""
-    folder = tmp_path_factory.mktemp("wheel")
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+
+
+def build(source: Path, folder: Path) -> Path:
+    """The wheel of a tree of the project, made in a folder; skips where nothing can build one."""
     own_backend = importlib.util.find_spec("hatchling") is not None
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     isolation = ["--no-build-isolation"] if own_backend else []
     built = subprocess.run(
-        [*pip, "wheel", str(ROOT), "--no-deps", *isolation, "-w", str(folder)], capture_output=True, text=True
+        [*PIP, "wheel", str(source), "--no-deps", *isolation, "-w", str(folder)], capture_output=True, text=True
     )
     if built.returncode and not own_backend and "hatchling" in built.stderr:
         pytest.skip("the wheel's build backend, hatchling, is neither installed nor to be had")
     assert built.returncode == 0, built.stderr
     (wheel,) = folder.glob("semisonic-*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the wheel, and beside it what this one has, but not what is installed as editable."""
+    folder = tmp_path_factory.mktemp("wheel")
+    wheel = build(ROOT, folder)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     # A line of a .pth file is a place to look in; .pth files in that place, of editable packages, do not count.
     (folder / "venv/lib" / version / "site-packages/here.pth").write_text(sysconfig.get_path("purelib") + "\n")
     interpreter = ["--python", str(folder / "venv/bin/python")]
-    subprocess.run([*pip, *interpreter, "install", "--no-deps", "--no-index", str(wheel)], check=True)
+    subprocess.run([*PIP, *interpreter, "install", "--no-deps", "--no-index", str(wheel)], check=True)
     return folder / "venv/bin"
 
 
@@ -138,6 +147,22 @@ def test_the_wheel_holds_all_that_is_no_python(installed: Path):
         if path.suffix in (".j2", ".js", ".css", ".svg")
     }
     assert len(others) > 20 and others <= held
+
+
+@pytest.mark.slow
+def test_a_wheel_is_built_again_byte_for_byte(installed: Path, tmp_path: Path):
+    """Elsewhere, later, from files of other times: the same bytes."""
+    copy = tmp_path / "elsewhere"
+    for name in ("engine", "kernels"):
+        shutil.copytree(
+            ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"), copy_function=shutil.copy
+        )
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy / name)
+    again = build(copy, tmp_path)
+    (first,) = installed.parent.parent.glob("semisonic-*.whl")
+    assert again.name == first.name and again.read_bytes() == first.read_bytes()
+    assert {"semisonic/py.typed", "semisonic_kernels/py.typed"} <= set(zipfile.ZipFile(again).namelist())
 
 
 @pytest.mark.slow
