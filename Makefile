@@ -6,7 +6,7 @@ CUDA ?= 13# CUDA major version of the DALI wheel: 13 or 12
 ARGS ?=# options of the training script, such as ARGS="--seed 1 --out runs/second"
 BIN := $(VENV)/bin
 
-.PHONY: train test test-all test-slow test-long test-oldest test-gpu lint format accuracy daily throughput scaling kernels data pretraining help
+.PHONY: train test test-all test-slow test-long test-oldest test-gpu lint format accuracy daily throughput scaling kernels data pretraining docs help
 
 help:
 	@echo "make train       train FixMatch and its supervised baseline on the embedded digits (ARGS=... are passed on)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-long   kills, all ranks and all methods; unit and contract tests on the oldest torch; stores the outcome"
 	@echo "make test-gpu    the tests that need a GPU, six at a time; a JUnit file in gpu-results/tests.xml"
 	@echo "make lint        ruff, mypy and the linter of imports"
+	@echo "make docs        the site, in build/docs/index.html"
 	@echo "make accuracy    the main job over seeds 0, 1, 2"
 	@echo "make daily       five simulated days of a labeling project, beside naive acceptance"
 	@echo "make throughput  the step against its ceiling and a conventional loop on this machine"
@@ -79,6 +80,10 @@ lint: $(VENV)/.ready
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# A warning is an error. What was read stays in build/docs.read: a second time reads only pages that changed.
+docs: $(VENV)/.ready
+	$(BIN)/python -m sphinx -b html -W -n -q -d build/docs.read docs build/docs
 
 accuracy: $(VENV)/.ready
 	$(BIN)/python launch/compare.py --algorithms supervised,fixmatch --seeds 0,1,2 --processes 1 --precision fp32 --out runs/accuracy $(ARGS)

@@ -7,7 +7,11 @@ import pytest
 from tests.support.processes import ROOT
 
 UNIT = ROOT / "tests" / "unit"
-FOLDERS = {"kernels": ("kernels/semisonic_kernels",), "benchmarks": ("benchmarks", "benchmarks/gpu", "benchmarks/aot")}
+FOLDERS = {
+    "kernels": ("kernels/semisonic_kernels",),
+    "benchmarks": ("benchmarks", "benchmarks/gpu", "benchmarks/aot"),
+    "docs": ("docs/_extension",),
+}
 """Where the code of a room lies that is not one of the engine's."""
 OF_THE_WHOLE = {
     "test_known_defects.py": "defects of public code, wherever one could come in",

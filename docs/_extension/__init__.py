@@ -1,0 +1,13 @@
+"""The site's extension of Sphinx: figures and tables by reference to stored results, and pages made from the code."""
+
+from typing import Any
+
+from sphinx.application import Sphinx
+
+from _extension import measured
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Called by Sphinx."""
+    measured.setup(app)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

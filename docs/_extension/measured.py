@@ -1,0 +1,100 @@
+"""The role `measured` and the directive `results`: what is written of stored results, and where a mistake is."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+from _extension.figures import figure, files_of
+from _extension.pages import line_of
+from _extension.provenance import beside, provenance
+from _extension.tables import Table, table
+from _extension.words import BadReference
+
+LOG = logging.getLogger(__name__)
+RESULTS = Path("..") / "benchmarks" / "results"
+"""The folder of the stored results, from that of the pages."""
+
+
+class Measured(SphinxRole):
+    """{measured}`FILE PATH [FORMAT]`: one figure."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        folder = Path(self.env.srcdir, RESULTS).resolve()
+        try:
+            shown = figure(self.text, folder)
+            for file in files_of(self.text):
+                self.env.note_dependency(folder / file)
+        except BadReference as error:
+            page = Path(self.env.doc2path(self.env.docname))
+            line = line_of(page, self.text, self.lineno)
+            LOG.warning("measured: %s", error, location=(self.env.docname, line), type="measured")
+            return [nodes.problematic(self.rawtext, self.rawtext)], []
+        return [nodes.abbreviation(self.rawtext, shown, explanation=self.text, classes=["measured"])], []
+
+
+class Results(SphinxDirective):
+    """A table of a stored result, with a caption that says how it came to be."""
+
+    required_arguments = 1
+    has_content = True
+    final_argument_whitespace = True
+    option_spec: ClassVar[dict[str, Any]] = dict.fromkeys(
+        ("columns", "sort", "where", "names", "caption"), directives.unchanged_required
+    )
+
+    def run(self) -> list[nodes.Node]:
+        folder = Path(self.env.srcdir, RESULTS).resolve()
+        try:
+            made = table(self.arguments[0], self.options, list(self.content), folder)
+        except BadReference as error:
+            LOG.warning("results: %s", error, location=self.get_location(), type="measured")
+            return []
+        for file in (folder / made.file, beside(folder / made.file)):
+            self.env.note_dependency(file)
+        return [self._table(made, folder)]
+
+    def _table(self, made: Table, folder: Path) -> nodes.table:
+        group = nodes.tgroup(cols=len(made.headers))
+        group += [nodes.colspec(colwidth=1) for _ in made.headers]
+        body = [[self._entry(cell.text, cell.number, cell.code) for cell in row] for row in made.rows]
+        numbers = [any(row[i].number for row in made.rows) for i in range(len(made.headers))]
+        head = [self._entry(text, number) for text, number in zip(made.headers, numbers, strict=True)]
+        group += nodes.thead("", nodes.row("", *head))
+        group += nodes.tbody("", *(nodes.row("", *cells) for cells in body))
+        whole = nodes.table("", self._caption(made, folder), group, classes=["results"])
+        self.set_source_info(whole)
+        return whole
+
+    @staticmethod
+    def _entry(text: str, number: bool, code: bool = False) -> nodes.entry:
+        kind = nodes.literal if code else nodes.inline
+        return nodes.entry("", nodes.paragraph("", "", kind(text, text)), classes=["number"] if number else [])
+
+    def _caption(self, made: Table, folder: Path) -> nodes.title:
+        """The page's words, the command that printed the result, on what, and the file itself."""
+        known = provenance(folder / made.file)
+        caption = nodes.title()
+        if text := self.options.get("caption"):
+            caption += [*self.parse_inline(f"{text} ")[0]]
+        if known.command:
+            caption += [nodes.literal(known.command, known.command), nodes.Text(": ")]
+        if sentence := known.sentence():
+            caption += nodes.Text(f"{sentence}: ")
+        stored = addnodes.download_reference(
+            "", "", nodes.literal(made.file, made.file), reftarget=f"/{(RESULTS / made.file).as_posix()}",
+            refdoc=self.env.docname, refdomain="", reftype="download", refexplicit=False, refwarn=True,
+        )  # fmt: skip
+        caption += stored
+        return caption
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.add_role("measured", Measured())
+    app.add_directive("results", Results)

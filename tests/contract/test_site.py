@@ -1,0 +1,58 @@
+"""The pages of the site: their figures are those of stored results, and each of them can be found."""
+
+import re
+import sys
+
+import pytest
+
+from tests.support.processes import ROOT
+
+DOCS = ROOT / "docs"
+if str(DOCS) not in sys.path:
+    sys.path.append(str(DOCS))
+
+from _extension.pages import mistakes, read, typed_figures  # noqa: E402
+
+PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+STILL_TYPED = {"measured/performance.md", "measured/gpu.md"}
+"""Pages from the time before figures were references."""
+
+
+def listed(page: str) -> set[str]:
+    """The pages that a page lists in its toctrees."""
+    folder = (DOCS / page).parent
+    found: set[str] = set()
+    for block in read((DOCS / page).read_text())[1]:
+        if block.directive == "toctree":
+            options, entries = block.parts()
+            for entry in filter(None, (entry.strip() for entry in entries)):
+                paths = folder.glob(f"{entry}.md") if "glob" in options else [folder / f"{entry}.md"]
+                found |= {path.relative_to(DOCS).as_posix() for path in paths} - {page}
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_references_lead_to_stored_results(page: str):
+    assert list(mistakes(DOCS / page, ROOT / "benchmarks" / "results")) == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("measured/")])
+def test_no_table_of_what_was_measured_has_a_typed_figure(page: str):
+    assert bool(list(typed_figures(DOCS / page))) == (page in STILL_TYPED)
+
+
+def test_every_page_is_in_a_list_of_pages():
+    found, new = {"index.md"}, {"index.md"}
+    while new:
+        new = {below for page in new for below in listed(page)} - found
+        found |= new
+    assert set(PAGES) - found == set()
+
+
+def test_a_picture_of_a_page_exists():
+    named = [
+        (page, target)
+        for page in PAGES
+        for target in re.findall(r"\{figure\} (\S+)|!\[[^\]]*\]\((\S+?)\)", (DOCS / page).read_text())
+    ]
+    assert [page for page, (figure, image) in named if not ((DOCS / page).parent / (figure or image)).exists()] == []
