@@ -31,6 +31,8 @@ FIELDS: dict[str, list[str]] = {
     "prior": ["--addons.aum.record", "off", "--addons.prior.kind", "align"],
 }
 """A variant's own fields. CTAugment also draws other strong views."""
+SEED = 0
+"""Of every run: the default of the field `seed`."""
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -46,8 +48,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def trainer_of(name: str, args: argparse.Namespace, folder: str) -> Trainer:
     shape = ["--model", args.model, "--batch.labeled", str(args.labeled), "--batch.unlabeled-ratio", str(args.ratio)]
-    fields = [*shape, "--no-baseline", "--log.trackers", "none", "--out", f"{folder}/{name}", *FIELDS[name]]
-    return build_trainer(resolve(fields)[1])
+    fields = [*shape, "--no-baseline", "--seed", str(SEED), "--log.trackers", "none", "--out", f"{folder}/{name}"]
+    return build_trainer(resolve([*fields, *FIELDS[name]])[1])
 
 
 def seconds_per_step(trainer: Trainer, batches: Sequence[Batch], steps: int) -> float:
@@ -98,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         table.add_row(name, f"{1000 * own['median']:.1f}", told)
     Console().print(table)
     if args.out:
-        measure.write_json(args.out, result)
+        measure.store(args.out, result, [SEED])
     return 0
 
 

@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             if not any(about.items() <= known.items() for known in cells):
                 cells.append(about | {"draws": args.draws} | cell(certainty, right, looks, args.repeats))
             if args.out:
-                measure.write_json(args.out, result)
+                measure.store(args.out, result, f"0 to {args.repeats - 1}")
     return result
 
 

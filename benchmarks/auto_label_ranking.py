@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         cells.append(cell(args.steps, seed, args.threads))
         cells.sort(key=lambda entry: (entry["steps"], entry["seed"]))
         if args.out:
-            measure.write_json(args.out, result)
+            measure.store(args.out, result, measure.seeds_of(result["cells"]))
     return result
 
 

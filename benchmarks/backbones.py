@@ -208,7 +208,7 @@ def main(argv: Sequence[str]) -> int:
         result = run(args, rest, workers)
         show(result, Console(width=max(140, Console().width)))
         if args.out:
-            measure.write_json(args.out, result)
+            measure.store(args.out, result, [result["configuration"]["seed"]])
 
     try:
         return measure.exit_code(action)

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 import daily_stream
-from measure import environment, write_json
+from measure import environment, seeds_of, store, write_json
 
 DAYS, FIRST_DAY = 5, 3
 IMAGES = {"fashion-mnist": 600, "digits": 240}
@@ -203,7 +203,8 @@ def main() -> int:
         about = {"days": args.days, "images": args.images, "steps": args.steps, "data": args.data}
         timing = {"seconds": round(time.monotonic() - begin, 1), "jobs": args.jobs}
         surroundings = {"environment": environment(torch.device("cpu")), "new_class": args.new_class}
-        write_json(args.result, surroundings | about | timing | {"verdicts": found, "outcomes": outcomes})
+        content = surroundings | about | timing | {"verdicts": found, "outcomes": outcomes}
+        store(args.result, content, seeds_of(outcomes))
     return 0 if found["reached"] else 1
 
 

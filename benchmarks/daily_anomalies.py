@@ -28,7 +28,7 @@ from daily_arms import STEPS, fields
 from daily_project import Simulated, flat
 from daily_reviewer import Reviewer, unlabeled
 from daily_stream import Day, Source, write_day
-from measure import environment, write_json
+from measure import environment, seeds_of, store, write_json
 from semisonic.daily.store import Store
 
 IMAGES, RARE = 3000, 0.01
@@ -166,9 +166,8 @@ def main() -> int:
     if args.result:
         about = {"images": IMAGES, "rare": RARE, "given": GIVEN, "looks": LOOKS, "steps": args.steps, "paper": PAPER}
         timing = {"seconds": round(time.monotonic() - begin, 1)}
-        write_json(
-            args.result, {"environment": environment(torch.device("cpu"))} | about | timing | {"outcomes": outcomes}
-        )
+        content = {"environment": environment(torch.device("cpu"))} | about | timing | {"outcomes": outcomes}
+        store(args.result, content, seeds_of(outcomes))
     return 0
 
 

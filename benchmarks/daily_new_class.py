@@ -24,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 import daily_stream
 import semisonic
 from daily_arms import ASKED, STEPS, fields
-from measure import environment, write_json
+from measure import environment, seeds_of, store
 from semisonic.curation import choice
 from semisonic.daily.defaults import under
 
@@ -78,7 +78,8 @@ def main() -> int:
                 cells.append(cell(source, number, seed, args.images, args.steps))
             if args.out:
                 about = {"images": args.images, "steps": args.steps, "labels": LABELS}
-                write_json(args.out, {"environment": environment(torch.device("cpu")), **about, "cells": cells})
+                content = {"environment": environment(torch.device("cpu")), **about, "cells": cells}
+                store(args.out, content, seeds_of(cells))
     table = Table(title=f"Of a new class among the {ASKED} farthest images", title_justify="left", box=None)
     for name in ("class", "seed", "images of it", "among the farthest", "AUROC"):
         table.add_column(name, justify="left" if name == "class" else "right")

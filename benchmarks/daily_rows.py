@@ -178,7 +178,7 @@ def main() -> None:
         return
     import torch
 
-    from measure import describe, environment, write_json
+    from measure import describe, environment, store
 
     load = os.getloadavg()[0]
     found = {**environment(torch.device("cpu")), "load before": load, **run(args)}
@@ -188,7 +188,7 @@ def main() -> None:
         print(f"{name:10} {own['bytes'] / 1e6:6.0f} MB  {json.dumps(figures)}")
     print("\n".join(missed(found)) or "all within bounds")
     if args.out:
-        write_json(args.out, found)
+        store(args.out, found, [0, 1])  # of scores and of single labels
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from conventional_data import PilViews, make_loader
-from measure import describe, environment, ratio, settle, spread, timed, write_json
+from measure import describe, environment, ratio, settle, spread, store, timed
 from semisonic.contract import Views
 from semisonic.data.loading.calls import Placement, steps_per_call
 from semisonic.data.loading.draws import Draws
@@ -45,6 +45,8 @@ from synthetic import synthetic
 
 PARTS = ("views", "operations", "batches", "calls", "host", "loader")
 CLASSES, LABELS = 10, 40
+SEED = 0
+"""Of the order of images and of their views."""
 PAIR = {"weak": "weak", "strong": "fixmatch"}
 """The views of FixMatch's unlabeled stream."""
 MAGNITUDES = {"posterize": 5, "solarize": 128, "rotate": 20} | dict.fromkeys(("brightness", "color", "contrast"), 0.5)
@@ -171,7 +173,7 @@ def conventional(bench: Bench, batch: int, workers: int) -> Case:
     views = PilViews(
         train.pixels, train.labels, np.arange(len(train)), "unlabeled", data.flip, data.pad, data.mean, data.std
     )
-    batches = iter(make_loader(views, batch, workers, seed=0))
+    batches = iter(make_loader(views, batch, workers, seed=SEED))
     next(batches)
     return Case("loader", f"DataLoader, {workers} workers", batch, lambda: next(batches), warm_up=2 * workers + 2)
 
@@ -305,7 +307,7 @@ def main(argv: list[str]) -> int:
     show(result, compared, found, settings)
     if args.out:
         content = {"kind": "data", "configuration": settings, **found, "ratios": compared, "images_per_second": result}
-        write_json(args.out, content)
+        store(args.out, content, [SEED])
     return 0
 
 

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             if not any(about.items() <= known.items() for known in cells):
                 cells.append(about | cell(way, args.labels, seed, args.steps))
             if args.out:
-                measure.write_json(args.out, result)
+                measure.store(args.out, result, measure.seeds_of(result["cells"]))
     return result
 
 

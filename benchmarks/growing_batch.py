@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 if any(place.items() <= known.items() for known in result["cells"]):
                     continue
                 result["cells"].append(place | cell(args, fields, steps, seed))
-                measure.write_json(args.out, result)
+                measure.store(args.out, result, measure.seeds_of(result["cells"]))
     return result
 
 

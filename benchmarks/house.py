@@ -29,9 +29,10 @@ from typing import Any
 
 import torch
 
-from measure import commit, environment, write_json
+from measure import commit, environment, store
 
 ROOT = Path(__file__).resolve().parent.parent
+COUNTED = "none: code is counted and starts are timed; nothing is drawn that matters"
 EVALUATIONS = 12
 HEAVY = ("torch", "triton", "nvidia.dali", "accelerate", "deepspeed", "matplotlib", "transformers")
 """Packages that take long to import; of these --help, --list and --print-config need torch alone."""
@@ -227,11 +228,12 @@ def main() -> None:
     if args.threads:
         print(json.dumps(threads_after_evaluations()))
         return
-    found = describe_checkout(args.checkout.resolve(), args.tests) | {"environment": environment(torch.device("cpu"))}
+    about = environment(torch.device("cpu"))
+    found = describe_checkout(args.checkout.resolve(), args.tests) | {"environment": about}
     print(json.dumps(found, indent=1))
     if args.out:
         stored = json.loads(args.out.read_text()) if args.out.exists() else {}
-        write_json(args.out, stored | {args.name: found})
+        store(args.out, stored | {args.name: found, "environment": about}, COUNTED)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                     cells.append(cell(algorithm, option, seed, args.steps))
                     result["rows"] = rows(cells)
                     if args.out:
-                        measure.write_json(args.out, result)
+                        measure.store(args.out, result, measure.seeds_of(result["cells"]))
     return result
 
 

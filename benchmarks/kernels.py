@@ -22,6 +22,8 @@ import measure
 from kernel_cases import CASES, Action
 from semisonic_kernels.multi_tensor import finish_capture
 
+SEED = 0
+"""Of random tensors."""
 REPEATS = {"cuda": 10, "cpu": 1}
 """Calls in a row between two looks at the clock, and in one CUDA graph."""
 
@@ -126,11 +128,11 @@ def main(argv: Sequence[str]) -> int:
     if device.type == "cuda" and not torch.cuda.is_available():
         print("error: --device cuda: torch sees no GPU", file=sys.stderr)
         return 2
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     found = measure.environment(device)
     result = {
         "kind": "kernels",
-        "configuration": {"seed": 0, "only": args.only},
+        "configuration": {"seed": SEED, "only": args.only},
         **found,
         "rounds": args.rounds,
         "seconds": args.seconds,
@@ -139,7 +141,7 @@ def main(argv: Sequence[str]) -> int:
     console.print(f"Time of a call. {measure.describe(found)}", highlight=False)
     show(result, console)
     if args.out:
-        measure.write_json(args.out, result)
+        measure.store(args.out, result, [SEED])
     return 0
 
 

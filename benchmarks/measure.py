@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import platform
+import shlex
 import signal
 import statistics
 import subprocess
@@ -16,7 +17,7 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,8 +25,11 @@ from typing import Any, Protocol
 
 import torch
 
+import provenance
+from provenance import Seeds
 from semisonic.text import dump_json
 
+ROOT = Path(__file__).resolve().parent.parent
 AHEAD = 16
 """Steps that the host may be ahead of the device in a window: enough to keep it busy, few enough to end in time."""
 
@@ -295,6 +299,45 @@ def describe(found: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items() if number)
     beside = f" with {found['cpu']}" if found["device"] == "cuda" else ""
     return f"{found['hardware']}{beside}; {versions}; commit {found['commit'] or 'unknown'}"
+
+
+def command(argv: Sequence[str] | None = None) -> str:
+    """This program as one calls it in the root of the repository: `python benchmarks/memory.py --rounds 3`.
+
+    Also in a process that `Worker` has started. Paths within the repository are written from its root.
+    """
+    words = list(sys.argv if argv is None else argv)
+    module = getattr(sys.modules["__main__"], "__spec__", None) if argv is None else None
+    program = ["-m", module.name.removesuffix(".__main__")] if module else [os.path.abspath(words[0])]
+    relative = [word.replace(f"{ROOT}{os.sep}", "") for word in [*program, *words[1:]]]
+    return shlex.join(["python", *relative])
+
+
+def seeds_of(cells: Iterable[Mapping[str, Any]]) -> list[int]:
+    """The seeds that the cells of a result have, in order."""
+    return sorted({cell["seed"] for cell in cells})
+
+
+def with_origin(content: dict[str, Any], seeds: Seeds, called: str | None = None) -> dict[str, Any]:
+    """A result with where it comes from: the command, the seeds, and the hardware and versions that `content` has, from
+    `environment`, at its top or under that name.
+
+    seeds: what was drawn with; "none: WHY" where nothing is drawn. called: the command, where it is not this program.
+    Raises `provenance.Missing` where a fact is not there.
+    """
+    found = {"command": called or command(), "seeds": seeds if isinstance(seeds, str) else list(seeds)}
+    provenance.checked({**content.get("environment", {}), **content, **found}, str(content.get("kind", "a result")))
+    return {**found, **{key: value for key, value in content.items() if key not in found}}
+
+
+def store(path: Path, content: dict[str, Any], seeds: Seeds, called: str | None = None) -> None:
+    """Writes a result `with_origin`. The way for every script to write one."""
+    write_json(path, with_origin(content, seeds, called))
+
+
+def store_beside(path: Path, found: dict[str, Any], seeds: Seeds, called: str | None = None) -> None:
+    """Writes where a table or picture comes from into a file beside it; `found` is its `environment`."""
+    store(provenance.beside(path), found, seeds, called)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -57,6 +57,8 @@ WAYS = {
 }
 CLASSES = 10
 STEPS = 2
+SEED = 0
+"""Of random weights."""
 
 
 def configuration(name: str, way: str, labeled: int) -> Any:
@@ -67,7 +69,7 @@ def configuration(name: str, way: str, labeled: int) -> Any:
 
     fields = ["--data", "digits", "--algorithm", "fixmatch", "--device", "cpu", "--threads", "1", "--optim", "adamw",
               "--batch.labeled", str(labeled), "--batch.unlabeled-ratio", "1", "--eval.batch", "1",
-              "--log.trackers", "none", "--no-baseline"]  # fmt: skip
+              "--log.trackers", "none", "--no-baseline", "--seed", str(SEED)]  # fmt: skip
     cfg = resolve([*fields, *WAYS[way].fields])[1]
     model = cfg.model.model_copy(update={"name": NETWORKS[name][0], "tune": WAYS[way].tune})
     return cfg.model_copy(update={"model": model, "recompute": WAYS[way].recompute})
@@ -197,7 +199,7 @@ def run(args: argparse.Namespace) -> None:
                     "allocator": "peak of torch's CPU allocator, from its profiler's memory events", "cases": cases,
                 }  # fmt: skip
                 if args.out:
-                    measure.write_json(args.out, result)
+                    measure.store(args.out, result, [SEED])
     show(result if cases and "result" in locals() else {"cases": cases}, console)
 
 

@@ -130,7 +130,7 @@ def finish(result: dict[str, Any], plans: dict[str, Any], args: argparse.Namespa
     for note in result["notes"]:
         console.print(f"note: {note}", highlight=False)
     if args.out:
-        measure.write_json(args.out, result)
+        measure.store(args.out, result, [work["seed"]])
 
 
 def table(rows: dict[str, dict[str, Any]]) -> Table:

@@ -27,13 +27,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from measure import environment, write_json
+from measure import environment, store
 
 LIMIT = 1000.0
 """Megabytes of a process."""
 GROWTH = 50.0
 """Megabytes, at most, between few images and many."""
 ROWS = 4096
+SEED = 0
+"""Of random pictures."""
 CODE = "import resource, sys; from semisonic.cli import predict; code = predict(sys.argv[1:]); "
 CODE += "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
 LISTING = """
@@ -52,7 +54,7 @@ SCRIPT = Path(__file__).parents[1] / "launch" / "predict.py"
 
 
 def write_images(folder: Path, count: int) -> None:
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(SEED)
     for number in range(count):
         place = folder / f"{number // 1000:04}"
         if number % 1000 == 0:
@@ -149,7 +151,7 @@ def main() -> int:
         found = measure(args.run.absolute(), args.few, args.many, args.kills, args.names, Path(folder))
     print(json.dumps(found, indent=1))
     if args.out:
-        write_json(args.out, found)
+        store(args.out, found, [SEED])
     small = found["growth_mb"] < GROWTH and found["many"]["peak_mb"] + found["listing"]["peak_mb"] < LIMIT
     return 0 if found["equal"] and small else 1
 

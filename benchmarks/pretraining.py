@@ -225,10 +225,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         known = result.get("pretraining", about)["process"]  # what it cost when it was made here
         result["pretraining"] = {**about, "process": about["process"] or known}
         weights = without_head(trained, args.work / "weights")
-    result |= {
-        "command": " ".join(["python", "benchmarks/pretraining.py", *sys.argv[1:]]), "settings": asked,
-        "environment": measure.environment(torch.device("cpu")), **({"note": args.note} if args.note else {}),
-    }  # fmt: skip
+    result |= {"settings": asked, "environment": measure.environment(torch.device("cpu"))}
+    result |= {"note": args.note} if args.note else {}
     there = {(cell["arm"], cell["seed"]) for cell in result["cells"]}
     for seed in args.seeds:
         made: list[dict[str, Any]] = []
@@ -244,7 +242,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _write(path: Path, result: dict[str, Any], cells: list[dict[str, Any]]) -> None:
     result["cells"] += cells
     result["table"] = table(result["cells"])
-    measure.write_json(path, result)
+    measure.store(path, result, measure.seeds_of(result["cells"]))
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ from semisonic.schema import UserError
 from variants import Plan, configuration, images_per_step
 from without_dali import dali_is_installed
 
+COUNTED = "none: messages are counted, whatever is drawn"
 IMAGES = 2_000
 """Synthetic training images of a process on the CPU, where a dozen of them share the memory."""
 
@@ -252,8 +253,9 @@ def execute(args: argparse.Namespace, rest: Sequence[str], groups: dict[str, Gro
         report.show_projection(result, network_of(args), args.overlap, args.covered, console)
     if args.plot:
         report.plot(result, args.plot)
+        measure.store_beside(args.plot, first["environment"], [cfg.seed])
     if args.out:
-        measure.write_json(args.out, result)
+        measure.store(args.out, result, [cfg.seed])
 
 
 def count_only(args: argparse.Namespace, rest: Sequence[str], groups: dict[str, Group]) -> None:
@@ -277,7 +279,7 @@ def count_only(args: argparse.Namespace, rest: Sequence[str], groups: dict[str, 
                 groups.pop("count").close()
                 if args.out:  # each time: to compile a large network can take long
                     about = {"kind": "communication", "algorithm": args.algorithm}
-                    measure.write_json(args.out, {**about, **environment, "counts": found})
+                    measure.store(args.out, {**about, **environment, "counts": found}, COUNTED)
     report.show_counts(found, console)
 
 

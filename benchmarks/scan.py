@@ -28,10 +28,12 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from measure import describe, environment, exit_code, ratio, spread, write_json
+from measure import describe, environment, exit_code, ratio, spread, store
 from semisonic.schema import UserError
 
 CLASSES = 10
+SEED = 0
+"""Of random pictures."""
 BOUNDS = {"cold": 1.3, "warm": 1.05}
 """What this checkout may take at most, as a multiple of the other's time."""
 HERE, BESIDE = "this", "beside"
@@ -76,7 +78,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def write_images(folder: Path, files: int, side: int) -> None:
     """JPEG files of smooth random pictures, all different: most labeled, a tenth for the test."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(SEED)
     for number in range(files):
         part = "test" if number % 10 == 9 else "train"
         path = folder / part / f"class-{number // 10 % CLASSES}" / f"{number:06}.jpg"
@@ -158,7 +160,7 @@ def main(argv: Sequence[str]) -> int:
         found = run(args)
         show(found, Console())
         if args.out:
-            write_json(args.out, found)
+            store(args.out, found, [SEED])
 
     return exit_code(action)
 

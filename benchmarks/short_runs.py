@@ -168,7 +168,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 if rule not in known:
                     cells.append({"steps": steps, "seed": seed, "rule": rule, "images": args.images, **accuracy})
             if args.out:
-                measure.write_json(args.out, result)
+                measure.store(args.out, result, measure.seeds_of(result["cells"]))
     cells.sort(key=lambda entry: (entry["steps"], entry["seed"]))
     return result
 

@@ -25,10 +25,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from measure import Mistake, commit, describe, environment, exit_code, ratio, spread, write_json
+from measure import Mistake, commit, describe, environment, exit_code, ratio, spread, store
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ("--data", "digits", "--model", "small", "--device", "cpu", "--no-baseline", "--log.trackers", "none")
+SEED = 0
+"""Of every run."""
 HERE, TAKEN, AGAINST = "this", "this, trial taken", "against"
 WHOLE, REST = "whole process", "everything else"
 PHASES = ("imports", "configuration", "data", "trial step", "network", "pipelines", "first batch", "first step",
@@ -120,8 +122,8 @@ def started(checkout: Path, fields: Sequence[str], threads: int, place: Path, ca
     with tempfile.TemporaryDirectory(dir=place) as own:
         folder = Path(own)
         command = [
-            sys.executable, "-c", DRIVER, str(folder / "phases.json"), *fields, "--steps", "1", "--threads",
-            str(threads), "--out", str(folder / "run"),
+            sys.executable, "-c", DRIVER, str(folder / "phases.json"), *fields, "--steps", "1",
+            "--seed", str(SEED), "--threads", str(threads), "--out", str(folder / "run"),
         ]  # fmt: skip
         path = os.pathsep.join(str(checkout / part) for part in ("engine", "kernels"))
         variables = {"PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "XDG_CACHE_HOME": str(cache)}
@@ -198,7 +200,7 @@ def main(argv: Sequence[str]) -> int:
         found = run(args)
         show(found, Console())
         if args.out:
-            write_json(args.out, found)
+            store(args.out, found, [SEED])
 
     return exit_code(action)
 

@@ -324,12 +324,13 @@ def execute(args: argparse.Namespace, rest: Sequence[str], workers: dict[str, me
         shared = "; the loader's workers share its cores, which shows in all parts of (d)" if conventional else ""
         machine = found["hardware"] + (shared if found["device"] == "cpu" else "")
         breakdown.plot(result["breakdown_ms"], f"{title}\n{machine}", args.plot)
+        measure.store_beside(args.plot, found, [cfg.seed])
     if args.profile:
         profiled = ["engine", *(name for name in workers if name.startswith("conventional"))]
         result["operators_ms"] = {name: workers[name].measure("profile", 0.0)["operators"] for name in profiled}
         show_operators(result["operators_ms"], console)
     if args.out:
-        measure.write_json(args.out, result)
+        measure.store(args.out, result, [cfg.seed])
 
 
 def main(argv: Sequence[str]) -> int:

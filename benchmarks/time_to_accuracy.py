@@ -273,7 +273,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
         name = f"{cell['task']}, {cell['arm']}, {cell['recipe']}, seed {cell['seed']}"
         error = 100 * cell["errors"][-1] / cell["images"]
         console.print(f"{name}: {error:.2f} % after {cell['seconds'][-1]:.1f} s", highlight=False)
-        measure.write_json(args.out, result)
+        measure.store(args.out, result, measure.seeds_of(cells))
 
     make_all(wanted, args.processes, done)
     if args.choose:
@@ -281,7 +281,7 @@ def execute(args: argparse.Namespace) -> dict[str, Any]:
     else:
         found = {task: summary_of(cells, task, choices[task], args.seeds) for task in args.tasks}
         result["tasks"] = result.get("tasks", {}) | found
-    measure.write_json(args.out, result)
+    measure.store(args.out, result, measure.seeds_of(cells))
     return result
 
 

@@ -44,7 +44,7 @@ def execute(args: argparse.Namespace, rest: Sequence[str], workers: dict[str, me
     }
     show(result, console)
     if args.out:
-        measure.write_json(args.out, result)
+        measure.store(args.out, result, [cfg.seed])
 
 
 def start_workers(plans: dict[str, Plan], workers: dict[str, measure.Worker], say: Console) -> None:

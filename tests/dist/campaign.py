@@ -372,10 +372,11 @@ def main() -> int:
             kill_all(campaign, lines, options.kills, options.jobs, again="random" in options.only)
     import torch
 
-    from measure import environment
+    from measure import environment, with_origin
 
     found = report(lines)
-    options.out.write_text(text_of({"environment": environment(torch.device("cpu")), **found}))
+    stored = with_origin({"environment": environment(torch.device("cpu")), **found}, [options.seed])
+    options.out.write_text(text_of(stored))
     print({key: value for key, value in found.items() if not isinstance(value, list)})
     for problem in found["problems"]:
         print(problem, file=sys.stderr)

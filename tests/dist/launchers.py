@@ -25,6 +25,8 @@ from tests.support.processes import Start, processes_of, starting, wait_for  # n
 FIELDS = ("--device", "cpu", "--threads", "1", "--model", "small", "--batch.labeled", "8", "--batch.unlabeled-ratio", "2",
           "--no-baseline", "--steps", "100000", "--checkpoint.every", "10", "--eval.every", "100000", "--log.every", "50",
           "--log.trackers", "none")  # fmt: skip
+SEED = 0
+"""Of every run: the default of the field `seed`."""
 LIMIT = 30.0
 """Seconds after which nothing may run any more."""
 ACCELERATE = "accelerate launch --config_file launch/accelerate"
@@ -116,10 +118,11 @@ def main() -> int:
     if options.out:
         import torch
 
-        from measure import environment, write_json
+        from measure import environment, store
 
         found = {"environment": environment(torch.device("cpu")), "launchers ended": len(done), "bad": len(bad)}
-        write_json(options.out, {**found, "slowest, seconds": slowest, "limit, seconds": LIMIT, "cases": done})
+        found |= {"slowest, seconds": slowest, "limit, seconds": LIMIT, "cases": done}
+        store(options.out, found, [SEED])
     return 1 if bad else 0
 
 

@@ -169,9 +169,9 @@ def main() -> int:
     if options.out:
         import torch
 
-        from measure import environment, write_json
+        from measure import environment, store
 
-        write_json(options.out, {"environment": environment(torch.device("cpu")), **done})
+        store(options.out, {"environment": environment(torch.device("cpu")), **done}, [options.seed])
     return 0 if done["kills at random moments"] >= options.kills and not done["problems"] else 1
 
 

@@ -16,12 +16,15 @@ FILE = ROOT / "benchmarks" / "results" / "test-long.json"
 def record(config: pytest.Config, name: str, seconds: float, file: Path = FILE) -> None:
     """Replaces what the file holds under a name; other names stay. Called at the end of a session."""
     stored = json.loads(file.read_text()) if file.exists() else {}
-    file.write_text(json.dumps(stored | {name: outcome(config, seconds)}, indent=1) + "\n")
+    sys.path.append(str(ROOT / "benchmarks"))
+    from measure import store
+
+    found = outcome(config, seconds)
+    store(file, stored | {name: found, "environment": found["environment"]}, "none: tests are counted", name)
 
 
 def outcome(config: pytest.Config, seconds: float) -> dict[str, Any]:
     """How many tests ended how, in how many seconds, and the names of those that failed."""
-    sys.path.append(str(ROOT / "benchmarks"))
     from measure import environment
 
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
