@@ -7,33 +7,34 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
-import matplotlib
 import numpy as np
 import yaml
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from semisonic.compare.frozen_rows import FrozenRow, frozen_cells
 from semisonic.compare.jobs import label
-from semisonic.compare.rows import Row, cells, columns_of
-from semisonic.pages.pictures import Picture, data_uri
+from semisonic.compare.rows import Row, Run, cells, columns_of
+from semisonic.pages.drawings import DASHES as PIECES
+from semisonic.pages.drawings import SERIES, Drawing, Key, color_of
 from semisonic.pages.rendering import render
 from semisonic.reporting.output import lasting
-from semisonic.reporting.pictures import drawing, name_in_picture, saved
+from semisonic.reporting.pictures import drawing, inline, name_in_picture
 from semisonic.reporting.reporters import reason
+from semisonic.text import printable
 
-COLORS = (
-    "#000000", "#d62728", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#17becf", "#e377c2",
-    "#8c564b", "#bcbd22", "#00008b", "#7f7f7f", "#00e5a0", "#ff00ff", "#6b0f1a", "#c9a0dc",
-)  # fmt: skip
-DASHES = ("-", "--", ":", "-.")
+COLORS = tuple(light for light, _ in SERIES)
+"""Of the entries, as matplotlib is told; the page shows those of its own, light or dark."""
+DASHES = tuple(PIECES)
+SIZE = (4.5, 3.0)
+"""Inches of a plot of curves: on a phone it is as wide as the screen."""
 POINTS = 300
 """Points of a line, at most."""
-LEGEND = 8
-"""Font size in legends."""
-LONGEST = 60
-"""Letters of an entry there."""
+LONGEST = 24
+"""Letters of an entry beside an axis."""
 
 
 @dataclass(frozen=True)
@@ -94,43 +95,48 @@ def style(index: int) -> dict[str, Any]:
     return {"color": COLORS[index % len(COLORS)], "linestyle": DASHES[index // len(COLORS) % len(DASHES)]}
 
 
-def image(figure: Figure, text: str) -> Picture:
-    """A figure inside the page; the same figure is the same text."""
-    with matplotlib.rc_context({"svg.hashsalt": "semisonic"}):
-        return Picture(text, data_uri(saved(figure, "svg", metadata={"Date": None}), "svg"))
+def image(figure: Figure, text: str, legend: bool = False, captioned: bool = False) -> Drawing:
+    """A figure inside the page: see `semisonic.reporting.pictures.inline`."""
+    return inline(figure, text, legend, captioned)
 
 
 @drawing()
-def chart(title: str, unit: str, lines: dict[int, tuple[str, Line]], **axes_options: Any) -> Picture:
-    """Curves by place of their entry, with the legend beside them."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
+def chart(title: str, unit: str, lines: dict[int, tuple[str, Line]], **axes_options: Any) -> Drawing:
+    """Curves by place of their entry, with the legend above them."""
+    figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     for index, (name, line) in lines.items():
-        axes.plot(line.steps, line.mean, label=name_in_picture(name, LONGEST), linewidth=1.6, **style(index))
+        axes.plot(line.steps, line.mean, label=shown(name), linewidth=1.6, **style(index))
         if (line.high > line.low).any():
             alpha = 0.15 if len(lines) <= 6 else 0.07
             axes.fill_between(line.steps, line.low, line.high, color=style(index)["color"], alpha=alpha, linewidth=0)
-    axes.set(xlabel="step", ylabel=unit, title=title, **axes_options)
+    axes.set(xlabel="step", ylabel=unit, **axes_options)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.grid(alpha=0.25)
-    figure.legend(loc="outside right upper", fontsize=LEGEND, frameon=False)
-    return image(figure, title)
+    return image(figure, title, legend=True, captioned=True)
 
 
+def shown(name: str) -> str:
+    """A name as matplotlib takes it for a label: one that begins with an underscore would be left out."""
+    return f"\u200b{name}" if name.startswith("_") else printable(name)
+
+
+SHARE = {"ylim": (-2, 102), "yticks": range(0, 101, 20)}
+"""Axes of shares in percent, alike wherever they are compared: 0 to 100 %, and room for a line at an end."""
 CURVES: tuple[tuple[str, str, Value, dict[str, Any]], ...] = (
     ("Test accuracy of the EMA network", "%", scalar("test/top1"), {}),
-    (
-        "Coverage: unlabeled images whose pseudo-labels count", "%", scalar("train/coverage", 100),
-        {"ylim": (-2, 102)},
-    ),
-    ("Precision of the pseudo-labels that count", "%", scalar("train/pseudo_label_precision", 100), {}),
+    ("Coverage: unlabeled images whose pseudo-labels count", "%", scalar("train/coverage", 100), SHARE),
+    ("Precision of the pseudo-labels that count", "%", scalar("train/pseudo_label_precision", 100), SHARE),
     ("Threshold: mean over classes, band from the lowest to the highest", "", spread("train/threshold"), {}),
     ("Use of classes: entropy of the pseudo-labels that count; 1 = all alike", "", scalar("train/class_entropy"), {}),
 )  # fmt: skip
 THRESHOLDS = "Threshold of each class at the end, mean over seeds"
+CELL_TEXT = "#101010"
+"""Of text on pale cells, which stays dark on a dark page."""
 SHARES = "Use of classes at the end: share of the pseudo-labels that count, over an equal share"
 
 
-def plots(rows: Sequence[Row], place: dict[str, int]) -> list[Picture | str]:
+def plots(rows: Sequence[Row], place: dict[str, int]) -> list[Drawing | str]:
     """All plots of one number of labels; a line of text in place of one that failed."""
     series = {row.entry: [run.series() for run in row.runs] for row in rows}
     found = [drawn(curve[0], partial(curves, series, place, *curve)) for curve in CURVES]
@@ -139,7 +145,7 @@ def plots(rows: Sequence[Row], place: dict[str, int]) -> list[Picture | str]:
     return [picture for picture in found if picture is not None]
 
 
-def drawn(title: str, draw: Callable[[], Picture | None]) -> Picture | str | None:
+def drawn(title: str, draw: Callable[[], Drawing | None]) -> Drawing | str | None:
     """What `draw` returns, None where there is nothing to draw; a line in its place where it fails, as on stderr: a
     picture does not end a report."""
     try:
@@ -153,7 +159,7 @@ def drawn(title: str, draw: Callable[[], Picture | None]) -> Picture | str | Non
 def curves(
     series: dict[str, list[list[dict[str, Any]]]], place: dict[str, int], title: str, unit: str, value: Value,
     options: dict[str, Any],
-) -> Picture | None:  # fmt: skip
+) -> Drawing | None:  # fmt: skip
     found = {entry: collect(lines, value) for entry, lines in series.items()}
     lines = {place[entry]: (label(entry), line) for entry, line in found.items() if line is not None}
     return chart(title, unit, lines, **options) if lines else None
@@ -172,57 +178,78 @@ def last_vectors(series: dict[str, list[list[dict[str, Any]]]], name: str) -> di
 
 
 @drawing()
-def by_class(vectors: dict[str, np.ndarray], place: dict[str, int]) -> Picture | None:
+def by_class(vectors: dict[str, np.ndarray], place: dict[str, int]) -> Drawing | None:
     if not vectors:
         return None
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     for entry, vector in vectors.items():
         marker = "o" if len(vector) <= 100 else ""
+        name = shown(label(entry))
         axes.plot(
-            range(len(vector)),
-            vector,
-            marker=marker,
-            markersize=4,
-            linewidth=1,
-            label=name_in_picture(label(entry), LONGEST),
-            **style(place[entry]),
+            range(len(vector)), vector, marker=marker, markersize=3, linewidth=1, label=name, **style(place[entry])
         )
-    axes.set(xlabel="class", title=THRESHOLDS)
+    axes.set(xlabel="class")
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.grid(alpha=0.25)
-    figure.legend(loc="outside right upper", fontsize=LEGEND, frameon=False)
-    return image(figure, THRESHOLDS)
+    return image(figure, THRESHOLDS, legend=True, captioned=True)
 
 
 @drawing()
-def pseudo_labels(shares: dict[str, np.ndarray]) -> Picture | None:
+def pseudo_labels(shares: dict[str, np.ndarray]) -> Drawing | None:
     """A row an entry, a column a class: its part of the pseudo-labels that count, over an equal part."""
     shares = {entry: share / share.sum() for entry, share in shares.items() if share.any()}
     if not shares:
         return None
     names, matrix = list(shares), np.stack(list(shares.values()))
     matrix = matrix * matrix.shape[1]
-    figure = Figure(figsize=(9, 1.4 + 0.32 * len(names)), layout="constrained")
+    few = matrix.shape[1] <= 20
+    figure = Figure(
+        figsize=(max(SIZE[0], 2.2 + 0.42 * matrix.shape[1] * few), 1.3 + 0.3 * len(names)), layout="constrained"
+    )
     axes = figure.subplots()
-    picture = axes.imshow(matrix, cmap="RdBu", vmin=0, vmax=2, aspect="auto", interpolation="nearest")
-    axes.set_yticks(range(len(names)), [name_in_picture(label(name), LONGEST) for name in names], fontsize=LEGEND)
-    axes.set(xlabel="class", title=SHARES)
-    if matrix.shape[1] <= 20:
-        axes.set_xticks(range(matrix.shape[1]))
+    # Cells are shapes, so that they stay sharp; of very many, a picture, so that the page stays small.
+    picture = axes.pcolormesh(matrix, cmap="RdBu", vmin=0, vmax=2, rasterized=matrix.size > 2000)
+    axes.set_yticks(np.arange(len(names)) + 0.5, [name_in_picture(label(name), LONGEST) for name in names])
+    axes.invert_yaxis()
+    axes.set(xlabel="class")
+    if few:
+        axes.set_xticks(np.arange(matrix.shape[1]) + 0.5, [str(number) for number in range(matrix.shape[1])])
         for (row, column), value in np.ndenumerate(matrix):
-            color = "white" if abs(value - 1) > 0.7 else "black"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=color)
+            color = "white" if abs(value - 1) > 0.6 else CELL_TEXT
+            axes.text(column + 0.5, row + 0.5, f"{value:.2f}", ha="center", va="center", color=color)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.colorbar(picture, ax=axes, extend="max")
-    return image(figure, SHARES)
+    return image(figure, SHARES, captioned=True)
 
 
-RUN_COLUMNS = ("entry", "labels", "seed", "error %", "last-20 %", "raw %", "time", "images/s", "folder")
+RUN_COLUMNS = ("entry", "labels", "seed", "error %", "last-20 %", "raw %", "time", "images/s", "report", "folder")
+REPORT = "report.html"
+"""The page of a run, in its folder, which `semisonic report RUN` writes."""
+
+
+class Link(NamedTuple):
+    """Text that leads somewhere."""
+
+    text: str
+    address: str
+
+
+def has_report(run: Run) -> bool:
+    return (run.folder / REPORT).is_file()
+
+
+def address(run: Run, file: str = "") -> str:
+    """Of a run's folder or a file in it, from the page on."""
+    return quote(f"runs/{run.folder.name}/{file}")
 
 
 def page(
     rows: Sequence[Row], notes: Sequence[str], unfinished: dict[str, str], frozen: Sequence[FrozenRow] = ()
 ) -> str:  # fmt: skip
-    """The whole page. unfinished: by run, why it has no result. frozen: the baselines on frozen features."""
+    """The whole page, which lies beside the folder `runs`. unfinished: by name of a run's folder, why it has no result.
+    frozen: the baselines on frozen features."""
     place = {entry: index for index, entry in enumerate(dict.fromkeys(row.entry for row in rows))}
     first = rows[0].runs[0]
     parts = []
@@ -230,11 +257,12 @@ def page(
         here = [row for row in rows if row.labels == labels]
         count = len(columns_of(rows))
         results = [frozen_result(row, count) for row in frozen if row.labels == labels]
-        results += [result(row, style(place[row.entry])["color"], count) for row in here]
+        results += [result(row, place[row.entry], count) for row in here]
         parts.append({"labels": labels, "rows": results, "plots": plots(here, place)})
     return render(
         "compare/page.html.j2", data_name=first.cfg["data"]["name"], setting=_setting(first.cfg, first.summary or {}),
-        notes=notes, columns=[*columns_of(rows)[1:], "collapsed"], parts=parts, unfinished=sorted(unfinished.items()),
+        notes=notes, columns=columns_of(rows)[1:], collapsed=any(row.collapsed for row in rows), parts=parts,
+        unfinished=[(Link(name, quote(f"runs/{name}/")), why) for name, why in sorted(unfinished.items())],
         run_columns=RUN_COLUMNS, runs=run_lines(rows), settings=settings(rows),
     )  # fmt: skip
 
@@ -249,21 +277,24 @@ def _setting(cfg: dict[str, Any], summary: dict[str, Any]) -> str:
     )
 
 
-def result(row: Row, color: str, columns: int) -> dict[str, Any]:
+def result(row: Row, place: int, columns: int) -> dict[str, Any]:
     """A line of the table of results with so many columns, its cells without the number of labels and the entry."""
     _, name, *others = cells(row)[:columns]
     collapsed = f"{row.collapsed} of {len(row.runs)}" if row.collapsed else ""
-    return {"name": name, "color": color, "cells": [*others, collapsed], "better": row.better}
+    key = Key(name, color_of(place), PIECES[style(place)["linestyle"]])
+    links = [Link(str(run.seed), address(run, REPORT if has_report(run) else "")) for run in row.runs]
+    return {"name": name, "key": key, "cells": others, "collapsed": collapsed, "better": row.better, "runs": links}
 
 
 def frozen_result(row: FrozenRow, count: int) -> dict[str, Any]:
-    """The same of a baseline on frozen features, which has no curve and so no color."""
-    return {"name": row.name, "color": "none", "cells": [*frozen_cells(row)[2:count], ""], "better": row.better}
+    """The same of a baseline on frozen features, which has no curve and so no line."""
+    cells = frozen_cells(row)[2:count]
+    return {"name": row.name, "key": None, "cells": cells, "collapsed": "", "better": row.better, "runs": ()}
 
 
-def run_lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+def run_lines(rows: Sequence[Row]) -> list[tuple[str | Link, ...]]:
     """The table of runs, whose columns are `RUN_COLUMNS`."""
-    lines: list[tuple[str, ...]] = []
+    lines: list[tuple[str | Link, ...]] = []
     for row in rows:
         for run in row.runs:
             summary = run.summary or {}
@@ -271,7 +302,8 @@ def run_lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
             line = (
                 label(run.entry), run.labels, str(run.seed), f"{run.error:.2f}", median,
                 f"{100 - summary['test_top1_raw']:.2f}", f"{summary['wall_seconds']:.0f} s",
-                f"{summary['images_per_second']:,.0f}", run.folder.name,
+                f"{summary['images_per_second']:,.0f}",
+                Link("report", address(run, REPORT)) if has_report(run) else "", Link(run.folder.name, address(run)),
             )  # fmt: skip
             lines.append(line)
     return lines

@@ -11,6 +11,8 @@ from typing import Any
 
 from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound
 
+from semisonic.pages.drawings import SERIES
+
 TEMPLATES = "templates"
 """The folder of a room that holds its templates."""
 
@@ -28,6 +30,7 @@ def environment() -> Environment:
         loader=Rooms(), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, auto_reload=False,
     )  # fmt: skip
+    made.globals["SERIES"] = SERIES
     made.filters |= {"count": count, "percent": percent, "plural": plural}
     return made
 

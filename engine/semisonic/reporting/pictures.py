@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from semisonic.data.sets.own_pictures import SOFTWARE
+from semisonic.pages.drawings import ADAPTED, DASHES, Drawing, Key, drawing_of
 from semisonic.text import printable
 
 LITERAL: Any = {"text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False}
@@ -41,3 +42,31 @@ def saved(figure: Any, kind: str, **options: Any) -> bytes:
     signature = {"metadata": {"Software": SOFTWARE}} if kind == "png" else {}
     figure.savefig(content, format=kind, **signature, **options)
     return content.getvalue()
+
+
+def inline(figure: Any, alt: str, legend: bool = False, captioned: bool = False) -> Drawing:
+    """A figure inside of a page, in whose colors and letters it is shown; the same figure is the same text.
+
+    Draw it with at least 10 points of text, black for what is to have the page's color of text, and the colors of
+    `pages.drawings.SERIES`. legend: whether the labeled lines of its axes are named above it, where names have room
+    and are not cut. captioned: whether `alt` stands above it as its title, which wraps where the page is narrow.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "semisonic", "svg.fonttype": "none"}):
+        content = saved(figure, "svg", metadata={"Date": None}, transparent=True)
+    return drawing_of(content, alt, keys_of(figure) if legend else (), captioned)
+
+
+def keys_of(figure: Any) -> list[Key]:
+    """The legend of the lines of a figure, each name once."""
+    from matplotlib.colors import to_hex
+    from matplotlib.lines import Line2D
+
+    found: dict[str, Key] = {}
+    for axes in figure.axes:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            line = handle if isinstance(handle, Line2D) else handle[0]  # of error bars, the line between them
+            color = to_hex(line.get_color())
+            found.setdefault(name, Key(name, ADAPTED.get(color, color), DASHES.get(str(line.get_linestyle()), "none")))
+    return list(found.values())

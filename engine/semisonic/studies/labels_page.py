@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from semisonic.compare.page import image, style
-from semisonic.pages.pictures import Picture
+from semisonic.pages.drawings import Drawing
 from semisonic.pages.rendering import render
 from semisonic.reporting.pictures import drawing
 from semisonic.studies.points import Point, series_of
@@ -15,9 +15,9 @@ COLUMNS = ("labels", "a class", "images", "runs", "error %", "against the best")
 
 
 @drawing()
-def curves(points: Sequence[Point]) -> Picture:
+def curves(points: Sequence[Point]) -> Drawing:
     """Error against labels, with intervals over seeds."""
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
     axes = figure.subplots()
     shift = 0.985
     for index, ((algorithm, way), own) in enumerate(series_of(points).items()):
@@ -32,8 +32,8 @@ def curves(points: Sequence[Point]) -> Picture:
     axes.set_xticks(every, [f"{count:,}" for count in every], minor=False)
     axes.minorticks_off()
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
-    return image(figure, "Test error against the number of labels, with 95 % intervals over seeds")
+    title = "Test error against the number of labels, with 95 % intervals over seeds"
+    return image(figure, title, legend=True, captioned=True)
 
 
 def page(points: Sequence[Point], said: Sequence[str], classes: int) -> str:

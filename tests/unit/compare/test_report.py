@@ -4,6 +4,7 @@ import csv
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from rich.console import Console
@@ -14,17 +15,26 @@ from tests.support.comparisons import fabricate, job
 
 
 class Resources(HTMLParser):
-    """What a page would load, and the depth of its tags."""
+    """What a page would load, where it leads to, and the depth of its tags."""
 
     def __init__(self) -> None:
         super().__init__()
         self.loads: list[str] = []
+        self.links: list[str] = []
+        self.plots = 0
         self.open: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.loads += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        addresses = [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        (self.links if tag == "a" else self.loads).extend(addresses)
+        self.plots += ("role", "img") in attrs
         if tag not in ("img", "meta", "br", "link"):
             self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in ("img", "meta", "br", "link"):
+            self.handle_endtag(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -38,8 +48,9 @@ def test_the_report_is_one_page_and_two_tables(comparison: Path, capfd: pytest.C
     content = (comparison / "compare.html").read_text()
     parsed = Resources()
     parsed.feed(content)
-    assert not parsed.open and len(parsed.loads) == 7  # five curves, thresholds by class, use of classes
-    assert all(source.startswith("data:image/svg+xml;base64,") for source in parsed.loads)
+    assert not parsed.open and parsed.plots == 7  # five curves, thresholds by class, use of classes
+    assert all(source.startswith(("#", "data:image/png;base64,")) for source in parsed.loads)
+    assert len(parsed.links) == 7 + 7 + 1 and all((comparison / unquote(link)).is_dir() for link in parsed.links)
     assert "<no image>" not in content and "&lt;no image&gt;" in content and "fixmatch (threshold=0.5)" in content
     for word in (
         "Test accuracy",

@@ -47,7 +47,7 @@ def test_any_entry_can_be_drawn():
             by_class(vectors, dict.fromkeys(vectors, 0)),
             pseudo_labels(vectors),
         ):
-            assert drawn is not None and drawn.uri.startswith("data:image/svg+xml;base64,")
+            assert drawn is not None and drawn.svg.startswith("<svg ") and "<script" not in drawn.svg
 
 
 def test_a_name_is_one_line_and_short():
