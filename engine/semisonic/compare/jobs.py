@@ -6,6 +6,7 @@ number of labels and seed is a **job**, a normal run in OUT/runs/ENTRY-LABELS-se
 
 import argparse
 import os
+import pickle
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,16 @@ class Job:
     @property
     def folder(self) -> Path:
         return self.cfg.run_folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = (self.entry, self.labels, self.seed, self.argv, self.cfg)
+        return _arrived, (plugin_files(self.argv), pickle.dumps(fields))
+
+
+def _arrived(plugins: Sequence[str], fields: bytes) -> Job:
+    """A job in another process, which has run none of its plug-ins: the configuration may be of classes of theirs."""
+    load_plugins(plugins)
+    return Job(*pickle.loads(fields))
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
 """The jobs of a comparison: what its command line asks for, and what is to be done with each folder."""
 
+import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.compare.jobs import (
     Entry,
     flatten,
@@ -16,8 +19,29 @@ from semisonic.compare.jobs import (
     parse_folder,
     state_of,
 )
+from semisonic.plugins import load_plugins
 from semisonic.schema import UserError
 from tests.support.comparisons import fabricate, job
+from tests.support.registries import restored
+
+MINE = '''"""A method of a plug-in's own."""
+from typing import Literal
+
+from semisonic import register
+from semisonic.algorithms.supervised import Supervised, SupervisedConfig
+
+
+class MineConfig(SupervisedConfig):
+    name: Literal["mine"] = "mine"
+    lead: int = 3
+
+
+class Mine(Supervised):
+    Config = MineConfig
+
+
+register.algorithm("mine", Mine)
+'''
 
 
 def mistakes(*argv: str) -> list[str]:
@@ -156,3 +180,18 @@ def test_other_settings_are_refused_for_a_folder(tmp_path: Path):
     (tmp_path / "runs" / "supervised-all-seed0").mkdir()
     (tmp_path / "runs" / "supervised-all-seed0" / "notes.txt").write_text("mine")
     assert "is not empty" in mistakes("--algorithms", "supervised", "--labels", "all", "--out", str(tmp_path))[0]
+
+
+def test_a_job_arrives_in_a_process_that_has_run_none_of_its_plug_ins(tmp_path: Path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(MINE)
+    with restored():
+        load_plugins([plugin])
+        made = job(tmp_path / "out", f"--plugin={plugin}", entry="mine")
+        sent = pickle.dumps(made)
+    del sys.modules[type(made.cfg.algorithm).__module__]
+    with restored():
+        assert "mine" not in ALGORITHMS
+        arrived = pickle.loads(sent)
+        assert "mine" in ALGORITHMS and arrived.cfg.algorithm.lead == 3
+        assert (arrived.argv, arrived.folder, arrived.cfg.dump()) == (made.argv, made.folder, made.cfg.dump())
