@@ -20,6 +20,7 @@ Their errors are medians of the last 20 checkpoints; a run here reports its last
 Shape suffixes: B labeled batch, U unlabeled batch, K views, N = B + KU all images, C classes.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -108,7 +109,10 @@ class MixMatch(Algorithm):
     @torch.no_grad()
     def guess(self, batch: Batch) -> Tensor:
         """The mean prediction over the K views of an unlabeled image: [U, C]."""
-        views = self.look(*self.unlabeled_views(batch), track=False)
+        return self.guess_of(self.look(*self.unlabeled_views(batch), track=False))
+
+    def guess_of(self, views: Sequence[Seen]) -> Tensor:
+        """The mean prediction over views of the same images."""
         return torch.stack([soft_labels(self.guessed_logits(seen)) for seen in views]).mean(0)
 
     def mixed(self, batch: Batch, target_UC: Tensor, kept_U: Tensor | None = None) -> tuple[Seen, Tensor, Seen, Tensor]:
