@@ -1,4 +1,4 @@
-"""The commands of docs/use/clusters.md, as written there, with ranks on the CPU in place of GPUs."""
+"""The commands of docs/use/clusters/, as written there, with ranks on the CPU in place of GPUs."""
 
 import json
 import os
@@ -169,13 +169,14 @@ RUN_BY = {
     "torchrun --standalone --nproc_per_node N --max-restarts N launch/train.py": "test_elastic.test_a_killed_rank_is_started_again_and_leaves_no_trace",
     "sbatch --nodes N --gpus-per-node N launch/slurm/train.sbatch runs/first --data cifar10": "test_slurm.test_preempted_queued_again_resumed_finished",
 }
-"""The page's commands, whatever their numbers and addresses, and the test that runs each."""
+"""The pages' commands, whatever their numbers and addresses, and the test that runs each."""
+BLOCKS = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_every_command_of_the_page_has_its_test():
-    section = (ROOT / "docs" / "clusters.md").read_text().partition("\n## Launching\n")[2]
-    block = section.partition("```bash\n")[2].partition("```")[0].replace("\\\n", " ")
-    commands = [" ".join(shlex.split(line, comments=True)) for line in block.splitlines()]
+def test_every_command_of_the_pages_has_its_test():
+    pages = (ROOT / "docs" / "use" / "clusters").glob("*.md")
+    blocks = [block.replace("\\\n", " ") for page in pages for block in BLOCKS.findall(page.read_text())]
+    commands = [" ".join(shlex.split(line, comments=True)) for block in blocks for line in block.splitlines()]
     found = {re.sub(r"\bNODE\d+\b", "HOST", re.sub(r"(?<=[ :])\d+\b", "N", command)) for command in commands if command}
     assert found == RUN_BY.keys()
     for name in RUN_BY.values():
