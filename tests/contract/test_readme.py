@@ -19,11 +19,11 @@ FOLDERS = "launch|engine|kernels|benchmarks|docs|tests"
 LAUNCHERS = {
     "config_file", "machine_rank", "main_process_ip", "main_process_port", "max-restarts", "max_restarts", "nnodes",
     "nodes", "gpus-per-node", "nproc_per_node", "num_machines", "num_processes", "rdzv-backend", "rdzv-endpoint",
-    "rdzv-id", "shutdown-timeout", "standalone",
+    "rdzv-id", "shutdown-timeout", "standalone", "time", "partition", "account",
 }  # fmt: skip
 """Options of torchrun, accelerate and sbatch."""
 FIELDS = {name for algorithm in ALGORITHMS for name, *_ in describe_fields(algorithm)}
-FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def named(pattern: str) -> list[tuple[str, str]]:
