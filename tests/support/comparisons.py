@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
-from semisonic.compare.jobs import Entry, Job, make_jobs
+from rich.console import Console
+
+from semisonic.compare.jobs import Entry, Job, make_jobs, parse_entries
+from semisonic.compare.report import write_report
 
 
 def job(folder: Path, *fields: str, entry: str = "supervised") -> Job:
@@ -40,3 +43,25 @@ def lines(top1: float, pseudo_labels: bool, classes: int = 4) -> list[dict]:
             {"step": step, "test/top1": top1 - 30 + step},
         ]
     return result
+
+
+def compared(folder: Path, names: tuple[str, ...] = ("supervised", "fixmatch", "fixmatch:threshold=0.5")) -> Path:
+    """A comparison of two seeds of each entry, and a run that failed; returns its page."""
+    for place, name in enumerate(names):
+        entry = parse_entries(name)[0][0]
+        fields = tuple(f"--{field}={value}" for field, value in entry.fields.items())
+        for seed in range(2):
+            argv = (f"--algorithm={entry.algorithm}", "--no-baseline", "--data.labels=40", *fields)
+            made = make_jobs([(entry, "40", seed, argv)], folder, 1)[0]
+            used = {"coverage": 0.75, "pseudo_label_precision": 0.9, "collapsed_classes": ["3"] if seed else []}
+            more = {"pseudo_labels": used} if entry.algorithm != "supervised" else {}
+            top1 = 80.0 + 4 * place + seed
+            fabricate(made, top1=top1, lines=lines(top1, bool(more), classes=10), **more)
+    (made.folder / "report.html").touch()
+    failed = make_jobs(
+        [(parse_entries(names[0])[0][0], "40", 7, ("--algorithm=supervised", "--no-baseline"))], folder, 1
+    )
+    fabricate(failed[0], status="failed", code=2, reason="<no image>")
+    written = write_report(folder, names, Console(quiet=True), {})
+    assert written is not None
+    return written

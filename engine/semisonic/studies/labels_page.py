@@ -17,7 +17,7 @@ COLUMNS = ("labels", "a class", "images", "runs", "error %", "against the best")
 @drawing()
 def curves(points: Sequence[Point]) -> Drawing:
     """Error against labels, with intervals over seeds."""
-    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
+    figure = Figure(figsize=(4.5, 3.2), layout="constrained")
     axes = figure.subplots()
     shift = 0.985
     for index, ((algorithm, way), own) in enumerate(series_of(points).items()):

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from semisonic.daily.report.model import Day
 from semisonic.daily.report.words import interval, percent
 
-WIDTH, HEIGHT = 420.0, 210.0
-LEFT, RIGHT, TOP, BOTTOM = 44.0, 8.0, 10.0, 30.0
+WIDTH, HEIGHT = 360.0, 190.0
+"""About as many as pixels of the page: text keeps its size."""
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 8.0, 10.0, 30.0
 SCALES = ((0.9, 0.02), (0.8, 0.05), (0.5, 0.1), (0.0, 0.25))
 """Where a scale of shares may begin, and its steps."""
 SHOWN = 60
