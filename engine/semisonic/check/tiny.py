@@ -66,37 +66,39 @@ def batch(**changes: object) -> Batch:
     return Batch(**(values | changes))
 
 
-def batch_for(algorithm: Algorithm, seed: int = 0) -> Batch:
-    """Exactly the streams, views and draws that the algorithm asked for; nothing else is there to be read."""
-    views, full = algorithm.inputs, batch()
-    labeled = {name: images(LABELED, seed + k) for k, name in enumerate(views.labeled)}
-    unlabeled = {name: images(UNLABELED, seed + 50 + k) for k, name in enumerate(views.unlabeled)}
+def batch_for(algorithm: Algorithm, seed: int = 0, size_x: int = LABELED, size_u: int = UNLABELED) -> Batch:
+    """Exactly the streams, views and draws that the algorithm asked for; nothing else is there to be read.
+
+    size_x, size_u: labeled and unlabeled images, where there are any.
+    """
+    views = algorithm.inputs
+    labeled = {name: images(size_x, seed + k) for k, name in enumerate(views.labeled)}
+    unlabeled = {name: images(size_u, seed + 50 + k) for k, name in enumerate(views.unlabeled)}
     bits = torch.Generator().manual_seed(seed)
-    none = torch.empty(0, dtype=torch.int64)
+    row_B, row_U = torch.arange(size_x if labeled else 0), torch.arange(size_u if unlabeled else 0)
     return Batch(
-        x=labeled, y=full.y if labeled else none, x_index=full.x_index if labeled else none,
-        u=unlabeled, u_index=full.u_index if unlabeled else none, u_true=full.u_true if unlabeled else none,
-        u_key=torch.arange(UNLABELED if unlabeled else 0) + seed, params=params_for(views, seed),
-        draws={name: torch.rand(UNLABELED, width, generator=bits) for name, width in views.draws.items()}
-        | {name: torch.rand(LABELED, width, generator=bits) for name, width in views.labeled_draws.items()},
-        streams={name: samples(stream, seed) for name, stream in views.streams.items()},
+        x=labeled, y=row_B % CLASSES, x_index=row_B, u=unlabeled, u_index=row_U, u_true=row_U % CLASSES,
+        u_key=row_U + seed, params=params_for(views, seed, size_x, size_u),
+        draws={name: torch.rand(size_u, width, generator=bits) for name, width in views.draws.items()}
+        | {name: torch.rand(size_x, width, generator=bits) for name, width in views.labeled_draws.items()},
+        streams={name: samples(stream, seed, size_x) for name, stream in views.streams.items()},
     )  # fmt: skip
 
 
-def samples(stream: OwnStream, seed: int) -> Samples:
-    """What a step reads of an add-on's own stream."""
-    bits, count = torch.Generator().manual_seed(seed), stream.size(LABELED)
+def samples(stream: OwnStream, seed: int, size_x: int = LABELED) -> Samples:
+    """What a step of so many labeled images reads of an add-on's own stream."""
+    bits, count = torch.Generator().manual_seed(seed), stream.size(size_x)
     views = {name: images(count, seed + 70 + k) for k, name in enumerate(stream.views)}
     draws = {name: torch.rand(count, width, generator=bits) for name, width in stream.draws.items()}
     return Samples(views, torch.arange(count) % CLASSES, torch.arange(count) % 8, draws)
 
 
-def params_for(views: Views, seed: int) -> dict[str, dict[str, Tensor]]:
+def params_for(views: Views, seed: int, size_x: int = LABELED, size_u: int = UNLABELED) -> dict[str, dict[str, Tensor]]:
     """Augmentation parameters of the views whose parameters a loss reads, drawn at random."""
     geometry, bits = Geometry(size=SIZE, pad=1, flip=False, fill=(0, 0, 0)), np.random.default_rng(seed)
     params = {}
     for name in views.params:
-        spec, count = (views.labeled[name], LABELED) if name in views.labeled else (views.unlabeled[name], UNLABELED)
+        spec, count = (views.labeled[name], size_x) if name in views.labeled else (views.unlabeled[name], size_u)
         view = build_view(spec, geometry, operations="kernel")
         drawn = view.params(bits.random((count, view.uniforms)), None)
         params[name] = {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in drawn.items()}
