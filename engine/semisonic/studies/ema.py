@@ -24,8 +24,8 @@ STUDY = Study(
         evaluated("FixMatch", FIX),
         evaluated("Mean Teacher", MEAN),
         Factor(DECAY, "FixMatch", FIX, "0.99", {"0.9": f"{FIX}:ema.decay=0.9", "0.999": f"{FIX}:{SLOW}"},
-               note="With the start-up tf the decay is at most 0.978 at step 400, so that 0.99 and 0.999 are the same in "
-               "a run of 400 steps."),
+               note="With the start-up tf the decay is at most 0.978 at step 400, so that 0.99 and 0.999 are the same "
+               "in a run of 400 steps."),
         Factor(DECAY, "Mean Teacher", MEAN, "0.99", {"0.9": f"{MEAN}:ema.decay=0.9"}),
         Factor(START, "FixMatch", FIX, "tf", {"mean_teacher": f"{FIX}:ema.start_up=mean_teacher",
                                               "none": f"{FIX}:{NONE}"}, few=("none",)),
@@ -41,5 +41,5 @@ STUDY = Study(
         "A start-up limits the decay at update t: tf to (1+t)/(10+t), mean_teacher to t/(t+1), none does not.",
         "An average that guesses sees the network's batch, in training mode. It moves no running statistics.",
     ),
-    plugin=Path(__file__).with_name("taught.py"),
+    plugin=Path(__file__).with_name("taught_plugin.py"),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from semisonic.compare.page import COLORS, image
-from semisonic.pages.pictures import Picture
+from semisonic.pages.drawings import Drawing
 from semisonic.pages.rendering import render
 from semisonic.reporting.pictures import drawing, name_in_picture
 from semisonic.studies.declaration import Factor, Study
@@ -18,9 +18,9 @@ LONGEST = 44
 
 
 @drawing()
-def errors(factor: Factor, found: Mapping[str, Result]) -> Picture:
+def errors(factor: Factor, found: Mapping[str, Result]) -> Drawing:
     """A line a setting: the errors of its seeds, their mean and its interval. found: by what the setting has."""
-    figure = Figure(figsize=(9, 0.9 + 0.36 * len(found)), layout="constrained")
+    figure = Figure(figsize=(6.5, 0.9 + 0.33 * len(found)), layout="constrained")
     axes = figure.subplots()
     for place, (name, result) in enumerate(found.items()):
         if result.error is None:

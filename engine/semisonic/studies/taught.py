@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from semisonic import register
 from semisonic.algorithms.fixmatch import FixMatch, FixMatchConfig
 from semisonic.algorithms.mixmatch import MixMatch, MixMatchConfig
 from semisonic.contract import Batch, Seen
@@ -45,7 +44,3 @@ class TaughtFixMatch(FixMatch):
             views = (batch.x[self.cfg.labeled_view], batch.u["weak"], batch.u["strong"])
             weak = self.look(*views, module="ema")[1]
         return x, weak, strong
-
-
-register.algorithm("taught-mixmatch", TaughtMixMatch)
-register.algorithm("taught-fixmatch", TaughtFixMatch)
