@@ -58,7 +58,12 @@ test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest --slow -m slow $(SHARING)
 	$(BIN)/python -m pytest --slow -m slow $(ALONE)
 
-test-long: $(VENV)/.ready
+# The packages of the extra are for these tests alone.
+$(VENV)/.trackers: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --editable '.[trackers]'
+	touch $@
+
+test-long: $(VENV)/.trackers
 	$(BIN)/python -m pytest --long -m long --record "make test-long" tests
 	$(MAKE) test-oldest
 

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+TRIED = ("wandb", "mlflow", "trackio")
+"""What the extra `trackers` installs."""
+
 
 def tracker_problems(names: Sequence[str]) -> list[str]:
     """What is wrong with `log.trackers`, one line each: an unknown name, or a package that is not installed."""
@@ -18,5 +21,6 @@ def tracker_problems(names: Sequence[str]) -> list[str]:
         if name not in known:
             problems.append(f"log.trackers: {name} is unknown; any of {', '.join(known)}")
         elif name not in available:
-            problems.append(f"log.trackers: the package of {name} is not installed; install it or leave {name} out")
+            how = "pip install 'semisonic[trackers]'" if name in TRIED else f"install the package of {name}"
+            problems.append(f"log.trackers: {name} is not installed; {how}, or leave {name} out")
     return problems

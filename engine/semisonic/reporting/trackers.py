@@ -19,6 +19,7 @@ from semisonic.records import schemas
 from semisonic.records.reading import read_text
 from semisonic.reporting.metrics_file import EVAL, lines_of, parse
 from semisonic.reporting.reporters import Reporters
+from semisonic.reporting.tracker_kinds import PROJECT, Place, kind_of
 from semisonic.schema import UserError
 from semisonic.text import dump_json, printable
 
@@ -58,7 +59,7 @@ class Tracker:
         self.trackers: dict[str, Any] = {}
         """Those of Accelerate that have begun, on the main process."""
         for name in cfg.log.trackers if accelerator.is_main_process else ():
-            self.reporters.attempt(name, step, partial(self._begin, name, cfg, folder / "trackers", step))
+            self.reporters.attempt(name, step, partial(self._begin, name, Place(folder, step, flat(cfg))))
         # Unbuffered: a line is with the system when it is logged, whatever happens to the process.
         self.file = self.path.open("ab", buffering=0) if accelerator.is_main_process else None
 
@@ -68,14 +69,15 @@ class Tracker:
         if self.file:
             append(self.file, dump_json({"step": step, "time": round(time.time(), 3), **metrics}) + "\n")
 
-    def _begin(self, name: str, cfg: RunConfig, folder: Path, step: int) -> None:
+    def _begin(self, name: str, place: Place) -> None:
         # One Accelerator serves the baseline and the main run: each has trackers and a folder of its own.
-        accelerator = self.accelerator
+        accelerator, kind = self.accelerator, kind_of(name)
         accelerator.trackers, accelerator.log_with = [], [name]
-        accelerator.project_configuration.logging_dir = str(folder)
-        options = {"tensorboard": {"purge_step": step + 1}} if name == "tensorboard" else {}
-        accelerator.init_trackers("semisonic", config=flat(cfg), init_kwargs=options)
+        accelerator.project_configuration.logging_dir = str(place.folder)
+        config = dict(place.config) if kind.stores_configuration else None
+        accelerator.init_trackers(PROJECT, config=config, init_kwargs={name: kind.options(place)})
         (self.trackers[name],) = accelerator.trackers
+        kind.begun(self.trackers[name], place)
 
     def send(self, step: int, metrics: dict[str, Any]) -> None:
         """The scalars, and vectors as scalars, to the trackers, when the reporters report next."""
@@ -88,6 +90,12 @@ class Tracker:
         if self.ours():
             tracker.log(values, step=step)
 
+    def picture(self, name: str, path: Path, step: int) -> None:
+        """A PNG that the run has written, to the trackers, under a name such as test/confusion."""
+        for tracker_name, tracker in self.trackers.items():
+            show = partial(kind_of(tracker_name).picture, tracker, name, path, step)
+            self.reporters.attempt(tracker_name, step, show)
+
     def close(self) -> None:
         if self.file:
             self.file.close()
@@ -99,20 +107,32 @@ class Tracker:
 def scalars(metrics: dict[str, Any], classes: Sequence[str]) -> dict[str, float]:
     """What trackers can take: numbers, and of a vector its extremes and, up to 100 of them, its entries by class.
 
-    `train/class_share` [C] becomes train/class_share_min, train/class_share_max and class_share/CLASS.
+    Every tag is SECTION/NAME. `train/class_share` [C] becomes train/class_share_min, train/class_share_max and
+    train_class_share/CLASS.
     """
     result: dict[str, float] = {}
     for name, value in metrics.items():
+        name = tag(name)
         if isinstance(value, int | float):
             result[name] = value
         elif isinstance(value, list) and (known := [v for v in value if isinstance(v, int | float) and v == v]):
             result |= {f"{name}_min": min(known), f"{name}_max": max(known)}
             if len(value) <= PER_CLASS:
-                leaf = name.rpartition("/")[2]
+                group = name.replace("/", "_")
                 labels = classes if len(classes) == len(value) else [""] * len(value)
                 entries = zip(map(_label, range(len(value)), labels), value, strict=True)
-                result |= {f"{leaf}/{label}": entry for label, entry in entries if entry is not None and entry == entry}
+                result |= {
+                    f"{group}/{label}": entry for label, entry in entries if entry is not None and entry == entry
+                }
     return result
+
+
+def tag(name: str) -> str:
+    """What trackers call a figure of metrics.jsonl, SECTION/NAME: learning rates are of training, and what has no
+    section tells of speed."""
+    if re.split("[/_]", name)[0] == "lr":
+        return f"train/{name.replace('/', '_')}"
+    return name if "/" in name else f"speed/{name}"
 
 
 def _label(index: int, name: str) -> str:

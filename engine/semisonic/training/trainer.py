@@ -155,7 +155,7 @@ class Trainer:
             self.activity.enter(Phase.FINISHING, self.step)
             reach("finish")
             if self.step == cfg.steps:
-                self.draw(reporters)
+                self.draw(reporters, tracker)
             on_main(self.accelerator, self.write_label_tables)
         for line in reporters.summary():
             console.print(line)
@@ -174,7 +174,7 @@ class Trainer:
             console.print(note)
         return tracker, pseudo_labels
 
-    def draw(self, reporters: Reporters) -> None:
+    def draw(self, reporters: Reporters, tracker: Tracker) -> None:
         """The picture of the last evaluation, which a run that was killed before it takes once more; by all ranks."""
         if not self.evaluated:
             return
@@ -186,8 +186,8 @@ class Trainer:
             self.checkpoint_writer.check()
             save_confusion(path, confusion, self.data.classes, IMAGES[which])
 
-        if self.rank.is_main:
-            reporters.attempt_again(path.name, self.step, save)
+        if self.rank.is_main and reporters.attempt_again(path.name, self.step, save):
+            tracker.picture(f"{which}/confusion", path, self.step)
 
     def write_label_tables(self) -> None:
         """Writes what add-ons know of the labeled images. One process may call it."""

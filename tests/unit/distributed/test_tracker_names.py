@@ -8,4 +8,4 @@ def test_trackers_are_those_of_accelerate():
     (unknown,) = tracker_problems(("tensorboard", "tensorbord"))
     assert unknown.startswith("log.trackers: tensorbord is unknown; any of ") and "wandb" in unknown
     (missing,) = tracker_problems(("comet_ml",))
-    assert missing == "log.trackers: the package of comet_ml is not installed; install it or leave comet_ml out"
+    assert missing == "log.trackers: comet_ml is not installed; install the package of comet_ml, or leave comet_ml out"

@@ -59,6 +59,14 @@ def test_evaluations_that_a_file_of_metrics_has_lost_come_from_the_history(tmp_p
     assert write_missing(path, history) == 3 and len(path.read_text().splitlines()) == 3
 
 
+def test_every_tag_has_a_section():
+    figures = {"lr": 0.1, "lr/teacher": 0.2, "lr_smallest/teacher": 0.3, "images_per_second": 4.0, "test_raw/top1": 5.0}
+    assert scalars(figures, ["a"]) == {
+        "train/lr": 0.1, "train/lr_teacher": 0.2, "train/lr_smallest_teacher": 0.3, "speed/images_per_second": 4.0,
+        "test_raw/top1": 5.0,
+    }  # fmt: skip
+
+
 def test_trackers_get_every_class_of_few_and_the_extremes_of_many():
     figures = {
         "train/loss": 1.0,
@@ -68,18 +76,23 @@ def test_trackers_get_every_class_of_few_and_the_extremes_of_many():
     }
     assert scalars(figures, ["red fox", "b/c"]) == {
         "train/loss": 1.0, "train/class_share_min": 0.1, "train/class_share_max": 0.4,
-        "class_share/0 red fox": 0.1, "class_share/1 b_c": 0.4,
-        "test/per_class_min": 50.0, "test/per_class_max": 50.0, "per_class/0 red fox": 50.0,
+        "train_class_share/0 red fox": 0.1, "train_class_share/1 b_c": 0.4,
+        "test/per_class_min": 50.0, "test/per_class_max": 50.0, "test_per_class/0 red fox": 50.0,
     }  # fmt: skip
     odd = ["\n" * 3, "a/../b", "\udcff", "n" * 10**5]
     names = scalars({"test/per_class": [1.0] * 4}, odd).keys() - {"test/per_class_min", "test/per_class_max"}
-    assert names == {"per_class/0 _", "per_class/1 a_.._b", "per_class/2 _", f"per_class/3 {'n' * 80}"}
+    assert names == {
+        "test_per_class/0 _",
+        "test_per_class/1 a_.._b",
+        "test_per_class/2 _",
+        f"test_per_class/3 {'n' * 80}",
+    }
     many = [index / 1000 for index in range(1000)]
     assert scalars({"train/class_share": many}, [str(k) for k in range(1000)]) == {
         "train/class_share_min": 0.0,
         "train/class_share_max": 0.999,
     }
     assert scalars({"train/threshold": [0.1, 0.2]}, [str(k) for k in range(10)]).keys() >= {
-        "threshold/0",
-        "threshold/1",
+        "train_threshold/0",
+        "train_threshold/1",
     }
