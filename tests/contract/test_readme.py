@@ -19,9 +19,9 @@ FOLDERS = "launch|engine|kernels|benchmarks|docs|tests"
 LAUNCHERS = {
     "config_file", "machine_rank", "main_process_ip", "main_process_port", "max-restarts", "max_restarts", "nnodes",
     "nodes", "gpus-per-node", "nproc_per_node", "num_machines", "num_processes", "rdzv-backend", "rdzv-endpoint",
-    "rdzv-id", "shutdown-timeout", "standalone", "time", "partition", "account",
+    "rdzv-id", "shutdown-timeout", "standalone", "time", "partition", "account", "logdir", "backend-store-uri",
 }  # fmt: skip
-"""Options of torchrun, accelerate and sbatch."""
+"""Options of torchrun, accelerate, sbatch, tensorboard and mlflow."""
 FIELDS = {name for algorithm in ALGORITHMS for name, *_ in describe_fields(algorithm)}
 FENCED = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
