@@ -1,11 +1,8 @@
 """What somebody has who installs the wheel, outside of any checkout: the command, and training from Python."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
-import sys
-import sysconfig
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import ROOT
+from tests.support.wheel import build, install
 
 Shell = Callable[..., str]
 
@@ -61,35 +59,9 @@ print("done", semisonic.__file__)
 """
 
 
-PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-
-
-def build(source: Path, folder: Path) -> Path:
-    """The wheel of a tree of the project, made in a folder; skips where nothing can build one."""
-    own_backend = importlib.util.find_spec("hatchling") is not None
-    isolation = ["--no-build-isolation"] if own_backend else []
-    built = subprocess.run(
-        [*PIP, "wheel", str(source), "--no-deps", *isolation, "-w", str(folder)], capture_output=True, text=True
-    )
-    if built.returncode and not own_backend and "hatchling" in built.stderr:
-        pytest.skip("the wheel's build backend, hatchling, is neither installed nor to be had")
-    assert built.returncode == 0, built.stderr
-    (wheel,) = folder.glob("semisonic-*.whl")
-    return wheel
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the wheel, and beside it what this one has, but not what is installed as editable."""
-    folder = tmp_path_factory.mktemp("wheel")
-    wheel = build(ROOT, folder)
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    # A line of a .pth file is a place to look in; .pth files in that place, of editable packages, do not count.
-    (folder / "venv/lib" / version / "site-packages/here.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    interpreter = ["--python", str(folder / "venv/bin/python")]
-    subprocess.run([*PIP, *interpreter, "install", "--no-deps", "--no-index", str(wheel)], check=True)
-    return folder / "venv/bin"
+    return install(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture

@@ -1,0 +1,86 @@
+"""The site as a reader follows it: blocks of code in order, with the installed wheel, in an empty folder.
+
+`docs/start` is one path, whose pages follow each other in one folder, with the pages on code of one's own at its end; any other
+page stands for itself. Blocks before the first long one of a path are run by `make test-all`, whole paths with a long one by
+`make test-long`.
+"""
+
+import re
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.support.blocks import DOCS, GIVEN, Block, Reader, blocks_of, quick_part, toctree
+from tests.support.processes import ROOT
+from tests.support.wheel import environment, install
+
+START = [f"start/{name}.md" for name in ("index", *toctree(DOCS / "start" / "index.md"))]
+PATHS = {"start": START} | {
+    name: [name]
+    for name in sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+    if not name.startswith("start/")
+}
+"""Pages that are read one after the other in one folder."""
+BLOCKS: dict[str, list[Block]] = {
+    path: [block for page in pages for block in blocks_of(DOCS / page)] for path, pages in PATHS.items()
+}
+LONG = [path for path, blocks in BLOCKS.items() if any(block.run and block.long for block in blocks)]
+QUICK = [path for path, blocks in BLOCKS.items() if any(block.run for block in quick_part(blocks))]
+
+Follow = Callable[[list[Block]], Path]
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture
+def follow(programs: Path, tmp_path: Path) -> Follow:
+    """Does blocks in an empty folder, which it returns; nothing but the wheel is there."""
+
+    def run(blocks: list[Block]) -> Path:
+        with closing(Reader(tmp_path / "here", environment(programs, tmp_path / "home"))) as reader:
+            reader.follow(blocks)
+        return tmp_path / "here"
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", QUICK)
+def test_quick_blocks_of_a_page(path: str, follow: Follow):
+    follow(quick_part(BLOCKS[path]))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", LONG)
+def test_all_blocks_of_a_page(path: str, follow: Follow):
+    follow(BLOCKS[path])
+
+
+def test_each_block_that_is_not_run_says_why():
+    said = [(block.place, block.marks["not run"]) for blocks in BLOCKS.values() for block in blocks if not block.run]
+    assert [place for place, reason in said if len(reason.split()) < 2] == []
+    missing = [(place, path) for place, reason in said for path in re.findall(r"tests/[\w/]+\.py", reason)]
+    assert [(place, path) for place, path in missing if not (ROOT / path).exists()] == []
+
+
+def test_marks_are_known_and_stand_before_a_block():
+    marks = {path: re.findall(r"^% ?(.*)$", without_texts(path), re.MULTILINE) for path in DOCS.rglob("*.md")}
+    known = r"not run: .+|run: long|exit: \d+|given: [\w-]+"
+    assert [(path.name, mark) for path, found in marks.items() for mark in found if not re.fullmatch(known, mark)] == []
+    of_blocks = sum(len(block.marks) for blocks in BLOCKS.values() for block in blocks)
+    assert of_blocks == sum(map(len, marks.values()))
+
+
+def without_texts(path: Path) -> str:
+    """A page without blocks that show text, such as marks."""
+    return re.sub(r"^(```+)text\n.*?^\1$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def test_what_is_given_is_known():
+    names = {block.marks["given"] for blocks in BLOCKS.values() for block in blocks if "given" in block.marks}
+    assert names <= {path.stem for path in GIVEN.glob("*.sh")}

@@ -1,0 +1,2 @@
+# A finished run on the digits, in runs/first.
+semisonic train --steps 20 --no-baseline --batch.labeled 8 --batch.unlabeled-ratio 2 --out runs/first
