@@ -86,9 +86,10 @@ format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A warning is an error. What was read stays in build/docs.read: a second time reads only pages that changed.
+# A warning is an error. What was read stays in build/docs.read, so that a second time reads only pages that changed; not
+# after an error, which would not be told again.
 docs: $(VENV)/.ready
-	$(BIN)/python -m sphinx -b html -W -n -q -d build/docs.read docs build/docs
+	$(BIN)/python -m sphinx -b html -W -n -q -d build/docs.read docs build/docs || { rm -rf build/docs.read; exit 1; }
 
 accuracy: $(VENV)/.ready
 	$(BIN)/python launch/compare.py --algorithms supervised,fixmatch --seeds 0,1,2 --processes 1 --precision fp32 --out runs/accuracy $(ARGS)

@@ -4,10 +4,13 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from _extension import measured
+from _extension import autodoc, code_pages, links, measured
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
+    autodoc.setup(app)
+    links.setup(app)
     measured.setup(app)
+    code_pages.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -26,7 +26,7 @@ def algorithm_name(fields: dict[str, Any]) -> str:
 def walk_fields(model: type[Config], algorithm: str) -> Iterator[tuple[str, FieldInfo, Any]]:
     """(dotted name, field, type) of every field of a configuration and its sections, with the fields of one algorithm
     where it has a section of that name. `field.description` is the string below it in the source."""
-    _document(model)
+    document(model)
     for name, info in model.model_fields.items():
         inner = section_model(model, name, algorithm)
         if isinstance(inner, type) and issubclass(inner, Config):
@@ -36,7 +36,7 @@ def walk_fields(model: type[Config], algorithm: str) -> Iterator[tuple[str, Fiel
 
 
 @cache
-def _document(model: type[Config]) -> None:
+def document(model: type[Config]) -> None:
     """Gives the fields of a configuration class their descriptions."""
     texts: dict[str, str] = {}
     for kind in reversed(model.__mro__):
@@ -83,7 +83,7 @@ def describe_fields(algorithm: str = DEFAULT) -> list[tuple[str, str, str, str]]
     for name, info, annotation in walk_fields(RunConfig, algorithm):
         if name in RECORDED:
             continue
-        rows.append((name, _type_name(annotation), shown(info.default), " ".join((info.description or "").split())))
+        rows.append((name, type_name(annotation), shown(info.default), " ".join((info.description or "").split())))
     return rows
 
 
@@ -100,15 +100,16 @@ def dotted(fields: Mapping[str, Any], section: str = "") -> dict[str, Any]:
     return result
 
 
-def _type_name(annotation: Any) -> str:
+def type_name(annotation: Any) -> str:
+    """A type as --help has it."""
     if annotation is type(None):
         return "none"
     if get_origin(annotation) is Annotated:
-        return _type_name(get_args(annotation)[0])
+        return type_name(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return "|".join(map(str, get_args(annotation)))
     if get_origin(annotation) is tuple:
-        return ",".join(_type_name(part) for part in get_args(annotation) if part is not ...)
+        return ",".join(type_name(part) for part in get_args(annotation) if part is not ...)
     if args := get_args(annotation):
-        return "|".join(dict.fromkeys(_type_name(part) for part in args if part is not type(None)))
+        return "|".join(dict.fromkeys(type_name(part) for part in args if part is not type(None)))
     return getattr(annotation, "__name__", str(annotation)).lower()

@@ -1,0 +1,55 @@
+"""Links of the built site that lead nowhere: files and anchors, read from its HTML."""
+
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+LOG = logging.getLogger(__name__)
+
+
+class Page(HTMLParser):
+    """What a page links to, with lines, and its anchors."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.targets: list[tuple[int, str]] = []
+        self.anchors: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("href", "src") and value:
+                self.targets.append((self.getpos()[0], value))
+            elif (name == "id" or (name == "name" and tag == "a")) and value:
+                self.anchors.add(value)
+
+
+def dead_links(folder: Path) -> Iterator[str]:
+    """PAGE:LINE: TARGET for every link inside the site that leads to no file, or to no anchor of its page."""
+    folder = folder.resolve()
+    pages = {file: Page(file.read_text(encoding="utf-8")) for file in sorted(folder.rglob("*.html"))}
+    for file, page in pages.items():
+        for line, target in page.targets:
+            parts = urlsplit(target)
+            if parts.scheme or parts.netloc:
+                continue
+            found = (file.parent / unquote(parts.path)).resolve() if parts.path else file
+            anchor = unquote(parts.fragment)
+            if not found.exists() or (anchor and found in pages and anchor not in pages[found].anchors):
+                yield f"{file.relative_to(folder).as_posix()}:{line}: {target}"
+
+
+def check(app: Sphinx, error: Exception | None) -> None:
+    """Warns of dead links when the site is built."""
+    if error is None and app.builder.format == "html":
+        for dead in dict.fromkeys(dead_links(Path(app.outdir))):
+            LOG.warning("%s: leads nowhere", dead, type="links")
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("build-finished", check)
