@@ -1,4 +1,4 @@
-"""How Sphinx's autodoc shows this project's code: docstrings are plain text, and fields say what they are below them."""
+"""How Sphinx's autodoc shows this project's code, whose docstrings are plain text."""
 
 from typing import Any
 

@@ -14,11 +14,11 @@ def commands() -> str:
     """Markdown of all commands, a heading for each, and what `--help` prints below it."""
     from semisonic.cli import COMMANDS
     from semisonic.daily.subcommands import SUBCOMMANDS
-    from semisonic.studies.command import STUDIES
+    from semisonic.studies.command import SUMMARIES
 
     below: dict[str, list[list[str]]] = {name: [[name]] for name in COMMANDS}
     below["daily"] += [["daily", "PROJECT", name] for name in SUBCOMMANDS]
-    below["study"] += [["study", name] for name in STUDIES]
+    below["study"] += [["study", name] for name in SUMMARIES]
     lines: list[str] = []
     for first, those in below.items():
         for words in those:

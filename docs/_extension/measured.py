@@ -10,9 +10,9 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
+import provenance
 from _extension.figures import figure, files_of
 from _extension.pages import line_of
-from _extension.provenance import beside, provenance
 from _extension.tables import Table, table
 from _extension.words import BadReference
 
@@ -52,14 +52,15 @@ class Results(SphinxDirective):
         folder = Path(self.env.srcdir, RESULTS).resolve()
         try:
             made = table(self.arguments[0], self.options, list(self.content), folder)
-        except BadReference as error:
+            known = provenance.of(folder / made.file)
+        except (BadReference, provenance.Missing) as error:
             LOG.warning("results: %s", error, location=self.get_location(), type="measured")
             return []
-        for file in (folder / made.file, beside(folder / made.file)):
-            self.env.note_dependency(file)
-        return [self._table(made, folder)]
+        for path in (folder / made.file, provenance.beside(folder / made.file)):
+            self.env.note_dependency(path)
+        return [self._table(made, known)]
 
-    def _table(self, made: Table, folder: Path) -> nodes.table:
+    def _table(self, made: Table, known: provenance.Provenance) -> nodes.table:
         group = nodes.tgroup(cols=len(made.headers))
         group += [nodes.colspec(colwidth=1) for _ in made.headers]
         body = [[self._entry(cell.text, cell.number, cell.code) for cell in row] for row in made.rows]
@@ -67,7 +68,7 @@ class Results(SphinxDirective):
         head = [self._entry(text, number) for text, number in zip(made.headers, numbers, strict=True)]
         group += nodes.thead("", nodes.row("", *head))
         group += nodes.tbody("", *(nodes.row("", *cells) for cells in body))
-        whole = nodes.table("", self._caption(made, folder), group, classes=["results"])
+        whole = nodes.table("", self._caption(made, known), group, classes=["results"])
         self.set_source_info(whole)
         return whole
 
@@ -76,22 +77,28 @@ class Results(SphinxDirective):
         kind = nodes.literal if code else nodes.inline
         return nodes.entry("", nodes.paragraph("", "", kind(text, text)), classes=["number"] if number else [])
 
-    def _caption(self, made: Table, folder: Path) -> nodes.title:
+    def _caption(self, made: Table, known: provenance.Provenance) -> nodes.title:
         """The page's words, the command that printed the result, on what, and the file itself."""
-        known = provenance(folder / made.file)
         caption = nodes.title()
         if text := self.options.get("caption"):
             caption += [*self.parse_inline(f"{text} ")[0]]
-        if known.command:
-            caption += [nodes.literal(known.command, known.command), nodes.Text(": ")]
-        if sentence := known.sentence():
-            caption += nodes.Text(f"{sentence}: ")
+        script = nodes.literal(known.script, known.script)
+        caption += nodes.abbreviation("", "", script, explanation=known.command, classes=["measured"])
+        caption += nodes.Text(f": {facts(known)}: ")
         stored = addnodes.download_reference(
             "", "", nodes.literal(made.file, made.file), reftarget=f"/{(RESULTS / made.file).as_posix()}",
             refdoc=self.env.docname, refdomain="", reftype="download", refexplicit=False, refwarn=True,
         )  # fmt: skip
         caption += stored
         return caption
+
+
+def facts(known: provenance.Provenance) -> str:
+    """On what a result was measured, with which seeds and version, as a caption says it."""
+    seeds = known.seeds_text()
+    drawn = "" if seeds.startswith(provenance.NOTHING_DRAWN) else f"seeds {seeds}"
+    torch = known.version_of("torch")
+    return "; ".join(filter(None, (known.hardware, drawn, f"torch {torch}" if torch else "")))
 
 
 def setup(app: Sphinx) -> None:
