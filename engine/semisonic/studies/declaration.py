@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from semisonic.schema import UserError
-
 Network = Literal["ema", "raw"]
 
 
@@ -85,14 +83,12 @@ class Study:
     """Of every run, before those of the command line."""
 
     def reduced(self) -> "Study":
-        """The same with the few settings alone. Raises `UserError` where it has none."""
+        """The same with the few settings alone, or without a factor where it has none."""
         factors = tuple(
             replace(factor, others={name: other for name, other in factor.others.items() if name in factor.few})
             for factor in self.factors
             if factor.few is not None
         )
-        if not factors:
-            raise UserError(f"--few: the study {self.name} has no shorter form")
         return replace(self, factors=factors)
 
     def with_entries(self, entries: Mapping[str, str]) -> "Study":

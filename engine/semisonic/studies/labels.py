@@ -6,6 +6,7 @@ The runs are those of a comparison: every way of choosing is an entry of it, `AL
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from semisonic.algorithms.registry import DEFAULT
 from semisonic.checkpoint.atomic_files import write_text, writing
@@ -15,9 +16,15 @@ from semisonic.compare.scheduler import compare
 from semisonic.config.arguments import Parser
 from semisonic.config.command_line import resolve
 from semisonic.data.sets.registry import DATA_SETS, load_data_set
-from semisonic.schema import UserError
+from semisonic.schema import ExitCode, UserError
+from semisonic.studies.declaration import preset_of
+from semisonic.studies.plan import plan, show
 from semisonic.studies.points import FIELD, WAYS, Point, points_of, record, sentences
+from semisonic.studies.record import provenance
+from semisonic.studies.running import command_of, own_problems, wide_console, with_plan
 from semisonic.text import dump_json, printable
+
+QUESTION = "How few labels suffice, and which images are to be labeled?"
 
 
 def parser() -> Parser:
@@ -41,8 +48,7 @@ def parser() -> Parser:
     add("--out", type=Path, default=Path("runs/study-labels"), help="default: %(default)s")
     add("--processes", metavar="N", help="runs at a time; default: one a GPU, or one a CPU core")
     add("--share", default="1/1", metavar="K/N", help="do the K-th of N parts of the runs")
-    add("--report-only", action="store_true", help="make the page of what is in OUT, and run nothing")
-    return result
+    return with_plan(result)
 
 
 def study(argv: Sequence[str]) -> int:
@@ -56,7 +62,7 @@ def study(argv: Sequence[str]) -> int:
     problems += more + (["--counts: 0 labels teach nothing; give 1 or more"] if "0" in counts else [])
     if not 0 <= args.within <= 100:
         problems.append(f"--within: {args.within:g}; give points from 0 to 100")
-    problems += [f"--{field}: is set by --counts and --choose" for field in _own(fields)]
+    problems += [f"--{field}: is set by --counts and --choose" for field in _own(fields)] + own_problems(args)
     names = [name.strip() for name in args.algorithms.split(",") if name.strip()]
     problems += [f"--algorithms: {name}: names alone; give fields as options" for name in names if ":" in name]
     if problems:
@@ -67,9 +73,15 @@ def study(argv: Sequence[str]) -> int:
     options = ["--algorithms", entries, "--labels", labels, "--seeds", args.seeds, "--out", str(args.out)]
     options += ["--share", args.share, *(["--processes", args.processes] if args.processes else [])]
     asked = jobs.parse([*options, *(["--report-only"] if args.report_only else []), *fields])
+    if not args.report_only:
+        rate = args.rate or preset_of(asked.jobs[0].cfg.data.name).rate
+        show(plan([asked], rate, args.rate is not None), QUESTION, wide_console())
+    if args.plan:
+        return ExitCode.OK
     code = compare(asked)
     if points := points_of(discover(args.out)):
-        _report(args.out, points, args.within, classes)
+        about = {"question": QUESTION, **provenance(asked.jobs, command_of("labels", argv))}
+        _report(args.out, points, args.within, classes, about)
     return code
 
 
@@ -86,12 +98,12 @@ def _classes(fields: Sequence[str]) -> int:
     return known if known is not None else len(load_data_set(cfg.data).classes)
 
 
-def _report(out: Path, points: Sequence[Point], within: float, classes: int) -> None:
+def _report(out: Path, points: Sequence[Point], within: float, classes: int, about: dict[str, Any]) -> None:
     from semisonic.studies.labels_page import page  # matplotlib
 
     said = sentences(points, within, classes)
     with writing(out):
-        write_text(out / "labels.json", dump_json(record(points, within, classes, said), indent=1) + "\n")
+        write_text(out / "labels.json", dump_json(about | record(points, within, classes, said), indent=1) + "\n")
         write_text(out / "labels.html", page(points, said, classes))
     for line in said:
         print(printable(line))

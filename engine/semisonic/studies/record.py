@@ -20,6 +20,7 @@ def provenance(jobs: Sequence[Job], command: str) -> dict[str, Any]:
     paths = [job.folder / "summary.json" for job in jobs]
     made = [schemas.summary(path) for path in paths if path.is_file()]
     hardware = sorted({str(summary.get("hardware")) for summary in made})
+    threads = sorted({summary["cpu_threads"] for summary in made if summary.get("cpu_threads") is not None})
     versions: dict[str, dict[str, None]] = {}
     for summary in made:
         for name, version in summary.get("versions", {}).items():
@@ -28,7 +29,7 @@ def provenance(jobs: Sequence[Job], command: str) -> dict[str, Any]:
         "command": command,
         "seeds": sorted({job.seed for job in jobs}),
         "hardware": "; ".join(hardware),
-        "cpu_threads": sorted({summary["cpu_threads"] for summary in made if summary.get("cpu_threads") is not None}),
+        "cpu_threads": threads[0] if len(threads) == 1 else threads,
         "versions": {name: ", ".join(found) for name, found in versions.items()},
         "commit": commit(),
         "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),

@@ -1,5 +1,6 @@
 """`semisonic study NAME` of a declared study: its options, its runs, its page."""
 
+import re
 import shlex
 import sys
 from argparse import BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
@@ -61,21 +62,15 @@ def parser(study: Study) -> Parser:
     add("--out", type=Path, default=Path(f"runs/study-{study.name}"), help="default: %(default)s")
     add("--processes", metavar="N", help="runs at a time; default: one a GPU, or one a CPU core")
     add("--share", default="1/1", metavar="K/N", help="do the K-th of N parts of the runs")
-    add("--rate", type=float, metavar="X", help="image passes that a run makes in a second, for the estimate of time")
-    add("--plan", action="store_true", help="print the runs and what they cost, and run nothing")
-    add("--report-only", action="store_true", help="make the page of what is in OUT, and run nothing")
-    return result
+    return with_plan(result)
 
 
 def run(study: Study, argv: Sequence[str]) -> int:
     """The command, from its arguments to its exit code. Raises `UserError` with every mistake."""
     args, fields = parser(study).parse_known_args(argv)
     asked = ask(study, args, fields, argv)
-    console = Console(file=lasting(sys.stdout), soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 200
     if not args.report_only:
-        show(plan(asked.comparisons, asked.rate, asked.rate_given), study.question, console)
+        show(plan(asked.comparisons, asked.rate, asked.rate_given), study.question, wide_console())
     if args.plan:
         return ExitCode.OK
     code: int = ExitCode.OK
@@ -87,19 +82,27 @@ def run(study: Study, argv: Sequence[str]) -> int:
     return code
 
 
+def wide_console() -> Console:
+    """Where plans are printed: in a file lines are as long as they need to be."""
+    console = Console(file=lasting(sys.stdout), soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 200
+    return console
+
+
 def ask(study: Study, args: Namespace, fields: Sequence[str], argv: Sequence[str]) -> Asked:
     """What a command line asks for, every run of which is possible as far as can be seen without images."""
     preset = preset_of(args.data)
-    problems = [f"--rate: {args.rate:g}; give more than 0"] if args.rate is not None and args.rate <= 0 else []
-    if args.plan and args.report_only:
-        problems.append("--plan: prints what would be run, and --report-only runs nothing; leave one of the two out")
-    if problems:
-        raise UserError(problems)
     if preset.few if args.few is None else args.few:
         study = study.reduced()
     every = load_study(study, ("--data", args.data, *preset.fields, *study.fields, *fields))
-    if mistakes := jobs.field_problems(every):
-        raise UserError(mistakes)
+    problems = own_problems(args) + [
+        re.sub("set by --algorithms.*", "set by the study", problem) for problem in jobs.field_problems(every)
+    ]
+    if not study.factors:
+        problems.append(f"--few: {study.name} has no short list for {args.data}; give --no-few for all of its settings")
+    if problems:
+        raise UserError(problems)
     labels = args.labels or preset.labels
     study = evened(study, every, labels)
     options = ["--seeds", args.seeds or preset.seeds, "--out", str(args.out), "--share", args.share]
@@ -111,6 +114,23 @@ def ask(study: Study, args: Namespace, fields: Sequence[str], argv: Sequence[str
         jobs.check_folders(job for comparison in comparisons for job in comparison.jobs)
     return Asked(study, comparisons, args.out, args.rate or preset.rate, args.rate is not None,
                  command_of(study.name, argv))  # fmt: skip
+
+
+def own_problems(args: Namespace) -> list[str]:
+    """Mistakes in the options of studies."""
+    problems = [f"--rate: {args.rate:g}; give more than 0"] if args.rate is not None and args.rate <= 0 else []
+    if args.plan and args.report_only:
+        problems.append("--plan: is for what is to be run, and --report-only runs nothing; leave one of the two out")
+    return problems
+
+
+def with_plan(result: Parser) -> Parser:
+    """The options of a study's parser that are about its plan."""
+    add = result.add_argument
+    add("--rate", type=float, metavar="X", help="image passes that a run makes in a second, for the estimate of time")
+    add("--plan", action="store_true", help="print the runs and what they cost, and run nothing")
+    add("--report-only", action="store_true", help="make the page of what is in OUT, and run nothing")
+    return result
 
 
 def stages(study: Study) -> list[list[str]]:
