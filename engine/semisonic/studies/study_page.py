@@ -10,9 +10,11 @@ from semisonic.pages.drawings import Drawing
 from semisonic.pages.rendering import render
 from semisonic.reporting.pictures import drawing, name_in_picture
 from semisonic.studies.declaration import Factor, Study
-from semisonic.studies.results import Result, Results, differences, is_seen, name_of
+from semisonic.studies.results import Result, Results, differences, is_seen
 
-COLUMNS = ("setting", "error %", "against the baseline", "seeds", "steps", "image passes", "seconds")
+COLUMNS = ("setting", "error %", "against the baseline", "seeds", "steps", "image passes", "seconds", "entry")
+WORDS = ("setting", "entry")
+"""Columns that are not numbers."""
 LONGEST = 44
 """Letters of a setting in a picture."""
 
@@ -27,7 +29,7 @@ def errors(factor: Factor, found: Mapping[str, Result]) -> Drawing:
             continue
         color = COLORS[0] if name == factor.value else COLORS[2]
         seeds = list(result.errors.values())
-        axes.plot(seeds, [place] * len(seeds), "o", color=color, alpha=0.25, markersize=5, markeredgewidth=0)
+        axes.plot(seeds, [place] * len(seeds), "o", color=color, alpha=0.35, markersize=6, markeredgewidth=0)
         axes.errorbar(
             result.error.mean, place, xerr=result.error.half or 0, fmt="D", color=color, markersize=5, capsize=4
         )
@@ -35,6 +37,8 @@ def errors(factor: Factor, found: Mapping[str, Result]) -> Drawing:
             axes.axvline(result.error.mean, color=color, linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(found)), [name_in_picture(name, LONGEST) for name in found])
     axes.set(xlabel="test error, %", ylim=(len(found) - 0.5, -0.5))
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(0, low), min(100, high))
     axes.grid(axis="x", alpha=0.25)
     return image(figure, f"{factor.title}: test error of each setting, with 95 % intervals over seeds")
 
@@ -52,7 +56,14 @@ def part(factor: Factor, found: Results, said: str) -> dict[str, Any]:
             str(len(result.errors)), f"{result.steps:,}", f"{result.passes:,}",
             "" if seconds is None else f"{seconds:,.0f}",
         )  # fmt: skip
-        rows.append({"name": name, "cells": cells, "seen": against is not None and is_seen(against)})
+        rows.append(
+            {
+                "name": name,
+                "entry": result.setting.entry,
+                "cells": cells,
+                "seen": against is not None and is_seen(against),
+            }
+        )
     return {"title": factor.title, "said": said, "rows": rows, "note": factor.note, "picture": errors(factor, own)}
 
 
@@ -61,8 +72,7 @@ def page(study: Study, found: Results, content: Mapping[str, Any]) -> str:
     parts = [
         part(factor, found, own["said"]) for factor, own in zip(study.factors, content["factors"], strict=True)
     ]  # fmt: skip
-    entries = [(name_of(own), own.entry) for own in found if own.network == "ema"]
     return render(
-        "studies/study.html.j2", study=study, parts=parts, columns=COLUMNS, content=content, entries=entries,
+        "studies/study.html.j2", study=study, parts=parts, columns=COLUMNS, words=WORDS, content=content,
         versions=", ".join(f"{name} {version}" for name, version in content["versions"].items()),
     )  # fmt: skip
