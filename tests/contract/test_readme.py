@@ -1,6 +1,7 @@
 """What the README and the pages of docs/ name exists: files, options, fields, make's targets, and what they link to."""
 
 import ast
+import csv
 import re
 
 import pytest
@@ -81,11 +82,26 @@ def test_every_part_of_the_site_is_linked_from_the_readme():
 
 
 def test_the_readme_is_short_and_begins_with_two_commands():
-    assert len(README.splitlines()) <= 200
+    assert len(README.splitlines()) <= 150
     section = README.partition("\n## Two commands\n")[2].partition("\n#")[0]
     (language, block), *further = FENCED.findall(section)
     assert language == "bash" and not further
     assert [line.partition("#")[0].strip() for line in block.splitlines()] == ["make train", "make test"]
+
+
+def test_each_promise_of_the_readme_names_what_shows_it():
+    table = README.partition("| promise |")[2].partition("\n\n")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| **")]
+    shown = [re.findall(r"\]\(((?:tests|benchmarks/results)/[^)]+)\)", row.rpartition(" | ")[2]) for row in rows]
+    assert len(rows) > 5 and all(shown)
+
+
+def test_the_errors_of_the_readme_are_the_stored_ones():
+    with open(ROOT / "benchmarks" / "results" / "digits-accuracy-cpu.csv", newline="") as file:
+        stored = {row["entry"]: (float(row["last20_error"]), float(row["seconds"])) for row in csv.DictReader(file)}
+    for name in ("supervised", "FixMatch"):
+        error, seconds = stored[name.lower()]
+        assert f"| {name} | {error:.2f} % | {seconds:.0f} |" in README
 
 
 def test_the_readme_lists_every_algorithm_once():
