@@ -26,7 +26,7 @@ def algorithm_sections() -> str:
     from semisonic.algorithms.registry import ALGORITHMS
     from semisonic.algorithms.weak_strong import WeakStrongConfig
 
-    shared = list(_fields(WeakStrongConfig, WeakStrongConfig.model_fields))
+    shared = list(_fields(WeakStrongConfig, (name for name in WeakStrongConfig.model_fields if name != "name")))
     lines = [f"## {SHARED}", "", "Methods that guess labels from a weak view and train a strong one on them have:", ""]
     return "\n".join([*lines, *shared, "", *(line for name in ALGORITHMS for line in _section(name))])
 

@@ -18,6 +18,22 @@ ROOT = Path(__file__).parents[2]
 ENGINE = ROOT / "engine" / "semisonic"
 
 
+def fields() -> str:
+    """Markdown of all fields but the algorithm's."""
+    return configuration(ENGINE)
+
+
+TEXTS: dict[str, Callable[[], str]] = {
+    "configuration": fields,
+    "commands": commands,
+    "exit-codes": exit_codes,
+    "algorithm-steps": algorithm_steps,
+    "algorithm-sections": algorithm_sections,
+    "published": published,
+}
+"""Directive -> what makes its content."""
+
+
 class Generated(SphinxDirective):
     """What a function returns, as if it stood in the page. Read again when the engine's source has changed."""
 
@@ -34,13 +50,5 @@ class Generated(SphinxDirective):
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.add_object_type("field", "field", objname="configuration field", indextemplate="pair: %s; field")
-    texts: dict[str, Callable[[], str]] = {
-        "configuration": lambda: configuration(ENGINE),
-        "commands": commands,
-        "exit-codes": exit_codes,
-        "algorithm-steps": algorithm_steps,
-        "algorithm-sections": algorithm_sections,
-        "published": published,
-    }
-    for name, text in texts.items():
+    for name, text in TEXTS.items():
         app.add_directive(name, type(name, (Generated,), {"text": staticmethod(text), "__doc__": text.__doc__}))

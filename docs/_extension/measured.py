@@ -97,7 +97,7 @@ def facts(known: provenance.Provenance) -> str:
     """On what a result was measured, with which seeds and version, as a caption says it."""
     seeds = known.seeds_text()
     drawn = "" if seeds.startswith(provenance.NOTHING_DRAWN) else f"seeds {seeds}"
-    torch = known.version_of("torch")
+    torch = known.versions.get("torch")
     return "; ".join(filter(None, (known.hardware, drawn, f"torch {torch}" if torch else "")))
 
 

@@ -24,7 +24,7 @@ LAUNCHERS = {
 }  # fmt: skip
 """Options of torchrun, accelerate, sbatch, tensorboard and mlflow."""
 FIELDS = {name for algorithm in ALGORITHMS for name, *_ in describe_fields(algorithm)}
-FENCED = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def named(pattern: str) -> list[tuple[str, str]]:

@@ -1,0 +1,17 @@
+"""Links of a built site."""
+
+from pathlib import Path
+
+from _extension.links import dead_links
+
+
+def test_files_and_anchors_that_are_not_there_are_found_with_their_lines(tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "one.html").write_text(
+        '<p id="x">\n<a href="../two.html#y">1</a> <a href="#x">2</a> <a href="https://a.b/#z">3</a>\n'
+        '<a href="../two.html#z">4</a>\n<img src="no.png"> <a href="three.html">5</a> <a href="#y">6</a>'
+    )
+    (tmp_path / "two.html").write_text('<a name="y"></a><a href="a/one.html#x">7</a><a href="">8</a>')
+    assert list(dead_links(tmp_path)) == [
+        "a/one.html:3: ../two.html#z", "a/one.html:4: no.png", "a/one.html:4: three.html", "a/one.html:4: #y",
+    ]  # fmt: skip
