@@ -74,9 +74,9 @@ def weak_pass(of: str, name: str, field: str, results: Path) -> Iterator[dict[st
     runs = runs_of(name, results)
     for labels in dict.fromkeys(int(run["labels"]) for run in runs):
         for method in ("fixmatch", "flexmatch", "freematch"):
-            ways = [errors(runs, entry, labels) for entry in (f"{method}:{field}=separate", method)]
-            if all(ways):
-                yield difference(of, method, *ways, "joint", labels=labels)
+            separate, joint = (errors(runs, entry, labels) for entry in (f"{method}:{field}=separate", method))
+            if separate and joint:
+                yield difference(of, method, separate, joint, "joint", labels=labels)
 
 
 def growing_batch(results: Path) -> Iterator[dict[str, Any]]:

@@ -141,7 +141,7 @@ def case(name: str, way: str, labeled: int, args: argparse.Namespace, say: Conso
     try:
         row |= predicted(name, way, labeled * ranks)
     except UserError as error:
-        return row | {"refused": str(error)}
+        return row | {"predicted_bytes": None, "measured_bytes": None, "refused": str(error)}
     if labeled not in args.measure or ranks * row["predicted_bytes"] > args.limit_gb * 1e9:
         return row | {"measured_bytes": None}
     readings = [measured(name, way, labeled * ranks) for _ in range(args.rounds)]

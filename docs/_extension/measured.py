@@ -1,4 +1,4 @@
-"""The role `measured` and the directive `results`: what is written of stored results, and where a mistake is."""
+"""Role `measured`, directives `results` and `study`: what is shown of stored results, and where mistakes are."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 import provenance
 from _extension.figures import figure, files_of
 from _extension.pages import line_of
+from _extension.studies import Found, command_of, study
 from _extension.tables import Table, table
 from _extension.words import BadReference
 
@@ -101,7 +102,42 @@ def facts(known: provenance.Provenance) -> str:
     return "; ".join(filter(None, (known.hardware, drawn, f"torch {torch}" if torch else "")))
 
 
+class Study(Results):
+    """What a stored study says, in sentences and tables; a note where it has not been stored."""
+
+    has_content = False
+    option_spec: ClassVar[dict[str, Any]] = {"sentence": directives.flag}
+
+    def run(self) -> list[nodes.Node]:
+        folder, file = Path(self.env.srcdir, RESULTS).resolve(), self.arguments[0]
+        try:
+            found, command = study(file, folder), command_of(file)
+        except BadReference as error:
+            LOG.warning("study: %s", error, location=self.get_location(), type="measured")
+            return []
+        self.env.note_dependency(folder / file)
+        if found and "sentence" in self.options:
+            return [nodes.paragraph("", one) for one in found.said[:1]]
+        return self._found(found, folder) if found else [self._missing(command)]
+
+    @staticmethod
+    def _missing(command: str) -> nodes.note:
+        text = nodes.paragraph("", "", nodes.Text("These runs have not been measured yet. "))
+        text += [nodes.literal(command, command), nodes.Text(" measures them.")]
+        return nodes.note("", text)
+
+    def _found(self, found: Found, folder: Path) -> list[nodes.Node]:
+        points = [nodes.list_item("", nodes.paragraph("", one)) for one in found.said]
+        made: list[nodes.Node] = [nodes.bullet_list("", *points)] if points else []
+        for part in found.parts:
+            self.options = {"caption": f"{part.title}."} if part.title else {}
+            made.append(self._table(part.table, folder))
+            made += [nodes.paragraph("", part.note)] if part.note else []
+        return [*made, *(nodes.paragraph("", note) for note in found.notes)]
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.add_role("measured", Measured())
     app.add_directive("results", Results)
+    app.add_directive("study", Study)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from _extension.figures import figure
+from _extension.studies import study
 from _extension.tables import table
 from _extension.words import BadReference
 
@@ -74,9 +75,12 @@ def mistakes(page: Path, folder: Path) -> Iterator[str]:
         except BadReference as error:
             yield f"{page.name}:{lines[text.count(chr(10), 0, match.start())]}: {error}"
     for block in blocks:
-        if block.directive == "results":
+        if block.directive in ("results", "study"):
             try:
-                table(block.argument, *block.parts(), folder)
+                if block.directive == "study":
+                    study(block.argument, folder)
+                else:
+                    table(block.argument, *block.parts(), folder)
             except BadReference as error:
                 yield f"{page.name}:{block.line}: {error}"
 
