@@ -14,7 +14,7 @@ if str(DOCS) not in sys.path:
 from _extension.pages import mistakes, read, typed_figures  # noqa: E402
 
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
-STILL_TYPED = {"measured/performance.md", "measured/gpu.md"}
+STILL_TYPED: set[str] = set()
 """Pages from the time before figures were references."""
 
 
