@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import getdoc
-from pathlib import Path
 
 from semisonic import faults
 from semisonic.distributed.launcher import Launcher
@@ -23,7 +22,6 @@ from semisonic.reporting.errors import (
 from semisonic.reporting.output import lasting_streams, unprinted
 from semisonic.schema import ExitCode, UserError
 from semisonic.start_up import CONFIGURATION, IMPORTS, StartClock
-from semisonic.text import printable
 from semisonic.version import __version__
 
 TRAIN = """Train a semi-supervised image classifier.
@@ -36,12 +34,6 @@ The labeled images train a linear probe on its features alone, whose accuracy th
 
   semisonic pretrain [OPTIONS] [FIELDS]
   semisonic train --init RUN --model NAME      # then train from its weights, with any algorithm"""
-VIEWS = """Write pictures of all augmentations and batch kernels to --out (or views).
-A row is an image, and its first column the image itself.
-
-  semisonic views [--data NAME] [--out FOLDER] [FIELDS]"""
-
-
 Command = Callable[[Sequence[str]], int]
 """Takes the arguments of a command line and returns the process's exit code."""
 
@@ -151,30 +143,10 @@ def _check_pretext(name: str) -> None:
 
 @guarded
 def views(argv: Sequence[str]) -> int:
-    """Writes a grid PNG for each augmentation, view of the algorithm, and kernel on batches."""
-    from semisonic.config.command_line import FLAGS, parse_arguments, resolve
-    from semisonic.config.help import show_help
+    """Writes pictures of augmentations, and of what a run trains on."""
+    from semisonic.inference.views_command import main
 
-    others = [f"--{flag.replace('_', '-')}" for flag in FLAGS if flag not in ("help", "debug")]
-    quick, _ = parse_arguments(argv)
-    if quick.help:
-        return show_help(VIEWS, quick, without=[*others, "--debug"])
-    if found := [flag for flag in others if flag in argv]:
-        raise UserError(f"{found[0]}: is for semisonic train")
-    cfg = resolve(argv)[1]
-    from semisonic.config.arguments import check_folder
-    from semisonic.data.sets.registry import load_data_set
-    from semisonic.data.views.registry import view_examples
-    from semisonic.reporting.kernel_grids import save_changes
-    from semisonic.reporting.view_grids import save_views
-
-    folder = cfg.out or Path("views")
-    check_folder("--out", folder, "pictures", "*.png")
-    data = load_data_set(cfg.data)
-    specs = dict.fromkeys([*view_examples(), *cfg.views.specs])
-    for file in [*save_views(cfg, data, list(specs), folder), *save_changes(cfg, data, folder)]:
-        print(printable(file))
-    return 0
+    return main(argv)
 
 
 @guarded

@@ -1,13 +1,11 @@
 """A contact sheet as one picture."""
 
 import io
-from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from semisonic.data.sets.own_pictures import signed
 from semisonic.inspection.sheet import SIDE, Row, Section, Sheet
+from semisonic.reporting.letters import cut, font
 
 MARGIN, GAP, APART = 24, 6, 22
 """Around the sheet, between images, between blocks; in pixels."""
@@ -24,35 +22,14 @@ def png(sheet: Sheet) -> bytes:
     canvas = Image.new("RGB", (_width(sheet), _height(sheet)), "white")
     pen = ImageDraw.Draw(canvas)
     inner = canvas.width - 2 * MARGIN
-    pen.text((MARGIN, MARGIN), _cut(sheet.title, 20, inner, bold=True), INK, font(20, bold=True))
-    pen.text((MARGIN, MARGIN + 30), _cut(sheet.subtitle, 12, inner), PALE, font(12))
+    pen.text((MARGIN, MARGIN), cut(sheet.title, 20, inner, bold=True), INK, font(20, bold=True))
+    pen.text((MARGIN, MARGIN + 30), cut(sheet.subtitle, 12, inner), PALE, font(12))
     top = MARGIN + 60
     for section in sheet.sections:
         top = _draw_section(canvas, pen, section, top)
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG", optimize=False, compress_level=6, pnginfo=signed())
     return buffer.getvalue()
-
-
-@lru_cache(maxsize=8)
-def font(size: int, bold: bool = False) -> Any:
-    """DejaVu, which matplotlib brings and which has the letters of most scripts written left to right."""
-    from PIL import ImageFont
-
-    package = find_spec("matplotlib")  # to import it would write its caches into the user's home
-    assert package is not None and package.origin is not None
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / name), size)
-
-
-def _cut(text: str, size: int, width: int, bold: bool = False) -> str:
-    """The text as far as it fits into a width, in pixels."""
-    letters = font(size, bold)
-    if letters.getlength(text) <= width:
-        return text
-    while text and letters.getlength(f"{text}…") > width:
-        text = text[:-1]
-    return f"{text}…"
 
 
 def _block_width(slots: int) -> int:
@@ -82,15 +59,15 @@ def _draw_section(canvas: Any, pen: Any, section: Section, top: int) -> int:
     """Draws it and returns where the next one begins."""
     inner = canvas.width - 2 * MARGIN
     pen.line((MARGIN, top, canvas.width - MARGIN, top), LINE)
-    pen.text((MARGIN, top + 8), _cut(section.title, 15, inner, bold=True), INK, font(15, bold=True))
+    pen.text((MARGIN, top + 8), cut(section.title, 15, inner, bold=True), INK, font(15, bold=True))
     below = top + 34
     if section.note:
-        pen.text((MARGIN, below - 4), _cut(section.note, 11, inner), PALE, font(11))
+        pen.text((MARGIN, below - 4), cut(section.note, 11, inner), PALE, font(11))
         below += _LINE
     if section.headings:
         left = MARGIN + NAMES
         for heading, slots in zip(section.headings, section.slots, strict=True):
-            pen.text((left, below), _cut(heading, 11, _block_width(slots)), PALE, font(11))
+            pen.text((left, below), cut(heading, 11, _block_width(slots)), PALE, font(11))
             left += _block_width(slots) + APART
         below += _LINE + 4
     for row in section.rows:
@@ -101,9 +78,9 @@ def _draw_section(canvas: Any, pen: Any, section: Section, top: int) -> int:
 
 def _draw_row(canvas: Any, pen: Any, row: Row, slots: tuple[int, ...], top: int) -> None:
     width = NAMES - 16
-    pen.text((MARGIN, top), _cut(row.name, 13, width, bold=True), INK, font(13, bold=True))
+    pen.text((MARGIN, top), cut(row.name, 13, width, bold=True), INK, font(13, bold=True))
     for number, line in enumerate(row.details, 1):
-        pen.text((MARGIN, top + number * _LINE + 2), _cut(line, 11, width), PALE, font(11))
+        pen.text((MARGIN, top + number * _LINE + 2), cut(line, 11, width), PALE, font(11))
     left = MARGIN + NAMES
     for block, room in zip(row.blocks, slots, strict=False):
         for place, thumb in enumerate(block[:room]):
@@ -122,4 +99,4 @@ def _draw_thumb(canvas: Any, pen: Any, thumb: Any, left: int, top: int) -> None:
         pen.line((left + 8, top + 8, left + SIDE - 9, top + SIDE - 9), ODD, 2)
         pen.line((left + 8, top + SIDE - 9, left + SIDE - 9, top + 8), ODD, 2)
     for number, line in enumerate(thumb.caption.split("\n")[:2] if thumb.caption else ()):
-        pen.text((left, top + SIDE + 2 + number * 14), _cut(line, 10, SIDE), PALE, font(10))
+        pen.text((left, top + SIDE + 2 + number * 14), cut(line, 10, SIDE), PALE, font(10))

@@ -1,4 +1,5 @@
-"""Pictures of augmented views: one grid a view, a row per image, the image itself in the first column."""
+"""Pictures of augmented views: one grid a view, a row per image, the image itself in the first column, and below each
+image what was drawn for it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from semisonic.config.run_config import RunConfig
@@ -16,9 +16,12 @@ from semisonic.data.loading.image_source import source_of
 from semisonic.data.loading.stream import Stream
 from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.own_pictures import signed
+from semisonic.data.views.applied import Applied
+from semisonic.data.views.registry import VIEWS
+from semisonic.reporting.captioned import Block, Cell, picture
 
-PIXELS = 64
-"""Images smaller than this are enlarged without smoothing."""
+ORIGINAL = "original"
+"""Head of the first column."""
 
 
 def save_views(
@@ -26,20 +29,54 @@ def save_views(
 ) -> list[Path]:
     """Writes a grid of `images` rows and 1 + `draws` columns for each spec; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    original = plain_images(cfg, data, images)
+    rows_N = shown_rows(data, images)
+    originals = cells_of(plain_images(cfg, data, rows_N), original_captions(data, rows_N))
     files = []
     for spec in specs:
-        with _views_of(cfg, data, spec, images) as views:
-            columns = [original, *(next(views)["view"] for _ in range(draws))]
-        file = folder / f"{spec.replace('(', '-').replace(')', '').replace(',', '-')}.png"
-        grid(columns).save(file, pnginfo=signed())
-        files.append(file)
+        columns = [originals]
+        with _views_of(cfg, data, spec, rows_N) as views:
+            for draw in range(draws):
+                columns.append(cells_of(next(views)["view"], map(lines, views.applied(draw)["view"])))
+        files.append(folder / f"{spec.replace('(', '-').replace(')', '').replace(',', '-')}.png")
+        kind = VIEWS.get(spec.partition("(")[0].strip())
+        title, heads = f"View {spec} of {data.name}", [ORIGINAL, *(f"draw {draw + 1}" for draw in range(draws))]
+        save([Block(title, kind.summary if kind else "", heads, list(zip(*columns, strict=True)))], files[-1])
     return files
 
 
-def plain_images(cfg: RunConfig, data: DataSet, images: int) -> Tensor:
-    """Training images from all over the data set, uint8 [N, 3, H, W]."""
-    with _views_of(cfg, data, "plain", images) as views:
+def save(blocks: Sequence[Block], file: Path) -> None:
+    picture(blocks).save(file, pnginfo=signed())
+
+
+def cells_of(images: Tensor, captions: object) -> list[Cell]:
+    """images: uint8 [N, 3, H, W]; captions: N of them."""
+    pixels = images.permute(0, 2, 3, 1).cpu().numpy()
+    return [Cell(*pair) for pair in zip(pixels, captions, strict=True)]  # type: ignore[call-overload]
+
+
+def lines(done: Sequence[Applied]) -> list[str]:
+    """What was done to an image, a line each."""
+    return [one.text for one in done] or ["as it is"]
+
+
+def original_captions(data: DataSet, rows_N: np.ndarray) -> list[list[str]]:
+    """Numbers of training images and their true labels, as far as these are known."""
+    labels = data.train.labels[rows_N].tolist()
+    return [
+        [f"image {row:,}", f"label {data.classes[label]}" if label >= 0 else "no label known"]
+        for row, label in zip(rows_N.tolist(), labels, strict=True)
+    ]
+
+
+def shown_rows(data: DataSet, images: int) -> np.ndarray:
+    """Some training images from all over the data set, int64 [N]."""
+    count = len(data.train)
+    return np.arange(count)[:: max(1, count // images)][:images]
+
+
+def plain_images(cfg: RunConfig, data: DataSet, rows_N: np.ndarray) -> Tensor:
+    """These training images as they are, uint8 [N, 3, H, W]."""
+    with _views_of(cfg, data, "plain", rows_N) as views:
         return next(views)["view"]
 
 
@@ -59,21 +96,8 @@ class SameImages:
         return self.numbers(step, count) % self.share
 
 
-def _views_of(cfg: RunConfig, data: DataSet, spec: str, images: int) -> Stream:
-    count, device = len(data.train), torch.device(cfg.torch_device)
-    source = source_of(data, device, np.arange(count)[:: max(1, count // images)][:images])
+def _views_of(cfg: RunConfig, data: DataSet, spec: str, rows_N: np.ndarray) -> Stream:
+    device = torch.device(cfg.torch_device)
+    source = source_of(data, device, rows_N)
     placement = Placement(device, operations=cfg.loading.operations, equalize=cfg.data.equalize)
     return Stream(Draws(cfg.seed, "views"), source, {"view": spec}, SameImages(len(source)), placement)
-
-
-def grid(columns: Sequence[Tensor], gap: int = 2) -> Image.Image:
-    """Columns of uint8 images, each [N, 3, H, W], side by side on white; the first is set apart."""
-    scale = max(1, PIXELS // columns[0].shape[-1])
-    cells = [column.permute(0, 2, 3, 1).cpu().numpy().repeat(scale, 1).repeat(scale, 2) for column in columns]
-    count, height, width, _ = cells[0].shape
-    canvas = np.full((count * (height + gap) - gap, len(cells) * (width + gap) + 2 * gap, 3), 255, dtype=np.uint8)
-    for column, images in enumerate(cells):
-        left = column * (width + gap) + (3 * gap if column else 0)
-        for row, image in enumerate(images):
-            canvas[row * (height + gap) : row * (height + gap) + height, left : left + width] = image
-    return Image.fromarray(canvas)

@@ -28,6 +28,7 @@ from semisonic.data.loading.image_source import ImageSource
 from semisonic.data.loading.resident import ResidentImages, upload
 from semisonic.data.loading.sampler import Sampler
 from semisonic.data.sets.base import ImageFiles, Images
+from semisonic.data.views.applied import Applied
 from semisonic.data.views.registry import build_view
 from semisonic.data.views.view import Geometry, View
 from semisonic_kernels.noise import normal_noise
@@ -244,19 +245,34 @@ class Stream:
         first, count = self.steps.start + number * self.steps_per_call, self.steps_per_call
         steps = range(first, first + count)
         rows, numbers = self.source.rows(self.sampler.indices(first, count)), self.sampler.numbers(first, count)
-        shapes_N2 = self.source.images.shapes[rows] if isinstance(self.source.images, ImageFiles) else None
-        images = self._pixels(rows)
+        shapes_N2, images = self._shapes(rows), self._pixels(rows)
         columns = self.extras.columns(steps) if self.extras.columns else {}
         arrays, params = {("column", "", name): array for name, array in columns.items()}, {}
         for name, view in self.views.items():
-            uniforms_NK = self.draws.uniforms("view", name, numbers, view.uniforms)
-            params[name] = self._params(view, steps, uniforms_NK, shapes_N2)
+            params[name] = self._params(view, steps, self._uniforms(name, numbers), shapes_N2)
             for param, array in params[name].items():
                 if name in self.extras.params or param in view.kernel_params:
                     arrays["param", name, param] = array
             if view.noise_std:
                 arrays["noise", name, "keys"] = self.draws.sample_keys("noise", name, numbers)
         return Call(rows, images, params, arrays)
+
+    def applied(self, step: int) -> dict[str, list[list[Applied]]]:
+        """By view, what it does to each sample of a step: of the same draws as the images of that step."""
+        rows, numbers = self.source.rows(self.sampler.indices(step)), self.sampler.numbers(step)
+        shapes_N2 = self._shapes(rows)
+        return {
+            name: self.extras.view_of(view, step).applied(self._uniforms(name, numbers), shapes_N2)
+            for name, view in self.views.items()
+        }
+
+    def _uniforms(self, view: str, numbers_N: np.ndarray) -> np.ndarray:
+        """What a view draws for these samples, [N, K]."""
+        return self.draws.uniforms("view", view, numbers_N, self.views[view].uniforms)
+
+    def _shapes(self, rows: np.ndarray) -> np.ndarray | None:
+        """Heights and widths of encoded images, [N, 2]."""
+        return self.source.images.shapes[rows] if isinstance(self.source.images, ImageFiles) else None
 
     def _pixels(self, rows: np.ndarray) -> Any:
         """What DALI is fed of these images by the host; None where the GPU gathers them."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semisonic.data.views.applied import Applied
 from semisonic.data.views.policies import AUGMIX_OPERATIONS, Policy, draw_operations
 from semisonic.data.views.randaugment import RandAugment
 from semisonic.data.views.view import Geometry, View, int32
@@ -47,24 +48,42 @@ class AugMix(View):
         self.uniforms = self.chain.uniforms + 8
 
     def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
-        count, first = len(uniforms_NK), self.chain.weak.uniforms
-        params = self.chain.weak.params(uniforms_NK[:, :first], shapes_N2)
-        blocks = uniforms_NK[:, first:-8].reshape(-1, 4)
-        operation_N3L, magnitude_N3L = (
-            drawn.reshape(count, CHAINS, DEEPEST) for drawn in draw_operations(self.chain.policy, blocks)
-        )
-        depth_N31 = 1 + np.floor(DEEPEST * uniforms_NK[:, -4:-1, None])
-        operation_N3L = np.where(np.arange(DEEPEST) < depth_N31, operation_N3L, -1)
+        count = len(uniforms_NK)
+        params = self.chain.weak.params(uniforms_NK[:, : self.chain.weak.uniforms], shapes_N2)
+        operation_N3L, magnitude_N3L = self._drawn(uniforms_NK)
         codes, values, matrices = self.chain.encode(operation_N3L.ravel(), magnitude_N3L.ravel())
-        share_N3 = -np.log1p(-uniforms_NK[:, -8:-5])  # exponentials, divided by their sum, are Dirichlet(1, 1, 1)
-        share_N3 /= np.maximum(share_N3.sum(axis=1, keepdims=True), 1e-300)
-        mixed_N1 = uniforms_NK[:, -5:-4]
         return params | {
             "operations": int32(codes.reshape(count, CHAINS, DEEPEST)),
             "values": values.reshape(count, CHAINS, DEEPEST),
             "matrices": matrices.reshape(count, CHAINS, DEEPEST, 2, 3),
-            "weights": np.hstack([1 - mixed_N1, mixed_N1 * share_N3]).astype(np.float32),
+            "weights": self._weights(uniforms_NK),
         }
+
+    def _drawn(self, uniforms_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Operations of the chains, -1 beyond their depths, and magnitudes: [N, 3, L] each."""
+        blocks = uniforms_NK[:, self.chain.weak.uniforms : -8].reshape(-1, 4)
+        operation_N3L, magnitude_N3L = (
+            drawn.reshape(len(uniforms_NK), CHAINS, DEEPEST) for drawn in draw_operations(self.chain.policy, blocks)
+        )
+        depth_N31 = 1 + np.floor(DEEPEST * uniforms_NK[:, -4:-1, None])
+        return np.where(np.arange(DEEPEST) < depth_N31, operation_N3L, -1), magnitude_N3L
+
+    def _weights(self, uniforms_NK: np.ndarray) -> np.ndarray:
+        """Of the image and of the three chains, float32 [N, 4]."""
+        share_N3 = -np.log1p(-uniforms_NK[:, -8:-5])  # exponentials, divided by their sum, are Dirichlet(1, 1, 1)
+        share_N3 /= np.maximum(share_N3.sum(axis=1, keepdims=True), 1e-300)
+        mixed_N1 = uniforms_NK[:, -5:-4]
+        return np.hstack([1 - mixed_N1, mixed_N1 * share_N3]).astype(np.float32)
+
+    def applied(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> list[list[Applied]]:
+        found = self.chain.weak.applied(uniforms_NK[:, : self.chain.weak.uniforms], shapes_N2)
+        drawn = zip(*(array.tolist() for array in (*self._drawn(uniforms_NK), self._weights(uniforms_NK))), strict=True)
+        for done, (operation_3L, magnitude_3L, (own, *shares)) in zip(found, drawn, strict=True):
+            done.append(Applied(f"{own:.0%} as it is"))
+            for operations, magnitudes, share in zip(operation_3L, magnitude_3L, shares, strict=True):
+                chain = [self.chain.applied_one(*one) for one in zip(operations, magnitudes, strict=True)]
+                done.append(Applied(f"{share:.0%} {', '.join(one.text for one in chain if one)}"))
+        return found
 
     def graph(self, source: "DataNode", params: Mapping[str, "DataNode"]) -> "DataNode":
         return self.chain.weak.graph(source, params)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from semisonic.data.views.applied import LEVEL, Applied, of_holes
 from semisonic.data.views.operations import MATRICES, VALUES, hole_matrix
 from semisonic.data.views.policies import clipped_hole
 from semisonic.data.views.view import Geometry, View, Weak, int32
@@ -85,9 +86,9 @@ class CTAugment(View):
         return other
 
     def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
-        count, first = len(uniforms_NK), self.weak.uniforms
-        params = self.weak.params(uniforms_NK[:, :first], shapes_N2)
-        blocks = uniforms_NK[:, first : first + DEPTH * UNIFORMS].reshape(-1, UNIFORMS)
+        count = len(uniforms_NK)
+        params = self.weak.params(uniforms_NK[:, : self.weak.uniforms], shapes_N2)
+        blocks = self._blocks(uniforms_NK)
         operation, level, position = self._draw(blocks)
         encoded = _encode(operation, level, blocks[:, 5:7], self.geometry.size)
         code_ND, value_ND, matrix_ND23 = (array.reshape(count, DEPTH, *array.shape[1:]) for array in encoded)
@@ -95,10 +96,33 @@ class CTAugment(View):
         if self.loss_params:
             params["bins"] = int32(position.reshape(count, DEPTH, 2))
         if self.cutout:
-            half = (1 + int(0.499 * self.geometry.size)) // 2
-            hole = clipped_hole(np.full((count, 1), 2 * half), uniforms_NK[:, -3:-1], self.geometry.size)
-            params["holes"] = int32(np.hstack(hole))
+            params["holes"] = self._holes(uniforms_NK)
         return params
+
+    def _blocks(self, uniforms_NK: np.ndarray) -> np.ndarray:
+        """The uniforms of the operations of all samples, one after the other: [N D, UNIFORMS]."""
+        first = self.weak.uniforms
+        return uniforms_NK[:, first : first + DEPTH * UNIFORMS].reshape(-1, UNIFORMS)
+
+    def _holes(self, uniforms_NK: np.ndarray) -> np.ndarray:
+        """int32 [N, 4]."""
+        half = (1 + int(0.499 * self.geometry.size)) // 2
+        sides = np.full((len(uniforms_NK), 1), 2 * half)
+        return int32(np.hstack(clipped_hole(sides, uniforms_NK[:, -3:-1], self.geometry.size)))
+
+    def applied(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> list[list[Applied]]:
+        """Strengths are levels from 0, the least, to 1, the greatest that its rates may give."""
+        operation, level, _ = self._draw(self._blocks(uniforms_NK))
+        done = [
+            Applied(_NAMES[which], how[0] if _COUNTS[which] else None, LEVEL)
+            for which, how in zip(operation.tolist(), level.tolist(), strict=True)
+        ]
+        weak = self.weak.applied(uniforms_NK[:, : self.weak.uniforms], shapes_N2)
+        holes = of_holes(self._holes(uniforms_NK)) if self.cutout else [[] for _ in weak]
+        return [
+            [*first, *done[DEPTH * sample : DEPTH * (sample + 1)], *last]
+            for sample, (first, last) in enumerate(zip(weak, holes, strict=True))
+        ]
 
     def _draw(self, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Operations [N], levels [N, 2] in 0..1 and positions of their bins in the flattened rates [N, 2], or -1."""

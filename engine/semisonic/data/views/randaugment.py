@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from semisonic.data.views.applied import FORMS, Applied, of_holes
 from semisonic.data.views.operations import CODES, HOLED, MATRICES, VALUES, WARPED, hole_matrix
 from semisonic.data.views.policies import Policy, clipped_hole, draw_hole, draw_operations
 from semisonic.data.views.view import Geometry, View, Weak, int32
@@ -62,10 +63,9 @@ class RandAugment(View):
         return other
 
     def params(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> dict[str, np.ndarray]:
-        first, levels = self.weak.uniforms, self.policy.levels
-        params = self.weak.params(uniforms_NK[:, :first], shapes_N2)
-        blocks = uniforms_NK[:, first : first + 4 * levels].reshape(-1, 4)
-        encoded = self.encode(*draw_operations(self.policy, blocks), blocks[:, 1:3])
+        levels = self.policy.levels
+        params = self.weak.params(uniforms_NK[:, : self.weak.uniforms], shapes_N2)
+        encoded = self.encode(*self._drawn(uniforms_NK))
         count = len(uniforms_NK)
         code_NL, value_NL, matrix_NL23 = (array.reshape(count, levels, *array.shape[1:]) for array in encoded)
         if self.kernel_params:
@@ -74,13 +74,50 @@ class RandAugment(View):
             for name, array in (("code", code_NL), ("value", value_NL), ("matrix", matrix_NL23)):
                 params |= {f"{name}{level}": np.ascontiguousarray(array[:, level]) for level in range(levels)}
         if self.policy.cutout is not None:
-            start_N2, stop_N2 = draw_hole(self.policy.cutout, uniforms_NK[:, -4:], self.geometry.size)
+            start_N2, stop_N2 = self._hole(uniforms_NK)
             if self.kernel_params:
                 params["holes"] = int32(np.concatenate([start_N2, stop_N2], axis=1))
             else:
                 params["hole_start"] = start_N2.astype(np.float32)
                 params["hole_shape"] = (stop_N2 - start_N2).astype(np.float32)
         return params
+
+    def _drawn(self, uniforms_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the operations of all samples, one after the other: as `draw_operations`, and uniforms for holes' centers
+        (y, x), [N L, 2]."""
+        first = self.weak.uniforms
+        blocks = uniforms_NK[:, first : first + 4 * self.policy.levels].reshape(-1, 4)
+        return (*draw_operations(self.policy, blocks), blocks[:, 1:3])
+
+    def _hole(self, uniforms_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        assert self.policy.cutout is not None
+        return draw_hole(self.policy.cutout, uniforms_NK[:, -4:], self.geometry.size)
+
+    def applied(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> list[list[Applied]]:
+        count = len(uniforms_NK)
+        operation_N, magnitude_N, _ = self._drawn(uniforms_NK)
+        done = [self.applied_one(*drawn) for drawn in zip(operation_N.tolist(), magnitude_N.tolist(), strict=True)]
+        levels = [
+            [done[sample * self.policy.levels + level] for level in range(self.policy.levels)]
+            for sample in range(count)
+        ]
+        holes: list[list[Applied]] = [[] for _ in range(count)]
+        if self.policy.cutout is not None:
+            holes = of_holes(np.concatenate(self._hole(uniforms_NK), axis=1))
+        weak = self.weak.applied(uniforms_NK[:, : self.weak.uniforms], shapes_N2)
+        parts = zip(weak, levels, holes, strict=True)
+        return [[*first, *filter(None, then), *last] for first, then, last in parts]
+
+    def applied_one(self, operation: int, magnitude: float) -> Applied | None:
+        """One operation of those of the policy at a magnitude; -1: none."""
+        if operation < 0:
+            return None
+        name = list(self.policy.operations)[operation]
+        if name == "cutout":
+            magnitude = float(np.trunc(magnitude * self.geometry.size))
+        if name == "posterize":
+            magnitude = min(max(magnitude, 1), 8)
+        return Applied(name, magnitude if name in FORMS and self.policy.operations[name] is not None else None)
 
     def encode(
         self, operation_N: np.ndarray, magnitude_N: np.ndarray, centers_N2: np.ndarray | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from semisonic.data.views.applied import Applied, of_crop
 from semisonic.data.views.view import Geometry, View, int32, known, resized_crop
 from semisonic_kernels.augment import BRIGHTNESS, COLOR, CONTRAST, HUE, NONE, augment, augment_reference
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 ORDERS = np.array(list(permutations(range(4))))
 """Of brightness, contrast, saturation and hue, all equally likely."""
+NAMES = {BRIGHTNESS: "brightness", CONTRAST: "contrast", COLOR: "color", HUE: "hue"}
 JITTERED, GRAY = 0.8, 0.2
 """Shares of the images whose colors are changed, and of those that become gray after it."""
 SMALLEST = 0.08
@@ -66,6 +68,16 @@ class SimCLR(View):
         gray_N1 = np.where(uniforms_NK[:, 6:7] < GRAY, COLOR, NONE)  # the factor 0
         value_N4 = np.take_along_axis(value_N4, order_N4, axis=1)
         return np.hstack([code_N4, gray_N1]), np.hstack([value_N4, np.zeros_like(value_N4[:, :1])])
+
+    def applied(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> list[list[Applied]]:
+        params, geometry = self.params(uniforms_NK, shapes_N2), self.geometry
+        areas_N = known(shapes_N2).prod(axis=1) if geometry.encoded else np.full(len(uniforms_NK), geometry.size**2)
+        found = of_crop(params, areas_N)
+        for done, codes, values in zip(found, params["operations"].tolist(), params["values"].tolist(), strict=True):
+            *colors, gray = [(NAMES.get(code), value) for code, value in zip(codes, values, strict=True)]
+            done += [Applied(name, value) for name, value in colors if name]
+            done += [Applied("gray")] if gray[0] else []
+        return found
 
     def graph(self, source: "DataNode", params: Mapping[str, "DataNode"]) -> "DataNode":
         from semisonic.data.views import dali_operators as dali

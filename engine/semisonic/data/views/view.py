@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from semisonic.data.views import central
+from semisonic.data.views.applied import Applied, of_crop, of_window
 from semisonic.data.views.central import Interpolation
 
 if TYPE_CHECKING:
@@ -85,6 +86,11 @@ class View(ABC):
         `uniforms_NK` has `uniforms` columns. `shapes_N2` holds (height, width) of every encoded image after
         its EXIF orientation, and is None for resident images.
         """
+
+    def applied(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> list[list[Applied]]:
+        """What `params` of the same draws do to each sample, in order, for captions; of a view that does not say it,
+        nothing."""
+        return [[] for _ in uniforms_NK]
 
     @abstractmethod
     def graph(self, source: "DataNode", params: Mapping[str, "DataNode"]) -> "DataNode":
@@ -163,6 +169,14 @@ class Weak(View):
         window_N23[:, 0, 2] = offset_N2[:, 1] + np.where(flip_N, self.geometry.size, 0)
         window_N23[:, 1, 2] = offset_N2[:, 0]
         return {"window": window_N23}
+
+    def applied(self, uniforms_NK: np.ndarray, shapes_N2: np.ndarray | None) -> list[list[Applied]]:
+        params = self.params(uniforms_NK, shapes_N2)
+        if shapes_N2 is not None and self.geometry.encoded:
+            found = of_crop(params, shapes_N2.prod(axis=1))
+        else:
+            found = of_window(params, self.geometry.pad, self.geometry.size)
+        return [[*done, Applied("noise", self.noise_std)] if self.noise_std else done for done in found]
 
     def graph(self, source: "DataNode", params: Mapping[str, "DataNode"]) -> "DataNode":
         from semisonic.data.views import dali_operators as dali
