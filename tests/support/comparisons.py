@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 from rich.console import Console
+from safetensors.torch import save_file
 
+from semisonic.checkpoint.format import FORMAT
 from semisonic.compare.jobs import Entry, Job, make_jobs, parse_entries
 from semisonic.compare.report import write_report
+from tests.support.checkpoints import state
 
 
 def job(folder: Path, *fields: str, entry: str = "supervised") -> Job:
@@ -31,6 +34,16 @@ def fabricate(made: Job, *, status: str = "running", step: int = 5, code: int | 
                    "images_per_second": 100.0, "peak_memory_bytes": 1, "step": step, "hardware": "a computer", "cpu_threads": 1,
                    "versions": {"torch": "2"}, "algorithm": made.cfg.algorithm.name, "labels": 40, "seed": made.cfg.seed, **summary}  # fmt: skip
         (folder / "summary.json").write_text(json.dumps(content))
+
+
+def finish(made: Job, top1: float, seconds: float = 10.0) -> None:
+    """The files of a finished run that others may start from: its checkpoint has no tensors, and images of mean 0.25."""
+    fabricate(made, top1=top1, seconds=seconds)
+    folder = made.folder / "checkpoints" / "step-5"
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text(json.dumps(state(format=FORMAT, step=5, mean=[0.25] * 3, image_size=32)))
+    for name in ("model", "optimizer"):
+        save_file({}, folder / f"{name}.safetensors")
 
 
 def lines(top1: float, pseudo_labels: bool, classes: int = 4) -> list[dict]:

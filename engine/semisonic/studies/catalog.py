@@ -1,6 +1,8 @@
 """The studies that are declared, by name."""
 
-from semisonic.studies import ema, history, mixup, policies
+from semisonic.studies import ema, history, interleave, mixup, mpl, policies
 from semisonic.studies.declaration import Study
 
-CATALOG: dict[str, Study] = {study.name: study for study in (ema.STUDY, mixup.STUDY, policies.STUDY, history.STUDY)}
+CATALOG: dict[str, Study] = {
+    module.STUDY.name: module.STUDY for module in (ema, interleave, mixup, policies, mpl, history)
+}

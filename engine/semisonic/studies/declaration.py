@@ -19,10 +19,6 @@ class Setting:
 
     entry: str
     network: Network = "ema"
-    stage: int = 0
-    """Settings of a later stage start from runs of earlier ones, and are trained when all of those have ended."""
-    ranks: int = 1
-    """Processes that a run is divided over."""
 
 
 def raw(entry: str) -> Setting:

@@ -6,9 +6,14 @@ since a backward costs about two forwards. All networks of a method count, its a
 evaluation does not.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +36,19 @@ def passes_of_run(cfg: RunConfig) -> int:
     return cfg.steps * passes_of_step(cfg)
 
 
+@contextmanager
+def _with_table(cfg: Any, pool: int, classes: int) -> Iterator[Any]:
+    """An algorithm's configuration, with predictions on such a pool in place of those that it names: they may be yet to
+    come, and are of another one."""
+    if getattr(cfg, "predictions", None) is None:
+        yield cfg
+        return
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "table.npy"
+        np.save(path, np.full((pool, classes), 1 / classes, np.float32))
+        yield cfg.model_copy(update={"predictions": path})
+
+
 @cache
 def _counted(cfg: Any, labeled: int, unlabeled: int) -> int:
     total = 0
@@ -46,7 +64,11 @@ def _counted(cfg: Any, labeled: int, unlabeled: int) -> int:
 
     pool = max(unlabeled, labeled)
     own = info(labeled=labeled, unlabeled=pool, labeled_batch=labeled, unlabeled_batch=unlabeled)
-    with torch.random.fork_rng(devices=[]), use_kernels("reference"):  # nothing is compiled for one step
-        algorithm = ALGORITHMS[cfg.name](cfg, build, own)
+    with (
+        torch.random.fork_rng(devices=[]),
+        use_kernels("reference"),  # nothing is compiled for one step
+        _with_table(cfg, pool, own.classes) as whole,
+    ):
+        algorithm = ALGORITHMS[cfg.name](whole, build, own)
         Runner(algorithm).step(batch_for(algorithm, size_x=labeled, size_u=unlabeled))
     return total

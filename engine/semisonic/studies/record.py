@@ -71,7 +71,7 @@ def record(study: Study, found: Results, jobs: Sequence[Job], command: str) -> d
                 })  # fmt: skip
     settings = [
         {
-            "name": name_of(own), "entry": own.entry, "network": own.network, "ranks": own.ranks,
+            "name": name_of(own), "entry": own.entry, "network": own.network,
             "differs": own.entry.split(":")[1:], "steps": result.steps, "runs": len(result.errors),
             "errors": {str(seed): error for seed, error in sorted(result.errors.items())},
             **figures("error", result.error), "differences": against[own],

@@ -13,6 +13,7 @@ from semisonic.compare.rows import Estimate, interval
 from semisonic.records import schemas
 from semisonic.studies.declaration import Factor, Setting, Study
 from semisonic.studies.passes import passes_of_run
+from semisonic.studies.stages import chain, origins
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Result:
     setting: Setting
     steps: int
     passes: int
-    """Image passes of a run."""
+    """Image passes of a run, and of those that it starts from."""
     errors: dict[int, float] = field(default_factory=dict)
     """By seed."""
     seconds: list[float] = field(default_factory=list)
@@ -34,7 +35,7 @@ class Result:
 
     @property
     def mean_seconds(self) -> float | None:
-        """Of training and evaluation, a run."""
+        """Of training and evaluation, a run and those that it starts from."""
         return statistics.fmean(self.seconds) if self.seconds else None
 
     def behind(self, other: "Result") -> Estimate | None:
@@ -51,25 +52,26 @@ def results_of(study: Study, jobs: Sequence[Job]) -> dict[Setting, Result]:
     by_entry: dict[str, list[Job]] = {}
     for job in jobs:
         by_entry.setdefault(job.entry.name, []).append(job)
-    found = {}
+    sources, found = origins(jobs), {}
     for own in study.settings():
         if own.entry in by_entry:
-            cfg = by_entry[own.entry][0].cfg
-            found[own] = result = Result(own, cfg.steps, passes_of_run(cfg))
-            for job in by_entry[own.entry]:
-                _add(result, job)
+            chains = [chain(job, sources) for job in by_entry[own.entry]]
+            found[own] = result = Result(own, chains[0][0].cfg.steps, sum(passes_of_run(job.cfg) for job in chains[0]))
+            for runs in chains:
+                _add(result, runs)
     return found
 
 
-def _add(result: Result, job: Job) -> None:
-    path = job.folder / "summary.json"
-    if not path.is_file():
+def _add(result: Result, runs: Sequence[Job]) -> None:
+    """Adds a run, and the cost of those that it starts from, where all have finished."""
+    paths = [job.folder / "summary.json" for job in runs]
+    if not all(path.is_file() for path in paths):
         return
-    summary = schemas.summary(path)
+    summary, *before = map(schemas.summary, paths)
     top1 = summary["test_top1" if result.setting.network == "ema" else "test_top1_raw"]
     if top1 is not None:
-        result.errors[job.seed] = 100 - top1
-        result.seconds.append(summary["wall_seconds"])
+        result.errors[runs[0].seed] = 100 - top1
+        result.seconds.append(sum(own["wall_seconds"] for own in (summary, *before)))
 
 
 def differences(factor: Factor, found: Results) -> dict[str, Estimate | None]:

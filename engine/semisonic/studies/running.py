@@ -4,8 +4,9 @@ import re
 import shlex
 import sys
 from argparse import BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +22,7 @@ from semisonic.studies.declaration import PRESETS, Study, preset_of
 from semisonic.studies.plan import evened, load_study, plan, show
 from semisonic.studies.record import record
 from semisonic.studies.results import results_of
+from semisonic.studies.stages import comparisons, is_stopped, ready, stages
 from semisonic.text import dump_json, printable
 
 
@@ -32,6 +34,8 @@ class Asked:
     """As it is trained."""
     comparisons: list[Comparison]
     """One a stage."""
+    anew: Callable[[], list[Comparison]]
+    """The same, once runs have ended that others start from."""
     out: Path
     rate: float | None
     rate_given: bool
@@ -73,11 +77,7 @@ def run(study: Study, argv: Sequence[str]) -> int:
         show(plan(asked.comparisons, asked.rate, asked.rate_given), study.question, wide_console())
     if args.plan:
         return ExitCode.OK
-    code: int = ExitCode.OK
-    for comparison in asked.comparisons:
-        code = compare(comparison)
-        if code != ExitCode.OK:
-            break
+    code = run_stages(asked)
     report(asked)
     return code
 
@@ -88,6 +88,22 @@ def wide_console() -> Console:
     if not console.is_terminal:
         console.width = 200
     return console
+
+
+def run_stages(asked: Asked) -> int:
+    """Runs the stages one after the other; returns the exit code of all. A run that failed holds up those alone that
+    start from it."""
+    codes = {compare(asked.comparisons[0])}
+    for number in range(1, len(asked.comparisons)):
+        if any(is_stopped(job) for job in asked.comparisons[number - 1].mine):
+            break
+        found = asked.anew()
+        comparison, waiting = ready(found[number], [job for stage in found for job in stage.jobs])
+        codes.add(compare(comparison))
+        for line in waiting:
+            print(f"error: {line}", file=sys.stderr)
+            codes.add(ExitCode.STOPPED)
+    return next((code for code in (ExitCode.ERROR, ExitCode.STOPPED) if code in codes), ExitCode.OK)
 
 
 def ask(study: Study, args: Namespace, fields: Sequence[str], argv: Sequence[str]) -> Asked:
@@ -109,10 +125,12 @@ def ask(study: Study, args: Namespace, fields: Sequence[str], argv: Sequence[str
     options += ["--labels", labels] if labels else []
     options += ["--processes", args.processes] if args.processes else []
     options += ["--report-only"] if args.report_only else []
-    comparisons = [jobs.parse(["--algorithms", ",".join(entries), *options, *every]) for entries in stages(study)]
-    if args.report_only:  # else the comparison has done so
-        jobs.check_folders(job for comparison in comparisons for job in comparison.jobs)
-    return Asked(study, comparisons, args.out, args.rate or preset.rate, args.rate is not None,
+    begin, *later = stages(study.entries())
+    first = jobs.parse(["--algorithms", ",".join(entry.name for entry in begin), *options, *every])
+    anew = partial(comparisons, first, later, every, labels, jobs.parse_share(args.share)[0])
+    found = anew()
+    jobs.check_folders(job for comparison in found for job in comparison.jobs)
+    return Asked(study, found, anew, args.out, args.rate or preset.rate, args.rate is not None,
                  command_of(study.name, argv))  # fmt: skip
 
 
@@ -131,14 +149,6 @@ def with_plan(result: Parser) -> Parser:
     add("--plan", action="store_true", help="print the runs and what they cost, and run nothing")
     add("--report-only", action="store_true", help="make the page of what is in OUT, and run nothing")
     return result
-
-
-def stages(study: Study) -> list[list[str]]:
-    """The entries of each stage."""
-    found: dict[int, dict[str, None]] = {}
-    for own in study.settings():
-        found.setdefault(own.stage, {})[own.entry] = None
-    return [list(found[stage]) for stage in sorted(found)]
 
 
 def command_of(name: str, argv: Sequence[str]) -> str:
