@@ -8,8 +8,9 @@ from semisonic.algorithms.registry import ALGORITHMS
 from tests.support.processes import ROOT
 
 PACKAGE = ROOT / "engine" / "semisonic"
-WHERE_NAMES_BELONG = ("algorithms", "addons", "recipes", "data/views")
-"""Recipes choose algorithms, and policies of views are called after the methods that they come from."""
+WHERE_NAMES_BELONG = ("algorithms", "addons", "recipes", "data/views", "studies")
+"""Recipes choose algorithms, studies compare them, and policies of views are called after the methods that they come
+from."""
 OTHER_MEANINGS = {
     "config/migrations.py": {"auxiliary"},  # a section of version 0.1.0
     "optim/optimizer.py": {"adamatch", "fixmatch", "ict"},  # schedules, called after their papers
