@@ -12,6 +12,7 @@ if str(DOCS) not in sys.path:
     sys.path.append(str(DOCS))
 
 from _extension.pages import mistakes, read, typed_figures  # noqa: E402
+from _extension.stored import load  # noqa: E402
 
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 STILL_TYPED: set[str] = set()
@@ -56,3 +57,13 @@ def test_a_picture_of_a_page_exists():
         for target in re.findall(r"\{figure\} (\S+)|!\[[^\]]*\]\((\S+?)\)", (DOCS / page).read_text())
     ]
     assert [page for page, (figure, image) in named if not ((DOCS / page).parent / (figure or image)).exists()] == []
+
+
+def test_the_errors_in_the_readme_are_the_stored_ones():
+    """A README has no roles, so a test reads its table: method, error of the main job, and seconds of a run."""
+    rows = re.findall(
+        r"^\| (supervised|FixMatch) \| ([\d.]+) % \| (\d+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    stored = {row["entry"]: row for row in load(ROOT / "benchmarks" / "results" / "digits-accuracy-cpu.csv")}
+    told = {name.lower(): (error, seconds) for name, error, seconds in rows}
+    assert told == {name: (f"{row['last20_error']:.2f}", f"{row['seconds']:.0f}") for name, row in stored.items()}
