@@ -87,7 +87,7 @@ class Reader:
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.environment = folder, dict(environment)
+        self.folder, self.environment = folder, {**environment, "GIVEN": str(GIVEN)}
         self.python: subprocess.Popen[str] | None = None
 
     def follow(self, blocks: Sequence[Block]) -> None:
