@@ -110,28 +110,31 @@ class Study(Results):
 
     def run(self) -> list[nodes.Node]:
         folder, file = Path(self.env.srcdir, RESULTS).resolve(), self.arguments[0]
+        self.env.note_dependency(folder / file)
         try:
             found, command = study(file, folder), command_of(file)
-        except BadReference as error:
+            if found is None:
+                return [self._missing(command)]
+            if "sentence" in self.options:
+                return [nodes.paragraph("", one) for one in found.said[:1]]
+            return self._found(found, provenance.of(folder / file))
+        except (BadReference, provenance.Missing) as error:
             LOG.warning("study: %s", error, location=self.get_location(), type="measured")
             return []
-        self.env.note_dependency(folder / file)
-        if found and "sentence" in self.options:
-            return [nodes.paragraph("", one) for one in found.said[:1]]
-        return self._found(found, folder) if found else [self._missing(command)]
 
-    @staticmethod
-    def _missing(command: str) -> nodes.note:
+    def _missing(self, command: str) -> nodes.Node:
         text = nodes.paragraph("", "", nodes.Text("These runs have not been measured yet. "))
+        if "sentence" in self.options:
+            return text
         text += [nodes.literal(command, command), nodes.Text(" measures them.")]
         return nodes.note("", text)
 
-    def _found(self, found: Found, folder: Path) -> list[nodes.Node]:
+    def _found(self, found: Found, known: provenance.Provenance) -> list[nodes.Node]:
         points = [nodes.list_item("", nodes.paragraph("", one)) for one in found.said]
         made: list[nodes.Node] = [nodes.bullet_list("", *points)] if points else []
         for part in found.parts:
             self.options = {"caption": f"{part.title}."} if part.title else {}
-            made.append(self._table(part.table, folder))
+            made.append(self._table(part.table, known))
             made += [nodes.paragraph("", part.note)] if part.note else []
         return [*made, *(nodes.paragraph("", note) for note in found.notes)]
 

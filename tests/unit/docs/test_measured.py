@@ -1,6 +1,8 @@
 """Roles and directives in a small site that Sphinx builds: what they show, and where a mistake is."""
 
 import io
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -49,6 +51,26 @@ def test_a_figure_and_a_table_are_shown_with_what_they_come_from(results: Path, 
     assert "a processor; seeds 0, 1; torch 2.14.1" in caption and "one.json" in caption
 
 
+def test_a_study_shows_what_is_stored_and_says_what_is_not(results: Path, site: Path):
+    point = {"algorithm": "fixmatch", "choose": "typical", "labels": 20, "error": 2.0, "error_half_width": 0.5}
+    about = {"command": "semisonic study labels", "seeds": [0, 1], "hardware": "one", "versions": {"python": "3"}}
+    content = {**about, "points": [point], "said": ["Twenty are enough.", "Ten are not."]}
+    (results / "study-labels-digits.json").write_text(json.dumps(content))
+    page = (
+        "# A page\n\n```{study} study-labels-digits.json\n:sentence:\n```\n\n## Below\n\n"
+        "```{study} study-labels-digits.json\n```\n\n```{study} study-ema-digits.json\n```\n\n"
+        "```{study} study-ema-fashion-mnist.json\n:sentence:\n```\n"
+    )
+    html, warnings = built(site, results, page)
+    assert warnings == ""
+    above, _, below = html.partition("Below")
+    assert above.count("Twenty are enough.") == 1 and "Ten are not." not in above
+    assert "Ten are not." in below and "2.00 ± 0.50" in below and "one; seeds 0, 1" in below
+    assert html.count("These runs have not been measured yet.") == 2
+    words = re.sub(r"<[^>]+>", "", html)
+    assert words.count("semisonic study ema --data digits measures them.") == 1 and "fashion-mnist" not in words
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -58,6 +80,7 @@ def test_a_figure_and_a_table_are_shown_with_what_they_come_from(results: Path, 
             "```{results} rows.csv\nentry\n```",
             "index.md:3: WARNING: results: rows.csv: rows.csv.provenance.json is not",
         ),
+        ("```{study} ema.json\n```", "index.md:3: WARNING: study: ema.json: is no name of a study"),
         ("A {field}`no.such`.", "index.md:3: WARNING: 'field' reference target not found: no.such"),
     ],
 )
