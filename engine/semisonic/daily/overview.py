@@ -13,6 +13,7 @@ from semisonic.daily.project import Project
 from semisonic.daily.steps import Facts, next_step
 from semisonic.daily.store import AuditRow, Revision, State, Store
 from semisonic.daily.store.database import snapshot
+from semisonic.daily.store.queues import title_of
 from semisonic.reporting.output import lasting
 from semisonic.schema import ExitCode
 from semisonic.text import dump_json, name_of, printable
@@ -103,7 +104,7 @@ def _show(seen: Overview) -> None:
         console.width = max(console.width, WIDTH)
     tell = partial(console.print, markup=False, soft_wrap=True)
     used = [state.word for state in State if any(day[state.word] for day in seen.days)]
-    waiting = [f"{name} {count:,}" for name, count in seen.facts.queues.items() if count]
+    waiting = [f"{title_of(name, seen.facts.day)} {count:,}" for name, count in seen.facts.queues.items() if count]
     tell(printable(f"{seen.name}: day {seen.facts.day}, {seen.facts.classes} classes"))
     _table(console, {"day": "day", "began": "began", "images": "images", **{word: word for word in used}}, seen.days)
     tell(f"Queues: {', '.join(waiting) or 'empty'}")

@@ -44,6 +44,16 @@ def test_all_of_it_is_shown(project: Project, capsys: pytest.CaptureFixture):
     ]
 
 
+def test_queues_have_the_names_of_the_page(tmp_path: Path, capsys: pytest.CaptureFixture):
+    """On the first day images are chosen that are typical, and none that are far from others."""
+    project = Project.create(tmp_path / "p", ["cat", "dog"], 8, {}, "ann")
+    with project.store() as store:
+        store.add_images([new_image(tmp_path / "images", f"{name}.png") for name in "ab"], "ann")
+        store.put_queue("farthest", [1, 2], 1)
+    assert cli.daily([str(project.folder), "status"]) == 0
+    assert "Queues: first images 2" in capsys.readouterr().out.splitlines()
+
+
 def test_as_json_for_programs(project: Project, capsys: pytest.CaptureFixture):
     assert cli.daily([str(project.folder), "status", "--json"]) == 0
     seen = json.loads(capsys.readouterr().out)
