@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from semisonic.records.reading import read_text as read_file
 from semisonic.records.reading import shown
 from semisonic.records.schemas import mistakes
 from semisonic.records.yaml_text import LIMIT
-from semisonic.reporting.console import save_confusion
+from semisonic.reporting.console import network_of, save_confusion
 from semisonic.reporting.reporters import Reporters
 from semisonic.schema import UserError
 from semisonic.text import dump_json
@@ -141,6 +141,8 @@ class Evaluated:
     """What to tell the user of them, a line each."""
     labeled: list[int] | None = None
     """Labeled images of every class that the run had, [C]; None where it is of an earlier version."""
+    of: Mapping[str, str] = field(default_factory=dict)
+    """By the name of the weights, whose they are: run, network and step."""
 
     @property
     def uneven(self) -> bool:
@@ -183,7 +185,14 @@ def evaluate_checkpoint(
         with closing(evaluation_slices(source_of(data, device, test=True), batch, Placement(device))) as slices:
             results[name] = evaluate(classifier, slices, len(data.classes))
     labeled = labeled_counts(checkpoint.state, path)
-    return Evaluated(results, data.classes, f"{data.test_count} test images of {data.name}", labeled=labeled)
+    return Evaluated(
+        results,
+        data.classes,
+        f"{data.test_count} test images of {data.name}",
+        (),
+        labeled,
+        _of(checkpoint, path, weights),
+    )
 
 
 def evaluate_folder(path: Path, images: Path, weights: tuple[str, ...] = ("ema", "raw"), batch: int = 256) -> Evaluated:
@@ -199,7 +208,13 @@ def evaluate_folder(path: Path, images: Path, weights: tuple[str, ...] = ("ema",
     left_out = f"; {len(found.bad)} files left out" if found.bad else ""
     title = f"{len(found.files)} images of {images}{left_out}"
     labeled = labeled_counts(checkpoint.state, path)
-    return Evaluated(results, tuple(classifier.classes), title, tuple(found.notes), labeled)
+    return Evaluated(
+        results, tuple(classifier.classes), title, tuple(found.notes), labeled, _of(checkpoint, path, weights)
+    )
+
+
+def _of(checkpoint: checkpoints.Checkpoint, path: Path, weights: tuple[str, ...]) -> dict[str, str]:
+    return {name: network_of(path, name, checkpoint.state["step"]) for name in weights}
 
 
 def write_evaluation(evaluated: Evaluated, folder: Path) -> None:
@@ -223,4 +238,5 @@ def write_evaluation(evaluated: Evaluated, folder: Path) -> None:
     reporters = Reporters()
     for name, result in evaluated.results.items():
         picture = folder / f"confusion-{name}.png"
-        reporters.attempt(picture.name, None, partial(save_confusion, picture, result.confusion, evaluated.classes))
+        drawn = partial(save_confusion, picture, result.confusion, evaluated.classes, of=evaluated.of.get(name, ""))
+        reporters.attempt(picture.name, None, drawn)

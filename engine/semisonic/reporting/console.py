@@ -24,6 +24,7 @@ from semisonic.data.sets.base import DataSet
 from semisonic.data.sets.shown import description
 from semisonic.data.sets.splits import Split
 from semisonic.reporting.frozen_baselines import NAMES, full_name
+from semisonic.reporting.letters import broken
 from semisonic.reporting.output import lasting
 from semisonic.reporting.pictures import drawing, name_in_picture, saved
 from semisonic.reporting.pseudo_labels import describe
@@ -219,11 +220,27 @@ def without_test(summary: dict[str, Any]) -> str:
     return f"No test images. Chosen on the held-out images: {best}, which flatters it: it is the best of several"
 
 
+NETWORKS = {"ema": "EMA network", "raw": "raw network"}
+"""What the weights of a checkpoint are called."""
+
+
+def network_of(path: Path, weights: str, step: int) -> str:
+    """Which network a picture is of: of what run or checkpoint in `path`, with which weights, after which step."""
+    folder = path.resolve()
+    run = folder.parent.parent if folder.parent.name == "checkpoints" else folder
+    return f"{printable(run.name)}, {NETWORKS[weights]}, step {step:,}"
+
+
+TITLE = 11
+"""Points of a picture's title."""
+
+
 @drawing()
 def save_confusion(
-    path: Path, confusion: Sequence[Sequence[int]], classes: Sequence[str], images: str = "test"
+    path: Path, confusion: Sequence[Sequence[int]], classes: Sequence[str], images: str = "test", of: str = ""
 ) -> None:
-    """The confusion matrix as a picture, rows normalized; class names where they fit. images: what they are called."""
+    """The confusion matrix as a picture, rows normalized; class names where they fit. images: what they are called.
+    of: whose it is, as `network_of` says; a long name is broken into the lines that it needs."""
     from matplotlib.figure import Figure
 
     counts = np.asarray(confusion, dtype=float)
@@ -232,11 +249,9 @@ def save_confusion(
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(
-        xlabel="predicted class",
-        ylabel="true class",
-        title=f"{images.capitalize()} accuracy {100 * np.trace(counts) / counts.sum():.2f} %",
-    )
+    axes.set(xlabel="predicted class", ylabel="true class")
+    accuracy = f"{images.capitalize()} accuracy {100 * np.trace(counts) / counts.sum():.2f} %"
+    figure.suptitle("\n".join([accuracy, *broken(of, TITLE, round(72 * (side - 0.3)))]), fontsize=TITLE)
     if len(classes) <= 30:
         names = [name_in_picture(name) for name in classes]
         axes.set_xticks(range(len(classes)), names, rotation=90)

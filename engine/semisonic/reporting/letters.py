@@ -1,5 +1,6 @@
 """Text in pictures that Pillow draws."""
 
+import textwrap
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,3 +40,12 @@ def wrapped(text: str, size: int, width: int) -> list[str]:
         else:
             lines[-1] = cut(word, size, width)
     return lines
+
+
+def broken(text: str, size: int, width: int) -> list[str]:
+    """Lines that fit into a width with nothing cut: words that are too long are broken, too."""
+    for letters in range(max(len(text), 1), 0, -1):
+        lines = textwrap.wrap(text, letters, break_on_hyphens=False)
+        if all(font(size).getlength(line) <= width for line in lines):
+            return lines
+    return list(text)

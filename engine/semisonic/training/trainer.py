@@ -31,7 +31,7 @@ from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import collective_timeout
 from semisonic.faults import reach
 from semisonic.models.outline import fill
-from semisonic.reporting.console import IMAGES, Console, save_confusion
+from semisonic.reporting.console import IMAGES, Console, network_of, save_confusion
 from semisonic.reporting.label_tables import write_label_table
 from semisonic.reporting.metrics_file import EVAL, TRAIN, current
 from semisonic.reporting.pseudo_labels import PseudoLabelMonitor
@@ -184,7 +184,8 @@ class Trainer:
 
         def save() -> None:
             self.checkpoint_writer.check()
-            save_confusion(path, confusion, self.data.classes, IMAGES[which])
+            of = network_of(self.run_folder, "ema", self.step)
+            save_confusion(path, confusion, self.data.classes, IMAGES[which], of)
 
         if self.rank.is_main and reporters.attempt_again(path.name, self.step, save):
             tracker.picture(f"{which}/confusion", path, self.step)

@@ -148,7 +148,7 @@ def test_an_evaluation_replaces_no_other(run: Path, tmp_path: Path, capfd: pytes
 def test_a_picture_that_cannot_be_drawn_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
-    def fail(*_: object) -> None:
+    def fail(*_: object, of: str) -> None:
         raise RuntimeError("no font")
 
     monkeypatch.setattr(inference, "save_confusion", fail)
