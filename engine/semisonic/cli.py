@@ -184,6 +184,15 @@ def predict(argv: Sequence[str]) -> int:
 
 
 @guarded
+def report(argv: Sequence[str]) -> int:
+    """Writes the page of a run: figures, curves, classes, mistakes, and what to do next."""
+    with uncollected():
+        from semisonic.inference.run_report import main as run
+
+    return run(argv)
+
+
+@guarded
 def export(argv: Sequence[str]) -> int:
     """Writes a trained network as safetensors, a torch.export program or ONNX, with a model card."""
     with uncollected():
@@ -232,6 +241,7 @@ COMMANDS: dict[str, Command] = {
     "study": study,
     "evaluate": evaluate,
     "predict": predict,
+    "report": report,
     "export": export,
     "inspect": inspect,
     "views": views,

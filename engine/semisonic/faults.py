@@ -33,6 +33,7 @@ FILES = {
     "kept": "metrics.jsonl, cut back to the checkpoint that a run resumes from",
     "labels": "the tables of add-ons, labels/*.parquet",
     "confusion": "confusion.png",
+    "report": "report.html, the page of a finished run",
     "scan": "what is known of the images of a folder, .semisonic/manifest.npz",
     "latest": "the pointer to the newest checkpoint",
 }
@@ -217,7 +218,7 @@ def file_of(path: Path) -> str | None:
 _NAMES = {
     "status.json": "status", "split.npz": "split", "images.npz": "images", "config.yaml": "config",
     "summary.json": "summary", "metrics.jsonl": "kept", "confusion.png": "confusion", "manifest.npz": "scan",
-    "latest": "latest",
+    "latest": "latest", "report.html": "report",
 }  # fmt: skip
 
 

@@ -217,7 +217,7 @@ class Campaign:
             return codes
         if set(struck) != {fault.partition("@")[0]}:
             raise Damaged(f"{fault} was not reached; the ranks ended with {codes}:\n{self.tail(lives, folder)}")
-        optional = fault.startswith(("confusion.", "scan."))  # a picture or a cache ends no run
+        optional = fault.startswith(("confusion.", "report.", "scan."))  # a picture or a cache ends no run
         full = ExitCode.OK if optional else ExitCode.USER
         expected = {"full": [full] * lives.world, "hang": [ExitCode.LOST] * lives.world}.get(way)
         if expected and codes != expected:

@@ -39,6 +39,7 @@ from semisonic.runs.first_step import try_first_step
 from semisonic.runs.frozen_baselines import on_frozen_features
 from semisonic.runs.known_data import adopt_data, check_data, check_ranks_alike
 from semisonic.runs.memory_fit import Trial
+from semisonic.runs.own_page import write_own_page
 from semisonic.runs.ownership import RunFolders
 from semisonic.runs.precision import with_precision
 from semisonic.runs.run_folder import (
@@ -344,6 +345,7 @@ def train(cfg: RunConfig, session: Session, beside: dict[str, Any] | None = None
 
     content = on_main(session.accelerator, summary)
     status("finished", trainer.step, code=ExitCode.OK)
+    on_main(session.accelerator, lambda: write_own_page(trainer))
     return Outcome(ExitCode.OK, content, trainer.history, None, trainer.step)
 
 

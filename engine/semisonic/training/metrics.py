@@ -15,6 +15,8 @@ from semisonic.contract import Rank
 from semisonic.faults import reach
 from semisonic.training.intervals import interval_of_few
 
+Watcher = Callable[[Tensor, Tensor, Tensor], object]
+"""Called with the logits [N, C], labels [N] and validity [N] of a slice of an evaluation."""
 SUMS = "meter/sums"
 """What a checkpoint has of a meter: beside the state of the optimizers, which are named after roles."""
 
@@ -198,11 +200,12 @@ def evaluate(
     slices: Iterable[tuple[Tensor, Tensor, Tensor]],
     classes: int,
     everywhere: bool = True,
+    seen: Watcher | None = None,
 ) -> Evaluation:
     """Evaluates `predict` (images -> logits [N, C]) over (images, labels [N], valid [N]) slices of every rank.
 
     Integer counts and float64 loss sums are reduced over the ranks, so metrics do not depend on the world size;
-    everywhere=False leaves other ranks out. Images without a label (-1) do not count.
+    everywhere=False leaves other ranks out. Images without a label (-1) do not count. seen: hears of every slice.
     """
     counts: Tensor | None = None
     loss = torch.zeros(())
@@ -211,6 +214,8 @@ def evaluate(
         logits = predict(images)
         valid = valid & (labels >= 0)
         labels = labels.clamp(min=0)
+        if seen:
+            seen(logits, labels, valid)
         if counts is None:
             counts = torch.zeros(classes * classes + 1, dtype=torch.int64, device=logits.device)
             loss = torch.zeros((), dtype=torch.float64, device=logits.device)

@@ -21,7 +21,8 @@ from semisonic.config.run_config import RunConfig
 from semisonic.data.loading.calls import Placement
 from semisonic.data.loading.image_source import source_of
 from semisonic.data.loading.loader import Loader, Sampling, evaluation_slices
-from semisonic.data.sets.base import DataSet, ImageFiles
+from semisonic.data.sets.base import DataSet
+from semisonic.data.sets.shown import preprocess
 from semisonic.data.sets.splits import Split
 from semisonic.distributed.consistency import check_equal, check_finite, equal_tensors
 from semisonic.distributed.engine import Accelerator
@@ -40,7 +41,8 @@ from semisonic.reporting.trackers import Tracker
 from semisonic.schema import UserError
 from semisonic.training.class_groups import by_class
 from semisonic.training.layer_rates import learning_rates
-from semisonic.training.metrics import Evaluation, Throughput, evaluate, evaluation_mode, or_null
+from semisonic.training.metrics import Evaluation, Throughput, Watcher, evaluate, evaluation_mode, or_null
+from semisonic.training.mistakes import Mistake, Mistakes
 from semisonic.training.process import on_main
 from semisonic.training.step import TrainingStep
 from semisonic.training.stragglers import Stragglers
@@ -48,8 +50,6 @@ from semisonic.version import __version__
 
 AGREE_EVERY = 1.0
 """Seconds, about, between the moments at which several ranks agree on stopping."""
-
-
 WEIGHTS = {"ema": "ema", "raw": "network"}
 """The weights that are evaluated and kept, and the module of the algorithm that holds them."""
 
@@ -85,6 +85,7 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.confusion: list[list[int]] | None = None
         """Of the EMA network on the test images, or else on those held out, as evaluated last in this process."""
+        self.mistakes: list[Mistake] = []  # the surest ones of that evaluation, where it is of the last step
         self.unread = 0
         """Steps before a resumed run's first whose metrics are in no line yet."""
 
@@ -179,7 +180,7 @@ class Trainer:
         if not self.evaluated:
             return
         which = self.evaluated[0]
-        confusion = self.confusion or self.evaluate("ema", which).confusion
+        confusion = self.confusion or self.evaluate_shown().confusion
         path = self.run_folder / "confusion.png"
 
         def save() -> None:
@@ -273,7 +274,14 @@ class Trainer:
         counts = {"test": self.data.test_count, "held_out": len(self.split.held_out)}
         return [which for which, count in counts.items() if count]
 
-    def evaluate(self, weights: str, which: str, most: int | None = None) -> Evaluation:
+    def evaluate_shown(self) -> Evaluation:
+        """The evaluation that is shown of single images and classes; at the last step with the surest mistakes."""
+        mistakes = Mistakes(self.cfg.eval.batch, self.rank) if self.step == self.cfg.steps else None
+        result = self.evaluate("ema", self.evaluated[0], seen=mistakes and mistakes.add)
+        self.confusion, self.mistakes = result.confusion, mistakes.read() if mistakes else []
+        return result
+
+    def evaluate(self, weights: str, which: str, most: int | None = None, seen: Watcher | None = None) -> Evaluation:
         """Evaluates the "ema" or "raw" weights on the "test" or "held_out" images, or on the first `most` of them."""
         test = which == "test"
         indices = np.arange(self.data.test_count) if test else self.split.held_out
@@ -283,23 +291,23 @@ class Trainer:
             closing(evaluation_slices(source, self.cfg.eval.batch, placement, self.rank)) as slices,
             evaluation_mode(self.algorithm),
         ):
-            watched = self.activity.each(Phase.EVALUATING, slices)
-            return evaluate(lambda x: self.algorithm.predict(x, WEIGHTS[weights]), watched, len(self.data.classes))
+            own, classes = self.activity.each(Phase.EVALUATING, slices), len(self.data.classes)
+            return evaluate(lambda x: self.algorithm.predict(x, WEIGHTS[weights]), own, classes, seen=seen)
 
     def evaluate_all(self) -> dict[str, Any]:
         """Evaluates the EMA and the raw weights, extends the history and returns what is logged; {} without images."""
         metrics: dict[str, Any] = {}
         for which in self.evaluated:
             for weights in WEIGHTS:
-                result = self.evaluate(weights, which)
+                shown = which == self.evaluated[0] and weights == "ema"
+                result = self.evaluate_shown() if shown else self.evaluate(weights, which)
                 name = which if weights == "ema" else f"{which}_raw"
                 figures = result.scalars() | by_class(result, self.algorithm.info.class_counts)
                 metrics |= {f"{name}/{key}": value for key, value in figures.items()}
                 if which == "held_out" and weights == "ema":
                     self.algorithm.held_out_counts.copy_(torch.tensor(result.counts))
-                if which == self.evaluated[0] and weights == "ema":
+                if shown:
                     metrics[f"{which}/per_class"] = or_null(result.per_class)
-                    self.confusion = result.confusion
         scalars = {key: value for key, value in metrics.items() if not isinstance(value, list)}
         if self.evaluated:
             self.history.append({"step": self.step, **scalars})
@@ -365,16 +373,7 @@ class Trainer:
             "classes": list(self.data.classes),
             "labeled_counts": list(self.algorithm.info.class_counts),
             "image_size": self.data.size,
-            "preprocess": {
-                "view": "plain" if isinstance(self.data.train, ImageFiles) else "whole",
-                "border": self.data.border,
-                "pad": self.data.pad,
-                "flip": bool(self.data.flip),
-                "crop_area": self.data.crop_area,
-                "interpolation": self.data.interpolation,
-                "crop": self.data.crop,
-                "shown_for": self.data.shown_for,
-            },
+            "preprocess": preprocess(self.data),
             "mean": list(self.data.mean),
             "std": list(self.data.std),
             "algorithm": self.cfg.algorithm.name,

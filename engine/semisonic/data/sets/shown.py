@@ -1,6 +1,7 @@
 """A data set as the network is shown it: by the data set's own normalization, or as the weights of a run expect."""
 
 from dataclasses import replace
+from typing import Any
 
 from semisonic.data.sets.base import IMAGENET_MEAN, IMAGENET_STD, DataConfig, DataSet, ImageFiles
 
@@ -36,3 +37,17 @@ def description(data: DataSet) -> str:
     if isinstance(data.train, ImageFiles):
         text += f", {data.interpolation}, {data.crop or WHOLE:.4g} of the shorter side"
     return f"{text} (of {whose})"
+
+
+def preprocess(data: DataSet) -> dict[str, Any]:
+    """How its images come to the network, as a checkpoint says it to those who have no data set."""
+    return {
+        "view": "plain" if isinstance(data.train, ImageFiles) else "whole",
+        "border": data.border,
+        "pad": data.pad,
+        "flip": bool(data.flip),
+        "crop_area": data.crop_area,
+        "interpolation": data.interpolation,
+        "crop": data.crop,
+        "shown_for": data.shown_for,
+    }
