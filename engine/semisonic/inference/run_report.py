@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
+
 from semisonic.checkpoint import format as checkpoints
 from semisonic.config.arguments import Parser, output_problem, positive
 from semisonic.config.run_config import RunConfig
@@ -88,7 +90,8 @@ def see(folder: Path, cfg: RunConfig, places: Places, batch: int) -> Seen:
 def _seen(folder: Path, latest: Path, cfg: RunConfig, places: Places, batch: int) -> Seen:
     checkpoint = checkpoints.load_checkpoint(latest)
     step, data = checkpoint.state["step"], images_of(cfg, places)
-    held_out = load_split(folder / "split.npz").held_out if (folder / "split.npz").exists() else ()
+    file = folder / "split.npz"
+    held_out = load_split(file).held_out if file.exists() else np.empty(0, np.int64)
     which = "test" if data.test_count else "held_out" if len(held_out) else None
     if which != "test":
         check_data(latest, checkpoint.state, data, POOL, ADVICE)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from semisonic.run_page.facts import IMAGES, Facts
@@ -16,7 +16,7 @@ LINES = 6
 SETTLED = 0.02
 """Share of the run after which losses have left their beginning: what is higher before it is cut off."""
 
-Points = list[tuple[float, float]]
+Points = Sequence[tuple[float, float]]
 """(step, value)."""
 
 
@@ -62,8 +62,8 @@ class Chart:
 class _Series:
     name: str
     points: Points
-    low: Points = field(default_factory=list)
-    high: Points = field(default_factory=list)
+    low: Points = ()
+    high: Points = ()
 
 
 def charts(facts: Facts) -> list[Chart]:
@@ -191,6 +191,7 @@ def thinned(points: Points) -> Points:
 def scale(low: float, high: float) -> list[float]:
     """Round numbers from `low` or just below it to `high` or just above it, three to six of them."""
     width = high - low or abs(high) or 1.0
+    high = low + width
     unit = 10.0 ** math.floor(math.log10(width / 4))
     step = next(unit * f for f in (1, 2, 2.5, 5, 10) if unit * f >= width / 5 * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -277,7 +277,7 @@ class Trainer:
     def evaluate_shown(self) -> Evaluation:
         """The evaluation that is shown of single images and classes; at the last step with the surest mistakes."""
         mistakes = Mistakes(self.cfg.eval.batch, self.rank) if self.step == self.cfg.steps else None
-        result = self.evaluate("ema", self.evaluated[0], seen=mistakes and mistakes.add)
+        result = self.evaluate("ema", self.evaluated[0], seen=mistakes.add if mistakes else None)
         self.confusion, self.mistakes = result.confusion, mistakes.read() if mistakes else []
         return result
 

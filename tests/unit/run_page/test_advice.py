@@ -1,0 +1,89 @@
+"""What to do next: every rule speaks where its figures are, and a good run hears of nothing that is wrong."""
+
+from typing import Any
+
+import pytest
+
+from semisonic.run_page.advice import Given, advice_of
+from semisonic.run_page.classes import matrix_of, rows_of
+from semisonic.run_page.facts import Facts, Seen
+from semisonic.run_page.use import Margins
+
+GOOD = [[98, 1, 1], [1, 98, 1], [1, 1, 98]]
+LOST = [[98, 1, 1], [1, 98, 1], [90, 5, 5]]
+
+
+def told(facts: Facts, confusion: list[list[int]] | None = None, margins: Margins | None = None) -> list[str]:
+    rows = rows_of(facts, Seen("test", 100, confusion))
+    matrix = matrix_of(facts.classes, confusion) if confusion else None
+    return [" ".join(filter(None, (one.text, one.command))) for one in advice_of(Given(facts, rows, matrix, margins))]
+
+
+def test_a_good_run_is_told_what_it_is_good_for(planted):
+    facts = planted()
+    run = str(facts.folder)
+    assert told(facts, GOOD) == [
+        f"Predict images of your own. semisonic predict {run} IMAGES", f"Export the network. semisonic export {run}",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "last, text",
+    [
+        ({"train/coverage": 0.2}, "Only 20 % of the unlabeled images have a pseudo-label that counts at the end"),
+        ({"train/pseudo_label_precision": 0.4}, "Only 40 % of the pseudo-labels that count are right"),
+        ({"test/top1": 80.0, "test_raw/top1": 93.0}, "The averaged network has not arrived: it is 13.0 points behind"),
+        ({"test/top1": 70.0, "test_raw/top1": 70.0, "train/labeled_accuracy": 1.0}, "learned by heart: 100 % of them"),
+        ({"train/collapsed": 1, "train/collapsed_classes": ["dog"]}, "dog gets hardly any pseudo-label"),
+        ({"test/top1": 80.0, "test_raw/top1": 80.0}, "was 90.00 % at step 90 and has fallen to 80.00 %"),
+        ({"test/top1": 95.0, "test_raw/top1": 95.0}, "still rose in the last quarter of the run, by 6.0 points"),
+    ],
+)
+def test_what_is_wrong_is_told(planted, last: dict[str, Any], text: str):
+    assert any(text in line for line in told(planted(last=last)))
+    assert not any(text in line for line in told(planted()))
+
+
+def test_of_images_it_is_told_what_is_lost_and_confused(planted):
+    lines = told(planted(), LOST)
+    assert "1 class is lost: of <b>owl</b> at most 20 % of the images are right" in lines[0]
+    assert any("90 of the 99 mistakes are images of <b>owl</b> that are taken for cat" in line for line in lines)
+
+
+def test_doubtful_labels_and_a_wait_for_images(planted):
+    lines = told(planted(), GOOD, Margins(6, 2, [], False))
+    assert any(line.startswith("2 labels have a margin below 0") for line in lines)
+    summary = planted().summary | {"data_wait": 0.4}
+    assert any("Steps wait for images 40 % of their time" in line for line in told(planted(summary=summary), GOOD))
+
+
+@pytest.mark.parametrize(
+    "status, said",
+    [
+        (
+            {"status": "failed", "step": 40, "steps": 100, "reason": "no\nspace"},
+            "The run failed at step 100 of 100 (no\\nspace)",
+        ),
+        (
+            {"status": "stopped", "step": 40, "steps": 100, "reason": "max_hours"},
+            "The run was stopped at step 100 of 100",
+        ),
+        ({"status": "running", "step": 40, "steps": 100}, "The run is still going on, or was killed"),
+    ],
+)
+def test_an_unfinished_run_is_told_how_it_goes_on(planted, status: dict[str, Any], said: str):
+    facts = planted(status=status, summary=None)
+    first = told(facts)[0]
+    assert first.startswith(said) and first.endswith(f"semisonic train --resume --out {facts.folder}")
+
+
+def test_a_run_without_test_images_is_told_how_to_measure_it(planted):
+    facts = planted("--data.test", "none", lines=[])
+    assert (
+        "Nothing says how good it is" in told(facts)[0]
+        and f"semisonic evaluate {facts.folder} FOLDER" in told(facts)[0]
+    )
+
+
+def test_what_a_pretext_task_is_good_for(planted):
+    assert told(planted("--algorithm", "simclr"), GOOD)[-1].startswith("Its features are a start for any other run")
