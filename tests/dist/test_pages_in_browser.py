@@ -6,12 +6,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from semisonic.config.run_config import RunConfig
 from semisonic.daily.report.page import page as daily_page
+from semisonic.data.sets.base import DataSet, Images
+from semisonic.data.sets.splits import Split
 from semisonic.pages.rendering import environment
+from semisonic.run_page.facts import Facts, Seen
+from semisonic.run_page.page import html as run_page
 from semisonic.studies.labels_page import page as labels_page
 from semisonic.studies.points import Point
+from semisonic.training.mistakes import Mistake
 from tests.support import page_in_browser
 from tests.support.comparisons import compared
 from tests.support.daily_reports import report
@@ -124,6 +131,34 @@ def test_the_page_of_a_study(chromium: Any, tmp_path: Path):
     ]  # fmt: skip
     (tmp_path / "labels.html").write_text(labels_page(points, ["10 labels are enough."], 10))
     check(chromium, tmp_path / "labels.html")
+
+
+def test_the_page_of_a_run(chromium: Any, tmp_path: Path):
+    names = ["cat", "a very long name of a class that needs more than a line"]
+    classes = [*names, *map(str, range(18))]
+    lines: list[dict[str, Any]] = [
+        {"step": step, "kind": "train", "train/loss": 3 / step, "train/threshold": [0.5, 0.9] * 10, "lr": 0.1 / step,
+         "train/coverage": 0.2, "train/pseudo_label_precision": 0.7, "train/class_share": [0.05] * 20}
+        for step in range(1, 30)
+    ]  # fmt: skip
+    lines += [
+        {"step": step, "kind": "eval", "test/top1": 50 - step, "test_raw/top1": 60 - step, "test/loss": 1.0}
+        for step in (5, 10, 20, 29)
+    ]
+    rng = np.random.default_rng(0)
+    ones = (1.0, 1.0, 1.0)
+    images = Images(rng.integers(0, 256, (40, 8, 8, 3), np.uint8), np.arange(40) % 20)
+    data = DataSet("planted", tuple(classes), 8, ones, ones, False, 1, images, images)
+    facts = Facts(
+        tmp_path, RunConfig(steps=30), {"status": "failed", "step": 29, "steps": 30, "reason": "no " * 60}, None, lines,
+        Split(np.arange(20), np.arange(40), np.array([], np.int64)), {"classes": classes, "elapsed": 3.0},
+    )  # fmt: skip
+    confusion = (rng.integers(0, 30, (20, 20)) * rng.integers(0, 2, (20, 20)) + 40 * np.eye(20, dtype=int)).tolist()
+    seen = Seen(
+        "test", 29, confusion, [Mistake(place, place % 20, 1, 0.9) for place in range(40)], data, "Some words. " * 9
+    )
+    (tmp_path / "run.html").write_text(run_page(facts, seen))
+    check(chromium, tmp_path / "run.html")
 
 
 def test_the_report_of_a_day(chromium: Any, tmp_path: Path):

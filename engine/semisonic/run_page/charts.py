@@ -7,8 +7,8 @@ from typing import Any
 
 from semisonic.run_page.facts import IMAGES, Facts
 
-WIDTH, HEIGHT = 420.0, 210.0
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 10.0, 10.0, 30.0
+WIDTH, HEIGHT = 380.0, 200.0
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 10.0, 30.0
 POINTS = 240
 """Of a line, at most: of more, means of neighbors."""
 LINES = 6
