@@ -1,29 +1,12 @@
 """Templates: what they are given is text, what they lack is an error, and an installed engine has them all."""
 
-from html.parser import HTMLParser
-
 import pytest
 from jinja2 import TemplateNotFound, UndefinedError
 
 from semisonic.pages import rendering
 from semisonic.pages.rendering import count, environment, percent, plural, render
+from tests.support.parsed_pages import EVIL, Seen
 from tests.support.processes import ROOT
-
-EVIL = """"><img src=x onerror='a()'><script>alert(1)</script>&amp;"""
-
-
-class Seen(HTMLParser):
-    def __init__(self, page: str):
-        super().__init__()
-        self.tags: list[str] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def test_values_are_text_in_pages_and_in_what_pages_share():

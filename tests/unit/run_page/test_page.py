@@ -8,8 +8,8 @@ from semisonic.run_page.facts import Seen
 from semisonic.run_page.page import FILE, html, write
 from semisonic.schema import UserError
 from semisonic.training.mistakes import Mistake
-from tests.unit.pages.test_rendering import EVIL
-from tests.unit.pages.test_rendering import Seen as Parsed
+from tests.support.parsed_pages import EVIL
+from tests.support.parsed_pages import Seen as Parsed
 
 CONFUSION = [[3, 0, 0], [1, 2, 0], [2, 1, 0]]
 
