@@ -76,8 +76,9 @@ def test_a_confusion_s_title_names_run_network_and_step_and_fits(
     lines = title.get_text().split("\n")
     assert lines[0] == "Test accuracy 100.00 %"
     assert "".join(" ".join(lines[1:]).split()) == "".join(f"{run.strip()}, raw network, step 1,200".split())
+    figure.set_dpi(120)  # as it was drawn
     box, axes = title.get_window_extent(), figure.axes[0].get_window_extent()
-    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 > axes.y1 - 3  # of lines' full height
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= axes.y1
 
 
 def test_a_run_is_named_by_its_folder_and_a_checkpoint_by_its_run_s():
