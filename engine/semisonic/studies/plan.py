@@ -16,6 +16,7 @@ from rich.text import Text
 from semisonic.compare.jobs import Comparison, Job, label, parse_entries, run_arguments
 from semisonic.compare.scheduler import seconds_left
 from semisonic.config.command_line import resolve
+from semisonic.pages.rendering import plural
 from semisonic.plugins import load_plugins, plugin_files
 from semisonic.records import schemas
 from semisonic.schema import UserError
@@ -99,7 +100,7 @@ def plan(asked: Sequence[Comparison], rate: float | None, given: bool = False) -
     source = "as --rate says" if given else "as stated for these data, one run on each of two cores of an AMD EPYC"
     if seconds and not given:
         rate = sum(passes[folder] for folder in seconds) / max(sum(seconds.values()), 1e-9)
-        source = f"as the {len(seconds)} finished runs had"
+        source = f"as the {plural(len(seconds), 'finished run')} had"
     by_entry: dict[str, list[Job]] = {}
     for job in jobs:
         by_entry.setdefault(job.entry.name, []).append(job)
@@ -143,7 +144,8 @@ def said(found: Plan) -> list[str]:
     """What all runs cost, in sentences."""
     todo = sum(line.mine for line in found.lines)
     lines = [
-        f"{len(found.lines)} settings are trained in {found.runs} runs of {found.passes:,} image passes in all; "
+        f"{plural(len(found.lines), 'setting is', 'settings are')} trained in {plural(found.runs, 'run')} of "
+        f"{found.passes:,} image passes in all; "
         f"{sum(line.finished for line in found.lines)} have finished, {todo} are to be run here"
     ]
     if found.rate is None:
