@@ -31,7 +31,7 @@ def test_every_setting_is_possible_and_another_run(name: str, tmp_path: Path):
     configurations = [(job.cfg.model_dump_json(exclude=own), job.entry.name) for job in asked.jobs]
     assert len({text for text, _ in configurations}) == len(configurations) <= MOST[name]
     assert all(job.cfg.data.labels == 40 and job.cfg.precision == "fp32" for job in asked.jobs)
-    assert {job.cfg.steps for job in asked.jobs} == {400} or study.even
+    assert {job.cfg.steps for job in asked.jobs if "steps=" not in job.entry.name} == {400}
     assert not (tmp_path / "out").exists()
 
 

@@ -36,6 +36,9 @@ def test_every_run_is_one_of_a_comparison(tmp_path: Path, monkeypatch: pytest.Mo
     stored = json.loads((tmp_path / "out" / "labels.json").read_text())
     assert stored["smallest"] == {"fixmatch, random": 20, "fixmatch, typical": 20}
     assert [point["error"] for point in stored["points"]] == [30.5, 15.5, 10.5, 5.5]
+    assert stored["question"] == study.QUESTION and stored["seeds"] == [0, 1] and stored["hardware"] == "a computer"
+    assert stored["command"].startswith("semisonic study labels --data digits --counts 1,2")
+    assert "4 settings" not in said and "2 settings are trained in 8 runs" in said
     page = (tmp_path / "out" / "labels.html").read_text()
     assert "How few labels suffice" in page and page.count('role="img"') == 1 and "5.50 ± 6.35" in page
 
@@ -47,4 +50,12 @@ def test_mistakes_are_told_together(tmp_path: Path):
     assert [line.split(":")[0] for line in error.value.messages] == [
         "--choose", "--counts", "--within", "--data.labels",
     ]  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_alone_runs_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(study, "compare", lambda comparison: pytest.fail("nothing is to be run"))
+    assert study.study(ask(tmp_path, "--plan", "--steps", "7", "--rate", "1000")) == 0
+    out = capsys.readouterr().out
+    assert "fixmatch (data.labels_from=typical)" in out and "at 1,000 image passes a second" in out
     assert not (tmp_path / "out").exists()

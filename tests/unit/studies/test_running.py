@@ -8,7 +8,7 @@ import pytest
 from semisonic.compare import jobs
 from semisonic.schema import UserError
 from semisonic.studies import running
-from semisonic.studies.declaration import Factor, Setting, Study, raw
+from semisonic.studies.declaration import Factor, Study, raw
 from tests.support.comparisons import fabricate
 
 STUDY = Study(
@@ -93,13 +93,6 @@ def test_mistakes_are_told_together_and_name_the_option(tmp_path: Path):
     with pytest.raises(UserError, match="--few: bare has no short list for digits; give --no-few"):
         running.run(Study("bare", "?", "", STUDY.factors[:1]), argv(tmp_path, "--few"))
     assert not (tmp_path / "out").exists()
-
-
-def test_stages_follow_one_another(tmp_path: Path):
-    later = Factor("then", "", "fixmatch", "once", {"twice": Setting("uda", stage=1)})
-    assert running.stages(Study("x", "?", "", (later, *STUDY.factors))) == [
-        ["fixmatch", "fixmatch:threshold=0.5"], ["uda"],
-    ]  # fmt: skip
 
 
 def test_the_command_is_the_one_that_makes_the_runs():
