@@ -16,8 +16,11 @@ from semisonic.data.sets.splits import Split
 from semisonic.pages.rendering import environment
 from semisonic.run_page.facts import Facts, Seen
 from semisonic.run_page.page import html as run_page
+from semisonic.studies.declaration import Factor, Study
 from semisonic.studies.labels_page import page as labels_page
 from semisonic.studies.points import Point
+from semisonic.studies.results import Result
+from semisonic.studies.study_page import page as study_page
 from semisonic.training.mistakes import Mistake
 from tests.support import page_in_browser
 from tests.support.comparisons import compared
@@ -124,7 +127,7 @@ def test_the_page_of_a_comparison(chromium: Any, tmp_path: Path):
     check(chromium, compared(tmp_path))
 
 
-def test_the_page_of_a_study(chromium: Any, tmp_path: Path):
+def test_the_page_of_the_study_of_labels(chromium: Any, tmp_path: Path):
     points = [
         Point("fixmatch", way, labels, {seed: 30 / labels + seed for seed in range(3)})
         for way in ("random", "balanced", "typical") for labels in (10, 40, 100, 250)
@@ -159,6 +162,28 @@ def test_the_page_of_a_run(chromium: Any, tmp_path: Path):
     )
     (tmp_path / "run.html").write_text(run_page(facts, seen))
     check(chromium, tmp_path / "run.html")
+
+
+def test_the_page_of_a_study(chromium: Any, tmp_path: Path):
+    factor = Factor("decay of the average", "FixMatch", "fixmatch", "0.999", {"0.9": "fixmatch:ema.decay=0.9"})
+    study = Study("ema", "What does the average change?", "the average", (factor,), ("A note.",))
+    found = {
+        own: Result(own, 400, 90_000, {seed: 9.0 + 3 * place + seed / 4 for seed in range(3)}, [12.0])
+        for place, own in enumerate(study.settings())
+    }
+    about = {
+        "data": "digits",
+        "labels": 40,
+        "model": "small",
+        "steps": 400,
+        "seeds": [0, 1, 2],
+        "hardware": "a computer",
+    }
+    about |= {"versions": {"torch": "2"}, "commit": None, "time": "today", "command": "semisonic study ema " * 9}
+    (tmp_path / "ema.html").write_text(
+        study_page(study, found, {**about, "factors": [{"said": "It differs."}], "compared": 1})
+    )
+    check(chromium, tmp_path / "ema.html")
 
 
 def test_the_report_of_a_day(chromium: Any, tmp_path: Path):
