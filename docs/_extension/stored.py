@@ -155,10 +155,10 @@ def same(value: Any, text: str) -> bool:
         return text == str(value).lower()
     if isinstance(value, int | float):
         try:
-            return value == float(text)
+            return bool(value == float(text))
         except ValueError:
             return False
-    return value == text
+    return bool(value == text)
 
 
 def _summary(name: str, values: list[Any]) -> float:

@@ -99,7 +99,9 @@ def _names(text: str) -> dict[str, str]:
 
 def _column(text: Marked) -> Column:
     value, rest, header = _header(words(text))
-    spec, half_width, ends = "", (), ()
+    spec = ""
+    half_width: Marked = ()
+    ends: tuple[Marked, ...] = ()
     while rest:
         word = plain(rest[0])
         if word == "+-" and len(rest) > 1:

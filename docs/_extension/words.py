@@ -41,7 +41,7 @@ def split(characters: Marked, separator: str) -> list[Marked]:
         else:
             pieces[-1].append(characters[i])
             i += 1
-    return pieces
+    return list(pieces)
 
 
 def words(characters: Marked) -> list[Marked]:
