@@ -1,6 +1,6 @@
 """Links of the built site that lead nowhere: files and anchors, read from its HTML."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -9,6 +9,8 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 
 LOG = logging.getLogger(__name__)
+OTHERS = ("genindex", "search", "py-modindex")
+"""Pages that Sphinx makes by itself."""
 
 
 class Page(HTMLParser):
@@ -28,10 +30,14 @@ class Page(HTMLParser):
                 self.anchors.add(value)
 
 
-def dead_links(folder: Path) -> Iterator[str]:
-    """PAGE:LINE: TARGET for every link inside the site that leads to no file, or to no anchor of its page."""
+def dead_links(folder: Path, names: Iterable[str]) -> Iterator[str]:
+    """PAGE:LINE: TARGET for every link of these pages that leads to no file, or to none of them, or to no anchor of it.
+
+    names: paths in the folder; other pages there were left by an earlier build.
+    """
     folder = folder.resolve()
-    pages = {file: Page(file.read_text(encoding="utf-8")) for file in sorted(folder.rglob("*.html"))}
+    files = [folder / name for name in names]
+    pages = {file: Page(file.read_text(encoding="utf-8")) for file in files}
     for file, page in pages.items():
         for line, target in page.targets:
             parts = urlsplit(target)
@@ -39,14 +45,17 @@ def dead_links(folder: Path) -> Iterator[str]:
                 continue
             found = (file.parent / unquote(parts.path)).resolve() if parts.path else file
             anchor = unquote(parts.fragment)
-            if not found.exists() or (anchor and found in pages and anchor not in pages[found].anchors):
+            known = found in pages or (found.suffix != ".html" and found.exists())
+            if not known or (anchor and found in pages and anchor not in pages[found].anchors):
                 yield f"{file.relative_to(folder).as_posix()}:{line}: {target}"
 
 
 def check(app: Sphinx, error: Exception | None) -> None:
     """Warns of dead links when the site is built."""
     if error is None and app.builder.format == "html":
-        for dead in dict.fromkeys(dead_links(Path(app.outdir))):
+        folder = Path(app.outdir)
+        names = [f"{name}.html" for name in (*sorted(app.env.found_docs), *OTHERS)]
+        for dead in dict.fromkeys(dead_links(folder, [name for name in names if (folder / name).exists()])):
             LOG.warning("%s: leads nowhere", dead, type="links")
 
 

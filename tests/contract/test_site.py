@@ -15,8 +15,6 @@ from _extension.pages import mistakes, read, typed_figures  # noqa: E402
 from _extension.stored import load  # noqa: E402
 
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
-STILL_TYPED: set[str] = set()
-"""Pages from the time before figures were references."""
 
 
 def listed(page: str) -> set[str]:
@@ -39,7 +37,7 @@ def test_references_lead_to_stored_results(page: str):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("measured/")])
 def test_no_table_of_what_was_measured_has_a_typed_figure(page: str):
-    assert bool(list(typed_figures(DOCS / page))) == (page in STILL_TYPED)
+    assert list(typed_figures(DOCS / page)) == []
 
 
 def test_every_page_is_in_a_list_of_pages():
