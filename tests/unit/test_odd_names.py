@@ -55,3 +55,5 @@ def test_a_run_on_odd_names_is_trained_and_predicts(tmp_path: Path):
     table = parquet.read_table(tmp_path / "run" / "labels" / "margins.parquet").to_pydict()
     assert {csv_text(path).rpartition("/")[2] for path in table["path"]} == {os.fsdecode(file) for file in FILES}
     assert (tmp_path / "run" / "confusion.png").stat().st_size > 0
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert not {"\x1b", "\u202e"} & set(page) and page.count("two\\nlines") > 2 and "&#39;quoted" in page
