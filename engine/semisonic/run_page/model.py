@@ -172,7 +172,7 @@ def _pseudo(facts: Facts) -> list[tuple[str, str]]:
         if isinstance(value := facts.last(f"train/{name}"), int | float):
             found.append((f"{100 * value:.1f} %", what))
     if found and isinstance(value := facts.last("train/class_entropy"), int | float):
-        found.append((f"{max(value, 0.0):.2f}", "entropy of their classes, of 1 for all alike"))
+        found.append((f"{abs(value):.2f}", "entropy of their classes, of 1 for all alike"))
     if isinstance(value := facts.last("train/collapsed"), int) and value:
         found.append((f"{value:,}", "classes with hardly any of them"))
     threshold = facts.last("train/threshold")

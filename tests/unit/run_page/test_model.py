@@ -7,11 +7,12 @@ CONFUSION = [[3, 0, 0], [1, 2, 0], [2, 1, 0]]
 
 
 def test_a_finished_run(planted, data):
-    page = run_page(planted(), Seen("test", 100, CONFUSION, data=data))
+    page = run_page(planted(last={"train/class_entropy": -0.0}), Seen("test", 100, CONFUSION, data=data))
     tiles = {tile.name: tile.value for tile in page.tiles}
     assert tiles["averaged network (EMA), test images"] == tiles["raw network, test images"] == "90.00 %"
     assert (page.state, page.said, page.which) == ("finished", "Finished after 100 steps.", "test images")
     assert ("90.0 %", "of the unlabeled images have a pseudo-label that counts") in page.pseudo
+    assert ("0.00", "entropy of their classes, of 1 for all alike") in page.pseudo, "of one class it is -0.0"
     assert page.has("precision") and not page.has("threshold") and page.notes == []
 
 
