@@ -12,8 +12,8 @@ from _extension.readers import readers
 WHERE = {"": "The run itself", "addons": "Add-ons"}
 """Headings of sections that have another than their name."""
 GOES_ON = {
-    "results": "It may not change when a run goes on.",
-    "free": "It may change when a run goes on.",
+    "results": "When a run goes on, it must stay as it was.",
+    "free": "When a run goes on, it may be another.",
     "content": "When a run goes on, it may be another path to the same content.",
 }
 
@@ -39,7 +39,8 @@ def configuration(engine: Path) -> str:
         facts = [f"`{kind}`", f"default `{default}`" if default else "default: none"]
         facts += [limits] if (limits := constraint(infos[name])) else []
         lines += [f":::{{field}} {name}", f"{', '.join(facts)}.", "", inline(text), "", GOES_ON[effect[name].value]]
-        lines += [f"Read in {', '.join(f'`{file}`' for file in read[name])}."] if read[name] else []
+        if read[name]:
+            lines += ["", "{.files}", f"Read in {', '.join(f'`{file}`' for file in read[name])}."]
         lines += [":::", ""]
     return "\n".join(lines)
 

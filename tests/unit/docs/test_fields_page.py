@@ -54,6 +54,6 @@ def test_every_field_is_on_the_page_once_with_its_type_and_the_files_that_read_i
 
 def test_a_field_says_what_another_value_does_to_a_run_that_goes_on(text: str):
     entry = dict(part.split("\n", 1) for part in text.split(":::{field} ")[1:])
-    assert "It may not change when a run goes on." in entry["seed"]
-    assert "It may change when a run goes on." in entry["eval.batch"]
+    assert "it must stay as it was." in entry["seed"]
+    assert "it may be another." in entry["eval.batch"]
     assert "another path to the same content" in entry["init"]
