@@ -8,7 +8,10 @@ import pytest
 
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.algorithms.weak_strong import WeakStrong
+from semisonic.cli import COMMANDS
 from semisonic.config.fields import describe_fields
+from semisonic.daily.subcommands import SUBCOMMANDS
+from semisonic.studies.command import SUMMARIES
 from tests.conftest import ROOT
 
 PAGES = {
@@ -38,9 +41,24 @@ def options() -> set[str]:
     return {name for path in paths for name in re.findall(r"--([a-z][\w-]*)", path.read_text())}
 
 
+GENERATED = {
+    "algorithm-sections": [*ALGORITHMS, "Weak and strong views"],
+    "algorithm-steps": ["Steps", "State"],
+    "commands": [
+        *(f"semisonic {name}" for name in COMMANDS),
+        *(f"semisonic daily PROJECT {name}" for name in SUBCOMMANDS),
+        *(f"semisonic study {name}" for name in SUMMARIES),
+    ],
+    "configuration": ["The run itself", "Add-ons", *{name.rpartition(".")[0] for name in FIELDS if "." in name}],
+}
+"""Directive -> headings that it makes. The build of the site looks for each anchor that is linked, too."""
+
+
 def anchors(page: str) -> set[str]:
-    """What GitHub calls the headings of a page."""
+    """What GitHub calls the headings of a page, those that directives make included."""
     headings = re.findall(r"^#+ (.+)$", FENCED.sub("", PAGES[page]), re.MULTILINE)
+    for directive in re.findall(r"^```\{([\w-]+)\}", PAGES[page], re.MULTILINE):
+        headings += GENERATED.get(directive, [])
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -65,6 +83,13 @@ def test_paths_exist(page: str, path: str):
 def test_files_named_without_their_folder_exist(page: str, name: str):
     """A name that begins with `my_` stands for a file of the reader's own."""
     assert any(list((ROOT / folder).rglob(name)) for folder in FOLDERS.split("|"))
+
+
+def test_anchors_of_generated_headings_are_known():
+    assert {"flexmatch", "steps"} <= anchors("docs/reference/algorithms.md")
+    assert {"semisonic-predict", "semisonic-daily-project-add"} <= anchors("docs/reference/command-line.md")
+    assert {"data", "the-run-itself"} <= anchors("docs/reference/configuration.md")
+    assert "flexmatch" not in anchors("docs/reference/configuration.md")
 
 
 @pytest.mark.parametrize("page, target", [link for page in PAGES for link in linked(page)])

@@ -8,6 +8,7 @@ import argparse
 import os
 import pickle
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ OWN = {
     "data.labels": "--labels", "baseline": "--algorithms supervised,...",
 }  # fmt: skip
 """Fields of a run that the comparison sets itself, and by which option."""
+SCRIPT = "compare.py"
+"""Of launch/: what help and mistakes call the command where it was started by that."""
 
 State = Literal["new", "stopped", "finished", "diverged"]
 
@@ -111,9 +114,9 @@ def parse_folder(name: str) -> tuple[str, str, int] | None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Options of launch/compare.py; whatever else stands on its command line is for every run."""
+    """Options of `semisonic compare`; whatever else stands on its command line is for every run."""
     result = Parser(
-        "compare.py",
+        SCRIPT if Path(sys.argv[0]).name == SCRIPT else "semisonic compare",
         description="Trains several algorithms over seeds and label counts and compares them. The same command again "
         "continues: finished runs are kept, stopped ones resumed.",
         epilog="All other options are fields of semisonic train for every run, such as --data digits --steps 400. "

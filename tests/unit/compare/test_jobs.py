@@ -17,6 +17,7 @@ from semisonic.compare.jobs import (
     parse,
     parse_entries,
     parse_folder,
+    parser,
     state_of,
 )
 from semisonic.plugins import load_plugins
@@ -195,3 +196,12 @@ def test_a_job_arrives_in_a_process_that_has_run_none_of_its_plug_ins(tmp_path: 
         arrived = pickle.loads(sent)
         assert "mine" in ALGORITHMS and arrived.cfg.algorithm.lead == 3
         assert (arrived.argv, arrived.folder, arrived.cfg.dump()) == (made.argv, made.folder, made.cfg.dump())
+
+
+def test_the_command_is_called_as_it_was_started(monkeypatch: pytest.MonkeyPatch):
+    called = {"compare.py": "compare.py", "semisonic": "semisonic compare", "__main__.py": "semisonic compare"}
+    for name, said in called.items():
+        monkeypatch.setattr(sys, "argv", [f"/a/folder/{name}"])
+        assert parser().format_usage().startswith(f"usage: {said} [-h]")
+        with pytest.raises(UserError, match=rf"\({said} --help shows all\)"):
+            parse(["--processes", "two"])
