@@ -7,7 +7,7 @@ Nobody types the sentences or the figures: they are those of the stored result, 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,14 +55,20 @@ def study(file: str, folder: Path) -> Found | None:
     content = load(folder / file)
     try:
         if "points" in content:
-            return Found([*content["said"]], [Part("", _points(content["points"], file))], [])
+            return Found(_kept_together(content["said"]), [Part("", _points(content["points"], file))], [])
         parts = [
             Part(factor["name"], _factor(factor, content["settings"], file), factor.get("note", ""))
             for factor in content["factors"]
         ]
-        return Found([factor["said"] for factor in content["factors"]], parts, [*content.get("notes", ())])
+        said = _kept_together(factor["said"] for factor in content["factors"])
+        return Found(said, parts, [*content.get("notes", ())])
     except (KeyError, TypeError) as error:
         raise BadReference(f"{file}: is no study: {type(error).__name__} {error}") from error
+
+
+def _kept_together(lines: Iterable[str]) -> list[str]:
+    """Sentences in which no line ends inside a figure with its interval; with a minus for a hyphen before a number."""
+    return [re.sub(r"(?<=[( ])-(?=\d)", "\u2212", line.replace(" \u00b1 ", "\u00a0\u00b1\u00a0")) for line in lines]
 
 
 def _factor(factor: Mapping[str, Any], settings: Sequence[Mapping[str, Any]], file: str) -> Table:

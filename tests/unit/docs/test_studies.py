@@ -79,3 +79,12 @@ def test_a_factor_without_a_run_and_another_name_are_told(tmp_path: Path):
         stored(tmp_path, content() | {"settings": []})
     with pytest.raises(BadReference, match=r"ema.json: is no name of a study"):
         study("ema.json", tmp_path)
+
+
+def test_a_figure_and_its_interval_stay_in_one_line(tmp_path: Path):
+    said = "no difference is seen (-0.15 ± 0.17) of mean-teacher, by 2.50 ± 1.10 points."
+    (tmp_path / "study-labels-digits.json").write_text(json.dumps({"points": [], "said": [said]}))
+    found = study("study-labels-digits.json", tmp_path)
+    assert found and found.said == [
+        "no difference is seen (−0.15\u00a0±\u00a00.17) of mean-teacher, by 2.50\u00a0±\u00a01.10 points."
+    ]
