@@ -1,8 +1,7 @@
 """The site as a reader follows it: blocks of code in order, with the installed wheel, in an empty folder.
 
-`docs/start` is one path, whose pages follow each other in one folder, with the pages on code of one's own at its end; any other
-page stands for itself. Blocks before the first long one of a path are run by `make test-all`, whole paths with a long one by
-`make test-long`.
+The newcomer's path goes through several pages in one folder; any other page stands for itself. Blocks before the first long one
+of a page are run by `make test-all`, whole paths with a long one by `make test-long`.
 """
 
 import re
@@ -12,22 +11,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.blocks import DOCS, GIVEN, Block, Reader, blocks_of, quick_part, toctree
+from tests.support.blocks import DOCS, GIVEN, Block, Reader, blocks_of, files, quick_part, toctree
 from tests.support.processes import ROOT
 from tests.support.wheel import environment, install
 
-START = [f"start/{name}.md" for name in ("index", *toctree(DOCS / "start" / "index.md"))]
-PATHS = {"start": START} | {
+NEWCOMER = [
+    *(f"start/{name}.md" for name in ("index", *toctree(DOCS / "start" / "index.md"))),
+    *(f"extend/{name}.md" for name in ("algorithm", "network", "data-set", "plug-in", "check")),
+    "use/clusters/index.md",
+    "use/trouble.md",
+    "use/exit-codes.md",
+]
+"""From nothing to an algorithm, a network and a data set of one's own, two processes, and what a failing run means."""
+PATHS = {"newcomer": NEWCOMER} | {
     name: [name]
     for name in sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
-    if not name.startswith("start/")
+    if name not in NEWCOMER
 }
 """Pages that are read one after the other in one folder."""
 BLOCKS: dict[str, list[Block]] = {
     path: [block for page in pages for block in blocks_of(DOCS / page)] for path, pages in PATHS.items()
 }
 LONG = [path for path, blocks in BLOCKS.items() if any(block.run and block.long for block in blocks)]
-QUICK = [path for path, blocks in BLOCKS.items() if any(block.run for block in quick_part(blocks))]
+QUICK = [path for path, blocks in BLOCKS.items() if any(block.run and not block.file for block in quick_part(blocks))]
+TRAINS = re.compile(r"\bsemisonic (train|pretrain|compare|check)\b|\bsemisonic\.train\(|daily \S+ (train|label)\b")
+LOOKS = re.compile(r"--(list|plan|print-config|help|report-only)\b")
+"""Options with which nothing is trained."""
 
 Follow = Callable[[list[Block]], Path]
 
@@ -39,10 +48,11 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def follow(programs: Path, tmp_path: Path) -> Follow:
-    """Does blocks in an empty folder, which it returns; nothing but the wheel is there."""
+    """Does blocks in an empty folder, which it returns; nothing but the wheel is there. All pages have one reader's home, where
+    a step that was tried once is not tried again."""
 
     def run(blocks: list[Block]) -> Path:
-        with closing(Reader(tmp_path / "here", environment(programs, tmp_path / "home"))) as reader:
+        with closing(Reader(tmp_path / "here", environment(programs, programs.parents[1] / "home"))) as reader:
             reader.follow(blocks)
         return tmp_path / "here"
 
@@ -70,7 +80,7 @@ def test_each_block_that_is_not_run_says_why():
 
 def test_marks_are_known_and_stand_before_a_block():
     marks = {path: re.findall(r"^% ?(.*)$", without_texts(path), re.MULTILINE) for path in DOCS.rglob("*.md")}
-    known = r"not run: .+|run: long|exit: \d+|given: [\w-]+"
+    known = r"not run: .+|run: (long|quick)|exit: \d+|given: [\w.-]+(, [\w.-]+)*"
     assert [(path.name, mark) for path, found in marks.items() for mark in found if not re.fullmatch(known, mark)] == []
     of_blocks = sum(len(block.marks) for blocks in BLOCKS.values() for block in blocks)
     assert of_blocks == sum(map(len, marks.values()))
@@ -82,5 +92,15 @@ def without_texts(path: Path) -> str:
 
 
 def test_what_is_given_is_known():
-    names = {block.marks["given"] for blocks in BLOCKS.values() for block in blocks if "given" in block.marks}
-    assert names <= {path.stem for path in GIVEN.glob("*.sh")}
+    names = {name for blocks in BLOCKS.values() for block in blocks for name in block.given}
+    assert names == {path.stem for path in GIVEN.glob("*.sh")} | (names & files().keys())
+
+
+def test_nothing_trains_in_the_quick_parts():
+    """`make test-all` has a minute for all pages: a command takes seconds, a training takes many of them."""
+    quick = [
+        block for blocks in BLOCKS.values() for block in quick_part(blocks) if block.run and "exit" not in block.marks
+    ]
+    commands = [line for block in quick for line in block.code.splitlines() if TRAINS.search(line)]
+    assert [line for line in commands if not LOOKS.search(line)] == []
+    assert [block.place for block in quick if set(block.given) - files().keys()] == []

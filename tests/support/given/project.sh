@@ -1,5 +1,6 @@
-# A project of one day, my-project: labeled, trained, and its audit answered by a person who reads the names of files.
-# Beside it camera/, a folder with labels, checked/, and list.csv.
+# A project of one day, my-project: labeled, trained, and its audit answered by a person who reads the names of files. It takes the
+# place of one that the page has begun. Beside it camera/, a folder with labels, checked/, and list.csv.
+rm -rf my-project camera
 . "$GIVEN/camera.sh"
 for class in 0 1 2; do
   mkdir -p "checked/$class"

@@ -1,0 +1,2 @@
+# The folder of the repository, as far as these pages name it.
+cp -r "$GIVEN/../../../launch" launch
