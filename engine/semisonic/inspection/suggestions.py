@@ -51,7 +51,10 @@ def _suggestions(found: Inspection, cfg: DataConfig) -> Iterator[Suggestion]:
         )
     chosen = found.files.size or size
     if chosen is not None and chosen <= SMALL:
-        yield Suggestion("--recipe cifar10", "a small network, and settings for small images, in place of a ResNet-50")
+        yield Suggestion(
+            "--recipe cifar10",
+            "settings for small images, in place of a ResNet-50; a million steps on a GPU. On a CPU: --recipe digits",
+        )
     elif chosen is not None:
         yield Suggestion("--model resnet18 --batch.labeled 16", "for a small GPU; the recipe has a ResNet-50 and 64")
 

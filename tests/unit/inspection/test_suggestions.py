@@ -43,6 +43,18 @@ def test_every_suggestion_is_taken_by_a_training(tmp_path, sides: tuple[float, f
         resolve([*fields, *shlex.split(option)])
 
 
+def test_settings_of_a_million_steps_are_told_with_those_of_a_cpu(tmp_path):
+    """Who has no GPU would otherwise begin a training of days."""
+    found = an_inspection(32, 32, 32)
+    suggest(found, DataConfig(name="folder"))
+    reason = dict(found.suggestions)["--recipe cifar10"]
+    (tmp_path / "a").mkdir()
+    fields = ["--data", "folder", "--data.root", str(tmp_path), "--data.size", "32", "--device", "cpu"]
+    steps = {name: resolve([*fields, "--recipe", name])[1].steps for name in ("cifar10", "digits")}
+    assert "a million steps on a GPU" in reason and steps["cifar10"] >= 1_000_000
+    assert "On a CPU: --recipe digits" in reason and steps["digits"] <= 1_000
+
+
 def test_a_given_size_stays_unless_most_images_are_smaller():
     found = an_inspection()
     found.files.size, found.files.smaller = 192, 4
