@@ -24,7 +24,7 @@ from torch import Tensor
 from semisonic.checkpoint.atomic_files import file_problem, replace, stage, sync_folder, write_file
 from semisonic.checkpoint.tensor_files import write_tensors
 from semisonic.faults import reach
-from semisonic.records import schemas
+from semisonic.records import entries, schemas
 from semisonic.records.reading import read_text, shown
 from semisonic.records.tensors import load_tensors
 from semisonic.records.yaml_text import LIMIT
@@ -250,7 +250,7 @@ def with_shared(model: dict[str, Tensor], shared: Sequence[str], path: Path) -> 
 
 def load_state(path: Path) -> dict[str, Any]:
     """The state of a checkpoint's folder alone, its other files unread. Raises `UserError`."""
-    return schemas.checked(schemas.State, read_state(path), str(path / "state.json"))
+    return schemas.checked(entries.State, read_state(path), str(path / "state.json"))
 
 
 class OtherFormat(UserError):

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from semisonic.config.dump import SCHEMA
 from semisonic.config.renamed import rename, rename_section
-from semisonic.records import schemas
+from semisonic.records import entries, schemas
 from semisonic.records.yaml_text import parse_yaml, read_yaml
 from semisonic.schema import Config, UserError
 
@@ -249,7 +249,7 @@ def run_content(content: Any, file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: not a run's configuration")
     if strange := [name for name in content if not isinstance(name, str)]:
         raise UserError(f"{file}: {strange[0]!r} is not a field")
-    schemas.checked(schemas.Notes, {name: content[name] for name in RECORDS[1:] if name in content}, str(file))
+    schemas.checked(entries.Notes, {name: content[name] for name in RECORDS[1:] if name in content}, str(file))
     return content
 
 

@@ -28,8 +28,9 @@ from semisonic.checkpoint.atomic_files import write_text
 from semisonic.checkpoint.folder_lock import FolderInUse, FolderLock
 from semisonic.daily.store import DatabaseProblem, Store
 from semisonic.daily.writing import written
+from semisonic.records.entries import Classes, Name, Record
 from semisonic.records.reading import shown
-from semisonic.records.schemas import Classes, Name, Record, checked
+from semisonic.records.schemas import checked
 from semisonic.records.yaml_text import parse_yaml, read_yaml
 from semisonic.schema import UserError, given_path
 from semisonic.text import name_of, printable
@@ -51,7 +52,9 @@ class Settings(Record):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal[1]
+    """Number of the format."""
     name: Name
+    """Of the project."""
     size: Annotated[int, Field(ge=1, le=4096)]
     """Side of the training images in pixels."""
     classes: Classes

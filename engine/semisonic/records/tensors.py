@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from semisonic.records.entries import Count, Record
 from semisonic.records.reading import MEGABYTE, decoded, parse_json, regular_file, shown
-from semisonic.records.schemas import Count, Record, mistakes
+from semisonic.records.schemas import mistakes
 from semisonic.schema import UserError
 from semisonic.text import name_of
 

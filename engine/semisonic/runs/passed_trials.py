@@ -27,8 +27,9 @@ from semisonic.data.sets.splits import Split
 from semisonic.data.views.registry import VIEWS
 from semisonic.models.networks import find
 from semisonic.plugins import loaded_plugins
+from semisonic.records.entries import Record
 from semisonic.records.reading import read_json
-from semisonic.records.schemas import Record, checked
+from semisonic.records.schemas import checked
 from semisonic.runs.continuing import contents
 from semisonic.schema import UserError
 from semisonic.text import dump_json

@@ -29,7 +29,7 @@ from semisonic.models import wrapped
 from semisonic.models.networks import build
 from semisonic.models.outline import fill
 from semisonic.models.tuning import tuned
-from semisonic.records import schemas
+from semisonic.records import entries, schemas
 from semisonic.reporting.reporters import reason
 from semisonic.runs.kept_batch import load_batch
 from semisonic.schema import ExitCode, UserError
@@ -114,11 +114,11 @@ def replay(folder: Path, device: str = "auto", plugins: Sequence[str] = ()) -> R
         raise UserError(f"{folder}: {', '.join(missing)} missing; the run ended before the step was kept as a whole")
     options = ["--device", device, "--compile", "off", "--replay", "off", "--log.trackers", "none", "--no-baseline"]
     given = [part for plugin in plugins for part in ("--plugin", plugin)]
-    info = schemas.checked(schemas.Info, state.get("info"), f"{folder / 'state.json'}: info")
+    info = schemas.checked(entries.Info, state.get("info"), f"{folder / 'state.json'}: info")
     cfg = resolve(["--config", str(folder / "config.yaml"), *options, *given])[1]
     if cfg.model.name == wrapped.GIVEN:
         raise UserError(f"{folder}: the network of this run was given in Python and cannot be built here")
-    about = Info(**{name: info[name] for name in schemas.Info.model_fields})
+    about = Info(**{name: info[name] for name in entries.Info.model_fields})
     whole = joined(
         [load_batch(path, cfg, about, state["world_size"], state["step"]) for path in batches], cfg.batch.micro
     )

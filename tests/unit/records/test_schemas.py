@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from semisonic.records import schemas
+from semisonic.records import entries, schemas
 from semisonic.records.reading import read_json
 from semisonic.schema import UserError
 from tests.support.checkpoints import state
@@ -33,7 +33,7 @@ MANIFEST = {name: {"bytes": 3, "crc32": "0123abcd"} for name in ("state.json", "
 
 
 def checked_state(path: Path) -> dict[str, Any]:
-    return schemas.checked(schemas.State, schemas.state(path), str(path))
+    return schemas.checked(entries.State, schemas.state(path), str(path))
 
 
 READERS: dict[str, tuple[Callable[[Path], Any], Any]] = {
@@ -150,7 +150,7 @@ def test_files_of_earlier_versions_are_read():
 
 def test_many_mistakes_are_a_few_lines():
     with pytest.raises(UserError) as caught:
-        schemas.checked(schemas.State, {}, "state.json")
+        schemas.checked(entries.State, {}, "state.json")
     assert len(caught.value.messages) == 6 and caught.value.messages[-1] == "state.json: and 9 more mistakes"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from semisonic.records.schemas import LEAST_DEVIATION
+from semisonic.records.entries import LEAST_DEVIATION
 
 
 def three_floats(value: Any) -> tuple[float, float, float] | None:

@@ -8,7 +8,7 @@ import numpy as np
 from semisonic.data.sets.base import DataConfig, DataSet, Images
 from semisonic.data.sets.cache import cache_folder
 from semisonic.data.sets.given import mean_and_deviation
-from semisonic.records.schemas import LEAST_DEVIATION
+from semisonic.records.entries import LEAST_DEVIATION
 from semisonic.schema import UserError
 from semisonic.text import name_of
 
