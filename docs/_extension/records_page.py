@@ -21,8 +21,8 @@ MOST = 100
 def records(name: str) -> str:
     """Markdown of a table: every entry of a file, what may stand there, and what it is.
 
-    name: of the class below `semisonic`, such as records.entries.Summary. Entries of an entry follow it, as `a.b`; those
-    of each item of a list as `a[].b`, of each value of an object as `a.*.b`.
+    name: of the class below `semisonic`, such as records.entries.Summary. Entries of an entry follow it, as `a.b`; of
+    each item of a list as `a[].b`, of each value of an object as `a.*.b`.
     """
     rows = [f"| `{entry}` | {value} | {text} |" for entry, value, text in _rows(model_of(name), "", {})]
     return "\n".join(["| entry | value | what it is |", "| --- | --- | --- |", *rows])

@@ -27,6 +27,8 @@ LAUNCHERS = {
 }  # fmt: skip
 """Options of torchrun, accelerate, sbatch, tensorboard and mlflow."""
 FIELDS = {name for algorithm in ALGORITHMS for name, *_ in describe_fields(algorithm)}
+FILES = (".py", ".safetensors", ".pt2", ".onnx")
+"""Endings of files whose names look like fields."""
 FENCED = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -174,7 +176,7 @@ def test_options_and_fields_exist():
 def test_fields_in_the_text_exist():
     sections = {name.partition(".")[0] for name in FIELDS if "." in name}
     written = [(page, name) for page, name in named(r"`([a-z]+\.[a-z_]+)`") if name.partition(".")[0] in sections]
-    assert [(page, name) for page, name in written if name not in FIELDS and not name.endswith(".py")] == []
+    assert [(page, name) for page, name in written if name not in FIELDS and not name.endswith(FILES)] == []
 
 
 def test_make_has_the_targets():
