@@ -31,8 +31,7 @@ def records(name: str) -> str:
 def model_of(name: str) -> type[BaseModel]:
     """The class of that name below `semisonic`."""
     module, _, own = name.rpartition(".")
-    found = getattr(importlib.import_module(f"semisonic.{module}"), own)
-    assert issubclass(found, BaseModel)
+    found: type[BaseModel] = getattr(importlib.import_module(f"semisonic.{module}"), own)
     return found
 
 
