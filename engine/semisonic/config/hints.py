@@ -136,4 +136,4 @@ def without_recipe(data: str, own: Mapping[str, Any], recipes: Iterable[str]) ->
     others = f"or start from another data set's with --recipe NAME, one of {', '.join(recipes)}"
     missing = {} if "steps" in own else {"steps": "--steps N"}
     missing |= {} if named else {"model.name": "--model NAME"}
-    return [f"{field}: {data} has no recipe that says so; give {option}, {others}" for field, option in missing.items()]
+    return [f"{field}: needed, as {data} has no recipe; give {option}, {others}" for field, option in missing.items()]

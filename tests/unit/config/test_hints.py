@@ -120,10 +120,10 @@ def test_a_data_set_without_a_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     few = ["--data", "digits", "--batch.labeled", "8", "--device", "cpu"]
     lines = mistakes(*few)
     assert lines[0].startswith(
-        "steps: digits has no recipe that says so; give --steps N, or start from another data set's"
+        "steps: needed, as digits has no recipe; give --steps N, or start from another data set's"
     )
     assert (
-        lines[1].startswith("model.name: digits has no recipe that says so; give --model NAME, or ") and len(lines) == 2
+        lines[1].startswith("model.name: needed, as digits has no recipe; give --model NAME, or ") and len(lines) == 2
     )
     assert config(*few, "--steps", "9", "--model", "small").steps == 9
     assert config(*few, "--recipe", "mnist").model.name == "small"

@@ -11,6 +11,12 @@ def test_digits_then_letters_of_the_name():
     assert keys_of(names) == [*"1234567890", "b", "e", "o", "a", "c", "d"]
 
 
+def test_a_class_that_is_called_by_a_digit_has_that_digit():
+    assert keys_of([*"0123456789"]) == [*"0123456789"]
+    assert keys_of(["cat", "2", "dog", "1", "10", "bird", ""]) == [*"324", "1", *"567"]
+    assert keys_of([*"9876543210", "bird"])[-1] == "b"
+
+
 def test_where_there_are_more_classes_than_keys_the_rest_has_none():
     found = keys_of(["name"] * 40)
     given = [key for key in found if key is not None]
