@@ -16,4 +16,4 @@ for number, (pixels, label) in enumerate(zip(images[:300], labels[:300])):
 picture.save("one.jpg")
 picture.save("two.png")
 PYTHON
-cp -r my-images moved-images
+cp -rT my-images moved-images
