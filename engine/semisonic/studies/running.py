@@ -1,5 +1,6 @@
 """`semisonic study NAME` of a declared study: its options, its runs, its page."""
 
+import math
 import re
 import shlex
 import sys
@@ -115,6 +116,8 @@ def ask(study: Study, args: Namespace, fields: Sequence[str], argv: Sequence[str
     problems = own_problems(args) + [
         re.sub("set by --algorithms.*", "set by the study", problem) for problem in jobs.field_problems(every)
     ]
+    if args.labels is not None and len(jobs.numbers("--labels", args.labels, ("all",))[0]) != 1:
+        problems.append(f"--labels: {args.labels!r}; give one number, or all: a study is of runs with the same labels")
     if not study.factors:
         problems.append(f"--few: {study.name} has no short list for {args.data}; give --no-few for all of its settings")
     if problems:
@@ -136,7 +139,8 @@ def ask(study: Study, args: Namespace, fields: Sequence[str], argv: Sequence[str
 
 def own_problems(args: Namespace) -> list[str]:
     """Mistakes in the options of studies."""
-    problems = [f"--rate: {args.rate:g}; give more than 0"] if args.rate is not None and args.rate <= 0 else []
+    usable = args.rate is None or (args.rate > 0 and math.isfinite(args.rate))
+    problems = [] if usable else [f"--rate: {args.rate:g}; give a number of more than 0"]
     if args.plan and args.report_only:
         problems.append("--plan: is for what is to be run, and --report-only runs nothing; leave one of the two out")
     return problems

@@ -95,5 +95,17 @@ def test_mistakes_are_told_together_and_name_the_option(tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("labels", ["40,80", "few", ""])
+def test_runs_with_several_numbers_of_labels_are_no_study(tmp_path: Path, labels: str):
+    with pytest.raises(UserError, match="--labels: .*; give one number, or all"):
+        running.run(STUDY, argv(tmp_path, "--labels", labels))
+
+
+@pytest.mark.parametrize("rate", ["nan", "inf", "0"])
+def test_a_rate_is_a_number_of_more_than_0(tmp_path: Path, rate: str):
+    with pytest.raises(UserError, match=f"--rate: {rate}; give a number of more than 0"):
+        running.run(STUDY, argv(tmp_path, "--rate", rate, "--plan"))
+
+
 def test_the_command_is_the_one_that_makes_the_runs():
     assert running.command_of("ema", ["--out", "a b", "--report-only"]) == "semisonic study ema --out 'a b'"
