@@ -2,11 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semisonic.config.arguments import Parser, check_folder
 from semisonic.plugins import load_plugins
 from semisonic.schema import ExitCode, UserError
 from semisonic.text import printable
+
+if TYPE_CHECKING:
+    from semisonic.config.run_config import RunConfig
+    from semisonic.data.sets.base import DataSet
+    from semisonic.data.sets.splits import Split
 
 USAGE = """Write pictures of views: below each image stands what was drawn for it.
 
@@ -71,7 +77,6 @@ def of_run(argv: Sequence[str]) -> int:
     load_plugins(args.plugin)
     from semisonic.inference.evaluate import Places, configuration_of, default_device, images_of
     from semisonic.reporting.run_views import FILE, save_run_views
-    from semisonic.training.build import draw_split
 
     places = Places(root=args.root)
     cfg = configuration_of(args.run, places)
@@ -79,6 +84,22 @@ def of_run(argv: Sequence[str]) -> int:
         cfg = cfg.model_copy(update={"device": "cpu"})
     data = images_of(cfg, places)
     file = args.out or args.run / FILE
-    save_run_views(cfg, data, draw_split(cfg, data), file)
+    save_run_views(cfg, data, split_of(args.run, cfg, data), file)
     print(printable(file))
     return ExitCode.OK
+
+
+def split_of(run: Path, cfg: "RunConfig", data: "DataSet") -> "Split":
+    """The split that a run has written, or that it would draw. Raises `UserError` where its images are others by now:
+    the split's numbers would mean others."""
+    from semisonic.data.sets.fingerprint import POOL, TABLE, data_problem
+    from semisonic.data.sets.splits import load_split, split_data
+    from semisonic.training.build import draw_split
+
+    file = run / "split.npz"
+    if not file.exists():
+        return draw_split(cfg, data)
+    known = split_data(file)
+    if known is not None and (problem := data_problem(known, data, run / TABLE, f"the run in {run}", POOL)):
+        raise UserError(f"{problem}; --root says where they are")
+    return load_split(file, data.train.labels)
