@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from semisonic.checkpoint.atomic_files import write_text
+from semisonic.schema import UserError
 
 PROJECT = "semisonic"
 KNOWN = "known.json"
@@ -46,17 +47,27 @@ class Place:
 
     def known(self, tracker: str) -> str | None:
         """What a tracker called the run when it began, or None."""
-        path = self.folder / KNOWN
-        found: str | None = json.loads(path.read_text()).get(tracker) if path.exists() else None
-        return found
+        return self._names().get(tracker)
 
     def remember(self, tracker: str, name: str) -> None:
         """Keeps what a tracker calls the run, for the next start."""
-        path = self.folder / KNOWN
-        content = json.loads(path.read_text()) if path.exists() else {}
+        content = self._names()
         if content.get(tracker) != name:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(path, json.dumps(content | {tracker: name}, indent=1) + "\n")
+            write_text(self.folder / KNOWN, json.dumps(content | {tracker: name}, indent=1) + "\n")
+
+    def _names(self) -> dict[str, str]:
+        """By tracker. Raises `UserError` for a file that is damaged."""
+        path = self.folder / KNOWN
+        if not path.exists():
+            return {}
+        try:
+            content = json.loads(path.read_text())
+        except ValueError:
+            content = None
+        if not isinstance(content, dict) or not all(isinstance(name, str) for name in content.values()):
+            raise UserError(f"{path}: damaged; without the file each tracker begins another run")
+        return content
 
 
 class TrackerKind:
@@ -110,6 +121,8 @@ class WandB(TrackerKind):
 class MLflow(TrackerKind):
     """In the store that MLFLOW_TRACKING_URI names, or else in one of the run's own."""
 
+    stores_configuration = False  # what a resumed run has otherwise, such as more steps, MLflow refuses to be told so
+
     def options(self, place: Place) -> dict[str, Any]:
         import mlflow
 
@@ -117,6 +130,8 @@ class MLflow(TrackerKind):
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             place.folder.mkdir(parents=True, exist_ok=True)
             mlflow.set_tracking_uri(f"sqlite:///{(place.folder / 'mlflow.db').resolve()}")
+            # MLflow sets it as well, and the process's next run would take it for the user's.
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
             options["logging_dir"] = (place.folder / "mlflow").resolve().as_uri()
         name = place.known("mlflow")
         if name and mlflow.MlflowClient().search_runs(_experiments(), f"attributes.run_id = '{name}'"):
@@ -124,7 +139,17 @@ class MLflow(TrackerKind):
         return options
 
     def begun(self, tracker: Any, place: Place) -> None:
-        place.remember("mlflow", tracker.tracker.info.run_id)
+        import mlflow
+
+        name = tracker.tracker.info.run_id
+        place.remember("mlflow", name)
+        before = mlflow.MlflowClient().get_run(name).data.params
+        tracker.store_init_configuration({field: value for field, value in place.config.items() if field not in before})
+        # A parameter stays what it was. What this start has in place of it is a tag.
+        changed = {
+            field: str(value) for field, value in place.config.items() if str(value) != before.get(field, str(value))
+        }
+        mlflow.set_tags({f"resumed.{field}": value for field, value in changed.items()})
 
     def picture(self, tracker: Any, name: str, path: Path, step: int) -> None:
         tracker.log_artifact(str(path), f"pictures/{name}/step-{step}")

@@ -34,7 +34,7 @@ def test_a_run_s_images_are_those_of_the_split_that_it_has_written(run: Path, tm
     save_split(own, tmp_path / "split.npz", data.fingerprint)
     assert split_of(tmp_path, cfg, data).hash == own.hash != split_of(tmp_path / "none", cfg, data).hash
     save_split(own, tmp_path / "split.npz", {**data.fingerprint, "train": "another"})
-    with pytest.raises(UserError, match="not what the run in .* began with: .*; --root says where"):
+    with pytest.raises(UserError, match=r"not what the run in .* began with: .*; --root says where"):
         split_of(tmp_path, cfg, data)
 
 

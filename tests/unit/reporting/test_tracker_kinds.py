@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from semisonic.reporting.tracker_kinds import KINDS, Place, kind_of
+from semisonic.schema import UserError
 
 STEPS = 20
 FIGURES = {"train/loss", "train/lr", "train/coverage", "speed/images_per_second", "test/top1", "test_per_class/3"}
@@ -161,6 +162,50 @@ def test_what_a_tracker_calls_a_run_is_kept_for_its_next_start(tmp_path: Path):
     other = KINDS["wandb"].options(Place(tmp_path / "other", 0, {}))
     assert other["id"] != first["wandb"]["id"]
     assert KINDS["tensorboard"].options(Place(tmp_path / "mine", 30, {})) == {"purge_step": 31}
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"wandb": 1}', ""])
+def test_a_damaged_file_of_names_is_told_in_one_line(tmp_path: Path, content: str):
+    place = Place(tmp_path, 30, {})
+    place.folder.mkdir()
+    (place.folder / "known.json").write_text(content)
+    for ask in (lambda: place.known("wandb"), lambda: place.remember("wandb", "a")):
+        with pytest.raises(UserError, match=r"known\.json: damaged; without the file each tracker begins another run"):
+            ask()
+    assert (place.folder / "known.json").read_text() == content
+
+
+SEVERAL = """
+from pathlib import Path
+from accelerate.tracking import MLflowTracker
+from semisonic.reporting.tracker_kinds import KINDS, Place
+
+def start(run, step, **config):
+    place, kind = Place(Path(run), step, config), KINDS["mlflow"]
+    tracker = MLflowTracker("semisonic", **kind.options(place))
+    tracker.start()
+    kind.begun(tracker, place)
+    tracker.finish()
+
+start("one/baseline", 0, steps=5)
+start("one", 0, steps=5, seed=1)
+start("one", 5, steps=9, seed=1)
+"""
+
+
+@pytest.mark.slow
+def test_mlflow_has_a_store_for_each_run_of_a_process_and_a_run_that_goes_on_with_another_length(tmp_path: Path):
+    mlflow = pytest.importorskip("mlflow")
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    program = "from accelerate import PartialState; PartialState(cpu=True)" + SEVERAL
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.rglob("mlflow.db"))) == 2
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'one' / 'trackers' / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("semisonic").experiment_id])
+    assert run.data.params == {"steps": "5", "seed": "1"} and run.data.tags["resumed.steps"] == "9"
+    assert "resumed.seed" not in run.data.tags
 
 
 def test_a_tracker_that_nothing_is_known_of_gets_what_accelerate_gives_it(tmp_path: Path):

@@ -97,7 +97,7 @@ def test_mistakes_are_told_together_and_name_the_option(tmp_path: Path):
 
 @pytest.mark.parametrize("labels", ["40,80", "few", ""])
 def test_runs_with_several_numbers_of_labels_are_no_study(tmp_path: Path, labels: str):
-    with pytest.raises(UserError, match="--labels: .*; give one number, or all"):
+    with pytest.raises(UserError, match=r"--labels: .*; give one number, or all"):
         running.run(STUDY, argv(tmp_path, "--labels", labels))
 
 
