@@ -4,6 +4,7 @@ The newcomer's path goes through several pages in one folder; any other page sta
 of a page are run by `make test-all`, whole paths with a long one by `make test-long`.
 """
 
+import os
 import re
 from collections.abc import Callable
 from contextlib import closing
@@ -89,6 +90,18 @@ def test_marks_are_known_and_stand_before_a_block():
 def without_texts(path: Path) -> str:
     """A page without blocks that show text, such as marks."""
     return re.sub(r"^(```+)text\n.*?^\1$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.timeout(60)
+def test_a_block_that_ends_within_a_line_is_done(tmp_path: Path):
+    blocks = [
+        Block("a.md", 1, "python", f"import sys; print({text!r}, end='', file=sys.stderr)\n", {}) for text in "ab"
+    ]
+    with closing(Reader(tmp_path, os.environ)) as reader:
+        reader.follow(blocks)
+        with pytest.raises(AssertionError, match=r"a\.md:1 failed"):
+            reader.follow([Block("a.md", 1, "python", "1 / 0\n", {})])
+        reader.python = None
 
 
 def test_what_is_given_is_known():

@@ -183,9 +183,9 @@ class Reader:
         self.python.stdin.flush()
         said = []
         for line in self.python.stderr:
-            if line == "\0\n":
+            said.append(line.removesuffix("\0\n"))
+            if line.endswith("\0\n"):  # what the block has written last may have no end of a line
                 return
-            said.append(line)
         raise AssertionError(f"{block.place} failed:\n{block.code}\n{''.join(said)}")
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from semisonic.run_page.classes import ClassRow, Matrix
 from semisonic.run_page.cost import speed_of
 from semisonic.run_page.facts import IMAGES, Facts
 from semisonic.run_page.use import Margins
+from semisonic.schema import ExitCode
 from semisonic.text import name_of, printable
 from semisonic.training.intervals import accuracy_interval
 
@@ -23,7 +24,7 @@ COVERED, PRECISE = 0.5, 0.85
 BEHIND = 1.0
 """Points by which the averaged network is worse than the raw one, beyond what chance explains on few images."""
 RISING, FALLEN = 1.0, 2.0
-"""Points of accuracy: gained over the last quarter of a run, and lost since its best evaluation."""
+"""Points of accuracy: gained over the last quarter of a run, and lost since its best evaluation; likewise."""
 LEARNED, POOR = 0.99, 90.0
 """Share of the labeled images right, and percent of the evaluated ones: more of the former with less of the latter."""
 WAITING = 0.2
@@ -62,6 +63,13 @@ class Given:
         value = self.facts.last(f"{self.facts.which}{'_raw' if raw else ''}/top1")
         return float(value) if isinstance(value, int | float) else None
 
+    def slack(self, top1: float, points: float) -> float:
+        """So many points, or what chance explains on few images at such an accuracy, where that is more."""
+        if self.matrix is None or not self.matrix.count:
+            return points
+        low, high = accuracy_interval(round(top1 * self.matrix.count / 100), self.matrix.count)
+        return max(points, (high - low) / 2)
+
 
 def advice_of(given: Given) -> list[Advice]:
     """All that the rules find, what stands in the way of a result first; then what can be done with the run."""
@@ -80,8 +88,14 @@ def unfinished(given: Given) -> Advice | None:
             "checkpoint with this command.", f"semisonic train --resume --out {given.run}",
         )  # fmt: skip
     said = f" ({name_of(reason)})" if reason else ""
-    verb = "failed" if status == "failed" else "was stopped"
-    return Advice(f"The run {verb} {where}{said}. It goes on with this command.",
+    if facts.status.get("exit_code") == ExitCode.DIVERGED:
+        return Advice(
+            f"The run diverged {where}{said}, and would again. Begin another one with a smaller learning rate "
+            f"(--optim.lr is {facts.cfg.optim.lr:g})."
+        )
+    failed = status == "failed"
+    then = "Once the reason is gone, it goes on" if failed else "It goes on"
+    return Advice(f"The run {'failed' if failed else 'was stopped'} {where}{said}. {then} with this command.",
                   f"semisonic train --resume --out {given.run}")  # fmt: skip
 
 
@@ -113,7 +127,7 @@ def confused(given: Given) -> Advice | None:
         return None
     return Advice(
         f"{worst.count:,} of the {wrong:,} mistakes are images of {worst.true} that are taken for {worst.predicted}. "
-        "Labels of these two classes help most."
+        "More labels of these two classes are likely to help."
     )
 
 
@@ -122,11 +136,7 @@ def behind(given: Given) -> Advice | None:
     averaged, raw = given.top1(), given.top1(raw=True)
     if averaged is None or raw is None:
         return None
-    slack = BEHIND
-    if given.matrix is not None and given.matrix.count:
-        low, high = accuracy_interval(round(averaged * given.matrix.count / 100), given.matrix.count)
-        slack = max(slack, (high - low) / 2)
-    if raw - averaged <= slack:
+    if raw - averaged <= given.slack(averaged, BEHIND):
         return None
     return Advice(
         f"The averaged network has not arrived: it is {raw - averaged:.1f} points behind the raw one. Train for more "
@@ -142,13 +152,13 @@ def course(given: Given) -> Advice | None:
         return None
     last, best = points[-1][1], max(points, key=lambda point: point[1])
     before = [value for step, value in points if step <= 0.75 * points[-1][0]]
-    if best[1] - last > FALLEN:
+    if best[1] - last > given.slack(last, FALLEN):
         held = "" if facts.split is not None and len(facts.split.held_out) else " (--data.held-out)"
         return Advice(
             f"The accuracy on the {given.images} was {best[1]:.2f} % at step {best[0]:,} and has fallen to "
             f"{last:.2f} % since. Test images must not choose a checkpoint: held-out labels may{held}."
         )
-    if before and last - max(before) > RISING:
+    if before and last - max(before) > given.slack(last, RISING):
         return Advice(
             f"The accuracy still rose in the last quarter of the run, by {last - max(before):.1f} points. A longer run "
             "is likely to be better. This command plans the rest of the run anew.",
@@ -174,7 +184,7 @@ def precision(given: Given) -> Advice | None:
         return None
     return Advice(
         f"Only {100 * right:.0f} % of the pseudo-labels that count are right: the network learns from its own "
-        "mistakes. More labels help most, above all of the classes with the largest error."
+        "mistakes. More labels are likely to help, above all of the classes with the largest error."
     )
 
 

@@ -161,7 +161,8 @@ def _chart(
         return None
     values = [value for one in series for _, value in (*one.points, *one.low, *one.high)]
     most = max(values) if top is None else min(max(values), top)
-    ticks = scale(min(values) if lowest is None else lowest, most if highest is None else highest)
+    end = most if highest is None else highest
+    ticks = scale(min(min(values), end - 1) if lowest is None else lowest, end)  # a line at the end lies below it
     low, high = ticks[0], ticks[-1]
     last = max(step for one in series for step, _ in one.points)
 

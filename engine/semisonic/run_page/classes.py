@@ -13,6 +13,8 @@ from semisonic.text import name_of
 
 TABLE = 20
 """Classes up to which the matrix is a table of numbers; of more, it is a picture."""
+LARGEST = 2000
+"""Classes up to which it is one: of more it would cost more memory than the end of a run may."""
 PAIRS = 12
 """Confusions that are listed."""
 LEAST_SIDE = 300
@@ -59,7 +61,7 @@ class Matrix:
 
     names: list[str]
     rows: list[list[tuple[int, float]]]
-    """By the true class: (images, share of the class) of each predicted one; [] where it is a picture."""
+    """By the true class: (images, share of the class) of each predicted one; [] where it is a picture, or too large."""
     picture: Picture | None
     pairs: list[Confused]
     wrong: int
@@ -122,7 +124,7 @@ def _pool(facts: Facts, seen: Seen) -> np.ndarray | None:
 
 def matrix_of(names: Sequence[str], confusion: list[list[int]]) -> Matrix:
     counts = np.asarray(confusion)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    sums = np.maximum(counts.sum(1), 1)
     order = [
         (int(counts[true, predicted]), int(true), int(predicted))
         for true, predicted in zip(*np.nonzero(counts), strict=True)
@@ -130,12 +132,16 @@ def matrix_of(names: Sequence[str], confusion: list[list[int]]) -> Matrix:
     ]
     shown = [name_of(name) for name in names]
     pairs = [
-        Confused(shown[true], shown[predicted], count, float(shares[true, predicted]))
+        Confused(shown[true], shown[predicted], count, float(count / sums[true]))
         for count, true, predicted in sorted(order, key=lambda item: (-item[0], item[1:]))[:PAIRS]
     ]
-    few = len(counts) <= TABLE
-    rows = [list(zip(c, s, strict=True)) for c, s in zip(counts.tolist(), shares.tolist(), strict=True)] if few else []
-    picture = None if few else Picture("Confusion matrix: true classes down, predicted ones across", _drawn(shares))
+    rows, picture = [], None
+    if len(counts) <= LARGEST:
+        shares = counts / sums[:, None]
+        if len(counts) <= TABLE:
+            rows = [list(zip(c, s, strict=True)) for c, s in zip(counts.tolist(), shares.tolist(), strict=True)]
+        else:
+            picture = Picture("Confusion matrix: true classes down, predicted ones across", _drawn(shares))
     return Matrix(shown, rows, picture, pairs, int(counts.sum() - counts.trace()), int(counts.sum()))
 
 

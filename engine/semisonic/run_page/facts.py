@@ -79,7 +79,9 @@ class Facts:
     @property
     def which(self) -> str | None:
         """What its evaluations are of, test images before held-out ones; None where there were none."""
-        return next((which for which in IMAGES if any(f"{which}/top1" in line for line in self.evaluations)), None)
+        return next(
+            (which for which in IMAGES if any(_finite(line.get(f"{which}/top1")) for line in self.evaluations)), None
+        )
 
     @property
     def classes(self) -> list[str]:

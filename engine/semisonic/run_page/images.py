@@ -2,7 +2,6 @@
 
 import io
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,10 +56,6 @@ def mistakes_of(facts: Facts, seen: Seen) -> list[Shown]:
             uri, name_at(images, row), names[mistake.true], names[mistake.predicted], mistake.confidence, small
         ))  # fmt: skip
     return found
-
-
-def pictures(images: Images | ImageFiles, rows: Sequence[int]) -> list[tuple[str | None, bool]]:
-    return [picture(images, row) for row in rows]
 
 
 def name_at(images: Images | ImageFiles, row: int) -> str:

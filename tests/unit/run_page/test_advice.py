@@ -62,7 +62,7 @@ def test_doubtful_labels_and_a_wait_for_images(planted):
     [
         (
             {"status": "failed", "step": 40, "steps": 100, "reason": "no\nspace"},
-            "The run failed at step 100 of 100 (no\\nspace)",
+            "The run failed at step 100 of 100 (no\\nspace). Once the reason is gone, it goes on",
         ),
         (
             {"status": "stopped", "step": 40, "steps": 100, "reason": "max_hours"},
@@ -75,6 +75,21 @@ def test_an_unfinished_run_is_told_how_it_goes_on(planted, status: dict[str, Any
     facts = planted(status=status, summary=None)
     first = told(facts)[0]
     assert first.startswith(said) and first.endswith(f"semisonic train --resume --out {facts.folder}")
+
+
+def test_a_run_that_diverged_is_not_told_to_go_on(planted):
+    status = {"status": "failed", "step": 40, "steps": 100, "reason": "loss", "exit_code": 3}
+    first = told(planted(status=status, summary=None))[0]
+    assert first.startswith("The run diverged at step 100 of 100 (loss), and would again. Begin another one")
+    assert "--resume" not in first
+
+
+def test_what_chance_explains_on_few_images_is_not_told(planted):
+    few, many = [[3, 0, 0], [0, 2, 1], [0, 0, 3]], [[300, 0, 0], [0, 200, 100], [0, 0, 300]]
+    for last, text in (({"test/top1": 95.0, "test_raw/top1": 95.0}, "still rose"),
+                       ({"test/top1": 80.0, "test_raw/top1": 80.0}, "has fallen to")):  # fmt: skip
+        assert not any(text in line for line in told(planted(last=last), few))
+        assert any(text in line for line in told(planted(last=last), many))
 
 
 def test_a_run_without_test_images_is_told_how_to_measure_it(planted):

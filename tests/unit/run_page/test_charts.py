@@ -19,6 +19,11 @@ def test_the_charts_of_a_run(planted):
     assert ys == sorted(ys, reverse=True) and min(ys) > TOP and max(ys) == HEIGHT - BOTTOM
 
 
+def test_an_accuracy_that_is_always_100_percent_ends_its_scale(planted):
+    accuracy = charts(planted(top1=[100.0] * 4))[0]
+    assert accuracy.y_ticks[-1].text == "100" and {*heights(accuracy.lines[0].points)} == {TOP}
+
+
 def test_thresholds_of_classes_have_a_band_and_rates_that_stay_no_chart(planted):
     facts = planted()
     for number, line in enumerate(facts.readings):

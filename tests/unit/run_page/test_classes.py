@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from semisonic.run_page import classes
 from semisonic.run_page.classes import TABLE, matrix_of, rows_of
 from semisonic.run_page.facts import Seen
 
@@ -44,3 +45,10 @@ def test_confusions_are_counted():
 def test_many_classes_are_a_picture():
     matrix = matrix_of([str(c) for c in range(TABLE + 1)], np.eye(TABLE + 1, dtype=int).tolist())
     assert matrix.rows == [] and matrix.pairs == [] and matrix.picture.uri.startswith("data:image/png")
+
+
+def test_of_too_many_classes_there_is_no_picture_but_what_is_confused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(classes, "LARGEST", 2)
+    matrix = matrix_of(["cat", "dog", "owl"], CONFUSION)
+    assert matrix.rows == [] and matrix.picture is None
+    assert (matrix.pairs[0].true, matrix.pairs[0].share, matrix.wrong) == ("owl", pytest.approx(2 / 3), 4)

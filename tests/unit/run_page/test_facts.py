@@ -29,6 +29,8 @@ def test_a_run_that_has_come_to_nothing_yet(run: Path, tmp_path: Path):
 def test_figures_that_are_not_finite_are_no_points(planted):
     facts: Facts = planted(last={"train/loss": float("nan")})
     assert [step for step, _ in facts.series("train/loss")][-1] == 90
+    evaluated = [{"step": 10, "kind": "eval", "test/top1": float("nan")}]  # of test images without a label
+    assert planted(lines=evaluated).which is None
 
 
 @pytest.mark.parametrize(
