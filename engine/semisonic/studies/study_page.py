@@ -1,11 +1,12 @@
 """The page of a study: a sentence, a picture and a table for each factor."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from semisonic.compare.page import COLORS, image
+from semisonic.compare.page import COLORS, drawn, image
 from semisonic.pages.drawings import Drawing
 from semisonic.pages.rendering import render
 from semisonic.reporting.pictures import drawing, name_in_picture
@@ -64,7 +65,8 @@ def part(factor: Factor, found: Results, said: str) -> dict[str, Any]:
                 "seen": against is not None and is_seen(against),
             }
         )
-    return {"title": factor.title, "said": said, "rows": rows, "note": factor.note, "picture": errors(factor, own)}
+    picture = drawn(factor.title, partial(errors, factor, own))  # the figures stand, whatever a library does
+    return {"title": factor.title, "said": said, "rows": rows, "note": factor.note, "picture": picture}
 
 
 def page(study: Study, found: Results, content: Mapping[str, Any]) -> str:

@@ -1,5 +1,8 @@
 """The page of a study."""
 
+import pytest
+
+from semisonic.studies import study_page
 from semisonic.studies.declaration import Factor, Setting, Study
 from semisonic.studies.results import Result, sentence
 from semisonic.studies.study_page import errors, page, part
@@ -39,3 +42,12 @@ def test_the_page_has_all_as_text():
 def test_a_picture_is_inside_what_errors_can_be():
     picture = errors(FACTOR, {"0.99": FOUND[BASE], "wide": Result(OTHER, 1, 1, {0: 1.0, 1: 60.0})})
     assert "test error, %" in picture.svg and "−" not in picture.svg and "wide" in picture.svg
+
+
+def test_a_picture_that_fails_does_not_end_the_page(monkeypatch: pytest.MonkeyPatch, capsys):
+    def fail(*_: object) -> None:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(study_page, "errors", fail)
+    assert part(FACTOR, FOUND, "said")["picture"] == "FixMatch, decay: is left out: RuntimeError: no font"
+    assert "warning: the picture 'FixMatch, decay'" in capsys.readouterr().err
