@@ -55,16 +55,15 @@ def test_state_round_trips(kind: type[Algorithm]):
 
 
 @each
-def test_the_unlabeled_batch_may_grow_or_is_refused(kind: type[Algorithm], monkeypatch: pytest.MonkeyPatch):
+def test_the_unlabeled_batch_may_grow_or_is_refused(kind: type[Algorithm]):
     """State knows nothing of its size, and a step of any gives a finite loss."""
     algorithm = Subject(kind).make()
     if not kind.takes_growing_batches(algorithm.cfg):
         pytest.skip("depends on the number of unlabeled images, and refuses a growing one")
     run, shapes = Runner(algorithm), {name: value.shape for name, value in algorithm.state_dict().items()}
     for count in (6, 12):
-        monkeypatch.setattr(tiny, "UNLABELED", count)
         assert kind.problems(algorithm.cfg, tiny.LABELED, count) == []
-        batch = batch_for(algorithm)
+        batch = batch_for(algorithm, size_u=count)
         assert len(batch.u_index) in (0, count) and run.step(batch).loss.isfinite()
     assert shapes == {name: value.shape for name, value in algorithm.state_dict().items()}
 

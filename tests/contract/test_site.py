@@ -8,8 +8,9 @@ import pytest
 from tests.support.processes import ROOT
 
 DOCS = ROOT / "docs"
-if str(DOCS) not in sys.path:
-    sys.path.append(str(DOCS))
+for folder in (DOCS, ROOT / "benchmarks"):  # as docs/conf.py does
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 from _extension.pages import mistakes, read, typed_figures  # noqa: E402
 from _extension.stored import load  # noqa: E402

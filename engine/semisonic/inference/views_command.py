@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 USAGE = """Write pictures of views: below each image stands what was drawn for it.
 
-  semisonic views [--data NAME] [--out FOLDER] [FIELDS]   of all augmentations and batch kernels, and views.png
-  semisonic views RUN [--out FILE]                        RUN/views.png alone, of a run that there is
+  semisonic views [--data NAME] [--out FOLDER] [FIELDS]
+      of all augmentations and batch kernels, and views.png
+  semisonic views RUN [--out FILE]
+      RUN/views.png alone, of a run that there is
 
-views.png shows what a run with these fields trains on: the first images of each stream, in each of its views. In the
-other pictures a row is an image, and the first column the image itself."""
+views.png shows what a run with these fields trains on: the first images of each
+stream, in each of its views. In the other pictures a row is an image, and the
+first column the image itself."""
 
 
 def main(argv: Sequence[str]) -> int:

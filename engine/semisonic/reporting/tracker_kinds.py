@@ -17,6 +17,7 @@ import yaml
 
 from semisonic.checkpoint.atomic_files import write_text
 from semisonic.schema import UserError
+from semisonic.text import dump_json
 
 PROJECT = "semisonic"
 KNOWN = "known.json"
@@ -54,7 +55,7 @@ class Place:
         content = self._names()
         if content.get(tracker) != name:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(self.folder / KNOWN, json.dumps(content | {tracker: name}, indent=1) + "\n")
+            write_text(self.folder / KNOWN, dump_json(content | {tracker: name}, indent=1) + "\n")
 
     def _names(self) -> dict[str, str]:
         """By tracker. Raises `UserError` for a file that is damaged."""
