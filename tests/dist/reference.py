@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from semisonic.checkpoint import format as checkpoints
 from semisonic.checkpoint import snapshots
 from semisonic.data.sets.splits import load_split
@@ -54,9 +56,16 @@ def others(folder: Path) -> dict[str, Any]:
     """The files of a finished run beside checkpoints, metrics and summary: bytes, or what identifies the content; of
     snapshots their weights."""
     tables = [path for path in (folder / "labels").glob("*") if not path.name.startswith(".")]
-    files = {path.name: path.read_bytes() for path in (folder / "confusion.png", *tables)}
+    files: dict[str, object] = {path.name: path.read_bytes() for path in tables}
+    files["confusion.png"] = below_title(folder / "confusion.png")
     files |= {f"snapshot {path.name}": (path / "model.safetensors").read_bytes() for path in snapshots.saved(folder)}
     return files | {"split.npz": load_split(folder / "split.npz").hash}
+
+
+def below_title(path: Path) -> bytes:
+    """The pixels of a run's confusion matrix, without the title, which names the run's folder."""
+    with Image.open(path) as image:
+        return image.convert("RGB").crop((0, image.height // 6, *image.size)).tobytes()
 
 
 def finished(folder: Path) -> bool:

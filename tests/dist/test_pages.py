@@ -6,6 +6,7 @@ of a page are run by `make test-all`, whole paths with a long one by `make test-
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -97,7 +98,8 @@ def test_a_block_that_ends_within_a_line_is_done(tmp_path: Path):
     blocks = [
         Block("a.md", 1, "python", f"import sys; print({text!r}, end='', file=sys.stderr)\n", {}) for text in "ab"
     ]
-    with closing(Reader(tmp_path, os.environ)) as reader:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with closing(Reader(tmp_path, os.environ | {"PATH": path})) as reader:
         reader.follow(blocks)
         with pytest.raises(AssertionError, match=r"a\.md:1 failed"):
             reader.follow([Block("a.md", 1, "python", "1 / 0\n", {})])
