@@ -62,7 +62,7 @@ def test_a_commit_is_checked_by_the_linters_of_make():
     assert all(hook["language"] == "system" for hook in hooks)  # the versions of the environment; nothing to download
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_types_reach_whoever_uses_the_package(tmp_path: Path):
     """mypy as they call it: from outside of the project, where `py.typed` alone makes it read a package's types."""
 

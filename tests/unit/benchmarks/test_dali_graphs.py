@@ -21,7 +21,7 @@ def test_a_row_without_graphs_or_with_errors_is_wrong():
     assert broken("view weak", {"graphs": 1, "operators": 0, "errors": ["TypeError"]}) == ["view weak: TypeError"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_some_graphs_can_be_written_out_and_a_misspelt_argument_is_found():
     table, misspelt = made(("dali", "", SOME), ("dali", "misspelt", ["view weak"]))
     assert wrong("dali", table) == [] and table["rows"].keys() == {*SOME}

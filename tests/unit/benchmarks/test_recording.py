@@ -31,7 +31,7 @@ def test_steps_read_parts_of_a_larger_batch():
     assert parts[3]["x"].storage_offset() == 6 and len(parts[3]["none"]) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_compiles_or_waits_in_a_recording_and_what_does_is_found():
     table, compiles, waits = made(
         ("recording", "", SOME), ("recording", "compiles", ["fixmatch"]), ("recording", "waits", ["fixmatch"])

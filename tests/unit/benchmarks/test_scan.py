@@ -6,7 +6,7 @@ import scan
 from tests.support.processes import ROOT
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_both_checkouts_load_the_same_files_cold_and_warm(tmp_path):
     args = scan.parse(["--beside", str(ROOT), "--files", "40", "--cold", "1", "--warm", "1", "--folder", str(tmp_path)])
     found = scan.run(args)

@@ -21,7 +21,7 @@ def test_kernels_compile_for_hopper_and_a_spill_is_found():
     assert any(line.startswith("ema, sm_90: ") and line.endswith("spills") for line in wrong("kernels", spilled))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_form_compiles_for_three_generations():
     (table,) = made(("kernels", "", list(CASES)))
     assert list(table["rows"]) == list(CASES) == list(without_gpu().module_of("kernels").CASES)

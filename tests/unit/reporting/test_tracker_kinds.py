@@ -193,7 +193,7 @@ start("one", 5, steps=9, seed=1)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_mlflow_has_a_store_for_each_run_of_a_process_and_a_run_that_goes_on_with_another_length(tmp_path: Path):
     mlflow = pytest.importorskip("mlflow")
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
