@@ -13,7 +13,7 @@ FIELDS = ["--device", "cpu", "--threads", "1", "--data", "digits", "--model", "s
           "--eval.batch", "100"]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_ranks_make_the_features_of_one(tmp_path: Path, launch: Run, monkeypatch: pytest.MonkeyPatch):
     found, files = [], []
     for processes in (1, 2):

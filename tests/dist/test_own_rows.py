@@ -20,7 +20,7 @@ def job(name: str, algorithm: str, *fields: str) -> Job:
     return Job(name, algorithm, dtype="float64", optim="adamw", rate=0.002, steps=STEPS, defaults=True, fields=own)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_ranks_with_their_own_statistics_are_the_study_s_forward_of_their_rows(tmp_path: Path):
     """Losses, gradients, weights, and the running statistics of the first rank, which are those of a checkpoint."""
     two = run_jobs(tmp_path, 2, [job("ranks", "mixmatch", "--model.norm-sync", "false")])["ranks"]
