@@ -31,7 +31,7 @@ if [[ -f .gpu/SHA256 && ! -f $packed/done ]]; then
     exit 2
   fi
   # Not by tar, which needs a program for xz.
-  "$python" -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], filter="data")' \
+  "$python" -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))' \
     "$packed/site.tar.xz" "$packed/site"
   touch "$packed/done"
 fi

@@ -103,6 +103,10 @@ class Study:
         )  # fmt: skip
         return replace(self, factors=factors)
 
+    def compared(self) -> list[Factor]:
+        """The factors with something beside their baseline; in a reduced study some have none."""
+        return [factor for factor in self.factors if factor.others]
+
     def settings(self) -> list[Setting]:
         """All that are trained or evaluated, each once, in order."""
         return list(dict.fromkeys(own for factor in self.factors for own in factor.settings.values()))

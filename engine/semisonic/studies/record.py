@@ -86,7 +86,7 @@ def record(study: Study, found: Results, jobs: Sequence[Job], command: str) -> d
         "factors": [
             {"name": factor.title, "baseline": factor.value, "others": [*factor.others],
              "said": sentence(factor, found), "note": factor.note}
-            for factor in study.factors
+            for factor in study.compared()
         ],
         "notes": [*study.notes], "settings": settings,
     }  # fmt: skip

@@ -121,7 +121,7 @@ def listed(names: Sequence[str]) -> str:
 
 def sentences(study: Study, found: Results) -> list[str]:
     """One for each factor."""
-    return [sentence(factor, found) for factor in study.factors]
+    return [sentence(factor, found) for factor in study.compared()]
 
 
 def name_of(own: Setting) -> str:

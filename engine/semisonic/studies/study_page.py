@@ -72,7 +72,7 @@ def part(factor: Factor, found: Results, said: str) -> dict[str, Any]:
 def page(study: Study, found: Results, content: Mapping[str, Any]) -> str:
     """The whole page. content: what the JSON file holds."""
     parts = [
-        part(factor, found, own["said"]) for factor, own in zip(study.factors, content["factors"], strict=True)
+        part(factor, found, own["said"]) for factor, own in zip(study.compared(), content["factors"], strict=True)
     ]  # fmt: skip
     return render(
         "studies/study.html.j2", study=study, parts=parts, columns=COLUMNS, words=WORDS, content=content,

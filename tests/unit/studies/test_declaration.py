@@ -23,6 +23,7 @@ def test_few_settings_are_those_that_a_factor_names():
     few = STUDY.reduced()
     assert few.entries() == ["fixmatch", "fixmatch:optim.lr=0.3"]
     assert [dict(factor.others) for factor in few.factors] == [{"0.3": "fixmatch:optim.lr=0.3"}, {}]
+    assert few.compared() == [few.factors[0]]  # of the other the baseline is trained, and nothing is said
 
 
 def test_entries_are_replaced_wherever_they_stand_and_stay_of_the_same_network():
