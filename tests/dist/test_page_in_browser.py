@@ -22,12 +22,6 @@ EVIL_FILE = '"><img src=x onerror=document.title=1>.png'
 EVIL_CLASS = "<script>document.title=2</script>"
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with page_in_browser.browser() as opened:
-        yield opened
-
-
 @pytest.fixture
 def person(chromium: Any) -> Iterator[Callable[..., Person]]:
     """Opens a window of its own for somebody; all are closed at the end of the test."""

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from semisonic.studies.points import Point
 from semisonic.studies.results import Result
 from semisonic.studies.study_page import page as study_page
 from semisonic.training.mistakes import Mistake
-from tests.support import page_in_browser
 from tests.support.comparisons import compared
 from tests.support.daily_reports import report
 from tests.support.pages_in_browser import Fault, check, faults
@@ -30,12 +29,6 @@ from tests.support.pages_in_browser import Fault, check, faults
 pytestmark = pytest.mark.browser
 
 DOT = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with page_in_browser.browser() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The built site in a real browser, on a desktop and on a phone, light and dark: nothing is cut off, tiny or pale."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,6 @@ import pytest
 
 pytest.importorskip("sphinx")
 
-from tests.support import page_in_browser
 from tests.support.pages_in_browser import check, faults
 from tests.support.site import pages, site
 
@@ -16,12 +14,6 @@ pytestmark = pytest.mark.browser
 
 FEW = ("index.html", "start/five-minutes.html", "measured/methods.html", "reference/configuration.html")
 """The front page, one with commands, one with tables of results, and one that is made from the code."""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with page_in_browser.browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ from semisonic.distributed.watchdog import collective_timeout
 from semisonic.faults import reach
 from semisonic.models.norm import make_groups
 from semisonic.schema import UserError
+from semisonic.version import __version__
 from semisonic_kernels.compile_caches import UnsafeFolder, private_caches, private_extensions
 
 T = TypeVar("T")
@@ -275,8 +276,10 @@ def keep_freed_memory() -> None:
 
 def environment(accelerator: Accelerator) -> dict[str, object]:
     """Hardware and versions, as written to summary.json."""
-    names = ("torch", "torchvision", "accelerate", "numpy", "semisonic")
-    versions = {name: version(name) for name in names} | {"dali": _dali_version(), "python": platform.python_version()}
+    names = ("torch", "torchvision", "accelerate", "numpy")
+    versions = {name: version(name) for name in names}
+    # Ours is that of the code: an editable install keeps the version under which it was installed.
+    versions |= {"semisonic": __version__, "dali": _dali_version(), "python": platform.python_version()}
     device = accelerator.device
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     return {

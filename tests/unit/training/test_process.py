@@ -13,7 +13,7 @@ import torch
 
 from semisonic.config.command_line import resolve
 from semisonic.schema import UserError
-from semisonic.training.process import optimizer_share, set_arithmetic, start
+from semisonic.training.process import environment, optimizer_share, set_arithmetic, start
 from tests.support.processes import ROOT
 
 FIELDS = ["--no-baseline", "--device", "cpu", "--log.trackers", "none"]
@@ -32,6 +32,12 @@ def precisions() -> dict[str, object]:
         "recurrent, new": backends.cudnn.rnn.fp32_precision,
         "all of cuDNN, new": backends.cudnn.fp32_precision,
     }
+
+
+def test_our_version_is_that_of_the_code_whatever_was_installed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("semisonic.training.process.__version__", "9.8.7")
+    here = SimpleNamespace(device=torch.device("cpu"), num_processes=1)
+    assert environment(here)["versions"]["semisonic"] == "9.8.7"
 
 
 def test_a_gpu_run_allows_tf32_and_every_getter_answers():
