@@ -96,10 +96,11 @@ def _figures(own: Mapping[str, Any], difference: Mapping[str, Any]) -> list[Cell
 
 def _points(points: Sequence[Mapping[str, Any]], file: str) -> Table:
     """Errors by method, way to choose and number of labels."""
-    headers = ["method", "images", "labels", "error, %", "behind the best"]
+    headers = ["method", "images", "labels", "error, %", "behind the best", "behind random images"]
     lines = [
         [Cell(point["algorithm"], code=True), Cell(point["choose"]), _number(point["labels"], ""),
-         _estimate(point, "error", ".2f"), _estimate(point, "behind_best", "+.2f")]
+         _estimate(point, "error", ".2f"), _estimate(point, "behind_best", "+.2f"),
+         _estimate(point, "against_random", "+.2f")]
         for point in points
     ]  # fmt: skip
     return Table(headers, lines, file)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from semisonic.compare.rows import Estimate, Run, interval
+from semisonic.studies.results import sentence_of
 
-WAYS = ("random", "balanced", "typical")
+RANDOM = "random"
+WAYS = (RANDOM, "balanced", "typical")
 FIELD = "data.labels_from"
 FORMAT = 1
 
@@ -93,37 +95,39 @@ def sentences(points: Sequence[Point], within: float, classes: int) -> list[str]
         if found.surely is None or found.surely.labels > few.labels:
             text += "; over so few seeds the intervals are wider than that"
         said.append(f"{text}.")
-    return said + _worth(points)
-
-
-def _worth(points: Sequence[Point]) -> list[str]:
-    """How many random labels do what the fewest chosen ones do."""
-    said = []
-    series = series_of(points)
-    for (algorithm, way), own in series.items():
-        random = series.get((algorithm, "random"), [])
-        if way != "typical" or not random:
-            continue
-        for point in own:
-            enough = next((other for other in random if other.error.mean <= point.error.mean), None)
-            if enough is not None and enough.labels > point.labels:
-                said.append(f"{algorithm}: {point.labels} typical images do what {enough.labels} random ones do.")
+    for (algorithm, labels), by_way in against_random(points).items():
+        ways = {f"a {way} choice": difference for way, difference in by_way.items()}
+        said.append(sentence_of(f"{algorithm}, {labels} labels", f"a {RANDOM} choice", ways))
     return said
+
+
+def against_random(points: Sequence[Point]) -> dict[tuple[str, int], dict[str, Estimate | None]]:
+    """By algorithm and number of labels: the other ways' differences to as many random images."""
+    found = {}
+    for key in sorted({(point.algorithm, point.labels) for point in points}):
+        own = {point.way: point for point in points if (point.algorithm, point.labels) == key}
+        random = own.pop(RANDOM, None)
+        if random and own:
+            found[key] = {way: point.behind(random) for way, point in own.items()}
+    return found
 
 
 def record(points: Sequence[Point], within: float, classes: int, said: Sequence[str]) -> dict[str, Any]:
     """labels.json: errors in percent, half widths of 95 % intervals over seeds."""
-    found = []
+    found, chosen = [], against_random(points)
     for (algorithm, way), own in series_of(points).items():
         best = answer(own, within).best
         for point in own:
             behind = point.behind(best)
+            against = chosen.get((algorithm, point.labels), {}).get(way)
             found.append({
                 "algorithm": algorithm, "choose": way, "labels": point.labels,
                 "errors": {str(seed): error for seed, error in sorted(point.errors.items())},
                 "error": point.error.mean, "error_half_width": point.error.half,
                 "behind_best": behind.mean if behind else None,
                 "behind_best_half_width": behind.half if behind else None,
+                "against_random": against.mean if against else None,
+                "against_random_half_width": against.half if against else None,
             })  # fmt: skip
     smallest = {
         f"{algorithm}, {way}": answer(own, within).smallest.labels

@@ -93,25 +93,30 @@ def compared(study: Study, found: Results) -> int:
 
 def sentence(factor: Factor, found: Results) -> str:
     """What a factor's runs show, in one sentence."""
+    return sentence_of(factor.title, factor.value, differences(factor, found))
+
+
+def sentence_of(title: str, baseline: str, found: Mapping[str, Estimate | None]) -> str:
+    """What differences to a baseline show, by what has them; None: it shares no seed with the baseline."""
     seen, unseen, single, missing = [], [], [], []
-    for name, own in differences(factor, found).items():
+    for name, own in found.items():
         if own is None:
             missing.append(name)
         elif own.half is None:
             single.append(name)
         elif is_seen(own):
             way = "higher" if own.mean > 0 else "lower"
-            seen.append(f"{name} has a {way} error than {factor.value}, by {abs(own.mean):.2f} ± {own.half:.2f} points")
+            seen.append(f"{name} has a {way} error than {baseline}, by {abs(own.mean):.2f} ± {own.half:.2f} points")
         else:
             unseen.append(f"{name} ({own.text(sign=True)})")
     parts = seen
     if unseen:
-        parts = [*parts, f"no difference {'' if seen else f'from {factor.value} '}is seen with {listed(unseen)}"]
+        parts = [*parts, f"no difference {'' if seen else f'from {baseline} '}is seen with {listed(unseen)}"]
     if single:
         parts = [*parts, f"with {listed(single)} there is one seed, which has no interval"]
     if missing:
-        parts = [*parts, f"with {listed(missing)} no seed has finished beside {factor.value}"]
-    return f"{factor.title}: {'; '.join(parts)}."
+        parts = [*parts, f"with {listed(missing)} no seed has finished beside {baseline}"]
+    return f"{title}: {'; '.join(parts)}."
 
 
 def listed(names: Sequence[str]) -> str:

@@ -51,11 +51,11 @@ def test_a_factor_is_a_table_from_its_baseline_on(tmp_path: Path):
 
 def test_the_study_of_labels_has_points(tmp_path: Path):
     point = {"algorithm": "fixmatch", "choose": "typical", "labels": 20, "error": 2.0, "error_half_width": None,
-             "behind_best": -0.5, "behind_best_half_width": 1}  # fmt: skip
+             "behind_best": -0.5, "behind_best_half_width": 1, "against_random": -9.0, "against_random_half_width": 2.5}  # fmt: skip
     found = stored(tmp_path, {"points": [point], "said": ["20 are enough."]})
     assert found is not None and found.said == ["20 are enough."]
     texts = [cell.text for cell in found.parts[0].table.rows[0]]
-    assert texts == ["fixmatch", "typical", "20", "2.00", "−0.50 ± 1.00"]
+    assert texts == ["fixmatch", "typical", "20", "2.00", "−0.50 ± 1.00", "−9.00 ± 2.50"]
 
 
 def test_a_study_that_is_not_stored_is_no_mistake(tmp_path: Path):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from semisonic.compare.rows import Run
-from semisonic.studies.points import Point, answer, points_of, sentences
+from semisonic.studies.points import Point, answer, points_of, record, sentences
 
 ERRORS = {
     ("random", 10): (50, 52, 48), ("random", 20): (30, 31, 29), ("random", 40): (12, 12.5, 11.5),
@@ -38,7 +38,20 @@ def test_what_the_intervals_do_not_show_is_said():
         "fixmatch, typical images: 20 labels (2 a class) come within 1 point of the best, 11.33 ± "
     )
     assert said[1].endswith("; over so few seeds the intervals are wider than that.")
-    assert said[2:] == ["fixmatch: 10 typical images do what 40 random ones do."]
+
+
+def test_ways_are_compared_at_the_same_number_of_labels():
+    """10 typical images are better than 10 random ones, and 40 random ones better than they: they stand for no 40."""
+    said = sentences([*points("random"), *points("typical")], 1, 10)
+    assert said[2:] == [
+        "fixmatch, 10 labels: a typical choice has a lower error than a random choice, by 30.00 ± 14.90 points.",
+        "fixmatch, 20 labels: a typical choice has a lower error than a random choice, by 18.67 ± 3.49 points.",
+        "fixmatch, 40 labels: a typical choice has a lower error than a random choice, by 1.50 ± 1.49 points.",
+    ]
+    stored = record([*points("random"), *points("typical")], 1, 10, said)["points"]
+    assert [point["against_random"] for point in stored[:3]] == [None] * 3
+    assert (stored[3]["against_random"], stored[3]["choose"], stored[3]["labels"]) == (-30, "typical", 10)
+    assert sentences(points("typical"), 1, 10)[1:] == []
 
 
 def test_differences_are_those_of_the_same_seeds():
