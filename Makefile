@@ -64,7 +64,8 @@ $(VENV)/.trackers: $(VENV)/.ready
 	touch $@
 
 test-long: $(VENV)/.trackers
-	$(BIN)/python -m pytest --long -m long --record "make test-long" tests
+	$(BIN)/python -m pytest --long -m long --record "make test-long, shared" $(SHARING)
+	$(BIN)/python -m pytest --long -m long --record "make test-long, alone" $(ALONE)
 	$(MAKE) test-oldest
 
 test-oldest: $(OLDEST)/.ready
