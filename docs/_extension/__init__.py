@@ -4,7 +4,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from _extension import autodoc, code_pages, links, measured
+from _extension import autodoc, code_pages, links, measured, wrappers
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -12,5 +12,11 @@ def setup(app: Sphinx) -> dict[str, Any]:
     autodoc.setup(app)
     links.setup(app)
     measured.setup(app)
+    wrappers.setup(app)
     code_pages.setup(app)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    return {
+        "version": "1",
+        "env_version": 2,  # another one has all pages written anew, which earlier builds left
+        "parallel_read_safe": True,
+        "parallel_write_safe": True,
+    }

@@ -1,4 +1,4 @@
-"""Links of the built site that lead nowhere: files and anchors, read from its HTML."""
+"""Links of the built site that lead nowhere and anchors that stand twice in a page, read from its HTML."""
 
 from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
@@ -20,12 +20,16 @@ class Page(HTMLParser):
         super().__init__()
         self.targets: list[tuple[int, str]] = []
         self.anchors: set[str] = set()
+        self.twice: list[tuple[int, str]] = []
+        """Ids that an element before had already, with lines."""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
             if name in ("href", "src") and value:
                 self.targets.append((self.getpos()[0], value))
+            elif name == "id" and value in self.anchors:
+                self.twice.append((self.getpos()[0], value))
             elif (name == "id" or (name == "name" and tag == "a")) and value:
                 self.anchors.add(value)
 
@@ -50,13 +54,23 @@ def dead_links(folder: Path, names: Iterable[str]) -> Iterator[str]:
                 yield f"{file.relative_to(folder).as_posix()}:{line}: {target}"
 
 
+def double_ids(folder: Path, names: Iterable[str]) -> Iterator[str]:
+    """PAGE:LINE: #ID for every id of these pages that another element of the page has as well."""
+    for name in names:
+        for line, anchor in Page((folder / name).read_text(encoding="utf-8")).twice:
+            yield f"{name}:{line}: #{anchor}"
+
+
 def check(app: Sphinx, error: Exception | None) -> None:
-    """Warns of dead links when the site is built."""
+    """Warns of dead links and double ids when the site is built."""
     if error is None and app.builder.format == "html":
         folder = Path(app.outdir)
         names = [f"{name}.html" for name in (*sorted(app.env.found_docs), *OTHERS)]
-        for dead in dict.fromkeys(dead_links(folder, [name for name in names if (folder / name).exists()])):
+        names = [name for name in names if (folder / name).exists()]
+        for dead in dict.fromkeys(dead_links(folder, names)):
             LOG.warning("%s: leads nowhere", dead, type="links")
+        for double in double_ids(folder, names):
+            LOG.warning("%s: another element of the page has this id", double, type="links")
 
 
 def setup(app: Sphinx) -> None:

@@ -70,6 +70,7 @@ FAULTS = {
         '<svg viewBox="0 0 1000 30" style="width:100%"><text y="20" font-size="16" fill="var(--ink)">tiny m</text></svg>',
         PHONE,
     ),
+    "id n": ('<p id="n">once</p><p id="n">twice</p>', EVERYWHERE),
 }  # fmt: skip
 """By kind and letter: what is wrong, and at which widths and in which schemes; what is told ends in its letter."""
 WIDE = {

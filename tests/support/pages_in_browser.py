@@ -19,7 +19,7 @@ class Fault(NamedTuple):
     width: int
     scheme: str
     kind: str
-    """overflow, image, contrast or small."""
+    """overflow, image, id, contrast or small."""
     what: str
     """Which element, and by how much."""
 
@@ -33,7 +33,7 @@ def faults(
 ) -> list[Fault]:  # fmt: skip
     """Every fault of a page, a file or an address, by width and scheme.
 
-    overflow: the document is wider than the window. image: one that has not loaded. contrast: text that stands out from
+    overflow: the document is wider than the window. image: one that has not loaded. id: of two elements. contrast: text that stands out from
     what is behind it by less than WCAG's AA, 4.5, or 3 for text of 24 pixels or bold of 18.66. small: text below
     `SMALLEST` pixels, also where a picture that it is part of is shown smaller. What is folded is unfolded first.
     allowed: CSS selectors of elements whose text may be small or pale. browser: of `page_in_browser.browser`.
@@ -104,6 +104,9 @@ FAULTS = """async ([smallest, allowed]) => {
   }
   for (const image of document.querySelectorAll("svg image"))
     if (!(await loads(image.href.baseVal))) add("image", `${name(image)} ${image.href.baseVal.slice(0, 60)}`);
+
+  const ids = [...document.querySelectorAll("[id]")].map((one) => one.id);
+  for (const id of new Set(ids.filter((one, place) => ids.indexOf(one) !== place))) add("id", `of several elements: ${id}`);
 
   const brush = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   const known = new Map();
