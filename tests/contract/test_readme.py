@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from semisonic.algorithms.registry import ALGORITHMS
+from semisonic.algorithms.registry import ALGORITHMS, BASELINE, is_pretext
 from semisonic.algorithms.weak_strong import WeakStrong
 from semisonic.cli import COMMANDS
 from semisonic.config.fields import describe_fields
@@ -121,6 +121,19 @@ def test_each_promise_of_the_readme_names_what_shows_it():
     rows = [line for line in table.splitlines() if line.startswith("| **")]
     shown = [re.findall(r"\]\(((?:tests|benchmarks/results)/[^)]+)\)", row.rpartition(" | ")[2]) for row in rows]
     assert len(rows) > 5 and all(shown)
+
+
+def test_the_readme_counts_the_methods_and_each_has_been_compared_with_the_labels_alone():
+    assert f"| {len(ALGORITHMS)} methods, " in README
+    with open(ROOT / "benchmarks" / "results" / "compare-digits.csv", newline="") as file:
+        rows = {row["entry"]: row for row in csv.DictReader(file)}
+    methods = {name for name in ALGORITHMS if not is_pretext(name)} - {BASELINE}
+    assert methods < rows.keys()
+    ends = {
+        name: float(rows[name]["against_supervised"]) + float(rows[name]["against_supervised_half_width"])
+        for name in methods
+    }
+    assert {name: end for name, end in ends.items() if end >= 0} == {}
 
 
 def test_the_errors_of_the_readme_are_the_stored_ones():
