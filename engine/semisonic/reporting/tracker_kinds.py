@@ -8,7 +8,9 @@ A run's own files of trackers lie in RUN/trackers; what a user has set in a trac
 import json
 import os
 import secrets
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from semisonic.text import dump_json
 
 PROJECT = "semisonic"
 KNOWN = "known.json"
-"""In RUN/trackers: what each tracker calls the run."""
+"""In RUN/trackers: what each tracker calls the run, and in which folder the run was then, as `TRACKER folder`."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,32 @@ class Place:
         run = self.run.resolve()
         return f"{run.parent.name}-{run.name}" if (run.parent / "config.yaml").exists() else run.name
 
-    def known(self, tracker: str) -> str | None:
-        """What a tracker called the run when it began, or None."""
-        return self._names().get(tracker)
+    def known(self, tracker: str, own_store: bool = False) -> str | None:
+        """What a tracker called the run when it began, or None.
+
+        In a store that is not the run's own, a copy of a folder is not called as the original: what the copy has to
+        say would come into the history of that.
+        """
+        return self._names().get(tracker) if own_store or self.original(tracker) is None else None
+
+    def original(self, tracker: str) -> Path | None:
+        """The folder that this one is a copy of: it is there still, and the tracker knows its run by the same name.
+
+        None for a folder that is no copy or was moved, and where that is not known.
+        """
+        content = self._names()
+        before = Path(content.get(f"{tracker} folder", self.run))
+        if not os.path.isfile(before / "trackers" / KNOWN) or before.samefile(self.run):
+            return None
+        return before if Place(before, 0, {})._names().get(tracker) == content.get(tracker) else None
 
     def remember(self, tracker: str, name: str) -> None:
         """Keeps what a tracker calls the run, for the next start."""
         content = self._names()
-        if content.get(tracker) != name:
+        new = content | {tracker: name, f"{tracker} folder": str(self.run.resolve())}
+        if new != content:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(self.folder / KNOWN, dump_json(content | {tracker: name}, indent=1) + "\n")
+            write_text(self.folder / KNOWN, dump_json(new, indent=1) + "\n")
 
     def _names(self) -> dict[str, str]:
         """By tracker. Raises `UserError` for a file that is damaged."""
@@ -128,13 +146,15 @@ class MLflow(TrackerKind):
         import mlflow
 
         options: dict[str, Any] = {"run_name": place.name, "run_id": None}
-        if not os.environ.get("MLFLOW_TRACKING_URI"):
+        own_store = not os.environ.get("MLFLOW_TRACKING_URI")
+        if own_store:
             place.folder.mkdir(parents=True, exist_ok=True)
+            bring_along(place.folder)
             mlflow.set_tracking_uri(f"sqlite:///{(place.folder / 'mlflow.db').resolve()}")
             # MLflow sets it as well, and the process's next run would take it for the user's.
             os.environ.pop("MLFLOW_TRACKING_URI", None)
             options["logging_dir"] = (place.folder / "mlflow").resolve().as_uri()
-        name = place.known("mlflow")
+        name = place.known("mlflow", own_store)
         if name and mlflow.MlflowClient().search_runs(_experiments(), f"attributes.run_id = '{name}'"):
             options["run_id"] = name  # else it is in another store, or was deleted there: the run begins anew
         return options
@@ -154,6 +174,24 @@ class MLflow(TrackerKind):
 
     def picture(self, tracker: Any, name: str, path: Path, step: int) -> None:
         tracker.log_artifact(str(path), f"pictures/{name}/step-{step}")
+
+
+def bring_along(folder: Path) -> None:
+    """Tells a store of MLflow in a run's folder where pictures lie now; those of a moved or copied folder would else
+    come into the old one. folder: of the run's trackers."""
+    store, now = folder.resolve() / "mlflow.db", (folder.resolve() / "mlflow").as_uri()
+    if not store.exists():
+        return
+    with closing(sqlite3.connect(store)) as database, database:
+        places = database.execute(
+            "SELECT artifact_location FROM experiments WHERE artifact_location LIKE '%/trackers/mlflow'"
+        ).fetchall()
+        for (before,) in places:
+            for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
+                database.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                    (now, len(before) + 1, len(before), before),
+                )
 
 
 def _experiments() -> list[str]:

@@ -4,16 +4,18 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import sqlite3
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from semisonic.reporting.tracker_kinds import KINDS, Place, kind_of
+from semisonic.reporting.tracker_kinds import KINDS, Place, bring_along, kind_of
 from semisonic.schema import UserError
 
 STEPS = 20
@@ -164,6 +166,62 @@ def test_what_a_tracker_calls_a_run_is_kept_for_its_next_start(tmp_path: Path):
     assert KINDS["tensorboard"].options(Place(tmp_path / "mine", 30, {})) == {"purge_step": 31}
 
 
+OTHERS = ("wandb", "trackio")
+"""Trackers whose stores are not the run's own: in them a name is a run."""
+
+
+def names(run: Path) -> dict[str, str]:
+    options = {tracker: KINDS[tracker].options(Place(run, 30, {})) for tracker in OTHERS}
+    return {"wandb": options["wandb"]["id"], "trackio": options["trackio"]["name"]}
+
+
+def test_a_folder_that_was_moved_goes_on_as_what_it_was(tmp_path: Path):
+    first = names(tmp_path / "mine")
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    assert names(tmp_path / "moved") == first
+    assert not (tmp_path / "mine").exists()
+    names(tmp_path / "mine")  # another run, where that one was
+    assert names(tmp_path / "moved") == first
+    (tmp_path / "link").symlink_to("moved")
+    assert names(tmp_path / "link") == first
+
+
+def test_a_copy_is_a_run_of_its_own_and_leaves_the_original_alone(tmp_path: Path):
+    first = names(tmp_path / "mine")
+    shutil.copytree(tmp_path / "mine", tmp_path / "copy")
+    assert Place(tmp_path / "copy", 30, {}).known("wandb", own_store=True) == first["wandb"]
+    copy = names(tmp_path / "copy")
+    assert all(copy[tracker] != first[tracker] for tracker in OTHERS)
+    assert names(tmp_path / "copy") == copy and names(tmp_path / "mine") == first
+
+
+def test_names_that_older_versions_have_kept_go_on(tmp_path: Path):
+    (tmp_path / "trackers").mkdir()
+    (tmp_path / "trackers" / "known.json").write_text('{"wandb": "a", "trackio": "b"}')
+    assert names(tmp_path) == {"wandb": "a", "trackio": "b"}
+
+
+def test_pictures_of_mlflow_come_into_the_folder_as_it_is_called_now(tmp_path: Path):
+    """The part of a store that says where files lie, as MLflow has it."""
+    folder, old = tmp_path / "a%b" / "trackers", "file:///data/old/trackers/mlflow"
+    folder.mkdir(parents=True)
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        database.execute("CREATE TABLE experiments (name, artifact_location)")
+        database.execute("CREATE TABLE runs (name, artifact_uri)")
+        database.execute("INSERT INTO experiments VALUES ('Default', '/data/mlruns/0'), ('semisonic', ?)", (old,))
+        database.execute("INSERT INTO runs VALUES ('mine', ?), ('other', 's3://data/x')", (f"{old}/12/artifacts",))
+    for _ in range(2):
+        bring_along(folder)
+        with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+            places = dict(database.execute("SELECT * FROM experiments UNION ALL SELECT * FROM runs").fetchall())
+        now = (folder / "mlflow").as_uri()
+        assert places == {
+            "Default": "/data/mlruns/0", "semisonic": now, "mine": f"{now}/12/artifacts", "other": "s3://data/x",
+        }  # fmt: skip
+    bring_along(tmp_path)  # where there is no store
+    assert not (tmp_path / "mlflow.db").exists()
+
+
 @pytest.mark.parametrize("content", ["{", "[1]", '{"wandb": 1}', ""])
 def test_a_damaged_file_of_names_is_told_in_one_line(tmp_path: Path, content: str):
     place = Place(tmp_path, 30, {})
@@ -206,6 +264,63 @@ def test_mlflow_has_a_store_for_each_run_of_a_process_and_a_run_that_goes_on_wit
     (run,) = client.search_runs([client.get_experiment_by_name("semisonic").experiment_id])
     assert run.data.params == {"steps": "5", "seed": "1"} and run.data.tags["resumed.steps"] == "9"
     assert "resumed.seed" not in run.data.tags
+
+
+MOVED = """
+import sys
+from pathlib import Path
+from accelerate import PartialState
+from accelerate.tracking import MLflowTracker
+from semisonic.reporting.tracker_kinds import KINDS, Place
+
+PartialState(cpu=True)
+run, step = Path(sys.argv[1]), int(sys.argv[2])
+place, kind = Place(run, step, {}), KINDS["mlflow"]
+tracker = MLflowTracker("semisonic", **kind.options(place))
+tracker.start()
+kind.begun(tracker, place)
+tracker.log({"train/loss": 1.0}, step=step)
+(run / "picture.png").write_bytes(b"png")
+kind.picture(tracker, "test/confusion", run / "picture.png", step)
+tracker.finish()
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shared", [False, True])
+def test_mlflow_goes_on_in_a_folder_that_was_moved_and_leaves_the_original_of_a_copy_alone(
+    tmp_path: Path, shared: bool
+):
+    mlflow = pytest.importorskip("mlflow")
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    if shared:
+        environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path / 'shared.db'}"
+
+    def start(name: str, step: int) -> None:
+        command = [sys.executable, "-c", MOVED, name, str(step)]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    def steps(name: str) -> list[list[int]]:
+        """Of each run in the store that a folder's run is told to, those that have a figure."""
+        store = tmp_path / ("shared.db" if shared else f"{name}/trackers/mlflow.db")
+        client = mlflow.MlflowClient(f"sqlite:///{store}")
+        runs = client.search_runs([client.get_experiment_by_name("semisonic").experiment_id])
+        return sorted(
+            [entry.step for entry in client.get_metric_history(run.info.run_id, "train/loss")] for run in runs
+        )
+
+    start("mine", 1)
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    start("moved", 2)
+    assert not (tmp_path / "mine").exists() and steps("moved") == [[1, 2]]
+    shutil.copytree(tmp_path / "moved", tmp_path / "copy")
+    before = {path: path.read_bytes() for path in (tmp_path / "moved").rglob("*") if path.is_file()}
+    start("copy", 3)
+    assert {path: path.read_bytes() for path in (tmp_path / "moved").rglob("*") if path.is_file()} == before
+    assert steps("copy") == ([[1, 2], [3]] if shared else [[1, 2, 3]])
+    if not shared:
+        assert len(list((tmp_path / "copy" / "trackers" / "mlflow").rglob("*.png"))) == 3
 
 
 def test_a_tracker_that_nothing_is_known_of_gets_what_accelerate_gives_it(tmp_path: Path):
