@@ -55,6 +55,12 @@ class Given:
         return printable(shlex.quote(str(self.facts.folder)))
 
     @property
+    def resume(self) -> str:
+        """The command that continues the run."""
+        command = "pretrain" if is_pretext(self.facts.cfg.algorithm.name) else "train"
+        return f"semisonic {command} --resume --out {self.run}"
+
+    @property
     def images(self) -> str:
         return IMAGES.get(self.facts.which or "", "images")
 
@@ -77,26 +83,24 @@ def advice_of(given: Given) -> list[Advice]:
 
 
 def unfinished(given: Given) -> Advice | None:
-    facts = given.facts
-    status, reason = facts.status.get("status"), facts.status.get("reason")
-    if facts.summary is not None or status in (None, "finished"):
+    facts, reason = given.facts, given.facts.status.get("reason")
+    if facts.summary is not None or facts.standing in ("unknown", "finished"):
         return None
     where = f"at step {facts.step:,} of {facts.cfg.steps:,}"
-    if status == "running":
-        return Advice(
-            f"The run is still going on, or was killed {where}. If no process works on it, it goes on from its newest "
-            "checkpoint with this command.", f"semisonic train --resume --out {given.run}",
-        )  # fmt: skip
     said = f" ({name_of(reason)})" if reason else ""
+    if facts.standing == "running":
+        return Advice(f"The run is still going on, {where}{said}. This page is as of now.")
     if facts.status.get("exit_code") == ExitCode.DIVERGED:
         return Advice(
             f"The run diverged {where}{said}, and would again. Begin another one with a smaller learning rate "
             f"(--optim.lr is {facts.cfg.optim.lr:g})."
         )
-    failed = status == "failed"
-    then = "Once the reason is gone, it goes on" if failed else "It goes on"
-    return Advice(f"The run {'failed' if failed else 'was stopped'} {where}{said}. {then} with this command.",
-                  f"semisonic train --resume --out {given.run}")  # fmt: skip
+    how = {
+        "failed": f"The run failed {where}{said}. Once the reason is gone, it",
+        "unfinished": f"The run was killed {where}{said}, or another computer works on it. It",
+    }.get(facts.standing, f"The run was stopped {where}{said}. It")
+    place = f"after step {facts.state['step']:,}, its newest checkpoint" if facts.state else "from its beginning"
+    return Advice(f"{how} goes on {place}, with this command.", given.resume)
 
 
 def lost_classes(given: Given) -> Advice | None:

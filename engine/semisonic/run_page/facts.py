@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from semisonic.checkpoint import format as checkpoints
+from semisonic.checkpoint.folder_lock import FolderInUse, refuse_if_held
 from semisonic.config.migrations import read_saved
 from semisonic.config.run_config import RunConfig
 from semisonic.data.sets.base import DataSet
@@ -60,6 +61,8 @@ class Facts:
     """Changes of its length: the step from which on, and the numbers of steps before and after."""
     notes: tuple[str, ...] = ()
     """What an older version did otherwise, a line each."""
+    at_work: bool = False
+    """Whether a process holds the folder, as far as can be seen from this computer."""
 
     @property
     def step(self) -> int:
@@ -67,6 +70,13 @@ class Facts:
         found = [line["step"] for line in self.lines]
         known = (self.status.get("step"), (self.state or {}).get("step"), (self.summary or {}).get("step"))
         return max([*found, *(step for step in known if step is not None)], default=0)
+
+    @property
+    def standing(self) -> str:
+        """finished, stopped, failed, running, or what another version wrote; unfinished: no end is written down, and no
+        process that can be seen works on it."""
+        found = str(self.status.get("status", "unknown"))
+        return "unfinished" if found == "running" and not self.at_work else found
 
     @property
     def readings(self) -> list[dict[str, Any]]:
@@ -112,7 +122,16 @@ def facts_of(folder: Path, cfg: RunConfig) -> Facts:
         state=checkpoints.load_state(latest) if latest else None,
         extended=saved.records.get("extended", []),
         notes=tuple(saved.notes),
+        at_work=_at_work(folder),
     )  # fmt: skip
+
+
+def _at_work(folder: Path) -> bool:
+    try:
+        refuse_if_held(folder)
+    except FolderInUse:
+        return True
+    return False
 
 
 def labeled_counts(facts: Facts, data: DataSet | None) -> list[int] | None:

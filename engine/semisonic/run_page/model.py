@@ -17,6 +17,11 @@ from semisonic.schema import UserError
 from semisonic.text import name_of, printable
 from semisonic.training.class_groups import GROUPS
 
+STANDINGS = {
+    "running": "Running", "stopped": "Stopped", "failed": "Failed", "unfinished": "Neither finished nor at work:",
+}  # fmt: skip
+"""How a sentence on a run that has not finished begins."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -31,7 +36,7 @@ class Tile:
 class RunPage:
     title: str
     state: str
-    """finished, stopped, failed, running, or what another version wrote."""
+    """See `Facts.standing`."""
     said: str
     """The state in a sentence."""
     trained: list[tuple[str, str]]
@@ -69,7 +74,7 @@ def run_page(facts: Facts, seen: Seen) -> RunPage:
         notes += error.messages
     notes += facts.notes
     which = seen.which or facts.which
-    state = str(facts.status.get("status", "unknown"))
+    state = facts.standing
     return RunPage(
         title=name_of(facts.folder.absolute().name), state=name_of(state), said=_said(facts, state),
         trained=_trained(facts), tiles=_tiles(facts), advice=advice_of(Given(facts, rows, matrix, margins)),
@@ -86,7 +91,7 @@ def _said(facts: Facts, state: str) -> str:
         text = f"Finished after {done:,} steps."
     else:
         reason = facts.status.get("reason")
-        words = {"running": "Running", "stopped": "Stopped", "failed": "Failed"}.get(state, f"State: {name_of(state)},")
+        words = STANDINGS.get(state, f"State: {name_of(state)},")
         text = f"{words} at step {done:,} of {all_of_them:,}{f': {name_of(reason)}' if reason else ''}."
     for change in facts.extended:
         before, after = change["steps"]

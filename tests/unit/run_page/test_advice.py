@@ -62,19 +62,32 @@ def test_doubtful_labels_and_a_wait_for_images(planted):
     [
         (
             {"status": "failed", "step": 40, "steps": 100, "reason": "no\nspace"},
-            "The run failed at step 100 of 100 (no\\nspace). Once the reason is gone, it goes on",
+            "The run failed at step 100 of 100 (no\\nspace). Once the reason is gone, it goes on after step 90, its",
         ),
         (
             {"status": "stopped", "step": 40, "steps": 100, "reason": "max_hours"},
-            "The run was stopped at step 100 of 100",
+            "The run was stopped at step 100 of 100 (max_hours). It goes on after step 90, its newest checkpoint, with",
         ),
-        ({"status": "running", "step": 40, "steps": 100}, "The run is still going on, or was killed"),
+        (
+            {"status": "running", "step": 40, "steps": 100},
+            "The run was killed at step 100 of 100, or another computer works on it. It goes on after step 90, its",
+        ),
     ],
 )
 def test_an_unfinished_run_is_told_how_it_goes_on(planted, status: dict[str, Any], said: str):
-    facts = planted(status=status, summary=None)
+    facts = planted(status=status, summary=None, state={"step": 90})
     first = told(facts)[0]
     assert first.startswith(said) and first.endswith(f"semisonic train --resume --out {facts.folder}")
+    first = told(planted(status=status, summary=None, state=None))[0]
+    assert "goes on from its beginning, with this command." in first
+    first = told(planted("--algorithm", "simclr", status=status, summary=None))[0]
+    assert first.endswith(f"semisonic pretrain --resume --out {facts.folder}")
+
+
+def test_a_run_that_is_at_work_is_not_told_to_go_on(planted):
+    status = {"status": "running", "step": 40, "steps": 100, "reason": "supervised baseline"}
+    first = told(planted(status=status, summary=None, at_work=True))[0]
+    assert first == "The run is still going on, at step 100 of 100 (supervised baseline). This page is as of now."
 
 
 def test_a_run_that_diverged_is_not_told_to_go_on(planted):

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from semisonic.checkpoint.folder_lock import FolderLock
 from semisonic.config.run_config import RunConfig
 from semisonic.run_page.facts import Facts, check_is_run, facts_of, labeled_counts
+from semisonic.runs.run_folder import write_status
 from semisonic.schema import UserError
 
 
@@ -24,6 +26,19 @@ def test_a_run_that_has_come_to_nothing_yet(run: Path, tmp_path: Path):
     facts = facts_of(tmp_path, RunConfig())
     assert facts.step == 0 and facts.which is None and facts.summary is None and facts.state is None
     assert facts.series("test/top1") == [] and facts.last("test/top1") is None
+
+
+def test_a_run_without_an_end_runs_only_while_a_process_holds_its_folder(run: Path, tmp_path: Path):
+    shutil.copy(run / "config.yaml", tmp_path / "config.yaml")
+    write_status(tmp_path, "running", 7, 30)
+    lock = FolderLock(tmp_path)
+    try:
+        assert facts_of(tmp_path, RunConfig()).standing == "running"
+    finally:
+        lock.release()
+    assert facts_of(tmp_path, RunConfig()).standing == "unfinished"
+    write_status(tmp_path, "stopped", 7, 30, "SIGTERM", 75)
+    assert facts_of(tmp_path, RunConfig()).standing == "stopped"
 
 
 def test_figures_that_are_not_finite_are_no_points(planted):

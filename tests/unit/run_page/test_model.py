@@ -1,5 +1,7 @@
 """What the page says: headline figures, state, and what it lacks."""
 
+import pytest
+
 from semisonic.run_page.facts import Seen
 from semisonic.run_page.model import run_page
 
@@ -37,6 +39,19 @@ def test_a_run_that_was_extended_and_stopped(planted):
         page.said == "Stopped at step 100 of 200: SIGTERM. From step 50 on it was planned for 200 steps in place of 50."
     )
     assert page.notes == ["moved"] and page.mistakes == []
+
+
+@pytest.mark.parametrize(
+    "at_work, state, said",
+    [
+        (True, "running", "Running at step 100 of 200."),
+        (False, "unfinished", "Neither finished nor at work: at step 100 of 200."),
+    ],
+)
+def test_a_run_of_which_no_end_is_written_down(planted, at_work: bool, state: str, said: str):
+    status = {"status": "running", "step": 100, "steps": 200}
+    page = run_page(planted("--steps", "200", status=status, summary=None, at_work=at_work), Seen())
+    assert page.state == state and page.said.startswith(said)
 
 
 def test_without_an_evaluation_there_is_no_accuracy(planted):
