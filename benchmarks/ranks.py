@@ -3,7 +3,6 @@
 import contextlib
 import socket
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -162,16 +161,7 @@ class Group:
 
 def close_all(groups: Sequence[Group]) -> None:
     """Ends every process; those that hang in a collective operation whose peers are gone are killed after 10 s."""
-    workers = [worker for group in groups for worker in group.workers]
-    for worker in workers:
-        worker.hang_up()
-    deadline = time.monotonic() + 10
-    for worker in workers:
-        worker.process.join(max(0.0, deadline - time.monotonic()))
-    for worker in workers:
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
+    measure.close_all([worker for group in groups for worker in group.workers], seconds=10)
 
 
 def free_port() -> int:

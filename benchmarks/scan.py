@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -28,7 +27,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from measure import describe, environment, exit_code, ratio, spread, store
+import checkouts
+from measure import describe, environment, ratio, spread
 from semisonic.schema import UserError
 
 CLASSES = 10
@@ -90,37 +90,28 @@ def write_images(folder: Path, files: int, side: int) -> None:
 def measured(checkout: Path, images: Path, workers: int) -> dict[str, float]:
     """Seconds and CPU seconds of a load by a checkout, and of its whole process."""
     with tempfile.TemporaryDirectory() as table:
-        command = [sys.executable, "-c", LOAD, str(images), str(workers), table]
-        path = os.pathsep.join(str(checkout / part) for part in ("engine", "kernels"))
-        begin, before = os.times().elapsed, os.times()
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}, cwd=table)
-        after = os.times()
-    if done.returncode:
-        raise UserError(f"{checkout}: {done.stderr.strip().splitlines()[-1]}")
-    own = json.loads(done.stdout.splitlines()[-1])
-    whole = after.children_user + after.children_system - before.children_user - before.children_system
-    return {**own, "process seconds": after.elapsed - begin, "process cpu": whole}
+        whole = checkouts.timed(checkout, LOAD, [str(images), str(workers), table], Path(table))
+    own = json.loads(whole["printed"].splitlines()[-1])
+    return {**own, "process seconds": whole["seconds"], "process cpu": whole["cpu"]}
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Both checkouts in turn."""
-    checkouts = {HERE: Path(__file__).resolve().parents[1], BESIDE: args.beside.resolve()}
-    if not (checkouts[BESIDE] / "engine" / "semisonic").is_dir():
+    places = {HERE: Path(__file__).resolve().parents[1], BESIDE: args.beside.resolve()}
+    if not checkouts.is_checkout(places[BESIDE]):
         raise UserError(f"--beside {args.beside}: no checkout of this repository")
-    readings: dict[str, dict[str, list[dict[str, float]]]] = {
-        state: {name: [] for name in checkouts} for state in BOUNDS
-    }
+    readings: dict[str, dict[str, list[dict[str, float]]]] = {state: {name: [] for name in places} for state in BOUNDS}
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        roots = {name: Path(folder) / name for name in checkouts}
+        roots = {name: Path(folder) / name for name in places}
         write_images(roots[HERE], args.files, args.side)
         shutil.copytree(roots[HERE], roots[BESIDE], copy_function=os.link)
         for state, rounds in (("cold", args.cold), ("warm", args.warm)):
             for number in range(rounds):
-                order = list(checkouts) if number % 2 else list(reversed(checkouts))
+                order = list(places) if number % 2 else list(reversed(places))
                 for name in order:
                     if state == "cold":
                         shutil.rmtree(roots[name] / ".semisonic", ignore_errors=True)
-                    readings[state][name].append(measured(checkouts[name], roots[name], args.workers))
+                    readings[state][name].append(measured(places[name], roots[name], args.workers))
     return result(args, readings)
 
 
@@ -154,16 +145,5 @@ def show(found: dict[str, Any], console: Console) -> None:
     console.print(describe(found), highlight=False)
 
 
-def main(argv: Sequence[str]) -> int:
-    def action() -> None:
-        args = parse(argv)
-        found = run(args)
-        show(found, Console())
-        if args.out:
-            store(args.out, found, [SEED])
-
-    return exit_code(action)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(checkouts.main(sys.argv[1:], parse, run, show, SEED))

@@ -12,11 +12,8 @@ other's time to this one's, round by round: above 1, this one is faster.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from measure import Mistake, commit, describe, environment, exit_code, ratio, spread, store
+import checkouts
+from measure import Mistake, commit, describe, environment, ratio, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ("--data", "digits", "--model", "small", "--device", "cpu", "--no-baseline", "--log.trackers", "none")
@@ -109,7 +107,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         mistakes.append(f"--rounds {args.rounds}: at least 1")
     if args.threads < 1:
         mistakes.append(f"--threads {args.threads}: at least 1")
-    if args.against and not (args.against / "engine" / "semisonic").is_dir():
+    if args.against and not checkouts.is_checkout(args.against):
         mistakes.append(f"--against {args.against}: no checkout of this repository")
     if mistakes:
         raise Mistake(mistakes)
@@ -121,19 +119,14 @@ def started(checkout: Path, fields: Sequence[str], threads: int, place: Path, ca
     """One run in a process of its own, in a folder of its own below `place`."""
     with tempfile.TemporaryDirectory(dir=place) as own:
         folder = Path(own)
-        command = [
-            sys.executable, "-c", DRIVER, str(folder / "phases.json"), *fields, "--steps", "1",
+        arguments = [
+            str(folder / "phases.json"), *fields, "--steps", "1",
             "--seed", str(SEED), "--threads", str(threads), "--out", str(folder / "run"),
         ]  # fmt: skip
-        path = os.pathsep.join(str(checkout / part) for part in ("engine", "kernels"))
-        variables = {"PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "XDG_CACHE_HOME": str(cache)}
-        begin, before = time.perf_counter(), os.times()
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | variables, cwd=folder)
-        seconds, after = time.perf_counter() - begin, os.times()
-        if done.returncode:
-            raise Mistake([f"{checkout}: {(done.stderr.strip() or 'no message').splitlines()[-1]}"])
+        variables = {"OMP_NUM_THREADS": str(threads), "XDG_CACHE_HOME": str(cache)}
+        whole = checkouts.timed(checkout, DRIVER, arguments, folder, **variables)
         found: Reading = {name: tuple(took) for name, took in json.loads((folder / "phases.json").read_text()).items()}
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    seconds, cpu = whole["seconds"], whole["cpu"]
     known = [sum(took[kind] for took in found.values()) for kind in range(2)]
     return {**found, REST: (seconds - known[0], cpu - known[1]), WHOLE: (seconds, cpu)}
 
@@ -194,16 +187,5 @@ def show(found: dict[str, Any], console: Console) -> None:
     console.print(describe(found), highlight=False, soft_wrap=True)
 
 
-def main(argv: Sequence[str]) -> int:
-    def action() -> None:
-        args = parse(argv)
-        found = run(args)
-        show(found, Console())
-        if args.out:
-            store(args.out, found, [SEED])
-
-    return exit_code(action)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(checkouts.main(sys.argv[1:], parse, run, show, SEED))

@@ -342,10 +342,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return measure.exit_code(lambda: execute(args, rest, workers))
     finally:
-        for worker in workers.values():
-            worker.hang_up()
-        for worker in workers.values():
-            worker.close()
+        measure.close_all(list(workers.values()))
 
 
 if __name__ == "__main__":

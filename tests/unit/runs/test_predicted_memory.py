@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
+from measure import most_allocated
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.algorithms.registry import ALGORITHMS
 from semisonic.config.command_line import resolve
@@ -50,13 +51,7 @@ def allocated(work: Callable[[], None]) -> int:
     """The most bytes that torch's allocator has given out while something is done, as its profiler counts them."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         work()
-    events = recorded.profiler.kineto_results.events()
-    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
-    now = most = 0
-    for _, change in changes:
-        now += change
-        most = max(most, now)
-    return most
+    return most_allocated(recorded)
 
 
 CASES = {
