@@ -1,14 +1,14 @@
-"""Curves of a run as places on a canvas that a template draws: colors and text are the page's."""
+"""Curves of a run, for a template to draw."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from semisonic.pages.charts import Canvas, Tick, short
 from semisonic.run_page.facts import IMAGES, Facts
 
-WIDTH, HEIGHT = 380.0, 200.0
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 10.0, 30.0
+CANVAS = Canvas(380.0, 200.0, right=368.0, bottom=170.0)
 POINTS = 240
 """Of a line, at most: of more, means of neighbors."""
 LINES = 6
@@ -18,12 +18,6 @@ SETTLED = 0.02
 
 Points = Sequence[tuple[float, float]]
 """(step, value)."""
-
-
-@dataclass
-class Tick:
-    at: float
-    text: str
 
 
 @dataclass
@@ -45,12 +39,7 @@ class Chart:
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     note: str = ""
-    width: float = WIDTH
-    height: float = HEIGHT
-    left: float = LEFT
-    right: float = WIDTH - RIGHT
-    top: float = TOP
-    bottom: float = HEIGHT - BOTTOM
+    canvas: Canvas = CANVAS
 
     @property
     def summary(self) -> str:
@@ -166,15 +155,18 @@ def _chart(
     low, high = ticks[0], ticks[-1]
     last = max(step for one in series for step, _ in one.points)
 
+    def x(step: float) -> float:
+        return CANVAS.x(step, last or 1)
+
     def place(points: Points) -> str:
-        return " ".join(f"{_x(step, last):.1f},{_y(value, low, high):.1f}" for step, value in thinned(points))
+        return " ".join(f"{x(step):.1f},{CANVAS.y(value, low, high):.1f}" for step, value in thinned(points))
 
     lines = []
     for one in series:
         band = f"{place(one.high)} {place(one.low[::-1])}" if one.low else ""
         lines.append(Line(one.name, place(one.points), f"{one.points[-1][1]:.{digits}f}", band))
-    x_ticks = [Tick(_x(step, last), short(step)) for step in scale(0, last) if step <= last]
-    y_ticks = [Tick(_y(value, low, high), short(value)) for value in ticks]
+    x_ticks = [Tick(x(step), short(step)) for step in scale(0, last) if step <= last]
+    y_ticks = [Tick(CANVAS.y(value, low, high), short(value)) for value in ticks]
     note = f"Higher values at the beginning, up to {max(values):.3g}, are cut off." if max(values) > high else ""
     return Chart(title, unit, lines, x_ticks, y_ticks, note)
 
@@ -197,21 +189,3 @@ def scale(low: float, high: float) -> list[float]:
     step = next(unit * f for f in (1, 2, 2.5, 5, 10) if unit * f >= width / 5 * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(step * place, 12) for place in range(first, max(last, first + 1) + 1)]
-
-
-def short(value: float) -> str:
-    """A tick's text: 20k, 0.25, 1e-05."""
-    for unit, name in ((1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit:
-            return f"{value / unit:g}{name}"
-    return f"{value:g}"
-
-
-def _x(step: float, last: float) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * step / (last or 1)
-
-
-def _y(value: float, low: float, high: float) -> float:
-    """Within the canvas, whatever the value is."""
-    share = min(max((value - low) / (high - low), 0.0), 1.0)
-    return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * share

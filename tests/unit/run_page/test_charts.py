@@ -2,7 +2,7 @@
 
 import pytest
 
-from semisonic.run_page.charts import BOTTOM, HEIGHT, POINTS, TOP, charts, scale, short, thinned
+from semisonic.run_page.charts import CANVAS, POINTS, charts, scale, thinned
 
 
 def heights(points: str) -> list[float]:
@@ -16,12 +16,12 @@ def test_the_charts_of_a_run(planted):
     accuracy = found["Accuracy on the test images"]
     assert accuracy.lines[0].last == "90.00" and accuracy.y_ticks[-1].text == "100"
     ys = heights(accuracy.lines[0].points)
-    assert ys == sorted(ys, reverse=True) and min(ys) > TOP and max(ys) == HEIGHT - BOTTOM
+    assert ys == sorted(ys, reverse=True) and min(ys) > CANVAS.top and max(ys) == CANVAS.bottom
 
 
 def test_an_accuracy_that_is_always_100_percent_ends_its_scale(planted):
     accuracy = charts(planted(top1=[100.0] * 4))[0]
-    assert accuracy.y_ticks[-1].text == "100" and {*heights(accuracy.lines[0].points)} == {TOP}
+    assert accuracy.y_ticks[-1].text == "100" and {*heights(accuracy.lines[0].points)} == {CANVAS.top}
 
 
 def test_thresholds_of_classes_have_a_band_and_rates_that_stay_no_chart(planted):
@@ -41,7 +41,7 @@ def test_losses_below_zero_are_told_and_a_high_beginning_is_cut_off(planted):
         line["train/loss_fairness"] = -3.0
     losses = next(chart for chart in charts(facts) if chart.title == "Losses")
     assert "up to 500, are cut off" in losses.note and "below 0: fairness" in losses.note
-    assert min(heights(losses.lines[0].points)) == TOP
+    assert min(heights(losses.lines[0].points)) == CANVAS.top
 
 
 def test_a_run_without_lines_has_no_chart(planted):
@@ -60,4 +60,3 @@ def test_long_lines_are_thinned_and_keep_their_end():
     points = [(float(step), 1.0) for step in range(10_000)]
     found = thinned(points)
     assert len(found) <= POINTS and found[-1] == points[-1] and {value for _, value in found} == {1.0}
-    assert short(20_000) == "20k" and short(0.25) == "0.25" and short(1_500_000) == "1.5M"

@@ -1,24 +1,17 @@
-"""Plots of the course over days, as places on a canvas that a template draws: colors and text are the page's."""
+"""Plots of the course over days, for a template to draw."""
 
 import math
 from dataclasses import dataclass, field
 
 from semisonic.daily.report.model import Day
 from semisonic.daily.report.words import interval, percent
+from semisonic.pages.charts import Canvas, Tick, short
 
-WIDTH, HEIGHT = 360.0, 190.0
-"""About as many as pixels of the page: text keeps its size."""
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 8.0, 10.0, 30.0
+CANVAS = Canvas(360.0, 190.0, right=352.0, bottom=160.0)
 SCALES = ((0.9, 0.02), (0.8, 0.05), (0.5, 0.1), (0.0, 0.25))
 """Where a scale of shares may begin, and its steps."""
 SHOWN = 60
 """Days of a plot, at most; the newest."""
-
-
-@dataclass
-class Tick:
-    at: float
-    text: str
 
 
 @dataclass
@@ -57,11 +50,7 @@ class Chart:
     series: list[Series]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
-    width: float = WIDTH
-    height: float = HEIGHT
-    left: float = LEFT
-    right: float = WIDTH - RIGHT
-    bottom: float = HEIGHT - BOTTOM
+    canvas: Canvas = CANVAS
 
 
 def charts(days: list[Day]) -> list[Chart]:
@@ -81,10 +70,10 @@ def accuracy(days: list[Day]) -> Chart | None:
     series = Series("audited", "main")
     for place, one in known:
         text = f"day {days[place].number}: {percent(one.value)} ({interval(one)}), n = {one.n:,}"
-        value, low, high = (_y(share, floor, 1.0) for share in (one.value, one.low, one.high))
-        series.marks.append(Mark(_x(place, len(days)), value, low, high, text))
-    count = round((1 - floor) / step)
-    ticks = [Tick(_y(floor + step * at, floor, 1.0), f"{100 * (floor + step * at):.0f} %") for at in range(count + 1)]
+        value, low, high = (CANVAS.y(share, floor, 1.0) for share in (one.value, one.low, one.high))
+        series.marks.append(Mark(_column(place, len(days)), value, low, high, text))
+    shares = [floor + step * place for place in range(round((1 - floor) / step) + 1)]
+    ticks = [Tick(CANVAS.y(share, floor, 1.0), f"{100 * share:.0f} %") for share in shares]
     summary = "; ".join(mark.text for mark in series.marks)
     title = "Right among the network's labels of each day, as audited, with 95 % intervals"
     return Chart(title, summary, "points", [series], _days(days), ticks)
@@ -119,31 +108,28 @@ def _bars(days: list[Day], title: str, columns: list[tuple[str, str, list[int]]]
     most = steps[-1]
     found = []
     for depth, (name, kind, values) in enumerate(columns):
-        width = min(44.0, (WIDTH - LEFT - RIGHT) / len(days) * 0.72) * (1 - 0.3 * depth)
+        width = min(44.0, (CANVAS.right - CANVAS.left) / len(days) * 0.72) * (1 - 0.3 * depth)
         series = Series(name, kind, width=width)
         for place, value in enumerate(values):
             text = f"day {days[place].number}: {value:,} {name}"
-            top_at = _y(value, 0, most)
-            series.marks.append(Mark(_x(place, len(days)), top_at, HEIGHT - BOTTOM, top_at, text))
+            top_at = CANVAS.y(value, 0, most)
+            series.marks.append(Mark(_column(place, len(days)), top_at, CANVAS.bottom, top_at, text))
         found.append(series)
-    ticks = [Tick(_y(value, 0, most), _short(value)) for value in steps]
+    ticks = [Tick(CANVAS.y(value, 0, most), short(value)) for value in steps]
     last = days[-1].number
     summary = f"On day {last}: " + ", ".join(f"{values[-1]:,} {name}" for name, _, values in columns)
     return Chart(title, summary, "bars", found, _days(days), ticks)
 
 
-def _x(place: int, count: int) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * (place + 0.5) / count
-
-
-def _y(value: float, low: float, high: float) -> float:
-    return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * (value - low) / (high - low)
+def _column(place: int, count: int) -> float:
+    """Where the middle of a day's column is."""
+    return CANVAS.x(place + 0.5, count)
 
 
 def _days(days: list[Day]) -> list[Tick]:
     """Numbers of days, as many as there is room for."""
     every = math.ceil(len(days) / 12)
-    return [Tick(_x(place, len(days)), str(day.number)) for place, day in enumerate(days) if place % every == 0]
+    return [Tick(_column(place, len(days)), str(day.number)) for place, day in enumerate(days) if place % every == 0]
 
 
 def _steps(high: float) -> list[float]:
@@ -152,10 +138,3 @@ def _steps(high: float) -> list[float]:
     unit = 10.0 ** math.floor(math.log10(raw))
     step = next(step for step in (unit * f for f in (1, 2, 2.5, 5, 10)) if step >= raw * 0.999 and step % 1 == 0)
     return [step * place for place in range(math.ceil(high / step - 1e-9) + 1)]
-
-
-def _short(value: float) -> str:
-    for unit, name in ((1e6, "M"), (1e3, "k")):
-        if value >= unit:
-            return f"{value / unit:g}{name}"
-    return f"{value:g}"

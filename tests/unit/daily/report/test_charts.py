@@ -2,7 +2,7 @@
 
 import pytest
 
-from semisonic.daily.report.charts import BOTTOM, HEIGHT, LEFT, SHOWN, TOP, WIDTH, charts
+from semisonic.daily.report.charts import CANVAS, SHOWN, charts
 from semisonic.daily.report.model import Day
 from tests.support.daily_reports import estimate
 
@@ -23,9 +23,8 @@ def test_all_lies_on_the_canvas(count: int, accuracy: float):
         for series in chart.series:
             assert len(series.marks) == min(count, SHOWN)
             for mark in series.marks:
-                assert (
-                    LEFT <= mark.x <= WIDTH and TOP - 1e-6 <= mark.high <= mark.y <= mark.low <= HEIGHT - BOTTOM + 1e-6
-                )
+                assert CANVAS.left <= mark.x <= CANVAS.right
+                assert CANVAS.top - 1e-6 <= mark.high <= mark.y <= mark.low <= CANVAS.bottom + 1e-6
 
 
 def test_a_chart_says_what_it_shows():
