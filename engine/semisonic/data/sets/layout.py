@@ -16,11 +16,11 @@ from semisonic.data.sets.spellings import PLAIN, Role, role_of
 from semisonic.data.sets.walk import (
     Broken,
     count_of,
+    entries_of,
     is_folder,
     is_image,
     is_passed_over,
     is_written,
-    missing_folder,
     unreadable,
 )
 
@@ -61,27 +61,17 @@ class Folder:
 
 def read_folder(path: Path) -> Folder:
     """Never raises for what it finds."""
-    found, others = Folder(path), []
+    found = Folder(path)
     try:
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if is_passed_over(entry.name):
-                    continue
-                if is_folder(entry):
-                    found.folders.append(entry.name)
-                elif is_image(entry.name):
-                    found.images.append(entry.name)
-                elif reason := missing_folder(entry):
-                    found.broken[entry.name] = Broken(entry.path, reason)
-                else:
-                    others.append(entry.name)
+        entries = entries_of(os.fspath(path))
     except OSError as error:
         advice = "; a CSV is given as data.csv" if path.suffix.lower() == ".csv" else ""
         advice = "; unpack it" if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z") else advice
         found.error = f"cannot read the folder {path}: {unreadable(os.fspath(path), error)}{advice}"
-    found.written = is_written(others, found.folders, found.images)
-    found.folders.sort()
-    found.images.sort()
+        return found
+    found.folders, found.images = sorted(entries.folders), sorted(entries.images)
+    found.broken = {os.path.basename(broken.path): broken for broken in entries.broken}
+    found.written = is_written(entries.others, entries.folders, entries.images)
     return found
 
 

@@ -131,7 +131,7 @@ def find_images(folder: Path, root: Path, passed: PassedOver) -> list[str]:
             if (found.st_dev, found.st_ino) in seen:  # a link that leads back up
                 continue
             seen.add((found.st_dev, found.st_ino))
-            entries = _entries(where, _prefix(root, where))
+            entries = entries_of(where, _prefix(root, where))
         except OSError as error:
             passed.broken.append(Broken(where, unreadable(where, error)))
             continue
@@ -193,7 +193,7 @@ def count_of(number: int, one: str, several: str = "") -> str:
 
 
 @dataclass
-class _Entries:
+class Entries:
     """The names in one folder, by what they are."""
 
     prefix: str
@@ -205,9 +205,9 @@ class _Entries:
     broken: list[Broken] = field(default_factory=list)
 
 
-def _entries(where: str, prefix: str) -> _Entries:
+def entries_of(where: str, prefix: str = "") -> Entries:
     """The entries of a folder. Raises OSError where it cannot be listed."""
-    found = _Entries(prefix)
+    found = Entries(prefix)
     with os.scandir(where) as entries:
         for entry in entries:
             name = entry.name
@@ -243,7 +243,7 @@ def missing_folder(entry: os.DirEntry[str]) -> str:
     return ""
 
 
-def _count(passed: PassedOver, entries: _Entries) -> None:
+def _count(passed: PassedOver, entries: Entries) -> None:
     passed.broken += entries.broken
     for name in sorted(entries.others):
         ending = os.path.splitext(name)[1].lower()
