@@ -223,7 +223,7 @@ def count_step(trainer: Any, batch: Any) -> dict[str, Any]:
         with counter.phase("meter"):
             trainer.read()
         with counter.phase("vote"):
-            trainer.next_vote = 0
+            trainer.vote.next = 0
             trainer.agree(None)
     channels, ranks = norm_channels(trainer.algorithm.network), trainer.rank.world_size
     parameters = [p for role in trainer.algorithm.roles for p in trainer.algorithm.role_module(role).parameters()]

@@ -151,11 +151,7 @@ def _run(
     if cfg.batch.micro != asked.batch.micro:
         console.print(f"batch.micro: the run goes on with its {cfg.batch.micro} micro-batches a step")
     begun = on_main(accelerator, lambda: check_resumable(cfg, resume, invocation.extend))
-    # The ranks share the manifest of a folder through a lock: one of them scans.
-    data = as_shown(given.data, cfg.data) if given.data else load(cfg, accelerator, invocation.verify_data)
-    check_ranks_alike(data, accelerator)
-    if begun:
-        on_main(accelerator, lambda: check_data(cfg.run_folder, data))
+    data = read_data(cfg, invocation, given, accelerator, begun)
     cfg, asked = with_classes(cfg, data), with_classes(asked, data)
     split = draw_split(cfg, data)
     if begun:
@@ -189,6 +185,16 @@ def _run(
     if outcome.summary:
         console.result(outcome.summary, cfg.run_folder)
     return outcome
+
+
+def read_data(cfg: RunConfig, invocation: Invocation, given: Given, accelerator: Accelerator, begun: bool) -> DataSet:
+    """The images: alike on all ranks, and, where the run has begun, those that it began with."""
+    # The ranks share the manifest of a folder through a lock: one of them scans.
+    data = as_shown(given.data, cfg.data) if given.data else load(cfg, accelerator, invocation.verify_data)
+    check_ranks_alike(data, accelerator)
+    if begun:
+        on_main(accelerator, lambda: check_data(cfg.run_folder, data))
+    return data
 
 
 def status_writer(cfg: RunConfig, folders: RunFolders) -> StatusWriter:
@@ -289,20 +295,47 @@ def train(cfg: RunConfig, session: Session, beside: dict[str, Any] | None = None
 
         on_main(session.accelerator, write)
 
-    def found() -> tuple[bool, Path | None]:
-        session.folders.check()
-        checkpoints.tidy(folder / "checkpoints")
-        done, latest = (folder / "summary.json").exists(), checkpoints.latest(folder / "checkpoints")
-        if not done:
-            step = int(latest.name.removeprefix("step-")) if latest else 0
-            snapshots.go_back(folder, step, snapshots.due(cfg.steps, cfg.checkpoint.snapshots))
-        return done, latest
-
-    done, latest = on_main(session.accelerator, found)
+    done, latest = on_main(session.accelerator, lambda: where_it_stands(cfg, session.folders))
     if done:
         status("finished", cfg.steps, code=ExitCode.OK)
         console.print(f"{folder} is finished")
         return on_main(session.accelerator, lambda: finished_before(cfg, latest, beside or {}))
+    trainer = prepared(cfg, session, latest)
+    status("running", trainer.step)
+    reason = take_steps(trainer, session)
+    if reason:
+        code = ExitCode.OK if reason == "max_hours" else ExitCode.STOPPED
+        status("stopped", trainer.step, reason, code)
+        console.print(f"Stopped at step {trainer.step:,} ({reason}) with a checkpoint; --resume continues")
+        return Outcome(code, None, trainer.history, reason, trainer.step)
+
+    def summary() -> dict[str, Any]:
+        session.folders.check()
+        extended = extensions(folder)
+        own = ({"extended": extended} if extended else {}) | (beside or {})
+        return write_summary(folder, summarize(trainer) | own)
+
+    content = on_main(session.accelerator, summary)
+    status("finished", trainer.step, code=ExitCode.OK)
+    on_main(session.accelerator, lambda: write_own_page(trainer))
+    return Outcome(ExitCode.OK, content, trainer.history, None, trainer.step)
+
+
+def where_it_stands(cfg: RunConfig, folders: RunFolders) -> tuple[bool, Path | None]:
+    """Whether the run in `cfg.run_folder` is finished, and its newest checkpoint; what lies beyond that one goes."""
+    folders.check()
+    folder = cfg.run_folder
+    checkpoints.tidy(folder / "checkpoints")
+    done, latest = (folder / "summary.json").exists(), checkpoints.latest(folder / "checkpoints")
+    if not done:
+        step = int(latest.name.removeprefix("step-")) if latest else 0
+        snapshots.go_back(folder, step, snapshots.due(cfg.steps, cfg.checkpoint.snapshots))
+    return done, latest
+
+
+def prepared(cfg: RunConfig, session: Session, latest: Path | None) -> Trainer:
+    """A trainer at the run's first step or at its newest checkpoint, and what there is to tell about it."""
+    console = session.console
     reports: list[str] = []
     trainer = build_trainer(
         cfg, session.data, session.split, session.accelerator,
@@ -329,24 +362,7 @@ def train(cfg: RunConfig, session: Session, beside: dict[str, Any] | None = None
     for report in reports:
         console.print(report)
         trainer.save()  # so that a resumed run starts from these weights too
-    status("running", trainer.step)
-    reason = take_steps(trainer, session)
-    if reason:
-        code = ExitCode.OK if reason == "max_hours" else ExitCode.STOPPED
-        status("stopped", trainer.step, reason, code)
-        console.print(f"Stopped at step {trainer.step:,} ({reason}) with a checkpoint; --resume continues")
-        return Outcome(code, None, trainer.history, reason, trainer.step)
-
-    def summary() -> dict[str, Any]:
-        session.folders.check()
-        extended = extensions(folder)
-        own = ({"extended": extended} if extended else {}) | (beside or {})
-        return write_summary(folder, summarize(trainer) | own)
-
-    content = on_main(session.accelerator, summary)
-    status("finished", trainer.step, code=ExitCode.OK)
-    on_main(session.accelerator, lambda: write_own_page(trainer))
-    return Outcome(ExitCode.OK, content, trainer.history, None, trainer.step)
+    return trainer
 
 
 def take_steps(trainer: Trainer, session: Session) -> str | None:

@@ -213,7 +213,7 @@ def replay(
         start_over(trainer, begin())
     where = latest.name if latest else "the beginning"
     say(f"Not finite at step {bad}: replaying {bad - step.number + 1} steps from {where}, the last of them twice")
-    trainer.next_vote = trainer.last_vote = step.number
+    trainer.vote.begin(step.number)
     with trainer.loader() as loader:
         while step.number < bad - 1:
             step(next(loader))

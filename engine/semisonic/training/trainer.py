@@ -27,8 +27,6 @@ from semisonic.data.sets.splits import Split
 from semisonic.distributed.consistency import check_equal, check_finite, equal_tensors
 from semisonic.distributed.engine import Accelerator
 from semisonic.distributed.heartbeat import Activity, Phase
-from semisonic.distributed.launcher import DEATHS
-from semisonic.distributed.preemption import Preemption
 from semisonic.distributed.watchdog import collective_timeout
 from semisonic.faults import reach
 from semisonic.models.outline import fill
@@ -45,11 +43,10 @@ from semisonic.training.metrics import Evaluation, Throughput, Watcher, evaluate
 from semisonic.training.mistakes import Mistake, Mistakes
 from semisonic.training.process import on_main
 from semisonic.training.step import TrainingStep
+from semisonic.training.stop_vote import StopVote
 from semisonic.training.stragglers import Stragglers
 from semisonic.version import __version__
 
-AGREE_EVERY = 1.0
-"""Seconds, about, between the moments at which several ranks agree on stopping."""
 WEIGHTS = {"ema": "ema", "raw": "network"}
 """The weights that are evaluated and kept, and the module of the algorithm that holds them."""
 
@@ -74,11 +71,10 @@ class Trainer:
         self.accelerator, self.device, self.rank = accelerator, accelerator.device, self.training_step.rank
         self.run_folder, self.images = cfg.run_folder, cfg.image_sizes
         self.elapsed, self.activity = 0.0, activity or Activity()
-        # The ranks agree on stopping over the host, where asking costs no wait for the device.
-        self.next_vote, self.last_vote, self.voted_at = 0, 0, time.monotonic()
         self.host_group: Any = None
         if self.rank.world_size > 1:
             self.host_group = dist.new_group(backend="gloo", timeout=timedelta(seconds=collective_timeout(cfg.health)))
+        self.vote = StopVote(self.host_group)
         self.checkpoint_writer = CheckpointWriter(self.run_folder / "checkpoints", cfg.checkpoint.keep, self.host_group)
         self.snapshot_steps = frozenset(snapshots.due(cfg.steps, cfg.checkpoint.snapshots))
         self.weights: dict[str, str] | None = None  # what it started from, as `models.starting_weights` records it
@@ -100,8 +96,7 @@ class Trainer:
         """Trains to the last step; returns why `stop` had it end early, or None. `evaluated` hears of evaluations."""
         cfg = self.cfg
         begin, before = time.perf_counter(), self.elapsed
-        self.next_vote = self.last_vote = self.step
-        self.voted_at = time.monotonic()
+        self.vote.begin(self.step)
         throughput = Throughput()
         stragglers = Stragglers(self.rank, self.host_group, self.device, self.step)
         reporters = Reporters()
@@ -141,15 +136,7 @@ class Trainer:
                     if logged:
                         reporters.later(CONSOLE, self.step, progress.trained, self.step, metrics)
                     reason = self.agree(stop())
-                    if self.step in self.snapshot_steps:
-                        self.save_snapshot()
-                    if last or reason or self.step % cfg.checkpoint.every == 0 or self.best_step == self.step:
-                        self.save()
-                    elif self.step % cfg.health.compare_every == 0:
-                        self.compare_ranks()
-                    if last or reason:
-                        self.activity.enter(Phase.SAVING, self.step)
-                        self.checkpoint_writer.finish()
+                    self.save_what_is_due(ended=last or reason is not None)
                     for written in self.checkpoint_writer.written():
                         reporters.later(CONSOLE, self.step, progress.saved, written)
                     reporters.report()
@@ -232,26 +219,10 @@ class Trainer:
     def agree(self, reason: str | None) -> str | None:
         """Why to stop now, the same on every rank; several ranks ask each other every few steps only."""
         reach("vote")
-        if self.host_group is None:
-            if self.checkpoint_writer.failed:
-                self.checkpoint_writer.finish()
-            return reason
-        if self.step < self.next_vote:
-            return None
-        codes = [None, "max_hours", *(number.name for number in Preemption.SIGNALS), *DEATHS.values()]
-        now = time.monotonic()
-        vote = torch.tensor(
-            [codes.index(reason), now - self.voted_at, self.checkpoint_writer.failed], dtype=torch.float64
-        )
-        dist.all_reduce(vote, dist.ReduceOp.MAX, group=self.host_group)
-        code, seconds, failed = vote.tolist()
+        reason, failed = self.vote.cast(self.step, reason, self.checkpoint_writer.failed)
         if failed:
-            self.checkpoint_writer.finish()
-        # The next vote is due after as many steps as take about a second: the same number on every rank.
-        pace = seconds / max(1, self.step - self.last_vote)
-        self.last_vote, self.voted_at = self.step, now
-        self.next_vote = self.step + max(1, min(100, int(AGREE_EVERY / pace)))
-        return codes[int(code)]
+            self.checkpoint_writer.finish()  # raises what went wrong
+        return reason
 
     def check_finite(self) -> None:
         check_finite(self.training_step.first_bad_step, self.last_good)
@@ -321,6 +292,19 @@ class Trainer:
         return int(max(self.history, key=lambda entry: entry["held_out/top1"])["step"])
 
     # Checkpoints.
+
+    def save_what_is_due(self, ended: bool) -> None:
+        """After a step: its snapshot, and its checkpoint or a comparison of the ranks. ended: training stops here, so
+        what is being written is waited for."""
+        if self.step in self.snapshot_steps:
+            self.save_snapshot()
+        if ended or self.step % self.cfg.checkpoint.every == 0 or self.best_step == self.step:
+            self.save()
+        elif self.step % self.cfg.health.compare_every == 0:
+            self.compare_ranks()
+        if ended:
+            self.activity.enter(Phase.SAVING, self.step)
+            self.checkpoint_writer.finish()
 
     def save(self) -> None:
         """Has a checkpoint of this moment written while the training goes on; `checkpoint_writer.finish` waits for it.

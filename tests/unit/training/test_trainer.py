@@ -24,7 +24,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
         ["--device", "cpu", "--no-baseline", "--log.trackers", "none", "--steps", "50000", "--out", str(tmp_path)]
     )[1]
     made = build_trainer(cfg)
-    made.host_group = object()
+    made.vote.group = object()
     monkeypatch.setattr(dist, "all_reduce", lambda *_, **__: None)
     return made
 
@@ -36,10 +36,11 @@ def test_a_resumed_run_asks_after_its_first_step(trainer: Trainer):
 
 
 def test_the_pace_is_that_of_the_steps_since_the_last_vote(trainer: Trainer):
-    trainer.training_step.number = trainer.next_vote = trainer.last_vote = 40_000
-    trainer.voted_at -= 10.0
+    trainer.training_step.number = 40_000
+    trainer.vote.begin(40_000)
+    trainer.vote.at -= 10.0
     trainer.training_step.number += 5  # 2 s a step
-    assert trainer.agree(None) is None and trainer.next_vote == 40_006
+    assert trainer.agree(None) is None and trainer.vote.next == 40_006
     assert trainer.agree("SIGTERM") is None  # not before the next vote, which all ranks know
     trainer.training_step.number += 1
     assert trainer.agree("SIGTERM") == "SIGTERM"
