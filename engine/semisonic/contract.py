@@ -153,6 +153,9 @@ class Seen(NamedTuple):
     """What they are trained towards: labels int64 [N] or probabilities [N, C]. None: nothing."""
     mask: Tensor | None = None
     """How much each sample counts, 0..1 [N]. None: all count."""
+    unlabeled: Tensor | None = None
+    """Logits [U, C] of the step's unlabeled images, where these N are others whose labels are guessed as theirs are.
+    None: these are they."""
 
 
 def parted(seen: Seen, count: int) -> tuple[Seen, Seen]:

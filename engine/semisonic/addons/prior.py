@@ -7,6 +7,7 @@ For any method that guesses labels from a view of its own; FixMatch with it is t
 p^ is the running mean of the network's own q before the alignment, this batch's included: of a window of batches, or an
 exponential average. Labels and masks are those of the aligned q, so that a class which is guessed too often does not
 crowd out the others. Every drawn unlabeled image counts in p^, also a labeled one that the pool has, as in ReMixMatch.
+Labeled images that a method guesses labels of (DeFixMatch) are scaled as the unlabeled ones are, and do not count.
 On logits it is a vector of the classes, added to those of the guesses; what is trained and predicted stays as it is.
 Shape suffixes: U unlabeled batch, C classes.
 """
@@ -61,7 +62,8 @@ class Prior(AddOn):
         self.mean = RunningMean(self.cfg.window, self.cfg.momentum, info.classes)
 
     def guessed_logits(self, logits_UC: Tensor, seen: Seen) -> Tensor:
-        return logits_UC + alignment(self.target_C, self.mean.running(mean_prediction(seen.logits)))
+        whole_UC = seen.logits if seen.unlabeled is None else seen.unlabeled
+        return logits_UC + alignment(self.target_C, self.mean.running(mean_prediction(whole_UC)))
 
     def term(self, algorithm: Algorithm, batch: Batch, output: StepOutput) -> Term:
         mean_C = output.seen["guessed"].logits.detach().softmax(-1).mean(0)

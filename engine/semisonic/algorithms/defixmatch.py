@@ -6,6 +6,7 @@
 F(x) looks at no label. Where labeled and unlabeled images are of one distribution, F(u) and F(x) have one expectation,
 so that L has that of the labeled loss, whatever the pseudo-labels are; it can be negative. All four views go through
 one forward, unless `weak_pass` separates the weak views of u; the labels of F(x) are of the pass that trains them.
+Guesses that are aligned (`addons.prior`) are so by the unlabeled images in both terms: one F for both.
 Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
@@ -42,7 +43,7 @@ class DeFixMatch(WeakStrong):
             [batch.x["weak"], batch.x["strong"]], batch.u["weak"], [batch.u["strong"]]
         )
         guess = self.guess_labels(weak, self.cfg.threshold)
-        guess_x = self.guess_labels(x, self.cfg.threshold)
+        guess_x = self.guess_labels(x._replace(unlabeled=weak.logits), self.cfg.threshold)
 
         weak_loss, strong_loss = (self.labeled_loss(seen, batch.y, index_B=batch.x_index) for seen in (x, strong_x))
         labeled = (weak_loss + strong_loss) / 2

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semisonic.algorithms.alignment import alignment
 from semisonic.algorithms.defixmatch import DeFixMatch
 from semisonic.algorithms.fixmatch import FixMatch
 from semisonic.contract import Batch
+from tests.support.addons import composed
 from tests.support.algorithms import batch, frozen, gradients, images, make, same
 
 VIEWS = {"weak": images(6, 1), "strong": images(6, 4)}
@@ -107,3 +109,17 @@ def test_its_unlabeled_loss_is_fixmatch_s():
     one, two = algorithm.loss(given()).metrics, fixmatch.loss(batch()).metrics
     for name in ("loss_unlabeled", "coverage", "pseudo_label_correct"):
         torch.testing.assert_close(one[name], two[name])
+
+
+@pytest.mark.parametrize("weak_pass", ["joint", "separate"])
+def test_aligned_guesses_are_one_function_of_an_image_in_both_terms(weak_pass: str):
+    """By the unlabeled images' mean prediction, in a step's first batch their own."""
+    fields = {"threshold": 0.0, "weak_pass": weak_pass}
+    algorithm, of = frozen(composed(DeFixMatch, fields, prior={"kind": "align", "window": 3})), given()
+    algorithm.network.head.weight.data *= 20  # tells images apart
+    target_C = algorithm.addons["prior"].target_C
+    means = [logits_of(algorithm, view).softmax(-1).mean(0).detach() for view in (of.u["weak"], VIEWS["weak"])]
+    labels = [(logits_of(algorithm, VIEWS["weak"]) + alignment(target_C, mean)).argmax(-1) for mean in means]
+    assert not torch.equal(*labels)  # by the labeled images' mean they would be others
+    found = algorithm.loss(of).metrics["loss_subtracted"]
+    torch.testing.assert_close(found, F.cross_entropy(logits_of(algorithm, VIEWS["strong"]), labels[0]).detach())
