@@ -20,6 +20,8 @@ WORLDS = [1, 2, pytest.param(4, marks=pytest.mark.long)]
 GROWING = ["--batch.unlabeled-schedule", "growing", "--batch.unlabeled-stages", "2", "--batch.unlabeled-bend", "0",
            "--batch.unlabeled-ratio", "4"]  # fmt: skip
 """Of 16 and 32 images, which 4 ranks with 2 micro-batches can share; the second from step 15 on."""
+STAGES = [*GROWING[:2], "--batch.unlabeled-stages", "4", *GROWING[4:]]
+"""Of 8, 16, 24 and 32 images; the second from step 9 on."""
 CLOSELY = ["supervised", "fixmatch", "remembering"]
 """Held to all combinations; the other algorithms, whose parts are the same, to one each."""
 
@@ -85,12 +87,16 @@ ZERO = [
     )
     for strategy in ("ddp", "zero1", "zero2", "zero3")
 ]
+ZERO_GROWING = [
+    Job(f"growing {strategy}", strategy=strategy, frozen=True, micro=2, steps=10, fields=STAGES)
+    for strategy in ("ddp", "zero2", "zero3")
+]
 ZERO_COMPILED = [
     Job(f"compiled {strategy}", strategy=strategy, model="small", compile="whole", frozen=True, steps=4)
     for strategy in ("ddp", "zero2")
 ]
 HALVED = [Job("bf16 gradients", gradients="bf16", frozen=True, steps=2)]
-JOBS = {job.name: job for job in (*EXACT, *SINGLE, *COMPILED, *ZERO, *ZERO_COMPILED, *HALVED)}
+JOBS = {job.name: job for job in (*EXACT, *SINGLE, *COMPILED, *ZERO, *ZERO_GROWING, *ZERO_COMPILED, *HALVED)}
 UNMASKED = (
     "enaet",
     "ict",
@@ -108,7 +114,7 @@ UNMASKED = (
 Results = dict[int, dict[str, dict]]
 
 
-ALL = [*EXACT, *SINGLE, *COMPILED, *ZERO, *ZERO_COMPILED, *HALVED]
+ALL = [*EXACT, *SINGLE, *COMPILED, *ZERO, *ZERO_GROWING, *ZERO_COMPILED, *HALVED]
 QUICK = {
     "supervised training micro 1",
     "fixmatch frozen micro 1",
@@ -202,6 +208,18 @@ def test_zero_equals_ddp(results: Results, problem: str, strategy: str, world: i
         assert (
             sum(map(sum, zero["confusion"][net])) == 400 and moved <= 4
         )  # two images whose best classes are equal but for rounding
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("strategy", ["zero2", "zero3"])
+@needs(lambda strategy: ["growing ddp", f"growing {strategy}"])
+def test_zero_equals_ddp_where_the_batch_grows(results: Results, strategy: str, world: int):
+    """DeepSpeed is told the largest batch, and averages by what a step really has."""
+    ddp, zero = results[world]["growing ddp"], results[world][f"growing {strategy}"]
+    assert zero["wrapper"] == "DeepSpeedEngine"
+    assert set(map(len, zero["seen"])) == {8, 16}
+    compare(ddp, zero, 1e-5, slack=100)
 
 
 @pytest.mark.slow
