@@ -1,6 +1,7 @@
 """What every configuration class and every user-facing error is built from, and the exit codes of a process."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,6 +39,26 @@ class Effect(StrEnum):
     """It changes speed, reports or places, and metrics by rounding at most: it may change."""
     CONTENT = "content"
     """It names a file that goes into the results: another path to the same content may be given."""
+
+
+@dataclass(frozen=True)
+class UsedWith:
+    """Marks a field that has an effect only where another one of its section has one of certain values.
+
+    `Annotated[int, UsedWith("kind", ("align",))]`. A field may have several marks, all of which must hold.
+    """
+
+    field: str
+    values: tuple[Any, ...] = ()
+    """Without any: whatever is neither 0 nor none."""
+    unless: tuple[Any, ...] = ()
+    """Values with which it has none, where these are fewer."""
+
+    def holds(self, value: Any) -> bool:
+        """Whether the marked field has an effect where the other one has this value."""
+        if self.unless:
+            return value not in self.unless
+        return value in self.values if self.values else bool(value)
 
 
 def expanded(path: str | Path) -> Path:

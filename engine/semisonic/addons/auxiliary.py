@@ -8,7 +8,7 @@ with the auxiliary views. With both weights 0 a run does not have this add-on.
 Shape suffixes: U unlabeled batch.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from semisonic.algorithms.add_on import AddOn, Base, Term
 from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.simclr import DIMENSIONS, projector
 from semisonic.contract import Batch, Info, StepOutput, Views
-from semisonic.schema import Config
+from semisonic.schema import Config, UsedWith
 from semisonic_kernels.contrastive import contrastive_loss
 from semisonic_kernels.rotate import rotate
 
@@ -26,13 +26,13 @@ from semisonic_kernels.rotate import rotate
 class AuxiliaryConfig(Config):
     rotation: float = Field(0.0, ge=0, le=1e6)
     """Weight of an auxiliary loss on every unlabeled image: which of four quarter turns was it given (RotNet)?"""
-    rotation_view: str = "weak"
+    rotation_view: Annotated[str, UsedWith("rotation")] = "weak"
     """Augmentation of the images that are rotated."""
     simclr: float = Field(0.0, ge=0, le=1e6)
     """Weight of an auxiliary loss on two views of every unlabeled image: find the other among all (SimCLR)."""
-    view: str = "simclr"
+    view: Annotated[str, UsedWith("simclr")] = "simclr"
     """Augmentation of both views of the contrastive loss."""
-    temperature: float = Field(0.5, gt=0, le=100)
+    temperature: Annotated[float, UsedWith("simclr")] = Field(0.5, gt=0, le=100)
     """Divides the cosines of two views."""
 
     @property

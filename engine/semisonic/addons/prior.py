@@ -12,7 +12,7 @@ On logits it is a vector of the classes, added to those of the guesses; what is 
 Shape suffixes: U unlabeled batch, C classes.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -22,17 +22,19 @@ from semisonic.algorithms.add_on import AddOn, Base, Term
 from semisonic.algorithms.alignment import RunningMean, alignment, mean_prediction
 from semisonic.algorithms.base import Algorithm
 from semisonic.contract import Batch, Info, Seen, StepOutput
-from semisonic.schema import Config
+from semisonic.schema import Config, UsedWith
+
+ALIGNING = UsedWith("kind", ("align",))
 
 
 class PriorConfig(Config):
     kind: Literal["none", "align"] = "none"
     """align: guesses are scaled so that their running mean becomes the target."""
-    target: Literal["labeled", "uniform"] = "labeled"
+    target: Annotated[Literal["labeled", "uniform"], ALIGNING] = "labeled"
     """The distribution of the classes among the labeled images, or all classes alike."""
-    window: int = Field(128, ge=0, le=2**20)
+    window: Annotated[int, ALIGNING] = Field(128, ge=0, le=2**20)
     """Batches in the running mean; 0 = an exponential average in its place."""
-    momentum: float = Field(0.999, ge=0, le=1)
+    momentum: Annotated[float, ALIGNING, UsedWith("window", (0,))] = Field(0.999, ge=0, le=1)
     """What that average keeps of itself in a step; it begins with all classes alike."""
 
 

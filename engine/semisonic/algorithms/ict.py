@@ -15,7 +15,7 @@ weight decay 1e-4, rate 0.1, and a cosine that would reach 0 after 450 epochs bu
 Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -28,7 +28,7 @@ from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.ramps import linear_ramp, sigmoid_ramp
 from semisonic.algorithms.settings import GRAY_RECIPES, Changes, Setting
 from semisonic.contract import Batch, StepOutput, Views, parted
-from semisonic.schema import Config
+from semisonic.schema import Config, UsedWith
 from semisonic_kernels.losses import consistency_loss, one_hot, probability_mse
 from semisonic_kernels.mixup import mixup
 
@@ -39,9 +39,9 @@ class ICTConfig(Config):
     """Weight of the unlabeled loss."""
     ramp: float = Field(0.25, ge=0, le=1e9)
     """Steps over which the weight rises; up to 1, a share of the run; 0 = the whole weight from the start."""
-    shape: Literal["sigmoid", "linear"] = "sigmoid"
+    shape: Annotated[Literal["sigmoid", "linear"], UsedWith("ramp")] = "sigmoid"
     """Of the ramp: exp(-5 (1 - t/T)^2), or t/T."""
-    alpha: float = Field(1.0, gt=0, le=1000)
+    alpha: Annotated[float, UsedWith("lam", ("sample", "block"))] = Field(1.0, gt=0, le=1000)
     """Of the Beta(alpha, alpha) distribution of the mixing weight; the paper takes 1 for CIFAR-10, 0.1 for SVHN."""
     lam: Lam = "sample"
     """A mixing weight for each image, one for the images of a block (one for each stream), or a number for all."""

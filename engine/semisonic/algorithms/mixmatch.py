@@ -21,7 +21,7 @@ Shape suffixes: B labeled batch, U unlabeled batch, K views, N = B + KU all imag
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -34,7 +34,7 @@ from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.settings import ADAM, ONE_TO_ONE, Changes, Setting
 from semisonic.contract import Batch, Seen, StepOutput, Views, parted
-from semisonic.schema import Config
+from semisonic.schema import Config, UsedWith
 from semisonic_kernels.losses import one_hot, probability_mse, sharpen, soft_labels
 from semisonic_kernels.mixup import mixup
 
@@ -50,7 +50,7 @@ class MixMatchConfig(Config):
     """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start."""
     temperature: float = Field(0.5, gt=0, le=100)
     """Of sharpening; 1 leaves the guess as it is."""
-    alpha: float = Field(0.75, gt=0, le=1000)
+    alpha: Annotated[float, UsedWith("lam", ("sample", "block"))] = Field(0.75, gt=0, le=1000)
     """Of the Beta(alpha, alpha) distribution of the mixing weight."""
     views: int = Field(2, ge=1, le=64)
     """Views of an unlabeled image whose predictions are averaged, and which are all trained on (K)."""

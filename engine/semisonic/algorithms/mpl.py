@@ -39,7 +39,7 @@ from semisonic.algorithms.row_keys import phase
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, Engine, Info, Runner, Seen, StepOutput, Views, merge
 from semisonic.models.randomness import Dropout, without_draws
-from semisonic.schema import LARGEST_RATE, Config, Effect, UserError, UserPath
+from semisonic.schema import LARGEST_RATE, Config, Effect, UsedWith, UserError, UserPath
 from semisonic_kernels.losses import consistency_loss, pseudo_labels, soft_labels
 
 UDA_STEPS, WAIT, WARM_UP = 60, 100, 60
@@ -49,6 +49,9 @@ UDA_STEPS, WAIT, WARM_UP = 60, 100, 60
 def steps_of(given: int | None, part: int, steps: int) -> int:
     """A field, or its default in a run of so many steps."""
     return steps // part if given is None else given
+
+
+BY_UDA = UsedWith("variant", ("uda",))
 
 
 class MPLConfig(Config):
@@ -65,13 +68,13 @@ class MPLConfig(Config):
     """reduced: a large teacher's probabilities on this run's pool, from predict.py --pool (.npy or .safetensors)."""
     label_smoothing: float = Field(0.15, ge=0, lt=1)
     """s in y <- (1-s) y + s/C; in the student's loss on pseudo-labels and in the teacher's on labels."""
-    threshold: float = Field(0.6, ge=0, le=2)
+    threshold: Annotated[float, BY_UDA] = Field(0.6, ge=0, le=2)
     """UDA: confidence, after the temperature, from which an unlabeled image counts."""
-    temperature: float = Field(0.7, gt=0, le=100)
+    temperature: Annotated[float, BY_UDA] = Field(0.7, gt=0, le=100)
     """UDA: sharpens the targets."""
-    uda_weight: float = Field(8.0, ge=0, le=1e6)
+    uda_weight: Annotated[float, BY_UDA] = Field(8.0, ge=0, le=1e6)
     """UDA: weight of the teacher's unlabeled loss."""
-    uda_steps: int | None = Field(None, ge=0, le=10**9)
+    uda_steps: Annotated[int | None, BY_UDA] = Field(None, ge=0, le=10**9)
     """UDA: steps over which the weight rises from 0; default: a sixtieth of all, 5,000 of 300,000."""
     baseline: float = Field(0.0, ge=0, le=1)
     """Rate of a running mean of h that is taken off it; 0 = none. The authors' code has 0.01."""

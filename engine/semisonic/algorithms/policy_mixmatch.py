@@ -24,7 +24,7 @@ lend their targets to others. Forwards and BatchNorm are MixMatch's.
 Shape suffixes: B labeled batch, U unlabeled batch, G that of all ranks, K views, N = KU, C classes.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -35,11 +35,15 @@ from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.ramps import linear_ramp, ramp_length, shares_of_the_run
 from semisonic.algorithms.settings import ADAM, ONE_TO_ONE, Changes, Setting
 from semisonic.contract import Batch, Info, StepOutput
+from semisonic.schema import UsedWith
 from semisonic_kernels import collectives
 from semisonic_kernels.losses import consistency_loss, sharpen
 
 NONE_COUNTS = 1.01
 """A threshold above every confidence."""
+
+
+JUDGED = UsedWith("policy", unless=("none",))
 
 
 class PolicyMixMatchConfig(MixMatchConfig):
@@ -48,33 +52,33 @@ class PolicyMixMatchConfig(MixMatchConfig):
         "percentile-train"
     )
     """Where the threshold comes from."""
-    threshold: float = Field(0.9, ge=0, le=2)
+    threshold: Annotated[float, UsedWith("policy", ("fixed", "manual", "staged", "mixed"))] = Field(0.9, ge=0, le=2)
     """Of fixed, mixed and the first stage of staged; where manual begins."""
-    floor: float = Field(0.5, ge=0, le=2)
+    floor: Annotated[float, UsedWith("policy", unless=("none", "fixed", "mixed"))] = Field(0.5, ge=0, le=2)
     """Where manual ends; the least threshold of the percentiles."""
-    fall: float = Field(1.0, ge=0, le=1e9)
+    fall: Annotated[float, UsedWith("policy", ("manual",))] = Field(1.0, ge=0, le=1e9)
     """Steps that manual takes from there to the floor; up to 1, a share of the run."""
-    stage: float = Field(0.2, ge=0, le=1)
+    stage: Annotated[float, UsedWith("policy", ("staged",))] = Field(0.2, ge=0, le=1)
     """Training accuracy of an epoch that ends the first stage of staged."""
-    epoch_steps: int | None = Field(None, ge=1, le=10**9)
+    epoch_steps: Annotated[int | None, UsedWith("policy", ("percentile-train", "staged"))] = Field(None, ge=1, le=10**9)
     """Steps of an epoch, after which its training accuracy is used; null = one pass over the labeled set."""
     loss: Literal["mse", "ce", "mse-to-ce"] = "mse"
     """Unlabeled loss: squared error of the probabilities, or cross-entropy with soft targets, or mse and then ce."""
-    loss_switch: float = Field(0.5, ge=0, le=1e9)
+    loss_switch: Annotated[float, UsedWith("loss", ("mse-to-ce",))] = Field(0.5, ge=0, le=1e9)
     """Step from which mse-to-ce is ce; up to 1, a share of the run."""
     weight: float | None = Field(None, ge=0, le=1e6)  # type: ignore[assignment]
     """Weight of the unlabeled loss; null = 150 for mse (with 10 classes: a mean over them), 1 for ce. In mse-to-ce that
     of mse."""
-    ce_weight: float | None = Field(None, ge=0, le=1e6)
+    ce_weight: Annotated[float | None, UsedWith("loss", ("mse-to-ce",))] = Field(None, ge=0, le=1e6)
     """In mse-to-ce the weight of ce; null = 1."""
     ramp: float | None = Field(None, ge=0, le=1e9)  # type: ignore[assignment]
     """Steps over which the weight rises from 0; up to 1, a share of the run; 0 = the whole weight from the start;
     null = 16,000 for the policies none and mixed, but at most 0.4 of the run; 0 for the others."""
-    confidence: Literal["before", "after"] = "before"
+    confidence: Annotated[Literal["before", "after"], JUDGED] = "before"
     """Whether the threshold judges the guess before or after sharpening."""
-    rejected: Literal["dropped", "partners"] = "dropped"
+    rejected: Annotated[Literal["dropped", "partners"], JUDGED] = "dropped"
     """Rejected images leave the pool before mixing, or remain partners of others."""
-    normalizer: Literal["batch", "kept"] = "batch"
+    normalizer: Annotated[Literal["batch", "kept"], JUDGED] = "batch"
     """The unlabeled loss is a mean over all images, or over those that count."""
 
 

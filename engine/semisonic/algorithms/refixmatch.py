@@ -10,7 +10,7 @@ through one tracking forward, unless `weak_pass` separates them.
 Shape suffixes: B labeled batch, U unlabeled batch, C classes.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -19,6 +19,7 @@ from torch import Tensor
 from semisonic.algorithms.flexmatch import FlexMatch, FlexMatchConfig
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Guess
+from semisonic.schema import UsedWith
 from semisonic_kernels.losses import consistency_loss, kl_divergence
 
 
@@ -27,6 +28,7 @@ class ReFixMatchConfig(FlexMatchConfig):
     thresholds: Literal["fixed", "flexmatch"] = "fixed"
     """fixed: `threshold` for all classes, as in FixMatch. flexmatch: lower for classes that are learned little, by
     `warm_up` and `mapping`."""
+    mapping: Annotated[Literal["convex", "linear", "concave"], UsedWith("thresholds", ("flexmatch",))] = "convex"
     temperature: float = Field(0.5, gt=0, le=100)
     """Sharpens the soft labels of samples below the threshold; 1 leaves them as they are."""
 

@@ -11,7 +11,7 @@ Mixed, anchored and rotated images go through one forward, which tracks BatchNor
 Shape suffixes: B labeled batch, U unlabeled batch, N = B + (K + 1) U, C classes, D features, R rows of the window.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -26,7 +26,7 @@ from semisonic.algorithms.monitoring import loss_metrics, pseudo_label_metrics
 from semisonic.algorithms.ramps import linear_ramp
 from semisonic.algorithms.settings import ONE_TO_ONE, Changes, Setting
 from semisonic.contract import Batch, Info, Seen, StepOutput, Views, parted
-from semisonic.schema import Config
+from semisonic.schema import Config, UsedWith
 from semisonic_kernels import collectives
 from semisonic_kernels.losses import consistency_loss, one_hot, sharpen
 from semisonic_kernels.mixup import mixup
@@ -37,7 +37,7 @@ class ReMixMatchConfig(Config):
     name: Literal["remixmatch"] = "remixmatch"
     temperature: float = Field(0.5, gt=0, le=100)
     """Sharpens the guessed labels; 1 leaves them as they are."""
-    alpha: float = Field(0.75, gt=0, le=1000)
+    alpha: Annotated[float, UsedWith("lam", ("sample",))] = Field(0.75, gt=0, le=1000)
     """MixUp's lambda follows Beta(alpha, alpha)."""
     lam: SampleLam = "sample"
     """A mixing weight for each image, or a number for all, 0 to 1; 0.1 and 0.9 are the same."""

@@ -9,7 +9,7 @@ that covers about 1 - lam of it; labels are mixed by lam, for CutMix by the shar
 Shape suffixes: B labeled batch, C classes.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -19,10 +19,12 @@ from semisonic.algorithms.base import Algorithm
 from semisonic.algorithms.mixing import SampleLam, betas_of, block_problems, mixing_partners, mixing_weights
 from semisonic.algorithms.settings import Changes, Setting
 from semisonic.contract import Batch, StepOutput, Views
-from semisonic.schema import Config
+from semisonic.schema import Config, UsedWith
 from semisonic_kernels.cutmix import cutmix, cutmix_boxes
 from semisonic_kernels.losses import one_hot
 from semisonic_kernels.mixup import mixup
+
+MIXING = UsedWith("mix", ("mixup", "cutmix"))
 
 
 class SupervisedConfig(Config):
@@ -33,11 +35,11 @@ class SupervisedConfig(Config):
     """s in y <- (1-s) y + s/C."""
     mix: Literal["none", "mixup", "cutmix"] = "none"
     """What mixes pairs of images: nothing, MixUp or CutMix."""
-    mix_alpha: float = Field(1.0, gt=0, le=1000)
+    mix_alpha: Annotated[float, MIXING, UsedWith("mix_lam", ("sample",))] = Field(1.0, gt=0, le=1000)
     """Of the Beta(alpha, alpha) distribution of the mixing weight."""
-    mix_lam: SampleLam = "sample"
+    mix_lam: Annotated[SampleLam, MIXING] = "sample"
     """A mixing weight for each image, or a number for all, 0 to 1: what an image itself counts."""
-    block: int = Field(8, ge=1, le=2**20)
+    block: Annotated[int, MIXING] = Field(8, ge=1, le=2**20)
     """Labeled images of a block of the global batch, inside which images are mixed; no rank or micro-batch cuts it."""
 
 

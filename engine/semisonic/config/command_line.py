@@ -14,12 +14,13 @@ from typing import Any, get_args
 from semisonic.algorithms.registry import ALGORITHMS, BASELINE, DEFAULT
 from semisonic.config.checks import find_problems
 from semisonic.config.expectations import sized, started_by_init, with_expected
-from semisonic.config.fields import RECORDED, algorithm_name, describe_fields
+from semisonic.config.fields import RECORDED, algorithm_name, describe_fields, dotted
 from semisonic.config.hints import close_to, unknown_field, without_recipe
 from semisonic.config.migrations import is_saved, migrated
 from semisonic.config.renamed import announce, current, rename
 from semisonic.config.run_config import RunConfig
 from semisonic.config.sections import section_model
+from semisonic.config.unused import unused_problems
 from semisonic.config.validation import LONGEST, validated
 from semisonic.data.sets.registry import data_sets
 from semisonic.plugins import Plugin, load_plugins, plugin_files, require_plugins
@@ -135,14 +136,16 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
     from_line, more = nested(args.fields)
     problems = [*problems, *more]
     out, named = from_line.get("out"), args.config is not None
-    if args.resume and args.config is None and isinstance(out, str | Path):
-        # `--resume --out RUN` needs no other field: the run's own configuration is read.
+    if args.resume and args.config is None and args.recipe is None and isinstance(out, str | Path):
+        # `--resume --out RUN` needs no other field: the run's own configuration is read. It would hide a recipe, with
+        # which the fields are those of a whole command.
         written = _folder_named(out) / "config.yaml"
         args.config = written if written.exists() else None
-    from_file, file_problems, file_notes = _read_file(args.config)
-    problems += file_problems
+    file = _read_file(args.config)
+    from_file = file.fields
+    problems += file.problems
     _check_plugins(from_file, args)
-    announce(args.notes + (file_notes if named else []))
+    announce(args.notes + (file.notes if named else []))
 
     # The user's own layers first: what a file says of one optimizer is not said of another on the command line.
     own = _merge(under or {}, _merge(from_file, from_line))
@@ -154,6 +157,8 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
     elif name not in RECIPES and name in data_sets():
         problems += without_recipe(name, own, RECIPES)
     merged = _merge(_recipe(name, own), own)
+    if args.recipe and file.saved and merged == own:
+        problems.append(f"--recipe {name}: has no effect, for {args.config} has all fields; give one of the two")
     # A baseline that was asked for beside another algorithm is none of a supervised run.
     of_file = "baseline" in from_file and _section(from_file, "algorithm").get("name") in (None, BASELINE)
     if algorithm_name(merged) == BASELINE and "baseline" not in from_line and not of_file:
@@ -174,6 +179,8 @@ def assemble(args: Arguments, problems: Sequence[str] = (), under: dict[str, Any
         problems.append(f"init: there is no checkpoint {cfg.init}")
     if cfg.model.weights and not args.resume and not cfg.model.weights.is_file():
         problems.append(f"model.weights: there is no file {cfg.model.weights}")
+    if not args.resume:  # a run that is continued has its fields, whatever they do
+        problems += unused_problems(cfg, args.fields, () if file.saved else dotted(from_file), problems)
     # What can still be checked is checked even when some fields are wrong, so that all mistakes show at once.
     problems += [problem for problem in find_problems(cfg) if problem not in problems]
     if problems:
@@ -254,25 +261,37 @@ def _has_switch(model: Any, leaf: str) -> bool:
     return info is not None and (info.annotation is bool or bool in get_args(info.annotation))
 
 
-def _read_file(path: Path | None) -> tuple[dict[str, Any], list[str], list[str]]:
-    """The fields of a file under their present names, what is wrong with it, and what to tell about old names."""
+@dataclass(frozen=True)
+class _File:
+    """What `--config` names."""
+
+    fields: dict[str, Any]
+    """Under their present names."""
+    problems: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    """What to tell about old names."""
+    saved: bool = False
+    """Whether a run wrote it, and not a user."""
+
+
+def _read_file(path: Path | None) -> _File:
     if path is None:
-        return {}, [], []
+        return _File({})
     try:
         content = read_yaml(path, f"--config {path}", pipes=True)
     except UserError as error:
-        return {}, error.messages, []
+        return _File({}, error.messages)
     if not isinstance(content, dict):
-        return {}, [f"--config {path}: expected fields and sections, found {type(content).__name__}"], []
+        return _File({}, [f"--config {path}: expected fields and sections, found {type(content).__name__}"])
     if strange := [key for key in content if not isinstance(key, str)]:
-        return {}, [f"--config {path}: {strange[0]!r} is not a field"], []
+        return _File({}, [f"--config {path}: {strange[0]!r} is not a field"])
     if is_saved(content):
         try:
-            return migrated(content, f"--config {path}").fields, [], []
+            return _File(migrated(content, f"--config {path}").fields, saved=True)
         except UserError as error:
-            return {}, error.messages, []
+            return _File({}, error.messages)
     fields, notes, both = rename(content)
-    return _expand_names(fields), [f"--config {path}: {line}" for line in both], notes
+    return _File(_expand_names(fields), [f"--config {path}: {line}" for line in both], notes)
 
 
 NAMED = ("data", "model", "algorithm", "optim")

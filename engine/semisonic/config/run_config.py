@@ -25,12 +25,15 @@ from semisonic.models.ema import EmaConfig
 from semisonic.models.networks import ModelConfig
 from semisonic.optim.optimizer import OptimConfig
 from semisonic.plugins import Plugin
-from semisonic.schema import Config, Effect, UserPath
+from semisonic.schema import Config, Effect, UsedWith, UserPath
 
 SETTLED = frozenset({"surroundings", "zero", "execution", "loading", "arithmetic"})
 """What a configuration remembers beside its fields."""
 AlgorithmConfig = Annotated[SerializeAsAny[Any], PlainValidator(algorithm_section)]
 AddOnConfigs = Annotated[SerializeAsAny[Any], PlainValidator(addon_sections)]
+
+
+GROWING = UsedWith("unlabeled_schedule", ("growing",))
 
 
 class BatchConfig(Config):
@@ -42,9 +45,9 @@ class BatchConfig(Config):
     unlabeled_schedule: Literal["constant", "growing"] = "constant"
     """constant: every step has as many unlabeled images. growing: the first steps have few, and later ones more, up to
     `unlabeled_ratio`; a run of as many steps reads fewer images."""
-    unlabeled_stages: int = Field(8, ge=2, le=MOST_STAGES)
+    unlabeled_stages: Annotated[int, GROWING] = Field(8, ge=2, le=MOST_STAGES)
     """Sizes of a growing batch, evenly spaced: the first is this part of the last. Each is compiled by itself."""
-    unlabeled_bend: float = Field(0.7, ge=0, le=0.99)
+    unlabeled_bend: Annotated[float, GROWING] = Field(0.7, ge=0, le=0.99)
     """How late a growing batch grows. 0 = evenly: in 8 stages, the run's steps have half of the largest batch in the
     mean; 0.7 = a third."""
     micro: int = Field(1, ge=1, le=2**20)
@@ -83,7 +86,7 @@ class LogConfig(Config):
     collapse: float = Field(0.1, ge=0, lt=0.5)
     """A class that gets less than this part of its share among the pseudo-labels that count has collapsed, which is
     printed and logged. Its share is that among the labeled images. 0 = no such alarm."""
-    collapse_coverage: float = Field(0.3, ge=0, le=1)
+    collapse_coverage: Annotated[float, UsedWith("collapse")] = Field(0.3, ge=0, le=1)
     """Share of the unlabeled images that must get a pseudo-label before collapsed classes are looked for."""
 
 

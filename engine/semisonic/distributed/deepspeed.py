@@ -5,12 +5,12 @@ Nothing here imports DeepSpeed or Accelerate.
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from semisonic.records.reading import read_json
-from semisonic.schema import Config, UserError, UserPath
+from semisonic.schema import Config, UsedWith, UserError, UserPath
 
 
 class ParallelConfig(Config):
@@ -19,7 +19,7 @@ class ParallelConfig(Config):
     launch`, where its own configuration names one."""
     gradients: Literal["fp32", "bf16"] = "fp32"
     """DDP: precision in which gradients travel between ranks; bf16 halves the traffic and rounds them."""
-    bucket_mb: int = Field(25, ge=1, le=100_000)
+    bucket_mb: Annotated[int, UsedWith("deepspeed", (None,))] = Field(25, ge=1, le=100_000)
     """DDP: gradients travel in buckets of at most about so many MiB, each as soon as it is full; they are cut so that
     the last one, which nothing is left to hide, is small."""
     overlap: bool = True

@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from semisonic.schema import Config, Effect, UserPath
+from semisonic.schema import Config, Effect, UsedWith, UserPath
+
+LORA = UsedWith("tune", ("lora",))
 
 
 class ModelConfig(Config):
@@ -57,11 +59,11 @@ class ModelConfig(Config):
     tune: Literal["full", "lora", "probe"] = "full"
     """What is trained: full = all that is not frozen; lora = the head, and low-rank adapters of linear layers, which
     cost a few percent of the memory for gradients (needs semisonic[lora]); probe = the head alone."""
-    lora_rank: int = Field(4, ge=1, le=1024)
+    lora_rank: Annotated[int, LORA] = Field(4, ge=1, le=1024)
     """Rank of the adapters."""
-    lora_alpha: float | None = Field(None, gt=0, le=1e6)
+    lora_alpha: Annotated[float | None, LORA] = Field(None, gt=0, le=1e6)
     """What the adapters add counts by lora_alpha / lora_rank. None = twice the rank."""
-    lora_layers: str = "auto"
+    lora_layers: Annotated[str, LORA] = "auto"
     """Linear layers that get an adapter: auto = all but the head; or ends of their names, as attn.qkv,mlp.fc1."""
     fingerprint: str | None = None
     """Of a network that was given in Python, whose name is `given`: by this a run knows its own. Written by

@@ -2,22 +2,22 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from semisonic.models.frozen import frozen_tensors
-from semisonic.schema import Config
+from semisonic.schema import Config, UsedWith
 
 
 class EmaConfig(Config):
     decay: float = Field(0.999, ge=0, lt=1)
     """Weight of the old average in each update."""
-    start_up: Literal["none", "tf", "mean_teacher"] = "tf"
+    start_up: Annotated[Literal["none", "tf", "mean_teacher"], UsedWith("decay")] = "tf"
     """Start-up correction at update t: none; tf = min(decay, (1+t)/(10+t)); mean_teacher = min(decay, t/(t+1))."""
-    buffers: Literal["copied", "averaged"] = "copied"
+    buffers: Annotated[Literal["copied", "averaged"], UsedWith("decay")] = "copied"
     """Floating BatchNorm buffers of the EMA model: copied from the live network, or averaged like parameters."""
 
 

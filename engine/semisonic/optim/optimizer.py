@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from semisonic.optim.lars import LARS, MOMENTUM
 from semisonic.optim.schedules import learning_rate
 from semisonic.optim.without_compiler import SGD, AdamW
-from semisonic.schema import LARGEST_RATE, Config, UserError
+from semisonic.schema import LARGEST_RATE, Config, UsedWith, UserError
 from semisonic.text import name_of
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -23,11 +23,11 @@ class OptimConfig(Config):
     lr: float | None = Field(None, gt=0, le=LARGEST_RATE)
     """Peak learning rate, whatever the world size, since batch sizes are global; default 0.03 (sgd), 1e-3 (adamw), 1
     (lars)."""
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: Annotated[float, UsedWith("name", ("sgd", "lars"))] = Field(0.9, ge=0, lt=1)
     """SGD and LARS."""
     nesterov: bool = True
     """SGD only."""
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: Annotated[tuple[Share, Share], UsedWith("name", ("adamw",))] = (0.9, 0.999)
     """AdamW only."""
     weight_decay: float = Field(5e-4, ge=0, le=100)
     """On weights of convolutions and linear layers; coupled (L2) in SGD and LARS, decoupled in AdamW."""

@@ -45,7 +45,7 @@ def test_forms_of_the_command_line():
     assert [own.algorithm.align for own in softmatch] == [True, False]
     assert config("--deterministic").deterministic and config("--no-compile").compile == "off"
     assert config("--data.labels", "null").data.labels is None
-    assert config("--optim.betas", "0.8,0.9").optim.betas == (0.8, 0.9)
+    assert config("--optim", "adamw", "--optim.betas", "0.8,0.9").optim.betas == (0.8, 0.9)
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -15,7 +15,7 @@ from semisonic.runs.continuing import check_same, checksum, contents, drawn_anew
 from semisonic.runs.run_folder import as_begun
 from semisonic.schema import UserError
 from tests.support.addons import registered
-from tests.support.command_line import config
+from tests.support.command_line import config, mistakes
 from tests.support.runs import QUICK, tensors
 from tests.support.throw_away import Once
 
@@ -49,6 +49,32 @@ def changed(cfg: RunConfig, **fields: Any) -> RunConfig:
             inner = inner[section]
         inner[leaf] = value
     return RunConfig.model_validate(content)
+
+
+def test_a_recipe_that_is_named_on_resume_counts(tmp_path: Path):
+    """As a part of the whole command; `--resume --out RUN` alone has the run's fields."""
+    folder = tmp_path / "run"
+    begun(folder, "--seed", "3")
+    resume = ("--resume", "--out", folder)
+    assert config(*resume).seed == 3
+    check_same(config(*resume, *CONSTANT, "--seed", "3", "--recipe", "digits"), folder)
+    assert [line.partition(":")[0] for line in refused(config(*resume, "--recipe", "digits"), folder)] == [
+        "optim.schedule", "seed",
+    ]  # fmt: skip
+    lines = refused(config(*resume, "--seed", "3", "--recipe", "cifar10", "--data", "digits"), folder)
+    assert f"model.name: 'wrn-28-2', but {folder} has 'small'; use another --out (and --init)" in lines
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]], ids=["new", "resumed"])
+def test_a_recipe_beside_a_run_s_own_configuration_is_a_mistake(tmp_path: Path, resume: list[str]):
+    begun(tmp_path)
+    file = tmp_path / "config.yaml"
+    named = ["--config", file, "--out", tmp_path if resume else tmp_path / "new", "--recipe", "cifar10"]
+    assert mistakes(*resume, *named) == [
+        f"--recipe cifar10: has no effect, for {file} has all fields; give one of the two"
+    ]
+    # Of another algorithm, the file says nothing.
+    assert config("--config", file, "--recipe", "cifar10", "--algorithm", "flexmatch").algorithm.strong == "usb"
 
 
 def test_what_changes_no_results_may_change(tmp_path: Path):
@@ -153,7 +179,9 @@ def test_a_growing_magnitude_depends_on_the_number_of_steps(tmp_path: Path):
     cfg = begun(tmp_path / "run", "--steps", 30, "--algorithm.strong", "randaugment(2,1..9)", step=20)
     (line,) = refused(changed(cfg, steps=40), tmp_path / "run", longer=True)
     assert "planned for 30, on which it depends by algorithm.strong=randaugment(2,1..9); --extend plans" in line
-    unused = begun(tmp_path / "unused", "--steps", 30, "--addons.auxiliary.view", "randaugment(2,1..9)", step=20)
+    unused = begun(tmp_path / "unused", "--steps", 30, step=20)
+    unused = changed(unused, addons__auxiliary__view="randaugment(2,1..9)")
+    (tmp_path / "unused" / "config.yaml").write_text(unused.dump())
     check_same(changed(unused, steps=40), tmp_path / "unused", longer=True)
     used = begun(tmp_path / "used", "--steps", 30, "--addons.auxiliary.rotation", 0.5,
                  "--addons.auxiliary.rotation-view", "randaugment(2,9..1)", step=20)  # fmt: skip

@@ -13,7 +13,7 @@ from semisonic.data.sets.checks import data_set_problems, three_floats
 from semisonic.data.sets.fingerprint import Fingerprint, fingerprint_of
 from semisonic.data.sets.limits import Limits, read_regular
 from semisonic.data.sets.manifest import png_bytes
-from semisonic.schema import Config, Effect, UserError, UserPath
+from semisonic.schema import Config, Effect, UsedWith, UserError, UserPath
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, on the 0..1 scale."""
@@ -21,6 +21,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 OWN = ("folder", "given")
 """Names of data sets that are the user's own images."""
+DRAWN = UsedWith("split", (None,))
 
 
 Above0 = Annotated[float, Field(gt=0)]
@@ -52,10 +53,10 @@ class DataConfig(Config):
     CSV)."""
     download: Annotated[bool, Effect.FREE] = False
     """Fetch the data set into `root` where it is not there yet: MNIST, Fashion-MNIST, CIFAR, SVHN and STL-10."""
-    labels: int | None = Field(40, ge=0, le=10**9)
+    labels: Annotated[int | None, DRAWN, UsedWith("labels_head", (None,))] = Field(40, ge=0, le=10**9)
     """Labeled images in all, drawn as `labels_from` says; null = all, the default for your own images. Not used
     with `split` or `labels_head`."""
-    labels_from: Literal["balanced", "random", "typical"] = "balanced"
+    labels_from: Annotated[Literal["balanced", "random", "typical"], DRAWN] = "balanced"
     """How labeled and held-out images are drawn. balanced = as many of every class, as in the papers; whoever is about
     to label images cannot choose so. random = from all of them alike: of rare classes few, or none. typical = typical
     and diverse ones by their pixels, without a look at labels; held-out images at random."""
@@ -64,7 +65,7 @@ class DataConfig(Config):
     split: Annotated[UserPath | None, Effect.CONTENT] = None
     """Your own split instead of a drawn one: an .npz with index arrays `labeled` and optionally `unlabeled`
     and `held_out`; or a .txt (one a line) or .csv (column `path` or `index`) naming the labeled images."""
-    split_seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    split_seed: Annotated[int | None, DRAWN] = Field(None, ge=-(2**63), lt=2**63)
     """Seed of the drawn split; default: the run's seed."""
     labels_head: int | None = Field(None, ge=1, le=10**9)
     """Labeled images of the first class, for a split by class counts in place of `labels`: the others have ever fewer,
@@ -117,7 +118,9 @@ class DataConfig(Config):
     test: Literal["auto", "none"] = "auto"
     """auto = the data set's test images; for `folder` and images in Python those that are given, or else a share that
     is held back (`test_fraction`). none = no test images: nothing is held back, and no test accuracy is reported."""
-    test_fraction: float = Field(0.2, gt=0, lt=1)
+    test_fraction: Annotated[
+        float, UsedWith("name", OWN), UsedWith("test", ("auto",)), UsedWith("test_root", (None,))
+    ] = Field(0.2, gt=0, lt=1)
     """For `folder` without any test images: this share of every class's labeled images is the test set,
     chosen by the files' names, so that it is the same for every seed."""
     duplicates: Literal["refuse", "warn", "drop"] | None = None
