@@ -9,6 +9,7 @@ sys.path[:0] = [str(HERE), *(str(HERE.parent / folder) for folder in ("engine", 
 from semisonic.version import __version__  # noqa: E402
 
 project = "Semisonic"
+project_copyright = "2026 The Semisonic authors"
 version = release = __version__
 language = "en"
 extensions = ["myst_parser", "sphinx_copybutton", "sphinx_design", "_extension"]

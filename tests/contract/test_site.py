@@ -49,6 +49,11 @@ def test_every_page_is_in_a_list_of_pages():
     assert set(PAGES) - found == set()
 
 
+def test_the_foot_of_each_page_names_whom_the_license_names():
+    named = re.search(r'^project_copyright = "(.+)"$', (DOCS / "conf.py").read_text(), re.M)
+    assert named and f"Copyright (c) {named[1]}\n" in (ROOT / "LICENSE").read_text()
+
+
 def test_a_picture_of_a_page_exists():
     named = [
         (page, target)
