@@ -148,7 +148,7 @@ def test_the_page_of_a_run(chromium: Any, tmp_path: Path):
     data = DataSet("planted", tuple(classes), 8, ones, ones, False, 1, images, images)
     facts = Facts(
         tmp_path, RunConfig(steps=30), {"status": "failed", "step": 29, "steps": 30, "reason": "no " * 60}, None, lines,
-        Split(np.arange(20), np.arange(40), np.array([], np.int64)), {"classes": classes, "elapsed": 3.0},
+        Split(np.arange(20), np.arange(40), np.array([], np.int64)), {"classes": classes, "step": 20, "elapsed": 3.0},
     )  # fmt: skip
     confusion = (rng.integers(0, 30, (20, 20)) * rng.integers(0, 2, (20, 20)) + 40 * np.eye(20, dtype=int)).tolist()
     seen = Seen(

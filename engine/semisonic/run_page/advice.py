@@ -99,7 +99,7 @@ def unfinished(given: Given) -> Advice | None:
         "failed": f"The run failed {where}{said}. Once the reason is gone, it",
         "unfinished": f"The run was killed {where}{said}, or another computer works on it. It",
     }.get(facts.standing, f"The run was stopped {where}{said}. It")
-    place = f"after step {facts.state['step']:,}, its newest checkpoint" if facts.state else "from its beginning"
+    place = f"after step {facts.state['step']:,}, its newest checkpoint" if facts.state else "from step 0"
     return Advice(f"{how} goes on {place}, with this command.", given.resume)
 
 

@@ -79,7 +79,7 @@ def test_an_unfinished_run_is_told_how_it_goes_on(planted, status: dict[str, Any
     first = told(facts)[0]
     assert first.startswith(said) and first.endswith(f"semisonic train --resume --out {facts.folder}")
     first = told(planted(status=status, summary=None, state=None))[0]
-    assert "goes on from its beginning, with this command." in first
+    assert "goes on from step 0, with this command." in first
     first = told(planted("--algorithm", "simclr", status=status, summary=None))[0]
     assert first.endswith(f"semisonic pretrain --resume --out {facts.folder}")
 
