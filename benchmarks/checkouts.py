@@ -32,7 +32,7 @@ def timed(checkout: Path, code: str, arguments: Sequence[str], folder: Path, **v
     if done.returncode:
         raise Mistake([f"{checkout}: {(done.stderr.strip() or 'no message').splitlines()[-1]}"])
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return {"printed": done.stdout, "seconds": seconds, "cpu": cpu}
+    return {"printed": done.stdout, "seconds": seconds, "cpu": round(cpu, 6)}  # of sums, whose last digits are noise
 
 
 def main(

@@ -198,7 +198,8 @@ def test_a_mixing_weight_is_a_name_or_a_number_of_0_to_1():
                                ("enaet", "lam", "sample, block"), ("ict", "lam", "sample, block"),
                                ("remixmatch", "lam", "sample"), ("supervised", "mix_lam", "sample")):  # fmt: skip
         option = f"--algorithm.{field.replace('_', '-')}"
-        cfg = resolve(["--algorithm", name, option, "0.3", "--device", "cpu"])[1].algorithm
+        mixing = ["--algorithm.mix", "mixup"] if name == "supervised" else []
+        cfg = resolve(["--algorithm", name, *mixing, option, "0.3", "--device", "cpu"])[1].algorithm
         assert getattr(cfg, field) == 0.3 and cfg.model_validate(cfg.model_dump()) == cfg
         for wrong in ("1.1", "-0.1", "nan", "true", "each"):
             with pytest.raises(UserError) as caught:

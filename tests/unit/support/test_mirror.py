@@ -30,6 +30,7 @@ OF_THE_WHOLE = {
     "runs/test_expectations_go_on.py": "what weights expect of images, in runs that go on",
     "runs/test_imbalanced_run.py": "whole runs on classes of different sizes, from data to report",
     "training/test_tuning.py": "runs that train a part of a network, and what comes out of them",
+    "kernels/test_losses_compiled.py": "losses as torch.compile makes them, against the plain ones",
     "recipes/test_recipe_values.py": "the values of all recipes and algorithms, in one table",
 }
 """Files that test no module of their own, and what they test."""
