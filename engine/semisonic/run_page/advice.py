@@ -99,7 +99,8 @@ def unfinished(given: Given) -> Advice | None:
         "failed": f"The run failed {where}{said}. Once the reason is gone, it",
         "unfinished": f"The run was killed {where}{said}, or another computer works on it. It",
     }.get(facts.standing, f"The run was stopped {where}{said}. It")
-    place = f"after step {facts.state['step']:,}, its newest checkpoint" if facts.state else "from step 0"
+    saved = (facts.state or {}).get("step")
+    place = "from step 0" if saved is None else f"after step {saved:,}, its newest checkpoint"
     return Advice(f"{how} goes on {place}, with this command.", given.resume)
 
 
