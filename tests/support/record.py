@@ -20,7 +20,8 @@ def record(config: pytest.Config, name: str, seconds: float, file: Path = FILE) 
     from measure import store
 
     found = outcome(config, seconds)
-    store(file, stored | {name: found, "environment": found["environment"]}, "none: tests are counted", name)
+    command = name.partition(",")[0]
+    store(file, stored | {name: found, "environment": found["environment"]}, "none: tests are counted", command)
 
 
 def outcome(config: pytest.Config, seconds: float) -> dict[str, Any]:

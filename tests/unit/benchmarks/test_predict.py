@@ -15,6 +15,6 @@ def test_memory_and_rows_are_compared(tmp_path: Path, monkeypatch: pytest.Monkey
     trainer.checkpoint_writer.finish()
     monkeypatch.setattr(predict, "ROWS", 50)
     (tmp_path / "work").mkdir()
-    found = predict.measure(tmp_path / "run", 100, 400, 1, tmp_path / "work")
+    found = predict.measure(tmp_path / "run", 100, 400, 1, 1000, tmp_path / "work")
     assert found["equal"] and found["rows"] == found["rows of the ranks"] == 400
     assert found["growth_mb"] < predict.GROWTH and found["parts left by the kills"] < 8
