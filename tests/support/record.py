@@ -14,7 +14,10 @@ FILE = ROOT / "benchmarks" / "results" / "test-long.json"
 
 
 def record(config: pytest.Config, name: str, seconds: float, file: Path = FILE) -> None:
-    """Replaces what the file holds under a name; other names stay. Called at the end of a session."""
+    """Replaces what the file holds under a name; other names stay. Called at the end of a session.
+
+    name: the command, and behind a comma which part of it, as "make test-long, shared".
+    """
     stored = json.loads(file.read_text()) if file.exists() else {}
     sys.path.append(str(ROOT / "benchmarks"))
     from measure import store

@@ -46,10 +46,10 @@ def test_the_outcome_is_stored_beside_others(tmp_path: Path):
     )
     file = tmp_path / "outcome.json"
     file.write_text('{"other": 1}')
-    record(session, "one", 3.14159, file)
+    record(session, "make one, shared", 3.14159, file)
     stored = json.loads(file.read_text())
-    assert stored["other"] == 1
-    found = stored["one"]
+    assert stored["other"] == 1 and stored["command"] == "make one"
+    found = stored["make one, shared"]
     assert found["counts"] == {"passed": 2, "failed": 1, "error": 0, "skipped": 0, "deselected": 1}
     assert found["failures"] == ["tests/a.py::test_b"] and found["seconds"] == 3.1
     assert found["environment"]["commit"] and found["environment"]["versions"]["torch"]
